@@ -1,12 +1,16 @@
 """What a user passed -> what was meant, or an error that says what to do."""
 
 import difflib
+import importlib
 import math
 import numbers
 import operator
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 Shape = tuple[int, ...]
@@ -64,9 +68,14 @@ def _dimension(d: Any, dims: tuple) -> int:
 
 
 def real(
-    argument: str, value: Any, *, minimum: float = -math.inf, positive: bool = False
+    argument: str,
+    value: Any,
+    *,
+    minimum: float = -math.inf,
+    positive: bool = False,
+    finite: bool = True,
 ) -> float:
-    """`value` as a finite Python float, at least `minimum`."""
+    """`value` as a Python float: finite, and at least `minimum`."""
     if isinstance(value, (bool, np.bool_, str)) or np.ndim(value) != 0:
         raise TypeError(f"`{argument}` is {value!r}; it must be a real number.")
     try:
@@ -76,12 +85,25 @@ def real(
             f"`{argument}` is {value!r}; it must be a real number that is known when "
             "the initializer is made (a Python or NumPy number, not a traced array)."
         ) from None
-    if not math.isfinite(number):
-        raise ValueError(f"`{argument}` is {number}; it must be finite.")
+    if math.isnan(number) or (finite and math.isinf(number)):
+        raise ValueError(f"`{argument}` is {number}; it must be a finite number.")
     if number < minimum or (positive and number <= 0):
         wanted = "greater than 0" if positive else f"at least {minimum:g}"
         raise ValueError(f"`{argument}` is {value!r}; it must be {wanted}.")
     return number
+
+
+def canonical_axes(argument: str, value: Any) -> int | tuple[int, ...]:
+    """An axis or several as a value that hashes: an integer, or a tuple of them."""
+    try:
+        if isinstance(value, numbers.Integral):
+            return int(value)
+        found = tuple(operator.index(axis) for axis in value)
+    except TypeError:
+        raise TypeError(
+            f"`{argument}` is {value!r}; it must be an integer or a sequence of integers."
+        ) from None
+    return found[0] if len(found) == 1 else found
 
 
 def axes(argument: str, value: Any, ndim: int, shape: Shape) -> tuple[int, ...]:
@@ -102,3 +124,107 @@ def axes(argument: str, value: Any, ndim: int, shape: Shape) -> tuple[int, ...]:
             "name each axis once."
         )
     return tuple(found)
+
+
+def key(value: Any) -> None:
+    """Raise unless `value` is one PRNG key, typed (`key`) or legacy (`PRNGKey`)."""
+    if not isinstance(value, (jax.Array, np.ndarray)):
+        raise TypeError(
+            f"`key` is {value!r}, of type {type(value).__name__}; it must be a PRNG key, "
+            "such as jax.random.key(0)."
+        )
+    if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+        batch = value.shape
+    elif value.dtype == np.uint32 and value.ndim:
+        batch = value.shape[:-1]
+    else:
+        raise TypeError(
+            f"`key` is an array of dtype {value.dtype} and shape {value.shape}; it must "
+            "be a PRNG key, such as jax.random.key(0)."
+        )
+    if batch:
+        raise ValueError(
+            f"`key` is a batch of keys, of shape {batch}; it must be a single key. "
+            "For one draw per key use jax.vmap(lambda key: init(key, shape))(keys)."
+        )
+
+
+def dtype(value: Any, kind: type[np.generic]) -> np.dtype:
+    """`value` as the dtype JAX will use; None is the default float."""
+    found = np.dtype(jnp.result_type(float) if value is None else dtype_like(value))
+    if not jnp.issubdtype(found, kind):
+        wanted = {np.unsignedinteger: "an unsigned integer type such as 'uint32'"}
+        raise TypeError(
+            f"`dtype` is {found.name}; it must be "
+            + wanted.get(kind, "a floating type such as 'float32' or 'bfloat16'")
+            + (", and a real one." if kind is np.floating else ".")
+        )
+    if found.itemsize == (16 if found.kind == "c" else 8) and not jax.config.jax_enable_x64:
+        # Says once what JAX says: 64 bits want jax_enable_x64.
+        found = jnp.zeros((), found).dtype
+    return found
+
+
+def dtype_like(value: Any) -> np.dtype:
+    try:
+        return jnp.dtype(value)
+    except TypeError:
+        raise TypeError(
+            f"`dtype` is {value!r}, which names no type; pass one such as jnp.float32 or "
+            "'bfloat16'."
+        ) from None
+
+
+def broadcasts(shape: Shape, **bounds: Any) -> None:
+    """Raise unless every bound broadcasts to `shape`."""
+    for name, bound in bounds.items():
+        try:
+            fits = np.broadcast_shapes(np.shape(bound), shape) == shape
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(
+                f"`{name}` has shape {np.shape(bound)}, which does not broadcast to "
+                f"`shape` {shape}; make it a scalar, or of that shape."
+            )
+
+
+_PUBLIC_MODULES = ("jax.nn", "jax.numpy", "jax.lax", "jax.scipy.special")
+
+
+def public_name(function: Any) -> str:
+    """Where a function is found: `jax.nn.gelu`; else its own name."""
+    name = getattr(function, "__name__", "")
+    for module_name in _PUBLIC_MODULES:
+        module = sys.modules.get(module_name)
+        if name and getattr(module, name, None) is function:
+            return f"{module_name}.{name}"
+    return getattr(function, "__qualname__", repr(function))
+
+
+def public_function(path: str) -> Any:
+    """The function that `public_name` named."""
+    module_name, _, name = path.rpartition(".")
+    function = None
+    if module_name in _PUBLIC_MODULES:
+        function = getattr(importlib.import_module(module_name), name, None)
+    if function is None:
+        raise ValueError(
+            f"{path!r} names no function of {', '.join(_PUBLIC_MODULES)}."
+        )
+    return function
+
+
+def count(argument: str, value: Any) -> int | None:
+    """A positive integer, or None."""
+    if value is None:
+        return None
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"`{argument}` is {value!r}; it must be an integer.") from None
+    if number < 1:
+        raise ValueError(f"`{argument}` is {number}; it must be 1 or more.")
+    return number

@@ -1,0 +1,61 @@
+"""jinit: neural-network initialization for JAX.
+
+An initializer is a value that is called as `init(key, shape, dtype, out_sharding)`, as in
+`jax.nn.initializers`, and plugs into Flax as `nn.Dense(256, kernel_init=jinit.xavier())`.
+"""
+
+# Public modules.
+from . import random as random
+
+# Constants.
+from ._constant import constant as constant
+from ._constant import ones as ones
+from ._constant import ones_init as ones_init
+from ._constant import zeros as zeros
+from ._constant import zeros_init as zeros_init
+
+# Laws with a given scale.
+from ._distributions import normal as normal
+from ._distributions import truncated_normal as truncated_normal
+from ._distributions import uniform as uniform
+
+# Fans of a shape, gains of an activation.
+from ._fans import Fans as Fans
+from ._fans import fans as fans
+from ._fans import fans_from_einsum as fans_from_einsum
+from ._gains import gain as gain
+from ._gains import slope_at_zero as slope_at_zero
+
+# What all of them are.
+from ._initializer import Initializer as Initializer
+
+# Orthogonal matrices.
+from ._orthogonal import delta_orthogonal as delta_orthogonal
+from ._orthogonal import orthogonal as orthogonal
+
+# Names and configurations.
+from ._registry import from_config as from_config
+from ._registry import get as get
+from ._registry import registry as registry
+from ._registry import to_config as to_config
+
+# The article's schemes.
+from ._schemes import he as he
+from ._schemes import kaiming as kaiming
+from ._schemes import lecun as lecun
+from ._schemes import xavier as xavier
+
+# JAX's names.
+from ._variance import glorot_normal as glorot_normal
+from ._variance import glorot_uniform as glorot_uniform
+from ._variance import he_normal as he_normal
+from ._variance import he_uniform as he_uniform
+from ._variance import kaiming_normal as kaiming_normal
+from ._variance import kaiming_uniform as kaiming_uniform
+from ._variance import lecun_normal as lecun_normal
+from ._variance import lecun_uniform as lecun_uniform
+from ._variance import variance_scaling as variance_scaling
+from ._variance import xavier_normal as xavier_normal
+from ._variance import xavier_uniform as xavier_uniform
+
+__version__ = "0.1.0"

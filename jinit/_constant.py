@@ -1,0 +1,120 @@
+"""Constants: zeros, ones, and any value that broadcasts."""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike, DTypeLike
+
+from . import _checks
+from ._compiled import Sharding, compiled
+from ._initializer import Initializer, canonical_dtype
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Constant(Initializer):
+    """Every entry is `value`, or `value` broadcast to the shape."""
+
+    value: Any
+    dtype: np.dtype | None = None
+
+    _name: ClassVar[str] = "constant"
+
+    def __post_init__(self) -> None:
+        self._set(value=_frozen(self.value), dtype=canonical_dtype(self.dtype))
+
+    def std(self, shape: _checks.Shape) -> float | None:
+        return 0.0 if np.ndim(self.value) == 0 else None
+
+    def _draw(
+        self,
+        key: jax.Array,
+        shape: _checks.Shape,
+        dtype: DTypeLike | None,
+        out_sharding: Sharding,
+        factor: float,
+    ) -> jax.Array:
+        _checks.broadcasts(shape, value=self.value)
+        found = _checks.dtype(self.dtype if dtype is None else dtype, np.generic)
+        value = np.asarray(self.value)
+        value = value if factor == 1.0 else value * factor
+        return _full(value, shape=shape, dtype=found, out_sharding=out_sharding)
+
+
+class _Filled(Constant):
+    """`zeros` and `ones`: initializers by themselves, as in `jax.nn.initializers`."""
+
+    def __repr__(self) -> str:
+        return f"jinit.{self._spelling()[0]}"
+
+    def _spelling(self) -> tuple[str, dict[str, Any]]:
+        return ("ones" if self.value else "zeros"), {}
+
+
+@compiled
+def _full(value: jax.Array, *, shape: _checks.Shape, dtype: np.dtype) -> jax.Array:
+    return jnp.full(shape, value, dtype)
+
+
+def constant(value: ArrayLike, dtype: DTypeLike | None = None) -> Initializer:
+    """Fill with a value: w = value.
+
+    Args:
+      value: a number, or an array that broadcasts to the shape.
+      dtype: the type of the result where the call names none.
+
+    Raises:
+      TypeError: for a value that is no array, or is traced.
+
+    Example:
+      >>> import jax, jinit
+      >>> jinit.constant(0.1)(jax.random.key(0), (3,)).tolist() == [0.10000000149011612] * 3
+      True
+    """
+    return Constant(value, canonical_dtype(dtype))
+
+
+def zeros_init() -> Initializer:
+    """The initializer `zeros`: w = 0, for biases and for last layers of residual branches.
+
+    Example:
+      >>> import jinit
+      >>> jinit.zeros_init() is jinit.zeros
+      True
+    """
+    return zeros
+
+
+def ones_init() -> Initializer:
+    """The initializer `ones`: w = 1, for the scales of normalization layers.
+
+    Example:
+      >>> import jinit
+      >>> jinit.ones_init() is jinit.ones
+      True
+    """
+    return ones
+
+
+def _frozen(value: ArrayLike) -> Any:
+    """A number, or nested tuples: values that hash."""
+    if isinstance(value, jax.core.Tracer):
+        raise TypeError(
+            f"`value` is {value}, which is being traced; an initializer is a value of its "
+            "own, so give it a number, and multiply what it returns by the traced one."
+        )
+    array = np.asarray(value)
+    if array.dtype == object or array.dtype.kind in "US":
+        raise TypeError(f"`value` is {value!r}; it must be a number or an array of numbers.")
+    plain = array.tolist()
+    return _tupled(plain) if array.ndim else plain
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(map(_tupled, value)) if isinstance(value, list) else value
+
+
+zeros = _Filled(0.0)
+ones = _Filled(1.0)

@@ -1,0 +1,181 @@
+"""`Initializer`: a callable value. Frozen, hashable, comparable, printable, picklable."""
+
+import dataclasses
+import functools
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+from jax.typing import DTypeLike
+
+from . import _checks
+from ._compiled import Sharding
+from .random import Law, draw
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Initializer:
+    """A law for arrays of any shape, called as `init(key, shape, dtype, out_sharding)`.
+
+    Two initializers made alike are equal and hash alike, so modules that hold them are
+    equal too, and nothing is traced twice. `0.5 * init` is the law scaled by a half.
+    The fields of a subclass are the arguments of its maker, in the maker's order.
+    """
+
+    _name: ClassVar[str]
+
+    def __call__(
+        self,
+        key: jax.Array,
+        shape: _checks.Shape,
+        dtype: DTypeLike | None = None,
+        out_sharding: Sharding = None,
+    ) -> jax.Array:
+        """Draw an array of this law.
+
+        Args:
+          key: a PRNG key, typed or legacy; one key, not a batch.
+          shape: the shape of the array.
+          dtype: its type; by default the initializer's own, or else JAX's default float.
+          out_sharding: how the array is laid out over devices: a `NamedSharding`
+            anywhere, a `PartitionSpec` inside `jax.set_mesh`.
+
+        Raises:
+          TypeError: for a key, shape or dtype of the wrong kind.
+          ValueError: for a batch of keys, or a shape that the law does not fit.
+        """
+        return self._draw(key, _checks.shape(shape), dtype, out_sharding, 1.0)
+
+    def std(self, shape: _checks.Shape) -> float | None:
+        """The standard deviation that the law gives for `shape`, without sampling.
+
+        None where the entries have no single one.
+        """
+        raise NotImplementedError
+
+    def __mul__(self, factor: float) -> "Initializer":
+        if isinstance(factor, Initializer):
+            return NotImplemented
+        return scaled(self, _checks.real("factor", factor))
+
+    __rmul__ = __mul__
+
+    def __repr__(self) -> str:
+        name, settings = self._spelling()
+        required = _required(self)
+        words = [
+            spell(value) if key in required else f"{key}={spell(value)}"
+            for key, value in settings.items()
+        ]
+        return f"jinit.{name}({', '.join(words)})"
+
+    def _draw(
+        self,
+        key: jax.Array,
+        shape: _checks.Shape,
+        dtype: DTypeLike | None,
+        out_sharding: Sharding,
+        factor: float,
+    ) -> jax.Array:
+        """Draw `factor` times the law; `shape` is checked already."""
+        raise NotImplementedError
+
+    def _spelling(self) -> tuple[str, dict[str, Any]]:
+        """The maker's name, and the arguments that rebuild this value."""
+        settings = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != field.default
+        }
+        return self._name, settings
+
+    def _set(self, **canonical: Any) -> None:
+        """Put checked settings in their canonical form, while the value is made."""
+        for name, value in canonical.items():
+            object.__setattr__(self, name, value)
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class RandomInitializer(Initializer):
+    """An initializer that is a scale times one of the fused laws."""
+
+    _kind: ClassVar[type[np.generic]] = np.inexact
+
+    def _law(self, shape: _checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
+        """The law with scale 1, and the scale."""
+        raise NotImplementedError
+
+    def _draw(
+        self,
+        key: jax.Array,
+        shape: _checks.Shape,
+        dtype: DTypeLike | None,
+        out_sharding: Sharding,
+        factor: float,
+    ) -> jax.Array:
+        own = getattr(self, "dtype", None)
+        found = _checks.dtype(own if dtype is None else dtype, self._kind)
+        law, scale = _law_of(self, shape, found)
+        # Times 1 would be exact too, but would leave NumPy's type behind.
+        scale = scale if factor == 1.0 else float(scale) * factor
+        return draw(law, key, shape, found, scale, out_sharding)
+
+
+@functools.lru_cache(maxsize=4096)
+def _law_of(
+    init: RandomInitializer, shape: _checks.Shape, dtype: np.dtype
+) -> tuple[Law, Any]:
+    return init._law(shape, dtype)
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Scaled(Initializer):
+    """`factor` times another initializer, rounded once."""
+
+    factor: float
+    init: Initializer
+
+    _name: ClassVar[str] = "scaled"
+
+    def std(self, shape: _checks.Shape) -> float | None:
+        std = self.init.std(shape)
+        return None if std is None else abs(self.factor) * std
+
+    def _draw(
+        self,
+        key: jax.Array,
+        shape: _checks.Shape,
+        dtype: DTypeLike | None,
+        out_sharding: Sharding,
+        factor: float,
+    ) -> jax.Array:
+        return self.init._draw(key, shape, dtype, out_sharding, factor * self.factor)
+
+    def __repr__(self) -> str:
+        return f"{self.factor!r} * {self.init!r}"
+
+
+def scaled(init: Initializer, factor: float) -> Initializer:
+    """`factor` times `init`; scales of scales are multiplied out."""
+    if isinstance(init, Scaled):
+        init, factor = init.init, factor * init.factor
+    return init if factor == 1 else Scaled(factor, init)
+
+
+def canonical_dtype(dtype: DTypeLike | None) -> np.dtype | None:
+    """A maker's `dtype` setting, as a value that hashes and prints."""
+    return None if dtype is None else _checks.dtype_like(dtype)
+
+
+def spell(value: Any) -> str:
+    """A setting as Python that rebuilds it."""
+    if isinstance(value, np.dtype):
+        return repr(value.name)
+    if isinstance(value, Initializer):
+        return repr(value)
+    return _checks.public_name(value) if callable(value) else repr(value)
+
+
+def _required(init: Initializer) -> set[str]:
+    missing = dataclasses.MISSING
+    return {f.name for f in dataclasses.fields(init) if f.default is missing}

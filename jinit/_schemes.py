@@ -1,0 +1,323 @@
+"""The article's schemes: Xavier, He, Kaiming; and LeCun's, where they come from.
+
+Each is one formula for the standard deviation in the fans of the shape. Unlike JAX's
+names they compute it in Python floats and round once, take layouts, groups, explicit
+fans and gains, and reject axes that overlap.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar, TypedDict, Unpack
+
+import numpy as np
+from jax.typing import DTypeLike
+
+from . import _checks
+from ._distributions import truncated_std
+from ._fans import Fans, fans
+from ._gains import gain, slope_at_zero
+from ._initializer import Initializer, RandomInitializer, canonical_dtype
+from ._variance import MODES, UNIT_LAWS, Axes, fan, is_complex
+from .random import Law
+
+Activation = str | Callable[[Any], Any]
+
+_DISTRIBUTIONS = ("normal", "truncated_normal", "uniform")
+_RULES = ("gain", "slope_at_zero")
+
+
+class FanOptions(TypedDict, total=False):
+    """What every scheme that counts fans takes by keyword."""
+
+    distribution: str
+    layout: str | None
+    in_axis: Axes
+    out_axis: Axes
+    batch_axis: Axes
+    groups: int
+    fan_in: int | None
+    fan_out: int | None
+    gain: float | Activation
+    dtype: DTypeLike | None
+
+
+@dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
+class FanScheme(RandomInitializer):
+    """A law whose standard deviation is gain times a formula in the fans."""
+
+    distribution: str = "normal"
+    layout: str | None = None
+    in_axis: Axes = -2
+    out_axis: Axes = -1
+    batch_axis: Axes = ()
+    groups: int = 1
+    fan_in: int | None = None
+    fan_out: int | None = None
+    gain: float | Activation = 1.0
+    dtype: np.dtype | None = None
+
+    def __post_init__(self) -> None:
+        self._set(
+            distribution=_checks.choice(
+                "distribution", self.distribution, _DISTRIBUTIONS
+            ),
+            in_axis=_checks.canonical_axes("in_axis", self.in_axis),
+            out_axis=_checks.canonical_axes("out_axis", self.out_axis),
+            batch_axis=_checks.canonical_axes("batch_axis", self.batch_axis),
+            fan_in=_checks.count("fan_in", self.fan_in),
+            fan_out=_checks.count("fan_out", self.fan_out),
+            dtype=canonical_dtype(self.dtype),
+        )
+        if not callable(self.gain) and not isinstance(self.gain, str):
+            self._set(gain=_checks.real("gain", self.gain, minimum=0.0))
+        # A setting that is wrong is the maker's error, not the first call's.
+        self._gain()
+
+    def std(self, shape: _checks.Shape) -> float | None:
+        variance = self._variance(self._fans(_checks.shape(shape)))
+        return None if variance is None else self._gain() * math.sqrt(variance)
+
+    def _variance(self, fans: Fans) -> float | None:
+        """The law's variance at gain 1; None where a fan of zero leaves it undefined."""
+        raise NotImplementedError
+
+    def _mode(self) -> str:
+        return "fan_in"
+
+    def _gain(self) -> float:
+        if isinstance(self.gain, float):
+            return self.gain
+        return gain(self.gain, direction=direction(self._mode()))
+
+    def _fans(self, shape: _checks.Shape) -> Fans:
+        given = self.fan_in, self.fan_out
+        needed = {"fan_in": given[:1], "fan_out": given[1:]}.get(self._mode(), given)
+        if None not in needed:
+            # What the formula does not use may stay unknown, and any shape will do.
+            return Fans(*(0 if f is None else f for f in given))
+        found = fans(
+            shape,
+            self.layout,
+            in_axis=self.in_axis,
+            out_axis=self.out_axis,
+            batch_axis=self.batch_axis,
+            groups=self.groups,
+        )
+        return Fans(*(f if g is None else g for f, g in zip(found, given, strict=True)))
+
+    def _law(self, shape: _checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
+        std = self.std(shape) or 0.0
+        if self.distribution == "uniform" and not is_complex(dtype):
+            std *= math.sqrt(3)
+        if self.distribution == "truncated_normal":
+            std /= _MODULUS_STD if is_complex(dtype) else truncated_std(-2.0, 2.0)
+        return UNIT_LAWS[self.distribution], std
+
+
+# Of a complex normal variable with E|z|^2 = 1 whose modulus is cut at 2.
+_MODULUS_STD = math.sqrt((1 - 5 * math.exp(-4)) / (1 - math.exp(-4)))
+
+
+def direction(mode: str) -> str:
+    """What a mode preserves: fan_out the gradient, all others the signal."""
+    return "backward" if mode == "fan_out" else "forward"
+
+
+@dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
+class Xavier(FanScheme):
+    """Variance 2 / (fan_in + fan_out)."""
+
+    _name: ClassVar[str] = "xavier"
+
+    def _mode(self) -> str:
+        return "fan_avg"
+
+    def _variance(self, fans: Fans) -> float | None:
+        return _over(2, sum(fans))
+
+
+@dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
+class Lecun(FanScheme):
+    """Variance 1 / fan_in."""
+
+    _name: ClassVar[str] = "lecun"
+
+    def _variance(self, fans: Fans) -> float | None:
+        return _over(1, fans.fan_in)
+
+
+@dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
+class He(FanScheme):
+    """Variance 2 / n, n a fan."""
+
+    mode: str = "fan_in"
+
+    _name: ClassVar[str] = "he"
+
+    def __post_init__(self) -> None:
+        _checks.choice("mode", self.mode, MODES)
+        super().__post_init__()
+
+    def _mode(self) -> str:
+        return self.mode
+
+    def _variance(self, fans: Fans) -> float | None:
+        return _over(2, fan(self.mode, *fans))
+
+
+@dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
+class Kaiming(FanScheme):
+    """Variance gain(activation)^2 / n, or the article's 2 / (n + f'(0))."""
+
+    activation: Activation = "relu"
+    rule: str = "gain"
+    mode: str = "fan_in"
+
+    _name: ClassVar[str] = "kaiming"
+
+    def __post_init__(self) -> None:
+        _checks.choice("rule", self.rule, _RULES)
+        _checks.choice("mode", self.mode, MODES)
+        self._numerator_and_addend()
+        super().__post_init__()
+
+    def _mode(self) -> str:
+        return self.mode
+
+    def _variance(self, fans: Fans) -> float | None:
+        numerator, addend = self._numerator_and_addend()
+        return _over(numerator, fan(self.mode, *fans) + addend)
+
+    def _numerator_and_addend(self) -> tuple[float, float]:
+        if self.rule == "slope_at_zero":
+            return 2.0, slope_at_zero(self.activation)
+        g = gain(self.activation, direction=direction(self.mode))
+        # sqrt(2) squared is not quite 2 in floats; the two rules must agree for relu.
+        return round(g * g, 14), 0.0
+
+
+def _over(numerator: float, n: float) -> float | None:
+    return numerator / n if n > 0 else None
+
+
+def xavier(**options: Unpack[FanOptions]) -> Initializer:
+    """Draw with std = gain sqrt(2 / (n_in + n_out)): tanh, sigmoid and linear layers.
+
+    The compromise between keeping the signal (1 / n_in) and keeping the gradient
+    (1 / n_out). Before relu it loses half of the variance in every layer.
+
+    Args:
+      **options: what every scheme that counts fans takes, all by keyword.
+        distribution: "normal", "uniform", or "truncated_normal" (at two standard
+          deviations, widened to the std above).
+        layout: one letter per axis: i input, o output, k window, b batch.
+        in_axis, out_axis, batch_axis: the same by axis numbers; -2, -1 and none.
+        groups: of a grouped convolution.
+        fan_in, fan_out: the fans themselves, where the shape does not show them.
+        gain: a number, or an activation whose forward gain it is.
+        dtype: the type of the result where the call names none.
+
+    Raises:
+      ValueError: for an unknown distribution, layout or activation, a negative gain, or,
+        when called, a shape that the axes do not fit.
+
+    Example:
+      >>> import jinit
+      >>> jinit.xavier().std((784, 16)) == (2 / 800) ** 0.5
+      True
+      >>> jinit.xavier(distribution="uniform", gain="tanh")
+      jinit.xavier(distribution='uniform', gain='tanh')
+
+    References:
+      Glorot and Bengio, "Understanding the difficulty of training deep feedforward
+      neural networks", 2010.
+    """
+    return Xavier(**options)
+
+
+def lecun(**options: Unpack[FanOptions]) -> Initializer:
+    """Draw with std = gain sqrt(1 / n_in): selu, linear layers, and a first layer.
+
+    Args:
+      **options: those of `xavier`.
+
+    Raises:
+      ValueError: as `xavier`.
+
+    Example:
+      >>> import jinit
+      >>> jinit.lecun().std((100, 16))
+      0.1
+
+    References:
+      LeCun, Bottou, Orr and Mueller, "Efficient BackProp", 1998.
+    """
+    return Lecun(**options)
+
+
+def he(*, mode: str = "fan_in", **options: Unpack[FanOptions]) -> Initializer:
+    """Draw with std = gain sqrt(2 / n_in): relu and its relatives.
+
+    Args:
+      mode: the n of the formula: "fan_in" keeps the signal, "fan_out" the gradient;
+        "fan_avg" and "fan_geo_avg" lie between.
+      **options: those of `xavier`.
+
+    Raises:
+      ValueError: for an unknown mode, and as `xavier`.
+
+    Example:
+      >>> import jinit
+      >>> jinit.he().std((512, 256))
+      0.0625
+      >>> jinit.he(layout="oikk").std((32, 8, 3, 3)) == (2 / 72) ** 0.5  # PyTorch's conv
+      True
+
+    References:
+      He, Zhang, Ren and Sun, "Delving deep into rectifiers", 2015.
+    """
+    return He(mode=mode, **options)
+
+
+def kaiming(
+    activation: Activation = "relu",
+    *,
+    rule: str = "gain",
+    mode: str = "fan_in",
+    **options: Unpack[FanOptions],
+) -> Initializer:
+    """Draw for an activation f: std = gain(f) / sqrt(n), the right scale for any f.
+
+    rule="gain": std = gain(f) / sqrt(n), with gain(f) = 1 / sqrt(E f(z)^2), z ~ N(0, 1),
+    for "fan_in", which keeps the signal; for "fan_out" the gain is that of f', which
+    keeps the gradient.
+
+    rule="slope_at_zero": std = sqrt(2 / (n + f'(0))), the formula of the article that
+    jinit began from. It agrees with the first rule exactly for relu, whose f'(0) is 0 in
+    JAX; for any other f it hardly rescales at all, since one slope is little beside n
+    inputs: the two differ by about gain(f) / sqrt(2). No paper supports it.
+
+    The first layer of a network sees data, not activations: `lecun()` there.
+
+    Args:
+      activation: a name such as "gelu", or any function of a scalar.
+      rule: "gain" or "slope_at_zero".
+      mode: "fan_in", "fan_out", "fan_avg" or "fan_geo_avg".
+      **options: those of `xavier`; `gain` multiplies the formula.
+
+    Raises:
+      ValueError: for an unknown activation, rule or mode, an activation without a gain,
+        and as `xavier`.
+
+    Example:
+      >>> import jax, jinit
+      >>> round(jinit.kaiming(jax.nn.silu).std((100, 16)), 6)
+      0.167653
+      >>> jinit.kaiming("relu").std((512, 256)) == jinit.he().std((512, 256))
+      True
+
+    References:
+      He, Zhang, Ren and Sun, "Delving deep into rectifiers", 2015.
+    """
+    return Kaiming(activation=activation, rule=rule, mode=mode, **options)

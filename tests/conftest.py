@@ -1,0 +1,30 @@
+"""Strict modes for every test, and eight devices on the host."""
+
+import os
+
+# Before JAX starts: sharding is tested on one CPU that plays eight devices.
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+
+import jax  # noqa: E402
+import matplotlib  # noqa: E402
+import pytest  # noqa: E402
+
+matplotlib.use("Agg")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+# Persistent caches would hide what a compilation costs and what it does.
+jax.config.update("jax_enable_compilation_cache", False)
+
+
+@pytest.fixture
+def key() -> jax.Array:
+    return jax.random.key(20260611)
+
+
+@pytest.fixture
+def x64():
+    """Double precision for one test."""
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", False)

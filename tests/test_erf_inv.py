@@ -1,0 +1,65 @@
+"""The short erf_inv has the bits of XLA's, for every value that a draw can take."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from jinit import _erf_inv
+from jinit._erf_inv import CENTRAL, INSIDE, erf_inv
+
+LOW = np.nextafter(np.float32(-1), np.float32(0))
+
+
+def all_uniforms(low, high):
+    """Each of the 2^23 values of a float32 uniform draw on [low, high)."""
+    mantissa = lax.iota(np.uint32, 1 << 23).astype(np.float32) * np.float32(2.0**-23)
+    low, high = jnp.float32(low), jnp.float32(high)
+    return mantissa * (high - low) + low
+
+
+def test_short_form_is_in_use_here():
+    # Where this fails, draws are right but slow: XLA's code has changed.
+    assert _erf_inv.is_exact()
+
+
+def test_all_values_of_a_draw_agree():
+    assert _erf_inv.differences() == 0
+
+
+def test_the_comparison_can_fail(monkeypatch):
+    off = (*_erf_inv._CENTRE[:-1], np.nextafter(_erf_inv._CENTRE[-1], np.float32(2)))
+    monkeypatch.setattr(_erf_inv, "_CENTRE", off)
+    assert _erf_inv.differences() > 1_000_000
+
+
+@pytest.mark.parametrize(
+    "width, bound", list(itertools.product((128, 256, 512), (CENTRAL, INSIDE)))
+)
+def test_all_values_agree_for_every_vector_width(width, bound):
+    edge = lax.erf(jnp.float32(bound) / np.float32(np.sqrt(2)))
+    low, high = (LOW, 1.0) if bound == INSIDE else (-edge, edge)
+    u = jax.jit(all_uniforms)(low, high).reshape(2048, 4096)
+    options = {"xla_cpu_prefer_vector_width": width}
+    ours = jax.jit(lambda u: erf_inv(u, bound) * 0.1, compiler_options=options)(u)
+    theirs = jax.jit(lambda u: lax.erf_inv(u) * 0.1)(u)
+    assert int(jnp.sum(ours != theirs)) == 0
+
+
+def test_bounds_that_allow_one_use_lax():
+    assert np.isinf(erf_inv(jnp.float32(1)))
+    assert erf_inv(jnp.float64(0.5) if jax.config.jax_enable_x64 else jnp.float16(0.5))
+
+
+def test_other_versions_prove_it_while_tracing(monkeypatch):
+    monkeypatch.setattr(_erf_inv, "PROVEN", frozenset())
+    _erf_inv.is_exact.cache_clear()
+    u = jnp.linspace(-0.9, 0.9, 7)
+    try:
+        assert (jax.jit(lambda u: erf_inv(u, INSIDE))(u) == jax.jit(lax.erf_inv)(u)).all()
+        assert _erf_inv.is_exact.cache_info().currsize == 1
+    finally:
+        _erf_inv.is_exact.cache_clear()
