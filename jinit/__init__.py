@@ -1,7 +1,7 @@
 """jinit: neural-network initialization for JAX.
 
-An initializer is a value that is called as `init(key, shape, dtype, out_sharding)`, as in
-`jax.nn.initializers`, and plugs into Flax as `nn.Dense(256, kernel_init=jinit.xavier())`.
+An initializer is a value that is called as `init(key, shape, dtype, out_sharding)`, like
+those of `jax.nn.initializers`. In Flax: `nn.Dense(256, kernel_init=jinit.xavier())`.
 """
 
 # Public modules.

@@ -40,7 +40,9 @@ def shape(value: object) -> Shape:
     # One comparison serves the common case, a tuple that is right already.
     if type(value) is tuple and all(type(d) is int and d >= 0 for d in value):
         return value
-    if isinstance(value, (str, bytes)) or not isinstance(value, (Iterable, numbers.Integral)):
+    if isinstance(value, (str, bytes)) or not isinstance(
+        value, (Iterable, numbers.Integral)
+    ):
         raise TypeError(
             f"`shape` is {value!r}; it must be a sequence of non-negative integers, "
             "such as (784, 256)."
@@ -101,7 +103,8 @@ def canonical_axes(argument: str, value: Any) -> int | tuple[int, ...]:
         found = tuple(operator.index(axis) for axis in value)
     except TypeError:
         raise TypeError(
-            f"`{argument}` is {value!r}; it must be an integer or a sequence of integers."
+            f"`{argument}` is {value!r}; it must be an integer or a sequence of "
+            "integers."
         ) from None
     return found[0] if len(found) == 1 else found
 
@@ -130,8 +133,8 @@ def key(value: Any) -> None:
     """Raise unless `value` is one PRNG key, typed (`key`) or legacy (`PRNGKey`)."""
     if not isinstance(value, (jax.Array, np.ndarray)):
         raise TypeError(
-            f"`key` is {value!r}, of type {type(value).__name__}; it must be a PRNG key, "
-            "such as jax.random.key(0)."
+            f"`key` is {value!r}, of type {type(value).__name__}; it must be a PRNG "
+            "key, such as jax.random.key(0)."
         )
     if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
         batch = value.shape
@@ -139,8 +142,8 @@ def key(value: Any) -> None:
         batch = value.shape[:-1]
     else:
         raise TypeError(
-            f"`key` is an array of dtype {value.dtype} and shape {value.shape}; it must "
-            "be a PRNG key, such as jax.random.key(0)."
+            f"`key` is an array of dtype {value.dtype} and shape {value.shape}; it "
+            "must be a PRNG key, such as jax.random.key(0)."
         )
     if batch:
         raise ValueError(
@@ -159,7 +162,10 @@ def dtype(value: Any, kind: type[np.generic]) -> np.dtype:
             + wanted.get(kind, "a floating type such as 'float32' or 'bfloat16'")
             + (", and a real one." if kind is np.floating else ".")
         )
-    if found.itemsize == (16 if found.kind == "c" else 8) and not jax.config.jax_enable_x64:
+    if (
+        found.itemsize == (16 if found.kind == "c" else 8)
+        and not jax.config.jax_enable_x64
+    ):
         # Says once what JAX says: 64 bits want jax_enable_x64.
         found = jnp.zeros((), found).dtype
     return found
@@ -170,8 +176,8 @@ def dtype_like(value: Any) -> np.dtype:
         return jnp.dtype(value)
     except TypeError:
         raise TypeError(
-            f"`dtype` is {value!r}, which names no type; pass one such as jnp.float32 or "
-            "'bfloat16'."
+            f"`dtype` is {value!r}, which names no type; pass one such as jnp.float32 "
+            "or 'bfloat16'."
         ) from None
 
 
@@ -209,9 +215,7 @@ def public_function(path: str) -> Any:
     if module_name in _PUBLIC_MODULES:
         function = getattr(importlib.import_module(module_name), name, None)
     if function is None:
-        raise ValueError(
-            f"{path!r} names no function of {', '.join(_PUBLIC_MODULES)}."
-        )
+        raise ValueError(f"{path!r} names no function of {', '.join(_PUBLIC_MODULES)}.")
     return function
 
 

@@ -57,7 +57,9 @@ def _is_arithmetic(shape: tuple[int, ...], dtype: np.dtype, **_: Any) -> bool:
 
 def _may_choose_options() -> bool:
     """Whether this call becomes a CPU program of its own, with options of its own."""
-    if jax.default_backend() != "cpu" or _VECTOR_WIDTH in os.environ.get("XLA_FLAGS", ""):
+    if jax.default_backend() != "cpu" or _VECTOR_WIDTH in os.environ.get(
+        "XLA_FLAGS", ""
+    ):
         return False
     # While somebody's program is being traced, even a constant is a tracer.
     return not isinstance(jnp.zeros(()), jax.core.Tracer)
@@ -92,15 +94,19 @@ def _jit_to(
 def _check_divides(out_sharding: Any, mesh: Any, shape: tuple[int, ...]) -> None:
     if not isinstance(out_sharding, (NamedSharding, PartitionSpec)):
         raise TypeError(
-            f"`out_sharding` is {out_sharding!r}; it must be a jax.sharding.NamedSharding, "
-            "or a jax.sharding.PartitionSpec inside `jax.set_mesh`."
+            f"`out_sharding` is {out_sharding!r}; it must be a "
+            "jax.sharding.NamedSharding, or a jax.sharding.PartitionSpec inside "
+            "`jax.set_mesh`."
         )
     if mesh.empty:
         raise ValueError(
-            f"`out_sharding` is {out_sharding}, and there is no mesh to apply it to; call "
-            "inside `jax.set_mesh(mesh)`, or pass jax.sharding.NamedSharding(mesh, spec)."
+            f"`out_sharding` is {out_sharding}, and there is no mesh to apply it to; "
+            "call inside `jax.set_mesh(mesh)`, or pass "
+            "jax.sharding.NamedSharding(mesh, spec)."
         )
-    spec = out_sharding.spec if isinstance(out_sharding, NamedSharding) else out_sharding
+    spec = (
+        out_sharding.spec if isinstance(out_sharding, NamedSharding) else out_sharding
+    )
     try:
         NamedSharding(mesh, spec).shard_shape(shape)
     except ValueError as error:

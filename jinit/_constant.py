@@ -70,14 +70,14 @@ def constant(value: ArrayLike, dtype: DTypeLike | None = None) -> Initializer:
 
     Example:
       >>> import jax, jinit
-      >>> jinit.constant(0.1)(jax.random.key(0), (3,)).tolist() == [0.10000000149011612] * 3
-      True
+      >>> jinit.constant(0.5)(jax.random.key(0), (3,)).tolist()
+      [0.5, 0.5, 0.5]
     """
     return Constant(value, canonical_dtype(dtype))
 
 
 def zeros_init() -> Initializer:
-    """The initializer `zeros`: w = 0, for biases and for last layers of residual branches.
+    """The initializer `zeros`: w = 0, for biases and the last layers of branches.
 
     Example:
       >>> import jinit
@@ -102,12 +102,15 @@ def _frozen(value: ArrayLike) -> Any:
     """A number, or nested tuples: values that hash."""
     if isinstance(value, jax.core.Tracer):
         raise TypeError(
-            f"`value` is {value}, which is being traced; an initializer is a value of its "
-            "own, so give it a number, and multiply what it returns by the traced one."
+            f"`value` is {value}, which is being traced; an initializer is a value of "
+            "its own, so give it a number, and multiply what it returns by the traced "
+            "one."
         )
     array = np.asarray(value)
     if array.dtype == object or array.dtype.kind in "US":
-        raise TypeError(f"`value` is {value!r}; it must be a number or an array of numbers.")
+        raise TypeError(
+            f"`value` is {value!r}; it must be a number or an array of numbers."
+        )
     plain = array.tolist()
     return _tupled(plain) if array.ndim else plain
 

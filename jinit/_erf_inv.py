@@ -97,7 +97,12 @@ def _inside(u: jax.Array) -> jax.Array:
     w = -_log1p(u * -u)
     centre = w < np.float32(5)
     w = jnp.where(centre, w - np.float32(2.5), lax.sqrt(w) - np.float32(3))
-    return _horner(w, [jnp.where(centre, c, t) for c, t in zip(_CENTRE, _TAIL, strict=True)]) * u
+    return (
+        _horner(
+            w, [jnp.where(centre, c, t) for c, t in zip(_CENTRE, _TAIL, strict=True)]
+        )
+        * u
+    )
 
 
 def _central(u: jax.Array) -> jax.Array:

@@ -1,4 +1,5 @@
-"""`Initializer`: a callable value. Frozen, hashable, comparable, printable, picklable."""
+"""`Initializer`: a callable value. Frozen, hashable, comparable, printable, "
+"picklable."""
 
 import dataclasses
 import functools
@@ -36,7 +37,8 @@ class Initializer:
         Args:
           key: a PRNG key, typed or legacy; one key, not a batch.
           shape: the shape of the array.
-          dtype: its type; by default the initializer's own, or else JAX's default float.
+          dtype: its type; by default the initializer's own, or else JAX's default
+            float.
           out_sharding: how the array is laid out over devices: a `NamedSharding`
             anywhere, a `PartitionSpec` inside `jax.set_mesh`.
 

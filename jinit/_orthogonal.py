@@ -47,8 +47,8 @@ class Orthogonal(Initializer):
     def _matrix(self, shape: _checks.Shape) -> tuple[int, int]:
         if len(shape) < 2:
             raise ValueError(
-                f"`shape` is {shape}, which has {len(shape)} axes; an orthogonal matrix "
-                "needs at least two: rows, and columns along `column_axis`."
+                f"`shape` is {shape}, which has {len(shape)} axes; an orthogonal "
+                "matrix needs at least two: rows, and columns along `column_axis`."
             )
         (axis,) = _checks.axes("column_axis", self.column_axis, len(shape), shape)
         return math.prod(shape[:axis] + shape[axis + 1 :]), shape[axis]
@@ -94,8 +94,8 @@ class DeltaOrthogonal(Orthogonal):
         _checks.key(key)
         if len(shape) not in (3, 4, 5):
             raise ValueError(
-                f"`shape` is {shape}; a delta-orthogonal kernel has one to three window "
-                "axes, then inputs and outputs: 3, 4 or 5 axes in all."
+                f"`shape` is {shape}; a delta-orthogonal kernel has one to three "
+                "window axes, then inputs and outputs: 3, 4 or 5 axes in all."
             )
         if shape[-1] < shape[-2]:
             raise ValueError(
@@ -175,12 +175,12 @@ def _householder(key: jax.Array, rows: int, columns: int, dtype: np.dtype) -> ja
     first, norm = jnp.diagonal(x), jnp.sqrt(jnp.sum(x * x, axis=0))
     sign = jnp.where(first < 0, -1, 1).astype(dtype)
     beta = -sign * norm
-    reflectors, tau = x / (first - beta), (beta - first) / beta
+    reflectors, tau = x / (first - beta)[None], (beta - first) / beta
     if rows == columns:
         # The last reflection acts on one axis: it is the identity, as LAPACK has it.
         tau, beta = tau.at[-1].set(0), beta.at[-1].set(first[-1])
     q = jax.lax.linalg.householder_product(reflectors, tau)
-    return q * jnp.sign(beta)
+    return q * jnp.sign(beta)[None]
 
 
 def orthogonal(
@@ -200,8 +200,8 @@ def orthogonal(
       column_axis: the axis of the columns.
       dtype: the type of the result where the call names none; 16 and 8 bits are
         computed in float32 and rounded once.
-      method: "householder" draws the reflections of a QR factorization; "qr" factorizes,
-        and gives the values of `jax.nn.initializers.orthogonal`.
+      method: "householder" draws the reflections of a QR factorization; "qr"
+        factorizes, and gives the values of `jax.nn.initializers.orthogonal`.
 
     Raises:
       ValueError: for an unknown method, or, when called, fewer than two axes.

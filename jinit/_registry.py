@@ -1,4 +1,5 @@
-"""The table of all schemes: name -> how to make it, its law, when to use it, its paper."""
+"""The table of all schemes: name -> how to make it, its law, when to use it, its "
+"paper."""
 
 import dataclasses
 import types

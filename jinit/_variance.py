@@ -21,7 +21,8 @@ DISTRIBUTIONS = ("truncated_normal", "normal", "uniform")
 # The standard deviation of N(0, 1) cut at +-2, to JAX's last bit.
 _JAX_TRUNCATED_STD = 0.87962566103423978
 # JAX's for the complex normal law whose modulus is cut at 2: sqrt(1 - 5 e^-4). It lacks
-# the division by the mass 1 - e^-4, so JAX's law is 0.9 % too wide; kept for its values.
+# the division by the mass 1 - e^-4, so JAX's law is 0.9 % too wide; kept for its
+# values.
 _JAX_TRUNCATED_MODULUS_STD = 0.95311164380491208
 
 UNIT_LAWS = {
@@ -148,8 +149,8 @@ def variance_scaling(
       dtype: the type of the result where the call names none.
 
     Raises:
-      ValueError: for an unknown mode or distribution, a negative scale, or, when called,
-        a shape of fewer than two axes with the default `in_axis`.
+      ValueError: for an unknown mode or distribution, a negative scale, or, when
+        called, a shape of fewer than two axes with the default `in_axis`.
 
     Example:
       >>> import jinit
@@ -237,7 +238,7 @@ def lecun_normal(
     batch_axis: Axes = (),
     dtype: DTypeLike | None = None,
 ) -> Initializer:
-    """Draw normal, cut at 2 sigma, with variance 1 / fan_in: for selu, and Flax's default.
+    """Draw normal, cut at 2 sigma, with variance 1 / fan_in: selu; Flax's default.
 
     `variance_scaling(1.0, "fan_in", "truncated_normal")`; its arguments and errors.
 

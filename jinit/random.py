@@ -2,9 +2,9 @@
 
 The functions have the signatures of their namesakes in `jax.random`, and in float32 and
 float64 their values, bit for bit. They differ in two things: on a CPU they are several
-times faster, and in 16 and 8 bits they draw in float32 and round once, where `jax.random`
-draws from the few values of the narrow type. A key that is not threefry, JAX's default,
-takes its bits from `jax.random` and keeps the rest.
+times faster, and in 16 and 8 bits they draw in float32 and round once, where
+`jax.random` draws from the few values of the narrow type. A key that is not threefry,
+JAX's default, takes its bits from `jax.random` and keeps the rest.
 """
 
 import dataclasses
@@ -54,7 +54,8 @@ def bits(
       dtype('uint32')
 
     References:
-      Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011.
+      Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3",
+      2011.
     """
     default = np.uint64 if jax.config.jax_enable_x64 else np.uint32
     dtype = _checks.dtype(default if dtype is None else dtype, np.unsignedinteger)
@@ -79,8 +80,8 @@ def uniform(
       shape: the shape of the result.
       dtype: a real floating type; by default float32, or float64 under x64.
       minval: the lower end, which may be drawn; broadcasts to `shape`.
-      maxval: the upper end, which is never drawn in 16 and 8 bits, and in wider types as
-        rarely as by `jax.random.uniform`; broadcasts to `shape`.
+      maxval: the upper end, which is never drawn in 16 and 8 bits, and in wider types
+        as rarely as by `jax.random.uniform`; broadcasts to `shape`.
       out_sharding: how the result is laid out over devices.
 
     Returns:
@@ -150,7 +151,8 @@ def truncated_normal(
 ) -> jax.Array:
     """Draw from the standard normal law restricted to (lower, upper).
 
-    x = sqrt(2) erf_inv(u), u uniform between erf(lower / sqrt(2)) and erf(upper / sqrt(2)).
+    x = sqrt(2) erf_inv(u), u uniform between erf(lower / sqrt(2)) and erf(upper /
+    sqrt(2)).
 
     Args:
       key: a PRNG key, typed or legacy.
@@ -183,7 +185,9 @@ def truncated_normal(
         # Known bounds go into the program: XLA then folds erf(bound / sqrt(2)), as it
         # does in a jitted `jax.random`, and knows how much of erf_inv is needed.
         ends = (float(np.asarray(b, dtype)) for b in (lower, upper))
-        return draw(Law("truncated_normal", *ends), key, shape, dtype, 1.0, out_sharding)
+        return draw(
+            Law("truncated_normal", *ends), key, shape, dtype, 1.0, out_sharding
+        )
     return _truncated(
         key, lower, upper, shape=shape, dtype=dtype, out_sharding=out_sharding
     )
@@ -314,9 +318,7 @@ def _between(
     return floats * (high - low) + low
 
 
-def _complex_normal(
-    key: jax.Array, shape: _checks.Shape, dtype: np.dtype
-) -> jax.Array:
+def _complex_normal(key: jax.Array, shape: _checks.Shape, dtype: np.dtype) -> jax.Array:
     real = _real_dtype(dtype)
     parts = [
         _sqrt2(real) * erf_inv(_open_unit(k, shape, real), INSIDE)

@@ -1,8 +1,8 @@
 """Whether a sample follows a law, in bounds that the size of the sample gives.
 
 The mean of n independent draws has standard error std / sqrt(n), their variance
-std^2 sqrt((kurtosis - 1) / n). A bound of five standard errors fails once in 1.7 million
-for a right law; all keys are fixed, so a test that passes keeps passing.
+std^2 sqrt((kurtosis - 1) / n). A bound of five standard errors fails once in 1.7
+million for a right law; all keys are fixed, so a test that passes keeps passing.
 """
 
 import numpy as np
@@ -42,6 +42,7 @@ def uniform(low: float, high: float):
 
 
 def truncated(std: float, bound: float = 2.0):
-    """Normal cut at `bound` standard deviations, with standard deviation `std` after."""
+    """Normal cut at `bound` standard deviations, with standard deviation `std` "
+    "after."""
     unit = stats.truncnorm(-bound, bound)
     return stats.truncnorm(-bound, bound, scale=std / unit.std())

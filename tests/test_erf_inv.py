@@ -59,7 +59,9 @@ def test_other_versions_prove_it_while_tracing(monkeypatch):
     _erf_inv.is_exact.cache_clear()
     u = jnp.linspace(-0.9, 0.9, 7)
     try:
-        assert (jax.jit(lambda u: erf_inv(u, INSIDE))(u) == jax.jit(lax.erf_inv)(u)).all()
+        assert (
+            jax.jit(lambda u: erf_inv(u, INSIDE))(u) == jax.jit(lax.erf_inv)(u)
+        ).all()
         assert _erf_inv.is_exact.cache_info().currsize == 1
     finally:
         _erf_inv.is_exact.cache_clear()

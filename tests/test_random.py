@@ -87,7 +87,9 @@ def test_bounds_may_be_arrays(key):
 
 
 def test_bounds_of_lower_rank_broadcast(key):
-    x = jinit.random.uniform(key, (200, 3), minval=jnp.arange(3.0), maxval=jnp.arange(3.0) + 1)
+    x = jinit.random.uniform(
+        key, (200, 3), minval=jnp.arange(3.0), maxval=jnp.arange(3.0) + 1
+    )
     assert (np.floor(x) == np.arange(3.0)[None]).all()
 
 
@@ -109,7 +111,9 @@ def test_vmap_over_settings(key):
     highs = jnp.array([1.0, 2.0, 5.0])
     rows = jax.vmap(lambda h: jinit.random.uniform(key, (50,), maxval=h))(highs)
     for row, high in zip(rows, highs, strict=True):
-        np.testing.assert_array_equal(row, jinit.random.uniform(key, (50,), maxval=high))
+        np.testing.assert_array_equal(
+            row, jinit.random.uniform(key, (50,), maxval=high)
+        )
     rows = jax.vmap(lambda h: jinit.random.truncated_normal(key, -h, h, (50,)))(highs)
     assert (abs(rows).max(axis=1) < highs).all()
 
@@ -131,14 +135,19 @@ def test_narrow_normal_is_the_float32_draw_rounded_once(key, dtype):
     narrow = jinit.random.normal(key, (1000, 100), dtype)
     assert narrow.dtype == dtype
     # ml_dtypes rounds each value to nearest, ties to even, in one step.
-    np.testing.assert_array_equal(np.asarray(narrow), np.asarray(wide).astype(narrow.dtype))
+    np.testing.assert_array_equal(
+        np.asarray(narrow), np.asarray(wide).astype(narrow.dtype)
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_narrow_laws(key, dtype):
     draws = {
         "normal": (jinit.random.normal(key, (1 << 20,), dtype), stats.norm()),
-        "uniform": (jinit.random.uniform(key, (1 << 20,), dtype, -1, 1), laws.uniform(-1, 1)),
+        "uniform": (
+            jinit.random.uniform(key, (1 << 20,), dtype, -1, 1),
+            laws.uniform(-1, 1),
+        ),
         "truncated": (
             jinit.random.truncated_normal(key, -2, 2, (1 << 20,), dtype),
             stats.truncnorm(-2, 2),
@@ -152,16 +161,18 @@ def test_narrow_laws(key, dtype):
 
 
 @pytest.mark.parametrize("dtype", NARROW)
-@pytest.mark.parametrize("low, high", [(0.0, 1.0), (-1.0, 1.0), (-0.3, 0.7), (2.0, 2.9)])
+@pytest.mark.parametrize(
+    "low, high", [(0.0, 1.0), (-1.0, 1.0), (-0.3, 0.7), (2.0, 2.9)]
+)
 def test_narrow_uniform_never_reaches_its_upper_bound(key, dtype, low, high):
     x = np.asarray(jinit.random.uniform(key, (1 << 18,), dtype, low, high))
     bottom, top = (np.asarray(b, x.dtype).astype(np.float32) for b in (low, high))
     x = x.astype(np.float32)
     assert x.min() >= bottom and x.max() < top
     # And it comes as near to it as the dtype allows: it was clipped, not cut short.
-    assert x.max() == np.nextafter(np.asarray(top, dtype), np.asarray(low, dtype)).astype(
-        np.float32
-    )
+    assert x.max() == np.nextafter(
+        np.asarray(top, dtype), np.asarray(low, dtype)
+    ).astype(np.float32)
 
 
 @pytest.mark.parametrize("dtype", NARROW)
@@ -192,7 +203,9 @@ def test_in_shard_map_each_device_draws_with_its_key(key, name):
     local = jax.shard_map(
         lambda ks: one(ks[0])[None], mesh=mesh, in_specs=P("x"), out_specs=P("x")
     )
-    np.testing.assert_array_equal(jax.jit(local)(keys), np.stack([one(k) for k in keys]))
+    np.testing.assert_array_equal(
+        jax.jit(local)(keys), np.stack([one(k) for k in keys])
+    )
 
 
 ERRORS = [

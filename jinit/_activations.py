@@ -1,0 +1,144 @@
+"""Activations by name: the function, its derivative and its kinks, in NumPy's float64.
+
+NumPy, because a gain is a number that is needed while a program is being traced, in
+more digits than float32 has, and before anything is compiled.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+Function = Callable[[np.ndarray], np.ndarray]
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+_SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+
+
+@dataclasses.dataclass(frozen=True)
+class Activation:
+    """f and f' of (z, param), where f has kinks, and the default of `param`."""
+
+    f: Callable[..., np.ndarray]
+    df: Callable[..., np.ndarray]
+    kinks: tuple[float, ...] = ()
+    param: float | None = None
+
+
+def _sigmoid(z: np.ndarray) -> np.ndarray:
+    return 0.5 * (1 + np.tanh(z / 2))
+
+
+def _dsigmoid(z: np.ndarray) -> np.ndarray:
+    return _sigmoid(z) * _sigmoid(-z)
+
+
+def _softplus(z: np.ndarray) -> np.ndarray:
+    return np.logaddexp(z, 0)
+
+
+def _cdf(z: np.ndarray) -> np.ndarray:
+    return 0.5 * (1 + _erf(z / math.sqrt(2)))
+
+
+def _density(z: np.ndarray) -> np.ndarray:
+    return np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+
+
+def _gelu_inner(z: np.ndarray) -> np.ndarray:
+    return np.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3))
+
+
+def _dgelu_tanh(z: np.ndarray) -> np.ndarray:
+    t = _gelu_inner(z)
+    slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * z**2)
+    return 0.5 * (1 + t) + 0.5 * z * (1 - t * t) * slope
+
+
+def _dmish(z: np.ndarray) -> np.ndarray:
+    t = np.tanh(_softplus(z))
+    return t + z * (1 - t * t) * _sigmoid(z)
+
+
+def _step(z: np.ndarray, low: float, high: float) -> np.ndarray:
+    return ((z > low) & (z < high)).astype(np.float64)
+
+
+def _elu(z: np.ndarray, a: float) -> np.ndarray:
+    return np.where(z > 0, z, a * np.expm1(np.minimum(z, 0)))
+
+
+def _delu(z: np.ndarray, a: float) -> np.ndarray:
+    return np.where(z > 0, 1, a * np.exp(np.minimum(z, 0)))
+
+
+def _celu(z: np.ndarray, a: float) -> np.ndarray:
+    return np.where(z > 0, z, a * np.expm1(np.minimum(z, 0) / a))
+
+
+def _leaky(z: np.ndarray, a: float) -> np.ndarray:
+    return np.where(z > 0, z, a * z)
+
+
+def _dleaky(z: np.ndarray, a: float) -> np.ndarray:
+    return np.where(z > 0, 1.0, a)
+
+
+_LINEAR = Activation(lambda z: z, np.ones_like)
+_SILU = Activation(lambda z: z * _sigmoid(z), lambda z: _sigmoid(z) + z * _dsigmoid(z))
+_HARD_SILU = Activation(
+    lambda z: z * np.clip(z + 3, 0, 6) / 6,
+    lambda z: np.where(z >= 3, 1.0, (2 * z + 3) / 6 * _step(z, -3, 3)),
+    (-3.0, 3.0),
+)
+
+ACTIVATIONS = {
+    "linear": _LINEAR,
+    "identity": _LINEAR,
+    "relu": Activation(
+        lambda z: np.maximum(z, 0), lambda z: _step(z, 0, np.inf), (0.0,)
+    ),
+    "leaky_relu": Activation(_leaky, _dleaky, (0.0,), 0.01),
+    "prelu": Activation(_leaky, _dleaky, (0.0,), 0.25),
+    "relu6": Activation(
+        lambda z: np.clip(z, 0, 6), lambda z: _step(z, 0, 6), (0.0, 6.0)
+    ),
+    "elu": Activation(_elu, _delu, (0.0,), 1.0),
+    "celu": Activation(_celu, lambda z, a: np.exp(np.minimum(z, 0) / a), (0.0,), 1.0),
+    "selu": Activation(
+        lambda z: _SELU_SCALE * _elu(z, _SELU_ALPHA),
+        lambda z: _SELU_SCALE * _delu(z, _SELU_ALPHA),
+        (0.0,),
+    ),
+    "gelu": Activation(lambda z: z * _cdf(z), lambda z: _cdf(z) + z * _density(z)),
+    "gelu_tanh": Activation(lambda z: 0.5 * z * (1 + _gelu_inner(z)), _dgelu_tanh),
+    "silu": _SILU,
+    "swish": _SILU,
+    "mish": Activation(lambda z: z * np.tanh(_softplus(z)), _dmish),
+    "softplus": Activation(_softplus, _sigmoid),
+    "softsign": Activation(
+        lambda z: z / (1 + np.abs(z)), lambda z: (1 + np.abs(z)) ** -2.0, (0.0,)
+    ),
+    "squareplus": Activation(
+        lambda z: 0.5 * (z + np.sqrt(z * z + 4)),
+        lambda z: 0.5 * (1 + z / np.sqrt(z * z + 4)),
+    ),
+    "tanh": Activation(np.tanh, lambda z: 1 - np.tanh(z) ** 2),
+    "hard_tanh": Activation(
+        lambda z: np.clip(z, -1, 1), lambda z: _step(z, -1, 1), (-1.0, 1.0)
+    ),
+    "sigmoid": Activation(_sigmoid, _dsigmoid),
+    "log_sigmoid": Activation(lambda z: -_softplus(-z), lambda z: _sigmoid(-z)),
+    "hard_sigmoid": Activation(
+        lambda z: np.clip(z + 3, 0, 6) / 6, lambda z: _step(z, -3, 3) / 6, (-3.0, 3.0)
+    ),
+    "hard_silu": _HARD_SILU,
+    "hard_swish": _HARD_SILU,
+    "erf": Activation(_erf, lambda z: 2 / math.sqrt(math.pi) * np.exp(-z * z)),
+    "sin": Activation(np.sin, np.cos),
+}
+
+# Gated units phi(a) b, and their phi.
+GATES = {"glu": "sigmoid", "swiglu": "silu", "geglu": "gelu", "reglu": "relu"}
