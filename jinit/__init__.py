@@ -1,6 +1,6 @@
 """jinit: neural-network initialization for JAX.
 
-An initializer is a value that is called as `init(key, shape, dtype, out_sharding)`, like
+An initializer is a value, called as `init(key, shape, dtype, out_sharding)`, like
 those of `jax.nn.initializers`. In Flax: `nn.Dense(256, kernel_init=jinit.xavier())`.
 """
 

@@ -152,19 +152,19 @@ def key(value: Any) -> None:
         )
 
 
-def dtype(value: Any, kind: type[np.generic]) -> np.dtype:
+def dtype(value: Any, kind: type[Any]) -> np.dtype:
     """`value` as the dtype JAX will use; None is the default float."""
     found = np.dtype(jnp.result_type(float) if value is None else dtype_like(value))
     if not jnp.issubdtype(found, kind):
+        wanted: dict[type[Any], str]
         wanted = {np.unsignedinteger: "an unsigned integer type such as 'uint32'"}
         raise TypeError(
             f"`dtype` is {found.name}; it must be "
             + wanted.get(kind, "a floating type such as 'float32' or 'bfloat16'")
             + (", and a real one." if kind is np.floating else ".")
         )
-    if (
-        found.itemsize == (16 if found.kind == "c" else 8)
-        and not jax.config.jax_enable_x64
+    if found.itemsize == (16 if found.kind == "c" else 8) and not jax.config.read(
+        "jax_enable_x64"
     ):
         # Says once what JAX says: 64 bits want jax_enable_x64.
         found = jnp.zeros((), found).dtype

@@ -40,7 +40,7 @@ class Uniform(RandomInitializer):
     dtype: np.dtype | None = None
 
     _name: ClassVar[str] = "uniform"
-    _kind: ClassVar[type[np.generic]] = np.floating
+    _kind: ClassVar[type[Any]] = np.floating
 
     def __post_init__(self) -> None:
         scale = _checks.real("scale", self.scale)
@@ -63,7 +63,7 @@ class TruncatedNormal(RandomInitializer):
     upper: float = 2.0
 
     _name: ClassVar[str] = "truncated_normal"
-    _kind: ClassVar[type[np.generic]] = np.floating
+    _kind: ClassVar[type[Any]] = np.floating
 
     def __post_init__(self) -> None:
         stddev = _checks.real("stddev", self.stddev, minimum=0.0)

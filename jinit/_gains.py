@@ -5,7 +5,7 @@ import contextlib
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -20,12 +20,13 @@ Activation = str | Callable[[Any], Any]
 _DIRECTIONS = ("forward", "backward")
 _CONVENTIONS = ("exact", "torch")
 
-# torch.nn.init.calculate_gain. Its 5/3 for tanh and 3/4 for selu follow no formula.
+# torch.nn.init.calculate_gain. Its 5/3 for tanh and 3/4 for selu follow no formula;
+# that of leaky_relu is computed from its slope.
 _TORCH = dict.fromkeys(
     ("linear", "identity", "sigmoid")
     + tuple(f"conv{t}{d}d" for t in ("", "_transpose") for d in (1, 2, 3)),
     1.0,
-) | {"tanh": 5 / 3, "relu": math.sqrt(2), "leaky_relu": None, "selu": 3 / 4}
+) | {"tanh": 5 / 3, "relu": math.sqrt(2), "leaky_relu": math.nan, "selu": 3 / 4}
 
 
 def gain(
@@ -104,11 +105,12 @@ def slope_at_zero(activation: Activation, *, param: float | None = None) -> floa
       >>> jinit.slope_at_zero(lambda x: jnp.maximum(x, 0))
       0.5
     """
-    function = activation
     if isinstance(activation, str):
         function = _jax_function(_name(activation), _parameter(activation, param))
-    elif param is not None or not callable(activation):
-        _reject(activation, param)
+    else:
+        if param is not None or not callable(activation):
+            _reject(activation, param)
+        function = activation
     with _double_precision():
         try:
             slope = float(jax.grad(function)(0.0))
@@ -182,7 +184,7 @@ def _sampler(function: Callable, direction: str) -> tuple[Callable, float]:
     """The function, or its derivative, over float64 arrays; and its relative "
     "precision."""
     scalar = function if direction == "forward" else jax.grad(function)
-    batched = jax.jit(jax.vmap(scalar))
+    batched: Callable = jax.jit(jax.vmap(scalar))
     try:
         probe = _evaluate(batched, np.linspace(-1, 1, 8))
     except Exception as error:
@@ -264,7 +266,7 @@ def _parameter(activation: str, param: float | None) -> float | None:
     return value
 
 
-def _reject(activation: Any, param: float | None) -> None:
+def _reject(activation: Any, param: float | None) -> NoReturn:
     if not isinstance(activation, str) and not callable(activation):
         raise TypeError(
             f"`activation` is {activation!r}; it must be a name such as 'relu', or a "
@@ -288,7 +290,7 @@ def _known(function: Callable) -> str | None:
 
 def _jax_function(name: str, param: float | None) -> Callable:
     """JAX's own form of a named activation, for its derivative at a kink."""
-    others = {
+    others: dict[str, Callable] = {
         "linear": lambda x: x,
         "identity": lambda x: x,
         "gelu": functools.partial(jax.nn.gelu, approximate=False),

@@ -58,7 +58,7 @@ class Initializer:
     def __mul__(self, factor: float) -> "Initializer":
         if isinstance(factor, Initializer):
             return NotImplemented
-        return scaled(self, _checks.real("factor", factor))
+        return self._scaled(_checks.real("factor", factor))
 
     __rmul__ = __mul__
 
@@ -82,6 +82,9 @@ class Initializer:
         """Draw `factor` times the law; `shape` is checked already."""
         raise NotImplementedError
 
+    def _scaled(self, factor: float) -> "Initializer":
+        return self if factor == 1 else Scaled(factor, self)
+
     def _spelling(self) -> tuple[str, dict[str, Any]]:
         """The maker's name, and the arguments that rebuild this value."""
         settings = {
@@ -101,7 +104,7 @@ class Initializer:
 class RandomInitializer(Initializer):
     """An initializer that is a scale times one of the fused laws."""
 
-    _kind: ClassVar[type[np.generic]] = np.inexact
+    _kind: ClassVar[type[Any]] = np.inexact
 
     def _law(self, shape: _checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
         """The law with scale 1, and the scale."""
@@ -153,15 +156,12 @@ class Scaled(Initializer):
     ) -> jax.Array:
         return self.init._draw(key, shape, dtype, out_sharding, factor * self.factor)
 
+    def _scaled(self, factor: float) -> Initializer:
+        # Scales of scales are multiplied out.
+        return self.init._scaled(factor * self.factor)
+
     def __repr__(self) -> str:
         return f"{self.factor!r} * {self.init!r}"
-
-
-def scaled(init: Initializer, factor: float) -> Initializer:
-    """`factor` times `init`; scales of scales are multiplied out."""
-    if isinstance(init, Scaled):
-        init, factor = init.init, factor * init.factor
-    return init if factor == 1 else Scaled(factor, init)
 
 
 def canonical_dtype(dtype: DTypeLike | None) -> np.dtype | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import _checks, _constant, _distributions, _orthogonal, _schemes, _variance
-from ._initializer import Initializer, Scaled, scaled
+from ._initializer import Initializer, Scaled
 
 _GLOROT = "Glorot and Bengio 2010"
 _HE = "He, Zhang, Ren and Sun 2015"
@@ -272,7 +272,7 @@ def from_config(config: Mapping[str, Any]) -> Initializer:
         )
     settings = {key: _rebuilt(v) for key, v in config.items() if key != "name"}
     if config["name"] == Scaled._name:
-        return scaled(settings["init"], settings["factor"])
+        return settings["factor"] * settings["init"]
     return get(config["name"], **settings)
 
 

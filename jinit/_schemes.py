@@ -55,7 +55,7 @@ class FanScheme(RandomInitializer):
     fan_in: int | None = None
     fan_out: int | None = None
     gain: float | Activation = 1.0
-    dtype: np.dtype | None = None
+    dtype: DTypeLike | None = None
 
     def __post_init__(self) -> None:
         self._set(

@@ -38,8 +38,8 @@ def threefry_words(key: jax.Array) -> Words | None:
     if jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key):
         name = str(jax.random.key_impl(key))
     else:
-        name = jax.config.jax_default_prng_impl
-    if name != "threefry2x32" or not jax.config.jax_threefry_partitionable:
+        name = jax.config.read("jax_default_prng_impl")
+    if name != "threefry2x32" or not jax.config.read("jax_threefry_partitionable"):
         return None
     data = jax.random.key_data(key)
     return data[0], data[1]
@@ -98,4 +98,4 @@ def _times(x: jax.Array, factor: int) -> Words:
 
 
 def _x64() -> bool:
-    return bool(jax.config.jax_enable_x64)
+    return bool(jax.config.read("jax_enable_x64"))

@@ -22,6 +22,14 @@ from ._compiled import Sharding, compiled
 from ._erf_inv import INSIDE, erf_inv
 from ._rounding import is_narrow, round_finite, round_inside
 from ._threefry import bits as _random_bits
+from ._unit import (
+    between,
+    complex_unit,
+    open_unit,
+    real_dtype,
+    sqrt2,
+    unit_truncated,
+)
 
 __all__ = ["bits", "normal", "truncated_normal", "uniform"]
 
@@ -57,7 +65,7 @@ def bits(
       Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3",
       2011.
     """
-    default = np.uint64 if jax.config.jax_enable_x64 else np.uint32
+    default = np.uint64 if jax.config.read("jax_enable_x64") else np.uint32
     dtype = _checks.dtype(default if dtype is None else dtype, np.unsignedinteger)
     _checks.key(key)
     shape = _checks.shape(shape)
@@ -136,8 +144,8 @@ def normal(
       >>> len(set(x.tolist())) > 1000  # jax.random.normal has at most 128 values
       True
     """
-    law = Law("normal")
-    return draw(law, key, shape, _checks.dtype(dtype, np.inexact), 1.0, out_sharding)
+    dtype = _checks.dtype(dtype, np.inexact)
+    return draw(Law("normal"), key, shape, dtype, 1.0, out_sharding)
 
 
 def truncated_normal(
@@ -215,7 +223,7 @@ def draw(
     The scale enters as an operand, so that one program serves every scale.
     """
     _checks.key(key)
-    scale = _real_dtype(dtype).type(scale)
+    scale = real_dtype(dtype).type(scale)
     return _scaled(
         key, scale, law=law, shape=_checks.shape(shape), dtype=dtype,
         out_sharding=out_sharding,
@@ -231,17 +239,17 @@ def _bits(key: jax.Array, *, shape: _checks.Shape, dtype: np.dtype) -> jax.Array
 def _scaled(
     key: jax.Array, scale: jax.Array, *, law: Law, shape: _checks.Shape, dtype: np.dtype
 ) -> jax.Array:
-    wide = _real_dtype(dtype)
+    wide = real_dtype(dtype)
     if jnp.issubdtype(dtype, np.complexfloating):
-        return _complex_normal(key, shape, dtype) * scale
+        return complex_unit(law.name, key, shape, dtype) * scale
     if law.name == "normal":
-        x = erf_inv(_open_unit(key, shape, wide), INSIDE) * (_sqrt2(wide) * scale)
+        x = erf_inv(open_unit(key, shape, wide), INSIDE) * (sqrt2(wide) * scale)
         return round_finite(x, dtype) if is_narrow(dtype) else x
     if law.name == "uniform":
-        x = _between(key, shape, wide.type(law.low), wide.type(law.high)) * scale
+        x = between(key, shape, wide.type(law.low), wide.type(law.high)) * scale
     else:
         bound = max(abs(law.low), abs(law.high))
-        x = _unit_truncated(key, law.low, law.high, shape, wide, bound) * scale
+        x = unit_truncated(key, law.low, law.high, shape, wide, bound) * scale
     ends = wide.type(law.low) * scale, wide.type(law.high) * scale
     return _narrowed(x, dtype, *ends, open_low=law.name == "truncated_normal")
 
@@ -256,7 +264,7 @@ def _uniform(
     dtype: np.dtype,
 ) -> jax.Array:
     low, high = (_bound(b, shape, dtype) for b in (minval, maxval))
-    x = jnp.maximum(low, _between(key, shape, low, high))
+    x = jnp.maximum(low, between(key, shape, low, high))
     return _narrowed(x, dtype, low, high, open_low=False)
 
 
@@ -269,62 +277,10 @@ def _truncated(
     shape: _checks.Shape,
     dtype: np.dtype,
 ) -> jax.Array:
-    wide = _real_dtype(dtype)
+    wide = real_dtype(dtype)
     low, high = (_bound(b, shape, dtype) for b in (lower, upper))
-    x = _unit_truncated(key, low, high, shape, wide, math.inf)
+    x = unit_truncated(key, low, high, shape, wide, math.inf)
     return _narrowed(x, dtype, low, high, open_low=True)
-
-
-def _unit_truncated(
-    key: jax.Array,
-    lower: ArrayLike,
-    upper: ArrayLike,
-    shape: _checks.Shape,
-    dtype: np.dtype,
-    bound: float,
-) -> jax.Array:
-    sqrt2 = _sqrt2(dtype)
-    lower, upper = jnp.asarray(lower, dtype), jnp.asarray(upper, dtype)
-    a, b = lax.erf(lower / sqrt2), lax.erf(upper / sqrt2)
-    u = jnp.maximum(a, _between(key, shape, a, b))
-    # Rounding, or u = a, must not push a value out of the open interval.
-    inf = dtype.type(np.inf)
-    inner = lax.nextafter(lower, inf), lax.nextafter(upper, -inf)
-    return jnp.clip(sqrt2 * erf_inv(u, bound), *inner)
-
-
-def _bound(bound: jax.Array, shape: _checks.Shape, dtype: np.dtype) -> jax.Array:
-    """A user's bound: a number of the dtype asked for, as in `jax.random`."""
-    bound = jnp.asarray(bound).astype(dtype).astype(_real_dtype(dtype))
-    return jnp.broadcast_to(bound, shape) if bound.ndim else bound
-
-
-def _open_unit(key: jax.Array, shape: _checks.Shape, dtype: np.dtype) -> jax.Array:
-    """Uniform on (-1, 1): the lower end is the number after -1."""
-    low = np.nextafter(dtype.type(-1), dtype.type(0))
-    return _between(key, shape, low, dtype.type(1))
-
-
-def _between(
-    key: jax.Array, shape: _checks.Shape, low: ArrayLike, high: ArrayLike
-) -> jax.Array:
-    """Uniform on [low, high), low <= high: random mantissas, moved and stretched."""
-    dtype = jnp.result_type(low)
-    info = jnp.finfo(dtype)
-    words = _random_bits(key, shape, info.bits) >> (info.bits - info.nmant)
-    one = np.ones((), dtype).view(words.dtype)
-    # Sign and exponent of 1, with a random mantissa: a number in [1, 2).
-    floats = lax.bitcast_convert_type(words | one, dtype) - dtype.type(1)
-    return floats * (high - low) + low
-
-
-def _complex_normal(key: jax.Array, shape: _checks.Shape, dtype: np.dtype) -> jax.Array:
-    real = _real_dtype(dtype)
-    parts = [
-        _sqrt2(real) * erf_inv(_open_unit(k, shape, real), INSIDE)
-        for k in jax.random.split(key)
-    ]
-    return lax.complex(*parts) / np.sqrt(2).astype(dtype)
 
 
 def _narrowed(
@@ -345,10 +301,7 @@ def _narrowed(
     return jnp.where(low < high, round_inside(x, dtype, low, high), x.astype(dtype))
 
 
-def _real_dtype(dtype: np.dtype) -> np.dtype:
-    """The type to draw in: float32 for all narrower ones, a complex type's parts."""
-    return np.dtype(np.float64 if dtype in (np.float64, np.complex128) else np.float32)
-
-
-def _sqrt2(dtype: np.dtype) -> np.floating:
-    return dtype.type(math.sqrt(2))
+def _bound(bound: jax.Array, shape: _checks.Shape, dtype: np.dtype) -> jax.Array:
+    """A user's bound: a number of the dtype asked for, as in `jax.random`."""
+    bound = jnp.asarray(bound).astype(dtype).astype(real_dtype(dtype))
+    return jnp.broadcast_to(bound, shape) if bound.ndim else bound

@@ -1,0 +1,82 @@
+"""Bits -> numbers: the laws with scale 1, in the precision that they are drawn in."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike
+
+from ._checks import Shape
+from ._erf_inv import INSIDE, erf_inv
+from ._threefry import bits
+
+
+def between(key: jax.Array, shape: Shape, low: ArrayLike, high: ArrayLike) -> jax.Array:
+    """Uniform on [low, high), low <= high: random mantissas, stretched and moved."""
+    dtype = jnp.result_type(low)
+    info = jnp.finfo(dtype)
+    words = bits(key, shape, info.bits) >> (info.bits - info.nmant)
+    # Sign and exponent of 1, with a random mantissa: a number in [1, 2).
+    one = np.ones((), dtype).view(words.dtype)
+    floats = lax.bitcast_convert_type(words | one, dtype) - dtype.type(1)
+    return floats * jnp.subtract(high, low) + low
+
+
+def open_unit(key: jax.Array, shape: Shape, dtype: np.dtype) -> jax.Array:
+    """Uniform on (-1, 1): the lower end is the number after -1."""
+    low = np.nextafter(dtype.type(-1), dtype.type(0))
+    return between(key, shape, low, dtype.type(1))
+
+
+def unit_truncated(
+    key: jax.Array,
+    lower: ArrayLike,
+    upper: ArrayLike,
+    shape: Shape,
+    dtype: np.dtype,
+    bound: float,
+) -> jax.Array:
+    """Standard normal on (lower, upper), both within `bound` of 0 where it is known."""
+    lower, upper = jnp.asarray(lower, dtype), jnp.asarray(upper, dtype)
+    root = sqrt2(dtype)
+    a, b = lax.erf(lower / root), lax.erf(upper / root)
+    u = jnp.maximum(a, between(key, shape, a, b))
+    # Rounding, or u = a, must not push a value out of the open interval.
+    inf = dtype.type(np.inf)
+    inner = lax.nextafter(lower, inf), lax.nextafter(upper, -inf)
+    return jnp.clip(root * erf_inv(u, bound), *inner)
+
+
+def complex_unit(law: str, key: jax.Array, shape: Shape, dtype: np.dtype) -> jax.Array:
+    """A law on the complex plane, as JAX constructs it.
+
+    "normal" has E|z|^2 = 1, "uniform" fills the disk with E|z|^2 = 1, and
+    "truncated_normal" is the normal law whose modulus is cut at 2.
+    """
+    real = real_dtype(dtype)
+    first, second = jax.random.split(key)
+    if law == "normal":
+        parts = (
+            sqrt2(real) * erf_inv(open_unit(k, shape, real), INSIDE)
+            for k in (first, second)
+        )
+        return lax.complex(*parts) / np.sqrt(2).astype(dtype)
+    u = between(first, shape, real.type(0), real.type(1))
+    angle = real.type(2 * np.pi) * between(second, shape, real.type(0), real.type(1))
+    if law == "uniform":
+        radius = jnp.sqrt(2 * u)
+    else:
+        # |z|^2 is exponential; inverting its distribution function cuts it at 4.
+        radius = jnp.sqrt(-jnp.log1p(real.type(math.expm1(-4)) * u))
+    return lax.complex(radius * jnp.cos(angle), radius * jnp.sin(angle))
+
+
+def real_dtype(dtype: np.dtype) -> np.dtype:
+    """The type to draw in: float32 for all narrower ones, a complex type's parts."""
+    return np.dtype(np.float64 if dtype in (np.float64, np.complex128) else np.float32)
+
+
+def sqrt2(dtype: np.dtype) -> np.floating:
+    return dtype.type(math.sqrt(2))
