@@ -232,3 +232,8 @@ def count(argument: str, value: Any) -> int | None:
     if number < 1:
         raise ValueError(f"`{argument}` is {number}; it must be 1 or more.")
     return number
+
+
+def flag(name: str) -> Any:
+    """One of JAX's settings, as the current context has it."""
+    return getattr(jax.config, name)

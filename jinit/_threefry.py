@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from . import _checks
+
 # Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011.
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
@@ -38,8 +40,8 @@ def threefry_words(key: jax.Array) -> Words | None:
     if jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key):
         name = str(jax.random.key_impl(key))
     else:
-        name = jax.config.read("jax_default_prng_impl")
-    if name != "threefry2x32" or not jax.config.read("jax_threefry_partitionable"):
+        name = _checks.flag("jax_default_prng_impl")
+    if name != "threefry2x32" or not _checks.flag("jax_threefry_partitionable"):
         return None
     data = jax.random.key_data(key)
     return data[0], data[1]
@@ -98,4 +100,4 @@ def _times(x: jax.Array, factor: int) -> Words:
 
 
 def _x64() -> bool:
-    return bool(jax.config.read("jax_enable_x64"))
+    return bool(_checks.flag("jax_enable_x64"))

@@ -65,7 +65,7 @@ def bits(
       Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3",
       2011.
     """
-    default = np.uint64 if jax.config.read("jax_enable_x64") else np.uint32
+    default = np.uint64 if _checks.flag("jax_enable_x64") else np.uint32
     dtype = _checks.dtype(default if dtype is None else dtype, np.unsignedinteger)
     _checks.key(key)
     shape = _checks.shape(shape)
