@@ -1,0 +1,1 @@
+"""Programs that show jinit at work; run one as `python -m examples.NAME`."""

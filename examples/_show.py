@@ -1,0 +1,152 @@
+"""Records of the comparison -> a table and a figure."""
+
+import math
+import pathlib
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from rich.table import Table
+
+_COLUMNS = (
+    "test acc. %",
+    "final loss",
+    "steps to 90 %",
+    "|grad W1|",
+    "last act. std",
+    "last act. / input",
+)
+
+
+def table(records: list[dict[str, Any]], data: str) -> Table:
+    """One row per scheme and depth; medians over seeds, accuracy as mean and spread."""
+    result = Table(
+        title=f"Initialization schemes on {data}",
+        caption="The last three columns: at initialization, W1 the first kernel.",
+        title_justify="left",
+        caption_justify="left",
+    )
+    for name in ("depth", "scheme"):
+        result.add_column(name, no_wrap=True)
+    for name in _COLUMNS:
+        result.add_column(name, justify="right", no_wrap=True)
+    for record, after in zip(records, [*records[1:], None], strict=True):
+        result.add_row(*_row(record))
+        if after and after["depth"] != record["depth"]:
+            result.add_section()
+    return result
+
+
+def _row(record: dict[str, Any]) -> tuple[str, ...]:
+    accuracy = 100 * np.asarray(record["test_accuracy"])
+    return (
+        str(record["depth"]),
+        record["scheme"],
+        f"{accuracy.mean():.1f} ± {accuracy.std():.1f}",
+        _number(record["final_loss"], ".3f"),
+        _steps(record["steps_to_90"]),
+        _number(record["first_gradient_norm"], ".1e"),
+        _number(record["last_activation_std"], ".1e"),
+        _power_of_two(record),
+    )
+
+
+def _number(values: list[float | None], form: str) -> str:
+    known = [v for v in values if v is not None]
+    return format(float(np.median(known)), form) if known else "diverged"
+
+
+def _steps(values: list[int | None]) -> str:
+    reached = [v for v in values if v is not None]
+    if not reached:
+        return "never"
+    share = "" if len(reached) == len(values) else f" ({len(reached)}/{len(values)})"
+    return f"{np.median(reached):.0f}{share}"
+
+
+def _power_of_two(record: dict[str, Any]) -> str:
+    """What is left of the signal: the inputs have root mean square 1."""
+    left = float(np.median(record["activation_rms"][-1]))
+    return f"2^{math.log2(left):.1f}" if 0 < left < math.inf else f"{left:g}"
+
+
+def findings(records: list[dict[str, Any]]) -> list[str]:
+    """What the measured numbers say of Xavier and He, in sentences."""
+    return [
+        f"{r['scheme']}, {r['depth']} {r['activation']} layers: the last activations "
+        f"are {_power_of_two(r)} of the input, and the loss is "
+        f"{_number(r['final_loss'], '.3f')} where guessing gives ln 10 = "
+        f"{math.log(10):.3f}: it {_state(r)}."
+        for r in records
+        if r["scheme"] in ("xavier", "he")
+    ]
+
+
+def _state(record: dict[str, Any]) -> str:
+    known = [v for v in record["final_loss"] if v is not None]
+    if not known:
+        return "diverged"
+    return "stalled" if abs(np.median(known) - math.log(10)) < 0.02 else "trained"
+
+
+def figure(records: list[dict[str, Any]], data: str, path: pathlib.Path) -> Figure:
+    """A row per depth: learning curves with bands, and the signal at initialization."""
+    depths = sorted({record["depth"] for record in records})
+    fig, grid = plt.subplots(
+        len(depths), 3, figsize=(15, 4.2 * len(depths)), squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    schemes = list(dict.fromkeys(record["scheme"] for record in records))
+    # Dashes differ too: for relu, He and both rules of Kaiming are one curve.
+    palette, dashes = plt.get_cmap("tab10"), ("-", "--", "-.", ":")
+    styles = {
+        scheme: {"color": palette(i % 10), "linestyle": dashes[i % 4]}
+        for i, scheme in enumerate(schemes)
+    }
+    for row, depth in zip(grid, depths, strict=True):
+        for record in (r for r in records if r["depth"] == depth):
+            style = styles[record["scheme"]]
+            _band(row[0], record, style)
+            layers = np.arange(1, depth + 1)
+            for axes, field in zip(
+                row[1:], ("activation_rms", "gradient_rms"), strict=True
+            ):
+                # Medians over seeds; an exact zero has no place on a log axis.
+                values = np.median(np.asarray(record[field], np.float64), axis=1)
+                values[values == 0] = np.nan
+                axes.plot(layers, values, **style)
+        _label(row, depth)
+    handles = [Line2D([], [], label=s, **styles[s]) for s in schemes]
+    fig.legend(handles=handles, loc="outside lower center", ncols=len(schemes))
+    fig.suptitle(f"Initialization schemes on {data}", fontsize=14)
+    fig.savefig(path, dpi=110)
+    return fig
+
+
+def _band(axes: Axes, record: dict[str, Any], style: dict[str, Any]) -> None:
+    """The mean over seeds, and the range from the worst to the best."""
+    curves = 100 * np.asarray(record["test_accuracy_curve"])
+    steps = record["curve_steps"]
+    axes.plot(steps, curves.mean(axis=0), **style)
+    low, high = curves.min(axis=0), curves.max(axis=0)
+    axes.fill_between(steps, low, high, color=style["color"], alpha=0.15, lw=0)
+
+
+def _label(row: np.ndarray, depth: int) -> None:
+    titles = (
+        f"depth {depth}: test accuracy, % (mean and range over seeds)",
+        "activations at initialization (rms)",
+        "gradients to pre-activations at initialization (rms)",
+    )
+    for axes, title, x in zip(row, titles, ("step", "layer", "layer"), strict=True):
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel(x)
+        axes.grid(alpha=0.3)
+    row[0].set_ylim(0, 101)
+    for axes in row[1:]:
+        axes.set_yscale("log")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))

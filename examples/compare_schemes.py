@@ -1,0 +1,254 @@
+"""Compare initialization schemes on real images, at two depths.
+
+The experiment of the article that jinit began from: the same perceptron, data and steps,
+and only the scheme differs. Every layer uses the scheme's own formula, the first too, as
+in the article. The optimizer is SGD with momentum 0.9 and the gradient
+clipped to norm 1, which does not adapt its steps to the layer, as Adam would.
+
+    python -m examples.compare_schemes --help
+"""
+
+import argparse
+import functools
+import json
+import math
+import pathlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+if __package__ in (None, ""):  # run by its path
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+import jinit
+from examples import _data, _mlp, _show
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "relu": jax.nn.relu,
+    "leaky_relu": jax.nn.leaky_relu,
+    "tanh": jnp.tanh,
+    "sigmoid": jax.nn.sigmoid,
+    "gelu": jax.nn.gelu,
+    "silu": jax.nn.silu,
+    "elu": jax.nn.elu,
+    "selu": jax.nn.selu,
+}
+
+# name -> the scheme for an activation
+SCHEMES: dict[str, Callable[[str], _mlp.Init]] = {
+    "xavier": lambda activation: jinit.xavier(),
+    "he": lambda activation: jinit.he(),
+    "kaiming": lambda activation: jinit.kaiming(activation),
+    "kaiming-article": lambda activation: jinit.kaiming(
+        activation, rule="slope_at_zero"
+    ),
+    "lecun": lambda activation: jinit.lecun(),
+    "normal-0.01": lambda activation: jinit.normal(0.01),
+    "uniform-0.01": lambda activation: jinit.uniform(0.01),
+    "zeros": lambda activation: jinit.zeros,
+}
+
+_CLASSES = 10
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the comparison; 0, or 2 for arguments or data that cannot be used."""
+    arguments = _parser().parse_args(argv)
+    # A pipe has no width of its own, and a narrow table hides its numbers.
+    console = Console() if sys.stdout.isatty() else Console(width=120)
+    try:
+        images = _data.load(arguments.data, arguments.data_dir)
+    except _data.DataError as error:
+        console.print(f"error: {error}", style="red", markup=False, highlight=False)
+        return 2
+    records = compare(arguments, images, console)
+    out = pathlib.Path(arguments.out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "results.json").write_text(json.dumps(records, indent=1) + "\n")
+    _show.figure(records, arguments.data, out / "figure.png")
+    console.print(_show.table(records, arguments.data))
+    for sentence in _show.findings(records):
+        console.print(sentence, soft_wrap=True)
+    console.print(f"{out}/results.json, {out}/figure.png", soft_wrap=True)
+    return 0
+
+
+def compare(
+    arguments: argparse.Namespace, images: _data.Images, console: Console
+) -> list[dict[str, Any]]:
+    """Train every scheme at every depth: one record each."""
+    names = [s for s in arguments.schemes for _ in arguments.depth]
+    with Progress(
+        TextColumn("{task.description:>28}"), BarColumn(), TimeElapsedColumn(),
+        console=console, disable=not console.is_terminal, transient=True,
+    ) as progress:  # fmt: skip
+        rounds = math.ceil(arguments.steps / arguments.every)
+        task = progress.add_task("", total=len(names) * rounds)
+        return [
+            _run(
+                scheme, depth, arguments, images,
+                lambda label: progress.update(task, description=label, advance=1),
+            )
+            for depth in arguments.depth
+            for scheme in arguments.schemes
+        ]  # fmt: skip
+
+
+def _run(
+    scheme: str,
+    depth: int,
+    arguments: argparse.Namespace,
+    images: _data.Images,
+    advance: Callable[[str], None],
+) -> dict[str, Any]:
+    """Train all seeds of one scheme together, vmapped in one compiled program."""
+    train = _mlp.Batch(jnp.asarray(images.train_x), jnp.asarray(images.train_y))
+    test = _mlp.Batch(jnp.asarray(images.test_x), jnp.asarray(images.test_y))
+    settings = _settings(
+        arguments.activation, arguments.learning_rate, arguments.batch_size
+    )
+    draw = functools.partial(
+        _mlp.init,
+        SCHEMES[scheme](arguments.activation),
+        inputs=train.x.shape[1],
+        width=arguments.width,
+        depth=depth,
+        classes=_CLASSES,
+    )
+    init_key, train_key = jax.random.split(jax.random.key(arguments.seed))
+    params = jax.jit(jax.vmap(draw))(jax.random.split(init_key, arguments.seeds))
+    signal = _signals(params, _mlp.Batch(train.x[:512], train.y[:512]), settings)
+    state = params, jax.vmap(settings.optimizer.init)(params)
+    steps, curves = [], []
+    for done in range(0, arguments.steps, arguments.every):
+        size = min(arguments.every, arguments.steps - done)
+        keys = jax.random.split(jax.random.fold_in(train_key, done), arguments.seeds)
+        state, curve = _round(state, keys, train, test, size, settings)
+        steps.append(done + size)
+        curves.append(jax.tree.map(np.asarray, curve))
+        advance(f"{scheme}, depth {depth}")
+    return _record(scheme, depth, arguments, signal, steps, curves)
+
+
+@functools.lru_cache
+def _settings(activation: str, learning_rate: float, batch_size: int) -> _mlp.Settings:
+    # One object per run, so that all schemes share one compiled program.
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(1.0), optax.sgd(learning_rate, momentum=0.9)
+    )
+    return _mlp.Settings(ACTIVATIONS[activation], optimizer, batch_size)
+
+
+@functools.partial(jax.jit, static_argnames=("size", "settings"))
+def _round(
+    state: Any,
+    keys: jax.Array,
+    train: _mlp.Batch,
+    test: _mlp.Batch,
+    size: int,
+    settings: _mlp.Settings,
+) -> tuple[Any, _mlp.Curves]:
+    def one(state: Any, key: jax.Array) -> tuple[Any, _mlp.Curves]:
+        state, loss = _mlp.train_round(state, key, train, size, settings)
+        accuracy = _mlp.accuracy(state[0], test, settings.activation)
+        return state, _mlp.Curves(loss, accuracy)
+
+    return jax.vmap(one)(state, keys)
+
+
+@functools.partial(jax.jit, static_argnames="settings")
+def _signals(
+    params: _mlp.Params, batch: _mlp.Batch, settings: _mlp.Settings
+) -> _mlp.Signal:
+    return jax.vmap(lambda p: _mlp.signal(p, batch, settings.activation))(params)
+
+
+def _record(
+    scheme: str,
+    depth: int,
+    arguments: argparse.Namespace,
+    signal: _mlp.Signal,
+    steps: list[int],
+    curves: list[_mlp.Curves],
+) -> dict[str, Any]:
+    """Plain data, one entry per seed; None for what is not a number."""
+    accuracy = np.stack([c.test_accuracy for c in curves], axis=1)
+    losses = np.stack([c.loss for c in curves], axis=1)
+    return {
+        "scheme": scheme,
+        "depth": depth,
+        "activation": arguments.activation,
+        "data": arguments.data,
+        "width": arguments.width,
+        "steps": arguments.steps,
+        "learning_rate": arguments.learning_rate,
+        "batch_size": arguments.batch_size,
+        "test_accuracy": accuracy[:, -1].tolist(),
+        "final_loss": _finite(losses[:, -1]),
+        "steps_to_90": [_first(row >= 0.9, steps) for row in accuracy],
+        "first_gradient_norm": _finite(signal.first_gradient_norm),
+        "last_activation_std": _finite(signal.last_activation_std),
+        # By layer, then by seed.
+        "activation_rms": np.asarray(signal.activation_rms).T.tolist(),
+        "gradient_rms": np.asarray(signal.gradient_rms).T.tolist(),
+        "curve_steps": steps,
+        "test_accuracy_curve": accuracy.tolist(),
+        "loss_curve": [_finite(row) for row in losses],
+    }
+
+
+def _finite(values: Any) -> list[float | None]:
+    return [float(v) if math.isfinite(v) else None for v in np.asarray(values)]
+
+
+def _first(reached: np.ndarray, steps: list[int]) -> int | None:
+    return steps[int(np.argmax(reached))] if reached.any() else None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.compare_schemes",
+        description="Compare initialization schemes on real images.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--data", choices=("digits", "mnist"), default="digits", help="which images")
+    add(
+        "--data-dir",
+        help="a folder with the four MNIST files; else they are downloaded",
+    )
+    add("--depth", type=_count, nargs="+", default=[5, 30], help="hidden layers")
+    add("--width", type=_count, default=128, help="units of a hidden layer")
+    add(
+        "--activation", choices=tuple(ACTIVATIONS), default="relu", help="of the layers"
+    )
+    add("--steps", type=_count, default=400, help="of the optimizer")
+    add("--every", type=_count, default=20, help="steps between two measurements")
+    add("--learning-rate", type=float, default=0.02, help="of SGD with momentum 0.9")
+    add("--batch-size", type=_count, default=64, help="images of one step")
+    add("--seeds", type=_count, default=3, help="networks of each scheme")
+    add("--seed", type=int, default=0, help="from which all keys are made")
+    add(
+        "--schemes", choices=tuple(SCHEMES), nargs="+", default=list(SCHEMES),
+        metavar="SCHEME", help=f"some of {', '.join(SCHEMES)}",
+    )  # fmt: skip
+    add("--out", default="results/compare_schemes", help="the folder of the results")
+    return parser
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be 1 or more")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
