@@ -76,14 +76,16 @@ def _power_of_two(record: dict[str, Any]) -> str:
 
 def findings(records: list[dict[str, Any]]) -> list[str]:
     """What the measured numbers say of Xavier and He, in sentences."""
-    return [
-        f"{r['scheme']}, {r['depth']} {r['activation']} layers: the last activations "
-        f"are {_power_of_two(r)} of the input, and the loss is "
-        f"{_number(r['final_loss'], '.3f')} where guessing gives ln 10 = "
-        f"{math.log(10):.3f}: it {_state(r)}."
-        for r in records
-        if r["scheme"] in ("xavier", "he")
-    ]
+    return [_finding(r) for r in records if r["scheme"] in ("xavier", "he")]
+
+
+def _finding(record: dict[str, Any]) -> str:
+    return (
+        f"{record['scheme']}, {record['depth']} {record['activation']} layers: the "
+        f"last activations are {_power_of_two(record)} of the input, and the loss is "
+        f"{_number(record['final_loss'], '.3f')} where guessing gives ln 10 = "
+        f"{math.log(10):.3f}: it {_state(record)}."
+    )
 
 
 def _state(record: dict[str, Any]) -> str:
@@ -103,7 +105,7 @@ def figure(records: list[dict[str, Any]], data: str, path: pathlib.Path) -> Figu
     schemes = list(dict.fromkeys(record["scheme"] for record in records))
     # Dashes differ too: for relu, He and both rules of Kaiming are one curve.
     palette, dashes = plt.get_cmap("tab10"), ("-", "--", "-.", ":")
-    styles = {
+    styles: dict[str, dict[str, Any]] = {
         scheme: {"color": palette(i % 10), "linestyle": dashes[i % 4]}
         for i, scheme in enumerate(schemes)
     }

@@ -1,9 +1,9 @@
 """Compare initialization schemes on real images, at two depths.
 
-The experiment of the article that jinit began from: the same perceptron, data and steps,
-and only the scheme differs. Every layer uses the scheme's own formula, the first too, as
-in the article. The optimizer is SGD with momentum 0.9 and the gradient
-clipped to norm 1, which does not adapt its steps to the layer, as Adam would.
+The experiment of the article that jinit began from: the same perceptron, data and
+steps, and only the scheme differs. Every layer uses the scheme's own formula, the first
+too, as in the article. The optimizer is SGD with momentum 0.9 and the gradient clipped
+to norm 1, which does not adapt its steps to the layer, as Adam would.
 
     python -m examples.compare_schemes --help
 """

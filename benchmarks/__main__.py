@@ -1,0 +1,85 @@
+"""Time jinit against jax.nn.initializers, torch.nn.init and numpy.
+
+python -m benchmarks --help
+"""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from benchmarks import _cases, _report, _timing
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print the table, write JSON and a figure."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small, for CI")
+    parser.add_argument(
+        "--out", default="results/benchmarks", help="the folder of the results"
+    )
+    arguments = parser.parse_args(argv)
+    console = Console() if sys.stdout.isatty() else Console(width=170)
+    plan = list(_quick() if arguments.quick else _full())
+    rows = [
+        _measured(case, rounds)
+        for case, rounds in track(
+            plan, "measuring", console=console, transient=True,
+            disable=not console.is_terminal,
+        )
+    ]  # fmt: skip
+    out = pathlib.Path(arguments.out)
+    _report.write(rows, out)
+    for name, value in _report.environment().items():
+        console.print(f"{name}: {value}", highlight=False)
+    console.print(_report.table(rows))
+    console.print(f"{out}/results.json, {out}/figure.png", soft_wrap=True)
+    return 0
+
+
+def _measured(case: _cases.Case, rounds: int) -> dict[str, Any]:
+    timings = _timing.interleaved(case.calls, rounds, case.repeat)
+    return {
+        "what": case.what,
+        "scheme": case.scheme,
+        "shape": list(case.shape),
+        "dtype": case.dtype,
+        "rounds": rounds,
+        "seconds": {name: timing._asdict() for name, timing in timings.items()},
+    }
+
+
+def _full() -> Iterator[tuple[_cases.Case, int]]:
+    schemes = list(_cases.SCHEMES)
+    large = ["normal", "he_normal", "he_uniform"]
+    for case in _cases.draws([(1024, 1024)], ["float32", "bfloat16", "float16"], large):
+        yield case, 51
+    for case in _cases.draws([(4096, 4096)], ["float32"], large):
+        yield case, 15
+    for case in _cases.sweeps((256, 256), [1, 16, 64], ["he_normal", "he_uniform"]):
+        yield case, 31
+    for case in _cases.overhead(schemes):
+        yield case, 51
+    for case in _cases.compilations([(32, 32), (1024, 1024)], large):
+        yield case, 7
+    yield _cases.imports(), 11
+
+
+def _quick() -> Iterator[tuple[_cases.Case, int]]:
+    for case in _cases.draws([(256, 256)], ["float32", "bfloat16"], ["he_normal"]):
+        yield case, 3
+    for case in _cases.sweeps((64, 64), [1, 4], ["he_uniform"]):
+        yield case, 3
+    for case in _cases.overhead(["normal"]):
+        yield case, 3
+    for case in _cases.compilations([(32, 32)], ["normal"]):
+        yield case, 1
+    yield _cases.imports(), 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""What is measured: one group of rivals per scheme, shape and dtype."""
+
+import functools
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jinit
+
+try:
+    import torch
+except ImportError:
+    torch = None  # type: ignore[assignment]
+
+Calls = dict[str, Callable[[], Any]]
+Init = Callable[..., jax.Array]
+
+
+class Scheme(NamedTuple):
+    """A law as each library spells it; `torch` and `numpy` fill a fresh array."""
+
+    jinit: Init
+    jax: Init
+    torch: Callable[[Any], Any]
+    numpy: Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+
+
+class Case(NamedTuple):
+    """A row of the table: calls that all do the same, beside each other."""
+
+    what: str
+    scheme: str
+    shape: tuple[int, ...]
+    dtype: str
+    calls: Calls
+    repeat: int = 1
+
+
+def _std(shape: tuple[int, ...]) -> np.float32:
+    return np.float32((2 / shape[0]) ** 0.5)
+
+
+SCHEMES = {
+    "normal": Scheme(
+        jinit.normal(0.02),
+        jax.nn.initializers.normal(0.02),
+        lambda t: torch.nn.init.normal_(t, std=0.02),
+        lambda g, s: g.standard_normal(s, np.float32) * np.float32(0.02),
+    ),
+    "he_normal": Scheme(
+        jinit.he_normal(),
+        jax.nn.initializers.he_normal(),
+        lambda t: torch.nn.init.trunc_normal_(t, std=0.02, a=-0.04, b=0.04),
+        lambda g, s: g.standard_normal(s, np.float32) * _std(s),
+    ),
+    "he_uniform": Scheme(
+        jinit.he_uniform(),
+        jax.nn.initializers.he_uniform(),
+        lambda t: torch.nn.init.kaiming_uniform_(t, nonlinearity="relu"),
+        lambda g, s: (g.random(s, np.float32) * 2 - 1) * (_std(s) * np.float32(1.732)),
+    ),
+    "he": Scheme(
+        jinit.he(),
+        jax.nn.initializers.variance_scaling(2.0, "fan_in", "normal"),
+        lambda t: torch.nn.init.kaiming_normal_(t, nonlinearity="relu"),
+        lambda g, s: g.standard_normal(s, np.float32) * _std(s),
+    ),
+}
+
+
+def draws(
+    shapes: list[tuple[int, ...]], dtypes: list[str], schemes: list[str]
+) -> Iterator[Case]:
+    """One array: jinit called directly and inside a jit, against its peers."""
+    key = jax.random.key(0)
+    for shape in shapes:
+        for dtype in dtypes:
+            for name in schemes:
+                calls = _draw_calls(SCHEMES[name], key, shape, dtype)
+                yield Case("draw", name, shape, dtype, calls)
+
+
+def _draw_calls(
+    scheme: Scheme, key: jax.Array, shape: tuple[int, ...], dtype: str
+) -> Calls:
+    ours = jax.jit(lambda k: scheme.jinit(k, shape, dtype))
+    theirs = jax.jit(lambda k: scheme.jax(k, shape, dtype))
+    fill = jax.jit(lambda x: jnp.full(shape, x, dtype))
+    calls: Calls = {
+        "jinit": lambda: scheme.jinit(key, shape, dtype),
+        "jinit in jit": lambda: ours(key),
+        "jax": lambda: theirs(key),
+        "fill": lambda: fill(0.5),
+    }
+    if torch is not None:
+        kind = getattr(torch, dtype)
+        calls["torch"] = lambda: scheme.torch(torch.empty(shape, dtype=kind))
+    if dtype == "float32":
+        generator = np.random.default_rng(0)
+        calls["numpy"] = lambda: scheme.numpy(generator, shape)
+    return calls
+
+
+def sweeps(
+    shape: tuple[int, ...], counts: list[int], schemes: list[str]
+) -> Iterator[Case]:
+    """Many seeds of one array: vmapped over keys inside a jit."""
+    for count in counts:
+        for name in schemes:
+            calls = _sweep_calls(SCHEMES[name], shape, count)
+            yield Case(f"sweep of {count}", name, shape, "float32", calls)
+
+
+def _sweep_calls(scheme: Scheme, shape: tuple[int, ...], count: int) -> Calls:
+    keys = jax.random.split(jax.random.key(0), count)
+    ours = jax.jit(jax.vmap(lambda k: scheme.jinit(k, shape)))
+    theirs = jax.jit(jax.vmap(lambda k: scheme.jax(k, shape)))
+    calls: Calls = {"jinit in jit": lambda: ours(keys), "jax": lambda: theirs(keys)}
+    if torch is not None:
+        calls["torch"] = lambda: [
+            scheme.torch(torch.empty(shape)) for _ in range(count)
+        ]
+    return calls
+
+
+def overhead(schemes: list[str]) -> Iterator[Case]:
+    """The eager call of a small shape: what Python and dispatch cost."""
+    for name in schemes:
+        calls = _eager_calls(SCHEMES[name], (8, 8))
+        yield Case("eager call", name, (8, 8), "float32", calls, repeat=20)
+
+
+def _eager_calls(scheme: Scheme, shape: tuple[int, ...]) -> Calls:
+    key = jax.random.key(0)
+    calls: Calls = {
+        "jinit": lambda: scheme.jinit(key, shape),
+        "jax": lambda: scheme.jax(key, shape),
+    }
+    if torch is not None:
+        calls["torch"] = lambda: scheme.torch(torch.empty(shape))
+    return calls
+
+
+def compilations(shapes: list[tuple[int, ...]], schemes: list[str]) -> Iterator[Case]:
+    """Tracing and compiling a sampler that is new to the process."""
+    for shape in shapes:
+        for name in schemes:
+            calls: Calls = {
+                "jinit": functools.partial(_compile, SCHEMES[name].jinit, shape),
+                "jax": functools.partial(_compile, SCHEMES[name].jax, shape),
+            }
+            yield Case("compile", name, shape, "float32", calls)
+
+
+def _compile(init: Init, shape: tuple[int, ...]) -> None:
+    key = jax.random.key(0)
+    jax.clear_caches()
+    jax.jit(lambda k: init(k, shape)).lower(key).compile()
+
+
+def imports() -> Case:
+    """A fresh process that imports JAX, with jinit and without."""
+
+    def run(code: str) -> None:
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+    calls: Calls = {
+        "jinit": lambda: run("import jax, jinit"),
+        "jax": lambda: run("import jax"),
+    }
+    return Case("import", "-", (), "-", calls)

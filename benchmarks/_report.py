@@ -1,0 +1,121 @@
+"""Measured rows -> a table, a JSON file and a figure."""
+
+import json
+import os
+import pathlib
+import platform
+from typing import Any
+
+import jax
+import jaxlib
+import matplotlib.pyplot as plt
+import numpy as np
+from rich.table import Table
+
+PEERS = ("jinit", "jinit in jit", "jax", "torch", "numpy", "fill")
+
+
+def environment() -> dict[str, Any]:
+    """What the figures depend on."""
+    try:
+        import torch
+    except ImportError:
+        torch_version = None
+    else:
+        torch_version = torch.__version__
+    return {
+        "backend": jax.default_backend(),
+        "device": jax.devices()[0].device_kind,
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "jaxlib": jaxlib.__version__,
+        "numpy": np.__version__,
+        "torch": torch_version,
+    }
+
+
+def _processor() -> str:
+    info = pathlib.Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def ratio(row: dict[str, Any], peer: str, ours: str) -> float | None:
+    """How many times longer the peer takes than jinit; above 1, jinit is faster."""
+    if peer not in row["seconds"] or ours not in row["seconds"]:
+        return None
+    return row["seconds"][peer]["median"] / row["seconds"][ours]["median"]
+
+
+def table(rows: list[dict[str, Any]]) -> Table:
+    """Milliseconds, and how many times faster than each peer."""
+    result = Table(title="Medians of interleaved rounds, ms", title_justify="left")
+    for name in ("what", "scheme", "shape", "dtype"):
+        result.add_column(name, no_wrap=True)
+    for name in PEERS:
+        result.add_column(name, justify="right", no_wrap=True)
+    for name in ("jax / jinit", "jax / in jit", "torch / jinit"):
+        result.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        shape = "x".join(map(str, row["shape"])) or "-"
+        result.add_row(
+            row["what"], row["scheme"], shape, row["dtype"],
+            *(_milliseconds(row, peer) for peer in PEERS),
+            _times(ratio(row, "jax", "jinit")),
+            _times(ratio(row, "jax", "jinit in jit")),
+            _times(ratio(row, "torch", _best(row))),
+        )  # fmt: skip
+    return result
+
+
+def _best(row: dict[str, Any]) -> str:
+    return "jinit" if "jinit" in row["seconds"] else "jinit in jit"
+
+
+def _milliseconds(row: dict[str, Any], peer: str) -> str:
+    timing = row["seconds"].get(peer)
+    return "" if timing is None else f"{1e3 * timing['median']:.3g}"
+
+
+def _times(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def write(rows: list[dict[str, Any]], out: pathlib.Path) -> None:
+    """results.json and figure.png in the folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    report = {"environment": environment(), "rows": rows}
+    (out / "results.json").write_text(json.dumps(report, indent=1) + "\n")
+    figure(rows, out / "figure.png")
+
+
+def figure(rows: list[dict[str, Any]], path: pathlib.Path) -> None:
+    """A bar per row and way to call: how many times faster than jitted JAX."""
+    shown = [row for row in rows if row["what"] != "import"]
+    labels = [
+        f"{r['what']}, {r['scheme']}, {'x'.join(map(str, r['shape']))} {r['dtype']}"
+        for r in shown
+    ]
+    fig, axes = plt.subplots(
+        figsize=(10, 1.2 + 0.34 * len(shown)), layout="constrained"
+    )
+    y = np.arange(len(shown))
+    for offset, ours, color in (
+        (-0.2, "jinit", "tab:blue"),
+        (0.2, "jinit in jit", "tab:cyan"),
+    ):
+        values = [ratio(row, "jax", ours) or np.nan for row in shown]
+        axes.barh(y + offset, values, 0.4, label=ours, color=color)
+    axes.axvline(1, color="black", lw=1)
+    axes.set_yticks(y, labels, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("times faster than jax.nn.initializers (jitted)")
+    axes.legend(loc="lower right")
+    axes.grid(axis="x", alpha=0.3)
+    fig.savefig(path, dpi=110)
+    plt.close(fig)
