@@ -132,7 +132,8 @@ def overhead(schemes: list[str]) -> Iterator[Case]:
     """The eager call of a small shape: what Python and dispatch cost."""
     for name in schemes:
         calls = _eager_calls(SCHEMES[name], (8, 8))
-        yield Case("eager call", name, (8, 8), "float32", calls, repeat=20)
+        yield Case("eager call", name, (8, 8), "float32", calls, repeat=50)
+        yield Case("eager, waited for", name, (8, 8), "float32", calls)
 
 
 def _eager_calls(scheme: Scheme, shape: tuple[int, ...]) -> Calls:

@@ -111,10 +111,9 @@ def canonical_axes(argument: str, value: Any) -> int | tuple[int, ...]:
 
 def axes(argument: str, value: Any, ndim: int, shape: Shape) -> tuple[int, ...]:
     """`value` (an axis or several, negative ones too) as indices into `shape`."""
-    given = (value,) if isinstance(value, numbers.Integral) else tuple(value)
+    given = canonical_axes(argument, value)
     found = []
-    for axis in given:
-        index = operator.index(axis)
+    for index in (given,) if isinstance(given, int) else given:
         if not -ndim <= index < ndim:
             raise ValueError(
                 f"`{argument}` is {value!r}, but shape {shape} has {ndim} axes; "

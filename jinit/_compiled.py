@@ -57,9 +57,8 @@ def _is_arithmetic(shape: tuple[int, ...], dtype: np.dtype, **_: Any) -> bool:
 
 def _may_choose_options() -> bool:
     """Whether this call becomes a CPU program of its own, with options of its own."""
-    if jax.default_backend() != "cpu" or _VECTOR_WIDTH in os.environ.get(
-        "XLA_FLAGS", ""
-    ):
+    chosen = _VECTOR_WIDTH in os.environ.get("XLA_FLAGS", "")
+    if chosen or jax.default_backend() != "cpu":
         return False
     # While somebody's program is being traced, even a constant is a tracer.
     return not isinstance(jnp.zeros(()), jax.core.Tracer)
@@ -73,25 +72,31 @@ def _sharded(
 ) -> Callable[..., jax.Array]:
     context = jax.sharding.get_abstract_mesh()
     mesh = out_sharding.mesh if isinstance(out_sharding, NamedSharding) else context
-    _check_divides(out_sharding, mesh, shape)
-    explicit = tuple(context.explicit_axes)
-    if not explicit:
-        return _jit_to(function, static, out_sharding)
-    return lambda *operands, **settings: jax.sharding.auto_axes(
-        functools.partial(function, **settings),
-        out_sharding=out_sharding,
-        axes=explicit,
-    )(*operands)
+    _check_fits(out_sharding, mesh, shape)
+    return _jit_to(function, static, out_sharding, tuple(context.explicit_axes))
 
 
 @functools.lru_cache(maxsize=1024)
 def _jit_to(
-    function: Callable[..., jax.Array], static: tuple[str, ...], out_sharding: Any
+    function: Callable[..., jax.Array],
+    static: tuple[str, ...],
+    out_sharding: Any,
+    explicit: tuple[str, ...],
 ) -> Callable[..., jax.Array]:
-    return jax.jit(function, static_argnames=static, out_shardings=out_sharding)
+    """A program for one sharding; in an explicit mesh the type of its result says so."""
+    if not explicit:
+        return jax.jit(function, static_argnames=static, out_shardings=out_sharding)
+
+    def typed(*operands: Any, **settings: Any) -> jax.Array:
+        run = functools.partial(function, **settings)
+        return jax.sharding.auto_axes(run, out_sharding=out_sharding, axes=explicit)(
+            *operands
+        )
+
+    return jax.jit(typed, static_argnames=static)
 
 
-def _check_divides(out_sharding: Any, mesh: Any, shape: tuple[int, ...]) -> None:
+def _check_fits(out_sharding: Any, mesh: Any, shape: tuple[int, ...]) -> None:
     if not isinstance(out_sharding, (NamedSharding, PartitionSpec)):
         raise TypeError(
             f"`out_sharding` is {out_sharding!r}; it must be a "
@@ -108,6 +113,8 @@ def _check_divides(out_sharding: Any, mesh: Any, shape: tuple[int, ...]) -> None
         out_sharding.spec if isinstance(out_sharding, NamedSharding) else out_sharding
     )
     try:
+        if len(spec) > len(shape):
+            raise ValueError(f"{len(spec)} entries for {len(shape)} axes")
         NamedSharding(mesh, spec).shard_shape(shape)
     except ValueError as error:
         raise ValueError(

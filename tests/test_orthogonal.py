@@ -1,0 +1,97 @@
+"""Orthogonal matrices: exactly orthogonal, and uniform over all of them."""
+
+import jax
+import jax.nn.initializers as jax_initializers
+import numpy as np
+import pytest
+from scipy import stats
+
+import jinit
+from tests.laws import FAILURE_RATE
+
+SHAPES = [
+    (16, 16),
+    (40, 16),
+    (16, 40),
+    (1, 1),
+    (1, 7),
+    (7, 1),
+    (3, 4, 10),
+    (2, 3, 4, 5),
+]
+
+
+def error(q):
+    """The largest entry of Q'Q - 1, whichever way Q is long."""
+    q = np.asarray(q, np.float64)
+    q = q if q.shape[0] >= q.shape[1] else q.T
+    return abs(q.T @ q - np.eye(q.shape[1])).max()
+
+
+@pytest.mark.parametrize("method", ["householder", "qr"])
+@pytest.mark.parametrize("column_axis", [-1, 0])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_orthogonal_to_rounding(shape, column_axis, method, key):
+    w = jinit.orthogonal(2.0, column_axis, method=method)(key, shape)
+    assert w.shape == shape
+    q = np.moveaxis(np.asarray(w), column_axis, -1).reshape(-1, shape[column_axis]) / 2
+    assert error(q) < 2e-6
+
+
+def test_as_exact_as_jax(key):
+    for shape in ((256, 256), (512, 128)):
+        ours = error(jinit.orthogonal()(key, shape))
+        theirs = error(jax_initializers.orthogonal()(key, shape))
+        assert ours <= 1.5 * theirs
+
+
+def test_float64(key, x64):
+    assert error(jinit.orthogonal()(key, (50, 30))) < 1e-14
+
+
+def test_complex_is_unitary(key):
+    q = np.asarray(jinit.orthogonal()(key, (24, 24), "complex64"))
+    assert abs(q.conj().T @ q - np.eye(24)).max() < 3e-6
+
+
+@pytest.mark.parametrize("rows, columns", [(2, 2), (3, 3), (5, 2), (2, 5)])
+def test_haar_law_of_the_entries(rows, columns, key):
+    """An entry of a Haar matrix of size n: (1 + x) / 2 is Beta((n-1)/2, (n-1)/2)."""
+    init = jinit.orthogonal()
+    keys = jax.random.split(key, 20_000)
+    q = np.asarray(jax.vmap(lambda k: init(k, (rows, columns)))(keys), np.float64)
+    n = max(rows, columns)
+    law = stats.beta((n - 1) / 2, (n - 1) / 2, loc=-1, scale=2)
+    for entry in (q[:, 0, 0], q[:, -1, -1], q[:, 0, -1]):
+        assert stats.kstest(entry, law.cdf).pvalue > FAILURE_RATE
+    np.testing.assert_allclose((q**2).mean(), init.std((rows, columns)) ** 2, rtol=1e-6)
+
+
+def test_determinants_of_both_signs(key):
+    keys = jax.random.split(key, 4000)
+    q = jax.vmap(lambda k: jinit.orthogonal()(k, (4, 4)))(keys)
+    positive = (np.linalg.det(np.asarray(q)) > 0).mean()
+    assert abs(positive - 0.5) < 5 * 0.5 / np.sqrt(4000)
+
+
+def test_angles_of_a_haar_matrix_repel(key):
+    """The trace of an n x n Haar matrix has mean 0 and variance 1, for n > 1."""
+    keys = jax.random.split(key, 20_000)
+    q = jax.vmap(lambda k: jinit.orthogonal()(k, (6, 6)))(keys)
+    trace = np.trace(np.asarray(q, np.float64), axis1=1, axis2=2)
+    assert abs(trace.mean()) < 5 / np.sqrt(20_000)
+    assert abs(trace.var() - 1) < 5 * np.sqrt(2 / 20_000)
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 6), (3, 5, 4, 6), (2, 3, 3, 4, 6)])
+def test_delta_orthogonal_is_zero_but_for_its_centre(shape, key):
+    kernel = np.array(jinit.delta_orthogonal(1.5)(key, shape))
+    centre = tuple((size - 1) // 2 for size in shape[:-2])
+    assert error(kernel[centre] / 1.5) < 2e-6
+    kernel[centre] = 0
+    assert not kernel.any()
+
+
+def test_empty(key):
+    assert jinit.orthogonal()(key, (0, 5)).shape == (0, 5)
+    assert jinit.orthogonal()(key, (5, 0)).shape == (5, 0)
