@@ -15,9 +15,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
+
+try:
+    from jax.extend.core import get_opaque_trace_state
+except ImportError:  # jax < 0.10
+    from jax.core import get_opaque_trace_state
 
 _VECTOR_WIDTH = "xla_cpu_prefer_vector_width"
 
@@ -25,6 +29,9 @@ _VECTOR_WIDTH = "xla_cpu_prefer_vector_width"
 _LARGE = 1 << 14
 
 Sharding = NamedSharding | PartitionSpec | None
+
+with jax.ensure_compile_time_eval():
+    _TOP_LEVEL = get_opaque_trace_state(convention="jinit")
 
 
 def compiled(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
@@ -60,8 +67,8 @@ def _may_choose_options() -> bool:
     chosen = _VECTOR_WIDTH in os.environ.get("XLA_FLAGS", "")
     if chosen or jax.default_backend() != "cpu":
         return False
-    # While somebody's program is being traced, even a constant is a tracer.
-    return not isinstance(jnp.zeros(()), jax.core.Tracer)
+    # Inside a `jit` or a `vmap` the call is a part of something larger.
+    return bool(get_opaque_trace_state(convention="jinit") == _TOP_LEVEL)
 
 
 def _sharded(
@@ -83,7 +90,7 @@ def _jit_to(
     out_sharding: Any,
     explicit: tuple[str, ...],
 ) -> Callable[..., jax.Array]:
-    """A program for one sharding; in an explicit mesh the type of its result says so."""
+    """A program for one sharding; in an explicit mesh the result's type names it."""
     if not explicit:
         return jax.jit(function, static_argnames=static, out_shardings=out_sharding)
 

@@ -12,14 +12,16 @@ def is_narrow(dtype: np.dtype) -> bool:
 
 
 def round_inside(
-    x: jax.Array, dtype: np.dtype, low: jax.Array, high: jax.Array
+    x: jax.Array, dtype: np.dtype, low: jax.Array, high: jax.Array, *, open_low: bool
 ) -> jax.Array:
-    """Round float32 `x` to `dtype`; what lay in [low, high) still does.
+    """Round float32 `x` to `dtype`; what lay in [low, high) or (low, high) still does.
 
     Rounding is monotone: a value clipped to representable ends stays between them. An
     interval without a single number of `dtype` gives the number next to its lower end.
     """
-    bottom = at_least(low, dtype).astype(np.float32)
+    next_low = lax.nextafter(low, jnp.full_like(low, np.inf)) if open_low else low
+    # Where the ends meet, at a scale of 0, there is no inside: all is their value.
+    bottom = at_least(jnp.where(low < high, next_low, low), dtype).astype(np.float32)
     top = jnp.maximum(bottom, below(high, dtype).astype(np.float32))
     return round_once(jnp.clip(x, bottom, top), dtype)
 

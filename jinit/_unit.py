@@ -13,21 +13,37 @@ from ._erf_inv import INSIDE, erf_inv
 from ._threefry import bits
 
 
-def between(key: jax.Array, shape: Shape, low: ArrayLike, high: ArrayLike) -> jax.Array:
-    """Uniform on [low, high), low <= high: random mantissas, stretched and moved."""
+def between(
+    key: jax.Array,
+    shape: Shape,
+    low: ArrayLike,
+    high: ArrayLike,
+    *,
+    ordinary: bool = False,
+) -> jax.Array:
+    """Uniform on [low, high), low <= high: random mantissas, stretched and moved.
+
+    `jax.random` puts the mantissa bits under the exponent of 1 and subtracts 1. Where
+    the width is `ordinary`, that is, far from underflow, the same float32 takes an
+    operation less: m 2^-23 with m an integer, and the power goes into the width.
+    """
     dtype = jnp.result_type(low)
     info = jnp.finfo(dtype)
     words = bits(key, shape, info.bits) >> (info.bits - info.nmant)
-    # Sign and exponent of 1, with a random mantissa: a number in [1, 2).
+    width = jnp.subtract(high, low)
+    if ordinary and dtype == np.float32:
+        # Signed, since processors without AVX-512 convert no unsigned integers.
+        m = lax.bitcast_convert_type(words, np.int32).astype(dtype)
+        return m * (width * dtype.type(2.0**-info.nmant)) + low
     one = np.ones((), dtype).view(words.dtype)
     floats = lax.bitcast_convert_type(words | one, dtype) - dtype.type(1)
-    return floats * jnp.subtract(high, low) + low
+    return floats * width + low
 
 
 def open_unit(key: jax.Array, shape: Shape, dtype: np.dtype) -> jax.Array:
     """Uniform on (-1, 1): the lower end is the number after -1."""
     low = np.nextafter(dtype.type(-1), dtype.type(0))
-    return between(key, shape, low, dtype.type(1))
+    return between(key, shape, low, dtype.type(1), ordinary=True)
 
 
 def unit_truncated(
@@ -39,10 +55,14 @@ def unit_truncated(
     bound: float,
 ) -> jax.Array:
     """Standard normal on (lower, upper), both within `bound` of 0 where it is known."""
+    known = math.isfinite(bound)
+    ordinary = known and float(np.asarray(upper) - np.asarray(lower)) > 1e-3
     lower, upper = jnp.asarray(lower, dtype), jnp.asarray(upper, dtype)
     root = sqrt2(dtype)
     a, b = lax.erf(lower / root), lax.erf(upper / root)
-    u = jnp.maximum(a, between(key, shape, a, b))
+    u = between(key, shape, a, b, ordinary=ordinary)
+    if not known:
+        u = jnp.maximum(a, u)
     # Rounding, or u = a, must not push a value out of the open interval.
     inf = dtype.type(np.inf)
     inner = lax.nextafter(lower, inf), lax.nextafter(upper, -inf)

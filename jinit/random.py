@@ -14,7 +14,6 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 
 from . import _checks
@@ -246,7 +245,8 @@ def _scaled(
         x = erf_inv(open_unit(key, shape, wide), INSIDE) * (sqrt2(wide) * scale)
         return round_finite(x, dtype) if is_narrow(dtype) else x
     if law.name == "uniform":
-        x = between(key, shape, wide.type(law.low), wide.type(law.high)) * scale
+        ends = wide.type(law.low), wide.type(law.high)
+        x = between(key, shape, *ends, ordinary=True) * scale
     else:
         bound = max(abs(law.low), abs(law.high))
         x = unit_truncated(key, law.low, law.high, shape, wide, bound) * scale
@@ -296,9 +296,7 @@ def _narrowed(
         return x
     # A negative scale has swapped the ends.
     low, high = jnp.minimum(low, high), jnp.maximum(low, high)
-    if open_low:
-        low = lax.nextafter(low, jnp.full_like(low, np.inf))
-    return jnp.where(low < high, round_inside(x, dtype, low, high), x.astype(dtype))
+    return round_inside(x, dtype, low, high, open_low=open_low)
 
 
 def _bound(bound: jax.Array, shape: _checks.Shape, dtype: np.dtype) -> jax.Array:

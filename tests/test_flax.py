@@ -57,7 +57,7 @@ def test_flax_defaults_have_the_same_values(key):
 
 
 def test_attention_meets_a_flattened_kernel(key):
-    """DenseGeneral flattens to two axes first: "io" is right there, other layouts not."""
+    """DenseGeneral flattens to two axes first: there "io" is right, and no other."""
     attention = nn.MultiHeadDotProductAttention(
         num_heads=8, kernel_init=jinit.lecun(layout="io")
     )

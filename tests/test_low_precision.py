@@ -50,7 +50,7 @@ def test_the_shift_behind_a_relu(fan, key):
         z = np.asarray(h @ w)
         return abs(z.mean() / z.std())
 
-    # The mean of 64 units' own means has standard error 1 / sqrt(64 pi) for a right law.
+    # The mean of 64 units' means has standard error 1 / sqrt(64 pi) for a right law.
     bound = 5 / np.sqrt(64 * np.pi)
     theirs, ours = shift(jax_initializers.he_normal()), shift(jinit.he_normal())
     assert ours < min(bound, 0.1)

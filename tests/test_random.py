@@ -86,6 +86,14 @@ def test_bounds_may_be_arrays(key):
     )
 
 
+@pytest.mark.parametrize("width", [1e-30, 1e-35, 1e30])
+def test_tiny_and_huge_widths(key, width):
+    np.testing.assert_array_equal(
+        jinit.random.uniform(key, (1000,), maxval=width),
+        jax.jit(lambda k: jax.random.uniform(k, (1000,), maxval=width))(key),
+    )
+
+
 def test_bounds_of_lower_rank_broadcast(key):
     x = jinit.random.uniform(
         key, (200, 3), minval=jnp.arange(3.0), maxval=jnp.arange(3.0) + 1

@@ -106,7 +106,7 @@ def test_a_batch_axis_draws_each_copy_with_its_own_fans(key):
 
 @pytest.mark.parametrize("name", ["relu", "gelu", "silu", "tanh", "elu"])
 def test_kaiming_keeps_the_signal_of_one_layer(name, key):
-    """Behind a unit Gaussian, E[(f(z) W)^2] is 1: the definition of the forward gain."""
+    """Behind a unit Gaussian, E[(f(z) W)^2] is 1: that is what the gain is for."""
     width, rows = 2000, 400
     f = {"tanh": jnp.tanh}.get(name) or getattr(jax.nn, name)
     z = jax.random.normal(key, (rows, width))

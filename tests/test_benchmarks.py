@@ -1,0 +1,43 @@
+"""The benchmark at small size: its table, its numbers, its figure."""
+
+import json
+import time
+
+import pytest
+
+from benchmarks import __main__ as benchmarks
+from benchmarks import _report, _timing
+
+
+def test_quick(tmp_path, capsys):
+    assert benchmarks.main(["--quick", "--out", str(tmp_path)]) == 0
+    report = json.loads((tmp_path / "results.json").read_text())
+    assert report["environment"]["backend"] == "cpu"
+    kinds = {row["what"] for row in report["rows"]}
+    assert {"draw", "eager call", "compile", "import"} <= kinds
+    for row in report["rows"]:
+        assert {"jax"} < set(row["seconds"])
+        for timing in row["seconds"].values():
+            assert 0 < timing["low"] <= timing["median"] <= timing["high"]
+    assert (tmp_path / "figure.png").read_bytes()[:4] == b"\x89PNG"
+    assert "jax / jinit" in capsys.readouterr().out
+
+
+def test_calls_take_turns():
+    order = []
+    calls = {name: lambda name=name: order.append(name) for name in "abc"}
+    timings = _timing.interleaved(calls, rounds=3)
+    assert "".join(order) == "abc" * 4
+    assert set(timings) == set("abc")
+
+
+def test_the_median_is_that_of_the_rounds():
+    waits = iter([0.0, 0.001, 0.03, 0.002])
+    timing = _timing.interleaved({"x": lambda: time.sleep(next(waits))}, rounds=3)["x"]
+    assert 0.002 <= timing.median < 0.02 < timing.high + 0.005
+
+
+def test_ratio_says_how_many_times_faster():
+    row = {"seconds": {"jinit": {"median": 0.5}, "jax": {"median": 2.0}}}
+    assert _report.ratio(row, "jax", "jinit") == pytest.approx(4.0)
+    assert _report.ratio(row, "torch", "jinit") is None

@@ -1,0 +1,180 @@
+"""The frame: public names, imports one way, what a fresh process loads, the README."""
+
+import ast
+import inspect
+import pathlib
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+import jinit
+
+ROOT = pathlib.Path(__file__).parent.parent
+PACKAGE = ROOT / "jinit"
+
+PUBLIC = {
+    "random",
+    "constant", "ones", "ones_init", "zeros", "zeros_init",
+    "normal", "truncated_normal", "uniform",
+    "Fans", "fans", "fans_from_einsum", "gain", "slope_at_zero",
+    "Initializer", "delta_orthogonal", "orthogonal",
+    "from_config", "get", "registry", "to_config",
+    "he", "kaiming", "lecun", "xavier",
+    "glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "kaiming_normal",
+    "kaiming_uniform", "lecun_normal", "lecun_uniform", "variance_scaling",
+    "xavier_normal", "xavier_uniform",
+}  # fmt: skip
+
+# From the bottom up: a file may import only from files above it in this list.
+ORDER = [
+    "_checks", "_compiled", "_threefry", "_erf_inv", "_rounding", "_unit", "random",
+    "_fans", "_activations", "_quadrature", "_gains", "_initializer", "_constant",
+    "_distributions", "_variance", "_schemes", "_orthogonal", "_registry", "__init__",
+]  # fmt: skip
+
+
+def test_public_names():
+    found = {n for n in vars(jinit) if not n.startswith("_")}
+    assert found == PUBLIC
+
+
+def upward_imports(name: str, source: str) -> list[str]:
+    """The relative imports of a file that its place in ORDER does not allow."""
+    allowed = set(ORDER[: ORDER.index(name)])
+    wrong = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            names = [node.module] if node.module else [a.name for a in node.names]
+            wrong += [n for n in names if n not in allowed]
+    return wrong
+
+
+def test_imports_go_one_way():
+    assert {p.stem for p in PACKAGE.glob("*.py")} == set(ORDER)
+    for name in ORDER:
+        assert not upward_imports(name, (PACKAGE / f"{name}.py").read_text())
+
+
+def test_the_import_test_can_fail():
+    assert upward_imports("_fans", "from ._gains import gain") == ["_gains"]
+    assert upward_imports("_fans", "def f():\n    from . import random, _gains") == [
+        "_gains"
+    ]
+
+
+def in_a_fresh_process(code: str) -> str:
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    return result.stdout.strip()
+
+
+@pytest.mark.parametrize("module", ["flax", "matplotlib", "optax", "chex", "rich"])
+def test_a_fresh_process_does_not_load(module):
+    code = f"import sys, jinit; print('{module}' in sys.modules)"
+    assert in_a_fresh_process(code) == "False"
+    # And the check sees what is loaded.
+    assert in_a_fresh_process(code.replace("jinit", f"jinit, {module}")) == "True"
+
+
+def test_importing_compiles_and_computes_nothing():
+    code = (
+        "import jax, jax.monitoring as m; seen = []\n"
+        "m.register_event_duration_secs_listener(lambda n, *a, **k: seen.append(n))\n"
+        "import jinit\n"
+        "print([n for n in seen if 'compile' in n])"
+    )
+    assert in_a_fresh_process(code) == "[]"
+
+
+def public_objects():
+    for name in sorted(PUBLIC - {"registry", "random", "zeros", "ones"}):
+        yield name, getattr(jinit, name)
+    for name in jinit.random.__all__:
+        yield f"random.{name}", getattr(jinit.random, name)
+
+
+SECTIONS = {"Args:", "Returns:", "Raises:", "Example:", "References:"}
+
+
+@pytest.mark.parametrize("name, value", list(public_objects()))
+def test_docstrings(name, value):
+    text = inspect.getdoc(value)
+    assert text and text.splitlines()[0].endswith((".", ":", "layers"))
+    if name not in ("Initializer", "Fans"):
+        assert "Example:" in text and ">>> " in text
+    if callable(value) and not inspect.isclass(value):
+        parameters = inspect.signature(value).parameters
+        # The presets refer to what they are presets of.
+        if "its arguments and errors" not in text and parameters:
+            for parameter in parameters:
+                documented = re.search(
+                    rf"^\s*(\w+, )*\*{{0,2}}{parameter}\b.*:", text, re.M
+                )
+                assert documented or name in ("get", "to_config", "from_config"), (
+                    parameter
+                )
+
+
+def test_style_of_signatures():
+    for name, value in public_objects():
+        if inspect.isclass(value):
+            continue
+        names = list(inspect.signature(value).parameters)
+        assert "rng" not in names, f"{name}: a PRNG key is called `key`"
+        assert "key" not in names or names[0] == "key"
+
+
+def test_files_stay_small():
+    for path in [*PACKAGE.glob("*.py"), *ROOT.glob("examples/*.py")]:
+        assert len(path.read_text().splitlines()) <= 400, path.name
+
+
+def test_the_floor_is_what_pyproject_says():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    floor = (ROOT / "tests" / "floor.txt").read_text()
+    pinned = dict(re.findall(r"^(\w+)==([\d.]+)$", floor, re.M))
+    declared = dict(
+        re.fullmatch(r"(\w+)>=([\d.]+)", d).groups() for d in project["dependencies"]
+    )
+    assert pinned == declared
+    assert project["version"] == jinit.__version__
+
+
+def readme() -> str:
+    return (ROOT / "README.md").read_text()
+
+
+def readme_blocks() -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", readme(), re.M | re.S)
+
+
+@pytest.mark.parametrize("number", range(len(readme_blocks())))
+def test_the_code_of_the_readme_runs(number):
+    exec(compile(readme_blocks()[number], f"README block {number}", "exec"), {})
+
+
+def test_the_readme_s_table_is_the_registry():
+    for entry in jinit.registry.values():
+        row = f"| `{entry.name}` | {entry.law} | {entry.formula} | {entry.use} |"
+        assert row in readme(), f"run: python -m tests.readme_table ({entry.name})"
+
+
+def test_nothing_names_a_machine():
+    wrong = re.compile(r"(?<![\w.])/(work|tmp|root|home|opt)/")
+    files = subprocess.run(
+        ["git", "ls-files"], capture_output=True, text=True, cwd=ROOT
+    ).stdout.split()
+    for name in files:
+        path = ROOT / name
+        if path.suffix in {".py", ".md", ".toml", ".txt"} and path != pathlib.Path(
+            __file__
+        ):
+            assert not wrong.search(path.read_text()), name
