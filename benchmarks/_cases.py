@@ -1,6 +1,7 @@
 """What is measured: one group of rivals per scheme, shape and dtype."""
 
 import functools
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,9 @@ import numpy as np
 
 import jinit
 
+# Its idle threads would spin for a while, in the time of whoever is measured next.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("KMP_BLOCKTIME", "0")
 try:
     import torch
 except ImportError:
