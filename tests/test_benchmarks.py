@@ -16,7 +16,7 @@ def test_quick(tmp_path, capsys):
     kinds = {row["what"] for row in report["rows"]}
     assert {"draw", "eager call", "compile", "import"} <= kinds
     for row in report["rows"]:
-        assert {"jax"} < set(row["seconds"])
+        assert set(row["seconds"]) > ({"jax"} if "jax" in row["seconds"] else {"jinit"})
         for timing in row["seconds"].values():
             assert 0 < timing["low"] <= timing["median"] <= timing["high"]
     assert (tmp_path / "figure.png").read_bytes()[:4] == b"\x89PNG"
