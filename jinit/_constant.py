@@ -10,6 +10,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from . import _checks
 from ._compiled import Sharding, compiled
+from ._entry import Entry
 from ._initializer import Initializer, canonical_dtype
 
 
@@ -121,3 +122,33 @@ def _tupled(value: Any) -> Any:
 
 zeros = _Filled(0.0)
 ones = _Filled(1.0)
+
+
+ENTRIES = (
+    Entry(
+        "constant",
+        constant,
+        "constant",
+        "w = value",
+        "biases, scales",
+        "-",
+        "equal weights stay equal: not for kernels",
+    ),
+    Entry(
+        "zeros",
+        zeros_init,
+        "constant",
+        "w = 0",
+        "biases, the last layer of a residual branch",
+        "-",
+        "a network of zeros does not learn",
+    ),
+    Entry(
+        "ones",
+        ones_init,
+        "constant",
+        "w = 1",
+        "scales of normalization layers",
+        "-",
+    ),
+)

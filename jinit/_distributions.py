@@ -8,6 +8,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from . import _checks
+from ._entry import Entry
 from ._initializer import Initializer, RandomInitializer, canonical_dtype
 from .random import Law
 
@@ -169,3 +170,34 @@ def truncated_normal(
       0.8796
     """
     return TruncatedNormal(stddev, canonical_dtype(dtype), lower, upper)
+
+
+ENTRIES = (
+    Entry(
+        "normal",
+        normal,
+        "normal",
+        "std = stddev",
+        "embeddings, a std that you know",
+        "-",
+        "knows nothing of the shape",
+    ),
+    Entry(
+        "truncated_normal",
+        truncated_normal,
+        "truncated at `lower`, `upper`",
+        "std = 0.8796 stddev at +-2",
+        "a std that you know, without tails",
+        "-",
+        "stddev is the one before the truncation",
+    ),
+    Entry(
+        "uniform",
+        uniform,
+        "uniform on [0, scale)",
+        "std = scale / sqrt(12)",
+        "positive parameters",
+        "-",
+        "not centred: not for weights",
+    ),
+)

@@ -1,5 +1,4 @@
-"""Shape + layout -> fans: how many inputs a unit sums, how many outputs an input "
-"feeds."""
+"""Shape + layout -> fans: the inputs that a unit sums, the outputs that one feeds."""
 
 import math
 from collections.abc import Sequence

@@ -1,5 +1,4 @@
-"""Activation -> gain: what a layer must multiply to keep its signal, or its "
-"gradient."""
+"""Activation -> gain: the factor that keeps a layer's signal, or its gradient."""
 
 import contextlib
 import functools
@@ -181,8 +180,7 @@ def _cached_moment_of_function(function: Callable, direction: str) -> float:
 
 
 def _sampler(function: Callable, direction: str) -> tuple[Callable, float]:
-    """The function, or its derivative, over float64 arrays; and its relative "
-    "precision."""
+    """The function or its derivative over float64 arrays; its relative precision."""
     scalar = function if direction == "forward" else jax.grad(function)
     batched: Callable = jax.jit(jax.vmap(scalar))
     try:

@@ -1,5 +1,4 @@
-"""`Initializer`: a callable value. Frozen, hashable, comparable, printable, "
-"picklable."""
+"""`Initializer`: a callable value: frozen, hashable, printable, picklable."""
 
 import dataclasses
 import functools

@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 
 from . import _checks, random
 from ._compiled import Sharding, compiled
+from ._entry import Entry
 from ._initializer import Initializer, canonical_dtype
 from ._rounding import is_narrow, round_once
 
@@ -251,3 +252,27 @@ def delta_orthogonal(
       mean field theory of CNNs", 2018.
     """
     return DeltaOrthogonal(scale, column_axis, canonical_dtype(dtype), method)
+
+
+_SAXE = "Saxe, McClelland and Ganguli 2013"
+
+ENTRIES = (
+    Entry(
+        "orthogonal",
+        orthogonal,
+        "Haar",
+        "W'W = scale^2 or WW' = scale^2",
+        "deep linear and tanh networks, recurrent kernels",
+        _SAXE,
+        "on a reshaped convolution it keeps no norm: use `delta_orthogonal`",
+    ),
+    Entry(
+        "delta_orthogonal",
+        delta_orthogonal,
+        "Haar at the centre tap, else 0",
+        "W_centre W_centre' = scale^2",
+        "deep convolutions without normalization",
+        "Xiao, Bahri, Sohl-Dickstein, Schoenholz and Pennington 2018",
+        "needs n_out >= n_in",
+    ),
+)

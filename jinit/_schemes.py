@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 
 from . import _checks
 from ._distributions import truncated_std
+from ._entry import Entry
 from ._fans import Fans, fans
 from ._gains import gain, second_moment, slope_at_zero
 from ._initializer import Initializer, RandomInitializer, canonical_dtype
@@ -79,8 +80,7 @@ class FanScheme(RandomInitializer):
         return None if variance is None else self._gain() * math.sqrt(variance)
 
     def _variance(self, fans: Fans) -> float | None:
-        """The law's variance at gain 1; None where a fan of zero leaves it "
-        "undefined."""
+        """The law's variance at gain 1; None where a fan is zero."""
         raise NotImplementedError
 
     def _mode(self) -> str:
@@ -298,8 +298,7 @@ def kaiming(
     rule="slope_at_zero": std = sqrt(2 / (n + f'(0))), the formula of the article that
     jinit began from. It agrees with the first rule exactly for relu, whose f'(0) is 0
     in JAX; for any other f it hardly rescales at all, since one slope is little beside
-    n
-    inputs: the two differ by about gain(f) / sqrt(2). No paper supports it.
+    n inputs: the two differ by about gain(f) / sqrt(2). No paper supports it.
 
     The first layer of a network sees data, not activations: `lecun()` there.
 
@@ -324,3 +323,46 @@ def kaiming(
       He, Zhang, Ren and Sun, "Delving deep into rectifiers", 2015.
     """
     return Kaiming(activation=activation, rule=rule, mode=mode, **options)
+
+
+_GLOROT = "Glorot and Bengio 2010"
+_HE = "He, Zhang, Ren and Sun 2015"
+_LECUN = "LeCun, Bottou, Orr and Mueller 1998"
+
+ENTRIES = (
+    Entry(
+        "xavier",
+        xavier,
+        "normal, uniform or truncated",
+        "std = sqrt(2 / (n_in + n_out))",
+        "tanh, sigmoid, linear layers",
+        _GLOROT,
+        "halves the variance in every relu layer",
+    ),
+    Entry(
+        "he",
+        he,
+        "normal, uniform or truncated",
+        "std = sqrt(2 / n_in)",
+        "relu, leaky relu",
+        _HE,
+        "doubles the variance of the input in a first layer",
+    ),
+    Entry(
+        "kaiming",
+        kaiming,
+        "normal, uniform or truncated",
+        "std = gain(f) / sqrt(n), or sqrt(2 / (n + f'(0)))",
+        "any activation: gelu, silu, your own",
+        _HE,
+        "the second rule, the source article's, hardly rescales",
+    ),
+    Entry(
+        "lecun",
+        lecun,
+        "normal, uniform or truncated",
+        "std = sqrt(1 / n_in)",
+        "selu, linear layers, a first layer",
+        _LECUN,
+    ),
+)

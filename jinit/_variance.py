@@ -9,6 +9,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from . import _checks
+from ._entry import Entry
 from ._fans import jax_fans
 from ._initializer import Initializer, RandomInitializer, canonical_dtype
 from .random import Law
@@ -309,3 +310,69 @@ def _preset(
 
 xavier_uniform, xavier_normal = glorot_uniform, glorot_normal
 kaiming_uniform, kaiming_normal = he_uniform, he_normal
+
+
+_GLOROT = "Glorot and Bengio 2010"
+_HE = "He, Zhang, Ren and Sun 2015"
+_LECUN = "LeCun, Bottou, Orr and Mueller 1998"
+_SELU = "Klambauer, Unterthiner, Mayr and Hochreiter 2017"
+
+ENTRIES = (
+    Entry(
+        "variance_scaling",
+        variance_scaling,
+        "normal, uniform or truncated",
+        "std = sqrt(scale / n)",
+        "what the presets below are made of",
+        _HE,
+        "overlapping axes pass, as in JAX",
+    ),
+    Entry(
+        "glorot_uniform",
+        glorot_uniform,
+        "uniform",
+        "limit = sqrt(6 / (n_in + n_out))",
+        "as `xavier`",
+        _GLOROT,
+    ),
+    Entry(
+        "glorot_normal",
+        glorot_normal,
+        "truncated at 2 sigma",
+        "std = sqrt(2 / (n_in + n_out))",
+        "as `xavier`",
+        _GLOROT,
+    ),
+    Entry(
+        "lecun_uniform",
+        lecun_uniform,
+        "uniform",
+        "limit = sqrt(3 / n_in)",
+        "as `lecun`",
+        _LECUN,
+    ),
+    Entry(
+        "lecun_normal",
+        lecun_normal,
+        "truncated at 2 sigma",
+        "std = sqrt(1 / n_in)",
+        "selu; Flax's default kernel",
+        _SELU,
+    ),
+    Entry(
+        "he_uniform",
+        he_uniform,
+        "uniform",
+        "limit = sqrt(6 / n_in)",
+        "as `he`",
+        _HE,
+    ),
+    Entry(
+        "he_normal",
+        he_normal,
+        "truncated at 2 sigma",
+        "std = sqrt(2 / n_in)",
+        "as `he`",
+        _HE,
+    ),
+)

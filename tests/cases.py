@@ -1,25 +1,76 @@
 """One way to make each scheme of the registry, for the tests that run over all."""
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import jinit
+from tests import laws
 
-_ARGUMENTS = {
-    "variance_scaling": (3.0, "fan_avg", "normal"),
-    "constant": (0.25,),
+
+def two_axes(shape):
+    return len(shape) >= 2
+
+
+def window_axes(shape):
+    return len(shape) in (3, 4, 5)
+
+
+class Case(NamedTuple):
+    """A scheme as it is made for the contract, and what the contract may ask of it."""
+
+    init: jinit.Initializer
+    # A small shape that it takes, and which others.
+    shape: tuple[int, ...] = (6, 10)
+    takes: Callable[[tuple[int, ...]], bool] = lambda shape: True
+    # One whose last two axes a mesh of 2 x 4 devices divides.
+    sharded_shape: tuple[int, ...] = (16, 24)
+    # Its entries do not depend on the key.
+    constant: bool = False
+    # It has complex values when asked for a complex dtype.
+    complex: bool = True
+    # std -> scipy's law, where all entries have one.
+    law: Callable[[float], Any] | None = None
+    # Eager, jitted, vmapped and sharded draws agree to this. Elementwise ones do to the
+    # bit; matrix products may round otherwise.
+    atol: float = 0.0
+
+
+def _symmetric(std: float) -> Any:
+    return laws.uniform(-std * 3**0.5, std * 3**0.5)
+
+
+CASES: dict[str, Case] = {
+    "xavier": Case(jinit.xavier(), takes=two_axes, law=laws.normal),
+    "he": Case(jinit.he(), takes=two_axes, law=laws.normal),
+    "kaiming": Case(jinit.kaiming(), takes=two_axes, law=laws.normal),
+    "lecun": Case(jinit.lecun(), takes=two_axes, law=laws.normal),
+    "variance_scaling": Case(
+        jinit.variance_scaling(3.0, "fan_avg", "normal"),
+        takes=two_axes,
+        law=laws.normal,
+    ),
+    "glorot_uniform": Case(jinit.glorot_uniform(), takes=two_axes, law=_symmetric),
+    "glorot_normal": Case(jinit.glorot_normal(), takes=two_axes, law=laws.truncated),
+    "lecun_uniform": Case(jinit.lecun_uniform(), takes=two_axes, law=_symmetric),
+    "lecun_normal": Case(jinit.lecun_normal(), takes=two_axes, law=laws.truncated),
+    "he_uniform": Case(jinit.he_uniform(), takes=two_axes, law=_symmetric),
+    "he_normal": Case(jinit.he_normal(), takes=two_axes, law=laws.truncated),
+    "orthogonal": Case(jinit.orthogonal(), takes=two_axes, atol=1e-6),
+    "delta_orthogonal": Case(
+        jinit.delta_orthogonal(),
+        shape=(3, 3, 4, 8),
+        takes=window_axes,
+        sharded_shape=(3, 8, 16, 24),
+        atol=1e-6,
+    ),
+    "normal": Case(jinit.normal(), law=laws.normal),
+    "truncated_normal": Case(
+        jinit.truncated_normal(), complex=False, law=laws.truncated
+    ),
+    "uniform": Case(
+        jinit.uniform(), complex=False, law=lambda s: laws.uniform(0, s * 12**0.5)
+    ),
+    "constant": Case(jinit.constant(0.25), constant=True),
+    "zeros": Case(jinit.zeros, constant=True),
+    "ones": Case(jinit.ones, constant=True),
 }
-
-# name -> initializer
-INITIALIZERS = {
-    name: entry.maker(*_ARGUMENTS.get(name, ()))
-    for name, entry in jinit.registry.items()
-}
-
-# Those that do not look at the key, and so give equal values for every key.
-CONSTANT = {"constant", "zeros", "ones"}
-
-# Those whose every entry follows one law with one standard deviation.
-RANDOM = sorted(set(INITIALIZERS) - CONSTANT - {"orthogonal", "delta_orthogonal"})
-
-
-def shape_for(name: str) -> tuple[int, ...]:
-    """A small shape that the scheme takes."""
-    return (3, 3, 4, 8) if name == "delta_orthogonal" else (6, 10)

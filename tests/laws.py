@@ -42,7 +42,6 @@ def uniform(low: float, high: float):
 
 
 def truncated(std: float, bound: float = 2.0):
-    """Normal cut at `bound` standard deviations, with standard deviation `std` "
-    "after."""
+    """Normal, cut at `bound` standard deviations, and of standard deviation `std`."""
     unit = stats.truncnorm(-bound, bound)
     return stats.truncnorm(-bound, bound, scale=std / unit.std())

@@ -3,6 +3,7 @@
 import copy
 import functools
 import json
+import operator
 import pickle
 
 import chex
@@ -14,9 +15,10 @@ import pytest
 
 import jinit
 from tests import laws
-from tests.cases import CONSTANT, INITIALIZERS, RANDOM, shape_for
+from tests.cases import CASES
 
-NAMES = sorted(INITIALIZERS)
+NAMES = sorted(CASES)
+LAWS = sorted(name for name, case in CASES.items() if case.law)
 DTYPES = ["float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"]
 SHAPES = [
     (),
@@ -28,16 +30,6 @@ SHAPES = [
     (0, 7),
     (5, 0),
 ]
-REALS = {"uniform", "truncated_normal"}
-
-
-def fits(name, shape):
-    """Whether the scheme is defined for the shape, with its default axes."""
-    if name in CONSTANT | {"normal", "uniform", "truncated_normal"}:
-        return True
-    if name == "delta_orthogonal":
-        return len(shape) in (3, 4, 5)
-    return len(shape) >= 2
 
 
 def values(x):
@@ -47,9 +39,9 @@ def values(x):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", NAMES)
 def test_shapes_and_dtypes(name, dtype, key):
-    init = INITIALIZERS[name]
+    init, takes = CASES[name].init, CASES[name].takes
     for shape in SHAPES:
-        if fits(name, shape):
+        if takes(shape):
             x = init(key, shape, dtype)
             assert x.shape == shape and x.dtype == dtype
             assert np.isfinite(values(x)).all()
@@ -58,26 +50,26 @@ def test_shapes_and_dtypes(name, dtype, key):
                 init(key, shape, dtype)
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - REALS))
+@pytest.mark.parametrize("name", [name for name in NAMES if CASES[name].complex])
 def test_complex(name, key):
-    x = INITIALIZERS[name](key, shape_for(name), "complex64")
+    x = CASES[name].init(key, CASES[name].shape, "complex64")
     assert x.dtype == "complex64" and np.isfinite(values(x)).all()
-    if name not in CONSTANT:
+    if not CASES[name].constant:
         assert (values(x).imag != 0).any()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_float64(name, key, x64):
-    x = INITIALIZERS[name](key, shape_for(name))
+    x = CASES[name].init(key, CASES[name].shape)
     assert x.dtype == np.float64
-    if name not in CONSTANT:
+    if not CASES[name].constant:
         assert (np.asarray(x) != np.asarray(x, np.float32)).any()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", NAMES)
 def test_eager_jit_and_vmap_agree(name, dtype, key):
-    init, shape = INITIALIZERS[name], shape_for(name)
+    init, shape = CASES[name].init, CASES[name].shape
     keys = jax.random.split(key, 3)
     one = functools.partial(init, shape=shape, dtype=dtype)
     eager = np.stack([values(one(k)) for k in keys])
@@ -85,8 +77,8 @@ def test_eager_jit_and_vmap_agree(name, dtype, key):
     static = jax.jit(lambda k, init: init(k, shape, dtype), static_argnums=1)
     # Batched matrix products may round otherwise; all else is elementwise.
     equal = np.testing.assert_array_equal
-    if "orthogonal" in name:
-        atol = 2e-2 if dtype == "bfloat16" else 1e-6
+    if CASES[name].atol:
+        atol = 2e-2 if dtype == "bfloat16" else CASES[name].atol
         equal = functools.partial(np.testing.assert_allclose, atol=atol)
     equal(jitted, eager)
     equal(values(jax.vmap(one)(keys)), eager)
@@ -96,13 +88,13 @@ def test_eager_jit_and_vmap_agree(name, dtype, key):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_keys(name, key):
-    init, shape = INITIALIZERS[name], shape_for(name)
+    init, shape = CASES[name].init, CASES[name].shape
     again = init(key, shape)
     np.testing.assert_array_equal(init(key, shape), again)
     legacy = jax.random.key_data(key)
     np.testing.assert_array_equal(init(legacy, shape), again)
     other = init(jax.random.fold_in(key, 1), shape)
-    assert bool((other == again).all()) == (name in CONSTANT)
+    assert bool((other == again).all()) == CASES[name].constant
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -112,18 +104,18 @@ def test_an_equal_initializer_traces_nothing_again(name, key):
     @functools.partial(jax.jit, static_argnums=1)
     @chex.assert_max_traces(n=1)
     def draw(key, init):
-        return init(key, shape_for(name))
+        return init(key, CASES[name].shape)
 
-    draw(key, INITIALIZERS[name])
-    draw(jax.random.fold_in(key, 1), copy.deepcopy(INITIALIZERS[name]))
+    draw(key, CASES[name].init)
+    draw(jax.random.fold_in(key, 1), copy.deepcopy(CASES[name].init))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_one_program_serves_every_scale(name, key):
-    shape = shape_for(name)
-    INITIALIZERS[name](key, shape)
+    shape = CASES[name].shape
+    CASES[name].init(key, shape)
     with _count_compilations() as count:
-        x = (0.37 * INITIALIZERS[name])(key, shape)
+        x = (0.37 * CASES[name].init)(key, shape)
         x.block_until_ready()
     assert count() == 0
 
@@ -146,7 +138,7 @@ class _count_compilations:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_values_of_values(name):
-    init = INITIALIZERS[name]
+    init = CASES[name].init
     for value in (init, 0.5 * init, init * -2):
         assert eval(repr(value), {"jinit": jinit, "jax": jax}) == value
         assert pickle.loads(pickle.dumps(value)) == value
@@ -162,7 +154,7 @@ def test_values_of_values(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_scaling_scales(name, key):
-    init, shape = INITIALIZERS[name], shape_for(name)
+    init, shape = CASES[name].init, CASES[name].shape
     np.testing.assert_allclose(
         (init * -0.3)(key, shape), -0.3 * init(key, shape), rtol=1e-6
     )
@@ -175,52 +167,47 @@ def test_scaling_scales(name, key):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_modules_that_hold_equal_initializers_are_equal(name):
-    init = INITIALIZERS[name]
+    init = CASES[name].init
     assert nn.Dense(3, kernel_init=init) == nn.Dense(3, kernel_init=copy.deepcopy(init))
 
 
-def law_of(name, init, shape):
-    """scipy's law for a scheme of the registry."""
-    std = init.std(shape)
-    if name == "uniform":
-        return laws.uniform(0.0, init.scale)
-    if name.endswith("_uniform"):
-        return laws.uniform(-std * 3**0.5, std * 3**0.5)
-    if name.startswith(("glorot", "he_", "lecun_")) or name == "truncated_normal":
-        return laws.truncated(std)
-    return laws.normal(std)
-
-
-@pytest.mark.parametrize("name", RANDOM)
+@pytest.mark.parametrize("name", LAWS)
 def test_law(name, key):
-    init, shape = INITIALIZERS[name], (500, 400)
+    init, shape = CASES[name].init, (500, 400)
+    law = CASES[name].law(init.std(shape))
     x = init(key, shape)
-    laws.assert_law(x, law_of(name, init, shape))
+    laws.assert_law(x, law)
     # The same test fails for a std that a wrong fan would give: 500 instead of 400.
     with pytest.raises(AssertionError):
-        laws.assert_law(x * (500 / 400) ** 0.5, law_of(name, init, shape))
+        laws.assert_law(x * (500 / 400) ** 0.5, law)
 
 
-@pytest.mark.parametrize("name", RANDOM)
+@pytest.mark.parametrize("name", LAWS)
 def test_moments_in_bfloat16(name, key):
-    init, shape = INITIALIZERS[name], (500, 400)
-    law = law_of(name, init, shape)
+    init, shape = CASES[name].init, (500, 400)
+    law = CASES[name].law(init.std(shape))
     mean, variance, _, excess = law.stats(moments="mvsk")
     x = init(key, shape, "bfloat16")
     laws.assert_moments(x, float(mean), float(variance) ** 0.5, float(excess) + 3)
 
 
-@pytest.mark.parametrize("name", NAMES)
+def test_every_entry_has_a_case():
+    assert {name.partition("[")[0] for name in CASES} == set(jinit.registry)
+
+
+@pytest.mark.parametrize("name", sorted(jinit.registry))
 def test_entry_is_complete(name):
     entry = jinit.registry[name]
     assert entry.name == name
     assert entry.law and entry.formula and entry.use and entry.reference
-    assert jinit.get(name, **_settings(name)) == INITIALIZERS[name]
     # `zeros` and `ones` are initializers; all other names are makers.
     is_filled = name in ("zeros", "ones")
-    assert getattr(jinit, name) is (entry.maker() if is_filled else entry.maker)
+    public = operator.attrgetter(name)(jinit)
+    assert public is (entry.maker() if is_filled else entry.maker)
 
 
-def _settings(name):
-    _, settings = INITIALIZERS[name]._spelling()
-    return settings
+@pytest.mark.parametrize("name", NAMES)
+def test_a_case_is_what_its_name_and_settings_get(name):
+    found, settings = CASES[name].init._spelling()
+    if found == name:
+        assert jinit.get(name, **settings) == CASES[name].init

@@ -9,7 +9,7 @@ from flax import nnx
 
 import jinit
 from tests import laws
-from tests.cases import INITIALIZERS
+from tests.cases import CASES
 
 MAKERS = [jinit.xavier, jinit.he, jinit.kaiming, jinit.lecun, jinit.he_normal]
 
@@ -99,7 +99,7 @@ def test_scanned_layers_are_a_batch(key):
     assert (kernel[0] != kernel[1]).all()
 
 
-@pytest.mark.parametrize("name", sorted(INITIALIZERS))
+@pytest.mark.parametrize("name", sorted(CASES))
 def test_a_module_that_holds_one_is_a_static_argument(name):
     traces = []
 
@@ -109,7 +109,7 @@ def test_a_module_that_holds_one_is_a_static_argument(name):
 
     jitted = jax.jit(run, static_argnums=0)
     for _ in range(2):
-        jitted(nn.Dense(3, kernel_init=eval(repr(INITIALIZERS[name]))), jnp.ones(3))
+        jitted(nn.Dense(3, kernel_init=eval(repr(CASES[name].init))), jnp.ones(3))
     assert len(traces) == 1
 
 

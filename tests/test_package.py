@@ -31,8 +31,9 @@ PUBLIC = {
 # From the bottom up: a file may import only from files above it in this list.
 ORDER = [
     "_checks", "_compiled", "_threefry", "_erf_inv", "_rounding", "_unit", "random",
-    "_fans", "_activations", "_quadrature", "_gains", "_initializer", "_constant",
-    "_distributions", "_variance", "_schemes", "_orthogonal", "_registry", "__init__",
+    "_fans", "_activations", "_quadrature", "_gains", "_entry", "_initializer",
+    "_constant", "_distributions", "_variance", "_schemes", "_orthogonal", "_registry",
+    "__init__",
 ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jinit
-from tests.cases import INITIALIZERS
+from tests.cases import CASES
 
 SHAPE = (16, 24)
 MESHES = [((1,), P("x")), ((2,), P("x")), ((4,), P(None, "x")), ((8,), P("x"))]
@@ -25,20 +25,25 @@ def make_mesh(sizes, kind=AxisType.Auto):
     )
 
 
-def shape_of(name):
-    return (3, 8, 16, 24) if name == "delta_orthogonal" else SHAPE
-
-
-def spec_of(name, spec):
-    return P(None, None, *spec) if name == "delta_orthogonal" else spec
+# The engines, on every mesh; all schemes, on one.
+ENGINES = [
+    "he_normal",
+    "xavier",
+    "he_uniform",
+    "orthogonal",
+    "delta_orthogonal",
+    "ones",
+]
+ON_MESHES = [(name, *mesh) for name in ENGINES for mesh in MESHES]
+ON_MESHES += [(n, (2, 4), P("x", "y")) for n in sorted(set(CASES) - set(ENGINES))]
 
 
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
-@pytest.mark.parametrize("sizes, spec", MESHES)
-@pytest.mark.parametrize("name", sorted(INITIALIZERS))
+@pytest.mark.parametrize("name, sizes, spec", ON_MESHES)
 def test_out_sharding(name, sizes, spec, kind, key):
-    init, shape = INITIALIZERS[name], shape_of(name)
-    sharding = NamedSharding(make_mesh(sizes, kind), spec_of(name, spec))
+    init, shape = CASES[name].init, CASES[name].sharded_shape
+    spec = P(*[None] * (len(shape) - 2), *spec)
+    sharding = NamedSharding(make_mesh(sizes, kind), spec)
     whole = init(key, shape)
     eager = init(key, shape, None, sharding)
     assert eager.sharding.is_equivalent_to(sharding, len(shape))
@@ -50,14 +55,14 @@ def test_out_sharding(name, sizes, spec, kind, key):
 
 def tolerance(name):
     # A factorization may round otherwise on other devices; draws are equal to the bit.
-    return {"rtol": 0, "atol": 1e-6 if "orthogonal" in name else 0}
+    return {"rtol": 0, "atol": CASES[name].atol}
 
 
 @pytest.mark.parametrize("name", ["he_normal", "he_uniform", "xavier", "normal"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_no_communication(name, dtype, key):
     sharding = NamedSharding(make_mesh((2, 4)), P("x", "y"))
-    init = INITIALIZERS[name]
+    init = CASES[name].init
     draw = jax.jit(lambda k: init(k, (64, 64), dtype), out_shardings=sharding)
     program = draw.lower(key).compile().as_text()
     assert not COLLECTIVES.search(program)
@@ -77,7 +82,7 @@ def test_no_device_holds_more_than_its_part(key):
 @pytest.mark.parametrize("name", ["he_normal", "xavier", "zeros", "orthogonal"])
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
 def test_a_partition_spec_in_the_mesh_of_the_context(name, kind, key):
-    init = INITIALIZERS[name]
+    init = CASES[name].init
     with jax.set_mesh(make_mesh((2, 4), kind)):
         eager = init(key, SHAPE, None, P("x", "y"))
         traced = jax.jit(lambda k: init(k, SHAPE, None, P("x", "y")))(key)
