@@ -39,6 +39,10 @@ from ._registry import get as get
 from ._registry import registry as registry
 from ._registry import to_config as to_config
 
+# Rules: which initializer each leaf of a tree gets.
+from ._rules import Rule as Rule
+from ._rules import keep as keep
+
 # The article's schemes.
 from ._schemes import he as he
 from ._schemes import kaiming as kaiming

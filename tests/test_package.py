@@ -26,6 +26,7 @@ PUBLIC = {
     "glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "kaiming_normal",
     "kaiming_uniform", "lecun_normal", "lecun_uniform", "variance_scaling",
     "xavier_normal", "xavier_uniform",
+    "Rule", "keep",
 }  # fmt: skip
 
 # From the bottom up: a file may import only from files above it in this list.
@@ -33,6 +34,7 @@ ORDER = [
     "_checks", "_compiled", "_threefry", "_erf_inv", "_rounding", "_unit", "random",
     "_fans", "_activations", "_quadrature", "_gains", "_entry", "_initializer",
     "_constant", "_distributions", "_variance", "_schemes", "_orthogonal", "_registry",
+    "_paths", "_rules",
     "__init__",
 ]  # fmt: skip
 

@@ -1,0 +1,111 @@
+"""A tree -> its leaves and their paths; a path -> the key that its leaf draws with.
+
+The parts of a path are what jax.tree_util calls the keys, attributes and indices on the
+way to a leaf, as text. The boxes that Flax puts around arrays, nnx.Variable and
+nn.Partitioned, are no parts of it: their attribute has had several names over the
+years, and a path must outlive them.
+"""
+
+import functools
+import hashlib
+import struct
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+# Where Flax's boxes come from, by name: Flax itself is not imported here.
+_BOXES = {"AxisMetadata", "Variable", "VariableState"}
+
+
+class Leaf(NamedTuple):
+    """What lies at a path."""
+
+    parts: tuple[str, ...]
+    value: Any
+
+    @property
+    def path(self) -> str:
+        return "/".join(self.parts)
+
+    def __str__(self) -> str:
+        return f"{self.path!r} {tuple(getattr(self.value, 'shape', ()))}"
+
+
+def leaves(tree: Any, is_leaf: Any = lambda _: False) -> list[Leaf]:
+    """The leaves of `tree`, in JAX's order.
+
+    Raises:
+      ValueError: where two leaves have one path.
+    """
+    found = list(_walk(tree, (), is_leaf))
+    seen = set()
+    for leaf in found:
+        if leaf.parts in seen:
+            raise ValueError(
+                f"the tree has two leaves at {leaf.path!r}; register its nodes with "
+                "keys that tell them apart (jax.tree_util.register_dataclass)."
+            )
+        seen.add(leaf.parts)
+    return found
+
+
+def _walk(tree: Any, above: tuple[str, ...], is_leaf: Any) -> Iterable[Leaf]:
+    boxed = _is_box(tree) and not is_leaf(tree)
+
+    def stops(node: Any) -> bool:
+        return is_leaf(node) or (_is_box(node) and node is not tree)
+
+    for keys, node in jax.tree_util.tree_flatten_with_path(tree, stops)[0]:
+        parts = above + tuple(map(_part, keys[1:] if boxed else keys))
+        if node is not tree and _is_box(node) and not is_leaf(node):
+            yield from _walk(node, parts, is_leaf)
+        else:
+            yield Leaf(parts, node)
+
+
+def _is_box(node: Any) -> bool:
+    return _is_box_type(type(node))
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_box_type(kind: type) -> bool:
+    return any(
+        base.__name__ in _BOXES and base.__module__.partition(".")[0] == "flax"
+        for base in kind.__mro__
+    )
+
+
+def _part(key: Any) -> str:
+    """One part of a path, without the brackets and dots that JAX prints."""
+    for attribute in ("key", "idx", "name"):
+        if hasattr(key, attribute):
+            return str(getattr(key, attribute))
+    return str(key)
+
+
+def digest(parts: tuple[str, ...]) -> tuple[np.uint32, np.uint32]:
+    """64 bits of a path: the same in every process, on every machine.
+
+    Each part is preceded by its length, so ("ab", "c") and ("a", "bc") differ.
+    """
+    encoded = [part.encode("utf-8", "surrogatepass") for part in parts]
+    text = b"".join(len(part).to_bytes(8, "little") + part for part in encoded)
+    words = struct.unpack("<II", hashlib.blake2b(text, digest_size=8).digest())
+    return np.uint32(words[0]), np.uint32(words[1])
+
+
+def key_of(key: jax.Array, parts: tuple[str, ...]) -> jax.Array:
+    """The root key, folded with the digest of a path."""
+    return _fold(key, *digest(parts))
+
+
+@jax.jit
+def _fold(key: jax.Array, low: np.uint32, high: np.uint32) -> jax.Array:
+    return jax.random.fold_in(jax.random.fold_in(key, low), high)
+
+
+def listed(lines: Iterable[Any]) -> str:
+    """An indented line for each."""
+    return "".join(f"\n  {line}" for line in lines)
