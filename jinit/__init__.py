@@ -4,6 +4,9 @@ An initializer is a value, called as `init(key, shape, dtype, out_sharding)`, li
 those of `jax.nn.initializers`. In Flax: `nn.Dense(256, kernel_init=jinit.xavier())`.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 # Public modules.
 from . import random as random
 
@@ -28,6 +31,9 @@ from ._gains import slope_at_zero as slope_at_zero
 
 # What all of them are.
 from ._initializer import Initializer as Initializer
+
+# A whole network: drawn without compiling every layer.
+from ._materialize import materialize as materialize
 
 # Orthogonal matrices.
 from ._orthogonal import delta_orthogonal as delta_orthogonal
@@ -63,3 +69,13 @@ from ._variance import xavier_normal as xavier_normal
 from ._variance import xavier_uniform as xavier_uniform
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from . import nnx as nnx
+
+
+def __getattr__(name: str) -> Any:
+    """`jinit.nnx` loads Flax, and so is loaded when it is first asked for."""
+    if name == "nnx":
+        return importlib.import_module(".nnx", __name__)
+    raise AttributeError(f"module 'jinit' has no attribute {name!r}")

@@ -7,6 +7,7 @@ preference). Inside somebody's `jit` it is part of their program, with their opt
 The values are the same.
 """
 
+import contextlib
 import functools
 import inspect
 import math
@@ -47,7 +48,8 @@ def compiled(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     @functools.wraps(function)
     def sample(*operands: Any, out_sharding: Sharding = None, **settings: Any) -> Any:
         if out_sharding is not None:
-            run = _sharded(function, static, out_sharding, settings["shape"])
+            check_fits(out_sharding, settings["shape"])
+            run = _jit_to(function, static, out_sharding, explicit_axes())
         elif _is_arithmetic(**settings) and _may_choose_options():
             run = wide
         else:
@@ -67,29 +69,34 @@ def _may_choose_options() -> bool:
     chosen = _VECTOR_WIDTH in os.environ.get("XLA_FLAGS", "")
     if chosen or jax.default_backend() != "cpu":
         return False
-    # Inside a `jit` or a `vmap` the call is a part of something larger.
+    return at_top_level()
+
+
+def at_top_level() -> bool:
+    """Whether nothing is being traced: inside a `jit` a call is a part of it."""
     return bool(get_opaque_trace_state(convention="jinit") == _TOP_LEVEL)
 
 
-def _sharded(
-    function: Callable[..., jax.Array],
-    static: tuple[str, ...],
-    out_sharding: NamedSharding | PartitionSpec,
-    shape: tuple[int, ...],
-) -> Callable[..., jax.Array]:
-    context = jax.sharding.get_abstract_mesh()
-    mesh = out_sharding.mesh if isinstance(out_sharding, NamedSharding) else context
-    _check_fits(out_sharding, mesh, shape)
-    return _jit_to(function, static, out_sharding, tuple(context.explicit_axes))
+def explicit_axes() -> tuple[str, ...]:
+    """The axes of the context's mesh that are a part of the types of arrays."""
+    return tuple(jax.sharding.get_abstract_mesh().explicit_axes)
 
 
-@functools.lru_cache(maxsize=1024)
-def _jit_to(
-    function: Callable[..., jax.Array],
+def automatic_axes() -> contextlib.AbstractContextManager[Any]:
+    """The context's mesh, with the partitioning left to the compiler."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if not mesh.explicit_axes:
+        return contextlib.nullcontext()
+    automatic = dict.fromkeys(mesh.explicit_axes, jax.sharding.AxisType.Auto)
+    return jax.sharding.use_abstract_mesh(mesh.update_axis_types(automatic))
+
+
+def jit_to(
+    function: Callable[..., Any],
     static: tuple[str, ...],
     out_sharding: Any,
     explicit: tuple[str, ...],
-) -> Callable[..., jax.Array]:
+) -> Callable[..., Any]:
     """A program for one sharding; in an explicit mesh the result's type names it."""
     if not explicit:
         return jax.jit(function, static_argnames=static, out_shardings=out_sharding)
@@ -103,13 +110,19 @@ def _jit_to(
     return jax.jit(typed, static_argnames=static)
 
 
-def _check_fits(out_sharding: Any, mesh: Any, shape: tuple[int, ...]) -> None:
+_jit_to = functools.lru_cache(maxsize=1024)(jit_to)
+
+
+def check_fits(out_sharding: Any, shape: tuple[int, ...]) -> None:
+    """Raise unless `shape` can be cut as the sharding says."""
     if not isinstance(out_sharding, (NamedSharding, PartitionSpec)):
         raise TypeError(
             f"`out_sharding` is {out_sharding!r}; it must be a "
             "jax.sharding.NamedSharding, or a jax.sharding.PartitionSpec inside "
             "`jax.set_mesh`."
         )
+    context: Any = jax.sharding.get_abstract_mesh()
+    mesh = out_sharding.mesh if isinstance(out_sharding, NamedSharding) else context
     if mesh.empty:
         raise ValueError(
             f"`out_sharding` is {out_sharding}, and there is no mesh to apply it to; "

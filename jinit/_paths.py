@@ -52,20 +52,21 @@ def leaves(tree: Any, is_leaf: Any = lambda _: False) -> list[Leaf]:
 
 
 def _walk(tree: Any, above: tuple[str, ...], is_leaf: Any) -> Iterable[Leaf]:
-    boxed = _is_box(tree) and not is_leaf(tree)
+    boxed = is_box(tree) and not is_leaf(tree)
 
     def stops(node: Any) -> bool:
-        return is_leaf(node) or (_is_box(node) and node is not tree)
+        return is_leaf(node) or (is_box(node) and node is not tree)
 
     for keys, node in jax.tree_util.tree_flatten_with_path(tree, stops)[0]:
         parts = above + tuple(map(_part, keys[1:] if boxed else keys))
-        if node is not tree and _is_box(node) and not is_leaf(node):
+        if node is not tree and is_box(node) and not is_leaf(node):
             yield from _walk(node, parts, is_leaf)
         else:
             yield Leaf(parts, node)
 
 
-def _is_box(node: Any) -> bool:
+def is_box(node: Any) -> bool:
+    """Whether a node is one of Flax's boxes around an array."""
     return _is_box_type(type(node))
 
 

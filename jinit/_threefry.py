@@ -50,20 +50,21 @@ def threefry_words(key: jax.Array) -> Words | None:
 def threefry2x32(key: Words, counter: Words) -> Words:
     """Encrypt a 64-bit counter with a 64-bit key, in twenty rounds."""
     schedule = (key[0], key[1], key[0] ^ key[1] ^ np.uint32(_PARITY))
-    x0, x1 = counter[0] + schedule[0], counter[1] + schedule[1]
+    # `lax` rather than operators: the rounds are traced for every new shape.
+    x0, x1 = lax.add(counter[0], schedule[0]), lax.add(counter[1], schedule[1])
     for group in range(5):
         for distance in _ROTATIONS[group % 2]:
-            x0 = x0 + x1
-            x1 = _rotate_left(x1, distance) ^ x0
-        x0 = x0 + schedule[(group + 1) % 3]
-        x1 = x1 + (schedule[(group + 2) % 3] + np.uint32(group + 1))
+            x0 = lax.add(x0, x1)
+            x1 = lax.bitwise_xor(_rotate_left(x1, distance), x0)
+        x0 = lax.add(x0, schedule[(group + 1) % 3])
+        x1 = lax.add(x1, schedule[(group + 2) % 3] + np.uint32(group + 1))
     return x0, x1
 
 
 def _rotate_left(x: jax.Array, distance: int) -> jax.Array:
     return lax.bitwise_or(
-        lax.shift_left(x, jnp.full_like(x, distance)),
-        lax.shift_right_logical(x, jnp.full_like(x, 32 - distance)),
+        lax.shift_left(x, np.uint32(distance)),
+        lax.shift_right_logical(x, np.uint32(32 - distance)),
     )
 
 

@@ -1,0 +1,277 @@
+"""What jinit needs of JAX's internals: a function -> its steps, and running them.
+
+All that reads or evaluates a jaxpr is in this file. It uses the public names of
+`jax.extend.core` where there are any. Not public are `dce_jaxpr`, `get_bind_params`,
+an equation's `ctx` and a jaxpr's `replace`; tests/test_jaxpr.py holds them to what is
+expected of them here.
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, primitives
+from jax.interpreters import partial_eval
+
+from . import _threefry
+
+# Calls that, outside a `jit`, run their body operation by operation.
+_TRANSPARENT = {
+    primitives.remat_p, primitives.closed_call_p, primitives.call_p,
+    primitives.custom_jvp_call_p, primitives.custom_vjp_call_p,
+}  # fmt: skip
+
+# Effects that only look on: without them the values are the same.
+_LOOKING_ON = {"DebugEffect", "OrderedDebugEffect"}
+
+
+class Step(NamedTuple):
+    """One equation; what it reads (slots, or literals) and writes (slots)."""
+
+    eqn: JaxprEqn
+    reads: tuple[Any, ...]
+    writes: tuple[int, ...]
+
+
+class Listing(NamedTuple):
+    """A function as a list of steps over numbered slots.
+
+    The first slots are those of `consts`, then those of the arguments that are `used`.
+    """
+
+    steps: list[Step]
+    consts: list[Any]
+    used: list[bool]
+    outputs: list[Any]
+
+
+def trace(function: Callable, arguments: Sequence[Any]) -> tuple[ClosedJaxpr, Any]:
+    """The equations of `function(*arguments)`, and the tree of its results' shapes."""
+    return jax.make_jaxpr(function, return_shape=True)(*arguments)
+
+
+def listing(closed: ClosedJaxpr) -> Listing:
+    """The steps that the results need, and no others."""
+    jaxpr = closed.jaxpr
+    seeing = jaxpr.replace(eqns=[e for e in jaxpr.eqns if not _only_looks_on(e)])
+    kept, used = partial_eval.dce_jaxpr(seeing, [True] * len(jaxpr.outvars))
+    number = itertools.count()
+    slots = {var: next(number) for var in (*kept.constvars, *kept.invars)}
+    steps = list(_opened(kept, slots, number))
+    outputs = [_read(slots, atom) for atom in kept.outvars]
+    return Listing(steps, list(closed.consts), used, outputs)
+
+
+def _only_looks_on(eqn: JaxprEqn) -> bool:
+    effects = {type(effect).__name__ for effect in eqn.effects}
+    return bool(effects) and effects <= _LOOKING_ON and not eqn.outvars
+
+
+def _read(slots: dict[Any, Any], atom: Any) -> Any:
+    return atom if isinstance(atom, Literal) else slots[atom]
+
+
+def _opened(
+    jaxpr: Jaxpr, slots: dict[Any, Any], number: Iterator[int]
+) -> Iterator[Step]:
+    """The steps of a jaxpr, and in place of a transparent call those of its body."""
+    for eqn in jaxpr.eqns:
+        reads = tuple(_read(slots, atom) for atom in eqn.invars)
+        body = _body(eqn) if eqn.primitive in _TRANSPARENT else None
+        if body is None or body.consts:
+            slots.update((var, next(number)) for var in eqn.outvars)
+            yield Step(eqn, reads, tuple(slots[var] for var in eqn.outvars))
+        else:
+            inner = dict(zip(body.jaxpr.invars, reads, strict=True))
+            yield from _opened(body.jaxpr, inner, number)
+            results = (_read(inner, atom) for atom in body.jaxpr.outvars)
+            slots.update(zip(eqn.outvars, results, strict=True))
+
+
+def _body(eqn: JaxprEqn) -> ClosedJaxpr:
+    body: Any = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
+    return body if isinstance(body, ClosedJaxpr) else ClosedJaxpr(body, ())
+
+
+def is_literal(read: Any) -> bool:
+    """Whether a step reads a number that is written into it."""
+    return isinstance(read, Literal)
+
+
+def literal_value(literal: Any) -> np.ndarray:
+    """A literal as what an operation outside a `jit` would be given."""
+    return np.asarray(literal.val, literal.aval.dtype)
+
+
+def size(atom: Any) -> int:
+    """The number of elements of what an equation reads or writes."""
+    return math.prod(getattr(atom.aval, "shape", ()))
+
+
+def is_key(kind: Any) -> bool:
+    """Whether an array, or its type, is one of typed PRNG keys."""
+    return jax.dtypes.issubdtype(kind.dtype, jax.dtypes.prng_key)
+
+
+def raw_type(kind: Any) -> jax.ShapeDtypeStruct:
+    """The type of an array, or of the words of a key: programs start faster on them."""
+    plain = jax.ShapeDtypeStruct(kind.shape, kind.dtype)
+    return jax.eval_shape(jax.random.key_data, plain) if is_key(kind) else plain
+
+
+def raw(value: Any) -> Any:
+    """An array, or the words of a key."""
+    return jax.random.key_data(value) if is_key(value) else value
+
+
+def typed(value: Any, kind: Any) -> Any:
+    """What `raw` took apart."""
+    if not is_key(kind):
+        return value
+    return jax.random.wrap_key_data(value, impl=_implementation(kind.dtype))
+
+
+@functools.lru_cache(maxsize=64)
+def _implementation(dtype: Any) -> Hashable:
+    found: list[Hashable] = []
+    jax.eval_shape(
+        lambda key: found.append(jax.random.key_impl(key)),
+        jax.ShapeDtypeStruct((), dtype),
+    )
+    return found[0]
+
+
+def run(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
+    """The results of one equation; its random bits come from the fused loop."""
+    rule = _RULES.get(eqn.primitive) if _draws(eqn) else None
+    with eqn.ctx.manager:
+        if rule is not None:
+            return rule(eqn, values)
+        params = eqn.primitive.get_bind_params(eqn.params)
+        # Before jax 0.10 it is a pair.
+        functions, params = params if isinstance(params, tuple) else ((), params)
+        results = eqn.primitive.bind(*functions, *values, **params)
+    return list(results) if eqn.primitive.multiple_results else [results]
+
+
+def _evaluated(closed: ClosedJaxpr, arguments: Sequence[Any]) -> list[Any]:
+    jaxpr = closed.jaxpr
+    slots = dict(zip(jaxpr.constvars, closed.consts, strict=True))
+    slots |= zip(jaxpr.invars, arguments, strict=True)
+
+    def value(atom: Any) -> Any:
+        return atom.val if isinstance(atom, Literal) else slots[atom]
+
+    for eqn in jaxpr.eqns:
+        results = run(eqn, [value(atom) for atom in eqn.invars])
+        slots |= zip(eqn.outvars, results, strict=True)
+    return [value(atom) for atom in jaxpr.outvars]
+
+
+def _bits(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
+    draw = functools.partial(
+        _threefry.bits, shape=eqn.params["shape"], width=eqn.params["bit_width"]
+    )
+    (key,) = values
+    for _ in key.shape:
+        draw = jax.vmap(draw)
+    return [draw(key)]
+
+
+def _inlined(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
+    return _evaluated(_body(eqn), values)
+
+
+def _scanned(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
+    body = eqn.params["jaxpr"]
+
+    def fused(*arguments: Any) -> list[Any]:
+        return _evaluated(body, arguments)
+
+    closed = jax.make_jaxpr(fused)(*body.in_avals)
+    return eqn.primitive.bind(*values, **(eqn.params | {"jaxpr": closed}))
+
+
+_RULES: dict[Any, Callable[[JaxprEqn, Sequence[Any]], list[Any]]] = {
+    primitives.random_bits_p: _bits,
+    primitives.jit_p: _inlined,
+    primitives.scan_p: _scanned,
+}
+
+
+def _draws(eqn: JaxprEqn) -> bool:
+    """Whether random bits are drawn in an equation, or inside it."""
+    if eqn.primitive is primitives.random_bits_p:
+        return True
+    return any(_draws_inside(jaxpr) for jaxpr in _jaxprs(eqn.params.values()))
+
+
+@functools.lru_cache(maxsize=4096)
+def _draws_inside(jaxpr: Jaxpr) -> bool:
+    return any(map(_draws, jaxpr.eqns))
+
+
+def _jaxprs(values: Any) -> Iterator[Jaxpr]:
+    for value in values:
+        if isinstance(value, Jaxpr):
+            yield value
+        elif isinstance(value, ClosedJaxpr):
+            yield value.jaxpr
+        elif isinstance(value, (tuple, list)):
+            yield from _jaxprs(value)
+
+
+def signature(eqn: JaxprEqn) -> Hashable:
+    """What an equation does, whatever its variables are called: equal for equal ones.
+
+    What cannot be compared is told apart by its identity; who keeps a signature keeps
+    the equation with it.
+    """
+    inputs = tuple(_type(atom) for atom in eqn.invars)
+    params = tuple((name, _signed(value)) for name, value in eqn.params.items())
+    return eqn.primitive, inputs, params, _signed(eqn.ctx)
+
+
+def _type(atom: Any) -> Hashable:
+    return str(atom.aval)
+
+
+def _signed(value: Any) -> Hashable:
+    if isinstance(value, Jaxpr):
+        return _number_of(value)
+    if isinstance(value, ClosedJaxpr):
+        return _number_of(value.jaxpr), tuple(map(id, value.consts))
+    if isinstance(value, (tuple, list)):
+        return tuple(map(_signed, value))
+    try:
+        hash(value)
+    except TypeError:
+        return id(value)
+    return value
+
+
+# What a jaxpr does -> its number, and the jaxpr, which keeps the identities alive.
+_KNOWN: dict[Hashable, tuple[int, Jaxpr]] = {}
+
+
+@functools.lru_cache(maxsize=4096)
+def _number_of(jaxpr: Jaxpr) -> int:
+    """Equal for jaxprs that do the same."""
+    slots = {v: i for i, v in enumerate((*jaxpr.constvars, *jaxpr.invars))}
+    inputs = tuple(map(_type, slots))
+
+    def name(atom: Any) -> Hashable:
+        if isinstance(atom, Literal):
+            return literal_value(atom).tobytes(), _type(atom)
+        return slots[atom]
+
+    lines = []
+    for eqn in jaxpr.eqns:
+        lines.append((signature(eqn), tuple(map(name, eqn.invars))))
+        slots |= {var: len(slots) + i for i, var in enumerate(eqn.outvars)}
+    text = inputs, tuple(lines), tuple(map(name, jaxpr.outvars))
+    return _KNOWN.setdefault(text, (len(_KNOWN), jaxpr))[0]

@@ -1,0 +1,350 @@
+"""An init function -> what it returns, without compiling every parameter again.
+
+The function is traced once, to equations. Those that no result needs are dropped: the
+forward pass. The rest runs in units (see _units.py), each distinct one compiled once,
+in threads, while the next one is traced.
+"""
+
+import contextlib
+import functools
+import gc
+import os
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from . import _checks, _jaxpr, _paths, _shardings, _units
+from ._compiled import at_top_level, automatic_axes, explicit_axes
+from ._paths import Leaf
+from ._progress import track
+
+
+def materialize(
+    init_fn: Callable[..., Any], *, shardings: Any = None, progress: bool = False
+) -> Callable[..., Any]:
+    """Transform a function that draws parameters: the same results, in a fraction.
+
+    `materialize(model.init)(key, x)` returns what `model.init(key, x)` returns: the
+    same tree and boxes, equal bit for bit, whatever initializers the model uses. The
+    forward pass is not run, and each distinct sampler is compiled once, however many
+    layers share it. The function may be any that JAX can trace; where results depend on
+    each other, on control flow or on callbacks, they are computed as it says.
+
+    Args:
+      init_fn: a function of keys, arrays, and anything else.
+      shardings: where each array lives, and is drawn: one sharding; a tree of
+        `Sharding`s or `PartitionSpec`s (these inside `jax.set_mesh`), or a prefix of
+        one; a function `(path, ShapeDtypeStruct) -> sharding`, with paths such as
+        "params/Dense_0/kernel"; or "metadata", for what `nn.with_partitioning` says. No
+        device holds more than its part, and the values are those of one device.
+      progress: whether to show a progress bar, on a terminal.
+
+    Returns:
+      A function of the same arguments. Arrays among them may be given as
+      `jax.ShapeDtypeStruct`s, where only their shapes matter.
+
+    Raises:
+      TypeError: for an `init_fn` that is no function, or shardings that are none.
+      ValueError: when called, for shardings that do not fit (the path is named), or a
+        shape given where a value is needed.
+
+    Example:
+      >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit
+      >>> x = jax.ShapeDtypeStruct((1, 3), jnp.float32)
+      >>> variables = jinit.materialize(nn.Dense(4).init)(jax.random.key(0), x)
+      >>> variables["params"]["kernel"].shape
+      (3, 4)
+    """
+    if not callable(init_fn):
+        raise TypeError(
+            f"`init_fn` is {init_fn!r}, of type {type(init_fn).__name__}; it must be a "
+            "function that draws parameters, such as model.init."
+        )
+    traces = _Traces(init_fn)
+
+    def materialized(*args: Any, **kwargs: Any) -> Any:
+        with _without_collecting():
+            call, arguments = traces.of(args, kwargs)
+            where = _where(shardings, call)
+            return call.result(_run(call, arguments, where, progress))
+
+    functools.update_wrapper(materialized, init_fn, updated=())
+    return materialized
+
+
+class _Call(NamedTuple):
+    """A traced call: its units, and how its results are put together."""
+
+    listing: _jaxpr.Listing
+    units: list[_units.Unit]
+    shapes: list[jax.ShapeDtypeStruct]
+    result: Callable[[Sequence[Any]], Any]
+
+
+class _Traces:
+    """The latest calls of a function, by the types and settings of their arguments."""
+
+    _MOST = 8
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._calls: dict[Hashable, _Call] = {}
+
+    def of(self, args: Any, kwargs: Any) -> tuple[_Call, list[Leaf]]:
+        """The traced call, and the arrays that it is given."""
+        found, tree = jax.tree_util.tree_flatten_with_path((args, kwargs))
+        arrays = [Leaf((_argument(path),), x) for path, x in found if _is_array(x)]
+        settings = tuple(None if _is_array(x) else x for _, x in found)
+        alike = tree, settings, tuple(_type(leaf.value) for leaf in arrays), _context()
+        try:
+            known = self._calls.get(alike)
+        except TypeError:  # a setting that does not hash
+            return self._trace(found, tree), arrays
+        if known is None:
+            while len(self._calls) >= self._MOST:
+                self._calls.pop(next(iter(self._calls)))
+            known = self._calls[alike] = self._trace(found, tree)
+        return known, arrays
+
+    def _trace(self, found: list[tuple[Any, Any]], tree: Any) -> _Call:
+        def function(*arrays: Any) -> Any:
+            given = iter(arrays)
+            leaves = [next(given) if _is_array(x) else x for _, x in found]
+            args, kwargs = jax.tree.unflatten(tree, leaves)
+            return self._function(*args, **kwargs)
+
+        return _traced(function, [x for _, x in found if _is_array(x)])
+
+
+def _is_array(x: Any) -> bool:
+    return isinstance(x, jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct)
+
+
+def _type(x: Any) -> Hashable:
+    typed = str(jax.typeof(x)) if isinstance(x, jax.Array) else ""
+    return x.shape, str(x.dtype), typed
+
+
+def _plain(x: Any) -> jax.ShapeDtypeStruct:
+    """The shape and type of an array, without its device."""
+    return jax.ShapeDtypeStruct(
+        x.shape, x.dtype, weak_type=getattr(x, "weak_type", False)
+    )
+
+
+def _context() -> Hashable:
+    """What else a trace depends on."""
+    names = ("enable_x64", "default_prng_impl", "threefry_partitionable")
+    flags = tuple(_checks.flag(f"jax_{name}") for name in names)
+    return flags, jax.sharding.get_abstract_mesh()
+
+
+def _argument(path: Any) -> str:
+    """The name of an argument, such as `args[1]` or `kwargs['x']`."""
+    (first, *rest) = path
+    return ("args", "kwargs")[first.idx] + jax.tree_util.keystr(tuple(rest))
+
+
+def _traced(function: Callable[..., Any], arrays: Sequence[Any]) -> _Call:
+    """A function of arrays, traced. Results that are known already are kept aside."""
+    leaves: list[Any] = []
+    tree: Any = None
+
+    def drawn(*values: Any) -> list[Any]:
+        nonlocal leaves, tree
+        leaves, tree = jax.tree.flatten(function(*values))
+        return [x for x in leaves if isinstance(x, jax.core.Tracer)]
+
+    with automatic_axes():
+        closed, shapes = _jaxpr.trace(drawn, list(map(_plain, arrays)))
+    is_drawn = [isinstance(x, jax.core.Tracer) for x in leaves]
+    known = [None if drawn else x for drawn, x in zip(is_drawn, leaves, strict=True)]
+
+    def result(values: Sequence[Any]) -> Any:
+        given = iter(values)
+        filled = [next(given) if d else x for d, x in zip(is_drawn, known, strict=True)]
+        return jax.tree.unflatten(tree, filled)
+
+    listing = _jaxpr.listing(closed)
+    return _Call(listing, _units.units(listing), shapes, result)
+
+
+@contextlib.contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Pause the garbage collector: it looks at each of a trace's objects many times."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _where(shardings: Any, call: _Call) -> list[Any]:
+    """The sharding of each result, or None; an error before anything is drawn."""
+    tree = call.result(call.shapes)
+    if isinstance(shardings, str):
+        _checks.choice("shardings", shardings, ("metadata",))
+        shardings = _shardings.annotated(tree)
+    leaves = [x for x in _paths.leaves(tree) if _is_array(x.value)]
+    found = zip(leaves, _shardings.resolve(shardings, leaves), strict=True)
+    # Results that are known without drawing stay where they are.
+    drawn = {id(shape) for shape in call.shapes}
+    return [sharding for leaf, sharding in found if id(leaf.value) in drawn]
+
+
+def _run(
+    call: _Call, arguments: list[Leaf], where: list[Any], progress: bool
+) -> list[Any]:
+    """The results of a traced call, each where it shall live."""
+    outputs = call.listing.outputs
+    inputs = _inputs(call.listing, arguments)
+    programs = _programs(call.units, _places(call, where))
+    # Inside a `jit`, or with arguments that are bound to a device, JAX decides.
+    alone = at_top_level() and not any(getattr(x, "committed", 0) for x in inputs)
+    if alone:
+        _compile(programs)
+    slots = dict(enumerate(map(_jaxpr.raw, inputs)))
+    numbers = _Numbers(outputs)
+    for unit, program, over in _tracked(call.units, programs, outputs, progress):
+        given = [_value(read, slots) for read in unit.reads]
+        run = program if alone else program.jitted
+        results = numbers.once(unit, functools.partial(run, *given))
+        slots |= zip(unit.writes, results, strict=True)
+        for slot in over:
+            del slots[slot]
+    values = [_value(output, slots) for output in outputs]
+    return list(map(_placed, map(_jaxpr.typed, values, call.shapes), where))
+
+
+def _inputs(listing: _jaxpr.Listing, arguments: list[Leaf]) -> list[Any]:
+    """The first slots: the constants, and the arguments that the results depend on."""
+    used = [leaf for leaf, use in zip(arguments, listing.used, strict=True) if use]
+    for leaf in used:
+        if isinstance(leaf.value, jax.ShapeDtypeStruct):
+            raise ValueError(
+                f"the results depend on the values of {leaf.path}, which is given as "
+                f"the shape {leaf.value.shape}; pass the array itself."
+            )
+    return [*listing.consts, *(leaf.value for leaf in used)]
+
+
+def _value(read: Any, slots: dict[int, Any]) -> Any:
+    return _jaxpr.literal_value(read) if _jaxpr.is_literal(read) else slots[read]
+
+
+def _places(call: _Call, where: list[Any]) -> dict[int, Any]:
+    """The sharding of each slot that has one: results, and what they are made of."""
+    places = {
+        slot: sharding
+        for slot, sharding in zip(call.listing.outputs, where, strict=True)
+        if sharding is not None and not _jaxpr.is_literal(slot)
+    }
+    for unit in reversed(call.units):
+        (sharding, shape), *others = (
+            (places.get(slot), kind.shape)
+            for slot, kind in zip(unit.writes, unit.write_types(), strict=True)
+        )
+        if sharding is not None and not others:
+            for slot, read_shape in unit.array_reads():
+                same = read_shape == shape
+                places.setdefault(slot, sharding if same else _replicated(sharding))
+    return places
+
+
+def _replicated(sharding: Any) -> Any:
+    if isinstance(sharding, NamedSharding):
+        return NamedSharding(sharding.mesh, PartitionSpec())
+    return PartitionSpec() if isinstance(sharding, PartitionSpec) else None
+
+
+def _programs(units: list[_units.Unit], places: dict[int, Any]) -> list[_units.Program]:
+    # In an explicit mesh the types of arrays say where they are: somewhere, always.
+    nowhere = PartitionSpec() if explicit_axes() else None
+    found = []
+    for unit in units:
+        here = {} if unit.is_small else places
+        shardings = tuple(here.get(slot, nowhere) for slot in unit.writes)
+        placed = any(s is not None for s in shardings)
+        found.append(_units.program(unit, shardings if placed else None))
+    return found
+
+
+def _compile(programs: Iterable[_units.Program]) -> None:
+    """Compile all programs in threads; each lowers here while others compile."""
+    pool = ThreadPoolExecutor(os.cpu_count())
+    for program in programs:
+        program.start(pool)
+    pool.shutdown(wait=False)
+
+
+class _Numbers:
+    """What is computed of nothing but numbers is computed once: a sqrt(2 / 256)."""
+
+    def __init__(self, outputs: Sequence[Any]) -> None:
+        self._outputs = {o for o in outputs if not _jaxpr.is_literal(o)}
+        self._names: dict[int, Hashable] = {}
+        self._results: dict[Hashable, Sequence[Any]] = {}
+
+    def once(
+        self, unit: _units.Unit, run: Callable[[], Sequence[Any]]
+    ) -> Sequence[Any]:
+        """The results of a unit, from before where there are any."""
+        name = self._name(unit)
+        if name is None:
+            return run()
+        if name not in self._results:
+            self._results[name] = run()
+        self._names |= {slot: (name, i) for i, slot in enumerate(unit.writes)}
+        return self._results[name]
+
+    def _name(self, unit: _units.Unit) -> Hashable | None:
+        """What a unit computes of numbers; None where it reads or makes more.
+
+        Two results that a caller sees are never one buffer, which could be donated.
+        """
+        seen = not self._outputs.isdisjoint(unit.writes)
+        if not unit.is_small or unit.has_effects or seen:
+            return None
+        reads = tuple(
+            _jaxpr.literal_value(read).tobytes()
+            if _jaxpr.is_literal(read)
+            else self._names.get(read)
+            for read in unit.reads
+        )
+        return None if None in reads else (_units.signature(unit), reads)
+
+
+def _tracked(
+    units: list[_units.Unit],
+    programs: list[_units.Program],
+    outputs: Sequence[Any],
+    progress: bool,
+) -> Iterator[tuple[_units.Unit, _units.Program, list[int]]]:
+    """The units in order, each with the slots that nobody reads after it."""
+    last = {slot: -1 for slot in outputs if not _jaxpr.is_literal(slot)}
+    over: list[list[int]] = [[] for _ in units]
+    for index in reversed(range(len(units))):
+        unit = units[index]
+        for slot in {r for r in unit.reads if not _jaxpr.is_literal(r)} | {
+            *unit.writes
+        }:
+            if last.setdefault(slot, index) == index:
+                over[index].append(slot)
+    rows = list(zip(units, programs, over, strict=True))
+    return iter(track(rows, "drawing", show=progress))
+
+
+def _placed(value: Any, sharding: Any) -> jax.Array:
+    """A result where it shall live. Arrays are drawn there; this moves what is not."""
+    if sharding is None:
+        return jnp.asarray(value)
+    if getattr(value, "sharding", None) == sharding:
+        return value
+    return jax.device_put(value, sharding)

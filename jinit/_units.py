@@ -1,0 +1,202 @@
+"""Steps -> units: what is compiled as one program, and shared by all that are alike.
+
+A function called outside a `jit` runs operation by operation, and so do units: each is
+one operation (a sampler is one, since JAX jits its samplers), with the scaling, casting
+and reshaping of its result, which change no bit of it whether they are fused or not.
+Numbers enter as operands. So a unit has the values of the function called eagerly, and
+two that differ in a number only, such as their standard deviations, share a program.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Executor, Future
+from typing import Any
+
+import jax
+
+from . import _checks, _jaxpr
+from ._compiled import explicit_axes, jit_to
+from ._jaxpr import Step
+
+# Moving and casting: fused or not, the bits are the same.
+_MOVING = {
+    "reshape", "transpose", "convert_element_type", "broadcast_in_dim", "squeeze",
+    "neg", "copy", "rev", "sharding_constraint", "reshard",
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """Steps that run as one program; what they read and write outside themselves."""
+
+    steps: tuple[Step, ...]
+    reads: tuple[Any, ...]
+    writes: tuple[int, ...]
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it makes no array: a key, a standard deviation."""
+        return all(_jaxpr.size(var) <= 1 for var in self.steps[-1].eqn.outvars)
+
+    def read_types(self) -> list[Any]:
+        """The types of what it reads."""
+        inside = {slot for step in self.steps for slot in step.writes}
+        return [
+            atom.aval
+            for step in self.steps
+            for read, atom in zip(step.reads, step.eqn.invars, strict=True)
+            if _jaxpr.is_literal(read) or read not in inside
+        ]
+
+    def write_types(self) -> list[Any]:
+        """The types of what it writes."""
+        return [var.aval for var in self.steps[-1].eqn.outvars]
+
+    def array_reads(self) -> list[tuple[int, tuple[int, ...]]]:
+        """The slots of arrays that it reads, and their shapes."""
+        return [
+            (read, kind.shape)
+            for read, kind in zip(self.reads, self.read_types(), strict=True)
+            if not _jaxpr.is_literal(read) and math.prod(kind.shape) > 1
+        ]
+
+    @property
+    def has_effects(self) -> bool:
+        """Whether it does more than compute."""
+        return any(step.eqn.effects for step in self.steps)
+
+
+def units(listing: _jaxpr.Listing) -> list[Unit]:
+    """The steps as units, in an order in which they can run."""
+    readers = _readers(listing)
+    found, absorbed = [], set()
+    for index in range(len(listing.steps)):
+        if index in absorbed:
+            continue
+        chain = _chain(index, listing.steps, readers)
+        absorbed.update(chain)
+        found.append((chain[-1], _unit([listing.steps[i] for i in chain])))
+    return [unit for _, unit in sorted(found, key=lambda pair: pair[0])]
+
+
+def _readers(listing: _jaxpr.Listing) -> dict[int, list[int | None]]:
+    """Which steps read a slot; None stands for the caller."""
+    readers: dict[int, list[int | None]] = {}
+    for index, step in enumerate(listing.steps):
+        for read in step.reads:
+            if not _jaxpr.is_literal(read):
+                readers.setdefault(read, []).append(index)
+    for slot in listing.outputs:
+        if not _jaxpr.is_literal(slot):
+            readers.setdefault(slot, []).append(None)
+    return readers
+
+
+def _chain(
+    first: int, steps: Sequence[Step], readers: dict[int, list[int | None]]
+) -> list[int]:
+    """A step, and those that do no more than scale, cast and move its result."""
+    chain, scaled = [first], False
+    while True:
+        step = steps[chain[-1]]
+        if len(step.writes) != 1 or _jaxpr.size(step.eqn.outvars[0]) <= 1:
+            return chain
+        (slot,) = step.writes
+        following = readers.get(slot, [])
+        if len(following) != 1 or following[0] is None:
+            return chain
+        eqn = steps[following[0]].eqn
+        # A second factor could be multiplied with the first, which rounds otherwise.
+        if eqn.primitive.name == "mul" and _scales(eqn) and not scaled:
+            scaled = True
+        elif eqn.primitive.name not in _MOVING:
+            return chain
+        chain.append(following[0])
+
+
+def _scales(eqn: Any) -> bool:
+    """Whether one of two factors is a single number."""
+    return any(_jaxpr.size(atom) == 1 for atom in eqn.invars)
+
+
+def _unit(steps: list[Step]) -> Unit:
+    inside = {slot for step in steps for slot in step.writes}
+    reads = [r for step in steps for r in step.reads]
+    outside = [r for r in reads if _jaxpr.is_literal(r) or r not in inside]
+    return Unit(tuple(steps), tuple(outside), steps[-1].writes)
+
+
+def signature(unit: Unit) -> Hashable:
+    """Equal for units that do the same: one program serves both."""
+    inside: dict[int, int] = {}
+    lines = []
+    for step in unit.steps:
+        reads = tuple(
+            "outside" if _jaxpr.is_literal(read) else inside.get(read, "outside")
+            for read in step.reads
+        )
+        lines.append((_jaxpr.signature(step.eqn), reads))
+        inside |= {slot: len(inside) + i for i, slot in enumerate(step.writes)}
+    return tuple(lines)
+
+
+def run(unit: Unit, values: Sequence[Any]) -> list[Any]:
+    """What a unit writes, from what it reads, in the order of `reads`."""
+    inside: dict[int, Any] = {}
+    given = iter(values)
+    for step in unit.steps:
+        arguments = [
+            inside[r] if not _jaxpr.is_literal(r) and r in inside else next(given)
+            for r in step.reads
+        ]
+        if step is not unit.steps[0] and step.eqn.primitive.name == "mul":
+            # Or XLA would multiply the factor with one that the sampler ends with.
+            arguments = jax.lax.optimization_barrier(arguments)
+        inside |= zip(step.writes, _jaxpr.run(step.eqn, arguments), strict=True)
+    return [inside[slot] for slot in unit.writes]
+
+
+class Program:
+    """A unit compiled for one placement, and for all units that do the same."""
+
+    def __init__(self, unit: Unit, shardings: tuple[Any, ...] | None) -> None:
+        # The unit's equations keep its signature valid, which names some by identity.
+        self.unit = unit
+        self.jitted = _jitted(unit, shardings)
+        self.executable: Future[Callable[..., Any]] | None = None
+
+    def start(self, pool: Executor) -> None:
+        """Compile in the background; lowering needs this thread and its settings."""
+        if self.executable is None:
+            lowered = self.jitted.lower(*map(_jaxpr.raw_type, self.unit.read_types()))
+            self.executable = pool.submit(lowered.compile)
+
+    def __call__(self, *values: Any) -> Sequence[Any]:
+        run = self.jitted if self.executable is None else self.executable.result()
+        return run(*values)
+
+
+_PROGRAMS: dict[Hashable, Program] = {}
+_MOST_PROGRAMS = 4096
+
+
+def program(unit: Unit, shardings: tuple[Any, ...] | None) -> Program:
+    """The program of a unit, shared by all units that do the same."""
+    device = _checks.flag("jax_default_device")
+    key = signature(unit), shardings, explicit_axes(), device
+    if key not in _PROGRAMS:
+        if len(_PROGRAMS) >= _MOST_PROGRAMS:
+            _PROGRAMS.clear()
+        _PROGRAMS[key] = Program(unit, shardings)
+    return _PROGRAMS[key]
+
+
+def _jitted(unit: Unit, shardings: tuple[Any, ...] | None) -> Any:
+    reads = unit.read_types()
+
+    def draw(*values: Any) -> tuple[Any, ...]:
+        given = map(_jaxpr.typed, values, reads)
+        return tuple(map(_jaxpr.raw, run(unit, list(given))))
+
+    return jit_to(draw, (), shardings, explicit_axes())
