@@ -33,13 +33,21 @@ from ._initializer import Initializer as Initializer
 from ._orthogonal import delta_orthogonal as delta_orthogonal
 from ._orthogonal import orthogonal as orthogonal
 
+# A whole tree by rules.
+from ._plan import Plan as Plan
+from ._plan import plan as plan
+
 # Names and configurations.
 from ._registry import from_config as from_config
 from ._registry import get as get
 from ._registry import registry as registry
 from ._registry import to_config as to_config
 
-# Rules: which initializer each leaf of a tree gets.
+# Parameters that exist already.
+from ._renew import fill_missing as fill_missing
+from ._renew import perturb as perturb
+
+# Which initializer each leaf gets.
 from ._rules import Rule as Rule
 from ._rules import keep as keep
 

@@ -47,7 +47,8 @@ def compiled(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     @functools.wraps(function)
     def sample(*operands: Any, out_sharding: Sharding = None, **settings: Any) -> Any:
         if out_sharding is not None:
-            run = _sharded(function, static, out_sharding, settings["shape"])
+            check_fits(out_sharding, settings["shape"])
+            run = _jit_to(function, static, out_sharding, explicit_axes())
         elif _is_arithmetic(**settings) and _may_choose_options():
             run = wide
         else:
@@ -71,20 +72,12 @@ def _may_choose_options() -> bool:
     return bool(get_opaque_trace_state(convention="jinit") == _TOP_LEVEL)
 
 
-def _sharded(
-    function: Callable[..., jax.Array],
-    static: tuple[str, ...],
-    out_sharding: NamedSharding | PartitionSpec,
-    shape: tuple[int, ...],
-) -> Callable[..., jax.Array]:
-    context = jax.sharding.get_abstract_mesh()
-    mesh = out_sharding.mesh if isinstance(out_sharding, NamedSharding) else context
-    _check_fits(out_sharding, mesh, shape)
-    return _jit_to(function, static, out_sharding, tuple(context.explicit_axes))
+def explicit_axes() -> tuple[str, ...]:
+    """The axes of the context's mesh that are a part of the types of arrays."""
+    return tuple(jax.sharding.get_abstract_mesh().explicit_axes)
 
 
-@functools.lru_cache(maxsize=1024)
-def _jit_to(
+def jit_to(
     function: Callable[..., jax.Array],
     static: tuple[str, ...],
     out_sharding: Any,
@@ -103,13 +96,19 @@ def _jit_to(
     return jax.jit(typed, static_argnames=static)
 
 
-def _check_fits(out_sharding: Any, mesh: Any, shape: tuple[int, ...]) -> None:
+_jit_to = functools.lru_cache(maxsize=1024)(jit_to)
+
+
+def check_fits(out_sharding: Any, shape: tuple[int, ...]) -> None:
+    """Raise unless `shape` can be cut as the sharding says."""
     if not isinstance(out_sharding, (NamedSharding, PartitionSpec)):
         raise TypeError(
             f"`out_sharding` is {out_sharding!r}; it must be a "
             "jax.sharding.NamedSharding, or a jax.sharding.PartitionSpec inside "
             "`jax.set_mesh`."
         )
+    context: Any = jax.sharding.get_abstract_mesh()
+    mesh = out_sharding.mesh if isinstance(out_sharding, NamedSharding) else context
     if mesh.empty:
         raise ValueError(
             f"`out_sharding` is {out_sharding}, and there is no mesh to apply it to; "

@@ -26,7 +26,7 @@ PUBLIC = {
     "glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "kaiming_normal",
     "kaiming_uniform", "lecun_normal", "lecun_uniform", "variance_scaling",
     "xavier_normal", "xavier_uniform",
-    "Rule", "keep",
+    "Plan", "Rule", "fill_missing", "keep", "perturb", "plan",
 }  # fmt: skip
 
 # From the bottom up: a file may import only from files above it in this list.
@@ -34,7 +34,8 @@ ORDER = [
     "_checks", "_compiled", "_threefry", "_erf_inv", "_rounding", "_unit", "random",
     "_fans", "_activations", "_quadrature", "_gains", "_entry", "_initializer",
     "_constant", "_distributions", "_variance", "_schemes", "_orthogonal", "_registry",
-    "_paths", "_rules",
+    "_paths", "_rules", "_sample", "_shardings", "_report", "_planned", "_plan",
+    "_renew",
     "__init__",
 ]  # fmt: skip
 
@@ -126,9 +127,13 @@ def test_docstrings(name, value):
                 )
 
 
+TREE_FIRST = ("fill_missing", "perturb")
+
+
 def test_style_of_signatures():
     for name, value in public_objects():
-        if inspect.isclass(value):
+        # A tree of parameters comes first in what changes one.
+        if not callable(value) or inspect.isclass(value) or name in TREE_FIRST:
             continue
         names = list(inspect.signature(value).parameters)
         assert "rng" not in names, f"{name}: a PRNG key is called `key`"
