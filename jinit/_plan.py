@@ -50,6 +50,18 @@ class Plan:
         """
         return [_planned.row(leaf) for leaf in self.leaves]
 
+    @property
+    def shapes(self) -> Any:
+        """The tree, with a `jax.ShapeDtypeStruct` for each leaf."""
+        structs = [leaf.value for leaf in self.leaves]
+        return jax.tree.unflatten(self._structure, structs)
+
+    def __reduce__(self) -> Any:
+        # Compiled programs and JAX's structures are not pickled; trees are.
+        values = [self._kept.get(leaf.parts, leaf.value) for leaf in self.leaves]
+        tree = jax.tree.unflatten(self._structure, values)
+        return _build, (tree, [leaf.init for leaf in self.leaves])
+
     def __repr__(self) -> str:
         return _report.plan_text(self.rows)
 
@@ -296,12 +308,11 @@ def _check(made: Plan, leaf: Planned) -> None:
     except Exception as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         advice = ""
-        if len(leaf.value.shape) < 2:
+        if kind is ValueError and len(leaf.value.shape) < 2:
             advice = (
-                " A scheme that counts fans needs them said for a leaf like this: "
-                "jinit.he(fan_in=...), or jinit.he(layout='o') or another letter per "
-                "axis; or give biases and scales a rule of their own, before it, such "
-                f"as ({leaf.path!r}, jinit.zeros)."
+                " A leaf like this needs a rule of its own, before, such as "
+                f"({leaf.path!r}, jinit.zeros); or say how its fans count: "
+                "jinit.he(layout='o'), one letter per axis, or jinit.he(fan_in=...)."
             )
         raise kind(
             f"{_planned.spell(leaf.init)} does not fit the leaf {leaf.leaf} of dtype "
