@@ -112,7 +112,9 @@ def _describe(init: Initializer, shape: _checks.Shape) -> tuple[Any, tuple[Any, 
         return init.layout or _layout(init, shape), (fan_in, fan_out)
     if isinstance(init, VarianceScaling):
         found = jax_fans(shape, init.in_axis, init.out_axis, init.batch_axis)
-        return _layout(init, shape), (int(found[0]), int(found[1]))
+        # Axes that overlap may leave a fraction of a window.
+        inputs, outputs = (int(n) if n.is_integer() else n for n in found)
+        return _layout(init, shape), (inputs, outputs)
     return None, (None, None)
 
 
