@@ -208,7 +208,12 @@ def resolve(rule: Rule, leaf: Leaf) -> Any:
     """The initializer, or `keep`, that a rule gives to a leaf."""
     init = rule.init
     if init is not keep and not is_initializer(init):
-        init = init(leaf.path, leaf.value)
+        try:
+            init = init(leaf.path, leaf.value)
+        except Exception as error:
+            pattern = spell_pattern(rule.pattern)
+            error.add_note(f"In the function of the rule {pattern}, for {leaf}.")
+            raise
     if init is keep or (callable(init) and is_initializer(init)):
         return init
     raise TypeError(

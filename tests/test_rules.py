@@ -281,6 +281,12 @@ def test_errors(rules, error, match):
         jinit.plan(TREE, rules)
 
 
+def test_errors_of_a_user_s_function_say_where():
+    with pytest.raises(KeyError) as caught:
+        jinit.plan(TREE, [("**", lambda path, leaf: {}[path])])
+    assert "rule '**', for 'Dense_0/bias' (3,)" in caught.value.__notes__[0]
+
+
 def test_unused_rules_may_be_allowed():
     rules = [("nothing", A), ("**", B), ("**/bias", C)]
     assert set(chosen(rules, allow_unused=True).values()) == {repr(B)}
