@@ -4,8 +4,8 @@ An initializer is a value, called as `init(key, shape, dtype, out_sharding)`, li
 those of `jax.nn.initializers`. In Flax: `nn.Dense(256, kernel_init=jinit.xavier())`.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+import importlib as _importlib
+import typing as _typing
 
 # Public modules.
 from . import random as random
@@ -39,13 +39,21 @@ from ._materialize import materialize as materialize
 from ._orthogonal import delta_orthogonal as delta_orthogonal
 from ._orthogonal import orthogonal as orthogonal
 
+# A whole tree by rules.
+from ._plan import Plan as Plan
+from ._plan import plan as plan
+
 # Names and configurations.
 from ._registry import from_config as from_config
 from ._registry import get as get
 from ._registry import registry as registry
 from ._registry import to_config as to_config
 
-# Rules: which initializer each leaf of a tree gets.
+# Parameters that exist already.
+from ._renew import fill_missing as fill_missing
+from ._renew import perturb as perturb
+
+# Which initializer each leaf gets.
 from ._rules import Rule as Rule
 from ._rules import keep as keep
 
@@ -70,12 +78,12 @@ from ._variance import xavier_uniform as xavier_uniform
 
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from . import nnx as nnx
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _typing.Any:
     """`jinit.nnx` loads Flax, and so is loaded when it is first asked for."""
     if name == "nnx":
-        return importlib.import_module(".nnx", __name__)
+        return _importlib.import_module(".nnx", __name__)
     raise AttributeError(f"module 'jinit' has no attribute {name!r}")

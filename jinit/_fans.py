@@ -65,7 +65,7 @@ def fans(
     shape = _checks.shape(shape)
     groups = _checks.count("groups", groups) or 1
     if layout is None:
-        layout = _layout_of_axes(shape, in_axis, out_axis, batch_axis)
+        layout = layout_of_axes(shape, in_axis, out_axis, batch_axis)
     elif (in_axis, out_axis, batch_axis) != (-2, -1, ()):
         raise ValueError(
             f"`layout` is {layout!r}, and axes are given too: in_axis={in_axis!r}, "
@@ -161,7 +161,7 @@ def _indices(name: str, axes: Axes, shape: _checks.Shape) -> tuple[int, ...]:
     return _checks.axes(name, axes, len(shape), shape)
 
 
-def _layout_of_axes(
+def layout_of_axes(
     shape: _checks.Shape, in_axis: Axes, out_axis: Axes, batch_axis: Axes
 ) -> str:
     """Axis numbers as letters; what is not named is window."""

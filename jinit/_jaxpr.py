@@ -158,6 +158,19 @@ def run(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
     return list(results) if eqn.primitive.multiple_results else [results]
 
 
+def replay(listing: Listing, inputs: Sequence[Any]) -> list[Any]:
+    """The outputs of a listing, step by step, as a part of what is being traced."""
+    slots = dict(enumerate(inputs))
+
+    def value(read: Any) -> Any:
+        return read.val if isinstance(read, Literal) else slots[read]
+
+    for step in listing.steps:
+        results = run(step.eqn, list(map(value, step.reads)))
+        slots |= zip(step.writes, results, strict=True)
+    return list(map(value, listing.outputs))
+
+
 def _evaluated(closed: ClosedJaxpr, arguments: Sequence[Any]) -> list[Any]:
     jaxpr = closed.jaxpr
     slots = dict(zip(jaxpr.constvars, closed.consts, strict=True))

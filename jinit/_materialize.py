@@ -19,7 +19,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from . import _checks, _jaxpr, _paths, _shardings, _units
-from ._compiled import at_top_level, automatic_axes, explicit_axes
+from ._compiled import at_top_level, automatic_axes, explicit_axes, jit_to
 from ._paths import Leaf
 from ._progress import track
 
@@ -205,22 +205,36 @@ def _run(
     """The results of a traced call, each where it shall live."""
     outputs = call.listing.outputs
     inputs = _inputs(call.listing, arguments)
+    if not at_top_level():
+        return _run_inside(call, inputs, where)
     programs = _programs(call.units, _places(call, where))
-    # Inside a `jit`, or with arguments that are bound to a device, JAX decides.
-    alone = at_top_level() and not any(getattr(x, "committed", 0) for x in inputs)
-    if alone:
+    # Arguments that are bound to a device take the programs there.
+    free = not any(getattr(x, "committed", False) for x in inputs)
+    if free:
         _compile(programs)
     slots = dict(enumerate(map(_jaxpr.raw, inputs)))
     numbers = _Numbers(outputs)
     for unit, program, over in _tracked(call.units, programs, outputs, progress):
         given = [_value(read, slots) for read in unit.reads]
-        run = program if alone else program.jitted
+        run = program if free else program.jitted
         results = numbers.once(unit, functools.partial(run, *given))
         slots |= zip(unit.writes, results, strict=True)
         for slot in over:
             del slots[slot]
     values = [_value(output, slots) for output in outputs]
     return list(map(_placed, map(_jaxpr.typed, values, call.shapes), where))
+
+
+def _run_inside(call: _Call, inputs: list[Any], where: list[Any]) -> list[Any]:
+    """The results as a part of a larger program, with the bits that JAX gives there."""
+    explicit = explicit_axes()
+    shardings = tuple(PartitionSpec() if s is None and explicit else s for s in where)
+
+    def replay(*inputs: Any) -> tuple[Any, ...]:
+        return tuple(_jaxpr.replay(call.listing, inputs))
+
+    placed = any(s is not None for s in shardings)
+    return list(jit_to(replay, (), shardings if placed else None, explicit)(*inputs))
 
 
 def _inputs(listing: _jaxpr.Listing, arguments: list[Leaf]) -> list[Any]:

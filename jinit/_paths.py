@@ -8,8 +8,7 @@ years, and a path must outlive them.
 
 import functools
 import hashlib
-import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -67,7 +66,8 @@ def _walk(tree: Any, above: tuple[str, ...], is_leaf: Any) -> Iterable[Leaf]:
 
 def is_box(node: Any) -> bool:
     """Whether a node is one of Flax's boxes around an array."""
-    return _is_box_type(type(node))
+    kind: Any = type(node)
+    return _is_box_type(kind)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -93,8 +93,8 @@ def digest(parts: tuple[str, ...]) -> tuple[np.uint32, np.uint32]:
     """
     encoded = [part.encode("utf-8", "surrogatepass") for part in parts]
     text = b"".join(len(part).to_bytes(8, "little") + part for part in encoded)
-    words = struct.unpack("<II", hashlib.blake2b(text, digest_size=8).digest())
-    return np.uint32(words[0]), np.uint32(words[1])
+    low, high = np.frombuffer(hashlib.blake2b(text, digest_size=8).digest(), "<u4")
+    return np.uint32(low), np.uint32(high)
 
 
 def key_of(key: jax.Array, parts: tuple[str, ...]) -> jax.Array:
@@ -110,3 +110,49 @@ def _fold(key: jax.Array, low: np.uint32, high: np.uint32) -> jax.Array:
 def listed(lines: Iterable[Any]) -> str:
     """An indented line for each."""
     return "".join(f"\n  {line}" for line in lines)
+
+
+def stand_in(leaf: Leaf) -> jax.ShapeDtypeStruct:
+    """What an array, or its stand-in, is like."""
+    value = leaf.value
+    if not (hasattr(value, "shape") and hasattr(value, "dtype")):
+        raise TypeError(
+            f"the leaf at {leaf.path!r} is {value!r}, of type {type(value).__name__}; "
+            "a plan is made of arrays or jax.ShapeDtypeStructs: leave out what is none "
+            "(for an Equinox module, equinox.filter(module, equinox.is_array))."
+        )
+    dtype = value.dtype
+    if not jax.dtypes.issubdtype(dtype, jax.dtypes.extended):
+        dtype = jax.dtypes.canonicalize_dtype(dtype)
+    sharding = value.sharding if isinstance(value, jax.ShapeDtypeStruct) else None
+    return jax.ShapeDtypeStruct(value.shape, dtype, sharding=sharding)
+
+
+def align(
+    name: str, tree: Any, wanted: Mapping[tuple[str, ...], Leaf], owner: str
+) -> list[Leaf]:
+    """The leaves of a tree, after a check of its paths, shapes and dtypes."""
+    found = leaves(tree)
+    here = {leaf.parts for leaf in found}
+    absent = [leaf for parts, leaf in wanted.items() if parts not in here]
+    extra = [leaf for leaf in found if leaf.parts not in wanted]
+    for wrong, text in (
+        (absent, f"`{name}` lacks {len(absent)} leaves of {owner}"),
+        (extra, f"`{name}` has {len(extra)} leaves that {owner} does not know"),
+    ):
+        if wrong:
+            raise ValueError(f"{text}:{listed(wrong)}")
+    for leaf in found:
+        check_like(name, leaf, wanted[leaf.parts].value, owner)
+    return found
+
+
+def check_like(name: str, leaf: Leaf, wanted: Any, owner: str) -> None:
+    """Raise unless a leaf has the shape and the dtype that are wanted."""
+    has = stand_in(leaf)
+    if (has.shape, has.dtype) != (wanted.shape, wanted.dtype):
+        raise ValueError(
+            f"`{name}` has at {leaf.path!r} shape {has.shape} and dtype {has.dtype}, "
+            f"where {owner} has shape {wanted.shape} and dtype {wanted.dtype}; they "
+            "must agree."
+        )

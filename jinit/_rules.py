@@ -4,11 +4,12 @@ import difflib
 import functools
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ._initializer import Initializer
 from ._paths import Leaf, listed
+from ._registry import registry
 
 # How the first parameter of an initializer is called, in JAX and around it.
 _KEYS = ("key", "rng", "prng_key")
@@ -60,7 +61,7 @@ class Rule(NamedTuple):
 
 def rules_of(rules: Any) -> tuple[Rule, ...]:
     """What a user passed as rules, checked."""
-    if isinstance(rules, (str, Mapping)) or not isinstance(rules, Sequence):
+    if isinstance(rules, str | Mapping) or not isinstance(rules, Iterable):
         raise TypeError(
             f"`rules` is {rules!r}; it must be a sequence of pairs (pattern, "
             "initializer), such as [('**/kernel', jinit.he()), ('**', jinit.zeros)]."
@@ -82,6 +83,12 @@ def _rule(index: int, given: Any) -> Rule:
             f"rule {index} gives {spell_pattern(rule.pattern)} {rule.init!r}, of type "
             f"{type(rule.init).__name__}; it must give an initializer, a function "
             "(path, leaf) -> initializer, or jinit.keep."
+        )
+    if any(entry.maker is rule.init for entry in registry.values()):
+        name = rule.init.__name__
+        raise TypeError(
+            f"rule {index} gives {spell_pattern(rule.pattern)} {name}, which makes "
+            f"initializers; call it: {name}(), with its settings."
         )
     return rule
 
@@ -201,7 +208,12 @@ def resolve(rule: Rule, leaf: Leaf) -> Any:
     """The initializer, or `keep`, that a rule gives to a leaf."""
     init = rule.init
     if init is not keep and not is_initializer(init):
-        init = init(leaf.path, leaf.value)
+        try:
+            init = init(leaf.path, leaf.value)
+        except Exception as error:
+            pattern = spell_pattern(rule.pattern)
+            error.add_note(f"In the function of the rule {pattern}, for {leaf}.")
+            raise
     if init is keep or (callable(init) and is_initializer(init)):
         return init
     raise TypeError(

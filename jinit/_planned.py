@@ -1,0 +1,126 @@
+"""One leaf of a plan: as a row of plain data, as a configuration."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from . import _checks, _registry
+from ._fans import jax_fans, layout_of_axes
+from ._initializer import Initializer, Scaled
+from ._paths import Leaf
+from ._rules import keep
+from ._schemes import FanScheme
+from ._variance import VarianceScaling
+
+
+class Planned(NamedTuple):
+    """What one leaf will be: its path, its shape and dtype, its initializer."""
+
+    parts: tuple[str, ...]
+    value: jax.ShapeDtypeStruct
+    init: Any
+
+    @property
+    def leaf(self) -> Leaf:
+        return Leaf(self.parts, self.value)
+
+    @property
+    def path(self) -> str:
+        return self.leaf.path
+
+
+def spell(init: Any) -> str:
+    known = init is keep or isinstance(init, Initializer)
+    return repr(init) if known else _checks.public_name(init)
+
+
+def row(leaf: Planned) -> dict[str, Any]:
+    shape = leaf.value.shape
+    is_ours = isinstance(leaf.init, Initializer)
+    layout, fans = _describe(leaf.init, shape) if is_ours else (None, (None, None))
+    return {
+        "path": leaf.path,
+        "shape": shape,
+        "dtype": str(leaf.value.dtype),
+        "layout": layout,
+        "fan_in": fans[0],
+        "fan_out": fans[1],
+        "initializer": spell(leaf.init),
+        "std": leaf.init.std(shape) if is_ours else None,
+        "parameters": math.prod(shape),
+    }
+
+
+def to_config(leaf: Planned) -> dict[str, Any]:
+    try:
+        init = "keep" if leaf.init is keep else _registry.to_config(leaf.init)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"the initializer of {leaf.leaf}: {error}") from error
+    return {
+        "path": list(leaf.parts),
+        "shape": list(leaf.value.shape),
+        "dtype": str(leaf.value.dtype),
+        "initializer": init,
+    }
+
+
+def from_config(config: Any) -> tuple[list[Leaf], list[Any]]:
+    if not isinstance(config, Mapping) or "leaves" not in config:
+        raise TypeError(
+            f"`config` is {config!r}; it must be what plan.to_config() returns, a dict "
+            "with 'leaves'."
+        )
+    leaves, inits = [], []
+    for entry in config["leaves"]:
+        absent = {"path", "shape", "dtype", "initializer"} - set(entry)
+        if absent:
+            raise ValueError(f"`config` has a leaf without {sorted(absent)}: {entry!r}")
+        dtype = _checks.dtype_like(entry["dtype"])
+        struct = jax.ShapeDtypeStruct(tuple(entry["shape"]), dtype)
+        leaves.append(Leaf(tuple(entry["path"]), struct))
+        named = entry["initializer"]
+        inits.append(keep if named == "keep" else _registry.from_config(named))
+    return leaves, inits
+
+
+def nested(leaves: Sequence[Leaf]) -> Any:
+    """Nested dicts with these leaves."""
+    if [leaf.parts for leaf in leaves] == [()]:
+        return leaves[0].value
+    tree: dict[str, Any] = {}
+    for leaf in leaves:
+        node: Any = tree
+        for part in leaf.parts[:-1]:
+            node = node.setdefault(part, {})
+        if not isinstance(node, dict) or not leaf.parts or leaf.parts[-1] in node:
+            raise ValueError(
+                f"`config` has a leaf at {leaf.path!r}, where another one lies already."
+            )
+        node[leaf.parts[-1]] = leaf.value
+    return tree
+
+
+def _describe(init: Initializer, shape: _checks.Shape) -> tuple[Any, tuple[Any, Any]]:
+    """The layout and the fans by which a scheme counts; None where it does not."""
+    if isinstance(init, Scaled):
+        init = init.init
+    if isinstance(init, FanScheme):
+        # A fan that the formula does not use may be unknown; it is 0 then.
+        fan_in, fan_out = (n or None for n in init._fans(shape))
+        return init.layout or _layout(init, shape), (fan_in, fan_out)
+    if isinstance(init, VarianceScaling):
+        found = jax_fans(shape, init.in_axis, init.out_axis, init.batch_axis)
+        # Axes that overlap may leave a fraction of a window.
+        inputs, outputs = (int(n) if n.is_integer() else n for n in found)
+        return _layout(init, shape), (inputs, outputs)
+    return None, (None, None)
+
+
+def _layout(init: Any, shape: _checks.Shape) -> str | None:
+    try:
+        return layout_of_axes(shape, init.in_axis, init.out_axis, init.batch_axis)
+    except ValueError:
+        # Axes that overlap, as JAX allows, and shapes whose fans were given.
+        return None

@@ -1,0 +1,171 @@
+"""Parameters that exist already: the missing ones drawn, all of them perturbed."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import _checks, _paths, _shardings
+from ._paths import Leaf, listed
+from ._plan import Plan
+from ._planned import Planned
+from ._rules import keep
+
+
+def fill_missing(
+    params: Any, shapes: Any, plan: Plan, key: jax.Array, *, shardings: Any = None
+) -> Any:
+    """Draw what a checkpoint lacks; what it has stays, the same arrays.
+
+    A leaf is missing if its path is, or if a `jax.ShapeDtypeStruct` stands there. It
+    gets the value that `plan.init(key)` gives it.
+
+    Args:
+      params: what there is: a part of the tree.
+      shapes: the whole tree, of arrays or `jax.ShapeDtypeStruct`s.
+      plan: a plan that has every missing leaf.
+      key: a PRNG key.
+      shardings: for the missing leaves, as in `Plan.init`; what it says of others is
+        not used.
+
+    Returns:
+      A tree as `shapes`.
+
+    Raises:
+      TypeError: for a key or a plan that is none, and leaves that are no arrays.
+      ValueError: for leaves of `params` that `shapes` does not have, or has with
+        another shape or dtype, and missing ones that the plan does not have, or keeps
+        without an array; before anything is drawn.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jinit
+      >>> shapes = {"body": jnp.ones((4, 4)), "head": jnp.ones((4, 2))}
+      >>> plan = jinit.plan(shapes, [("**", jinit.lecun())])
+      >>> checkpoint = {"body": shapes["body"]}
+      >>> full = jinit.fill_missing(checkpoint, shapes, plan, jax.random.key(0))
+      >>> full["body"] is checkpoint["body"], full["head"].shape
+      (True, (4, 2))
+    """
+    _checks.key(key)
+    _check_plan("plan", plan)
+    wanted = [Leaf(x.parts, _paths.stand_in(x)) for x in _paths.leaves(shapes)]
+    present = _present(params, {leaf.parts: leaf for leaf in wanted})
+    missing = _planned(plan, [x for x in wanted if x.parts not in present])
+    plan._check_holds([leaf for leaf in missing if leaf.init is keep])
+    placed = _shardings.resolve(shardings, wanted)
+    where = {leaf.parts: s for leaf, s in zip(wanted, placed, strict=True)}
+    for leaf in missing:
+        present[leaf.parts] = plan._value(key, leaf, where[leaf.parts])
+    values = [present[leaf.parts] for leaf in wanted]
+    return jax.tree.unflatten(jax.tree.structure(shapes), values)
+
+
+def _present(params: Any, wanted: dict[tuple[str, ...], Leaf]) -> dict[Any, Any]:
+    """The arrays of a checkpoint by path, after a check of each."""
+    found = _paths.leaves(params)
+    extra = [leaf for leaf in found if leaf.parts not in wanted]
+    if extra:
+        raise ValueError(
+            f"`params` has {len(extra)} leaves that `shapes` does not know:"
+            f"{listed(extra)}\nRemove them, or rename them to the paths of `shapes`."
+        )
+    for leaf in found:
+        _paths.check_like("params", leaf, wanted[leaf.parts].value, "`shapes`")
+    return {
+        leaf.parts: leaf.value
+        for leaf in found
+        if not isinstance(leaf.value, jax.ShapeDtypeStruct)
+    }
+
+
+def _planned(plan: Plan, missing: list[Leaf]) -> list[Planned]:
+    """What the plan says of each missing leaf."""
+    known = {leaf.parts: leaf for leaf in plan.leaves}
+    absent = [leaf for leaf in missing if leaf.parts not in known]
+    if absent:
+        raise ValueError(
+            f"{len(absent)} leaves are missing, and `plan` does not have them:"
+            f"{listed(absent)}\nMake the plan from `shapes`."
+        )
+    for leaf in missing:
+        _paths.check_like("shapes", leaf, known[leaf.parts].value, "`plan`")
+    return [known[leaf.parts] for leaf in missing]
+
+
+def perturb(params: Any, key: jax.Array, shrink: float, noise_plan: Plan) -> Any:
+    """Shrink every parameter and add noise to it: w' = shrink w + noise.
+
+    For training that goes on with new data: the network forgets a little, and
+    generalizes as one that starts afresh. In 16 bits it is computed in float32, and
+    rounded once.
+
+    Args:
+      params: a tree with the plan's paths, shapes and dtypes.
+      key: a PRNG key.
+      shrink: from 0 (noise only) to 1; the paper takes values around 0.4.
+      noise_plan: a plan that draws the noise, scale and all, such as one with the rule
+        `("**/kernel", 0.1 * jinit.he())`. Leaves that get `jinit.zeros` are only
+        shrunk, and those that it keeps stay, the same arrays.
+
+    Returns:
+      A tree as that of `params`.
+
+    Raises:
+      TypeError: for a key, a number or a plan that is none, and leaves that are no
+        arrays, or arrays of integers that the plan does not keep.
+      ValueError: for a `shrink` outside [0, 1], and for paths, shapes or dtypes that
+        are not the plan's; before anything is drawn.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jinit
+      >>> params = {"kernel": jnp.ones((4, 3)), "bias": jnp.ones(3)}
+      >>> noise = jinit.plan(params, [("bias", jinit.zeros), ("**", 0.1 * jinit.he())])
+      >>> jinit.perturb(params, jax.random.key(0), 0.5, noise)["bias"].tolist()
+      [0.5, 0.5, 0.5]
+
+    References:
+      Ash and Adams, "On warm-starting neural network training", 2020.
+    """
+    _checks.key(key)
+    _check_plan("noise_plan", noise_plan)
+    if not isinstance(shrink, jax.core.Tracer):
+        shrink = _checks.real("shrink", shrink, minimum=0.0)
+        if shrink > 1:
+            raise ValueError(f"`shrink` is {shrink}; it must lie in [0, 1].")
+    found = noise_plan._align("params", params)
+    planned = noise_plan._like(found)
+    for leaf in planned:
+        if leaf.init is not keep and not jnp.issubdtype(leaf.value.dtype, jnp.inexact):
+            raise TypeError(
+                f"`params` has at {leaf.path!r} numbers of dtype {leaf.value.dtype}, "
+                "which cannot be shrunk; keep them: (pattern, jinit.keep)."
+            )
+    values = [
+        old.value if new.init is keep else _perturbed(noise_plan, key, new, old, shrink)
+        for new, old in zip(planned, found, strict=True)
+    ]
+    return jax.tree.unflatten(jax.tree.structure(params), values)
+
+
+def _perturbed(plan: Plan, key: Any, new: Planned, old: Leaf, shrink: Any) -> jax.Array:
+    dtype = new.value.dtype
+    wide = np.dtype(np.float32) if dtype.itemsize < 4 else dtype
+    sampler = plan._sampler(new, wide)
+    place = _shardings.placement(old.value)
+    noise = sampler(_paths.key_of(key, new.parts), place)
+    return _shrunk(old.value, noise, shrink)
+
+
+@jax.jit
+def _shrunk(value: jax.Array, noise: jax.Array, shrink: Any) -> jax.Array:
+    # `shrink` is a weakly typed scalar: it takes the type of the noise.
+    return (shrink * value.astype(noise.dtype) + noise).astype(value.dtype)
+
+
+def _check_plan(name: str, plan: Any) -> None:
+    if not isinstance(plan, Plan):
+        raise TypeError(
+            f"`{name}` is {plan!r}, of type {type(plan).__name__}; it must be what "
+            "jinit.plan(shapes, rules) returns."
+        )

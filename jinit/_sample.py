@@ -1,0 +1,136 @@
+"""An initializer of any origin, at one shape and type: whether it fits; its draw.
+
+jinit's initializers share their compiled programs by themselves. Those of JAX, of Flax
+and of users are compiled here, once for each shape, type and sharding.
+"""
+
+import inspect
+import types
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from . import _checks
+from ._compiled import explicit_axes, jit_to
+from ._initializer import Initializer
+
+
+class Sampler:
+    """An initializer at one shape and type, with its programs."""
+
+    def __init__(
+        self, init: Callable[..., Any], shape: _checks.Shape, dtype: Any
+    ) -> None:
+        self.init, self.shape, self.dtype = init, shape, dtype
+        self._programs: dict[Any, Any] = {None: jax.jit(self._draw)}
+        self._check()
+
+    def __call__(self, key: jax.Array, sharding: Any = None) -> jax.Array:
+        """Draw an array where it will live; the sharding is checked already."""
+        named = sharding is None or isinstance(sharding, (NamedSharding, PartitionSpec))
+        if isinstance(self.init, Initializer) and named:
+            return self.init(key, self.shape, self.dtype, sharding)
+        axes = explicit_axes() if named else ()
+        where = None if sharding is None else (sharding, axes)
+        if where not in self._programs:
+            self._programs[where] = jit_to(self._draw, (), sharding, axes)
+        return self._programs[where](key)
+
+    def _draw(self, key: jax.Array) -> Any:
+        return _call(self.init, key, self.shape, self.dtype)
+
+    def _check(self) -> None:
+        """Raise what a draw would raise; nothing is computed."""
+        found: Any = None
+
+        def draw(key: jax.Array) -> Any:
+            nonlocal found
+            found = self._draw(key)
+            return found if isinstance(found, jax.Array | np.ndarray) else ()
+
+        jax.eval_shape(draw, jax.eval_shape(jax.random.key, 0))
+        name = _checks.public_name(self.init)
+        if not isinstance(found, jax.Array | np.ndarray):
+            advice = ": it is a maker, so call it" if callable(found) else ""
+            raise TypeError(f"{name} returned {found!r}, which is no array{advice}.")
+        if found.shape != self.shape or found.dtype != self.dtype:
+            raise ValueError(
+                f"{name} returned an array of shape {found.shape} and dtype "
+                f"{found.dtype}; it must have shape {self.shape} and dtype "
+                f"{self.dtype}."
+            )
+
+
+def _call(init: Any, key: jax.Array, shape: _checks.Shape, dtype: Any) -> Any:
+    """Call an initializer with as much of (key, shape, dtype) as it takes."""
+    if isinstance(init, Initializer):
+        return init(key, shape, dtype)
+    try:
+        parameters = list(inspect.signature(init).parameters.values())
+    except (TypeError, ValueError):
+        return init(key, shape, dtype)
+    if any(p.name == "dtype" and p.kind is p.KEYWORD_ONLY for p in parameters):
+        return init(key, shape, dtype=dtype)
+    taken = [p for p in parameters if p.kind not in (p.KEYWORD_ONLY, p.VAR_KEYWORD)]
+    if len(taken) >= 3 or any(p.kind is p.VAR_POSITIONAL for p in taken):
+        return init(key, shape, dtype)
+    return jnp.asarray(init(key, shape)).astype(dtype)
+
+
+class Samplers:
+    """The samplers of a plan: one for all leaves that are drawn alike."""
+
+    def __init__(self) -> None:
+        self._made: dict[Any, Sampler] = {}
+
+    def of(self, init: Any, shape: _checks.Shape, dtype: Any) -> Sampler:
+        alike = (_identity(init), shape, dtype)
+        if alike not in self._made:
+            self._made[alike] = Sampler(init, shape, dtype)
+        return self._made[alike]
+
+
+def _identity(value: Any) -> Any:
+    """Something hashable that is equal only for values that act alike.
+
+    JAX's makers return a new closure each time; two of the same code around the same
+    values need only one program.
+    """
+    if isinstance(value, types.FunctionType):
+        cells = tuple(map(_content, value.__closure__ or ()))
+        defaults = tuple(map(_identity, value.__defaults__ or ()))
+        by_name = sorted((value.__kwdefaults__ or {}).items())
+        named = tuple((name, _identity(v)) for name, v in by_name)
+        return value.__code__, id(value.__globals__), cells, defaults, named
+    if isinstance(value, tuple):
+        return type(value), tuple(map(_identity, value))
+    if isinstance(value, float | complex):
+        # 0.0 == -0.0, and nan is not itself.
+        return type(value), repr(value)
+    if isinstance(value, int | str | bytes | type | np.dtype | Initializer | None):
+        return type(value), value
+    return _ById(value)
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return _identity(cell.cell_contents)
+    except ValueError:  # a cell that is still empty
+        return _ById(cell)
+
+
+class _ById:
+    """Equal to itself only; holds the value, so that its id is not given again."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ById) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
