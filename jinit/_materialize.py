@@ -261,11 +261,8 @@ def _places(call: _Call, where: list[Any]) -> dict[int, Any]:
         if sharding is not None and not _jaxpr.is_literal(slot)
     }
     for unit in reversed(call.units):
-        (sharding, shape), *others = (
-            (places.get(slot), kind.shape)
-            for slot, kind in zip(unit.writes, unit.write_types(), strict=True)
-        )
-        if sharding is not None and not others:
+        if len(unit.writes) == 1 and unit.writes[0] in places:
+            sharding, shape = places[unit.writes[0]], unit.write_types()[0].shape
             for slot, read_shape in unit.array_reads():
                 same = read_shape == shape
                 places.setdefault(slot, sharding if same else _replicated(sharding))

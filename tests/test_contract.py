@@ -16,6 +16,7 @@ import pytest
 import jinit
 from tests import laws
 from tests.cases import CASES
+from tests.counting import count_compilations
 
 NAMES = sorted(CASES)
 LAWS = sorted(name for name, case in CASES.items() if case.law)
@@ -114,26 +115,10 @@ def test_an_equal_initializer_traces_nothing_again(name, key):
 def test_one_program_serves_every_scale(name, key):
     shape = CASES[name].shape
     CASES[name].init(key, shape)
-    with _count_compilations() as count:
+    with count_compilations() as count:
         x = (0.37 * CASES[name].init)(key, shape)
         x.block_until_ready()
     assert count() == 0
-
-
-class _count_compilations:
-    """How many XLA compilations happen inside the block."""
-
-    def __enter__(self):
-        self.events = []
-        jax.monitoring.register_event_duration_secs_listener(self._heard)
-        return lambda: len(self.events)
-
-    def __exit__(self, *_):
-        jax.monitoring.clear_event_listeners()
-
-    def _heard(self, name, *_, **__):
-        if name == "/jax/core/compile/backend_compile_duration":
-            self.events.append(name)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -20,7 +20,7 @@ from jax.sharding import PartitionSpec as P
 import jinit
 from jinit._sample import Sampler
 from tests import laws
-from tests.test_contract import _count_compilations
+from tests.counting import count_compilations
 from tests.test_rules import Module
 from tests.test_sharding import make_mesh
 
@@ -281,10 +281,10 @@ def test_each_distinct_sampler_is_compiled_once(key):
     tree = {f"layer_{i}": {"w": struct(5, 7), "v": struct(7, 5)} for i in range(9)}
     plan = jinit.plan(tree, [("**", fresh)])
     jinit.plan({"w": struct(2)}, [("w", jinit.normal())]).init(key)
-    with _count_compilations() as count:
+    with count_compilations() as count:
         jax.block_until_ready(plan.init(key))
     assert count() == 2
-    with _count_compilations() as count:
+    with count_compilations() as count:
         plan.init(jax.random.fold_in(key, 1))
     assert count() == 0
 

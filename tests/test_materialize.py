@@ -1,0 +1,341 @@
+"""materialize: the values of the function called eagerly, and what it does not do."""
+
+import functools
+import gc
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.experimental import io_callback
+
+import jinit
+from jinit import _units
+from tests.counting import count_compilations
+
+X = jax.ShapeDtypeStruct((2, 3, 12), jnp.float32)
+x = np.ones(X.shape, np.float32)
+
+
+class Layer(nn.Module):
+    """A layer of a scanned stack."""
+
+    kernel_init: object = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, carry, _):
+        return nn.Dense(12, kernel_init=self.kernel_init)(carry), None
+
+
+class Everything(nn.Module):
+    """A module of each kind of Flax's, with each kind of initializer."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Dense(12, kernel_init=jinit.kaiming("gelu"), bias_init=jinit.normal())(x)
+        x = nn.Dense(12, kernel_init=nn.initializers.normal(0.02))(x)
+        x = nn.Dense(12, kernel_init=nn.initializers.orthogonal())(x)
+        x = nn.Dense(12, kernel_init=jinit.orthogonal(), param_dtype=jnp.bfloat16)(x)
+        x = nn.Dense(12, param_dtype=jnp.bfloat16)(x)
+        x = nn.MultiHeadDotProductAttention(3)(x, x)
+        x = nn.Conv(6, (3,), kernel_init=nn.initializers.he_uniform())(x)
+        x = nn.BatchNorm(use_running_average=False)(nn.remat(nn.Dense)(12)(x))
+        scanned = nn.scan(
+            Layer, variable_axes={"params": 0}, split_rngs={"params": True}, length=5
+        )
+        x, _ = scanned()(x, None)
+        x = nn.jit(nn.Dense)(12)(nn.LayerNorm(scale_init=jinit.ones)(x))
+        mapped = nn.vmap(
+            nn.Dense,
+            in_axes=1,
+            variable_axes={"params": 1},
+            split_rngs={"params": True},
+        )
+        return nn.Dropout(0.5, deterministic=True)(mapped(4)(x)), self.own(x)
+
+    def own(self, x):
+        def init(key, shape):
+            values = jax.random.maxwell(key, shape)
+            return 0.5 * (values - values.max()) + 0.1
+
+        x = x * self.param("own", init, (1, 1, 12))
+        return x + nn.Embed(7, 12)(jnp.zeros((2, 3), int))
+
+
+def assert_equal(got, wanted):
+    assert jax.tree.structure(got) == jax.tree.structure(wanted)
+    for (path, a), b in zip(
+        jax.tree_util.tree_leaves_with_path(got), jax.tree.leaves(wanted), strict=True
+    ):
+        assert a.dtype == b.dtype, path
+        if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        np.testing.assert_array_equal(
+            np.asarray(a, np.float64), np.asarray(b, np.float64), str(path)
+        )
+
+
+@pytest.mark.parametrize("make_key", [jax.random.key, jax.random.PRNGKey])
+def test_equal_to_the_function_called_eagerly(make_key):
+    model, key = Everything(), make_key(3)
+    wanted = model.init(key, x)
+    assert_equal(jinit.materialize(model.init)(key, X), wanted)
+    assert_equal(jinit.materialize(model.init)(key, x), wanted)
+
+
+def test_equal_for_other_key_implementations():
+    key = jax.random.key(3, impl="rbg")
+    assert_equal(
+        jinit.materialize(Everything().init)(key, X), Everything().init(key, x)
+    )
+
+
+def test_the_comparison_can_fail(key):
+    model = Everything()
+    other = model.init(jax.random.fold_in(key, 1), x)
+    with pytest.raises(AssertionError):
+        assert_equal(jinit.materialize(model.init)(key, X), other)
+
+
+def test_float64(key, x64):
+    model = nn.Dense(9, param_dtype=jnp.float64, kernel_init=jinit.he())
+    assert_equal(jinit.materialize(model.init)(key, x), model.init(key, x))
+
+
+@pytest.mark.parametrize("std", [0.02, 0.3, 7**-0.5])
+def test_normal_laws_have_the_eager_bits(std, key):
+    # Under `jit` XLA multiplies the std with sqrt(2) first, which rounds otherwise.
+    init = functools.partial(nn.initializers.normal(std), shape=(64, 65))
+    eager = init(key)
+    assert (jax.jit(init)(key) != eager).any()
+    assert_equal(jinit.materialize(init)(key), eager)
+
+
+def test_inside_a_jit_the_bits_are_those_of_a_jit(key):
+    model = Everything()
+    inside = jax.jit(lambda key: jinit.materialize(model.init)(key, X))(key)
+    assert_equal(inside, jax.jit(model.init)(key, x))
+
+
+def test_under_vmap(key):
+    init = jinit.materialize(nn.Dense(5).init)
+    keys = jax.random.split(key, 3)
+    sweep = jax.vmap(lambda key: init(key, X))(keys)
+    assert_equal(jax.tree.map(lambda a: a[1], sweep), nn.Dense(5).init(keys[1], x))
+
+
+def test_boxes_stay(key):
+    kernel_init = nn.with_partitioning(nn.initializers.lecun_normal(), ("in", "out"))
+    model = nn.Dense(5, kernel_init=kernel_init)
+    got = jinit.materialize(model.init)(key, X)
+    assert isinstance(got["params"]["kernel"], nn.Partitioned)
+    assert got["params"]["kernel"].names == ("in", "out")
+    assert_equal(got, model.init(key, x))
+
+
+def test_arguments_that_are_no_arrays_stay_what_they_are(key):
+    class Switched(nn.Module):
+        @nn.compact
+        def __call__(self, x, train, mode="small"):
+            return nn.Dense(3 if train and mode == "small" else 4)(x)
+
+    init = jinit.materialize(Switched().init)
+    for train, mode in ((True, "small"), (False, "small"), (True, "large")):
+        wanted = Switched().init(key, x, train, mode=mode)
+        assert_equal(init(key, X, train, mode=mode), wanted)
+
+
+def test_results_that_are_known_come_back_as_they_are(key):
+    array = np.arange(3)
+
+    def init(key):
+        return {"name": "w", "size": 3, "array": array, "w": jax.random.normal(key)}
+
+    got = jinit.materialize(init)(key)
+    assert got["name"] == "w" and got["size"] == 3 and got["array"] is array
+    assert got["w"] == init(key)["w"]
+
+
+def test_functions_that_cannot_be_cut_apart(key):
+    def init(key, x):
+        a, b = (jax.random.normal(k, (20, 20)) for k in jax.random.split(key))
+        mixed = a @ b - a.mean()
+        chosen = jax.lax.cond(mixed.sum() > 0, jnp.sin, jnp.cos, mixed)
+        looped = jax.lax.while_loop(
+            lambda s: s[0] < 3, lambda s: (s[0] + 1, s[1] * 0.9 + 0.1), (0, chosen)
+        )[1]
+        back = jax.pure_callback(lambda v: np.sort(v), jax.typeof(a), looped)
+        return {"mixed": mixed, "back": back, "same": mixed, "x": x, "key": key}
+
+    got = jinit.materialize(init)(key, np.ones(3))
+    assert_equal(got, init(key, jnp.ones(3)))
+
+
+def test_effects_happen_once_and_looking_on_is_dropped(key, capfd):
+    seen = []
+
+    def init(key, x):
+        jax.debug.print("forward {}", x.sum())
+        w = jax.random.normal(key, (3,))
+        io_callback(lambda v: seen.append(v), None, w, ordered=True)
+        return w
+
+    w = jinit.materialize(init)(key, jax.ShapeDtypeStruct((4,), jnp.float32))
+    jax.effects_barrier()
+    assert len(seen) == 1 and (seen[0] == w).all()
+    assert "forward" not in capfd.readouterr().out
+
+
+def test_the_forward_pass_is_not_run(key):
+    ran = []
+
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            def forward(x):
+                ran.append(None)
+                return x
+
+            kind = jax.ShapeDtypeStruct(x.shape, x.dtype)
+            return nn.Dense(3)(jax.pure_callback(forward, kind, x))
+
+    jinit.materialize(Model().init)(key, X)
+    assert not ran
+    # Where its values are asked for, it is.
+    jinit.materialize(Model().init_with_output)(key, x)
+    assert ran
+
+
+def test_values_that_are_needed_must_be_there(key):
+    def init(key, data):
+        return {"w": jax.random.normal(key, (3,)), "mean": data["x"].mean(0)}
+
+    with pytest.raises(ValueError, match=r"values of args\[1\]\['x'\].*shape \(2, 3"):
+        jinit.materialize(init)(key, {"x": X})
+    assert_equal(jinit.materialize(init)(key, {"x": x}), init(key, {"x": x}))
+    with pytest.raises(ValueError, match=r"values of args\[0\].*pass the array"):
+        jinit.materialize(init)(jax.eval_shape(jax.random.key, 0), {"x": x})
+
+
+@pytest.mark.parametrize("what", [None, 3, "model.init"])
+def test_what_is_no_function_is_an_error(what):
+    with pytest.raises(TypeError, match="`init_fn` is .* must be a function"):
+        jinit.materialize(what)
+
+
+class Stack(nn.Module):
+    layers: int
+
+    @nn.compact
+    def __call__(self, x):
+        for _ in range(self.layers):
+            x = nn.Dense(12, kernel_init=nn.initializers.he_normal())(x)
+        return x
+
+
+def test_each_distinct_sampler_is_compiled_once(key):
+    jax.clear_caches()
+    _units._PROGRAMS.clear()
+    with count_compilations() as count:
+        jax.block_until_ready(jinit.materialize(Stack(4).init)(key, X))
+    few = count()
+    jax.clear_caches()
+    _units._PROGRAMS.clear()
+    with count_compilations() as count:
+        jax.block_until_ready(jinit.materialize(Stack(40).init)(key, X))
+    assert count() == few
+    # Another key, another depth, another std: nothing new.
+    other = jax.random.fold_in(key, 1)
+    with count_compilations() as count:
+        jinit.materialize(Stack(7).init)(other, X)
+    assert count() == 0
+
+
+def test_a_second_call_traces_nothing(key):
+    traced = []
+
+    def init(key, x, flag=True):
+        traced.append(None)
+        return jax.random.normal(key, (3,))
+
+    draw = jinit.materialize(init)
+    for seed in range(3):
+        draw(jax.random.key(seed), x)
+        draw(jax.random.key(seed), X)
+    assert len(traced) == 1
+    draw(key, x, flag=False)
+    draw(key, x[:1])
+    with jax.enable_x64(True):
+        draw(key, x)
+    assert len(traced) == 4
+    # A setting that does not hash is traced each time, and right.
+    draw(key, x, flag=[1])
+    assert len(traced) == 5
+
+
+def test_results_do_not_share_buffers(key):
+    def init(key):
+        return [jnp.zeros(()), jnp.zeros(()), jnp.zeros((3,)), jnp.zeros((3,))]
+
+    got = jinit.materialize(init)(key)
+    pointers = [a.unsafe_buffer_pointer() for a in got]
+    assert len(set(pointers)) == 4
+
+
+def test_the_garbage_collector_is_left_as_it_was(key):
+    assert gc.isenabled()
+    jinit.materialize(nn.Dense(3).init)(key, X)
+    assert gc.isenabled()
+    with pytest.raises(ZeroDivisionError):
+        jinit.materialize(lambda key: 1 / 0)(key)
+    assert gc.isenabled()
+
+
+def test_arrays_bound_to_a_device_stay_there(key):
+    device = jax.devices()[3]
+    got = jinit.materialize(nn.Dense(3).init)(jax.device_put(key, device), X)
+    assert got["params"]["kernel"].devices() == {device}
+    assert_equal(got, nn.Dense(3).init(key, x))
+
+
+def test_the_name_and_docstring_of_the_function_stay():
+    def init(key):
+        """Draw."""
+
+    assert jinit.materialize(init).__name__ == "init"
+    assert jinit.materialize(init).__doc__ == "Draw."
+
+
+class Model(nnx.Module):
+    def __init__(self, rngs):
+        self.linear = nnx.Linear(12, 8, kernel_init=jinit.he(), rngs=rngs)
+        self.attention = nnx.MultiHeadAttention(2, 8, decode=False, rngs=rngs)
+        self.dropout = nnx.Dropout(0.5, rngs=rngs)
+        self.norm = nnx.BatchNorm(8, rngs=rngs)
+        self.blocks = nnx.List([nnx.Linear(8, 8, rngs=rngs) for _ in range(3)])
+
+
+@pytest.mark.parametrize("make", [int, jax.random.key, nnx.Rngs])
+def test_nnx_models_are_those_of_the_constructor(make):
+    wanted = Model(nnx.Rngs(make(5)) if make is not nnx.Rngs else nnx.Rngs(5))
+    got = jinit.nnx.materialize(lambda rngs: Model(rngs), make(5))
+    graph, state = nnx.split(got)
+    assert graph == nnx.split(wanted)[0]
+    assert_equal(state, nnx.split(wanted)[1])
+    y = got.linear(jnp.ones((1, 12)))
+    np.testing.assert_array_equal(y, wanted.linear(jnp.ones((1, 12))))
+
+
+def test_nnx_streams_count_on():
+    ours, theirs = nnx.Rngs(0, params=1), nnx.Rngs(0, params=1)
+    for _ in range(2):
+        got = jinit.nnx.materialize(Model, ours)
+        assert_equal(nnx.state(got), nnx.state(Model(theirs)))
+    assert_equal(nnx.state(ours), nnx.state(theirs))
+
+
+def test_nnx_wants_a_function():
+    with pytest.raises(TypeError, match="`make` is .* must be a function of nnx.Rngs"):
+        jinit.nnx.materialize(Model(nnx.Rngs(0)).norm.epsilon, 0)
