@@ -207,17 +207,13 @@ def _run(
     inputs = _inputs(call.listing, arguments)
     if not at_top_level():
         return _run_inside(call, inputs, where)
-    programs = _programs(call.units, _places(call, where))
-    # Arguments that are bound to a device take the programs there.
-    free = not any(getattr(x, "committed", False) for x in inputs)
-    if free:
-        _compile(programs)
+    programs = _programs(call.units, _places(call, where), _committed(inputs))
+    _compile(programs)
     slots = dict(enumerate(map(_jaxpr.raw, inputs)))
     numbers = _Numbers(outputs)
     for unit, program, over in _tracked(call.units, programs, outputs, progress):
         given = [_value(read, slots) for read in unit.reads]
-        run = program if free else program.jitted
-        results = numbers.once(unit, functools.partial(run, *given))
+        results = numbers.once(unit, functools.partial(program, *given))
         slots |= zip(unit.writes, results, strict=True)
         for slot in over:
             del slots[slot]
@@ -275,23 +271,36 @@ def _replicated(sharding: Any) -> Any:
     return PartitionSpec() if isinstance(sharding, PartitionSpec) else None
 
 
-def _programs(units: list[_units.Unit], places: dict[int, Any]) -> list[_units.Program]:
+def _committed(inputs: Sequence[Any]) -> set[int]:
+    """The slots of inputs that are bound to their devices."""
+    return {i for i, x in enumerate(inputs) if getattr(x, "committed", False)}
+
+
+def _programs(
+    units: list[_units.Unit], places: dict[int, Any], bound: set[int]
+) -> list[Callable[..., Sequence[Any]]]:
+    """What runs each unit. What reads arrays that are bound to devices follows them."""
     # In an explicit mesh the types of arrays say where they are: somewhere, always.
     nowhere = PartitionSpec() if explicit_axes() else None
-    found = []
+    found: list[Callable[..., Sequence[Any]]] = []
     for unit in units:
         here = {} if unit.is_small else places
         shardings = tuple(here.get(slot, nowhere) for slot in unit.writes)
         placed = any(s is not None for s in shardings)
-        found.append(_units.program(unit, shardings if placed else None))
+        program = _units.program(unit, shardings if placed else None)
+        follows = any(r in bound for r in unit.reads if not _jaxpr.is_literal(r))
+        found.append(program.jitted if follows else program)
+        if placed or follows:
+            bound.update(unit.writes)
     return found
 
 
-def _compile(programs: Iterable[_units.Program]) -> None:
+def _compile(programs: Iterable[Callable[..., Any]]) -> None:
     """Compile all programs in threads; each lowers here while others compile."""
     pool = ThreadPoolExecutor(os.cpu_count())
     for program in programs:
-        program.start(pool)
+        if isinstance(program, _units.Program):
+            program.start(pool)
     pool.shutdown(wait=False)
 
 
@@ -334,10 +343,10 @@ class _Numbers:
 
 def _tracked(
     units: list[_units.Unit],
-    programs: list[_units.Program],
+    programs: list[Callable[..., Sequence[Any]]],
     outputs: Sequence[Any],
     progress: bool,
-) -> Iterator[tuple[_units.Unit, _units.Program, list[int]]]:
+) -> Iterator[tuple[_units.Unit, Callable[..., Sequence[Any]], list[int]]]:
     """The units in order, each with the slots that nobody reads after it."""
     last = {slot: -1 for slot in outputs if not _jaxpr.is_literal(slot)}
     over: list[list[int]] = [[] for _ in units]
