@@ -39,7 +39,13 @@ def test_inside_calls_and_loops_too():
     assert "random_bits" in str(step.eqn)
 
 
-@pytest.mark.parametrize("transparent", [jax.checkpoint, jax.custom_jvp])
+def with_own_derivative(function):
+    wrapped = jax.custom_jvp(function)
+    wrapped.defjvps(lambda x_dot, y, x: x_dot)
+    return wrapped
+
+
+@pytest.mark.parametrize("transparent", [jax.checkpoint, with_own_derivative])
 def test_calls_that_run_operation_by_operation_are_opened(transparent):
     assert primitives(transparent(lambda x: jnp.sin(jnp.cos(x))), 1.0) == ["cos", "sin"]
 

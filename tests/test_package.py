@@ -39,7 +39,7 @@ ORDER = [
     "_fans", "_activations", "_quadrature", "_gains", "_entry", "_initializer",
     "_constant", "_distributions", "_variance", "_schemes", "_orthogonal", "_registry",
     "_paths", "_rules", "_sample", "_shardings", "_report", "_planned", "_plan",
-    "_renew", "_progress", "_jaxpr", "_units", "_materialize", "__init__", "nnx",
+    "_renew", "_progress", "_jaxpr", "_units", "_materialize", "nnx", "__init__",
 ]  # fmt: skip
 
 
