@@ -9,6 +9,7 @@ import typing as _typing
 
 # Public modules.
 from . import random as random
+from . import recipes as recipes
 
 # Constants.
 from ._constant import constant as constant
@@ -16,6 +17,9 @@ from ._constant import ones as ones
 from ._constant import ones_init as ones_init
 from ._constant import zeros as zeros
 from ._constant import zeros_init as zeros_init
+
+# Depth rules.
+from ._depth import residual_scale as residual_scale
 
 # Laws with a given scale.
 from ._distributions import normal as normal

@@ -27,7 +27,7 @@ PUBLIC = {
     "kaiming_uniform", "lecun_normal", "lecun_uniform", "variance_scaling",
     "xavier_normal", "xavier_uniform",
     "Plan", "Rule", "fill_missing", "keep", "perturb", "plan",
-    "materialize",
+    "materialize", "recipes", "residual_scale",
 }  # fmt: skip
 
 # Modules that load Flax, and are loaded when they are first asked for.
@@ -39,7 +39,8 @@ ORDER = [
     "_fans", "_activations", "_quadrature", "_gains", "_entry", "_initializer",
     "_constant", "_distributions", "_variance", "_schemes", "_orthogonal", "_registry",
     "_paths", "_rules", "_sample", "_shardings", "_report", "_planned", "_plan",
-    "_renew", "_progress", "_jaxpr", "_units", "_materialize", "nnx", "__init__",
+    "_renew", "_depth", "_roles", "_torch_recipes", "recipes", "_progress", "_jaxpr",
+    "_units", "_materialize", "nnx", "__init__",
 ]  # fmt: skip
 
 
@@ -105,10 +106,12 @@ def test_importing_compiles_and_computes_nothing():
 
 
 def public_objects():
-    for name in sorted(PUBLIC - {"registry", "random", "zeros", "ones"}):
+    for name in sorted(PUBLIC - {"registry", "random", "recipes", "zeros", "ones"}):
         yield name, getattr(jinit, name)
     for name in jinit.random.__all__:
         yield f"random.{name}", getattr(jinit.random, name)
+    for name in jinit.recipes.__all__:
+        yield f"recipes.{name}", getattr(jinit.recipes, name)
 
 
 SECTIONS = {"Args:", "Returns:", "Raises:", "Example:", "References:"}

@@ -1,0 +1,299 @@
+"""Whole-network schemes: functions that return rules for `jinit.plan`.
+
+They know the names that Flax's own modules give their parameters, in Linen and in NNX.
+What no name tells is a pattern, or several: `residual_outputs` (the last layers of the
+branches), `embeddings`, `positions`, `readout`, `query`, `key`, `value`, `branches`. A
+pattern of yours must match something. `stacked=True` is for models whose layers are
+scanned, so that every kernel has a first axis that counts them.
+
+Rules of your own go before a recipe's. A leaf that a recipe does not know is an error
+of `plan`, which names it.
+"""
+
+import math
+from typing import Any, Unpack
+
+from . import _roles
+from ._constant import zeros
+from ._depth import deepnorm as _deepnorm
+from ._depth import factor
+from ._distributions import normal
+from ._initializer import Initializer
+from ._roles import Roles, kernels, not_fused, role, the_rest, with_fans, with_layout
+from ._rules import Rule
+from ._schemes import he, lecun, xavier
+from ._torch_recipes import torch_defaults, vit
+
+__all__ = [
+    "deepnorm", "fixup", "gpt2", "small_init", "t5", "t_fixup", "torch_defaults", "vit",
+]  # fmt: skip
+
+Rules = list[Rule]
+
+
+def gpt2(num_layers: int, *, std: float = 0.02, **roles: Unpack[Roles]) -> Rules:
+    """GPT-2's: N(0, std^2) everywhere; the branches' last layers / sqrt(2 L).
+
+    Position embeddings have std / 2, norms are 1, biases 0.
+
+    Args:
+      num_layers: L, each with two branches.
+      std: of all kernels and embeddings.
+      **roles: patterns; residual_outputs, embeddings and positions are used.
+
+    Example:
+      >>> import jax, jinit
+      >>> shapes = {"h": {"attn": {"out": {"kernel": jax.numpy.ones((8, 4, 32))}}}}
+      >>> (row,) = jinit.plan(shapes, jinit.recipes.gpt2(12)).rows
+      >>> round(row["std"], 8)
+      0.00408248
+
+    References:
+      Radford et al., "Language models are unsupervised multitask learners", 2019; with
+      the two branches of a layer counted, as its reimplementations do.
+    """
+    last = std * factor("gpt2", num_layers)
+    return [
+        *role(roles, "residual_outputs").rules(normal(last)),
+        *role(roles, "positions").rules(normal(std / 2)),
+        *role(roles, "embeddings").rules(normal(std)),
+        *kernels(normal(std)),
+        *the_rest(),
+    ]
+
+
+def small_init(
+    num_layers: int, *, stacked: bool = False, **roles: Unpack[Roles]
+) -> Rules:
+    """GPT-NeoX's: std = sqrt(2 / (5 d)); the branches' last layers 2 / (L sqrt(d)).
+
+    d is the width of the stream: fan_in of a kernel that reads it, fan_out of one that
+    writes to it.
+
+    Args:
+      num_layers: L.
+      stacked: whether kernels have a first axis that counts layers.
+      **roles: patterns; residual_outputs, embeddings and positions are used.
+
+    Example:
+      >>> import jax, jinit
+      >>> shapes = {"up": {"kernel": jax.numpy.ones((768, 3072))}}
+      >>> (row,) = jinit.plan(shapes, jinit.recipes.small_init(12)).rows
+      >>> round(row["std"], 8)
+      0.02282177
+
+    References:
+      Nguyen and Salazar, "Transformers without tears", 2019. Black et al.,
+      "GPT-NeoX-20B: an open-source autoregressive language model", 2022.
+    """
+
+    def last(fans: Any) -> Initializer:
+        return normal(factor("wang", num_layers, width=fans.fan_out))
+
+    def embedding(_path: str, leaf: Any) -> Initializer:
+        return normal(math.sqrt(2 / (5 * leaf.shape[-1])))
+
+    def small(fans: Any) -> Initializer:
+        return normal(math.sqrt(2 / (5 * fans.fan_in)))
+
+    return [
+        *role(roles, "residual_outputs").rules(with_fans(last, stacked)),
+        *role(roles, "positions").rules(embedding),
+        *role(roles, "embeddings").rules(embedding),
+        *kernels(with_fans(small, stacked)),
+        *the_rest(),
+    ]
+
+
+def deepnorm(
+    num_layers: int,
+    *,
+    part: str | None = None,
+    other_layers: int | None = None,
+    stacked: bool = False,
+    **roles: Unpack[Roles],
+) -> Rules:
+    """DeepNorm's: Xavier, with gain beta for all but queries and keys.
+
+    Each branch of the model must be x <- LayerNorm(alpha x + f(x)), with alpha of
+    `jinit.residual_scale("deepnorm", num_layers).alpha`. Embeddings are N(0, 1 / d),
+    the readout is LeCun's.
+
+    Args:
+      num_layers: of this stack.
+      part: "encoder" or "decoder"; None for a model of one stack.
+      other_layers: of the other part.
+      stacked: whether kernels have a first axis that counts layers.
+      **roles: patterns; query, key, embeddings, positions and readout are used.
+
+    Example:
+      >>> import jax, jinit
+      >>> shapes = {"up": {"kernel": jax.numpy.ones((64, 64))}}
+      >>> (row,) = jinit.plan(shapes, jinit.recipes.deepnorm(8)).rows
+      >>> round(row["std"] / (1 / 64) ** 0.5, 6)  # beta
+      0.353553
+
+    References:
+      Wang, Ma, Dong, Huang, Zhang and Wei, "DeepNet: scaling transformers to 1,000
+      layers", 2022.
+    """
+    beta = _deepnorm(num_layers, part, other_layers).beta
+    return _xavier_but_in_queries_and_keys(beta, 1.0, stacked, roles)
+
+
+def t_fixup(
+    num_layers: int,
+    *,
+    part: str | None = None,
+    other_layers: int | None = None,
+    stacked: bool = False,
+    **roles: Unpack[Roles],
+) -> Rules:
+    """T-Fixup's: transformers without LayerNorm and without warm-up.
+
+    Xavier; values, outputs and the MLP times 0.67 N^(-1/4) (in a decoder (9 N)^(-1/4));
+    embeddings N(0, 1 / d) times (9 N)^(-1/4).
+
+    Args:
+      num_layers: N, of this stack.
+      part: "encoder" or "decoder"; None for a model of one stack.
+      other_layers: of the other part.
+      stacked: whether kernels have a first axis that counts layers.
+      **roles: patterns; query, key, embeddings, positions and readout are used.
+
+    Example:
+      >>> import jax, jinit
+      >>> shapes = {"up": {"kernel": jax.numpy.ones((64, 64))}}
+      >>> (row,) = jinit.plan(shapes, jinit.recipes.t_fixup(6)).rows
+      >>> round(row["std"] / (1 / 64) ** 0.5, 6)
+      0.428092
+
+    References:
+      Huang, Perez, Ba and Volkovs, "Improving transformer optimization through better
+      initialization", 2020.
+    """
+    scale = factor("t_fixup", num_layers, part=part, other_layers=other_layers)
+    embedding = (9 * num_layers) ** -0.25
+    return _xavier_but_in_queries_and_keys(scale, embedding, stacked, roles)
+
+
+def _xavier_but_in_queries_and_keys(
+    gain: float, embedding: float, stacked: bool, roles: Roles
+) -> Rules:
+    """Xavier with a gain, which queries and keys do without."""
+
+    def table(_path: str, leaf: Any) -> Initializer:
+        return normal(embedding / math.sqrt(leaf.shape[-1]))
+
+    plain = with_layout(xavier, stacked)
+    return [
+        *role(roles, "query").rules(plain),
+        *role(roles, "key").rules(plain),
+        *role(roles, "positions").rules(table),
+        *role(roles, "embeddings").rules(table),
+        *role(roles, "readout").rules(with_layout(lecun, stacked)),
+        *kernels(not_fused(with_layout(xavier, stacked, gain=gain))),
+        *the_rest(),
+    ]
+
+
+def fixup(
+    num_layers: int,
+    *,
+    branch_layers: int = 2,
+    stacked: bool = False,
+    **roles: Unpack[Roles],
+) -> Rules:
+    """Fixup's: residual networks without normalization.
+
+    In each of L branches of m layers He's std times L^(-1 / (2 m - 2)), and 0 in the
+    last; 0 in the readout; He elsewhere. The model brings the scalars: a bias before
+    each layer, which starts at 0, and a multiplier ("scale") before the sum, at 1.
+
+    Args:
+      num_layers: L, the branches.
+      branch_layers: m.
+      stacked: whether kernels have a first axis that counts layers.
+      **roles: patterns; residual_outputs, branches and readout are used. By default the
+        last layer is the one that Linen calls Dense_1 or Conv_1, for two.
+
+    Example:
+      >>> import jax, jinit
+      >>> shapes = {"p": {"Block_0": {"Dense_0": {"kernel": jax.numpy.ones((8, 8))}}}}
+      >>> (row,) = jinit.plan(shapes, jinit.recipes.fixup(16)).rows
+      >>> row["std"] == 0.25 * (2 / 8) ** 0.5
+      True
+
+    References:
+      Zhang, Dauphin and Ma, "Fixup initialization: residual learning without
+      normalization", 2019.
+    """
+    scale = factor("fixup", num_layers, branch_layers=branch_layers)
+    index, number = branch_layers - 1, branch_layers
+    last = [f"*/*_*/**/{layer}_{index}/kernel" for layer in ("Dense", "Conv")]
+    last += [f"**/{layer}{number}/kernel" for layer in ("linear", "fc", "conv")]
+
+    def in_branch(path: str, leaf: Any) -> Initializer:
+        return scale * he(layout=_roles.layout(path, leaf.shape, stacked))
+
+    return [
+        *role(roles, "residual_outputs", last).rules(zeros),
+        *role(roles, "readout").rules(zeros),
+        *role(roles, "branches").rules(in_branch),
+        *kernels(with_layout(he, stacked)),
+        *the_rest(),
+    ]
+
+
+def t5(
+    num_layers: int | None = None,
+    *,
+    head_dim: int | None = None,
+    stacked: bool = False,
+    **roles: Unpack[Roles],
+) -> Rules:
+    """T5's: LeCun, cut at two sigma; queries further / sqrt(head_dim).
+
+    The query's factor stands in for the 1 / sqrt(head_dim) of attention, which the
+    model must then leave out: never both. Embeddings are N(0, 1 / d).
+
+    Args:
+      num_layers: not used; depth does not enter.
+      head_dim: the size of a head, where the query kernel (d, heads, head_dim) does not
+        show it.
+      stacked: whether kernels have a first axis that counts layers.
+      **roles: patterns; query, embeddings and positions are used.
+
+    Example:
+      >>> import jax, jinit
+      >>> shapes = {"query": {"kernel": jax.numpy.ones((512, 8, 64))}}
+      >>> (row,) = jinit.plan(shapes, jinit.recipes.t5()).rows
+      >>> row["std"] == 512**-0.5 / 8
+      True
+
+    References:
+      Raffel et al., "Exploring the limits of transfer learning with a unified
+      text-to-text transformer", 2019.
+    """
+
+    def query(path: str, leaf: Any) -> Initializer:
+        size = head_dim
+        if size is None and len(leaf.shape) - stacked != 3:
+            raise ValueError(
+                f"the query kernel at {path!r} has shape {leaf.shape}, which does not "
+                "show the size of a head; pass `head_dim`."
+            )
+        gain = (size or leaf.shape[-1]) ** -0.5
+        return with_layout(lecun, stacked, gain=gain, **cut)(path, leaf)
+
+    def table(_path: str, leaf: Any) -> Initializer:
+        return normal(leaf.shape[-1] ** -0.5)
+
+    cut: dict[str, Any] = {"distribution": "truncated_normal"}
+    return [
+        *role(roles, "query").rules(query),
+        *role(roles, "positions").rules(table),
+        *role(roles, "embeddings").rules(table),
+        *kernels(with_layout(lecun, stacked, **cut)),
+        *the_rest(),
+    ]
