@@ -67,6 +67,10 @@ from ._schemes import kaiming as kaiming
 from ._schemes import lecun as lecun
 from ._schemes import xavier as xavier
 
+# Kernels made of kernels: layers in a stack, fused projections.
+from ._stack import blocks as blocks
+from ._stack import stacked as stacked
+
 # JAX's names.
 from ._variance import glorot_normal as glorot_normal
 from ._variance import glorot_uniform as glorot_uniform

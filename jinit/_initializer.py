@@ -125,6 +125,18 @@ class RandomInitializer(Initializer):
         return draw(law, key, shape, found, scale, out_sharding)
 
 
+def law_and_scale(
+    init: Any, shape: _checks.Shape, dtype: np.dtype, factor: float
+) -> tuple[Law, Any] | None:
+    """The law and the scale that `factor * init` draws by; None where it has none."""
+    if isinstance(init, Scaled):
+        return law_and_scale(init.init, shape, dtype, factor * init.factor)
+    if not isinstance(init, RandomInitializer):
+        return None
+    law, scale = _law_of(init, shape, dtype)
+    return law, scale if factor == 1.0 else float(scale) * factor
+
+
 @functools.lru_cache(maxsize=4096)
 def _law_of(
     init: RandomInitializer, shape: _checks.Shape, dtype: np.dtype

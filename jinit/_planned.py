@@ -12,6 +12,7 @@ from ._initializer import Initializer, Scaled
 from ._paths import Leaf
 from ._rules import keep
 from ._schemes import FanScheme
+from ._stack import Blocks, Stacked
 from ._variance import VarianceScaling
 
 
@@ -102,7 +103,7 @@ def nested(leaves: Sequence[Leaf]) -> Any:
     return tree
 
 
-def _describe(init: Initializer, shape: _checks.Shape) -> tuple[Any, tuple[Any, Any]]:
+def _describe(init: Any, shape: _checks.Shape) -> tuple[Any, tuple[Any, Any]]:
     """The layout and the fans by which a scheme counts; None where it does not."""
     if isinstance(init, Scaled):
         init = init.init
@@ -115,7 +116,23 @@ def _describe(init: Initializer, shape: _checks.Shape) -> tuple[Any, tuple[Any, 
         # Axes that overlap may leave a fraction of a window.
         inputs, outputs = (int(n) if n.is_integer() else n for n in found)
         return _layout(init, shape), (inputs, outputs)
+    if isinstance(init, Stacked):
+        return _describe_stacked(init, shape)
+    if isinstance(init, Blocks):
+        parts = zip(init.inits, init._shapes(shape), strict=True)
+        same = {_describe(part, own) for part, own in parts}
+        return same.pop() if len(same) == 1 else (None, (None, None))
     return None, (None, None)
+
+
+def _describe_stacked(init: Stacked, shape: _checks.Shape) -> Any:
+    """The layout and fans of one layer, where all have the same; "b" for the stack."""
+    found = {_describe(layer, init._slice(shape)) for layer in init._layers(shape)}
+    if len(found) != 1:
+        return None, (None, None)
+    layout, fans = found.pop()
+    axis = init.axis % len(shape)
+    return layout and layout[:axis] + "b" + layout[axis:], fans
 
 
 def _layout(init: Any, shape: _checks.Shape) -> str | None:

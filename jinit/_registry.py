@@ -4,11 +4,19 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-from . import _checks, _constant, _distributions, _orthogonal, _schemes, _variance
+from . import (
+    _checks,
+    _constant,
+    _distributions,
+    _orthogonal,
+    _schemes,
+    _stack,
+    _variance,
+)
 from ._entry import Entry
 from ._initializer import Initializer, Scaled
 
-_FAMILIES = (_schemes, _variance, _orthogonal, _distributions, _constant)
+_FAMILIES = (_schemes, _variance, _orthogonal, _distributions, _constant, _stack)
 
 registry: Mapping[str, Entry] = types.MappingProxyType(
     {entry.name: entry for family in _FAMILIES for entry in family.ENTRIES}
@@ -116,8 +124,4 @@ def _rebuilt(value: Any) -> Any:
         return from_config(value)
     if isinstance(value, str) and value.startswith("jax."):
         return _checks.public_function(value)
-    return _tupled(value)
-
-
-def _tupled(value: Any) -> Any:
-    return tuple(map(_tupled, value)) if isinstance(value, list) else value
+    return tuple(map(_rebuilt, value)) if isinstance(value, list) else value

@@ -2,17 +2,13 @@
 
 import difflib
 import functools
-import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ._initializer import Initializer
 from ._paths import Leaf, listed
 from ._registry import registry
-
-# How the first parameter of an initializer is called, in JAX and around it.
-_KEYS = ("key", "rng", "prng_key")
+from ._sample import is_initializer
 
 
 class Keep:
@@ -220,34 +216,3 @@ def resolve(rule: Rule, leaf: Leaf) -> Any:
         f"the rule {spell_pattern(rule.pattern)} gives {init!r} for {leaf}; its "
         "function of (path, leaf) must return an initializer, or jinit.keep."
     )
-
-
-def is_initializer(function: Callable[..., Any]) -> bool:
-    """Whether a callable is an initializer, rather than a function of (path, leaf).
-
-    Raises:
-      TypeError: if it can be neither.
-    """
-    if isinstance(function, Initializer):
-        return True
-    taken = positional(function)
-    if taken is None or len(taken) >= 3 or (taken and taken[0] in _KEYS):
-        return True
-    if len(taken) == 2:
-        return False
-    raise TypeError(
-        f"{function!r} takes {len(taken)} arguments: it is neither an initializer "
-        "(key, shape, dtype) nor a function (path, leaf) -> initializer."
-    )
-
-
-def positional(function: Callable[..., Any]) -> list[str] | None:
-    """The names of the parameters that may go by position; None if there is no end."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return None
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return None
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return [p.name for p in parameters if p.kind in kinds]

@@ -41,7 +41,7 @@ class Sampler:
         return self._programs[where](key)
 
     def _draw(self, key: jax.Array) -> Any:
-        return _call(self.init, key, self.shape, self.dtype)
+        return call(self.init, key, self.shape, self.dtype)
 
     def _check(self) -> None:
         """Raise what a draw would raise; nothing is computed."""
@@ -65,7 +65,7 @@ class Sampler:
             )
 
 
-def _call(init: Any, key: jax.Array, shape: _checks.Shape, dtype: Any) -> Any:
+def call(init: Any, key: jax.Array, shape: _checks.Shape, dtype: Any) -> Any:
     """Call an initializer with as much of (key, shape, dtype) as it takes."""
     if isinstance(init, Initializer):
         return init(key, shape, dtype)
@@ -134,3 +134,38 @@ class _ById:
 
     def __hash__(self) -> int:
         return id(self.value)
+
+
+# How the first parameter of an initializer is called, in JAX and around it.
+_KEYS = ("key", "rng", "prng_key")
+
+
+def is_initializer(function: Callable[..., Any]) -> bool:
+    """Whether a callable is an initializer, rather than a function of (path, leaf).
+
+    Raises:
+      TypeError: if it can be neither.
+    """
+    if isinstance(function, Initializer):
+        return True
+    taken = positional(function)
+    if taken is None or len(taken) >= 3 or (taken and taken[0] in _KEYS):
+        return True
+    if len(taken) == 2:
+        return False
+    raise TypeError(
+        f"{function!r} takes {len(taken)} arguments: it is neither an initializer "
+        "(key, shape, dtype) nor a function (path, leaf) -> initializer."
+    )
+
+
+def positional(function: Callable[..., Any]) -> list[str] | None:
+    """The names of the parameters that may go by position; None if there is no end."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return None
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [p.name for p in parameters if p.kind in kinds]

@@ -234,10 +234,10 @@ def _bits(key: jax.Array, *, shape: _checks.Shape, dtype: np.dtype) -> jax.Array
     return _random_bits(key, shape, 8 * dtype.itemsize)
 
 
-@compiled
-def _scaled(
+def scaled(
     key: jax.Array, scale: jax.Array, *, law: Law, shape: _checks.Shape, dtype: np.dtype
 ) -> jax.Array:
+    """`scale` times a law, as operations for a larger program."""
     wide = real_dtype(dtype)
     if jnp.issubdtype(dtype, np.complexfloating):
         return complex_unit(law.name, key, shape, dtype) * scale
@@ -252,6 +252,9 @@ def _scaled(
         x = unit_truncated(key, law.low, law.high, shape, wide, bound) * scale
     ends = wide.type(law.low) * scale, wide.type(law.high) * scale
     return _narrowed(x, dtype, *ends, open_low=law.name == "truncated_normal")
+
+
+_scaled = compiled(scaled)
 
 
 @compiled

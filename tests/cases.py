@@ -73,4 +73,15 @@ CASES: dict[str, Case] = {
     "constant": Case(jinit.constant(0.25), constant=True),
     "zeros": Case(jinit.zeros, constant=True),
     "ones": Case(jinit.ones, constant=True),
+    "stacked": Case(
+        jinit.stacked(jinit.he()),
+        shape=(3, 6, 10),
+        takes=lambda shape: len(shape) >= 3,
+        sharded_shape=(8, 16, 24),
+    ),
+    "blocks": Case(
+        jinit.blocks((jinit.xavier(), 2)),
+        takes=lambda shape: len(shape) >= 2 and shape[-1] % 2 == 0,
+        sharded_shape=(16, 32),
+    ),
 }

@@ -27,7 +27,7 @@ PUBLIC = {
     "kaiming_uniform", "lecun_normal", "lecun_uniform", "variance_scaling",
     "xavier_normal", "xavier_uniform",
     "Plan", "Rule", "fill_missing", "keep", "perturb", "plan",
-    "materialize", "recipes", "residual_scale",
+    "materialize", "recipes", "residual_scale", "blocks", "stacked",
 }  # fmt: skip
 
 # Modules that load Flax, and are loaded when they are first asked for.
@@ -37,10 +37,10 @@ LAZY = {"nnx"}
 ORDER = [
     "_checks", "_compiled", "_threefry", "_erf_inv", "_rounding", "_unit", "random",
     "_fans", "_activations", "_quadrature", "_gains", "_entry", "_initializer",
-    "_constant", "_distributions", "_variance", "_schemes", "_orthogonal", "_registry",
-    "_paths", "_rules", "_sample", "_shardings", "_report", "_planned", "_plan",
-    "_renew", "_depth", "_roles", "_torch_recipes", "recipes", "_progress", "_jaxpr",
-    "_units", "_materialize", "nnx", "__init__",
+    "_constant", "_distributions", "_variance", "_schemes", "_orthogonal", "_sample",
+    "_stack", "_registry", "_paths", "_rules", "_shardings", "_report", "_planned",
+    "_plan", "_renew", "_depth", "_roles", "_torch_recipes", "recipes", "_progress",
+    "_jaxpr", "_units", "_materialize", "nnx", "__init__",
 ]  # fmt: skip
 
 
