@@ -6,7 +6,7 @@ import time
 import pytest
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import _report, _timing
+from benchmarks import _report, _timing, models
 
 
 def test_quick(tmp_path, capsys):
@@ -41,3 +41,15 @@ def test_ratio_says_how_many_times_faster():
     row = {"seconds": {"jinit": {"median": 0.5}, "jax": {"median": 2.0}}}
     assert _report.ratio(row, "jax", "jinit") == pytest.approx(4.0)
     assert _report.ratio(row, "torch", "jinit") is None
+
+
+def test_starting_models(tmp_path, capsys):
+    assert models.main(["--quick", "--out", str(tmp_path)]) == 0
+    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert {"materialize", "plan", "jit", "eager"} <= {row["how"] for row in rows}
+    ours = {row["bytes"] for row in rows if row["how"] != "torch"}
+    assert len(ours) == 1
+    for row in rows:
+        assert row["seconds"] > 0 and row["again"] > 0
+        assert 0 < row["largest"] < row["bytes"]
+    assert "materialize" in capsys.readouterr().out

@@ -1,0 +1,107 @@
+"""Start one model, in a process of its own, and say what it took.
+
+python -m benchmarks._model_worker '{"how": "materialize", "layers": 24, ...}'
+"""
+
+import json
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks import _model_zoo as zoo
+
+_STATUS = pathlib.Path("/proc/self/status")
+
+
+def main(setting: dict[str, Any]) -> dict[str, Any]:
+    """Seconds to a first set of parameters, to a second; peak memory beyond them."""
+    how = setting.pop("how")
+    start, size_of = _torch(setting) if how == "torch" else _jax(how, setting)
+    before = _resident("VmRSS")
+    _forget_peak()
+    first, parameters = _timed(start, 0)
+    peak = _resident("VmHWM")
+    sizes = size_of(parameters)
+    del parameters
+    second, _ = _timed(start, 1)
+    total = sum(sizes)
+    extra = None if peak is None or before is None else peak - before - total
+    return {
+        "seconds": first,
+        "again": second,
+        "bytes": total,
+        "largest": max(sizes),
+        "peak_above_parameters": extra,
+    }
+
+
+def _timed(start: Callable[[int], Any], seed: int) -> tuple[float, Any]:
+    begun = time.perf_counter()
+    parameters = start(seed)
+    return time.perf_counter() - begun, parameters
+
+
+def _jax(how: str, setting: dict[str, Any]) -> tuple[Callable, Callable]:
+    import jax
+    import jax.numpy as jnp
+
+    import jinit
+
+    jax.config.update("jax_enable_compilation_cache", False)
+    model = zoo.Transformer(zoo.Size(**setting))
+    tokens = jax.ShapeDtypeStruct((1, zoo.LENGTH), jnp.int32)
+    zeros = jnp.zeros(tokens.shape, tokens.dtype)
+    keys = [jax.block_until_ready(jax.random.key(seed)) for seed in range(2)]
+    materialized, jitted = jinit.materialize(model.init), jax.jit(model.init)
+
+    def planned(key: jax.Array) -> Any:
+        shapes = jax.eval_shape(model.init, key, tokens)
+        return jinit.plan(shapes, jinit.recipes.gpt2(setting["layers"])).init(key)
+
+    ways: dict[str, Callable[[jax.Array], Any]] = {
+        "materialize": lambda key: materialized(key, tokens),
+        "jit": lambda key: jitted(key, zeros),
+        "eager": lambda key: model.init(key, zeros),
+        "plan": planned,
+    }
+
+    def start(seed: int) -> Any:
+        return jax.block_until_ready(ways[how](keys[seed]))
+
+    return start, lambda tree: [leaf.nbytes for leaf in jax.tree.leaves(tree)]
+
+
+def _torch(setting: dict[str, Any]) -> tuple[Callable, Callable]:
+    import torch
+
+    def start(seed: int) -> Any:
+        torch.manual_seed(seed)
+        return zoo.torch_transformer(zoo.Size(**setting))
+
+    return start, lambda m: [p.numel() * p.element_size() for p in m.parameters()]
+
+
+def _resident(field: str) -> int | None:
+    """A field of Linux's account of this process, in bytes; None elsewhere."""
+    if not _STATUS.is_file():
+        return None
+    for line in _STATUS.read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _forget_peak() -> None:
+    """Start the account of the peak anew, where the system allows it."""
+    try:
+        pathlib.Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pass
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    print(json.dumps(main(json.loads(sys.argv[1]))))

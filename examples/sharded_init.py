@@ -1,0 +1,158 @@
+"""Draw a model where it will live: on a mesh of devices, over one process or several.
+
+    python -m examples.sharded_init                  # eight devices of one host
+    python -m examples.sharded_init --processes 2    # four devices in each of two
+
+On a cluster start it once on every machine, and say which one it is:
+
+    python -m examples.sharded_init --processes 2 --process-id 0 --coordinator host:1234
+
+Each device draws its own part of each parameter. No device holds more, nothing is sent,
+and the values are those of a model that is drawn on one device.
+"""
+
+import argparse
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+from typing import Any
+
+if __package__ in (None, ""):  # run by its path
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Draw a model on a mesh, and say what each device holds; 1 if a value differs."""
+    arguments = _parser().parse_args(argv)
+    if arguments.processes > 1 and arguments.process_id is None:
+        return _start_all(arguments)
+    _prepare(arguments)
+    return _draw(arguments)
+
+
+def _start_all(arguments: argparse.Namespace) -> int:
+    """Start a process for each part of the mesh, all on this machine."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        coordinator = f"localhost:{free.getsockname()[1]}"
+    settings = {
+        "devices": arguments.devices,
+        "layers": arguments.layers,
+        "width": arguments.width,
+        "processes": arguments.processes,
+        "coordinator": coordinator,
+    }
+    words = [
+        word for name, value in settings.items() for word in (f"--{name}", str(value))
+    ]
+    started = [
+        subprocess.Popen([sys.executable, __file__, *words, "--process-id", str(index)])
+        for index in range(arguments.processes)
+    ]
+    return max(abs(process.wait()) for process in started)
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    """Settings that JAX reads when it starts: devices of the host, other processes."""
+    local = arguments.devices // arguments.processes
+    flag = f"--xla_force_host_platform_device_count={local}"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}"
+    if arguments.processes > 1:
+        import jax
+
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(
+            arguments.coordinator, arguments.processes, arguments.process_id
+        )
+
+
+def _draw(arguments: argparse.Namespace) -> int:
+    import flax.linen as nn
+    import jax
+    import jax.numpy as jnp
+    from jax.sharding import NamedSharding
+    from jax.sharding import PartitionSpec as P
+
+    import jinit
+
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x: jax.Array) -> jax.Array:
+            for _ in range(arguments.layers):
+                x = x + nn.MultiHeadDotProductAttention(8)(nn.LayerNorm()(x))
+                y = nn.gelu(nn.Dense(4 * arguments.width)(nn.LayerNorm()(x)))
+                x = x + nn.Dense(arguments.width)(y)
+            return x
+
+    mesh = jax.make_mesh((jax.device_count(),), ("model",))
+
+    def sharding(path: str, leaf: Any) -> NamedSharding:
+        """Over the last axis that the devices divide; small leaves everywhere."""
+        axes = [i for i, n in enumerate(leaf.shape) if n % mesh.size == 0]
+        return NamedSharding(mesh, P(*[None] * axes[-1], "model") if axes else P())
+
+    x = jax.ShapeDtypeStruct((1, 16, arguments.width), jnp.float32)
+    key = jax.random.key(0)
+    variables = jinit.materialize(Model().init, shardings=sharding)(key, x)
+    shapes = jax.eval_shape(Model().init, key, x)
+    plan = jinit.plan(shapes, jinit.recipes.gpt2(arguments.layers))
+    planned = plan.init(key, sharding)
+
+    alone = jinit.materialize(Model().init)(key, x)
+    equal = _equal(variables, alone) and _equal(planned, plan.init(key))
+    _report(variables, equal)
+    return 0 if equal else 1
+
+
+def _equal(parts: Any, whole: Any) -> bool:
+    """Whether the parts that this process holds are those of the whole arrays."""
+    import jax
+    import numpy as np
+
+    return all(
+        bool((np.asarray(shard.data) == np.asarray(one)[shard.index]).all())
+        for leaf, one in zip(
+            jax.tree.leaves(parts), jax.tree.leaves(whole), strict=True
+        )
+        for shard in leaf.addressable_shards
+    )
+
+
+def _report(variables: Any, equal: bool) -> None:
+    import jax
+
+    leaves = jax.tree.leaves(variables)
+    total = sum(leaf.nbytes for leaf in leaves) / 2**20
+    which = f"process {jax.process_index()} of {jax.process_count()}"
+    print(f"{which}: {total:.2f} MiB in all")
+    for device in jax.local_devices():
+        held = sum(
+            shard.data.nbytes
+            for leaf in leaves
+            for shard in leaf.addressable_shards
+            if shard.device == device
+        )
+        print(f"  {device}: {held / 2**20:.2f} MiB")
+    print(f"  equal to the model drawn on one device: {equal}", flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.sharded_init",
+        description="Draw a model on a mesh of devices.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--devices", type=int, default=8, help="of the host, over all processes")
+    add("--layers", type=int, default=4, help="of the model")
+    add("--width", type=int, default=256, help="of the model")
+    add("--processes", type=int, default=1, help="how many share the mesh")
+    add("--process-id", type=int, help="which one this is; else all are started here")
+    add("--coordinator", default="localhost:9911", help="address of process 0")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
