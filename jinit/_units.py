@@ -102,6 +102,8 @@ def _chain(
         step = steps[chain[-1]]
         if len(step.writes) != 1 or _jaxpr.size(step.eqn.outvars[0]) <= 1:
             return chain
+        if step.eqn.effects:  # which stay in their order
+            return chain
         (slot,) = step.writes
         following = readers.get(slot, [])
         if len(following) != 1 or following[0] is None:
@@ -183,8 +185,13 @@ _MOST_PROGRAMS = 4096
 
 def program(unit: Unit, shardings: tuple[Any, ...] | None) -> Program:
     """The program of a unit, shared by all units that do the same."""
-    device = _checks.flag("jax_default_device")
-    key = signature(unit), shardings, explicit_axes(), device
+    # Compiled for the devices of the context, whatever its axes are called.
+    context = (
+        jax.sharding.get_mesh(),
+        explicit_axes(),
+        _checks.flag("jax_default_device"),
+    )
+    key = signature(unit), shardings, context
     if key not in _PROGRAMS:
         if len(_PROGRAMS) >= _MOST_PROGRAMS:
             _PROGRAMS.clear()

@@ -188,6 +188,24 @@ def test_effects_happen_once_and_looking_on_is_dropped(key, capfd):
     assert "forward" not in capfd.readouterr().out
 
 
+def test_effects_keep_their_order(key):
+    seen = []
+
+    def tell(name, value):
+        seen.append(name)
+        return value
+
+    def init(key):
+        w = jax.random.normal(key, (3,))
+        kind = jax.typeof(w)
+        first = io_callback(lambda v: tell("first", v), kind, w, ordered=True)
+        second = io_callback(lambda v: tell("second", v), kind, w, ordered=True)
+        return second, first * 2.0
+
+    jax.block_until_ready(jinit.materialize(init)(key))
+    assert seen == ["first", "second"]
+
+
 def test_the_forward_pass_is_not_run(key):
     ran = []
 

@@ -68,6 +68,16 @@ def test_specs_in_the_mesh_of_the_context(kind, key):
     assert_equal(got, wanted)
 
 
+def test_specs_follow_the_mesh_and_not_its_names(key):
+    x = jnp.ones((1, 8))
+    for sizes in ((2, 4), (4, 2), (1, 8)):
+        mesh = make_mesh(sizes)
+        with jax.set_mesh(mesh):
+            got = jinit.materialize(model_of_width(16).init, shardings=P("y"))(key, x)
+        kernel = got["params"]["kernel"]
+        assert kernel.sharding.is_equivalent_to(NamedSharding(mesh, P("y")), 2)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_metadata_of_linen(kind, key):
     boxed = nn.with_partitioning(nn.initializers.lecun_normal(), ("x", "y"))
