@@ -25,9 +25,10 @@ except ImportError:  # jax < 0.10
     from jax.core import get_opaque_trace_state
 
 _VECTOR_WIDTH = "xla_cpu_prefer_vector_width"
+WIDE = {_VECTOR_WIDTH: 512}
 
 # Below this many elements a draw takes microseconds, whatever the vectors.
-_LARGE = 1 << 14
+LARGE = 1 << 14
 
 Sharding = NamedSharding | PartitionSpec | None
 
@@ -43,14 +44,14 @@ def compiled(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
         if parameter.kind is parameter.KEYWORD_ONLY
     )
     jit = functools.partial(jax.jit, function, static_argnames=static)
-    plain, wide = jit(), jit(compiler_options={_VECTOR_WIDTH: 512})
+    plain, wide = jit(), jit(compiler_options=WIDE)
 
     @functools.wraps(function)
     def sample(*operands: Any, out_sharding: Sharding = None, **settings: Any) -> Any:
         if out_sharding is not None:
             check_fits(out_sharding, settings["shape"])
             run = _jit_to(function, static, out_sharding, explicit_axes())
-        elif _is_arithmetic(**settings) and _may_choose_options():
+        elif _is_arithmetic(**settings) and may_choose_options():
             run = wide
         else:
             run = plain
@@ -61,10 +62,10 @@ def compiled(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 
 def _is_arithmetic(shape: tuple[int, ...], dtype: np.dtype, **_: Any) -> bool:
     """Whether wide vectors pay: in narrow types a vector holds enough draws already."""
-    return dtype.itemsize >= 4 and math.prod(shape) >= _LARGE
+    return dtype.itemsize >= 4 and math.prod(shape) >= LARGE
 
 
-def _may_choose_options() -> bool:
+def may_choose_options() -> bool:
     """Whether this call becomes a CPU program of its own, with options of its own."""
     chosen = _VECTOR_WIDTH in os.environ.get("XLA_FLAGS", "")
     if chosen or jax.default_backend() != "cpu":

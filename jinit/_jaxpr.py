@@ -147,7 +147,7 @@ def _implementation(dtype: Any) -> Hashable:
 
 def run(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
     """The results of one equation; its random bits come from the fused loop."""
-    rule = _RULES.get(eqn.primitive) if _draws(eqn) and not _sums(eqn) else None
+    rule = _RULES.get(eqn.primitive) if draws(eqn) and not sums(eqn) else None
     with eqn.ctx.manager:
         if rule is not None:
             return rule(eqn, values)
@@ -216,22 +216,27 @@ _RULES: dict[Any, Callable[[JaxprEqn, Sequence[Any]], list[Any]]] = {
 }
 
 
-def _draws(eqn: JaxprEqn) -> bool:
+def draws(eqn: JaxprEqn) -> bool:
     """Whether random bits are drawn in an equation, or inside it."""
     inside = any(map(_draws_inside, _jaxprs(eqn.params.values())))
     return inside or eqn.primitive is primitives.random_bits_p
 
 
+def may_draw(eqn: JaxprEqn) -> bool:
+    """Whether an equation is a sampler: JAX's, or a call, as jinit's own are."""
+    return draws(eqn) or eqn.primitive is primitives.jit_p
+
+
 @functools.lru_cache(maxsize=4096)
 def _draws_inside(jaxpr: Jaxpr) -> bool:
-    return any(map(_draws, jaxpr.eqns))
+    return any(map(draws, jaxpr.eqns))
 
 
 # XLA fuses what is summed into the sum, whose rounding then depends on the loop.
 _SUMS = ("reduce_", "cum", "dot_general", "conv_general")
 
 
-def _sums(eqn: JaxprEqn) -> bool:
+def sums(eqn: JaxprEqn) -> bool:
     """Whether an equation sums, or has a sum inside it."""
     inside = any(map(_sums_inside, _jaxprs(eqn.params.values())))
     return inside or eqn.primitive.name.startswith(_SUMS)
@@ -239,7 +244,7 @@ def _sums(eqn: JaxprEqn) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def _sums_inside(jaxpr: Jaxpr) -> bool:
-    return any(map(_sums, jaxpr.eqns))
+    return any(map(sums, jaxpr.eqns))
 
 
 def _jaxprs(values: Any) -> Iterator[Jaxpr]:

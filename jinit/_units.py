@@ -16,7 +16,7 @@ from typing import Any
 import jax
 
 from . import _checks, _jaxpr
-from ._compiled import explicit_axes, jit_to
+from ._compiled import LARGE, WIDE, explicit_axes, jit_to, may_choose_options
 from ._jaxpr import Step
 
 # Moving and casting: fused or not, the bits are the same.
@@ -60,6 +60,15 @@ class Unit:
             for read, kind in zip(self.reads, self.read_types(), strict=True)
             if not _jaxpr.is_literal(read) and math.prod(kind.shape) > 1
         ]
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether it is a loop over many elements, each by itself: see _compiled.py."""
+        kinds = self.write_types()
+        large = all(math.prod(kind.shape) >= LARGE for kind in kinds)
+        single = all(kind.dtype.itemsize >= 4 for kind in kinds)
+        sums = any(_jaxpr.sums(step.eqn) for step in self.steps)
+        return large and single and not sums and _jaxpr.may_draw(self.steps[0].eqn)
 
     @property
     def has_effects(self) -> bool:
@@ -172,7 +181,9 @@ class Program:
         """Compile in the background; lowering needs this thread and its settings."""
         if self.executable is None:
             lowered = self.jitted.lower(*map(_jaxpr.raw_type, self.unit.read_types()))
-            self.executable = pool.submit(lowered.compile)
+            wide = self.unit.is_wide and may_choose_options()
+            options = WIDE if wide else None
+            self.executable = pool.submit(lowered.compile, options)
 
     def __call__(self, *values: Any) -> Sequence[Any]:
         run = self.jitted if self.executable is None else self.executable.result()
