@@ -5,6 +5,7 @@ python -m benchmarks.models --help
 
 import argparse
 import json
+import os
 import pathlib
 import statistics
 import subprocess
@@ -14,9 +15,8 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
-from benchmarks import _report
+from benchmarks import _model_report, _report
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WAYS = ("materialize", "plan", "jit", "eager", "torch")
@@ -32,7 +32,7 @@ class Run(NamedTuple):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure, print the table, write JSON."""
+    """Measure, print the tables, write JSON and a figure."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.models", description=__doc__
     )
@@ -41,14 +41,23 @@ def main(argv: list[str] | None = None) -> int:
         "--out", default="results/models", help="the folder of the results"
     )
     arguments = parser.parse_args(argv)
-    console = Console() if sys.stdout.isatty() else Console(width=120)
+    console = Console() if sys.stdout.isatty() else Console(width=140)
     rows = measure(list(_quick() if arguments.quick else _full()), console)
+    bounds = _model_report.bounds(rows)
     out = pathlib.Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
-    report = {"environment": _report.environment(), "rows": rows}
+    report = {
+        "environment": _report.environment(),
+        "rows": rows,
+        "bounds": [bound.record() for bound in bounds],
+    }
     (out / "results.json").write_text(json.dumps(report, indent=1) + "\n")
-    console.print(table(rows))
-    console.print(f"{out}/results.json", soft_wrap=True)
+    _model_report.figure(rows, out / "figure.png")
+    for name, value in report["environment"].items():
+        console.print(f"{name}: {value}", highlight=False)
+    console.print(_model_report.table(rows))
+    console.print(_model_report.bounds_table(bounds))
+    console.print(f"{out}/results.json, {out}/figure.png", soft_wrap=True)
     return 0
 
 
@@ -65,52 +74,36 @@ def measure(runs: list[Run], console: Console) -> list[dict[str, Any]]:
         if found is not None:
             results.setdefault((run.model, run.how), []).append(found)
     return [
-        {"model": model, "how": how, "times": len(found)} | _medians(found)
-        for (model, how), found in results.items()
+        _row(run, results[run.model, run.how])
+        for run in runs
+        if (run.model, run.how) in results
     ]
 
 
-def _medians(found: list[dict[str, Any]]) -> dict[str, Any]:
-    names = found[0]
-    return {
+def _row(run: Run, found: list[dict[str, Any]]) -> dict[str, Any]:
+    """The medians of some starts, and the range of their times."""
+    medians = {
         name: None
         if found[0][name] is None
         else statistics.median(result[name] for result in found)
-        for name in names
+        for name in found[0]
     }
+    seconds = [result["seconds"] for result in found]
+    about = {"model": run.model, "how": run.how, "times": len(found)}
+    return about | run.setting | medians | {"range": [min(seconds), max(seconds)]}
 
 
 def _in_a_fresh_process(run: Run) -> dict[str, Any] | None:
     """What the worker says; None for torch where it is not installed."""
     setting = json.dumps({"how": run.how} | run.setting)
     command = [sys.executable, "-m", "benchmarks._model_worker", setting]
+    load = os.getloadavg()[0]
     result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     if result.returncode:
         if run.how == "torch" and "No module named 'torch'" in result.stderr:
             return None
         raise RuntimeError(f"{run.model}, {run.how}: {result.stderr[-2000:]}")
-    return json.loads(result.stdout.splitlines()[-1])
-
-
-def table(rows: list[dict[str, Any]]) -> Table:
-    """Seconds, how many times faster materialize is, and memory."""
-    result = Table(title="Starting a model in a fresh process", title_justify="left")
-    for name in ("model", "how"):
-        result.add_column(name, no_wrap=True)
-    for name in ("s", "/ materialize", "again, s", "peak above parameters, MiB"):
-        result.add_column(name, justify="right")
-    ours = {r["model"]: r["seconds"] for r in rows if r["how"] == "materialize"}
-    for row in rows:
-        extra = row["peak_above_parameters"]
-        result.add_row(
-            row["model"],
-            row["how"],
-            f"{row['seconds']:.2f}",
-            f"{row['seconds'] / ours[row['model']]:.1f}",
-            f"{row['again']:.2f}",
-            "-" if extra is None else f"{extra / 2**20:.0f}",
-        )
-    return result
+    return json.loads(result.stdout.splitlines()[-1]) | {"load": load}
 
 
 def _setting(layers: int, width: int, dtype: str = "float32") -> dict[str, Any]:
@@ -127,13 +120,22 @@ def _full() -> Iterator[Run]:
     for layers in (24, 96):
         for how in WAYS:
             # A jitted init of 96 layers compiles for minutes.
-            times = 1 if (layers, how) == (96, "jit") else 3
+            times = {(24, "jit"): 3, (96, "jit"): 1}.get((layers, how), 5)
             name = f"{layers} layers, width 256"
             yield Run(name, how, _setting(layers, 256), times)
     for dtype in ("float32", "bfloat16"):
-        for how in ("materialize", "eager", "torch"):
+        for how in ("materialize", "plan", "eager", "torch"):
             setting = _setting(18, 2048, dtype)
-            yield Run(f"10^9 parameters, {dtype}", how, setting, 1)
+            if _fits(10**9 * (2 if dtype == "bfloat16" else 4)):
+                yield Run(f"10^9 parameters, {dtype}", how, setting, 3)
+
+
+def _fits(parameters: int) -> bool:
+    """Whether the machine has memory for parameters and as much again."""
+    info = pathlib.Path("/proc/meminfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    free = [int(x.split()[1]) * 1024 for x in lines if x.startswith("MemAvailable:")]
+    return not free or 2 * parameters < free[0]
 
 
 def _quick() -> Iterator[Run]:

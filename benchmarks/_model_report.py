@@ -1,0 +1,126 @@
+"""Rows of started models -> tables, the bounds that they are held to, and a figure."""
+
+import pathlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import matplotlib.pyplot as plt
+from rich.table import Table
+
+MIB = 2**20
+WE = "materialize"
+_COLORS = {
+    "materialize": "tab:blue",
+    "plan": "tab:cyan",
+    "eager": "tab:orange",
+    "jit": "tab:red",
+    "torch": "tab:gray",
+}
+
+
+class Bound(NamedTuple):
+    """What is asked of a measured number."""
+
+    what: str
+    value: float
+    bound: float
+    at_least: bool
+
+    @property
+    def met(self) -> bool:
+        return self.value >= self.bound if self.at_least else self.value <= self.bound
+
+    def record(self) -> dict[str, Any]:
+        return self._asdict() | {"met": self.met}
+
+
+def table(rows: list[dict[str, Any]]) -> Table:
+    """Seconds, how many times as long as materialize, and memory."""
+    result = Table(
+        title="Starting a model in a fresh process, medians", title_justify="left"
+    )
+    for name in ("model", "how"):
+        result.add_column(name, no_wrap=True)
+    for name in (
+        "first, s", "range", "/ materialize", "another key, s", "parameters, MiB",
+        "largest, MiB", "peak above, MiB", "load",
+    ):  # fmt: skip
+        result.add_column(name, justify="right")
+    ours = {r["model"]: r["seconds"] for r in rows if r["how"] == "materialize"}
+    for row, after in zip(rows, [*rows[1:], None], strict=True):
+        result.add_row(*_cells(row, ours[row["model"]]))
+        if after and after["model"] != row["model"]:
+            result.add_section()
+    return result
+
+
+def _cells(row: dict[str, Any], ours: float) -> Iterator[str]:
+    extra = row["peak_above_parameters"]
+    yield row["model"]
+    yield row["how"]
+    yield f"{row['seconds']:.2f}"
+    low, high = row["range"]
+    yield f"{low:.2f}-{high:.2f}" if row["times"] > 1 else ""
+    yield f"{row['seconds'] / ours:.1f}"
+    yield f"{row['again']:.2f}"
+    yield f"{row['bytes'] / MIB:.0f}"
+    yield f"{row['largest'] / MIB:.0f}"
+    yield "-" if extra is None else f"{extra / MIB:.0f}"
+    yield f"{row['load']:.1f}"
+
+
+def bounds(rows: list[dict[str, Any]]) -> list[Bound]:
+    """What materialize is held to, of all that was measured for it."""
+    seconds = {(r.get("layers"), r["how"]): r["seconds"] for r in rows}
+    found = []
+    for layers, rival, times in ((24, "jit", 10), (96, "jit", 25), (24, "eager", 3)):
+        theirs, ours = seconds.get((layers, rival)), seconds.get((layers, WE))
+        if theirs and ours:
+            what = f"{layers} layers: {rival} / materialize"
+            found.append(Bound(what, theirs / ours, times, at_least=True))
+    if (24, WE) in seconds and (96, WE) in seconds:
+        grown = seconds[96, WE] / seconds[24, WE]
+        what = "materialize: 96 layers / 24 layers"
+        found.append(Bound(what, grown, 2.5, at_least=False))
+    for row in rows:
+        if row["how"] == WE and row["peak_above_parameters"] is not None:
+            extra = row["peak_above_parameters"] / MIB
+            bound = row["largest"] / MIB + 100
+            what = f"{row['model']}: MiB above the parameters, at the peak"
+            found.append(Bound(what, extra, bound, at_least=False))
+    return found
+
+
+def bounds_table(found: list[Bound]) -> Table:
+    result = Table(title="What is asked of materialize", title_justify="left")
+    result.add_column("what", no_wrap=True)
+    for name in ("measured", "asked", ""):
+        result.add_column(name, justify="right")
+    for bound in found:
+        sign = ">=" if bound.at_least else "<="
+        result.add_row(
+            bound.what, f"{bound.value:.3g}", f"{sign} {bound.bound:.3g}",
+            "met" if bound.met else "missed",
+        )  # fmt: skip
+    return result
+
+
+def figure(rows: list[dict[str, Any]], path: pathlib.Path) -> None:
+    """Two panels, a bar per model and way: seconds, and memory above the parameters."""
+    fig, (left, right) = plt.subplots(
+        1, 2, figsize=(12, 1.2 + 0.3 * len(rows)), layout="constrained", sharey=True
+    )
+    colors = [_COLORS[row["how"]] for row in rows]
+    places = range(len(rows))
+    left.barh(places, [row["seconds"] for row in rows], color=colors)
+    left.set_xscale("log")
+    left.set_xlabel("seconds to the first parameters, compilation included")
+    extra = [(row["peak_above_parameters"] or 0) / MIB for row in rows]
+    right.barh(places, extra, color=colors)
+    right.set_xlabel("MiB at the peak, above the parameters")
+    left.set_yticks(places, [f"{r['model']}: {r['how']}" for r in rows], fontsize=8)
+    left.invert_yaxis()
+    for axes in (left, right):
+        axes.grid(axis="x", alpha=0.3)
+    fig.savefig(path, dpi=110)
+    plt.close(fig)
