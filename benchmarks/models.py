@@ -46,14 +46,15 @@ def main(argv: list[str] | None = None) -> int:
     bounds = _model_report.bounds(rows)
     out = pathlib.Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
+    environment = _report.environment()
     report = {
-        "environment": _report.environment(),
+        "environment": environment,
         "rows": rows,
         "bounds": [bound.record() for bound in bounds],
     }
     (out / "results.json").write_text(json.dumps(report, indent=1) + "\n")
     _model_report.figure(rows, out / "figure.png")
-    for name, value in report["environment"].items():
+    for name, value in environment.items():
         console.print(f"{name}: {value}", highlight=False)
     console.print(_model_report.table(rows))
     console.print(_model_report.bounds_table(bounds))
