@@ -30,12 +30,12 @@ from rich.progress import track
 
 import jinit
 
-# name -> the rules for a model of so many layers and these shapes
-RECIPES: dict[str, Callable[[int, Any], Any]] = {
-    "gpt2": lambda layers, shapes: jinit.recipes.gpt2(layers),
-    "small_init": lambda layers, shapes: jinit.recipes.small_init(layers),
-    "t_fixup": lambda layers, shapes: jinit.recipes.t_fixup(layers),
-    "torch_defaults": lambda layers, shapes: jinit.recipes.torch_defaults(shapes),
+# name -> the rules for a model of so many layers
+RECIPES: dict[str, Callable[[int], Any]] = {
+    "gpt2": jinit.recipes.gpt2,
+    "small_init": jinit.recipes.small_init,
+    "t_fixup": jinit.recipes.t_fixup,
+    "torch_defaults": jinit.recipes.torch_defaults,
 }
 
 
@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
     window = jax.ShapeDtypeStruct((1, arguments.length), jnp.int32)
     _start_with_its_own(model, key, window, console)
     shapes = jax.eval_shape(model.init, key, window)
-    plan = jinit.plan(shapes, RECIPES[arguments.recipe](arguments.layers, shapes))
+    plan = jinit.plan(shapes, RECIPES[arguments.recipe](arguments.layers))
     console.print(plan)
     losses = _train(model, plan.init(key), tokens, arguments, console)
     _write(losses, arguments, console)

@@ -56,7 +56,7 @@ def residual_scale(
       width: the width of the residual stream, for "wang".
       branch_layers: m, the layers of one branch, for "fixup"; two or more.
       part: "encoder" or "decoder" of an encoder-decoder model; None for one stack.
-      other_layers: the layers of the other part.
+      other_layers: the layers of the other part, on which an encoder's scale depends.
 
     Returns:
       A float; for "deepnorm" a record with `alpha` and `beta`.
@@ -156,7 +156,7 @@ def _count(argument: str, value: int) -> int:
 
 def _needed(rule: str, argument: str, value: int | None) -> int:
     if value is None:
-        raise ValueError(f"`{argument}` is missing; the rule {rule!r} needs it.")
+        raise ValueError(f"`{argument}` is missing; the rule {rule!r} needs it here.")
     return _count(argument, value)
 
 
@@ -183,9 +183,5 @@ def _check_part(rule: str, part: str | None, other: int | None) -> None:
             f"`part` is {part!r}, and the rule {rule!r} has no parts; only "
             f"{', '.join(map(repr, _OF_PARTS))} tell an encoder from a decoder."
         )
-    if other is None:
-        raise ValueError(
-            f"`part` is {part!r}, and `other_layers` is missing; give the layers of "
-            "the other part of the model, or leave `part` out where there is one stack."
-        )
-    _count("other_layers", other)
+    if other is not None:
+        _count("other_layers", other)

@@ -278,7 +278,7 @@ def plan(shapes: Any, rules: Any, *, allow_unused: bool = False) -> Plan:
     leaves = _paths.leaves(shapes)
     for leaf in leaves:
         _paths.stand_in(leaf)
-    chosen = _rules.choose(checked, leaves, allow_unused)
+    chosen = _rules.choose(_rules.within(checked, leaves), leaves, allow_unused)
     return _build(shapes, list(map(_rules.resolve, chosen, leaves)))
 
 

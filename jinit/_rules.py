@@ -1,9 +1,10 @@
 """Rules: which initializer each leaf of a tree gets."""
 
+import dataclasses
 import difflib
 import functools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ._paths import Leaf, listed
@@ -53,6 +54,29 @@ class Rule(NamedTuple):
     pattern: Any
     init: Any
     optional: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class OfTree:
+    """The right side of a rule that looks at the whole tree: a bias at its kernel.
+
+    `function(leaves)` returns a function `(path, leaf) -> initializer`.
+    """
+
+    function: Callable[[list[Leaf]], Callable[[str, Any], Any]]
+
+    def __call__(self, path: str, leaf: Any) -> Any:
+        return self.function([])(path, leaf)
+
+
+def within(rules: Iterable[Rule], leaves: list[Leaf]) -> tuple[Rule, ...]:
+    """The rules of a tree, with those that look at it bound to its leaves."""
+    return tuple(
+        rule._replace(init=rule.init.function(leaves))
+        if isinstance(rule.init, OfTree)
+        else rule
+        for rule in rules
+    )
 
 
 def rules_of(rules: Any) -> tuple[Rule, ...]:

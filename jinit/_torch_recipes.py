@@ -1,14 +1,16 @@
 """The recipes that come from PyTorch: its layers' defaults, and timm's transformer."""
 
+from collections.abc import Callable
 from typing import Any, Unpack
 
-from . import _paths, _roles
+from . import _roles
 from ._constant import zeros
 from ._distributions import normal, truncated_normal
 from ._fans import fans
 from ._initializer import Initializer
+from ._paths import Leaf
 from ._roles import Roles, kernels, role, the_rest, with_fans, with_layout
-from ._rules import Rule
+from ._rules import OfTree, Rule
 from ._schemes import lecun, xavier
 
 Rules = list[Rule]
@@ -58,16 +60,17 @@ def vit(
 
 
 def torch_defaults(
-    shapes: Any, *, stacked: bool = False, **roles: Unpack[Roles]
+    num_layers: int | None = None, *, stacked: bool = False, **roles: Unpack[Roles]
 ) -> Rules:
     """What PyTorch's layers do by default.
 
-    Linear and convolution: kernel and bias U(+-1 / sqrt(fan_in)). Embedding: N(0, 1).
-    Attention: query, key and value Xavier-uniform as one kernel, (d, 3 d), and biases
-    0. Recurrent cells: U(+-1 / sqrt(hidden)). Norms: 1 and 0.
+    Linear and convolution: kernel and bias U(+-1 / sqrt(fan_in)); a bias has the fan of
+    the kernel beside it. Embedding: N(0, 1). Attention: query, key and value
+    Xavier-uniform as one kernel, (d, 3 d), and biases 0. Recurrent cells: U(+-1 /
+    sqrt(hidden)). Norms: 1 and 0.
 
     Args:
-      shapes: the tree that is planned: a bias has the fan of the kernel beside it.
+      num_layers: not used; depth does not enter.
       stacked: whether kernels have a first axis that counts layers.
       **roles: patterns; embeddings, query, key and value are used.
 
@@ -75,7 +78,7 @@ def torch_defaults(
       >>> import jax, jinit
       >>> ones = jax.numpy.ones
       >>> shapes = {"fc": {"kernel": ones((64, 8)), "bias": ones(8)}}
-      >>> rows = jinit.plan(shapes, jinit.recipes.torch_defaults(shapes)).rows
+      >>> rows = jinit.plan(shapes, jinit.recipes.torch_defaults()).rows
       >>> [round(row["std"] * 3**0.5, 3) for row in rows]
       [0.125, 0.125]
 
@@ -83,9 +86,6 @@ def torch_defaults(
       Paszke et al., "PyTorch: an imperative style, high-performance deep learning
       library", 2019; the `reset_parameters` of its layers.
     """
-    kernel_of = {
-        leaf.parts[:-1]: leaf for leaf in _paths.leaves(shapes) if _is_kernel(leaf)
-    }
 
     def kernel(path: str, leaf: Any) -> Initializer:
         if _roles.module(path) in _roles.CELLS:
@@ -93,27 +93,34 @@ def torch_defaults(
         return with_layout(_torch_uniform, stacked)(path, leaf)
 
     def packed(own: Any) -> Initializer:
-        width = own.fan_in
-        return xavier(distribution="uniform", fan_in=width, fan_out=3 * width)
+        return xavier(distribution="uniform", fan_in=own.fan_in, fan_out=3 * own.fan_in)
 
-    def bias(path: str, leaf: Any) -> Initializer:
-        beside = kernel_of.get(tuple(path.split("/")[:-1]))
-        name = _roles.module(path)
-        if beside is None or name in ("query", "key", "value", "out"):
-            return zeros
-        if name in _roles.CELLS:
-            return _torch_uniform(fan_in=leaf.shape[-1])
-        found = _roles.layout(beside.path, beside.value.shape, stacked)
-        return _torch_uniform(fan_in=fans(beside.value.shape, found).fan_in)
+    def bias(leaves: list[Leaf]) -> Callable[[str, Any], Initializer]:
+        beside = {x.path.removesuffix("kernel"): x for x in leaves if _is_kernel(x)}
+        return lambda path, leaf: _bias(path, leaf, beside, stacked)
 
+    attention = ("query", "key", "value")
     return [
-        *(r for name in ("query", "key", "value")
-          for r in role(roles, name).rules(with_fans(packed, stacked))),
+        *(
+            r
+            for n in attention
+            for r in role(roles, n).rules(with_fans(packed, stacked))
+        ),
         *role(roles, "embeddings").rules(normal(1.0)),
         *kernels(kernel),
-        Rule("**/bias", bias, optional=True),
+        Rule("**/bias", OfTree(bias), optional=True),
         *the_rest(),
-    ]  # fmt: skip
+    ]
+
+
+def _bias(path: str, leaf: Any, kernels: dict[str, Leaf], stacked: bool) -> Initializer:
+    beside, name = kernels.get(path.removesuffix("bias")), _roles.module(path)
+    if beside is None or name in ("query", "key", "value", "out"):
+        return zeros  # norms and attention
+    if name in _roles.CELLS:
+        return _torch_uniform(fan_in=leaf.shape[-1])
+    found = _roles.layout(beside.path, beside.value.shape, stacked)
+    return _torch_uniform(fan_in=fans(beside.value.shape, found).fan_in)
 
 
 def _torch_uniform(**options: Any) -> Initializer:
@@ -121,5 +128,5 @@ def _torch_uniform(**options: Any) -> Initializer:
     return lecun(distribution="uniform", gain=3**-0.5, **options)
 
 
-def _is_kernel(leaf: Any) -> bool:
+def _is_kernel(leaf: Leaf) -> bool:
     return leaf.parts[-1:] == ("kernel",)

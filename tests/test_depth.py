@@ -30,6 +30,7 @@ def test_deepnorm_of_encoder_and_decoder():
     assert encoder.alpha == pytest.approx(0.81 * (18**4 * 6) ** (1 / 16))
     assert encoder.beta == pytest.approx(0.87 * (18**4 * 6) ** (-1 / 16))
     assert decoder == pytest.approx((18**0.25, 72**-0.25))
+    assert residual_scale("deepnorm", 6, part="decoder") == decoder
 
 
 FLOATS = [
@@ -80,10 +81,10 @@ ERRORS = [
     (("gpt2", 0), {}, ValueError, "`num_layers` is 0; it must be 1 or more"),
     (("gpt2", 2.5), {}, TypeError, "`num_layers` is 2.5; it must be an integer"),
     (("gpt2", None), {}, TypeError, "`num_layers` is None"),
-    (("wang", 3), {}, ValueError, "`width` is missing; the rule 'wang' needs it"),
+    (("wang", 3), {}, ValueError, "`width` is missing; the rule 'wang' needs it here"),
     (("fixup", 3), {"branch_layers": 1}, ValueError, "needs two or more"),
     (("deepnorm", 3), {"part": "both"}, ValueError, "`part` is 'both'"),
-    (("deepnorm", 3), {"part": "decoder"}, ValueError, "`other_layers` is missing"),
+    (("deepnorm", 3), {"part": "encoder"}, ValueError, "`other_layers` is missing"),
     (("subln", 3), {"part": "encoder"}, ValueError, "`other_layers` is missing"),
     (("deepnorm", 3), {"other_layers": 3}, ValueError, "`part` is None; say which"),
     (
