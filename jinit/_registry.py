@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import (
+    _around,
     _checks,
     _combine,
     _constant,
@@ -24,6 +25,7 @@ _FAMILIES = (
     _distributions,
     _constant,
     _stack,
+    _around,
     _combine,
 )
 
