@@ -60,8 +60,13 @@ def _full() -> Iterator[tuple[_cases.Case, int]]:
         yield case, 51
     for case in _cases.draws([(4096, 4096)], ["float32"], large):
         yield case, 15
+    matrices = [(1024, 1024), (2048, 2048), (4096, 512)]
+    for case in _cases.draws(matrices, ["float32"], ["orthogonal"]):
+        yield case, 7
     for case in _cases.sweeps((256, 256), [1, 16, 64], ["he_normal", "he_uniform"]):
         yield case, 31
+    for case in _cases.sweeps((256, 256), [64], ["orthogonal"]):
+        yield case, 5
     for case in _cases.overhead(schemes):
         yield case, 51
     for case in _cases.compilations([(32, 32), (1024, 1024)], large):

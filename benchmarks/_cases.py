@@ -76,6 +76,12 @@ SCHEMES = {
         lambda t: torch.nn.init.kaiming_normal_(t, nonlinearity="relu"),
         lambda g, s: g.standard_normal(s, np.float32) * _std(s),
     ),
+    "orthogonal": Scheme(
+        jinit.orthogonal(),
+        jax.nn.initializers.orthogonal(),
+        lambda t: torch.nn.init.orthogonal_(t),
+        lambda g, s: np.linalg.qr(g.standard_normal(s, np.float32))[0],
+    ),
 }
 
 

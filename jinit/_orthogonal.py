@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from . import _checks, random
+from . import _checks
 from ._compiled import Sharding, compiled
 from ._entry import Entry
+from ._haar import haar
 from ._initializer import Initializer, canonical_dtype
 from ._rounding import is_narrow, round_once
 
@@ -130,7 +131,7 @@ def _orthogonal(
     if 0 in shape:
         return jnp.zeros(shape, dtype)
     others = shape[:axis] + shape[axis + 1 :]
-    matrix = _haar(key, math.prod(others), shape[axis], wide, method)
+    matrix = _draw_matrix(key, math.prod(others), shape[axis], wide, method)
     matrix = jnp.moveaxis(matrix.reshape(*others, shape[axis]), -1, axis)
     matrix = jnp.asarray(scale, wide) * matrix
     return round_once(matrix, dtype) if is_narrow(dtype) else matrix
@@ -153,35 +154,13 @@ def _delta_orthogonal(
     return jnp.zeros(shape, tap.dtype).at[centre].set(tap)
 
 
-def _haar(
+def _draw_matrix(
     key: jax.Array, rows: int, columns: int, dtype: np.dtype, method: Method
 ) -> jax.Array:
-    # LAPACK's real reflectors say nothing of phases; unitary matrices come from QR.
+    # The reflections of LAPACK say nothing of phases; unitary matrices come from QR.
     if method == "qr" or jnp.issubdtype(dtype, np.complexfloating):
         return jax.random.orthogonal(key, rows, (), dtype, columns)
-    tall = _householder(key, max(rows, columns), min(rows, columns), dtype)
-    return tall if rows >= columns else tall.T
-
-
-def _householder(key: jax.Array, rows: int, columns: int, dtype: np.dtype) -> jax.Array:
-    """Q of a Gaussian matrix, without the matrix: draw the reflections themselves.
-
-    Reflection i of a QR factorization maps a Gaussian vector of length rows - i, which
-    is independent of all before it, to a multiple of the first axis. So draw those
-    vectors x, and reflect; the sign of that multiple makes R's diagonal positive, and Q
-    uniform. v = x - beta e1 with beta = -sign(x1) |x|, scaled to v1 = 1;
-    H = 1 - tau v v', tau = (beta - x1) / beta.
-    """
-    x = jnp.tril(random.normal(key, (rows, columns), dtype))
-    first, norm = jnp.diagonal(x), jnp.sqrt(jnp.sum(x * x, axis=0))
-    sign = jnp.where(first < 0, -1, 1).astype(dtype)
-    beta = -sign * norm
-    reflectors, tau = x / (first - beta)[None], (beta - first) / beta
-    if rows == columns:
-        # The last reflection acts on one axis: it is the identity, as LAPACK has it.
-        tau, beta = tau.at[-1].set(0), beta.at[-1].set(first[-1])
-    q = jax.lax.linalg.householder_product(reflectors, tau)
-    return q * jnp.sign(beta)[None]
+    return haar(key, rows, columns, dtype)
 
 
 def orthogonal(
@@ -201,8 +180,9 @@ def orthogonal(
       column_axis: the axis of the columns.
       dtype: the type of the result where the call names none; 16 and 8 bits are
         computed in float32 and rounded once.
-      method: "householder" draws the reflections of a QR factorization; "qr"
-        factorizes, and gives the values of `jax.nn.initializers.orthogonal`.
+      method: "householder" draws the reflections of a QR factorization, and multiplies
+        them in blocks of matrix products; "qr" factorizes, and gives the values of
+        `jax.nn.initializers.orthogonal`.
 
     Raises:
       ValueError: for an unknown method, or, when called, fewer than two axes.

@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import sys
 
 import flax.linen as nn
 import jax
@@ -224,6 +225,26 @@ def test_the_forward_pass_is_not_run(key):
     # Where its values are asked for, it is.
     jinit.materialize(Model().init_with_output)(key, x)
     assert ran
+
+
+def test_several_keys_and_bound_arguments(key):
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
+            return nn.Dropout(0.5, deterministic=not train)(nn.Dense(3)(x))
+
+    keys = {"params": key, "dropout": jax.random.fold_in(key, 1)}
+    init = functools.partial(Model().init, train=True)
+    assert_equal(jinit.materialize(init)(keys, X), Model().init(keys, x, True))
+
+
+def test_progress_is_shown_on_a_terminal_only(key, capsys, monkeypatch):
+    init = jinit.materialize(nn.Dense(3).init, progress=True)
+    silent = init(key, X)
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert_equal(init(key, X), silent)
+    assert "drawing" in capsys.readouterr().out
 
 
 def test_values_that_are_needed_must_be_there(key):

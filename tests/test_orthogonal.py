@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 import jinit
+from jinit import _haar
 from tests.laws import FAILURE_RATE
 
 SHAPES = [
@@ -45,7 +46,36 @@ def test_as_exact_as_jax(key):
         assert ours <= 1.5 * theirs
 
 
+@pytest.mark.parametrize(
+    "rows, columns", [(1, 1), (64, 64), (65, 64), (90, 70), (200, 129), (700, 600)]
+)
+def test_blocks_are_the_product_of_the_reflections(rows, columns, key):
+    drawn = _haar.reflections(key, rows, columns, np.dtype(np.float32))
+    blocked = jax.jit(_haar.blocked_product)(drawn)
+    np.testing.assert_allclose(blocked, _haar.lapack_product(drawn), atol=3e-6)
+    # And they are those of a factorization: Q R is the matrix that was drawn.
+    x = jinit.random.normal(key, (rows, columns))
+    first = np.asarray(blocked * drawn.signs)[:, 0]
+    np.testing.assert_allclose(first, x[:, 0] / np.linalg.norm(x[:, 0]), atol=1e-6)
+
+
+def test_blocked_matrices_follow_the_law(key):
+    """An entry of a matrix of size n as above; traces with mean 0 and variance 1."""
+    keys = jax.random.split(key, 500)
+    q = np.asarray(jax.vmap(lambda k: jinit.orthogonal()(k, (64, 64)))(keys))
+    law = stats.beta(31.5, 31.5, loc=-1, scale=2)
+    for entry in (q[:, 0, 0], q[:, -1, -1], q[:, 0, -1], q[:, 40, 63]):
+        assert stats.kstest(entry, law.cdf).pvalue > FAILURE_RATE
+    trace = np.trace(q, axis1=1, axis2=2)
+    assert abs(trace.mean()) < 5 / np.sqrt(500)
+    assert abs(trace.var() - 1) < 5 * np.sqrt(2 / 500)
+    # Without the signs it would be a factorization's, and no uniform law.
+    wrong = q[:, :, 0] * np.sign(q[:, :1, 0])
+    assert stats.kstest(wrong[:, 0], law.cdf).pvalue < FAILURE_RATE
+
+
 def test_float64(key, x64):
+    assert error(jinit.orthogonal()(key, (100, 80))) < 1e-14
     assert error(jinit.orthogonal()(key, (50, 30))) < 1e-14
 
 

@@ -39,10 +39,11 @@ LAZY = {"nnx"}
 ORDER = [
     "_checks", "_compiled", "_threefry", "_erf_inv", "_rounding", "_unit", "random",
     "_fans", "_activations", "_quadrature", "_gains", "_entry", "_initializer",
-    "_constant", "_distributions", "_variance", "_schemes", "_orthogonal", "_sample",
-    "_stack", "_around", "_combine", "_registry", "_paths", "_rules", "_shardings",
-    "_report", "_planned", "_plan", "_renew", "_depth", "_roles", "_torch_recipes",
-    "recipes", "_progress", "_jaxpr", "_units", "_materialize", "nnx", "__init__",
+    "_constant", "_distributions", "_variance", "_schemes", "_haar", "_orthogonal",
+    "_sample", "_stack", "_around", "_combine", "_registry", "_paths", "_rules",
+    "_shardings", "_report", "_planned", "_plan", "_renew", "_depth", "_roles",
+    "_torch_recipes", "recipes", "_progress", "_jaxpr", "_units", "_materialize", "nnx",
+    "__init__",
 ]  # fmt: skip
 
 
