@@ -1,6 +1,7 @@
 """What is measured: one group of rivals per scheme, shape and dtype."""
 
 import functools
+import importlib
 import os
 import subprocess
 import sys
@@ -16,10 +17,11 @@ import jinit
 # Its idle threads would spin for a while, in the time of whoever is measured next.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("KMP_BLOCKTIME", "0")
+torch: Any
 try:
-    import torch
+    torch = importlib.import_module("torch")
 except ImportError:
-    torch = None  # type: ignore[assignment]
+    torch = None
 
 Calls = dict[str, Callable[[], Any]]
 Init = Callable[..., jax.Array]

@@ -10,6 +10,16 @@ import typing as _typing
 # Public modules.
 from . import random as random
 from . import recipes as recipes
+from ._around import padded as padded
+from ._around import torch_layout as torch_layout
+from ._around import transposed as transposed
+from ._around import with_dtype as with_dtype
+
+# Initializers made of others.
+from ._combine import concat as concat
+from ._combine import from_array as from_array
+from ._combine import masked as masked
+from ._combine import scaled as scaled
 
 # Constants.
 from ._constant import constant as constant

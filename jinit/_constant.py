@@ -24,7 +24,7 @@ class Constant(Initializer):
     _name: ClassVar[str] = "constant"
 
     def __post_init__(self) -> None:
-        self._set(value=_frozen(self.value), dtype=canonical_dtype(self.dtype))
+        self._set(value=frozen(self.value), dtype=canonical_dtype(self.dtype))
 
     def std(self, shape: _checks.Shape) -> float | None:
         return 0.0 if np.ndim(self.value) == 0 else None
@@ -99,7 +99,7 @@ def ones_init() -> Initializer:
     return ones
 
 
-def _frozen(value: ArrayLike) -> Any:
+def frozen(value: ArrayLike) -> Any:
     """A number, or nested tuples: values that hash."""
     if isinstance(value, jax.core.Tracer):
         raise TypeError(

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import (
+    _around,
     _checks,
+    _combine,
     _constant,
     _distributions,
     _orthogonal,
@@ -16,7 +18,16 @@ from . import (
 from ._entry import Entry
 from ._initializer import Initializer, Scaled
 
-_FAMILIES = (_schemes, _variance, _orthogonal, _distributions, _constant, _stack)
+_FAMILIES = (
+    _schemes,
+    _variance,
+    _orthogonal,
+    _distributions,
+    _constant,
+    _stack,
+    _around,
+    _combine,
+)
 
 registry: Mapping[str, Entry] = types.MappingProxyType(
     {entry.name: entry for family in _FAMILIES for entry in family.ENTRIES}

@@ -76,7 +76,7 @@ class Stacked(Composed):
         shape = _checks.shape(shape)
         self._check(shape)
         layers = self._layers(shape)
-        return _common([_std(init, self._slice(shape)) for init in layers])
+        return _common([std_of(init, self._slice(shape)) for init in layers])
 
     def _check(self, shape: _checks.Shape) -> None:
         _checks.axes("axis", self.axis, len(shape), shape)
@@ -108,11 +108,11 @@ class Stacked(Composed):
         factor: float,
     ) -> jax.Array:
         layers, own = self._layers(shape), self._slice(shape)
-        found = _dtype(layers or [self.init], dtype)
+        found = own_dtype(layers or [self.init], dtype)
         if not layers:
             if not _is_of_index(self.init):
                 # A shape that a layer cannot have is an error all the same.
-                jax.eval_shape(lambda k: _part(self.init, k, own, found, 1.0), key)
+                jax.eval_shape(lambda k: part(self.init, k, own, found, 1.0), key)
             return jnp.zeros(shape, found)
         axis = self.axis % len(shape)
         if one := _one_law([law_and_scale(x, own, found, factor) for x in layers]):
@@ -120,10 +120,10 @@ class Stacked(Composed):
             return _stack(key, scales, law=law, shape=shape, dtype=found, axis=axis)
         if all(init == layers[0] for init in layers):
             keys = jax.vmap(jax.random.fold_in, (None, 0))(key, np.arange(len(layers)))
-            draw = jax.vmap(lambda k: _part(layers[0], k, own, found, factor))
+            draw = jax.vmap(lambda k: part(layers[0], k, own, found, factor))
             return jnp.moveaxis(draw(keys), 0, axis)
         parts = [
-            _part(init, jax.random.fold_in(key, index), own, found, factor)
+            part(init, jax.random.fold_in(key, index), own, found, factor)
             for index, init in enumerate(layers)
         ]
         return jnp.stack(parts, axis)
@@ -154,8 +154,8 @@ class Blocks(Composed):
     def std(self, shape: _checks.Shape) -> float | None:
         shape = _checks.shape(shape)
         self._check(shape)
-        parts = zip(self.inits, self._shapes(shape), strict=True)
-        return _common([_std(init, own) for init, own in parts])
+        own = zip(self.inits, self._shapes(shape), strict=True)
+        return _common([std_of(init, shape) for init, shape in own])
 
     def _check(self, shape: _checks.Shape) -> None:
         _checks.axes("axis", self.axis, len(shape), shape)
@@ -184,9 +184,9 @@ class Blocks(Composed):
         dtype: DTypeLike | None,
         factor: float,
     ) -> jax.Array:
-        found = _dtype(self.inits, dtype)
+        found = own_dtype(self.inits, dtype)
         parts = [
-            _part(init, jax.random.fold_in(key, index), own, found, factor)
+            part(init, jax.random.fold_in(key, index), own, found, factor)
             for index, (init, own) in enumerate(
                 zip(self.inits, self._shapes(shape), strict=True)
             )
@@ -224,7 +224,7 @@ def _one_law(laws: list[tuple[Law, Any] | None]) -> tuple[Law, np.ndarray] | Non
     return known[0][0], np.asarray([scale for _, scale in known])
 
 
-def _part(
+def part(
     init: Any, key: jax.Array, shape: _checks.Shape, dtype: np.dtype, factor: float
 ) -> jax.Array:
     """Draw a part by an initializer of any origin."""
@@ -234,7 +234,7 @@ def _part(
     return drawn if factor == 1.0 else (drawn * factor).astype(drawn.dtype)
 
 
-def _dtype(parts: Sequence[Any], dtype: DTypeLike | None) -> np.dtype:
+def own_dtype(parts: Sequence[Any], dtype: DTypeLike | None) -> np.dtype:
     """The type asked for, or else the parts' own, which must agree."""
     if dtype is not None:
         return _checks.dtype(dtype, np.inexact)
@@ -248,7 +248,7 @@ def _dtype(parts: Sequence[Any], dtype: DTypeLike | None) -> np.dtype:
     return _checks.dtype(own.pop() if own else None, np.inexact)
 
 
-def _std(init: Any, shape: _checks.Shape) -> float | None:
+def std_of(init: Any, shape: _checks.Shape) -> float | None:
     return init.std(shape) if isinstance(init, Initializer) else None
 
 

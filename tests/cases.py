@@ -28,6 +28,8 @@ class Case(NamedTuple):
     constant: bool = False
     # It has complex values when asked for a complex dtype.
     complex: bool = True
+    # It draws in float32, whatever it is asked for.
+    single: bool = False
     # std -> scipy's law, where all entries have one.
     law: Callable[[float], Any] | None = None
     # Eager, jitted, vmapped and sharded draws agree to this. Elementwise ones do to the
@@ -83,5 +85,40 @@ CASES: dict[str, Case] = {
         jinit.blocks((jinit.xavier(), 2)),
         takes=lambda shape: len(shape) >= 2 and shape[-1] % 2 == 0,
         sharded_shape=(16, 32),
+    ),
+    "scaled": Case(jinit.scaled(jinit.he(), 0.5), takes=two_axes, law=laws.normal),
+    "masked": Case(
+        jinit.masked([[True], [False]] * 3, jinit.normal(), jinit.ones),
+        takes=lambda shape: shape[-2:-1] == (6,),
+        sharded_shape=(6, 24),
+    ),
+    "padded": Case(
+        jinit.padded(jinit.he(), ((1, 0), (2, 2))),
+        takes=lambda shape: len(shape) == 2 and shape[0] >= 1 and shape[1] >= 4,
+    ),
+    "concat": Case(
+        jinit.concat([jinit.xavier(), jinit.normal()], 0, sizes=(4, 2)),
+        takes=lambda shape: len(shape) >= 2 and shape[0] == 6,
+        sharded_shape=(6, 24),
+    ),
+    "transposed": Case(jinit.transposed(jinit.he()), takes=two_axes, law=laws.normal),
+    "with_dtype": Case(
+        jinit.with_dtype(jinit.he(), "float32"),
+        takes=two_axes,
+        complex=False,
+        single=True,
+        law=laws.normal,
+    ),
+    "from_array": Case(
+        jinit.from_array([[0.5] * 12] * 6),
+        shape=(6, 12),
+        takes=lambda shape: shape == (6, 12),
+        sharded_shape=(6, 12),
+        constant=True,
+    ),
+    "torch_layout": Case(
+        jinit.torch_layout(jinit.he(layout="oi")),
+        takes=lambda shape: len(shape) == 2,
+        law=laws.normal,
     ),
 }

@@ -28,6 +28,8 @@ PUBLIC = {
     "xavier_normal", "xavier_uniform",
     "Plan", "Rule", "fill_missing", "keep", "perturb", "plan",
     "materialize", "recipes", "residual_scale", "blocks", "stacked",
+    "concat", "from_array", "masked", "padded", "scaled", "torch_layout", "transposed",
+    "with_dtype",
 }  # fmt: skip
 
 # Modules that load Flax, and are loaded when they are first asked for.
@@ -38,9 +40,9 @@ ORDER = [
     "_checks", "_compiled", "_threefry", "_erf_inv", "_rounding", "_unit", "random",
     "_fans", "_activations", "_quadrature", "_gains", "_entry", "_initializer",
     "_constant", "_distributions", "_variance", "_schemes", "_orthogonal", "_sample",
-    "_stack", "_registry", "_paths", "_rules", "_shardings", "_report", "_planned",
-    "_plan", "_renew", "_depth", "_roles", "_torch_recipes", "recipes", "_progress",
-    "_jaxpr", "_units", "_materialize", "nnx", "__init__",
+    "_stack", "_around", "_combine", "_registry", "_paths", "_rules", "_shardings",
+    "_report", "_planned", "_plan", "_renew", "_depth", "_roles", "_torch_recipes",
+    "recipes", "_progress", "_jaxpr", "_units", "_materialize", "nnx", "__init__",
 ]  # fmt: skip
 
 
