@@ -42,10 +42,11 @@ def main(argv: list[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
     console = Console() if sys.stdout.isatty() else Console(width=140)
-    rows = measure(list(_quick() if arguments.quick else _full()), console)
-    bounds = _model_report.bounds(rows)
     out = pathlib.Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
+    runs = list(_quick() if arguments.quick else _full())
+    rows = measure(runs, console, out / "starts.jsonl")
+    bounds = _model_report.bounds(rows)
     environment = _report.environment()
     report = {
         "environment": environment,
@@ -62,11 +63,17 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def measure(runs: list[Run], console: Console) -> list[dict[str, Any]]:
-    """One row per model and way: medians of rounds in which all take turns."""
+def measure(
+    runs: list[Run], console: Console, log: pathlib.Path
+) -> list[dict[str, Any]]:
+    """One row per model and way: medians of rounds in which all take turns.
+
+    It takes long, so each start is a line of the log as soon as it is done.
+    """
     rounds = max(run.times for run in runs)
     turns = [run for turn in range(rounds) for run in runs if turn < run.times]
     results: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    log.write_text("")
     for run in track(
         turns, "starting", console=console, transient=True,
         disable=not console.is_terminal,
@@ -74,6 +81,9 @@ def measure(runs: list[Run], console: Console) -> list[dict[str, Any]]:
         found = _in_a_fresh_process(run)
         if found is not None:
             results.setdefault((run.model, run.how), []).append(found)
+            with log.open("a") as lines:
+                about = {"model": run.model, "how": run.how}
+                lines.write(json.dumps(about | found) + "\n")
     return [
         _row(run, results[run.model, run.how])
         for run in runs
@@ -121,14 +131,15 @@ def _full() -> Iterator[Run]:
     for layers in (24, 96):
         for how in WAYS:
             # A jitted init of 96 layers compiles for minutes.
-            times = {(24, "jit"): 3, (96, "jit"): 1}.get((layers, how), 5)
+            times = {(24, "jit"): 2, (96, "jit"): 1}.get((layers, how), 5)
             name = f"{layers} layers, width 256"
             yield Run(name, how, _setting(layers, 256), times)
     for dtype in ("float32", "bfloat16"):
         for how in ("materialize", "plan", "eager", "torch"):
             setting = _setting(18, 2048, dtype)
             if _fits(10**9 * (2 if dtype == "bfloat16" else 4)):
-                yield Run(f"10^9 parameters, {dtype}", how, setting, 3)
+                times = 1 if how == "eager" else 3
+                yield Run(f"10^9 parameters, {dtype}", how, setting, times)
 
 
 def _fits(parameters: int) -> bool:

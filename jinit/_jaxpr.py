@@ -269,7 +269,12 @@ def signature(eqn: JaxprEqn) -> Hashable:
 
 
 def _type(atom: Any) -> Hashable:
-    return str(atom.aval)
+    return _spelled(atom.aval)
+
+
+@functools.lru_cache(maxsize=4096)
+def _spelled(kind: Any) -> str:
+    return str(kind)
 
 
 def _signed(value: Any) -> Hashable:

@@ -338,7 +338,7 @@ class _Numbers:
             else self._names.get(read)
             for read in unit.reads
         )
-        return None if None in reads else (_units.signature(unit), reads)
+        return None if None in reads else (unit.signature, reads)
 
 
 def _tracked(

@@ -8,6 +8,7 @@ two that differ in a number only, such as their standard deviations, share a pro
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Executor, Future
@@ -75,6 +76,20 @@ class Unit:
         """Whether it does more than compute."""
         return any(step.eqn.effects for step in self.steps)
 
+    @functools.cached_property
+    def signature(self) -> Hashable:
+        """Equal for units that do the same: one program serves both."""
+        inside: dict[int, int] = {}
+        lines = []
+        for step in self.steps:
+            reads = tuple(
+                "outside" if _jaxpr.is_literal(read) else inside.get(read, "outside")
+                for read in step.reads
+            )
+            lines.append((_jaxpr.signature(step.eqn), reads))
+            inside |= {slot: len(inside) + i for i, slot in enumerate(step.writes)}
+        return tuple(lines)
+
 
 def units(listing: _jaxpr.Listing) -> list[Unit]:
     """The steps as units, in an order in which they can run."""
@@ -138,20 +153,6 @@ def _unit(steps: list[Step]) -> Unit:
     return Unit(tuple(steps), tuple(outside), steps[-1].writes)
 
 
-def signature(unit: Unit) -> Hashable:
-    """Equal for units that do the same: one program serves both."""
-    inside: dict[int, int] = {}
-    lines = []
-    for step in unit.steps:
-        reads = tuple(
-            "outside" if _jaxpr.is_literal(read) else inside.get(read, "outside")
-            for read in step.reads
-        )
-        lines.append((_jaxpr.signature(step.eqn), reads))
-        inside |= {slot: len(inside) + i for i, slot in enumerate(step.writes)}
-    return tuple(lines)
-
-
 def run(unit: Unit, values: Sequence[Any]) -> list[Any]:
     """What a unit writes, from what it reads, in the order of `reads`."""
     inside: dict[int, Any] = {}
@@ -202,7 +203,7 @@ def program(unit: Unit, shardings: tuple[Any, ...] | None) -> Program:
         explicit_axes(),
         _checks.flag("jax_default_device"),
     )
-    key = signature(unit), shardings, context
+    key = unit.signature, shardings, context
     if key not in _PROGRAMS:
         if len(_PROGRAMS) >= _MOST_PROGRAMS:
             _PROGRAMS.clear()

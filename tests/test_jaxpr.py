@@ -84,7 +84,7 @@ def test_bits_of_a_batch_of_keys(key):
 def signatures(*functions):
     key = jax.random.key(0)
     found = [_units.units(listing(f, key)) for f in functions]
-    return [_units.signature(units[-1]) for units in found]
+    return [units[-1].signature for units in found]
 
 
 def test_equal_samplers_have_equal_signatures():
