@@ -5,7 +5,7 @@ import importlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -86,7 +86,7 @@ SCHEMES = {
 
 
 def draws(
-    shapes: list[tuple[int, ...]], dtypes: list[str], schemes: list[str]
+    shapes: Sequence[tuple[int, ...]], dtypes: list[str], schemes: list[str]
 ) -> Iterator[Case]:
     """One array: jinit called directly and inside a jit, against its peers.
 
