@@ -287,8 +287,12 @@ def _programs(
         here = {} if unit.is_small else places
         shardings = tuple(here.get(slot, nowhere) for slot in unit.writes)
         placed = any(s is not None for s in shardings)
-        program = _units.program(unit, shardings if placed else None)
         follows = any(r in bound for r in unit.reads if not _jaxpr.is_literal(r))
+        fill = None if placed or follows else _units.fill(unit)
+        if fill is not None:
+            found.append(fill)
+            continue
+        program = _units.program(unit, shardings if placed else None)
         found.append(program.jitted if follows else program)
         if placed or follows:
             bound.update(unit.writes)

@@ -15,6 +15,7 @@ from concurrent.futures import Executor, Future
 from typing import Any
 
 import jax
+import numpy as np
 
 from . import _checks, _jaxpr
 from ._compiled import LARGE, WIDE, explicit_axes, jit_to, may_choose_options
@@ -167,6 +168,29 @@ def run(unit: Unit, values: Sequence[Any]) -> list[Any]:
             arguments = jax.lax.optimization_barrier(arguments)
         inside |= zip(step.writes, _jaxpr.run(step.eqn, arguments), strict=True)
     return [inside[slot] for slot in unit.writes]
+
+
+# Up to here a copy costs less than a program: the biases of a network.
+_SMALL_FILL = 1 << 18
+
+
+def fill(unit: Unit) -> Callable[[Any], list[jax.Array]] | None:
+    """What runs a unit that repeats one number, without a program; else None."""
+    step, *others = unit.steps
+    if others or step.eqn.primitive.name != "broadcast_in_dim":
+        return None
+    (kind,) = unit.write_types()
+    repeats = len(unit.reads) == 1 and _jaxpr.size(step.eqn.invars[0]) == 1
+    if _jaxpr.is_key(kind) or not repeats:
+        return None
+    if not 1 < math.prod(kind.shape) <= _SMALL_FILL:
+        return None
+
+    def repeat(number: Any) -> list[jax.Array]:
+        array = np.full(kind.shape, np.asarray(number).item(), kind.dtype)
+        return [jax.device_put(array)]
+
+    return repeat
 
 
 class Program:
