@@ -58,9 +58,10 @@ class Rule(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class OfTree:
-    """The right side of a rule that looks at the whole tree: a bias at its kernel.
+    """A side of a rule that looks at the whole tree: a bias at its kernel.
 
-    `function(leaves)` returns a function `(path, leaf) -> initializer`.
+    `function(leaves)` returns, on the right side, a function `(path, leaf) ->
+    initializer`; on the left side, a predicate.
     """
 
     function: Callable[[list[Leaf]], Callable[[str, Any], Any]]
@@ -71,11 +72,12 @@ class OfTree:
 
 def within(rules: Iterable[Rule], leaves: list[Leaf]) -> tuple[Rule, ...]:
     """The rules of a tree, with those that look at it bound to its leaves."""
+
+    def bound(side: Any) -> Any:
+        return side.function(leaves) if isinstance(side, OfTree) else side
+
     return tuple(
-        rule._replace(init=rule.init.function(leaves))
-        if isinstance(rule.init, OfTree)
-        else rule
-        for rule in rules
+        Rule(bound(rule.pattern), bound(rule.init), rule.optional) for rule in rules
     )
 
 

@@ -1,19 +1,33 @@
 """The recipes that come from PyTorch: its layers' defaults, and timm's transformer."""
 
-from collections.abc import Callable
+import math
+import re
 from typing import Any, Unpack
 
 from . import _roles
-from ._constant import zeros
+from ._constant import constant, zeros
 from ._distributions import normal, truncated_normal
-from ._fans import fans
+from ._fans import Fans, fans
 from ._initializer import Initializer
 from ._paths import Leaf
-from ._roles import Roles, kernels, role, the_rest, with_fans, with_layout
+from ._roles import Roles, check, kernels, others, role, the_rest
 from ._rules import OfTree, Rule
 from ._schemes import lecun, xavier
 
 Rules = list[Rule]
+
+_ATTENTION = ("query", "key", "value")
+_WHOLE = ("residual_outputs", "embeddings", "positions", "readout")
+_TRANSPOSED = re.compile("conv_?transpose|deconv", re.I)
+# The layers of Linen's and NNX's recurrent cells: one for each gate, or packed ones.
+_CELLS = (
+    {"ii", "if", "ig", "io", "hi", "hf", "hg", "ho"},
+    {"ii", "if_", "ig", "io", "hi", "hf", "hg", "ho"},
+    {"ir", "iz", "in", "hr", "hz", "hn"},
+    {"if", "in", "hf", "hn"},
+    {"i", "h"},
+    {"dense_i", "dense_h"},
+)
 
 
 def vit(
@@ -25,8 +39,8 @@ def vit(
 ) -> Rules:
     """The vision transformer of timm: N(0, std^2), cut at +-2 (not at 2 sigma).
 
-    The patch embedding, a convolution, has torch's default, U(+-1 / sqrt(fan_in)), and
-    a class token std 1e-6.
+    The patch embedding, a convolution, has torch's default, U(+-1 / sqrt(fan_in)), its
+    bias too, and a class token std 1e-6.
 
     Args:
       num_layers: not used; depth does not enter.
@@ -44,17 +58,24 @@ def vit(
       Dosovitskiy et al., "An image is worth 16x16 words", 2020; Wightman, "PyTorch
       image models", 2019, for the numbers.
     """
+    check("vit", roles, *_ATTENTION, *_WHOLE)
     plain = truncated_normal(std, None, -2 / std, 2 / std)
 
     def kernel(path: str, leaf: Any) -> Initializer:
         found = _roles.layout(path, leaf.shape, stacked)
         return _torch_uniform(layout=found) if "k" in found else plain
 
+    def bias(leaves: list[Leaf]) -> Any:
+        shapes = {x.path: tuple(x.value.shape) for x in leaves}
+        return lambda path, leaf: _bias_of_window(path, shapes, stacked)
+
     return [
         *role(roles, "positions").rules(plain),
         Rule("**/cls*", normal(1e-6), optional=True),
         *role(roles, "embeddings").rules(plain),
+        *others(roles, (*_ATTENTION, "residual_outputs", "readout"), plain),
         *kernels(kernel),
+        Rule("**/bias", OfTree(bias), optional=True),
         *the_rest(),
     ]
 
@@ -87,46 +108,120 @@ def torch_defaults(
       library", 2019; the `reset_parameters` of its layers.
     """
 
-    def kernel(path: str, leaf: Any) -> Initializer:
-        if _roles.module(path) in _roles.CELLS:
-            return _torch_uniform(fan_in=leaf.shape[-1])
-        return with_layout(_torch_uniform, stacked)(path, leaf)
+    check("torch_defaults", roles, *_ATTENTION, *_WHOLE)
 
-    def packed(own: Any) -> Initializer:
-        return xavier(distribution="uniform", fan_in=own.fan_in, fan_out=3 * own.fan_in)
+    def packed(leaves: list[Leaf]) -> Any:
+        return _Neighbours(leaves, stacked).attention
 
-    def bias(leaves: list[Leaf]) -> Callable[[str, Any], Initializer]:
-        beside = {x.path.removesuffix("kernel"): x for x in leaves if _is_kernel(x)}
-        return lambda path, leaf: _bias(path, leaf, beside, stacked)
+    def kernel(leaves: list[Leaf]) -> Any:
+        return _Neighbours(leaves, stacked).kernel
 
-    attention = ("query", "key", "value")
+    def bias(leaves: list[Leaf]) -> Any:
+        return _Neighbours(leaves, stacked).bias
+
     return [
-        *(
-            r
-            for n in attention
-            for r in role(roles, n).rules(with_fans(packed, stacked))
-        ),
+        *(r for n in _ATTENTION for r in role(roles, n).rules(OfTree(packed))),
         *role(roles, "embeddings").rules(normal(1.0)),
-        *kernels(kernel),
+        *others(roles, ("positions",), normal(1.0)),
+        *others(roles, ("residual_outputs", "readout"), OfTree(kernel)),
+        *kernels(OfTree(kernel)),
         Rule("**/bias", OfTree(bias), optional=True),
+        Rule("**/negative_slope", constant(0.25), optional=True),
         *the_rest(),
     ]
 
 
-def _bias(path: str, leaf: Any, kernels: dict[str, Leaf], stacked: bool) -> Initializer:
-    beside, name = kernels.get(path.removesuffix("bias")), _roles.module(path)
-    if beside is None or name in ("query", "key", "value", "out"):
-        return zeros  # norms and attention
-    if name in _roles.CELLS:
-        return _torch_uniform(fan_in=leaf.shape[-1])
-    found = _roles.layout(beside.path, beside.value.shape, stacked)
-    return _torch_uniform(fan_in=fans(beside.value.shape, found).fan_in)
+def _bias_of_window(
+    path: str, shapes: dict[str, tuple[int, ...]], stacked: bool
+) -> Initializer:
+    """Torch's law for the bias of a convolution; 0 for others."""
+    kernel = path.removesuffix("bias") + "kernel"
+    if kernel in shapes:
+        found = _roles.layout(kernel, shapes[kernel], stacked)
+        if "k" in found:
+            return _torch_uniform(fan_in=fans(shapes[kernel], found).fan_in)
+    return zeros
+
+
+class _Neighbours:
+    """A tree's kernels, for laws that hang on what lies beside a leaf."""
+
+    def __init__(self, leaves: list[Leaf], stacked: bool):
+        self.stacked = stacked
+        self.shapes = {x.parts: tuple(x.value.shape) for x in leaves}
+        self.parts = {x.path: x.parts for x in leaves}
+        self.modules: dict[tuple[str, ...], set[str]] = {}
+        for parts in self.shapes:
+            if parts[-1:] == ("kernel",) and len(parts) > 1:
+                self.modules.setdefault(parts[:-2], set()).add(parts[-2])
+
+    def kernel(self, path: str, leaf: Any) -> Initializer:
+        found = self._layout(self._parts(path))
+        if found is not None:
+            return _torch_uniform(layout=found)
+        return _torch_uniform(fan_in=self._fan_in(self._parts(path)))
+
+    def bias(self, path: str, leaf: Any) -> Initializer:
+        parts = self._parts(path)
+        if (*parts[:-1], "kernel") not in self.shapes:
+            return zeros  # a norm's
+        if self._attends(parts) and parts[-2] in (*_ATTENTION, "out"):
+            return zeros
+        return _torch_uniform(fan_in=self._fan_in((*parts[:-1], "kernel")))
+
+    def attention(self, path: str, leaf: Any) -> Initializer:
+        """Xavier's law, of the packed kernel where all three read the same width."""
+        parts = self._parts(path)
+        own = self._fans(parts, "ioo")
+        beside = [(*parts[:-2], name, "kernel") for name in _ATTENTION]
+        alike = all(self._fans(p, "ioo") == own for p in beside if p in self.shapes)
+        outputs = 3 * own.fan_out if alike else own.fan_out
+        return xavier(distribution="uniform", fan_in=own.fan_in, fan_out=outputs)
+
+    def _parts(self, path: str) -> tuple[str, ...]:
+        return self.parts.get(path, tuple(path.split("/")))
+
+    def _attends(self, parts: tuple[str, ...]) -> bool:
+        return set(_ATTENTION) <= self.modules.get(parts[:-2], set())
+
+    def _fans(self, parts: tuple[str, ...], heads: str | None = None) -> Fans:
+        shape = self.shapes[parts]
+        return fans(shape, _roles.layout("/".join(parts), shape, self.stacked, heads))
+
+    def _fan_in(self, parts: tuple[str, ...]) -> int:
+        """The number under the root: of a cell the hidden units, as in torch."""
+        shape = self.shapes[parts][self.stacked :]
+        hidden = self._hidden(parts)
+        if hidden is not None:
+            return hidden
+        if _TRANSPOSED.search(parts[-2]):
+            # Torch keeps such a kernel as (in, out, *window), and reads it as any.
+            return math.prod(shape[:-2]) * shape[-1]
+        bias = self.shapes.get((*parts[:-1], "bias"))
+        if bias is not None and math.prod(shape):
+            return math.prod(shape) // math.prod(bias[self.stacked :])
+        return self._fans(parts).fan_in
+
+    def _layout(self, parts: tuple[str, ...]) -> str | None:
+        """The layout of a kernel, if its fan_in is the number under the root."""
+        shape = self.shapes[parts]
+        if self._hidden(parts) is not None or _TRANSPOSED.search(parts[-2]):
+            return None
+        if (*parts[:-1], "bias") in self.shapes and len(shape) - self.stacked > 2:
+            return None
+        return _roles.layout("/".join(parts), shape, self.stacked)
+
+    def _hidden(self, parts: tuple[str, ...]) -> int | None:
+        """The hidden units of the recurrent cell that a kernel belongs to."""
+        names = self.modules.get(parts[:-2], set())
+        for cell in _CELLS:
+            if cell <= names and parts[-2] in cell:
+                if "dense_h" not in cell:
+                    return self.shapes[parts][-1]
+                return self.shapes[(*parts[:-2], "dense_h", "kernel")][-2]
+        return None
 
 
 def _torch_uniform(**options: Any) -> Initializer:
     """U(+-1 / sqrt(fan_in)): torch's kaiming_uniform with a = sqrt(5)."""
     return lecun(distribution="uniform", gain=3**-0.5, **options)
-
-
-def _is_kernel(leaf: Leaf) -> bool:
-    return leaf.parts[-1:] == ("kernel",)

@@ -6,29 +6,86 @@ branches), `embeddings`, `positions`, `readout`, `query`, `key`, `value`, `branc
 pattern of yours must match something. `stacked=True` is for models whose layers are
 scanned, so that every kernel has a first axis that counts them.
 
+Linen's numbers tell the order in which layers were made, so among Dense_0, Dense_1, ...
+of a module the last of a branch is found by the widths around it; among layers of one
+width it is taken to be the last, and where nothing tells, the error names the layers.
+
 Rules of your own go before a recipe's. A leaf that a recipe does not know is an error
 of `plan`, which names it.
 """
 
 import math
+from collections.abc import Iterable
 from typing import Any, Unpack
 
-from . import _roles
+from . import _roles, _rules
+from ._branches import ends as _ends
+from ._branches import readout as _readout
 from ._constant import zeros
 from ._depth import deepnorm as _deepnorm
 from ._depth import factor
 from ._distributions import normal
 from ._initializer import Initializer
-from ._roles import Roles, kernels, not_fused, role, the_rest, with_fans, with_layout
-from ._rules import Rule
+from ._roles import (
+    Roles,
+    check,
+    kernels,
+    last_layers,
+    not_fused,
+    others,
+    role,
+    the_rest,
+    with_fans,
+    with_layout,
+)
+from ._rules import OfTree, Rule
 from ._schemes import he, lecun, xavier
 from ._torch_recipes import torch_defaults, vit
+from ._variance import variance_scaling
 
 __all__ = [
     "deepnorm", "fixup", "gpt2", "small_init", "t5", "t_fixup", "torch_defaults", "vit",
+    "inside",
 ]  # fmt: skip
 
 Rules = list[Rule]
+
+_ATTENTION = ("query", "key", "value")
+_WHOLE = ("residual_outputs", "embeddings", "positions", "readout")
+
+
+def inside(pattern: Any, rules: Iterable[Any]) -> Rules:
+    """A recipe for a part of a model: its rules, for the leaves of a pattern only.
+
+    An encoder-decoder model takes a recipe for each stack; the last of them may stand
+    for all that is left.
+
+    Args:
+      pattern: a glob, a compiled regular expression or a predicate, as in a rule.
+      rules: those of a recipe, or any others.
+
+    Raises:
+      TypeError: for a pattern or rules that are none.
+
+    Example:
+      >>> import jax, jinit
+      >>> kernel = {"up": {"kernel": jax.numpy.ones((64, 64))}}
+      >>> rules = [
+      ...     *jinit.recipes.inside(
+      ...         "**/encoder/**",
+      ...         jinit.recipes.deepnorm(6, part="encoder", other_layers=2),
+      ...     ),
+      ...     *jinit.recipes.deepnorm(2, part="decoder", other_layers=6),
+      ... ]
+      >>> plan = jinit.plan({"encoder": kernel, "decoder": kernel}, rules)
+      >>> {row["path"]: round(8 * row["std"], 6) for row in plan.rows}
+      {'decoder/up/kernel': 0.451801, 'encoder/up/kernel': 0.532313}
+    """
+    _rules.check_pattern("`pattern`", pattern)
+    return [
+        Rule(_roles.both(pattern, rule.pattern), rule.init, rule.optional)
+        for rule in _rules.rules_of(rules)
+    ]
 
 
 def gpt2(num_layers: int, *, std: float = 0.02, **roles: Unpack[Roles]) -> Rules:
@@ -52,11 +109,13 @@ def gpt2(num_layers: int, *, std: float = 0.02, **roles: Unpack[Roles]) -> Rules
       Radford et al., "Language models are unsupervised multitask learners", 2019; with
       the two branches of a layer counted, as its reimplementations do.
     """
+    check("gpt2", roles, *_ATTENTION, *_WHOLE)
     last = std * factor("gpt2", num_layers)
     return [
-        *role(roles, "residual_outputs").rules(normal(last)),
+        *last_layers(roles, normal(last)),
         *role(roles, "positions").rules(normal(std / 2)),
         *role(roles, "embeddings").rules(normal(std)),
+        *others(roles, (*_ATTENTION, "readout"), normal(std)),
         *kernels(normal(std)),
         *the_rest(),
     ]
@@ -87,6 +146,9 @@ def small_init(
       "GPT-NeoX-20B: an open-source autoregressive language model", 2022.
     """
 
+    check("small_init", roles, *_ATTENTION, *_WHOLE)
+    factor("wang", num_layers, width=1)  # a wrong number is an error here
+
     def last(fans: Any) -> Initializer:
         return normal(factor("wang", num_layers, width=fans.fan_out))
 
@@ -97,9 +159,10 @@ def small_init(
         return normal(math.sqrt(2 / (5 * fans.fan_in)))
 
     return [
-        *role(roles, "residual_outputs").rules(with_fans(last, stacked)),
+        *last_layers(roles, with_fans(last, stacked, "iio")),
         *role(roles, "positions").rules(embedding),
         *role(roles, "embeddings").rules(embedding),
+        *others(roles, (*_ATTENTION, "readout"), with_fans(small, stacked, "ioo")),
         *kernels(with_fans(small, stacked)),
         *the_rest(),
     ]
@@ -117,7 +180,7 @@ def deepnorm(
 
     Each branch of the model must be x <- LayerNorm(alpha x + f(x)), with alpha of
     `jinit.residual_scale("deepnorm", num_layers).alpha`. Embeddings are N(0, 1 / d),
-    the readout is LeCun's.
+    the layers before and after the stack are LeCun's.
 
     Args:
       num_layers: of this stack.
@@ -138,7 +201,7 @@ def deepnorm(
       layers", 2022.
     """
     beta = _deepnorm(num_layers, part, other_layers).beta
-    return _xavier_but_in_queries_and_keys(beta, 1.0, stacked, roles)
+    return _xavier_but_in_queries_and_keys("deepnorm", beta, 1.0, stacked, roles)
 
 
 def t_fixup(
@@ -152,7 +215,8 @@ def t_fixup(
     """T-Fixup's: transformers without LayerNorm and without warm-up.
 
     Xavier; values, outputs and the MLP times 0.67 N^(-1/4) (in a decoder (9 N)^(-1/4));
-    embeddings N(0, 1 / d) times (9 N)^(-1/4).
+    embeddings N(0, 1 / d) times (9 N)^(-1/4). The layers before and after the stack are
+    LeCun's.
 
     Args:
       num_layers: N, of this stack.
@@ -174,24 +238,30 @@ def t_fixup(
     """
     scale = factor("t_fixup", num_layers, part=part, other_layers=other_layers)
     embedding = (9 * num_layers) ** -0.25
-    return _xavier_but_in_queries_and_keys(scale, embedding, stacked, roles)
+    return _xavier_but_in_queries_and_keys("t_fixup", scale, embedding, stacked, roles)
 
 
 def _xavier_but_in_queries_and_keys(
-    gain: float, embedding: float, stacked: bool, roles: Roles
+    recipe: str, gain: float, embedding: float, stacked: bool, roles: Roles
 ) -> Rules:
     """Xavier with a gain, which queries and keys do without."""
 
     def table(_path: str, leaf: Any) -> Initializer:
         return normal(embedding / math.sqrt(leaf.shape[-1]))
 
-    plain = with_layout(xavier, stacked)
+    check(recipe, roles, *_ATTENTION, *_WHOLE)
+    plain = with_layout(xavier, stacked, "ioo")
+    scaled = with_layout(xavier, stacked, "ioo", gain=gain)
+    last = with_layout(xavier, stacked, "iio", gain=gain)
     return [
         *role(roles, "query").rules(plain),
         *role(roles, "key").rules(plain),
+        *others(roles, ("value",), scaled),
+        *others(roles, ("residual_outputs",), last),
         *role(roles, "positions").rules(table),
         *role(roles, "embeddings").rules(table),
-        *role(roles, "readout").rules(with_layout(lecun, stacked)),
+        *others(roles, ("readout",), with_layout(lecun, stacked)),
+        Rule(OfTree(_ends), with_layout(lecun, False), optional=True),
         *kernels(not_fused(with_layout(xavier, stacked, gain=gain))),
         *the_rest(),
     ]
@@ -214,8 +284,10 @@ def fixup(
       num_layers: L, the branches.
       branch_layers: m.
       stacked: whether kernels have a first axis that counts layers.
-      **roles: patterns; residual_outputs, branches and readout are used. By default the
-        last layer is the one that Linen calls Dense_1 or Conv_1, for two.
+      **roles: patterns; residual_outputs, branches and readout are used. By default
+        branches are the modules within the model, without layers that are called
+        shortcut, downsample, conv_proj, skip or stem; the readout is the last Dense
+        outside of all modules, or what is called head, readout, classifier or logits.
 
     Example:
       >>> import jax, jinit
@@ -229,16 +301,14 @@ def fixup(
       normalization", 2019.
     """
     scale = factor("fixup", num_layers, branch_layers=branch_layers)
-    index, number = branch_layers - 1, branch_layers
-    last = [f"*/*_*/**/{layer}_{index}/kernel" for layer in ("Dense", "Conv")]
-    last += [f"**/{layer}{number}/kernel" for layer in ("linear", "fc", "conv")]
+    check("fixup", roles, "residual_outputs", "branches", "readout")
 
     def in_branch(path: str, leaf: Any) -> Initializer:
         return scale * he(layout=_roles.layout(path, leaf.shape, stacked))
 
     return [
-        *role(roles, "residual_outputs", last).rules(zeros),
-        *role(roles, "readout").rules(zeros),
+        *last_layers(roles, zeros, branch_layers),
+        *role(roles, "readout", [OfTree(_readout)]).rules(zeros),
         *role(roles, "branches").rules(in_branch),
         *kernels(with_layout(he, stacked)),
         *the_rest(),
@@ -249,18 +319,21 @@ def t5(
     num_layers: int | None = None,
     *,
     head_dim: int | None = None,
+    embedding_std: float | None = None,
     stacked: bool = False,
     **roles: Unpack[Roles],
 ) -> Rules:
     """T5's: LeCun, cut at two sigma; queries further / sqrt(head_dim).
 
     The query's factor stands in for the 1 / sqrt(head_dim) of attention, which the
-    model must then leave out: never both. Embeddings are N(0, 1 / d).
+    model must then leave out: never both. Embeddings are N(0, 1 / d), the default of
+    the embedding layer; T5's own models set their token table to std 1.
 
     Args:
       num_layers: not used; depth does not enter.
       head_dim: the size of a head, where the query kernel (d, heads, head_dim) does not
         show it.
+      embedding_std: of the embeddings; None for 1 / sqrt(d), 1.0 for T5's own.
       stacked: whether kernels have a first axis that counts layers.
       **roles: patterns; query, embeddings and positions are used.
 
@@ -276,6 +349,8 @@ def t5(
       text-to-text transformer", 2019.
     """
 
+    check("t5", roles, *_ATTENTION, *_WHOLE)
+
     def query(path: str, leaf: Any) -> Initializer:
         size = head_dim
         if size is None and len(leaf.shape) - stacked != 3:
@@ -284,16 +359,28 @@ def t5(
                 "show the size of a head; pass `head_dim`."
             )
         gain = (size or leaf.shape[-1]) ** -0.5
-        return with_layout(lecun, stacked, gain=gain, **cut)(path, leaf)
+        return with_layout(lecun, stacked, "ioo", gain=gain, **cut)(path, leaf)
 
     def table(_path: str, leaf: Any) -> Initializer:
-        return normal(leaf.shape[-1] ** -0.5)
+        return normal(
+            leaf.shape[-1] ** -0.5 if embedding_std is None else embedding_std
+        )
 
     cut: dict[str, Any] = {"distribution": "truncated_normal"}
     return [
         *role(roles, "query").rules(query),
+        # Of the buckets of relative positions, a bias for each head.
+        Rule(
+            "**/rel_embedding", variance_scaling(1, "fan_avg", "uniform"), optional=True
+        ),
         *role(roles, "positions").rules(table),
         *role(roles, "embeddings").rules(table),
+        *others(roles, ("key", "value"), with_layout(lecun, stacked, "ioo", **cut)),
+        *others(
+            roles,
+            ("residual_outputs", "readout"),
+            with_layout(lecun, stacked, "iio", **cut),
+        ),
         *kernels(with_layout(lecun, stacked, **cut)),
         *the_rest(),
     ]

@@ -183,7 +183,7 @@ def test_recurrent_and_convolution_kernels_of_torch(key):
 
 def test_unknown_leaves_are_named():
     shapes = {"Dense_0": {"kernel": jnp.ones((3, 4)), "gamma": jnp.ones(4)}}
-    for recipe in recipes.__all__:
+    for recipe in set(recipes.__all__) - {"inside"}:
         with pytest.raises(ValueError, match="(?s)match no rule.*Dense_0/gamma"):
             jinit.plan(shapes, getattr(recipes, recipe)(2))
 
@@ -225,7 +225,7 @@ def test_errors_of_kernels():
         jinit.plan(flat, recipes.t5())
     assert jinit.plan(flat, recipes.t5(head_dim=4)).rows[0]["std"] == 8**-0.5 / 2
     odd = {"mix": {"kernel": jnp.ones(8)}}
-    with pytest.raises(ValueError, match="mix/kernel.*2 to 5 axes"):
+    with pytest.raises(ValueError, match="mix/kernel.*which of them are inputs"):
         jinit.plan(odd, recipes.deepnorm(2))
 
 
