@@ -17,27 +17,40 @@ import numpy as np
 from . import random
 
 # Fewer columns than this are one call of LAPACK, which compiles faster.
-_BLOCKED = 64
+_BLOCKED = 96
 
 # Full precision also where matrix units would round to 16 bits.
 _matmul = functools.partial(jnp.matmul, precision="highest")
 
 
 class Reflections(NamedTuple):
-    """H_i = 1 - tau_i v_i v_i', v the columns of a unit lower trapezoid; and signs."""
+    """H_i = 1 - tau_i v_i v_i', v the columns of a unit lower trapezoid; and signs.
+
+    In complex matrices ' conjugates too, tau stays real, and a sign is a phase.
+    """
 
     vectors: jax.Array  # (rows, columns)
     tau: jax.Array  # (columns,)
-    signs: jax.Array  # (columns,), of the diagonal of R
+    signs: jax.Array  # (1, columns), of the diagonal of R
 
 
 def haar(key: jax.Array, rows: int, columns: int, dtype: np.dtype) -> jax.Array:
     """Orthonormal columns, or rows where those are fewer."""
     if rows < columns:
         return haar(key, columns, rows, dtype).T
+    if columns < _BLOCKED:
+        drawn = reflections(key, rows, columns, dtype)
+        return lapack_product(drawn) * drawn.signs
+    draw = functools.partial(_blocked, rows=rows, columns=columns, dtype=dtype)
+    if jax.default_backend() == "cpu":
+        # Under vmap one matrix after the other: each stays in the cache.
+        draw = jax.custom_batching.sequential_vmap(draw)
+    return draw(key)
+
+
+def _blocked(key: jax.Array, rows: int, columns: int, dtype: np.dtype) -> jax.Array:
     drawn = reflections(key, rows, columns, dtype)
-    product = blocked_product if columns >= _BLOCKED else lapack_product
-    return product(drawn) * drawn.signs
+    return blocked_product(drawn) * drawn.signs
 
 
 def reflections(
@@ -46,19 +59,19 @@ def reflections(
     """The reflections of a Gaussian matrix.
 
     x goes to beta e1 with beta = -sign(x1) |x|: v = x - beta e1, scaled to v1 = 1, and
-    tau = (beta - x1) / beta. The sign of beta makes R's diagonal positive, which makes
-    Q uniform.
+    tau = (beta - x1) / beta = 1 + |x1| / |x|. The sign of beta makes R's diagonal
+    positive, which makes Q uniform.
     """
     x = random.normal(key, (rows, columns), dtype)
     row, column = np.ogrid[:rows, :columns]
     x = jnp.where(row >= column, x, 0)
-    first, norm = jnp.diagonal(x), jnp.sqrt(jnp.sum(x * x, axis=0))
-    beta = jnp.where(first < 0, norm, -norm)
+    first, norm = jnp.diagonal(x), jnp.sqrt(jnp.sum((x * x.conj()).real, axis=0))
+    sign = jnp.where(first == 0, 1, jnp.sign(first))
     # In a square matrix the last reflection acts on one axis: it is the identity.
     is_last = np.arange(columns) == rows - 1
-    tau = jnp.where(is_last, 0, (beta - first) / beta)
-    vectors = jnp.where(row == column, 1, x / (first - beta)[None])
-    return Reflections(vectors, tau, jnp.sign(jnp.where(is_last, first, beta))[None])
+    tau = jnp.where(is_last, 0, 1 + abs(first) / norm).astype(dtype)
+    vectors = jnp.where(row == column, 1, x / (first + sign * norm)[None])
+    return Reflections(vectors, tau, jnp.where(is_last, sign, -sign)[None])
 
 
 def lapack_product(drawn: Reflections) -> jax.Array:
@@ -81,7 +94,7 @@ def blocked_product(drawn: Reflections) -> jax.Array:
     vectors = jnp.pad(drawn.vectors, ((0, 0), (0, padding)))
     blocks = jnp.moveaxis(vectors.reshape(rows, number, size), 1, 0)
     tau = jnp.pad(drawn.tau, (0, padding)).reshape(number, size)
-    triangles = _triangles(_matmul(blocks.mT, blocks), tau)
+    triangles = _triangles(_matmul(blocks.mT.conj(), blocks), tau)
     q = jnp.zeros((rows - columns, 0), drawn.vectors.dtype)
     for index in reversed(range(number)):
         start = index * size
@@ -95,8 +108,10 @@ def _apply(v: jax.Array, t: jax.Array, q: jax.Array) -> jax.Array:
     """(1 - V T V') [1 0; 0 Q]: a block of reflections before those that made Q."""
     rows, width = v.shape
     vt = _matmul(v, t)
-    left = np.eye(rows, width, dtype=v.dtype) - _matmul(vt, v[:width].T)
-    right = jnp.pad(q, ((width, 0), (0, 0))) - _matmul(vt, _matmul(v[width:].T, q))
+    left = np.eye(rows, width, dtype=v.dtype) - _matmul(vt, v[:width].mT.conj())
+    right = jnp.pad(q, ((width, 0), (0, 0))) - _matmul(
+        vt, _matmul(v[width:].mT.conj(), q)
+    )
     return jnp.concatenate([left, right], axis=1)
 
 

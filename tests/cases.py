@@ -121,4 +121,20 @@ CASES: dict[str, Case] = {
         takes=lambda shape: len(shape) == 2,
         law=laws.normal,
     ),
+    "orthogonal[polar]": Case(
+        jinit.orthogonal(2.0, method="polar"), takes=two_axes, atol=1e-5
+    ),
+    "orthogonal[layout]": Case(
+        jinit.orthogonal(layout="bio"),
+        shape=(3, 6, 10),
+        takes=lambda shape: len(shape) == 3,
+        sharded_shape=(3, 16, 24),
+        atol=1e-6,
+    ),
+    "scaled_orthogonal": Case(jinit.scaled_orthogonal(), takes=two_axes, atol=1e-6),
+    "looks_linear": Case(
+        jinit.looks_linear(),
+        takes=lambda shape: len(shape) >= 2 and not any(d % 2 for d in shape[-2:]),
+        atol=1e-6,
+    ),
 }

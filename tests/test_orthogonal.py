@@ -62,8 +62,8 @@ def test_blocks_are_the_product_of_the_reflections(rows, columns, key):
 def test_blocked_matrices_follow_the_law(key):
     """An entry of a matrix of size n as above; traces with mean 0 and variance 1."""
     keys = jax.random.split(key, 500)
-    q = np.asarray(jax.vmap(lambda k: jinit.orthogonal()(k, (64, 64)))(keys))
-    law = stats.beta(31.5, 31.5, loc=-1, scale=2)
+    q = np.asarray(jax.vmap(lambda k: jinit.orthogonal()(k, (96, 96)))(keys))
+    law = stats.beta(47.5, 47.5, loc=-1, scale=2)
     for entry in (q[:, 0, 0], q[:, -1, -1], q[:, 0, -1], q[:, 40, 63]):
         assert stats.kstest(entry, law.cdf).pvalue > FAILURE_RATE
     trace = np.trace(q, axis1=1, axis2=2)

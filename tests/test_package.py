@@ -11,6 +11,7 @@ import tomllib
 import pytest
 
 import jinit
+from tests.readme_table import table
 
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "jinit"
@@ -29,7 +30,7 @@ PUBLIC = {
     "Plan", "Rule", "fill_missing", "keep", "perturb", "plan",
     "materialize", "recipes", "residual_scale", "blocks", "stacked",
     "concat", "from_array", "masked", "padded", "scaled", "torch_layout", "transposed",
-    "with_dtype",
+    "with_dtype", "looks_linear", "scaled_orthogonal",
 }  # fmt: skip
 
 # Modules that load Flax, and are loaded when they are first asked for.
@@ -39,11 +40,12 @@ LAZY = {"nnx"}
 ORDER = [
     "_checks", "_compiled", "_threefry", "_erf_inv", "_rounding", "_unit", "random",
     "_fans", "_activations", "_quadrature", "_gains", "_entry", "_initializer",
-    "_constant", "_distributions", "_variance", "_schemes", "_haar", "_orthogonal",
+    "_constant", "_distributions", "_variance", "_schemes", "_haar", "_polar",
+    "_matrices", "_orthogonal", "_looks_linear",
     "_sample", "_stack", "_around", "_combine", "_registry", "_paths", "_rules",
-    "_shardings", "_report", "_planned", "_plan", "_renew", "_depth", "_roles",
-    "_torch_recipes", "recipes", "_progress", "_jaxpr", "_units", "_materialize", "nnx",
-    "__init__",
+    "_shardings", "_report", "_planned", "_plan", "_renew", "_depth", "_branches",
+    "_roles", "_torch_recipes", "recipes", "_progress", "_jaxpr", "_units",
+    "_materialize", "nnx", "__init__",
 ]  # fmt: skip
 
 
@@ -182,9 +184,7 @@ def test_the_code_of_the_readme_runs(number):
 
 
 def test_the_readme_s_table_is_the_registry():
-    for entry in jinit.registry.values():
-        row = f"| `{entry.name}` | {entry.law} | {entry.formula} | {entry.use} |"
-        assert row in readme(), f"run: python -m tests.readme_table ({entry.name})"
+    assert table() in readme(), "run: python -m tests.readme_table"
 
 
 def test_nothing_names_a_machine():
