@@ -46,14 +46,21 @@ from ._gains import slope_at_zero as slope_at_zero
 # What all of them are.
 from ._initializer import Initializer as Initializer
 
-# Orthogonal matrices.
-from ._looks_linear import looks_linear as looks_linear
-
 # A whole network: drawn without compiling every layer.
 from ._materialize import materialize as materialize
+
+# Orthogonal matrices.
+from ._looks_linear import looks_linear as looks_linear
 from ._orthogonal import delta_orthogonal as delta_orthogonal
 from ._orthogonal import orthogonal as orthogonal
 from ._orthogonal import scaled_orthogonal as scaled_orthogonal
+
+# Structured matrices.
+from ._hadamard import hadamard as hadamard
+from ._hadamard import zero_hadamard as zero_hadamard
+from ._structured import dirac as dirac
+from ._structured import identity as identity
+from ._structured import sparse as sparse
 
 # A whole tree by rules.
 from ._plan import Plan as Plan

@@ -10,10 +10,12 @@ from . import (
     _combine,
     _constant,
     _distributions,
+    _hadamard,
     _looks_linear,
     _orthogonal,
     _schemes,
     _stack,
+    _structured,
     _variance,
 )
 from ._entry import Entry
@@ -26,6 +28,8 @@ _FAMILIES = (
     _looks_linear,
     _distributions,
     _constant,
+    _structured,
+    _hadamard,
     _stack,
     _around,
     _combine,

@@ -11,6 +11,10 @@ def two_axes(shape):
     return len(shape) >= 2
 
 
+def matrix(shape):
+    return len(shape) == 2
+
+
 def window_axes(shape):
     return len(shape) in (3, 4, 5)
 
@@ -136,5 +140,22 @@ CASES: dict[str, Case] = {
         jinit.looks_linear(),
         takes=lambda shape: len(shape) >= 2 and not any(d % 2 for d in shape[-2:]),
         atol=1e-6,
+    ),
+    "identity": Case(jinit.identity(), takes=matrix, constant=True),
+    "dirac": Case(
+        jinit.dirac(),
+        shape=(3, 3, 4, 8),
+        takes=lambda shape: shape in ((3, 6, 10),),
+        sharded_shape=(3, 3, 16, 24),
+        constant=True,
+    ),
+    "sparse": Case(jinit.sparse(0.5), takes=two_axes),
+    "hadamard": Case(
+        jinit.hadamard(), (8, 8), lambda shape: shape == (0, 0), (16, 16), constant=True
+    ),
+    "zero_hadamard": Case(
+        jinit.zero_hadamard(),
+        takes=lambda shape: len(shape) == 2 or shape == (3, 6, 10),
+        constant=True,
     ),
 }

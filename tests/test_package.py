@@ -31,6 +31,7 @@ PUBLIC = {
     "materialize", "recipes", "residual_scale", "blocks", "stacked",
     "concat", "from_array", "masked", "padded", "scaled", "torch_layout", "transposed",
     "with_dtype", "looks_linear", "scaled_orthogonal",
+    "dirac", "hadamard", "identity", "sparse", "zero_hadamard",
 }  # fmt: skip
 
 # Modules that load Flax, and are loaded when they are first asked for.
@@ -41,7 +42,7 @@ ORDER = [
     "_checks", "_compiled", "_threefry", "_erf_inv", "_rounding", "_unit", "random",
     "_fans", "_activations", "_quadrature", "_gains", "_entry", "_initializer",
     "_constant", "_distributions", "_variance", "_schemes", "_haar", "_polar",
-    "_matrices", "_orthogonal", "_looks_linear",
+    "_matrices", "_orthogonal", "_looks_linear", "_built", "_structured", "_hadamard",
     "_sample", "_stack", "_around", "_combine", "_registry", "_paths", "_rules",
     "_shardings", "_report", "_planned", "_plan", "_renew", "_depth", "_branches",
     "_roles", "_torch_recipes", "recipes", "_progress", "_jaxpr", "_units",
