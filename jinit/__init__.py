@@ -33,8 +33,8 @@ from ._depth import residual_scale as residual_scale
 
 # Laws with a given scale.
 from ._distributions import normal as normal
-from ._distributions import truncated_normal as truncated_normal
 from ._distributions import uniform as uniform
+from ._truncated import truncated_normal as truncated_normal
 
 # Fans of a shape, gains of an activation.
 from ._fans import Fans as Fans

@@ -16,6 +16,7 @@ from . import (
     _schemes,
     _stack,
     _structured,
+    _truncated,
     _variance,
 )
 from ._entry import Entry
@@ -27,6 +28,7 @@ _FAMILIES = (
     _orthogonal,
     _looks_linear,
     _distributions,
+    _truncated,
     _constant,
     _structured,
     _hadamard,

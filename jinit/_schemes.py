@@ -14,11 +14,11 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from . import _checks
-from ._distributions import truncated_std
 from ._entry import Entry
 from ._fans import Fans, fans
 from ._gains import gain, second_moment, slope_at_zero
 from ._initializer import Initializer, RandomInitializer, canonical_dtype
+from ._truncated import truncated_std
 from ._variance import MODES, UNIT_LAWS, Axes, fan, is_complex
 from .random import Law
 

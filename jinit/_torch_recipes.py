@@ -6,13 +6,14 @@ from typing import Any, Unpack
 
 from . import _roles
 from ._constant import constant, zeros
-from ._distributions import normal, truncated_normal
+from ._distributions import normal
 from ._fans import Fans, fans
 from ._initializer import Initializer
 from ._paths import Leaf
 from ._roles import Roles, check, kernels, others, role, the_rest
 from ._rules import OfTree, Rule
 from ._schemes import lecun, xavier
+from ._truncated import truncated_normal
 
 Rules = list[Rule]
 

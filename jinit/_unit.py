@@ -63,6 +63,10 @@ def unit_truncated(
     u = between(key, shape, a, b, ordinary=ordinary)
     if not known:
         u = jnp.maximum(a, u)
+    if not known or bound > INSIDE:
+        # Where a bound's erf rounds to +-1, u must not: erf_inv would be infinite.
+        inside = np.nextafter(dtype.type(1), dtype.type(0))
+        u = jnp.clip(u, -inside, inside)
     # Rounding, or u = a, must not push a value out of the open interval.
     inf = dtype.type(np.inf)
     inner = lax.nextafter(lower, inf), lax.nextafter(upper, -inf)

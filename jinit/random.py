@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from . import _checks
+from . import _checks, _tail
 from ._compiled import Sharding, compiled
 from ._erf_inv import INSIDE, erf_inv
 from ._rounding import is_narrow, round_finite, round_inside
@@ -170,7 +170,9 @@ def truncated_normal(
       out_sharding: how the result is laid out over devices.
 
     Returns:
-      In float32 and float64 an array equal to `jax.random.truncated_normal`.
+      In float32 and float64 an array equal to `jax.random.truncated_normal`; but where
+      both bounds are numbers that lie far out on one side, beyond 3 (7 in float64),
+      `jax.random` has few values, and these follow the law.
 
     Raises:
       TypeError: for something that is not a key, or not a real floating type.
@@ -202,11 +204,16 @@ def truncated_normal(
 
 @dataclasses.dataclass(frozen=True)
 class Law:
-    """A law with scale 1: normal, or uniform or truncated normal between two bounds."""
+    """A law with scale 1: normal, or uniform or truncated normal between two bounds.
+
+    A truncated normal law may be that of mean + sigma z, z between the bounds.
+    """
 
     name: Literal["normal", "uniform", "truncated_normal"]
     low: float = -math.inf
     high: float = math.inf
+    mean: float = 0.0
+    sigma: float = 1.0
 
 
 def draw(
@@ -248,13 +255,36 @@ def scaled(
         ends = wide.type(law.low), wide.type(law.high)
         x = between(key, shape, *ends, ordinary=True) * scale
     else:
-        bound = max(abs(law.low), abs(law.high))
-        x = unit_truncated(key, law.low, law.high, shape, wide, bound) * scale
-    ends = wide.type(law.low) * scale, wide.type(law.high) * scale
-    return _narrowed(x, dtype, *ends, open_low=law.name == "truncated_normal")
+        x = _unit_truncated(law, key, shape, wide) * scale
+    low, high = (end * scale for end in _ends(law, wide))
+    return _narrowed(x, dtype, low, high, open_low=law.name == "truncated_normal")
 
 
 _scaled = compiled(scaled)
+
+
+def _unit_truncated(
+    law: Law, key: jax.Array, shape: _checks.Shape, wide: np.dtype
+) -> jax.Array:
+    """A truncated normal law with scale 1."""
+    low, high = law.low, law.high
+    if _tail.is_tail(low, high, wide):
+        # What is added to the bound keeps all its digits.
+        side, bound = (1, low) if low > 0 else (-1, high)
+        e = _tail.excess(key, shape, abs(bound), max(abs(low), abs(high)), wide)
+        x = wide.type(law.mean + law.sigma * bound) + wide.type(side * law.sigma) * e
+    else:
+        x = unit_truncated(key, low, high, shape, wide, max(abs(low), abs(high)))
+        if law.mean == 0 and law.sigma == 1:
+            return x
+        x = wide.type(law.mean) + wide.type(law.sigma) * x
+    ends, inf = _ends(law, wide), wide.type(math.inf)
+    return jnp.clip(x, np.nextafter(ends[0], inf), np.nextafter(ends[1], -inf))
+
+
+def _ends(law: Law, wide: np.dtype) -> tuple[np.floating, np.floating]:
+    """The bounds of a law with scale 1."""
+    return tuple(wide.type(law.mean + law.sigma * z) for z in (law.low, law.high))
 
 
 @compiled

@@ -39,14 +39,14 @@ LAZY = {"nnx"}
 
 # From the bottom up: a file may import only from files above it in this list.
 ORDER = [
-    "_checks", "_compiled", "_threefry", "_erf_inv", "_rounding", "_unit", "random",
-    "_fans", "_activations", "_quadrature", "_gains", "_entry", "_initializer",
-    "_constant", "_distributions", "_variance", "_schemes", "_haar", "_polar",
-    "_matrices", "_orthogonal", "_looks_linear", "_built", "_structured", "_hadamard",
-    "_sample", "_stack", "_around", "_combine", "_registry", "_paths", "_rules",
-    "_shardings", "_report", "_planned", "_plan", "_renew", "_depth", "_branches",
-    "_roles", "_torch_recipes", "recipes", "_progress", "_jaxpr", "_units",
-    "_materialize", "nnx", "__init__",
+    "_checks", "_compiled", "_threefry", "_erf_inv", "_rounding", "_unit", "_tail",
+    "random", "_fans", "_activations", "_quadrature", "_gains", "_entry",
+    "_initializer", "_constant", "_distributions", "_truncated", "_variance",
+    "_schemes", "_haar", "_polar", "_matrices", "_orthogonal", "_looks_linear",
+    "_built", "_structured", "_hadamard", "_sample", "_stack", "_around", "_combine",
+    "_registry", "_paths", "_rules", "_shardings", "_report", "_planned", "_plan",
+    "_renew", "_depth", "_branches", "_roles", "_torch_recipes", "recipes", "_progress",
+    "_jaxpr", "_units", "_materialize", "nnx", "__init__",
 ]  # fmt: skip
 
 
