@@ -55,6 +55,16 @@ from ._orthogonal import delta_orthogonal as delta_orthogonal
 from ._orthogonal import orthogonal as orthogonal
 from ._orthogonal import scaled_orthogonal as scaled_orthogonal
 
+# Layers of a kind.
+from ._coordinates import fourier_features as fourier_features
+from ._coordinates import siren as siren
+from ._layers import constant_bias_from_prior as constant_bias_from_prior
+from ._layers import embedding as embedding
+from ._layers import scaled_uniform as scaled_uniform
+from ._stft import stft as stft
+from ._upsampling import bilinear as bilinear
+from ._upsampling import icnr as icnr
+
 # Structured matrices.
 from ._hadamard import hadamard as hadamard
 from ._hadamard import zero_hadamard as zero_hadamard

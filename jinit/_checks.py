@@ -236,3 +236,10 @@ def count(argument: str, value: Any) -> int | None:
 def flag(name: str) -> Any:
     """One of JAX's settings, as the current context has it."""
     return getattr(jax.config, name)
+
+
+def boolean(argument: str, value: Any) -> bool:
+    """True or False, and nothing that only counts as such."""
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    raise TypeError(f"`{argument}` is {value!r}; it must be True or False.")

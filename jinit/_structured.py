@@ -35,14 +35,14 @@ class Identity(Built):
         self._axes(shape)
 
     def _axes(self, shape: _checks.Shape) -> tuple[tuple[int, ...], ...]:
-        if self.layout is None and len(shape) != 2:
+        if self.layout is None and len(shape) not in (2, 3):
             raise ValueError(
                 f"`shape` is {shape}, which has {len(shape)} axes; an identity has "
-                "two, inputs and outputs. For a stack of them, or axes that are "
-                "split, give a layout, such as identity(layout='bio'); for a "
+                "two, inputs and outputs, and a stack of them three. For axes that are "
+                "split give a layout, such as identity(layout='ioo'); for a "
                 "convolution use jinit.dirac."
             )
-        layout = self.layout or "io"
+        layout = self.layout or ("io" if len(shape) == 2 else "bio")
         # Fans raise for a layout that is none, or of another length.
         fans(shape, layout)
         if "k" in layout:
@@ -208,12 +208,13 @@ def identity(
     Args:
       gain: what the ones are multiplied by.
       layout: one letter per axis: i input, o output, b batch (a stack of identities).
-        Several axes of a letter count as one flat index. By default "io".
+        Several axes of a letter count as one flat index. By default "io", or "bio"
+        for three axes.
       dtype: the type of the result where the call names none.
 
     Raises:
       ValueError: for a `gain` that is not finite, or, when called, for other than two
-        axes without a layout, or a layout that does not fit.
+        or three axes without a layout, or a layout that does not fit.
 
     Example:
       >>> import jax, jinit

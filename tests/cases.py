@@ -11,10 +11,6 @@ def two_axes(shape):
     return len(shape) >= 2
 
 
-def matrix(shape):
-    return len(shape) == 2
-
-
 def window_axes(shape):
     return len(shape) in (3, 4, 5)
 
@@ -141,7 +137,9 @@ CASES: dict[str, Case] = {
         takes=lambda shape: len(shape) >= 2 and not any(d % 2 for d in shape[-2:]),
         atol=1e-6,
     ),
-    "identity": Case(jinit.identity(), takes=matrix, constant=True),
+    "identity": Case(
+        jinit.identity(), takes=lambda shape: len(shape) in (2, 3), constant=True
+    ),
     "dirac": Case(
         jinit.dirac(),
         shape=(3, 3, 4, 8),
@@ -157,5 +155,35 @@ CASES: dict[str, Case] = {
         jinit.zero_hadamard(),
         takes=lambda shape: len(shape) == 2 or shape == (3, 6, 10),
         constant=True,
+    ),
+    "embedding": Case(jinit.embedding(), takes=two_axes, law=laws.normal),
+    "embedding[padding]": Case(jinit.embedding(padding_row=0), takes=two_axes),
+    "scaled_uniform": Case(jinit.scaled_uniform(), takes=two_axes, law=_symmetric),
+    "constant_bias_from_prior": Case(
+        jinit.constant_bias_from_prior(0.01), constant=True
+    ),
+    "siren": Case(jinit.siren(), takes=two_axes, law=_symmetric),
+    "siren[first]": Case(jinit.siren(first=True), takes=two_axes),
+    "fourier_features": Case(jinit.fourier_features(), law=laws.normal),
+    "icnr": Case(
+        jinit.icnr(jinit.he(), 2),
+        shape=(3, 3, 6, 8),
+        takes=lambda shape: len(shape) == 3 and shape[-1] % 2 == 0,
+        sharded_shape=(3, 3, 8, 32),
+    ),
+    "bilinear": Case(
+        jinit.bilinear(),
+        shape=(4, 4, 3, 3),
+        takes=lambda shape: False,
+        sharded_shape=(4, 4, 16, 16),
+        constant=True,
+    ),
+    "stft": Case(
+        jinit.stft(),
+        shape=(8, 1, 5),
+        takes=lambda shape: False,
+        sharded_shape=(16, 1, 24),
+        constant=True,
+        complex=False,
     ),
 }
