@@ -10,6 +10,8 @@ import typing as _typing
 # Public modules.
 from . import random as random
 from . import recipes as recipes
+from . import recurrent as recurrent
+from . import ssm as ssm
 from ._around import padded as padded
 from ._around import torch_layout as torch_layout
 from ._around import transposed as transposed

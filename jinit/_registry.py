@@ -22,6 +22,8 @@ from . import (
     _truncated,
     _upsampling,
     _variance,
+    recurrent,
+    ssm,
 )
 from ._entry import Entry
 from ._initializer import Initializer, Scaled
@@ -40,6 +42,8 @@ _FAMILIES = (
     _coordinates,
     _upsampling,
     _stft,
+    recurrent,
+    ssm,
     _stack,
     _around,
     _combine,

@@ -186,4 +186,53 @@ CASES: dict[str, Case] = {
         constant=True,
         complex=False,
     ),
+    "recurrent.identity": Case(
+        jinit.recurrent.identity(),
+        shape=(6, 6),
+        takes=lambda shape: shape == (0, 0),
+        sharded_shape=(16, 16),
+        constant=True,
+    ),
+    "recurrent.unit_forget_bias": Case(
+        jinit.recurrent.unit_forget_bias(),
+        shape=(8,),
+        takes=lambda shape: shape[-1:] in ((4,), (0,)),
+        sharded_shape=(16, 16),
+        constant=True,
+        complex=False,
+    ),
+    "recurrent.chrono": Case(
+        jinit.recurrent.chrono(20.0),
+        shape=(8,),
+        takes=lambda shape: shape[-1:] in ((4,), (0,)),
+        sharded_shape=(16, 16),
+        complex=False,
+    ),
+    "ssm.hippo_legs": Case(
+        jinit.ssm.hippo_legs(),
+        shape=(6, 6),
+        takes=lambda shape: False,
+        sharded_shape=(16, 16),
+        constant=True,
+    ),
+    "ssm.mamba_a_log": Case(
+        jinit.ssm.mamba_a_log(), takes=bool, constant=True, complex=False
+    ),
+    "ssm.mamba_dt_bias": Case(jinit.ssm.mamba_dt_bias(), complex=False),
+    "ssm.s4d_real": Case(jinit.ssm.s4d_real(), takes=bool, constant=True),
+    **{
+        f"ssm.s4d_{name}": Case(
+            getattr(jinit.ssm, f"s4d_{name}")("imag"),
+            takes=bool,
+            constant=True,
+            complex=False,
+        )
+        for name in ("lin", "inv", "legs")
+    },
+    **{
+        f"ssm.lru_ring[{part}]": Case(
+            jinit.ssm.lru_ring(0.5, 0.9, part=part), complex=False
+        )
+        for part in ("nu", "theta", "gamma")
+    },
 }

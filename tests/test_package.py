@@ -33,7 +33,7 @@ PUBLIC = {
     "with_dtype", "looks_linear", "scaled_orthogonal",
     "dirac", "hadamard", "identity", "sparse", "zero_hadamard",
     "bilinear", "constant_bias_from_prior", "embedding", "fourier_features", "icnr",
-    "scaled_uniform", "siren", "stft",
+    "scaled_uniform", "siren", "stft", "recurrent", "ssm",
 }  # fmt: skip
 
 # Modules that load Flax, and are loaded when they are first asked for.
@@ -45,11 +45,11 @@ ORDER = [
     "random", "_fans", "_activations", "_quadrature", "_gains", "_entry",
     "_initializer", "_constant", "_distributions", "_truncated", "_variance",
     "_schemes", "_haar", "_polar", "_matrices", "_orthogonal", "_looks_linear",
-    "_built", "_structured", "_hadamard", "_stft", "_coordinates", "_sample", "_stack",
-    "_around", "_layers", "_upsampling", "_combine", "_registry", "_paths", "_rules",
-    "_shardings", "_report", "_planned", "_plan", "_renew", "_depth", "_branches",
-    "_roles", "_torch_recipes", "recipes", "_progress", "_jaxpr", "_units",
-    "_materialize", "nnx", "__init__",
+    "_built", "_structured", "_hadamard", "_stft", "recurrent", "_hippo", "_ring",
+    "_mamba", "ssm", "_coordinates", "_sample", "_stack", "_around", "_layers",
+    "_upsampling", "_combine", "_registry", "_paths", "_rules", "_shardings", "_report",
+    "_planned", "_plan", "_renew", "_depth", "_branches", "_roles", "_torch_recipes",
+    "recipes", "_progress", "_jaxpr", "_units", "_materialize", "nnx", "__init__",
 ]  # fmt: skip
 
 
