@@ -74,6 +74,21 @@ from ._structured import dirac as dirac
 from ._structured import identity as identity
 from ._structured import sparse as sparse
 
+# Transformers, adapters, hypernetworks.
+from ._hyper import hyperfan_in as hyperfan_in
+from ._hyper import hyperfan_out as hyperfan_out
+from ._lora import lora as lora
+from ._lora import olora as olora
+from ._lora import pissa as pissa
+from ._mimetic import mimetic_attention as mimetic_attention
+from ._place import place_mimetic_attention as place_mimetic_attention
+from ._transformers import layer_scale as layer_scale
+from ._transformers import moe_router as moe_router
+from ._transformers import ngpt as ngpt
+from ._transformers import small_init as small_init
+from ._transformers import wang_init as wang_init
+from ._whitening import whitening_conv as whitening_conv
+
 # A whole tree by rules.
 from ._plan import Plan as Plan
 from ._plan import plan as plan

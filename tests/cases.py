@@ -235,4 +235,25 @@ CASES: dict[str, Case] = {
         )
         for part in ("nu", "theta", "gamma")
     },
+    "small_init": Case(jinit.small_init(), takes=two_axes, law=laws.normal),
+    "wang_init": Case(jinit.wang_init(12), takes=two_axes),
+    "moe_router": Case(jinit.moe_router(), takes=two_axes, law=laws.truncated),
+    "layer_scale": Case(jinit.layer_scale(24), constant=True),
+    "ngpt": Case(jinit.ngpt(), takes=bool, atol=1e-6),
+    "hyperfan_in": Case(jinit.hyperfan_in((8, 5)), takes=two_axes, law=laws.normal),
+    "hyperfan_out": Case(jinit.hyperfan_out((8, 5)), takes=two_axes, law=laws.normal),
+    **{
+        f"mimetic_attention[{part}]": Case(
+            jinit.mimetic_attention(part=part),
+            shape=shape,
+            takes=lambda shape: len(shape) == 3,
+            sharded_shape=(3, 16, 24),
+            complex=False,
+            atol=1e-5,
+        )
+        for part, shape in (("query", (6, 2, 4)), ("out", (2, 4, 6)))
+    },
 }
+
+# Entries that make initializers of other names, or take arrays.
+OTHERS = {"lora", "pissa", "olora", "whitening_conv"}

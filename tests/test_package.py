@@ -34,6 +34,9 @@ PUBLIC = {
     "dirac", "hadamard", "identity", "sparse", "zero_hadamard",
     "bilinear", "constant_bias_from_prior", "embedding", "fourier_features", "icnr",
     "scaled_uniform", "siren", "stft", "recurrent", "ssm",
+    "hyperfan_in", "hyperfan_out", "layer_scale", "lora", "mimetic_attention",
+    "moe_router", "ngpt", "olora", "pissa", "place_mimetic_attention", "small_init",
+    "wang_init", "whitening_conv",
 }  # fmt: skip
 
 # Modules that load Flax, and are loaded when they are first asked for.
@@ -45,11 +48,12 @@ ORDER = [
     "random", "_fans", "_activations", "_quadrature", "_gains", "_entry",
     "_initializer", "_constant", "_distributions", "_truncated", "_variance",
     "_schemes", "_haar", "_polar", "_matrices", "_orthogonal", "_looks_linear",
-    "_built", "_structured", "_hadamard", "_stft", "recurrent", "_hippo", "_ring",
-    "_mamba", "ssm", "_coordinates", "_sample", "_stack", "_around", "_layers",
-    "_upsampling", "_combine", "_registry", "_paths", "_rules", "_shardings", "_report",
-    "_planned", "_plan", "_renew", "_depth", "_branches", "_roles", "_torch_recipes",
-    "recipes", "_progress", "_jaxpr", "_units", "_materialize", "nnx", "__init__",
+    "_built", "_structured", "_hadamard", "_depth", "_transformers", "_mimetic",
+    "_hyper", "_stft", "recurrent", "_hippo", "_ring", "_mamba", "ssm", "_coordinates",
+    "_sample", "_stack", "_around", "_layers", "_lora", "_upsampling", "_combine",
+    "_whitening", "_registry", "_paths", "_rules", "_shardings", "_report", "_planned",
+    "_plan", "_renew", "_place", "_branches", "_roles", "_torch_recipes", "recipes",
+    "_progress", "_jaxpr", "_units", "_materialize", "nnx", "__init__",
 ]  # fmt: skip
 
 
@@ -115,12 +119,12 @@ def test_importing_compiles_and_computes_nothing():
 
 
 def public_objects():
-    for name in sorted(PUBLIC - {"registry", "random", "recipes", "zeros", "ones"}):
+    modules = {"random", "recipes", "recurrent", "ssm"}
+    for name in sorted(PUBLIC - modules - {"registry", "zeros", "ones"}):
         yield name, getattr(jinit, name)
-    for name in jinit.random.__all__:
-        yield f"random.{name}", getattr(jinit.random, name)
-    for name in jinit.recipes.__all__:
-        yield f"recipes.{name}", getattr(jinit.recipes, name)
+    for module in sorted(modules):
+        for name in getattr(jinit, module).__all__:
+            yield f"{module}.{name}", getattr(getattr(jinit, module), name)
 
 
 SECTIONS = {"Args:", "Returns:", "Raises:", "Example:", "References:"}
