@@ -47,9 +47,10 @@ class Mimetic(Built):
             return
         axes = "heads, head_dim, d" if self.part == "out" else "d, heads, head_dim"
         raise ValueError(
-            f"`shape` is {shape}; the kernel {self.part!r} of an attention has the axes "
-            f"({axes}). Flax calls its initializers with them flattened: draw the pair, "
-            "and put it into the parameters, as jinit.place_mimetic_attention does."
+            f"`shape` is {shape}; the kernel {self.part!r} of an attention has axes "
+            f"({axes}). Flax calls its initializers with them flattened: draw the "
+            "pair, and put it into the parameters, as jinit.place_mimetic_attention "
+            "does."
         )
 
     def _build(self, key: Any, shape: _checks.Shape, dtype: np.dtype) -> jax.Array:

@@ -149,7 +149,7 @@ def test_docstrings(name, value):
                 )
 
 
-TREE_FIRST = ("fill_missing", "perturb")
+TREE_FIRST = ("fill_missing", "perturb", "place_mimetic_attention")
 
 
 def test_style_of_signatures():
