@@ -87,7 +87,7 @@ def blocked_product(drawn: Reflections) -> jax.Array:
     transformations", 1989). The last block comes first, on the smallest matrix.
     """
     rows, columns = drawn.vectors.shape
-    size = 64 if columns <= 512 else 128 if columns <= 1024 else 256
+    size = 64 if columns <= 256 else 128
     number = -(-columns // size)
     # Columns of zeros complete the last block; with tau 0 they reflect nothing.
     padding = number * size - columns
