@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from examples import sharded_init, transformer
+from examples import copy_task, gallery, sharded_init, transformer
 from tests.test_package import ROOT
 
 SMALL = ["--layers=1", "--width=64"]
@@ -56,3 +56,38 @@ def test_a_transformer_by_a_recipe(recipe, tmp_path, capsys):
     text = capsys.readouterr().out
     assert "params/Block_0/Dense_1/kernel" in text and "total" in text
     assert (tmp_path / "figure.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_copy_task_at_small_size(tmp_path, capsys):
+    small = ["--lag=3", "--length=2", "--units=8", "--batch-size=4", "--seeds=2"]
+    assert copy_task.main([*small, "--steps=4", f"--out={tmp_path}"]) == 0
+    assert "guessing costs 2.08" in capsys.readouterr().out
+    record = json.loads((tmp_path / "results.json").read_text())
+    assert set(record) == {"zero", "unit forget", "chrono"}
+    # Two seeds and three kinds of biases are six different networks.
+    assert len({loss for losses in record.values() for loss in losses}) == 6
+    assert (tmp_path / "figure.png").stat().st_size > 1000
+
+
+def test_the_copy_task_asks_for_what_it_showed():
+    tokens, shown = copy_task.sequences(jax.random.key(0), 3, 4, 5)
+    assert tokens.shape == (3, 13) and (tokens[:, :4] == shown).all()
+    assert (tokens[:, 4:9] == copy_task.BLANK).all()
+    assert (tokens[:, 9] == copy_task.SIGN).all()
+
+
+def test_the_gallery_shows_every_scheme(tmp_path):
+    out = tmp_path / "gallery.png"
+    assert gallery.main([f"--out={out}", "--dpi=20"]) == 0
+    assert out.stat().st_size > 10_000
+
+
+def test_the_gallery_s_samples_have_the_std_that_is_promised():
+    drawn = {
+        name: (array, std) for name, array, std in gallery.samples(jax.random.key(1))
+    }
+    assert set(drawn) == set(gallery.jinit.registry)
+    for name, (array, std) in drawn.items():
+        assert np.isfinite(array).all(), name
+        if std and array.size > 1000 and name not in ("uniform", "truncated_normal"):
+            assert abs(np.std(array) / std - 1) < 0.12, name

@@ -1,0 +1,179 @@
+"""Learn to remember: the copy task, by LSTMs that differ in their biases alone.
+
+A few symbols are shown, then nothing for many steps, then a sign, and the symbols are
+to be repeated. What an LSTM cannot hold that long it cannot learn, so the loss stays at
+log 8 nats, guessing, until some unit keeps its state. The biases say for how long units
+keep it at the start: zero biases about two steps, a forget bias of 1 about four, chrono
+all times up to t_max.
+
+    python -m examples.copy_task --help
+"""
+
+import argparse
+import json
+import math
+import pathlib
+import sys
+from typing import Any
+
+if __package__ in (None, ""):  # run by its path
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import optax
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+import jinit
+
+SYMBOLS = 8
+BLANK, SIGN = SYMBOLS, SYMBOLS + 1
+
+
+class Copier(nn.Module):
+    """An LSTM over the symbols, and the logits of each step's answer."""
+
+    units: int
+
+    @nn.compact
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        x = jax.nn.one_hot(tokens, SYMBOLS + 2)
+        return nn.Dense(SYMBOLS)(nn.RNN(nn.OptimizedLSTMCell(self.units))(x))
+
+
+def biases(t_max: float) -> dict[str, list[Any]]:
+    """name -> the rules for the LSTM's biases."""
+    return {
+        "zero": [],
+        "unit forget": jinit.recurrent.unit_forget_rules(),
+        "chrono": jinit.recurrent.chrono_rules(t_max),
+    }
+
+
+def sequences(key: jax.Array, batch: int, length: int, lag: int) -> tuple[Any, Any]:
+    """Tokens, and the symbols that the last `length` steps are to repeat."""
+    shown = jax.random.randint(key, (batch, length), 0, SYMBOLS)
+    blanks = jnp.full((batch, lag), BLANK)
+    asked = jnp.full((batch, length), BLANK).at[:, 0].set(SIGN)
+    return jnp.concatenate([shown, blanks, asked], axis=1), shown
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train each kind of biases from several seeds; write a table and a figure."""
+    arguments = _parser().parse_args(argv)
+    console = Console() if sys.stdout.isatty() else Console(width=100)
+    t_max = arguments.lag + 2 * arguments.length
+    losses = {
+        name: _train(rules, arguments, f"{name} biases", console)
+        for name, rules in biases(t_max).items()
+    }
+    console.print(_table(losses, arguments))
+    _write(losses, arguments, console)
+    return 0
+
+
+def _train(
+    rules: list[Any], arguments: argparse.Namespace, title: str, console: Console
+) -> np.ndarray:
+    """The loss of each step, in nats per symbol, of each seed: (seeds, steps)."""
+    model, length = Copier(arguments.units), arguments.length
+    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(arguments.rate))
+    window = jax.ShapeDtypeStruct((1, 2 * length + arguments.lag), jnp.int32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), window)
+    rest = [
+        ("**/h*/kernel", jinit.orthogonal()),
+        ("**/kernel", jinit.lecun()),
+        ("**/bias", jinit.zeros),
+    ]
+    plan = jinit.plan(shapes, [*rules, *rest])
+
+    def loss(params: Any, key: jax.Array) -> jax.Array:
+        tokens, shown = sequences(key, arguments.batch_size, length, arguments.lag)
+        logits = model.apply(params, tokens)[:, -length:]
+        return optax.softmax_cross_entropy_with_integer_labels(logits, shown).mean()
+
+    def step(carry: Any, key: jax.Array) -> tuple[Any, jax.Array]:
+        params, state = carry
+        value, gradient = jax.value_and_grad(loss)(params, key)
+        updates, state = tx.update(gradient, state, params)
+        return (optax.apply_updates(params, updates), state), value
+
+    keys = jax.random.split(jax.random.key(arguments.seed), arguments.seeds)
+    carry = jax.vmap(lambda key: (p := plan.init(key), tx.init(p)))(keys)
+    chunk = math.gcd(arguments.steps, 50)
+    run = jax.jit(jax.vmap(lambda c, key: jax.lax.scan(
+        step, c, jax.random.split(key, chunk))))  # fmt: skip
+    found = []
+    for number in track(
+        range(arguments.steps // chunk), title, console=console, transient=True,
+        disable=not console.is_terminal,
+    ):  # fmt: skip
+        of_chunk = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+        carry, values = run(carry, of_chunk)
+        found.append(np.asarray(values))
+    return np.concatenate(found, axis=1)
+
+
+def _last(losses: np.ndarray) -> np.ndarray:
+    """The mean loss of each seed's last steps."""
+    return losses[:, -min(50, losses.shape[1]) :].mean(axis=1)
+
+
+def _table(losses: dict[str, np.ndarray], arguments: argparse.Namespace) -> Table:
+    table = Table(
+        title=f"{arguments.length} symbols over {arguments.lag} steps; guessing costs "
+        f"{math.log(SYMBOLS):.2f} nats"
+    )
+    for heading in ("biases", "loss, median", "of seeds"):
+        table.add_column(heading)
+    for name, values in losses.items():
+        last = np.sort(_last(values))
+        seeds = ", ".join(f"{value:.2f}" for value in last)
+        table.add_row(name, f"{np.median(last):.3f}", seeds)
+    return table
+
+
+def _write(
+    losses: dict[str, np.ndarray], arguments: argparse.Namespace, console: Console
+) -> None:
+    out = pathlib.Path(arguments.out)
+    out.mkdir(parents=True, exist_ok=True)
+    record = {name: _last(values).tolist() for name, values in losses.items()}
+    (out / "results.json").write_text(json.dumps(record) + "\n")
+    figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
+    for name, values in losses.items():
+        axes.plot(np.median(values, axis=0), linewidth=1, label=name)
+    axes.axhline(math.log(SYMBOLS), color="gray", linestyle=":", label="guessing")
+    axes.set(xlabel="step", ylabel="loss, nats per symbol", title="copy task")
+    axes.legend()
+    figure.savefig(out / "figure.png", dpi=120)
+    plt.close(figure)
+    console.print(f"{out}/results.json, {out}/figure.png", soft_wrap=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.copy_task",
+        description="Train LSTMs to remember, with three kinds of biases.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--lag", type=int, default=100, help="steps between showing and asking")
+    add("--length", type=int, default=5, help="symbols to remember")
+    add("--units", type=int, default=64, help="of the LSTM")
+    add("--batch-size", type=int, default=32, help="sequences of a step")
+    add("--steps", type=int, default=1500, help="of Adam")
+    add("--rate", type=float, default=3e-3, help="of Adam")
+    add("--seeds", type=int, default=3, help="trained together")
+    add("--seed", type=int, default=0, help="from which all keys are made")
+    add("--out", default="results/copy_task", help="the folder of the results")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""One picture of every scheme: its entries, its singular values, and their histogram.
+
+Each scheme of `jinit.registry` is drawn once at a small shape. Its matrix is shown as
+an image (kernels of more axes as their last two, the taps of the window side by side),
+beside it the singular values, and a histogram of the entries with the standard
+deviation that `std(shape)` gives. Schemes that are functions of a weight or of data get one.
+
+    python -m examples.gallery --help
+"""
+
+import argparse
+import math
+import pathlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+if __package__ in (None, ""):  # run by its path
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+import jax
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import SubFigure
+from rich.console import Console
+from rich.progress import track
+
+import jinit
+
+DENSE = (48, 32)
+CONV = (3, 3, 8, 16)
+
+# Schemes that want settings, or another shape than DENSE.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "variance_scaling": {"scale": 1.0, "mode": "fan_in", "distribution": "normal"},
+    "constant": {"value": 0.5},
+    "sparse": {"sparsity": 0.7},
+    "constant_bias_from_prior": {"prior": 0.01},
+    "recurrent.chrono": {"t_max": 100.0},
+    **{f"ssm.s4d_{kind}": {"part": "imag"} for kind in ("lin", "inv", "legs")},
+    "wang_init": {"num_layers": 12},
+    "layer_scale": {"depth": 24},
+    "hyperfan_in": {"shape_of_generated": (8, 4)},
+    "hyperfan_out": {"shape_of_generated": (8, 4)},
+    "mimetic_attention": {"part": "query"},
+    "stacked": {"init": jinit.he()},
+    "blocks": {"inits": (jinit.xavier(), jinit.normal(0.02))},
+    "padded": {"init": jinit.he(), "widths": ((4, 4), (2, 2))},
+    "transposed": {"init": jinit.lecun()},
+    "with_dtype": {"init": jinit.he(), "dtype": "float32"},
+    "torch_layout": {"init": jinit.he(layout="oi")},
+    "scaled": {"init": jinit.he(), "factor": 0.5},
+    "masked": {"mask": np.tri(*DENSE, dtype=bool), "a": jinit.he(), "b": jinit.zeros},
+    "concat": {"inits": [jinit.he(), jinit.zeros], "axis": 0},
+    "from_array": {"array": np.hypot(*np.ogrid[-24:24, -16:16]) / 29},
+    "icnr": {"init": jinit.he(), "factor": 2},
+}
+SHAPES: dict[str, tuple[int, ...]] = {
+    "delta_orthogonal": CONV,
+    "dirac": CONV,
+    "icnr": CONV,
+    "bilinear": (5, 5, 4, 4),
+    "hadamard": (32, 32),
+    "stft": (64, 1, 33),
+    "stacked": (3, 16, 32),
+    "recurrent.identity": (32, 32),
+    "ssm.hippo_legs": (32, 32),
+    "mimetic_attention": (48, 2, 16),
+    "constant_bias_from_prior": (1, 32),
+    "layer_scale": (1, 32),
+    "recurrent.unit_forget_bias": (1, 64),
+    "recurrent.chrono": (1, 64),
+}
+
+
+def samples(key: jax.Array) -> Iterator[tuple[str, np.ndarray, float | None]]:
+    """The name of each scheme, an array that it draws, and the std that it promises."""
+    for number, (name, entry) in enumerate(jinit.registry.items()):
+        own = jax.random.fold_in(key, number)
+        if name in ("pissa", "olora"):
+            w = jinit.he()(own, DENSE)
+            yield name, np.asarray(entry.maker(w, 8).residual), None
+        elif name == "whitening_conv":
+            images = np.asarray(jax.random.normal(own, (40, 8, 8, 2))).cumsum(axis=1)
+            init = entry.maker(images, window=(2, 2))
+            yield name, np.asarray(init(own, (2, 2, 2, 16))), None
+        else:
+            init, shape = _init(name), SHAPES.get(name, DENSE)
+            yield name, np.asarray(init(own, shape)), init.std(shape)
+
+
+def _init(name: str) -> jinit.Initializer:
+    """An initializer of a scheme; of several that it makes, the first."""
+    made: Any = jinit.get(name, **SETTINGS.get(name, {}))
+    return made[0] if isinstance(made, tuple) else made
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Draw the page."""
+    arguments = _parser().parse_args(argv)
+    console = Console() if sys.stdout.isatty() else Console(width=100)
+    drawn = list(samples(jax.random.key(arguments.seed)))
+    columns = 4
+    rows = -(-len(drawn) // columns)
+    page = plt.figure(figsize=(5 * columns, 1.5 * rows), layout="constrained")
+    places = page.subfigures(rows, columns, squeeze=False).ravel()
+    pairs = list(zip(places, drawn, strict=False))
+    for place, (name, array, std) in track(
+        pairs, "drawing", console=console, transient=True,
+        disable=not console.is_terminal,
+    ):  # fmt: skip
+        _panel(place, name, array, std)
+    out = pathlib.Path(arguments.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    page.savefig(out, dpi=arguments.dpi)
+    plt.close(page)
+    console.print(f"{len(drawn)} schemes in {out}", soft_wrap=True)
+    return 0
+
+
+def _panel(place: SubFigure, name: str, array: np.ndarray, std: float | None) -> None:
+    """The image of a matrix, its singular values, and the histogram of its entries."""
+    image, spectrum, histogram = place.subplots(1, 3)
+    flat = np.real(array).ravel()
+    matrix = _as_image(np.real(array))
+    limit = max(float(np.abs(matrix).max()), 1e-12)
+    image.imshow(matrix, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
+    values = np.linalg.svd(_as_matrix(array), compute_uv=False)
+    spectrum.plot(values, linewidth=1)
+    spectrum.set_ylim(0, 1.1 * max(float(values.max()), 1e-12))
+    histogram.hist(flat, bins=40, range=(-limit, limit), color="gray")
+    for edge in () if not std else (-std, std):
+        histogram.axvline(edge, color="tab:red", linewidth=1)
+    image.set_title(name, fontsize=8, loc="left")
+    spectrum.set_title(f"{tuple(array.shape)}", fontsize=6)
+    histogram.set_title("" if std is None else f"std {std:.3g}", fontsize=6)
+    for axes in (image, spectrum, histogram):
+        axes.set(xticks=[], yticks=[])
+
+
+def _as_matrix(array: np.ndarray) -> np.ndarray:
+    """Columns along the last axis."""
+    return array.reshape(-1, array.shape[-1]) if array.ndim > 1 else array[None]
+
+
+def _as_image(array: np.ndarray) -> np.ndarray:
+    """The last two axes, and all before them side by side."""
+    if array.ndim <= 2:
+        return np.atleast_2d(array)
+    taps = array.reshape(-1, *array.shape[-2:])
+    across = math.isqrt(len(taps) - 1) + 1 if len(taps) > 1 else 1
+    blank = np.zeros((-len(taps) % across, *taps.shape[1:]))
+    rows = np.concatenate([taps, blank]).reshape(-1, across, *taps.shape[1:])
+    return rows.transpose(0, 2, 1, 3).reshape(-1, across * taps.shape[2])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.gallery",
+        description="Draw every scheme into one picture.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--seed", type=int, default=0, help="from which all keys are made")
+    add("--dpi", type=int, default=80, help="dots per inch of the picture")
+    add("--out", default="results/gallery.png", help="the picture")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
