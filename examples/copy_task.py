@@ -94,8 +94,9 @@ def _train(
 
     def loss(params: Any, key: jax.Array) -> jax.Array:
         tokens, shown = sequences(key, arguments.batch_size, length, arguments.lag)
-        logits = model.apply(params, tokens)[:, -length:]
-        return optax.softmax_cross_entropy_with_integer_labels(logits, shown).mean()
+        logits: Any = model.apply(params, tokens)
+        asked = logits[:, -length:]
+        return optax.softmax_cross_entropy_with_integer_labels(asked, shown).mean()
 
     def step(carry: Any, key: jax.Array) -> tuple[Any, jax.Array]:
         params, state = carry

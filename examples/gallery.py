@@ -3,7 +3,8 @@
 Each scheme of `jinit.registry` is drawn once at a small shape. Its matrix is shown as
 an image (kernels of more axes as their last two, the taps of the window side by side),
 beside it the singular values, and a histogram of the entries with the standard
-deviation that `std(shape)` gives. Schemes that are functions of a weight or of data get one.
+deviation that `std(shape)` gives. Schemes that are functions of a weight or of data get
+one.
 
     python -m examples.gallery --help
 """

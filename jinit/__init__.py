@@ -12,6 +12,7 @@ from . import random as random
 from . import recipes as recipes
 from . import recurrent as recurrent
 from . import ssm as ssm
+from . import theory as theory
 from ._around import padded as padded
 from ._around import torch_layout as torch_layout
 from ._around import transposed as transposed
@@ -29,6 +30,9 @@ from ._constant import ones as ones
 from ._constant import ones_init as ones_init
 from ._constant import zeros as zeros
 from ._constant import zeros_init as zeros_init
+
+# The edge of chaos.
+from ._critical import critical as critical
 
 # Depth rules.
 from ._depth import residual_scale as residual_scale

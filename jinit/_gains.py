@@ -130,13 +130,11 @@ def second_moment(
     activation: Activation, param: float | None = None, direction: str = "forward"
 ) -> float:
     """E f(z)^2 ("forward") or E f'(z)^2 ("backward") for z ~ N(0, 1)."""
+    if param is not None and not isinstance(activation, str):
+        _reject(activation, param)
+    activation = resolve(activation)
     if not isinstance(activation, str):
-        if param is not None or not callable(activation):
-            _reject(activation, param)
-        name = _known(activation)
-        if name is None:
-            return _moment_of_function(activation, direction)
-        activation = name
+        return _moment_of_function(activation, direction)
     if activation in GATES and direction == "backward":
         raise ValueError(
             f"`activation` {activation!r} is a gated unit f(a) b, which sends "
@@ -144,6 +142,15 @@ def second_moment(
             f"f, {GATES[activation]!r}, forward (for b) and backward (for a)."
         )
     return _moment_of_name(_name(activation), _parameter(activation, param), direction)
+
+
+def resolve(activation: Activation) -> Activation:
+    """An activation's name where it has one, of JAX's own functions too."""
+    if isinstance(activation, str):
+        return _checks.choice("activation", activation, (*ACTIVATIONS, *GATES))
+    if not callable(activation):
+        _reject(activation, None)
+    return _known(activation) or activation
 
 
 @functools.lru_cache(maxsize=1024)
@@ -171,7 +178,7 @@ def _moment_of_function(function: Callable, direction: str) -> float:
 
 @functools.lru_cache(maxsize=1024)
 def _cached_moment_of_function(function: Callable, direction: str) -> float:
-    sample, precision = _sampler(function, direction)
+    sample, precision = sampled(function, direction)
     try:
         moment = normal_mean(lambda z: sample(z) ** 2, tolerance=precision)
     except Unresolved as error:
@@ -179,7 +186,7 @@ def _cached_moment_of_function(function: Callable, direction: str) -> float:
     return _positive(_called(function), moment)
 
 
-def _sampler(function: Callable, direction: str) -> tuple[Callable, float]:
+def sampled(function: Callable, direction: str) -> tuple[Callable, float]:
     """The function or its derivative over float64 arrays; its relative precision."""
     scalar = function if direction == "forward" else jax.grad(function)
     batched: Callable = jax.jit(jax.vmap(scalar))

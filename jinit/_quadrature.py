@@ -62,6 +62,45 @@ def normal_mean(
     return done + float(np.sum(whole))
 
 
+def find_kinks(g: Callable[[np.ndarray], np.ndarray]) -> tuple[float, ...]:
+    """Where a function on [-12, 12] is not smooth, to about 1e-9.
+
+    Panels are halved where their whole and their halves differ; at a kink or a jump
+    they go on to, however narrow they are.
+    """
+    # One of these sets of panels has a kink inside, wherever it is.
+    found = [_kinks_between(g, np.linspace(-_REACH, _REACH, n)) for n in (26, 31)]
+    return tuple(sorted(set(found[0] + found[1])))
+
+
+def _kinks_between(
+    g: Callable[[np.ndarray], np.ndarray], edges: np.ndarray
+) -> list[float]:
+    left, right = edges[:-1], edges[1:]
+    found: list[float] = []
+    for _ in range(48):
+        # Not the middle, which a kink at a round number would hit.
+        inner = left + (math.sqrt(2) - 1) * (right - left)
+        whole = _panels(g, left, right)
+        parts = _panels(g, left, inner) + _panels(g, inner, right)
+        # Relative to the panel's own width, so that narrow ones do not pass for it.
+        rough = np.abs(whole - parts) > 1e-9 * (right - left)
+        # What was split down to here, and is smooth to the eye, holds a kink.
+        stop = ~rough & (right - left < 1e-4)
+        found += map(_rounded, (left + right)[stop] / 2, (right - left)[stop])
+        left, right, inner = left[rough], right[rough], inner[rough]
+        if left.size == 0 or left.size > _MOST_PANELS // 64:
+            return found
+        left, right = np.append(left, inner), np.append(inner, right)
+    return found + list(map(_rounded, (left + right) / 2, right - left))
+
+
+def _rounded(x: float, width: float) -> float:
+    """The number of few digits that is as near as can be told."""
+    near = round(float(x), 4)
+    return near if abs(near - x) <= 2 * width else round(float(x), 9)
+
+
 def _panels(
     g: Callable[[np.ndarray], np.ndarray], left: np.ndarray, right: np.ndarray
 ) -> np.ndarray:

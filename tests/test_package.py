@@ -36,7 +36,7 @@ PUBLIC = {
     "scaled_uniform", "siren", "stft", "recurrent", "ssm",
     "hyperfan_in", "hyperfan_out", "layer_scale", "lora", "mimetic_attention",
     "moe_router", "ngpt", "olora", "pissa", "place_mimetic_attention", "small_init",
-    "wang_init", "whitening_conv",
+    "wang_init", "whitening_conv", "critical", "theory",
 }  # fmt: skip
 
 # Modules that load Flax, and are loaded when they are first asked for.
@@ -45,15 +45,16 @@ LAZY = {"nnx"}
 # From the bottom up: a file may import only from files above it in this list.
 ORDER = [
     "_checks", "_compiled", "_threefry", "_erf_inv", "_rounding", "_unit", "_tail",
-    "random", "_fans", "_activations", "_quadrature", "_gains", "_entry",
+    "random", "_fans", "_activations", "_quadrature", "_gains", "_scalar", "_dual",
+    "_mean_field", "_edge_of_chaos", "_spectra", "_phase_figure", "theory", "_entry",
     "_initializer", "_constant", "_distributions", "_truncated", "_variance",
-    "_schemes", "_haar", "_polar", "_matrices", "_orthogonal", "_looks_linear",
-    "_built", "_structured", "_hadamard", "_depth", "_transformers", "_mimetic",
-    "_hyper", "_stft", "recurrent", "_hippo", "_ring", "_mamba", "ssm", "_coordinates",
-    "_sample", "_stack", "_around", "_layers", "_lora", "_upsampling", "_combine",
-    "_whitening", "_registry", "_paths", "_rules", "_shardings", "_report", "_planned",
-    "_plan", "_renew", "_place", "_branches", "_roles", "_torch_recipes", "recipes",
-    "_progress", "_jaxpr", "_units", "_materialize", "nnx", "__init__",
+    "_schemes", "_critical", "_haar", "_polar", "_matrices", "_orthogonal",
+    "_looks_linear", "_built", "_structured", "_hadamard", "_depth", "_transformers",
+    "_mimetic", "_hyper", "_stft", "recurrent", "_hippo", "_ring", "_mamba", "ssm",
+    "_coordinates", "_sample", "_stack", "_around", "_layers", "_lora", "_upsampling",
+    "_combine", "_whitening", "_registry", "_paths", "_rules", "_shardings", "_report",
+    "_planned", "_plan", "_renew", "_place", "_branches", "_roles", "_torch_recipes",
+    "recipes", "_progress", "_jaxpr", "_units", "_materialize", "nnx", "__init__",
 ]  # fmt: skip
 
 
@@ -119,7 +120,7 @@ def test_importing_compiles_and_computes_nothing():
 
 
 def public_objects():
-    modules = {"random", "recipes", "recurrent", "ssm"}
+    modules = {"random", "recipes", "recurrent", "ssm", "theory"}
     for name in sorted(PUBLIC - modules - {"registry", "zeros", "ones"}):
         yield name, getattr(jinit, name)
     for module in sorted(modules):

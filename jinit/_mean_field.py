@@ -1,0 +1,263 @@
+"""Mean squares and correlations of a deep network's signals, layer by layer."""
+
+import math
+from typing import Any, NamedTuple
+
+from . import _checks
+from ._dual import dual, moment, slope
+from ._gains import Activation
+from ._quadrature import Unresolved
+from ._scalar import Scalar, scalar
+
+_SMALLEST, _LARGEST = 1e-12, 1e12
+# How far from 1 a slope may be and still count as 1.
+_LEVEL = 1e-9
+
+
+class FixedPoint(NamedTuple):
+    """q = V(q), c = R(c), and chi_1 there."""
+
+    q: float
+    c: float
+    chi1: float
+
+
+class DepthScales(NamedTuple):
+    """Layers over which q, and c, come nearer to their fixed points by a factor e."""
+
+    xi_q: float
+    xi_c: float
+
+
+def variance_map(
+    activation: Activation, sigma_w2: float, sigma_b2: float, q: float
+) -> float:
+    """V(q) = sigma_w2 E f(sqrt(q) z)^2 + sigma_b2: the mean square one layer on.
+
+    Args:
+      activation: a name, or any function of a scalar, as for `jinit.gain`.
+      sigma_w2: fan_in times the variance of the kernel.
+      sigma_b2: the variance of the bias.
+      q: the mean square of the pre-activations.
+
+    Raises:
+      ValueError: for numbers that are negative or not finite, or an activation that
+        cannot be integrated.
+
+    Example:
+      >>> from jinit import theory
+      >>> round(theory.variance_map("relu", 2.0, 0.0, 1.0), 12)  # He's: it stays
+      1.0
+
+    References:
+      Poole, Lahiri, Raghu, Sohl-Dickstein and Ganguli, "Exponential expressivity in
+      deep neural networks through transient chaos", 2016.
+    """
+    s = scalar_of(activation)
+    sigma_w2, sigma_b2 = sigmas(sigma_w2, sigma_b2)
+    q = _checks.real("q", q, minimum=0.0)
+    return resolved(activation, lambda: sigma_w2 * moment(s, s.f, q) + sigma_b2)
+
+
+def correlation_map(
+    activation: Activation, sigma_w2: float, sigma_b2: float, q: float, c: float
+) -> float:
+    """R(c): the correlation of two inputs one layer on, both of mean square q.
+
+    Args:
+      activation, sigma_w2, sigma_b2, q: as for `variance_map`.
+      c: their correlation, from -1 to 1.
+
+    Raises:
+      ValueError: as `variance_map`; for c outside [-1, 1]; where the next layer is 0,
+        and nothing has a correlation.
+
+    Example:
+      >>> import math
+      >>> from jinit import theory
+      >>> c = theory.correlation_map("relu", 2.0, 0.0, 1.0, 0.0)
+      >>> abs(c - 1 / math.pi) < 1e-9
+      True
+
+    References:
+      Poole, Lahiri, Raghu, Sohl-Dickstein and Ganguli, "Exponential expressivity in
+      deep neural networks through transient chaos", 2016. Cho and Saul, "Kernel methods
+      for deep learning", 2009, for relu in closed form.
+    """
+    s = scalar_of(activation)
+    sigma_w2, sigma_b2 = sigmas(sigma_w2, sigma_b2)
+    q = _checks.real("q", q, minimum=0.0)
+    c = _checks.real("c", c, minimum=-1.0)
+    if c > 1:
+        raise ValueError(f"`c` is {c}; a correlation lies between -1 and 1.")
+    return resolved(activation, lambda: _correlation(s, sigma_w2, sigma_b2, q, c))
+
+
+def _correlation(
+    s: Scalar, sigma_w2: float, sigma_b2: float, q: float, c: float
+) -> float:
+    variance = sigma_w2 * moment(s, s.f, q) + sigma_b2
+    if variance == 0:
+        raise ValueError(
+            f"the next layer is 0 for sigma_w2={sigma_w2}, sigma_b2={sigma_b2} and "
+            f"q={q}: its correlations are not defined."
+        )
+    if c == 1:
+        return 1.0
+    return (sigma_w2 * dual(s, s.f, q, c) + sigma_b2) / variance
+
+
+def fixed_point(
+    activation: Activation, sigma_w2: float, sigma_b2: float, *, q: float = 1.0
+) -> FixedPoint:
+    """The mean square and the correlation that deep layers come to: q, c, chi_1.
+
+    q is followed from where it starts, so of several fixed points the one that attracts
+    it is found, and where every q is one, as for relu at sigma_w2 = 2, it stays. c is 1
+    unless chi_1 > 1, in the chaotic phase, where all inputs come to c < 1.
+
+    Args:
+      activation, sigma_w2, sigma_b2: as for `variance_map`.
+      q: the mean square in the first layer.
+
+    Returns:
+      A record with `q`, `c` and `chi1`.
+
+    Raises:
+      ValueError: as `variance_map`; where q grows without bound.
+
+    Example:
+      >>> from jinit import theory
+      >>> [round(x, 4) for x in theory.fixed_point("tanh", 1.3, 0.05)]
+      [0.3153, 1.0, 0.8802]
+
+    References:
+      Schoenholz, Gilmer, Ganguli and Sohl-Dickstein, "Deep information propagation",
+      2017.
+    """
+    s = scalar_of(activation)
+    sigma_w2, sigma_b2 = sigmas(sigma_w2, sigma_b2)
+    start = _checks.real("q", q, minimum=0.0)
+
+    def found() -> FixedPoint:
+        q = _fixed_q(s, sigma_w2, sigma_b2, start)
+        chi1 = sigma_w2 * moment(s, s.df, q)
+        return FixedPoint(q, _fixed_c(s, sigma_w2, sigma_b2, q, chi1), chi1)
+
+    return resolved(activation, found)
+
+
+def _fixed_q(s: Scalar, sigma_w2: float, sigma_b2: float, q: float) -> float:
+    """Follow q, with Newton's steps on q - V(q) where they keep to its direction."""
+    for _ in range(10_000):
+        step = sigma_w2 * moment(s, s.f, q) + sigma_b2 - q
+        if abs(step) <= 1e-13 * max(q, _SMALLEST):
+            return q
+        rate = 1 - sigma_w2 * slope(s, q) if q > 0 else 1.0
+        # Where q is attracted the full step is longer than the plain one, never back.
+        longest = step / rate if 0 < rate < 1 else step
+        q = q + max(min(longest, 9 * q + 1), -0.9 * q)
+        if q < _SMALLEST:
+            return 0.0
+        if q > _LARGEST:
+            raise ValueError(
+                f"q grows without bound for sigma_w2={sigma_w2}, sigma_b2={sigma_b2}: "
+                "there is no fixed point. Take a smaller sigma_w2."
+            )
+    return q
+
+
+def _fixed_c(
+    s: Scalar, sigma_w2: float, sigma_b2: float, q: float, chi1: float
+) -> float:
+    if chi1 <= 1 + _LEVEL or q == 0:
+        return 1.0
+
+    def rise(c: float) -> float:
+        return _correlation(s, sigma_w2, sigma_b2, q, c) - c
+
+    # R(c) > c at 0, or = 0 there for odd functions without bias; and R(c) < c near 1.
+    if rise(0.0) <= 1e-12:
+        return 0.0
+    return root(rise, 0.0, 1 - 1e-7)
+
+
+def root(f: Any, low: float, high: float) -> float:
+    """Where f, positive at low and negative at high, is zero (Illinois' rule)."""
+    f_low, f_high = f(low), f(high)
+    if f_high >= 0:
+        return high
+    for _ in range(200):
+        middle = high - f_high * (high - low) / (f_high - f_low)
+        value = f(middle)
+        if abs(value) < 1e-13 or high - low < 1e-13:
+            return middle
+        if value < 0:
+            high, f_high, f_low = middle, value, f_low / 2
+        else:
+            low, f_low, f_high = middle, value, f_high / 2
+    return middle
+
+
+def depth_scales(
+    activation: Activation, sigma_w2: float, sigma_b2: float, *, q: float = 1.0
+) -> DepthScales:
+    """How many layers deep a signal is felt: xi_q and xi_c.
+
+    xi = -1 / log(slope), of V at q* and of R at c*: after xi layers what is left of a
+    difference is 1 / e. Networks train up to about 6 xi_c layers. On the edge of chaos
+    xi_c is infinite.
+
+    Args:
+      activation, sigma_w2, sigma_b2, q: as for `fixed_point`.
+
+    Returns:
+      A record with `xi_q` and `xi_c`, in layers; infinite where the slope is 1.
+
+    Raises:
+      ValueError: as `fixed_point`.
+
+    Example:
+      >>> from jinit import theory
+      >>> round(theory.depth_scales("tanh", 1.3, 0.05).xi_c, 3)
+      7.834
+
+    References:
+      Schoenholz, Gilmer, Ganguli and Sohl-Dickstein, "Deep information propagation",
+      2017.
+    """
+    found = fixed_point(activation, sigma_w2, sigma_b2, q=q)
+    s = scalar_of(activation)
+
+    def scales() -> DepthScales:
+        of_q = float(sigma_w2) * slope(s, found.q)
+        of_c = float(sigma_w2) * dual(s, s.df, found.q, found.c)
+        return DepthScales(_scale(of_q), _scale(of_c))
+
+    return resolved(activation, scales)
+
+
+def _scale(slope: float) -> float:
+    size = abs(slope)
+    if size == 0:
+        return 0.0
+    return math.inf if size >= 1 - _LEVEL else -1 / math.log(size)
+
+
+def scalar_of(activation: Activation) -> Scalar:
+    return resolved(activation, lambda: scalar(activation))
+
+
+def resolved(activation: Any, compute: Any) -> Any:
+    """What `compute` returns; what cannot be integrated is named."""
+    try:
+        return compute()
+    except Unresolved as error:
+        raise ValueError(f"`activation` {activation!r} {error}") from None
+
+
+def sigmas(sigma_w2: float, sigma_b2: float) -> tuple[float, float]:
+    return (
+        _checks.real("sigma_w2", sigma_w2, minimum=0.0),
+        _checks.real("sigma_b2", sigma_b2, minimum=0.0),
+    )

@@ -1,0 +1,59 @@
+"""An activation as a scalar function in float64: f, f', and where they have kinks."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ._activations import ACTIVATIONS, GATES
+from ._gains import Activation, resolve, sampled
+from ._quadrature import find_kinks
+
+Function = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Scalar:
+    """f and f' over float64 arrays."""
+
+    f: Function
+    df: Function
+    kinks: tuple[float, ...]
+    # Relative, of what f returns.
+    precision: float
+    is_linear: bool = False
+
+
+def scalar(activation: Activation) -> Scalar:
+    """The function of an activation, by name or by itself."""
+    try:
+        return _cached(activation)
+    except TypeError as error:
+        if "unhashable" not in str(error):
+            raise
+        return _cached.__wrapped__(activation)
+
+
+@functools.lru_cache(maxsize=256)
+def _cached(activation: Any) -> Scalar:
+    found = resolve(activation)
+    if not isinstance(found, str):
+        (f, precision), (df, _) = sampled(found, "forward"), sampled(found, "backward")
+        kinks = find_kinks(f) + find_kinks(df)
+        return Scalar(f, df, tuple(sorted(set(kinks))), precision)
+    if found in GATES:
+        raise ValueError(
+            f"`activation` is {found!r}, a gated unit of two inputs; mean-field theory "
+            f"is for functions of one: take its {GATES[found]!r}."
+        )
+    named = ACTIVATIONS[found]
+    settings = () if named.param is None else (named.param,)
+    return Scalar(
+        lambda z: named.f(z, *settings),
+        lambda z: named.df(z, *settings),
+        named.kinks,
+        0.0,
+        found in ("linear", "identity"),
+    )
