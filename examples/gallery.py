@@ -100,7 +100,12 @@ def main(argv: list[str] | None = None) -> int:
     """Draw the page."""
     arguments = _parser().parse_args(argv)
     console = Console() if sys.stdout.isatty() else Console(width=100)
-    drawn = list(samples(jax.random.key(arguments.seed)))
+    wanted = set(arguments.schemes or jinit.registry)
+    if unknown := wanted - set(jinit.registry):
+        console.print(f"no schemes of these names: {', '.join(sorted(unknown))}")
+        return 2
+    every = samples(jax.random.key(arguments.seed))
+    drawn = [sample for sample in every if sample[0] in wanted]
     columns = 4
     rows = -(-len(drawn) // columns)
     page = plt.figure(figsize=(5 * columns, 1.5 * rows), layout="constrained")
@@ -162,6 +167,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
+    add("--schemes", nargs="*", default=None, help="names; by default all")
     add("--seed", type=int, default=0, help="from which all keys are made")
     add("--dpi", type=int, default=80, help="dots per inch of the picture")
     add("--out", default="results/gallery.png", help="the picture")

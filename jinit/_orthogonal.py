@@ -212,7 +212,8 @@ def orthogonal(
     With `out_sharding` every method gives the values that it gives without. Only
     "polar" shares the work, though: reflections come one after the other, so each
     device computes the whole matrix and keeps its part. That suits matrices that fit a
-    device. "polar" cuts every matrix over the devices, and none holds the whole; it
+    device. "polar" cuts every matrix over the devices, and none holds the whole (but at
+    the end, where the sharding leaves an axis of the mesh out, XLA may gather it); it
     takes up to 80 times the operations. Its values agree on every mesh up to rounding,
     which the inverse of the least singular value of the Gaussian matrix amplifies: in
     float32 to 1e-6 for a matrix twice as long as wide, and for square ones of n rows

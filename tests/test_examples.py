@@ -76,10 +76,12 @@ def test_the_copy_task_asks_for_what_it_showed():
     assert (tokens[:, 9] == copy_task.SIGN).all()
 
 
-def test_the_gallery_shows_every_scheme(tmp_path):
+def test_the_gallery_draws_what_is_asked_for(tmp_path, capsys):
     out = tmp_path / "gallery.png"
-    assert gallery.main([f"--out={out}", "--dpi=20"]) == 0
-    assert out.stat().st_size > 10_000
+    some = ["--schemes", "orthogonal", "icnr", "ssm.hippo_legs"]
+    assert gallery.main([f"--out={out}", "--dpi=20", *some]) == 0
+    assert "3 schemes" in capsys.readouterr().out and out.stat().st_size > 1000
+    assert gallery.main(["--schemes", "orthogonol"]) == 2
 
 
 def test_the_gallery_s_samples_have_the_std_that_is_promised():

@@ -94,7 +94,7 @@ def test_presets_in_float64(name, key, x64):
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 @pytest.mark.parametrize("mode", MODES)
 def test_variance_scaling(mode, distribution, key):
-    for scale in (0.1, 1, 2.0, 10.0):
+    for scale in (0.1, 2.0):
         arguments = (scale, mode, distribution)
         for shape in ((48, 31), (3, 3, 5, 7)):
             assert_same(
@@ -134,7 +134,7 @@ def test_the_embedding_idiom(key):
     assert ours.std((100, 16)) == pytest.approx(16**-0.5)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(
     shape=st.lists(st.integers(1, 12), min_size=2, max_size=4).map(tuple),
     scale=st.floats(0.01, 100.0),

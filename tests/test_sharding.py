@@ -35,7 +35,10 @@ ENGINES = [
     "ones",
 ]
 ON_MESHES = [(name, *mesh) for name in ENGINES for mesh in MESHES]
-ON_MESHES += [(n, (2, 4), P("x", "y")) for n in sorted(set(CASES) - set(ENGINES))]
+ON_MESHES += [
+    (name, (2, 4), P(*CASES[name].sharded_over))
+    for name in sorted(set(CASES) - set(ENGINES))
+]
 
 
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
