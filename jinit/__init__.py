@@ -97,6 +97,10 @@ from ._whitening import whitening_conv as whitening_conv
 from ._plan import Plan as Plan
 from ._plan import plan as plan
 
+# How the signal is in every layer.
+from ._probe import probe as probe
+from ._probe_report import Report as Report
+
 # Names and configurations.
 from ._registry import from_config as from_config
 from ._registry import get as get

@@ -81,7 +81,7 @@ def _opened(
     """The steps of a jaxpr, and in place of a transparent call those of its body."""
     for eqn in jaxpr.eqns:
         reads = tuple(_read(slots, atom) for atom in eqn.invars)
-        body = _body(eqn) if eqn.primitive in _TRANSPARENT else None
+        body = body_of(eqn) if eqn.primitive in _TRANSPARENT else None
         if body is None or body.consts:
             slots.update((var, next(number)) for var in eqn.outvars)
             yield Step(eqn, reads, tuple(slots[var] for var in eqn.outvars))
@@ -92,7 +92,7 @@ def _opened(
             slots.update(zip(eqn.outvars, results, strict=True))
 
 
-def _body(eqn: JaxprEqn) -> ClosedJaxpr:
+def body_of(eqn: JaxprEqn) -> ClosedJaxpr:
     body: Any = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
     return body if isinstance(body, ClosedJaxpr) else ClosedJaxpr(body, ())
 
@@ -196,7 +196,7 @@ def _bits(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
 
 
 def _inlined(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
-    return _evaluated(_body(eqn), values)
+    return _evaluated(body_of(eqn), values)
 
 
 def _scanned(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:

@@ -8,6 +8,9 @@ from flax import nnx
 
 from . import _materialize
 from ._compiled import explicit_axes
+from ._naming import nnx_calls
+from ._probe import report_of
+from ._probe_report import Report
 
 Model = TypeVar("Model")
 
@@ -83,3 +86,60 @@ def _of_model(shardings: Any) -> Any:
 
         return sharding
     return {"model": shardings, "rngs": None}
+
+
+def probe(
+    model: Any,
+    *batch: Any,
+    loss: Callable[[Any], Any] | None = None,
+    **options: Any,
+) -> Report:
+    """Look at the signal and the gradient in every layer of an NNX model.
+
+    As `jinit.probe`: layers are the modules that the model calls, by their paths.
+    The model is not changed.
+
+    Args:
+      model: an NNX module.
+      *batch: what it is called with.
+      loss: a function of the output that gives a scalar; by default a fixed random
+        direction in the output.
+      **options: more arguments of the call.
+
+    Returns:
+      A `jinit.Report`.
+
+    Raises:
+      TypeError: for something that is no NNX module.
+      ValueError: if the model calls no modules, or the loss is no scalar.
+
+    Example:
+      >>> import jax
+      >>> from flax import nnx
+      >>> import jinit
+      >>> layers = (nnx.Linear(8, 8, rngs=nnx.Rngs(i)) for i in range(2))
+      >>> x = jax.random.normal(jax.random.key(0), (4, 8))
+      >>> report = jinit.nnx.probe(nnx.Sequential(*layers), x)
+      >>> [row["path"] for row in report.rows]
+      ['layers/0', 'layers/1']
+    """
+    if not isinstance(model, nnx.Module):
+        raise TypeError(
+            f"`model` is {model!r}, of type {type(model).__name__}; it must be an NNX "
+            "module. For Linen and for functions call jinit.probe."
+        )
+    parts: Any = nnx.split(model, nnx.Param, ...)
+    graph, params, rest = parts
+
+    # What is no parameter goes in beside the batch: it may count, as keys do.
+    def forward(params: Any, beside: tuple[Any, ...]) -> Any:
+        rest, *inputs = beside
+        merged = nnx.merge(graph, params, rest)
+        paths = {
+            id(module): "/".join(map(str, path))
+            for path, module in nnx.iter_modules(merged)
+        }
+        with nnx_calls(paths):
+            return merged(*inputs, **options)
+
+    return report_of(forward, params, (rest, *batch), loss)

@@ -36,7 +36,7 @@ PUBLIC = {
     "scaled_uniform", "siren", "stft", "recurrent", "ssm",
     "hyperfan_in", "hyperfan_out", "layer_scale", "lora", "mimetic_attention",
     "moe_router", "ngpt", "olora", "pissa", "place_mimetic_attention", "small_init",
-    "wang_init", "whitening_conv", "critical", "theory",
+    "wang_init", "whitening_conv", "critical", "theory", "Report", "probe",
 }  # fmt: skip
 
 # Modules that load Flax, and are loaded when they are first asked for.
@@ -54,7 +54,8 @@ ORDER = [
     "_coordinates", "_sample", "_stack", "_around", "_layers", "_lora", "_upsampling",
     "_combine", "_whitening", "_registry", "_paths", "_rules", "_shardings", "_report",
     "_planned", "_plan", "_renew", "_place", "_branches", "_roles", "_torch_recipes",
-    "recipes", "_progress", "_jaxpr", "_units", "_materialize", "nnx", "__init__",
+    "recipes", "_progress", "_jaxpr", "_units", "_materialize", "_taps", "_statistics",
+    "_findings", "_probe_report", "_naming", "_probe", "nnx", "__init__",
 ]  # fmt: skip
 
 

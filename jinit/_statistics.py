@@ -1,0 +1,79 @@
+"""Numbers that say how a signal is: of a layer's output, and of its gradient."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# An entry this near to the largest counts as saturated.
+_SATURATED = 0.99
+
+
+def of_output(x: jax.Array, gradient: jax.Array) -> dict[str, jax.Array]:
+    """Of one layer's output, (batch, .., units), and of the gradient in it."""
+    x = jnp.asarray(x, jnp.promote_types(x.dtype, np.float32))
+    mean, rms = jnp.mean(x), _rms(x)
+    centred = x - mean
+    variance = jnp.mean(centred**2)
+    return {
+        "mean": mean,
+        "std": jnp.sqrt(variance),
+        "rms": rms,
+        "dead": _dead(x),
+        "kurtosis": _ratio(jnp.mean(centred**4), variance**2) - 3,
+        "cosine": _cosine(x),
+        "saturation": jnp.mean(jnp.abs(x) >= _SATURATED * jnp.max(jnp.abs(x))),
+        "grad_rms": _rms(gradient),
+    }
+
+
+def of_parameter(w: jax.Array, gradient: jax.Array) -> dict[str, jax.Array]:
+    """Of one parameter, and of the gradient in it."""
+    size, slope = _rms(w), _rms(gradient)
+    return {"rms": size, "grad_rms": slope, "grad_ratio": _ratio(slope, size)}
+
+
+def _rms(x: jax.Array) -> jax.Array:
+    """The root of the mean square, also where the squares leave the type's range."""
+    x = jnp.abs(jnp.asarray(x, jnp.promote_types(x.dtype, np.float32)))
+    if x.size == 0:
+        return jnp.zeros((), x.dtype)
+    largest = jnp.max(x)
+    unit = jnp.where(largest > 0, largest, 1)
+    return largest * jnp.sqrt(jnp.mean((x / unit) ** 2))
+
+
+def _dead(x: jax.Array) -> jax.Array:
+    """The share of units, along the last axis, that are 0 for every input."""
+    if x.ndim < 2:
+        return jnp.mean(x == 0)
+    return jnp.mean(jnp.all(x == 0, axis=tuple(range(x.ndim - 1))))
+
+
+def _cosine(x: jax.Array) -> jax.Array:
+    """The mean cosine similarity of two inputs: of the sum of unit vectors u.
+
+    |sum u|^2 = sum over pairs, of which the u with themselves are the inputs that have
+    a direction.
+    """
+    if x.ndim < 2 or x.shape[0] < 2:
+        return jnp.full((), np.nan, x.dtype)
+    rows = x.reshape(x.shape[0], -1)
+    rows = rows / jnp.where((m := jnp.max(jnp.abs(rows), 1, keepdims=True)) > 0, m, 1)
+    norms = jnp.linalg.norm(rows, axis=1, keepdims=True)
+    units = rows / jnp.where(norms > 0, norms, 1)
+    count = jnp.sum(norms > 0)
+    pairs = count * (count - 1)
+    total = jnp.sum(jnp.sum(units, axis=0) ** 2) - count
+    return jnp.where(pairs > 0, total / jnp.maximum(pairs, 1), np.nan)
+
+
+def _ratio(a: jax.Array, b: jax.Array) -> jax.Array:
+    """a / b, and 0 / 0 = 0."""
+    return jnp.where(b > 0, a / jnp.where(b > 0, b, 1), jnp.where(a > 0, np.inf, 0.0))
+
+
+def plain(values: dict[str, Any]) -> dict[str, float]:
+    """Python numbers."""
+    return {name: float(value) for name, value in values.items()}
