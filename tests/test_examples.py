@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from examples import copy_task, gallery, sharded_init, transformer
+from examples import copy_task, diagnose, gallery, sharded_init, transformer
 from tests.test_package import ROOT
 
 SMALL = ["--layers=1", "--width=64"]
@@ -93,3 +93,13 @@ def test_the_gallery_s_samples_have_the_std_that_is_promised():
         assert np.isfinite(array).all(), name
         if std and array.size > 1000 and name not in ("uniform", "truncated_normal"):
             assert abs(np.std(array) / std - 1) < 0.12, name
+
+
+def test_a_network_is_diagnosed_and_mended(tmp_path):
+    small = ["--width=64", "--steps=60", "--depth=20"]
+    assert diagnose.main([*small, f"--out={tmp_path}"]) == 0
+    record = json.loads((tmp_path / "results.json").read_text())
+    sick, mended = record["Flax's default"], record["jinit.he()"]
+    assert "the signal shrinks" in sick["verdict"][0] and not mended["verdict"]
+    assert abs(sick["loss"] - np.log(10)) < 0.05 and mended["loss"] < 1.5
+    assert (tmp_path / "figure.png").stat().st_size > 1000

@@ -1,0 +1,156 @@
+"""A deep network does not train. Which layer is it, and what will help?
+
+A perceptron of thirty relu layers on digits, with Flax's default initializers, stays at
+log 10: guessing. `jinit.probe` says before any training where the signal is lost, and
+what to try; one argument is changed, and the same network trains. Both are drawn, the
+signal by layer and the loss by step, into one figure.
+
+    python -m examples.diagnose --help
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+from typing import Any
+
+if __package__ in (None, ""):  # run by its path
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import optax
+from rich.console import Console
+
+import jinit
+from examples import _data
+
+
+class Perceptron(nn.Module):
+    """Equal layers with relu between them, and ten classes."""
+
+    depth: int
+    width: int
+    kernel_init: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = nn.Dense(self.width, kernel_init=jinit.lecun(), name="input")(x)
+        for number in range(1, self.depth):
+            layer = nn.Dense(
+                self.width, kernel_init=self.kernel_init, name=f"hidden_{number}"
+            )
+            x = layer(nn.relu(x))
+        return nn.Dense(10, kernel_init=jinit.xavier(), name="classes")(nn.relu(x))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Probe, train, change one argument, probe and train again."""
+    arguments = _parser().parse_args(argv)
+    console = Console() if sys.stdout.isatty() else Console(width=110)
+    images = _data.digits()
+    found = {}
+    for title, init in (
+        ("Flax's default", nn.initializers.lecun_normal()),
+        ("jinit.he()", jinit.he()),
+    ):
+        model = Perceptron(arguments.depth, arguments.width, init)
+        found[title] = _look_and_train(title, model, images, arguments, console)
+    _write(found, arguments, console)
+    return 0
+
+
+def _look_and_train(
+    title: str,
+    model: nn.Module,
+    images: _data.Images,
+    arguments: argparse.Namespace,
+    console: Console,
+) -> dict[str, Any]:
+    """What probe says of the fresh network, and the loss of each step."""
+    x, y = jnp.asarray(images.train_x, np.float32), jnp.asarray(images.train_y)
+    params = model.init(jax.random.key(arguments.seed), x[:1])
+
+    def loss(logits: Any, labels: jax.Array) -> jax.Array:
+        costs = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return costs.mean()
+
+    report = jinit.probe(model, params, x[:256], loss=lambda z: loss(z, y[:256]))
+    console.rule(title)
+    for words in map(str, report.verdict or ["nothing is wrong"]):
+        console.print(f"- {words}", markup=False)
+    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(arguments.rate, 0.9))
+
+    def step(carry: Any, key: jax.Array) -> tuple[Any, jax.Array]:
+        params, state = carry
+        chosen = jax.random.randint(key, (arguments.batch_size,), 0, len(x))
+        value, gradient = jax.value_and_grad(
+            lambda params: loss(model.apply(params, x[chosen]), y[chosen])
+        )(params)
+        updates, state = tx.update(gradient, state, params)
+        return (optax.apply_updates(params, updates), state), value
+
+    keys = jax.random.split(jax.random.key(arguments.seed + 1), arguments.steps)
+    (params, _), losses = jax.jit(lambda carry: jax.lax.scan(step, carry, keys))(
+        (params, tx.init(params))
+    )
+    logits: Any = model.apply(params, jnp.asarray(images.test_x, np.float32))
+    accuracy = float(jnp.mean(logits.argmax(-1) == jnp.asarray(images.test_y)))
+    console.print(f"after {arguments.steps} steps: {accuracy:.1%} of the test images")
+    return {"report": report, "losses": np.asarray(losses), "accuracy": accuracy}
+
+
+def _write(
+    found: dict[str, Any], arguments: argparse.Namespace, console: Console
+) -> None:
+    out = pathlib.Path(arguments.out)
+    out.mkdir(parents=True, exist_ok=True)
+    figure, (signal, training) = plt.subplots(
+        1, 2, figsize=(9, 3.5), layout="constrained"
+    )
+    for title, one in found.items():
+        rows = [row for row in one["report"].rows if "relu" not in row["path"]]
+        (line,) = signal.plot([row["rms"] for row in rows], label=f"{title}: signal")
+        gradients = [row["grad_rms"] for row in rows]
+        signal.plot(gradients, ":", color=line.get_color(), label=f"{title}: gradient")
+        training.plot(one["losses"], linewidth=1, label=title)
+    signal.set(yscale="log", xlabel="layer", ylabel="rms before training")
+    training.set(xlabel="step", ylabel="loss")
+    signal.legend(fontsize=7)
+    training.legend(fontsize=7)
+    figure.savefig(out / "figure.png", dpi=120)
+    plt.close(figure)
+    record = {
+        title: {
+            "verdict": [str(finding) for finding in one["report"].verdict],
+            "loss": float(one["losses"][-20:].mean()),
+            "accuracy": one["accuracy"],
+        }
+        for title, one in found.items()
+    }
+    (out / "results.json").write_text(json.dumps(record, indent=2) + "\n")
+    console.print(f"{out}/results.json, {out}/figure.png", soft_wrap=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.diagnose",
+        description="Find out why a deep network does not train, and mend it.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--depth", type=int, default=30, help="layers before the last")
+    add("--width", type=int, default=128, help="of each")
+    add("--steps", type=int, default=400, help="of SGD with momentum")
+    add("--rate", type=float, default=0.01, help="of SGD")
+    add("--batch-size", type=int, default=64, help="images of a step")
+    add("--seed", type=int, default=0, help="from which all keys are made")
+    add("--out", default="results/diagnose", help="the folder of the results")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
