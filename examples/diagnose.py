@@ -80,7 +80,7 @@ def _look_and_train(
 
     report = jinit.probe(model, params, x[:256], loss=lambda z: loss(z, y[:256]))
     console.rule(title)
-    for words in map(str, report.verdict or ["nothing is wrong"]):
+    for words in list(map(str, report.verdict)) or ["nothing is wrong"]:
         console.print(f"- {words}", markup=False)
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(arguments.rate, 0.9))
 
