@@ -14,8 +14,37 @@ from ._entry import Entry
 from ._initializer import Initializer, canonical_dtype
 
 
+class Filling(Initializer):
+    """One value for all entries, or one that is broadcast to the shape."""
+
+    dtype: np.dtype | None
+
+    _kind: ClassVar[type[Any]] = np.generic
+
+    def _value(self) -> np.ndarray:
+        """What is filled in, with a factor of 1."""
+        raise NotImplementedError
+
+    def std(self, shape: _checks.Shape) -> float | None:
+        return 0.0 if np.ndim(self._value()) == 0 else None
+
+    def _draw(
+        self,
+        key: jax.Array,
+        shape: _checks.Shape,
+        dtype: DTypeLike | None,
+        out_sharding: Sharding,
+        factor: float,
+    ) -> jax.Array:
+        value = self._value()
+        _checks.broadcasts(shape, value=value)
+        found = _checks.dtype(self.dtype if dtype is None else dtype, self._kind)
+        value = value if factor == 1.0 else value * factor
+        return _full(value, shape=shape, dtype=found, out_sharding=out_sharding)
+
+
 @dataclasses.dataclass(frozen=True, repr=False)
-class Constant(Initializer):
+class Constant(Filling):
     """Every entry is `value`, or `value` broadcast to the shape."""
 
     value: Any
@@ -26,22 +55,8 @@ class Constant(Initializer):
     def __post_init__(self) -> None:
         self._set(value=frozen(self.value), dtype=canonical_dtype(self.dtype))
 
-    def std(self, shape: _checks.Shape) -> float | None:
-        return 0.0 if np.ndim(self.value) == 0 else None
-
-    def _draw(
-        self,
-        key: jax.Array,
-        shape: _checks.Shape,
-        dtype: DTypeLike | None,
-        out_sharding: Sharding,
-        factor: float,
-    ) -> jax.Array:
-        _checks.broadcasts(shape, value=self.value)
-        found = _checks.dtype(self.dtype if dtype is None else dtype, np.generic)
-        value = np.asarray(self.value)
-        value = value if factor == 1.0 else value * factor
-        return _full(value, shape=shape, dtype=found, out_sharding=out_sharding)
+    def _value(self) -> np.ndarray:
+        return np.asarray(self.value)
 
 
 class _Filled(Constant):

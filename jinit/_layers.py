@@ -10,8 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
 from . import _checks
-from ._compiled import Sharding
-from ._constant import constant, frozen
+from ._constant import Filling, frozen
 from ._entry import Entry
 from ._fans import Fans
 from ._initializer import Initializer, canonical_dtype
@@ -86,7 +85,7 @@ class ScaledUniform(FanScheme):
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class PriorBias(Initializer):
+class PriorBias(Filling):
     """The biases with which a classifier gives its classes their prior."""
 
     prior: Any
@@ -94,6 +93,7 @@ class PriorBias(Initializer):
     dtype: np.dtype | None = None
 
     _name: ClassVar[str] = "constant_bias_from_prior"
+    _kind: ClassVar[type[Any]] = np.inexact
 
     def __post_init__(self) -> None:
         prior = np.asarray(frozen(self.prior), np.float64)
@@ -111,27 +111,12 @@ class PriorBias(Initializer):
             )
         self._set(prior=frozen(self.prior), dtype=canonical_dtype(self.dtype))
 
-    def std(self, shape: _checks.Shape) -> float | None:
-        return self._constant().std(shape)
-
-    def _constant(self) -> Initializer:
+    def _value(self) -> np.ndarray:
         prior = np.asarray(self.prior, np.float64)
         if self.kind == "sigmoid":
-            return constant(np.log(prior) - np.log1p(-prior), self.dtype)
+            return np.log(prior) - np.log1p(-prior)
         # A common number added to all biases changes nothing: their mean is 0.
-        return constant(np.log(prior) - np.mean(np.log(prior)), self.dtype)
-
-    def _draw(
-        self,
-        key: jax.Array,
-        shape: _checks.Shape,
-        dtype: DTypeLike | None,
-        out_sharding: Sharding,
-        factor: float,
-    ) -> jax.Array:
-        _checks.broadcasts(shape, prior=np.asarray(self.prior))
-        found = _checks.dtype(self.dtype if dtype is None else dtype, np.inexact)
-        return self._constant()._draw(key, shape, found, out_sharding, factor)
+        return np.log(prior) - np.mean(np.log(prior))
 
 
 def _is_distribution(prior: np.ndarray) -> bool:

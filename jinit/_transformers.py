@@ -11,8 +11,7 @@ from jax.typing import DTypeLike
 
 from . import _checks, random
 from ._built import Built
-from ._compiled import Sharding
-from ._constant import constant
+from ._constant import Filling
 from ._depth import factor as depth_factor
 from ._entry import Entry
 from ._fans import Axes, Fans
@@ -86,32 +85,21 @@ class MoeRouter(FanScheme):
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class LayerScale(Initializer):
+class LayerScale(Filling):
     """One small number for each channel, by the depth of the network."""
 
     depth: int
     dtype: np.dtype | None = None
 
     _name: ClassVar[str] = "layer_scale"
+    _kind: ClassVar[type[Any]] = np.inexact
 
     def __post_init__(self) -> None:
         depth_factor("layer_scale", self.depth)
         self._set(dtype=canonical_dtype(self.dtype))
 
-    def std(self, shape: _checks.Shape) -> float:
-        return 0.0
-
-    def _draw(
-        self,
-        key: jax.Array,
-        shape: _checks.Shape,
-        dtype: DTypeLike | None,
-        out_sharding: Sharding,
-        factor: float,
-    ) -> jax.Array:
-        filled = constant(depth_factor("layer_scale", self.depth), self.dtype)
-        found = _checks.dtype(self.dtype if dtype is None else dtype, np.inexact)
-        return filled._draw(key, shape, found, out_sharding, factor)
+    def _value(self) -> np.ndarray:
+        return np.asarray(depth_factor("layer_scale", self.depth))
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
