@@ -1,5 +1,6 @@
 """A model, its parameters and a batch -> how the signal is in every layer."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -91,6 +92,42 @@ def report_of(
     loss: Callable[[Any], Any] | None,
 ) -> Report:
     """The report of a function whose layers' outputs are named."""
+    run = compiled(forward, variables, batch, loss)
+    outputs, parameters = jax.device_get(run(variables, batch))
+    rows = [
+        {"path": path, "shape": shape, **_statistics.plain(values)}
+        for path, shape, values in _rows(run.taps, outputs)
+    ]
+    found = [
+        {
+            "path": _short(leaf.parts),
+            "shape": tuple(leaf.value.shape),
+            **_statistics.plain(values),
+        }
+        for leaf, values in zip(run.trained, parameters, strict=True)
+    ]
+    return Report(tuple(rows), tuple(found))
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """(variables, batch) -> the statistics of every tap and of every parameter."""
+
+    taps: list[Tap]
+    trained: list[_paths.Leaf]
+    run: Callable[..., Any]
+
+    def __call__(self, variables: Any, batch: tuple[Any, ...]) -> Any:
+        return self.run(variables, batch)
+
+
+def compiled(
+    forward: Callable[..., Any],
+    variables: Any,
+    batch: tuple[Any, ...],
+    loss: Callable[[Any], Any] | None = None,
+) -> Compiled:
+    """The program of a function whose layers' outputs are named."""
     taps = tapped(forward, (variables, batch))
     if not taps.taps:
         raise ValueError(
@@ -99,25 +136,11 @@ def report_of(
         )
     leaves = _paths.leaves(variables)
     trained = [i for i, leaf in enumerate(leaves) if _is_trained(leaf)]
-    outputs, parameters = jax.jit(
-        lambda variables, batch: _statistics_of(
-            taps, variables, batch, loss or _direction, trained
-        )
-    )(variables, batch)
-    rows = [
-        {"path": path, "shape": shape, **_statistics.plain(values)}
-        for path, shape, values in _rows(taps.taps, jax.device_get(outputs))
-    ]
-    named = [leaves[i] for i in trained]
-    found = [
-        {
-            "path": _short(leaf.parts),
-            "shape": tuple(leaf.value.shape),
-            **_statistics.plain(values),
-        }
-        for leaf, values in zip(named, jax.device_get(parameters), strict=True)
-    ]
-    return Report(tuple(rows), tuple(found))
+
+    def run(variables: Any, batch: tuple[Any, ...]) -> Any:
+        return _statistics_of(taps, variables, batch, loss or direction, trained)
+
+    return Compiled(taps.taps, [leaves[i] for i in trained], jax.jit(run))
 
 
 def _statistics_of(
@@ -161,7 +184,7 @@ def _over_scans(scans: int) -> Callable[..., Any]:
     return function
 
 
-def _direction(output: Any) -> jax.Array:
+def direction(output: Any) -> jax.Array:
     """A fixed random direction in the output, averaged over the batch."""
     total = jnp.zeros((), np.float32)
     for number, leaf in enumerate(jax.tree.leaves(output)):

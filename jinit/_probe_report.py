@@ -21,6 +21,16 @@ class Report:
     `rows` are dicts with `path`, `shape`, `mean`, `std`, `rms`, `dead`, `kurtosis`,
     `cosine`, `saturation` and `grad_rms`; `parameters` with `path`, `shape`, `rms`,
     `grad_rms` and `grad_ratio`. `print(report)` shows a table.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jinit
+      >>> from jax.ad_checkpoint import checkpoint_name
+      >>> model = lambda w, x: checkpoint_name(x @ w, "hidden") ** 2
+      >>> w = jinit.lecun()(jax.random.key(0), (8, 4))
+      >>> report = jinit.probe(model, w, jnp.eye(8))
+      >>> report.rows[0]["path"], report.verdict
+      ('hidden', [])
+      >>> report.check(rms=(0.01, 10))
     """
 
     rows: tuple[Row, ...]

@@ -1,12 +1,13 @@
 """The benchmark at small size: its table, its numbers, its figure."""
 
 import json
+import re
 import time
 
 import pytest
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import _report, _timing, models
+from benchmarks import _report, _timing, models, probe
 
 
 def test_quick(tmp_path, capsys):
@@ -53,3 +54,12 @@ def test_starting_models(tmp_path, capsys):
         assert row["seconds"] > 0 and row["again"] > 0
         assert 0 < row["largest"] < row["bytes"]
     assert "materialize" in capsys.readouterr().out
+
+
+def test_the_cost_of_a_probe(capsys):
+    assert probe.main(["--quick"]) == 0
+    plain, probed, ratio = (
+        float(re.search(r"([\d.]+)( ms)?$", line)[1])
+        for line in capsys.readouterr().out.strip().splitlines()
+    )
+    assert ratio == pytest.approx(probed / plain, rel=0.2)
