@@ -5,12 +5,14 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ._taps import ACTIVATIONS
 
 Row = dict[str, Any]
 
 # Beyond these a signal, or a gradient, is sick: each a factor of the first, or last.
-_GROWN, _DEAD, _ALIKE, _SATURATED = 10.0, 0.5, 0.99, 0.5
+_GROWN, _JUMPED, _DEAD, _ALIKE, _SATURATED = 10.0, 1e3, 0.5, 0.99, 0.5
 _WIDE_GRADIENT = 1e3
 
 
@@ -54,7 +56,7 @@ def _not_finite(layers: Sequence[Row]) -> Iterator[Finding]:
 
 
 def _signal(layers: Sequence[Row]) -> Iterator[Finding]:
-    """Where the signal leaves the size that it has in the first layer."""
+    """Whether the signal leaves the size that it has in the first layer, and where."""
     sized = [row for row in layers if math.isfinite(row["rms"])]
     if not sized:
         return
@@ -65,21 +67,40 @@ def _signal(layers: Sequence[Row]) -> Iterator[Finding]:
             f"{sized[0]['path']} gives 0 for every input: nothing after it can learn.",
         )  # fmt: skip
         return
-    for number, row in enumerate(sized):
-        factor = row["rms"] / first
-        if 1 / _GROWN <= factor <= _GROWN or number == 0:
-            continue
-        verb = "grows" if factor > 1 else "shrinks"
-        yield Finding(
-            f"signal {verb}",
-            row["path"],
-            row["rms"],
-            f"the signal {verb}: rms {first:.3g} at {sized[0]['path']}, "
-            f"{row['rms']:.3g} at {row['path']}, {sized[-1]['rms']:.3g} at "
-            f"{sized[-1]['path']}. Try he(), or kaiming() of your activation; in "
-            "residual branches residual_scale().",
-        )
+    factors = [row["rms"] / first for row in sized]
+    far = [max(f, 1 / f) if f else math.inf for f in factors]
+    steadily = abs(drift := _drift(factors)) > math.log(_GROWN)
+    if not steadily and max(far) <= _JUMPED:
         return
+    limit = _GROWN if steadily else _JUMPED
+    grows = drift > 0 if steadily else factors[far.index(max(far))] > 1
+    found = [f > limit if grows else f < 1 / limit for f in factors]
+    row = sized[found.index(True) if any(found) else -1]
+    verb = "grows" if grows else "shrinks"
+    yield Finding(
+        f"signal {verb}",
+        row["path"],
+        row["rms"],
+        f"the signal {verb}: rms {first:.3g} at {sized[0]['path']}, "
+        f"{row['rms']:.3g} at {row['path']}, {sized[-1]['rms']:.3g} at "
+        f"{sized[-1]['path']}. Try he(), or kaiming() of your activation; in "
+        "residual branches residual_scale().",
+    )
+
+
+def _drift(factors: Sequence[float]) -> float:
+    """The logarithm by which a signal grows from end to end, if it does so steadily.
+
+    An embedding before a LayerNorm is small, and that is no disease: what counts is
+    a line through the logarithms, where it explains them.
+    """
+    logs = np.log([f for f in factors if f > 0])
+    if len(logs) < 5 or np.ptp(logs) == 0:
+        return 0.0
+    layer = np.arange(len(logs))
+    steady = np.corrcoef(layer, logs)[0, 1]
+    slope = np.polyfit(layer, logs, 1)[0]
+    return float(slope * (len(logs) - 1)) if abs(steady) > 0.8 else 0.0
 
 
 def _gradient(layers: Sequence[Row]) -> Iterator[Finding]:

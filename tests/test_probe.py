@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 from scipy import stats
 
 import jinit
+from examples import transformer
 
 KEY = jax.random.key(8)
 X = jax.random.normal(KEY, (16, 24))
@@ -251,6 +252,26 @@ def test_healthy_networks_pass():
         assert kinds(report) == [] and "nothing is wrong" in str(report)
         report.check()
         report.check(rms=(0.1, 5), dead=(0, 0.5))
+
+
+def test_a_transformer_is_healthy_though_its_embedding_is_small():
+    tokens = jnp.tile(jnp.arange(12), (4, 1))
+    model = transformer.Transformer(12, 3, 64, 4)
+    report = probed(model, tokens)
+    assert report.rows[0]["rms"] < 0.2 and kinds(report) == []
+    blocks = [row for row in report.rows if row["path"].count("/") == 0]
+    assert [row["path"] for row in blocks[2:5]] == ["Block_0", "Block_1", "Block_2"]
+
+
+def test_one_layer_that_is_a_thousand_times_too_large():
+    def jump(variables, x):
+        for i, scale in enumerate((1, 1, 1, 5e3, 1, 1)):
+            x = checkpoint_name(scale * x @ variables, f"layer_{i}")
+            x = x / jnp.sqrt(jnp.mean(x**2))
+        return x
+
+    report = jinit.probe(jump, jinit.lecun()(KEY, (24, 24)), X)
+    assert report.verdict[0][:2] == ("signal grows", "layer_3")
 
 
 @pytest.mark.parametrize(
