@@ -53,7 +53,8 @@ class Hyperfan(FanScheme):
 
     def _shares(self) -> int:
         """A generated bias takes half of the variance on the way forward."""
-        return 2 if self.bias else 1
+        # Where the head generates a bias, there is one.
+        return 2 if self.bias or len(self.generated) == 1 else 1
 
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
@@ -82,6 +83,11 @@ class HyperfanOut(Hyperfan):
         return "fan_in"
 
     def _generated_fan(self) -> int:
+        if len(self.generated) == 1:
+            raise ValueError(
+                f"`shape_of_generated` is {self.generated}, a bias: here it starts at "
+                "zero. Take jinit.zeros for the head that generates it."
+            )
         return self._generated_fans().fan_out
 
     def _shares(self) -> int:
@@ -117,7 +123,7 @@ def hyperfan_in(
 
     Args:
       shape_of_generated: the shape of the kernel that the head's outputs become, or of
-        a bias, which counts as one input.
+        a bias, which counts as one input and has the other half of the variance.
       generated_layout: its layout; by default as `jinit.fans` reads it.
       relu: whether the generated layer is followed by relu.
       bias: whether it has a generated bias.

@@ -12,7 +12,8 @@ from ._constant import zeros
 from ._entry import Entry
 from ._initializer import Initializer
 from ._layers import scaled_uniform
-from ._rounding import is_narrow
+from ._matrices import wide_dtype
+from ._rounding import is_narrow, round_finite
 
 # Full precision also where matrix units would round to 16 bits.
 _HIGHEST = "highest"
@@ -87,7 +88,7 @@ def pissa(w: jax.Array, rank: int, *, scale: float = 1.0) -> Split:
       Meng, Wang and Zhang, "PiSSA: principal singular values and singular vectors
       adaptation of large language models", 2024.
     """
-    wide, rank, scale = _checked(w, rank, scale)
+    w, wide, rank, scale = _checked(w, rank, scale)
     u, s, vt = jnp.linalg.svd(wide, full_matrices=False)
     root = jnp.sqrt(s[..., :rank] / scale)
     return _split(
@@ -126,21 +127,25 @@ def olora(w: jax.Array, rank: int, *, scale: float = 1.0) -> Split:
       Buyukakyuz, "OLoRA: orthonormal low-rank adaptation of large language models",
       2024.
     """
-    wide, rank, scale = _checked(w, rank, scale)
+    w, wide, rank, scale = _checked(w, rank, scale)
     q, r = jnp.linalg.qr(wide.mT)
     return _split(w, r[..., :rank, :].mT, q[..., :rank].mT, scale)
 
 
 def _split(w: jax.Array, a: jax.Array, b: jax.Array, scale: float) -> Split:
     """The residual of what a and b are after they are rounded."""
-    a, b = a.astype(w.dtype), b.astype(w.dtype)
-    wide = jnp.promote_types(w.dtype, np.float32)
+    a, b = _rounded(a, w.dtype), _rounded(b, w.dtype)
+    wide = wide_dtype(w.dtype)
     product = jnp.matmul(a.astype(wide), b.astype(wide), precision=_HIGHEST)
-    return Split(a, b, (w.astype(wide) - scale * product).astype(w.dtype))
+    return Split(a, b, _rounded(w.astype(wide) - scale * product, w.dtype))
 
 
-def _checked(w: Any, rank: Any, scale: Any) -> tuple[jax.Array, int, float]:
-    """The weight in the type to compute in, and the checked settings."""
+def _rounded(x: jax.Array, dtype: np.dtype) -> jax.Array:
+    return round_finite(x, dtype) if is_narrow(dtype) else x
+
+
+def _checked(w: Any, rank: Any, scale: Any) -> tuple[jax.Array, jax.Array, int, float]:
+    """The weight as JAX has it, in the type to compute in too, and the settings."""
     if not isinstance(w, (jax.Array, np.ndarray)) or np.ndim(w) < 2:
         raise TypeError(
             f"`w` is {type(w).__name__} of shape {np.shape(w)}; it must be an array "
@@ -156,9 +161,10 @@ def _checked(w: Any, rank: Any, scale: Any) -> tuple[jax.Array, int, float]:
         )
     if not isinstance(w, jax.core.Tracer) and not bool(jnp.isfinite(w).all()):
         raise ValueError("`w` has entries that are not finite; it cannot be split.")
-    wide = jnp.asarray(w)
-    wide = wide.astype(np.float32) if is_narrow(w.dtype) else wide
-    return wide, found, _checks.real("scale", scale, positive=True)
+    # NumPy's float64 is float32 here, unless JAX is told otherwise.
+    w = jnp.asarray(w)
+    wide = w.astype(wide_dtype(w.dtype))
+    return w, wide, found, _checks.real("scale", scale, positive=True)
 
 
 ENTRIES = (

@@ -90,12 +90,22 @@ def _split(
     return jnp.pad(left[..., :most], pad), jnp.pad(right[..., :most], pad)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Pair:
     """Two kernels that fit, drawn from one key: called as an initializer."""
 
     first: Mimetic
     second: Mimetic
+
+    def __repr__(self) -> str:
+        # A pair has no name of its own: it is one of the two that the maker returns.
+        name, settings = self.first._spelling()
+        given = [
+            f"{k}={v!r}" for k, v in settings.items() if k not in ("part", "dtype")
+        ]
+        if self.first.dtype is not None:
+            given.append(f"dtype={self.first.dtype.name!r}")
+        return f"jinit.{name}({', '.join(given)})[{0 if self.first._is_qk() else 1}]"
 
     def __call__(
         self, key: jax.Array, shape: _checks.Shape, dtype: DTypeLike | None = None

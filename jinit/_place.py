@@ -74,9 +74,11 @@ def _attentions(leaves: list[Leaf], pattern: Any) -> dict[tuple[str, ...], Any]:
     """The four kernels of each attention that the pattern matches, by its path."""
     found: dict[tuple[str, ...], dict[str, Leaf]] = {}
     for leaf in leaves:
-        if leaf.parts[-1:] == ("kernel",) and leaf.parts[-2] in _MEMBERS:
+        # A tree may also be one layer: its kernel has no name above it.
+        member = "".join(leaf.parts[-2:-1])
+        if leaf.parts[-1:] == ("kernel",) and member in _MEMBERS:
             if _rules.matches(pattern, leaf):
-                found.setdefault(leaf.parts[:-2], {})[leaf.parts[-2]] = leaf
+                found.setdefault(leaf.parts[:-2], {})[member] = leaf
     whole = {above: m for above, m in found.items() if len(m) == len(_MEMBERS)}
     if not whole:
         raise ValueError(

@@ -95,7 +95,9 @@ class LayerScale(Filling):
     _kind: ClassVar[type[Any]] = np.inexact
 
     def __post_init__(self) -> None:
-        depth_factor("layer_scale", self.depth)
+        # The depth rule calls its number by another name.
+        if _checks.count("depth", self.depth) is None:
+            raise TypeError("`depth` is None; it must be an integer.")
         self._set(dtype=canonical_dtype(self.dtype))
 
     def _value(self) -> np.ndarray:

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
@@ -45,8 +46,9 @@ def whitening_conv(
       >>> import jax, numpy as np, jinit
       >>> images = np.random.default_rng(0).normal(size=(64, 8, 8, 3))
       >>> init = jinit.whitening_conv(images, window=(2, 2))
-      >>> init(jax.random.key(0), (2, 2, 3, 24)).shape
-      (2, 2, 3, 24)
+      >>> kernel = init(jax.random.key(0), (2, 2, 3, 24))
+      >>> bool((kernel[..., 12:] == -kernel[..., :12]).all())
+      True
 
     References:
       Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024. Coates and Ng,
@@ -74,7 +76,9 @@ def whitening_conv(
 
 def _images(patches: Any) -> np.ndarray:
     array = np.asarray(patches)
-    if array.dtype.kind not in "fiub":
+    # JAX knows the 16- and 8-bit types, which are no numbers to NumPy.
+    real = (np.floating, np.integer, np.bool_)
+    if not any(jnp.issubdtype(array.dtype, kind) for kind in real):
         raise TypeError(
             f"`patches` has dtype {array.dtype}; it must be an array of real numbers."
         )
@@ -82,6 +86,11 @@ def _images(patches: Any) -> np.ndarray:
         raise ValueError(
             f"`patches` has shape {array.shape}; it must have four axes: (number, "
             "height, width, channels)."
+        )
+    if 0 in array.shape[1:]:
+        raise ValueError(
+            f"`patches` has shape {array.shape}; an axis of length 0 leaves nothing to "
+            "whiten."
         )
     array = array.astype(np.float64)
     if not np.isfinite(array).all():
@@ -93,7 +102,7 @@ def _patches(images: np.ndarray, window: tuple[int, int] | None) -> np.ndarray:
     """All patches of a window's size, (number, kh, kw, c)."""
     if window is None:
         return images
-    height, width = (_checks.count("window", size) or 1 for size in window)
+    height, width = _window(window)
     if height > images.shape[1] or width > images.shape[2]:
         raise ValueError(
             f"`window` is {window}, larger than the images of shape {images.shape}."
@@ -101,6 +110,13 @@ def _patches(images: np.ndarray, window: tuple[int, int] | None) -> np.ndarray:
     view = np.lib.stride_tricks.sliding_window_view(images, (height, width), (1, 2))
     # (number, y, x, c, kh, kw)
     return view.transpose(0, 1, 2, 4, 5, 3).reshape(-1, height, width, images.shape[3])
+
+
+def _window(window: Any) -> tuple[int, int]:
+    if not isinstance(window, (tuple, list)) or len(window) != 2 or None in window:
+        raise TypeError(f"`window` is {window!r}; it must be two integers, (kh, kw).")
+    height, width = (_checks.count("window", size) or 1 for size in window)
+    return height, width
 
 
 ENTRIES = (
