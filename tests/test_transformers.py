@@ -1,5 +1,7 @@
 """Schemes of transformers, adapters and hypernetworks, each by its paper's claim."""
 
+import pickle
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -46,6 +48,9 @@ def test_moe_router_scales_the_variance():
 )
 def test_layer_scale(depth, value):
     assert drawn(jinit.layer_scale(depth), (3,)) == pytest.approx(value)
+    # The table of one layer more differs where a step ends.
+    later = drawn(jinit.layer_scale(depth + 1), (3,))
+    assert (later == pytest.approx(value)) == (depth not in (18, 24))
 
 
 @pytest.mark.parametrize(("axis", "shape"), [(-1, (500, 16)), (0, (16, 500)),
@@ -60,6 +65,24 @@ def test_ngpt_is_uniform_on_the_sphere(axis, shape):
     assert init.std(shape) == pytest.approx(0.25)
     bf16 = drawn(init, shape, "bfloat16")
     np.testing.assert_allclose(np.sum(bf16**2, axis=axis), 1, rtol=2e-2)
+
+
+def assert_on_the_sphere(w):
+    """Norm 1, and in three dimensions each coordinate uniform (Archimedes)."""
+    np.testing.assert_allclose(np.sum(np.square(w), -1), 1, rtol=1e-5)
+    laws.assert_law(w[:, 0], laws.uniform(-1, 1))
+
+
+def test_ngpt_is_not_any_law_of_norm_1():
+    assert_on_the_sphere(drawn(jinit.ngpt(), (20000, 3)))
+    cube = drawn(jinit.scaled(jinit.uniform(), 2.0), (20000, 3)) - 1
+    for wrong in (
+        drawn(jinit.normal(3**-0.5), (20000, 3)),
+        cube / np.linalg.norm(cube, axis=1, keepdims=True),
+        drawn(jinit.ngpt(axis=0), (20000, 3)),
+    ):
+        with pytest.raises(AssertionError):
+            assert_on_the_sphere(wrong)
 
 
 def test_ngpt_of_one_number_is_a_sign():
@@ -105,6 +128,45 @@ def test_mimetic_query_and_key_are_the_nearest_of_their_rank():
     np.testing.assert_allclose(part[0] @ part[1].T, nearest(target, 6), atol=1e-4)
     wide = [np.asarray(w)[:, 0] for w in one(KEY, (24, 1, 30))]
     np.testing.assert_allclose(wide[0] @ wide[1].T, target, atol=1e-4)
+
+
+@pytest.mark.parametrize("alpha, beta", [(0.7, 0.7), (0.2, -0.3)])
+def test_noise_of_query_and_key_is_of_variance_1_over_d_and_of_each_head(alpha, beta):
+    d = 96
+    pair = jinit.mimetic_attention(alpha_qk=alpha, beta_qk=beta)[0]
+    q, k = (np.asarray(w, np.float64) for w in pair(KEY, (d, 2, d)))
+    heads = np.einsum("dhk,ehk->hde", q, k)
+    z = (heads - beta * np.eye(d)) / alpha * d**0.5
+    for head in z:
+        laws.assert_law(head, laws.normal(1.0))
+    # Independent heads: their correlation over d^2 entries has the error 1 / d.
+    assert abs(np.corrcoef(z[0].ravel(), z[1].ravel())[0, 1]) < laws.SIGMAS / d
+    assert abs(np.corrcoef(z[0].ravel(), z[0].ravel())[0, 1]) > laws.SIGMAS / d
+    with pytest.raises(AssertionError):  # entries of variance 1, not 1 / d
+        laws.assert_law(z[0] / d**0.5, laws.normal(1.0))
+    with pytest.raises(AssertionError):  # the diagonal left in
+        laws.assert_law(heads[0] / alpha * d**0.5, laws.normal(1.0))
+
+
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+def test_a_pair_is_a_value(dtype):
+    for pair in jinit.mimetic_attention(beta_qk=0.5, alpha_vo=0.3, dtype=dtype):
+        rebuilt = eval(repr(pair), {"jinit": jinit})
+        assert rebuilt == pair and hash(rebuilt) == hash(pair)
+        assert pickle.loads(pickle.dumps(pair)) == pair
+    qk, vo = jinit.mimetic_attention()
+    assert qk != vo and eval(repr(vo), {"jinit": jinit}) != qk
+
+
+def test_a_tree_with_a_kernel_at_its_top_has_no_attention_there():
+    attention = nn.MultiHeadDotProductAttention(num_heads=2)
+    tree = attention.init(KEY, jnp.ones((1, 3, 8)))["params"]
+    kernel = jnp.ones((3, 3))
+    placed = jinit.place_mimetic_attention({**tree, "kernel": kernel}, KEY)
+    assert placed["kernel"] is kernel
+    assert (placed["query"]["kernel"] != tree["query"]["kernel"]).any()
+    with pytest.raises(ValueError, match="no attention"):
+        jinit.place_mimetic_attention({"kernel": kernel}, KEY)
 
 
 def test_parts_of_a_pair_fit():
@@ -211,7 +273,10 @@ def test_lora_starts_as_the_model():
         (lambda: jinit.lora(3), TypeError, "init"),
         (lambda: jinit.wang_init(0), ValueError, "num_layers"),
         (lambda: jinit.moe_router(0), ValueError, "greater than 0"),
-        (lambda: jinit.layer_scale(2.5), TypeError, "integer"),
+        (lambda: jinit.layer_scale(2.5), TypeError, "`depth` is 2.5"),
+        (lambda: jinit.layer_scale(None), TypeError, "`depth` is None"),
+        (lambda: jinit.layer_scale(0), ValueError, "`depth` is 0"),
+        (lambda: jinit.hyperfan_out((20,)), ValueError, "jinit.zeros"),
         (lambda: jinit.hyperfan_in((3, 0)), ValueError, "generates nothing"),
         (lambda: jinit.hyperfan_in((3, 4), relu=1), TypeError, "True or False"),
     ],
@@ -221,14 +286,15 @@ def test_errors(call, error, message):
         call()
 
 
-def generated(init, shape, embedding=32):
-    """The weights that a head makes of embeddings of variance 1."""
+def generated(init, shape, embedding=32, std=1.0):
+    """The weights that a head makes of embeddings of a standard deviation."""
     keys = jax.random.split(KEY, 200)
 
     def weights(key):
         of_head, of_embedding = jax.random.split(key)
         head = init(of_head, (embedding, int(np.prod(shape))))
-        return (jax.random.normal(of_embedding, (embedding,)) @ head).reshape(shape)
+        h = std * jax.random.normal(of_embedding, (embedding,))
+        return (h @ head).reshape(shape)
 
     return np.asarray(jax.vmap(weights)(keys), np.float64)
 
@@ -248,6 +314,24 @@ def test_generated_weights_have_he_s_variance(make, numerator, fan):
     error = 5 * np.sqrt(2 / 32 / 200)
     assert np.mean(w**2) * fan == pytest.approx(numerator, rel=error)
     assert np.mean(w**2) * (70 - fan) != pytest.approx(numerator, rel=error)
+
+
+@pytest.mark.parametrize("make", [jinit.hyperfan_in, jinit.hyperfan_out])
+def test_the_variance_of_the_embedding_is_made_good(make):
+    shape, fan = (3, 3, 4, 8), 9 * (4 if make is jinit.hyperfan_in else 8)
+    error = 5 * np.sqrt(2 / 32 / 200)
+    w = generated(make(shape, embedding_variance=9.0), shape, std=3.0)
+    assert np.mean(w**2) * fan == pytest.approx(2, rel=error)
+    # Its standard deviation, or nothing, in place of its variance.
+    for wrong in (3.0, 1.0):
+        w = generated(make(shape, embedding_variance=wrong), shape, std=3.0)
+        assert np.mean(w**2) * fan != pytest.approx(2, rel=error)
+
+
+def test_a_bias_has_the_other_half_whether_it_is_said_or_not():
+    assert jinit.hyperfan_in((20,)).std((32, 20)) ** 2 * 32 == pytest.approx(1)
+    said = jinit.hyperfan_in((20,), bias=True)
+    assert said.std((32, 20)) == jinit.hyperfan_in((20,)).std((32, 20))
 
 
 def test_a_generated_relu_layer_keeps_the_signal_with_its_bias():
