@@ -1,7 +1,11 @@
 """Means of an activation over one and over two correlated Gaussian variables.
 
-m(q) = E f(sqrt(q) z)^2 and the dual map k(q, c) = E f(u) f(v), (u, v) normal with
-variances q and correlation c; and the same of f'.
+m(q) = E g(sqrt(q) z)^2, and the dual map k(q, c) = E g(u) g(v), (u, v) normal with
+variances q and correlation c = 1 - t. The latter is m(q) - gap(q, t) with
+
+  gap(q, t) = E (g(u) - g(v))^2 / 2,
+
+which keeps its relative precision where t is small: there 1 - R(c) is decided.
 """
 
 import math
@@ -9,16 +13,19 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ._quadrature import Unresolved, normal_mean
+from ._quadrature import Unresolved, normal_mean, panel_means
 from ._scalar import Scalar
 
 Function = Callable[[np.ndarray], np.ndarray]
 
 _REACH = 12.0
 _NODES = 16
-# Agreement of two refinements, relative to the mean square.
+# Panels of this width resolve the normal density to 1e-14.
+_WIDTH = 3.0
+# Agreement of two refinements, relative to the gap.
 _TOLERANCE = 1e-9
-_PANELS = (8, 16, 32, 64)
+_MOST_PANELS = 1024
+_MOST_VALUES = 1 << 19
 
 
 def moment(s: Scalar, g: Function, q: float, power: int = 2) -> float:
@@ -49,51 +56,96 @@ def slope(s: Scalar, q: float) -> float:
     )
 
 
-def dual(s: Scalar, g: Function, q: float, c: float) -> float:
-    """E g(u) g(v) at variance q and correlation c.
+def dual(s: Scalar, g: Function, q: float, t: float) -> float:
+    """E g(u) g(v) at variance q and correlation 1 - t."""
+    return moment(s, g, q) - gap(s, g, q, t)
 
-    v = c u + sqrt(1 - c^2) w: for each u the mean over w, on panels between the kinks
-    that u leaves; then the mean over u. Both are refined until two refinements agree.
-    """
-    root = _root_of(q)
-    if abs(c) == 1:
-        kinks = sorted({*_kinks(s, root), *(c * k for k in _kinks(s, root))})
-        return normal_mean(lambda z: g(root * z) * g(c * root * z), kinks, s.precision)
-    last = math.inf
-    for panels in _PANELS:
-        found = _product(s, g, root, c, panels)
-        if abs(found - last) <= max(_TOLERANCE, 16 * s.precision) * max(
-            1e-300, moment(s, g, q)
-        ):
+
+def gap(s: Scalar, g: Function, q: float, t: float) -> float:
+    """E (g(u) - g(v))^2 / 2 at variance q and correlation 1 - t."""
+    if t == 0:
+        return 0.0
+    last = rough_gap(s, g, q, t)
+    for parts in (2, 4, 8):
+        found = rough_gap(s, g, q, t, parts)
+        # What is nothing beside the mean square need not settle.
+        least = 1e-15 * moment(s, g, q)
+        allowed = max(_TOLERANCE, 16 * s.precision) * abs(found)
+        if abs(found - last) <= max(allowed, least):
             return found
         last = found
     raise Unresolved("is too wild: the means over two variables do not settle.")
 
 
-def _product(s: Scalar, g: Function, root: float, c: float, panels: int) -> float:
-    outer = _edges(np.array([[k / root for k in s.kinks]]), panels)
-    z, weights = _rule(outer)
-    z, weights = z[0], weights[0]
-    spread = math.sqrt((1 - c) * (1 + c))
-    # Where v meets a kink, for each u.
-    kinks = (np.array([s.kinks]) / root - c * z[:, None]) / spread
-    w, inner = _rule(_edges(kinks, panels))
-    v = root * (c * z[:, None] + spread * w)
-    means = np.sum(inner * g(v.ravel()).reshape(v.shape), axis=1)
-    return float(np.sum(weights * g(root * z) * means))
+def rough_gap(s: Scalar, g: Function, q: float, t: float, parts: int = 1) -> float:
+    """`gap`, by one refinement: v = c u + sqrt(1 - c^2) w, the mean over w inside.
+
+    The panels of w begin where v enters another panel of a mesh on which g is smooth;
+    those of u where u or the middle of v does, and finer near kinks, where the mean
+    over w turns within the spread of v.
+    """
+    root, c = _root_of(q), 1 - t
+    spread = math.sqrt(t * (2 - t))
+    kinks = np.array(_kinks(s, root))
+    if spread == 0:
+        edges = [*kinks, *-kinks]
+        return normal_mean(lambda x: (g(root * x) - g(-root * x)) ** 2 / 2, edges)
+    mesh = _mesh(lambda z: g(root * z), kinks)
+
+    def mean(x: np.ndarray) -> np.ndarray:
+        w, weights = _rule((mesh - c * x[:, None]) / spread, parts)
+        v = root * (c * x[:, None] + spread * w)
+        other = g(v.ravel()).reshape(v.shape)
+        return np.sum(weights * (g(root * x)[:, None] - other) ** 2, axis=1) / 2
+
+    rows = max(1, _MOST_VALUES // ((mesh.size + 9) * _NODES * parts))
+    return normal_mean(
+        lambda x: np.concatenate(
+            [mean(x[k : k + rows]) for k in range(0, x.size, rows)]
+        ),
+        _outer_edges(mesh, kinks, c, spread),
+        max(_TOLERANCE / 100, s.precision),
+    )
 
 
-def _edges(kinks: np.ndarray, panels: int) -> np.ndarray:
-    """Panel ends for each row: equal panels, split at that row's kinks."""
-    equal = np.linspace(-_REACH, _REACH, panels + 1)
-    rows = np.broadcast_to(equal, (len(kinks), panels + 1))
-    return np.sort(np.concatenate([rows, np.clip(kinks, -_REACH, _REACH)], axis=1))
+def _outer_edges(
+    mesh: np.ndarray, kinks: np.ndarray, c: float, spread: float
+) -> np.ndarray:
+    if abs(c) < 0.5:
+        return mesh
+    steps = spread * 4.0 ** np.arange(-1, 1 + math.ceil(max(0, -math.log2(spread)) / 2))
+    near = (kinks[:, None] / c + np.concatenate([-steps, steps])).ravel()
+    edges = np.concatenate([mesh, mesh / c, near])
+    return np.unique(edges[abs(edges) < _REACH])
 
 
-def _rule(edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes, and weights with the normal density, of each row's panels."""
+def _mesh(g: Function, kinks: np.ndarray) -> np.ndarray:
+    """Ends of panels on which g and g^2 are smooth, as far as the density sees."""
+    edges = np.union1d(np.arange(-_REACH, _REACH + 1, _WIDTH), kinks)
+    while edges.size <= _MOST_PANELS:
+        left, right = edges[:-1], edges[1:]
+        middle = (left + right) / 2
+        rough = np.zeros(left.size, bool)
+        for h in (g, lambda z: g(z) ** 2):
+            whole = panel_means(h, left, right)
+            halves = panel_means(h, left, middle) + panel_means(h, middle, right)
+            rough |= abs(whole - halves) > 1e-12 * np.sum(abs(whole))
+        # Below this width a panel holds a kink that nobody found, or a jump.
+        rough &= right - left > 1e-10
+        if not rough.any():
+            return edges
+        edges = np.union1d(edges, middle[rough])
+    raise Unresolved("oscillates too fast for the means over two variables.")
+
+
+def _rule(marks: np.ndarray, parts: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes, and weights with the normal density, between each row's marks."""
+    equal = np.arange(-_REACH, _REACH + 1, _WIDTH)
+    rows = np.broadcast_to(equal, (len(marks), equal.size))
+    marks = np.clip(marks, -_REACH, _REACH)
+    edges = np.sort(np.concatenate([rows, marks], axis=1))
     x, weights = np.polynomial.legendre.leggauss(_NODES)
-    half = np.diff(edges)[..., None] / 2
-    z = edges[:, :-1, None] + half * (1 + x)
+    half = np.diff(edges)[..., None, None] / (2 * parts)
+    z = edges[:, :-1, None, None] + half * (1 + 2 * np.arange(parts)[:, None] + x)
     density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
     return z.reshape(len(z), -1), (half * weights * density).reshape(len(z), -1)

@@ -5,8 +5,13 @@ from typing import Any, NamedTuple
 from . import _checks
 from ._dual import moment, slope
 from ._gains import Activation
-from ._mean_field import resolved, root, scalar_of
+from ._mean_field import require_slopes, resolved, root, scalar_of
+from ._quadrature import Unresolved
 from ._scalar import Scalar
+
+
+# Mean squares of a slope below are those of a function that is flat.
+_FLAT = 1e-18
 
 
 class Critical(NamedTuple):
@@ -38,7 +43,8 @@ def critical(
 
     Raises:
       ValueError: for q and sigma_b2 at once, numbers out of range, or where no such
-        point exists: the bias would need a negative variance.
+        point exists: the bias would need a negative variance, or f has jumps or slope
+        0.
 
     Example:
       >>> from jinit import theory
@@ -54,6 +60,7 @@ def critical(
       deep neural networks training", 2019.
     """
     s = scalar_of(activation)
+    resolved(activation, lambda: require_slopes(s))
     if q is not None and sigma_b2 is not None:
         raise ValueError(
             f"`q` is {q} and `sigma_b2` is {sigma_b2}; give one: it decides the other."
@@ -67,8 +74,18 @@ def critical(
 
 def _bias_at(s: Scalar, q: float) -> tuple[float, float]:
     """sigma_w2 and sigma_b2 where chi_1 = 1 at q."""
-    sigma_w2 = 1 / moment(s, s.df, q)
-    return sigma_w2, q - sigma_w2 * moment(s, s.f, q)
+    squared = moment(s, s.df, q)
+    if squared < _FLAT:
+        raise Unresolved(
+            f"has slope 0 where inputs of mean square {q:.4g} are: no sigma_w2 makes "
+            "chi_1 = 1. Take another q, or another activation."
+        )
+    return 1 / squared, q - moment(s, s.f, q) / squared
+
+
+def _point(s: Scalar, sigma_w2: float, sigma_b2: float, q: float) -> Critical:
+    rate = sigma_w2 * slope(s, q) if q > 0 else 1.0
+    return Critical(sigma_w2, sigma_b2, abs(rate) <= 1 + 1e-6, q, rate)
 
 
 def _critical_at(s: Scalar, activation: Any, q: float) -> Critical:
@@ -79,30 +96,37 @@ def _critical_at(s: Scalar, activation: Any, q: float) -> Critical:
             f"would need the variance {sigma_b2:.4g}. Take another q, or another "
             "activation."
         )
-    rate = sigma_w2 * slope(s, q)
     # What rounding leaves of 0 is 0.
-    sigma_b2 = sigma_b2 if sigma_b2 > 1e-10 * q else 0.0
-    return Critical(sigma_w2, sigma_b2, rate <= 1 + 1e-6, q, rate)
+    return _point(s, sigma_w2, sigma_b2 if sigma_b2 > 1e-10 * q else 0.0, q)
 
 
 def _critical_of_bias(s: Scalar, activation: Any, sigma_b2: float) -> Critical:
     """The smallest q whose critical bias is the given one."""
+    if sigma_b2 == 0 and (found := _without_bias(s, activation)) is not None:
+        return found
+
+    def gap(q: float) -> float:
+        return sigma_b2 - _bias_at(s, q)[1]
+
+    # Where f is flat there is no critical bias, nor a crossing.
     powers = [10 ** (k / 4) for k in range(-24, 17)]
-    if sigma_b2 == 0:
-        # Where the bias of the whole line is 0, as for relu, q is free; else q is 0.
-        if abs(_bias_at(s, 1.0)[1]) < 1e-10:
-            return _critical_at(s, activation, 1.0)
-        at_zero = moment(s, s.df, 0.0)
-        if moment(s, s.f, 0.0) == 0 and at_zero > 0:
-            return Critical(1 / at_zero, 0.0, True, 0.0, 1.0)
-    gaps = [sigma_b2 - _bias_at(s, q)[1] for q in powers]
+    powers = [q for q in powers if moment(s, s.df, q) >= _FLAT]
+    gaps = [gap(q) for q in powers]
     for k, low in enumerate(powers[:-1]):
         if gaps[k] > 0 >= gaps[k + 1]:
-            q = root(lambda q: sigma_b2 - _bias_at(s, q)[1], low, powers[k + 1])
-            sigma_w2, _ = _bias_at(s, q)
-            rate = sigma_w2 * slope(s, q)
-            return Critical(sigma_w2, sigma_b2, rate <= 1 + 1e-6, q, rate)
+            q = root(gap, low, powers[k + 1])
+            return _point(s, _bias_at(s, q)[0], sigma_b2, q)
     raise ValueError(
         f"{activation!r} has no critical point with sigma_b2={sigma_b2}: for no q from "
         "1e-6 to 1e4 is chi_1 = 1 there. Take another sigma_b2, or give q."
     )
+
+
+def _without_bias(s: Scalar, activation: Any) -> Critical | None:
+    """Where the bias of the whole line is 0, as for relu, q is free; else q is 0."""
+    if moment(s, s.df, 1.0) >= _FLAT and abs(_bias_at(s, 1.0)[1]) < 1e-10:
+        return _critical_at(s, activation, 1.0)
+    at_zero = moment(s, s.df, 0.0)
+    if moment(s, s.f, 0.0) == 0 and at_zero > _FLAT:
+        return _point(s, 1 / at_zero, 0.0, 0.0)
+    return None

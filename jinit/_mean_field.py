@@ -4,12 +4,15 @@ import math
 from typing import Any, NamedTuple
 
 from . import _checks
-from ._dual import dual, moment, slope
+from ._dual import dual, gap, moment, rough_gap, slope
 from ._gains import Activation
 from ._quadrature import Unresolved
 from ._scalar import Scalar, scalar
 
 _SMALLEST, _LARGEST = 1e-12, 1e12
+_MOST_STEPS = 500
+# What rounding leaves of V(q) - q, relative; and of a slope of 1.
+_ROUNDING, _NEUTRAL = 1e-13, 1e-12
 # How far from 1 a slope may be and still count as 1.
 _LEVEL = 1e-9
 
@@ -65,12 +68,13 @@ def correlation_map(
     """R(c): the correlation of two inputs one layer on, both of mean square q.
 
     Args:
-      activation, sigma_w2, sigma_b2, q: as for `variance_map`.
+      activation, sigma_w2, sigma_b2, q: as for `variance_map`; q above 0, since
+        signals that are 0 have no correlation.
       c: their correlation, from -1 to 1.
 
     Raises:
-      ValueError: as `variance_map`; for c outside [-1, 1]; where the next layer is 0,
-        and nothing has a correlation.
+      ValueError: as `variance_map`; for q = 0; for c outside [-1, 1]; where the next
+        layer is 0, and nothing has a correlation.
 
     Example:
       >>> import math
@@ -81,14 +85,15 @@ def correlation_map(
 
     References:
       Poole, Lahiri, Raghu, Sohl-Dickstein and Ganguli, "Exponential expressivity in
-      deep neural networks through transient chaos", 2016. Cho and Saul, "Kernel methods
-      for deep learning", 2009, for relu in closed form.
+      deep neural networks through transient chaos", 2016. In closed form: Cho and Saul,
+      "Kernel methods for deep learning", 2009, for relu; Williams, "Computing with
+      infinite networks", 1996, for erf.
     """
     s = scalar_of(activation)
     sigma_w2, sigma_b2 = sigmas(sigma_w2, sigma_b2)
-    q = _checks.real("q", q, minimum=0.0)
-    c = _checks.real("c", c, minimum=-1.0)
-    if c > 1:
+    q = _checks.real("q", q, positive=True)
+    c = _checks.real("c", c)
+    if not -1 <= c <= 1:
         raise ValueError(f"`c` is {c}; a correlation lies between -1 and 1.")
     return resolved(activation, lambda: _correlation(s, sigma_w2, sigma_b2, q, c))
 
@@ -102,9 +107,9 @@ def _correlation(
             f"the next layer is 0 for sigma_w2={sigma_w2}, sigma_b2={sigma_b2} and "
             f"q={q}: its correlations are not defined."
         )
-    if c == 1:
-        return 1.0
-    return (sigma_w2 * dual(s, s.f, q, c) + sigma_b2) / variance
+    found = 1 - sigma_w2 * gap(s, s.f, q, 1 - c) / variance
+    # Rounding must not leave the range of a correlation.
+    return max(found, -1.0)
 
 
 def fixed_point(
@@ -114,7 +119,8 @@ def fixed_point(
 
     q is followed from where it starts, so of several fixed points the one that attracts
     it is found, and where every q is one, as for relu at sigma_w2 = 2, it stays. c is 1
-    unless chi_1 > 1, in the chaotic phase, where all inputs come to c < 1.
+    unless chi_1 > 1, in the chaotic phase, where all inputs come to c < 1. Signals that
+    die out have q = 0, c = 1.
 
     Args:
       activation, sigma_w2, sigma_b2: as for `variance_map`.
@@ -124,7 +130,8 @@ def fixed_point(
       A record with `q`, `c` and `chi1`.
 
     Raises:
-      ValueError: as `variance_map`; where q grows without bound.
+      ValueError: as `variance_map`; where q grows without bound or goes round in a
+        cycle; for a function with jumps, whose chi_1 is infinite.
 
     Example:
       >>> from jinit import theory
@@ -140,57 +147,84 @@ def fixed_point(
     start = _checks.real("q", q, minimum=0.0)
 
     def found() -> FixedPoint:
-        q = _fixed_q(s, sigma_w2, sigma_b2, start)
-        chi1 = sigma_w2 * moment(s, s.df, q)
-        return FixedPoint(q, _fixed_c(s, sigma_w2, sigma_b2, q, chi1), chi1)
+        q, t, chi1 = _fixed(s, sigma_w2, sigma_b2, start)
+        return FixedPoint(q, 1 - t, chi1)
 
     return resolved(activation, found)
 
 
-def _fixed_q(s: Scalar, sigma_w2: float, sigma_b2: float, q: float) -> float:
+def _fixed(
+    s: Scalar, sigma_w2: float, sigma_b2: float, start: float
+) -> tuple[float, float, float]:
+    """q, 1 - c and chi_1 where q and c come to."""
+    require_slopes(s)
+    q = _fixed_q(s, sigma_w2, sigma_b2, start)
+    chi1 = sigma_w2 * moment(s, s.df, q)
+    return q, _fixed_t(s, sigma_w2, q, chi1), chi1
+
+
+def _fixed_q(s: Scalar, sigma_w2: float, sigma_b2: float, start: float) -> float:
     """Follow q, with Newton's steps on q - V(q) where they keep to its direction."""
-    for _ in range(10_000):
+    q, said = start, f"for sigma_w2={sigma_w2}, sigma_b2={sigma_b2}"
+    for _ in range(_MOST_STEPS):
         step = sigma_w2 * moment(s, s.f, q) + sigma_b2 - q
-        if abs(step) <= 1e-13 * max(q, _SMALLEST):
-            return q
         rate = 1 - sigma_w2 * slope(s, q) if q > 0 else 1.0
-        # Where q is attracted the full step is longer than the plain one, never back.
-        longest = step / rate if 0 < rate < 1 else step
-        q = q + max(min(longest, 9 * q + 1), -0.9 * q)
-        if q < _SMALLEST:
-            return 0.0
-        if q > _LARGEST:
+        if abs(step) <= _ROUNDING * max(q, _SMALLEST):
+            if rate > 2 + _LEVEL and q != start:
+                break
+            return q
+        if q > _LARGEST or (step > 0 and abs(rate) < _NEUTRAL):
             raise ValueError(
-                f"q grows without bound for sigma_w2={sigma_w2}, sigma_b2={sigma_b2}: "
-                "there is no fixed point. Take a smaller sigma_w2."
+                f"q grows without bound {said}: there is no fixed point that it comes "
+                "to from where it starts. Take a smaller sigma_w2, or a smaller q."
             )
-    return q
+        # Shorter than to another basin, where V has several fixed points.
+        step = step / rate if rate > 0 else step
+        q += max(min(step, q + 1), -0.5 * q)
+        if q < _SMALLEST:
+            q = 0.0
+    raise ValueError(
+        f"q comes to no fixed point {said}: it goes round in a cycle. Take a smaller "
+        "sigma_w2, or a larger sigma_b2."
+    )
 
 
-def _fixed_c(
-    s: Scalar, sigma_w2: float, sigma_b2: float, q: float, chi1: float
-) -> float:
+def _fixed_t(s: Scalar, sigma_w2: float, q: float, chi1: float) -> float:
+    """1 - c at the fixed point of R, of two inputs that are not alike at the start.
+
+    1 - R(c) = sigma_w2 gap(q, t) / q, which is chi_1 t for small t and falls behind t
+    on the way to t = 1. With r = sqrt(t), what is left over is near a line, or near a
+    parabola, for functions with and without kinks.
+    """
     if chi1 <= 1 + _LEVEL or q == 0:
-        return 1.0
-
-    def rise(c: float) -> float:
-        return _correlation(s, sigma_w2, sigma_b2, q, c) - c
-
-    # R(c) > c at 0, or = 0 there for odd functions without bias; and R(c) < c near 1.
-    if rise(0.0) <= 1e-12:
         return 0.0
-    return root(rise, 0.0, 1 - 1e-7)
+
+    def rise(r: float, mean: Any = rough_gap) -> float:
+        return math.log(sigma_w2 * mean(s, s.f, q, r * r) / (q * r * r))
+
+    # R(0) >= 0 everywhere, and is 0 for odd functions without bias.
+    if rise(1.0) >= -1e-12:
+        return 1.0
+    r = root(rise, 1e-7, 1.0, math.log(chi1))
+    if abs(rise(r, gap)) > 1e-9:
+        raise Unresolved("is too wild: the means over two variables do not settle.")
+    return r * r
 
 
-def root(f: Any, low: float, high: float) -> float:
-    """Where f, positive at low and negative at high, is zero (Illinois' rule)."""
-    f_low, f_high = f(low), f(high)
-    if f_high >= 0:
-        return high
+def root(f: Any, low: float, high: float, f_low: float | None = None) -> float:
+    """Where f, positive at low > 0 and negative at high, is zero.
+
+    Halved on a logarithmic scale while the two are far apart, then Illinois' rule.
+    """
+    f_low = f(low) if f_low is None else f_low
+    f_high = f(high)
     for _ in range(200):
-        middle = high - f_high * (high - low) / (f_high - f_low)
+        if high > 16 * low:
+            middle = math.sqrt(low * high)
+        else:
+            middle = high - f_high * (high - low) / (f_high - f_low)
         value = f(middle)
-        if abs(value) < 1e-13 or high - low < 1e-13:
+        if abs(value) < 1e-13 or high - low < 1e-13 * high:
             return middle
         if value < 0:
             high, f_high, f_low = middle, value, f_low / 2
@@ -212,7 +246,8 @@ def depth_scales(
       activation, sigma_w2, sigma_b2, q: as for `fixed_point`.
 
     Returns:
-      A record with `xi_q` and `xi_c`, in layers; infinite where the slope is 1.
+      A record with `xi_q` and `xi_c`, in layers; infinite where the slope is 1, or
+      where a difference grows: q* is then a point that signals leave.
 
     Raises:
       ValueError: as `fixed_point`.
@@ -226,13 +261,14 @@ def depth_scales(
       Schoenholz, Gilmer, Ganguli and Sohl-Dickstein, "Deep information propagation",
       2017.
     """
-    found = fixed_point(activation, sigma_w2, sigma_b2, q=q)
     s = scalar_of(activation)
+    sigma_w2, sigma_b2 = sigmas(sigma_w2, sigma_b2)
+    start = _checks.real("q", q, minimum=0.0)
 
     def scales() -> DepthScales:
-        of_q = float(sigma_w2) * slope(s, found.q)
-        of_c = float(sigma_w2) * dual(s, s.df, found.q, found.c)
-        return DepthScales(_scale(of_q), _scale(of_c))
+        q, t, _ = _fixed(s, sigma_w2, sigma_b2, start)
+        of_c = sigma_w2 * dual(s, s.df, q, t)
+        return DepthScales(_scale(sigma_w2 * slope(s, q)), _scale(of_c))
 
     return resolved(activation, scales)
 
@@ -246,6 +282,14 @@ def _scale(slope: float) -> float:
 
 def scalar_of(activation: Activation) -> Scalar:
     return resolved(activation, lambda: scalar(activation))
+
+
+def require_slopes(s: Scalar) -> None:
+    if s.jump is not None:
+        raise Unresolved(
+            f"jumps at {s.jump:.6g}: its chi_1 is infinite, and inputs however alike "
+            "are torn apart. Take a function without jumps."
+        )
 
 
 def resolved(activation: Any, compute: Any) -> Any:

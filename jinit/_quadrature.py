@@ -31,7 +31,7 @@ def normal_mean(
     """
     edges = np.union1d(np.arange(-_REACH, _REACH + 1), np.asarray(kinks, np.float64))
     left, right = edges[:-1], edges[1:]
-    whole = _panels(g, left, right)
+    whole = panel_means(g, left, right)
     total, done = np.sum(np.abs(whole)), 0.0
     if abs(whole[0]) + abs(whole[-1]) > 1e-9 * total:
         raise Unresolved(
@@ -40,7 +40,7 @@ def normal_mean(
         )
     for _ in range(_MOST_ROUNDS):
         middle = (left + right) / 2
-        halves = _panels(g, np.append(left, middle), np.append(middle, right))
+        halves = panel_means(g, np.append(left, middle), np.append(middle, right))
         first, second = np.split(halves, 2)
         allowed = max(1e-12, tolerance) * max(float(total), math.ulp(0.0))
         good = np.abs(whole - first - second) <= allowed
@@ -59,6 +59,10 @@ def normal_mean(
                 "a lower frequency, or a number as the gain."
             )
     # What is left are panels of no width around the jumps.
+    if np.sum(np.abs(whole)) > 1e-6 * total:
+        raise Unresolved(
+            f"has an infinite mean, or nearly: near {left[0]:.6g} it is too steep."
+        )
     return done + float(np.sum(whole))
 
 
@@ -81,8 +85,8 @@ def _kinks_between(
     for _ in range(48):
         # Not the middle, which a kink at a round number would hit.
         inner = left + (math.sqrt(2) - 1) * (right - left)
-        whole = _panels(g, left, right)
-        parts = _panels(g, left, inner) + _panels(g, inner, right)
+        whole = panel_means(g, left, right)
+        parts = panel_means(g, left, inner) + panel_means(g, inner, right)
         # Relative to the panel's own width, so that narrow ones do not pass for it.
         rough = np.abs(whole - parts) > 1e-9 * (right - left)
         # What was split down to here, and is smooth to the eye, holds a kink.
@@ -101,7 +105,7 @@ def _rounded(x: float, width: float) -> float:
     return near if abs(near - x) <= 2 * width else round(float(x), 9)
 
 
-def _panels(
+def panel_means(
     g: Callable[[np.ndarray], np.ndarray], left: np.ndarray, right: np.ndarray
 ) -> np.ndarray:
     """The integral of g times the normal density over each panel."""

@@ -25,6 +25,17 @@ class Scalar:
     precision: float
     is_linear: bool = False
 
+    @functools.cached_property
+    def jump(self) -> float | None:
+        """Where f itself is not continuous."""
+        return next((k for k in self.kinks if _jumps(self.f, k)), None)
+
+
+def _jumps(f: Function, k: float) -> bool:
+    """Whether f differs as much near to k as a little farther off."""
+    near, far = (float(np.ptp(f(k + np.array([-h, h])))) for h in (1e-7, 4e-7))
+    return near > max(1e-8, 0.75 * far)
+
 
 def scalar(activation: Activation) -> Scalar:
     """The function of an activation, by name or by itself."""

@@ -1,5 +1,6 @@
 """The Jacobian's singular values, and how signals fluctuate at finite width."""
 
+import math
 from typing import Literal, NamedTuple
 
 from . import _checks
@@ -47,8 +48,8 @@ def jacobian_spectrum(
       weights: "gaussian", or "orthogonal" for kernels sqrt(sigma_w2) Q.
 
     Returns:
-      A record with `mean`, `variance` and `max`; `max` is None where it is not known in
-      closed form: it is for linear networks.
+      A record with `mean`, `variance` and `max`; infinite beyond the range of float64;
+      `max` is None where it is not known in closed form: it is for linear networks.
 
     Raises:
       ValueError: as `fixed_point`; for an unknown kind of weights, a depth below 1.
@@ -73,10 +74,11 @@ def jacobian_spectrum(
         first, second = (moment(s, s.df, found.q, power) for power in (2, 4))
         if first == 0:
             return JacobianSpectrum(0.0, 0.0, 0.0)
-        mean = found.chi1**layers
+        mean = power(found.chi1, layers)
         spread = second / first**2 - (1 if weights == "orthogonal" else 0)
-        # Rounding must not make a variance of 0 negative.
-        variance = mean**2 * layers * max(spread, 0.0)
+        # What rounding leaves of 0 is 0, of either sign.
+        spread = 0.0 if spread < 1e-14 else spread
+        variance = power(mean, 2) * layers * spread if spread else 0.0
         most = None
         if s.is_linear:
             grown = (layers + 1) * (1 + 1 / layers) ** layers
@@ -98,7 +100,8 @@ def finite_width(width: int, depth: int) -> FiniteWidth:
       depth: L.
 
     Returns:
-      A record with `second_moment` and `mean_log`.
+      A record with `second_moment`, infinite beyond the range of float64, and
+      `mean_log`.
 
     Raises:
       TypeError, ValueError: for numbers that are no integers, or below 1.
@@ -113,7 +116,15 @@ def finite_width(width: int, depth: int) -> FiniteWidth:
       architecture", 2018.
     """
     n, layers = _layers("width", width), _layers("depth", depth)
-    return FiniteWidth((1 + 5 / n) ** layers, -5 * layers / (2 * n))
+    return FiniteWidth(power(1 + 5 / n, layers), -5 * layers / (2 * n))
+
+
+def power(x: float, exponent: int) -> float:
+    """x^exponent; infinite, not an error, beyond the range of float64."""
+    try:
+        return x**exponent
+    except OverflowError:
+        return math.inf
 
 
 def _layers(argument: str, value: int) -> int:
