@@ -13,19 +13,19 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ._quadrature import Unresolved, normal_mean, panel_means
+from ._quadrature import Unresolved, gauss_legendre, normal_mean, panel_means
 from ._scalar import Scalar
 
 Function = Callable[[np.ndarray], np.ndarray]
 
 _REACH = 12.0
-_NODES = 16
 # Panels of this width resolve the normal density to 1e-14.
 _WIDTH = 3.0
 # Agreement of two refinements, relative to the gap.
 _TOLERANCE = 1e-9
 _MOST_PANELS = 1024
-_MOST_VALUES = 1 << 19
+# So many at once stay in the cache.
+_MOST_VALUES = 1 << 15
 
 
 def moment(s: Scalar, g: Function, q: float, power: int = 2) -> float:
@@ -90,7 +90,7 @@ def rough_gap(s: Scalar, g: Function, q: float, t: float, parts: int = 1) -> flo
     if spread == 0:
         edges = [*kinks, *-kinks]
         return normal_mean(lambda x: (g(root * x) - g(-root * x)) ** 2 / 2, edges)
-    mesh = _mesh(lambda z: g(root * z), kinks)
+    mesh = _mesh(lambda z: g(root * z), kinks, s.precision)
 
     def mean(x: np.ndarray) -> np.ndarray:
         w, weights = _rule((mesh - c * x[:, None]) / spread, parts)
@@ -98,12 +98,12 @@ def rough_gap(s: Scalar, g: Function, q: float, t: float, parts: int = 1) -> flo
         other = g(v.ravel()).reshape(v.shape)
         return np.sum(weights * (g(root * x)[:, None] - other) ** 2, axis=1) / 2
 
-    rows = max(1, _MOST_VALUES // ((mesh.size + 9) * _NODES * parts))
+    rows = max(1, _MOST_VALUES // ((mesh.size + 9) * gauss_legendre()[0].size * parts))
     return normal_mean(
         lambda x: np.concatenate(
             [mean(x[k : k + rows]) for k in range(0, x.size, rows)]
         ),
-        _outer_edges(mesh, kinks, c, spread),
+        _outer_edges(mesh, kinks, c, spread).tolist(),
         max(_TOLERANCE / 100, s.precision),
     )
 
@@ -119,7 +119,7 @@ def _outer_edges(
     return np.unique(edges[abs(edges) < _REACH])
 
 
-def _mesh(g: Function, kinks: np.ndarray) -> np.ndarray:
+def _mesh(g: Function, kinks: np.ndarray, precision: float) -> np.ndarray:
     """Ends of panels on which g and g^2 are smooth, as far as the density sees."""
     edges = np.union1d(np.arange(-_REACH, _REACH + 1, _WIDTH), kinks)
     while edges.size <= _MOST_PANELS:
@@ -129,7 +129,7 @@ def _mesh(g: Function, kinks: np.ndarray) -> np.ndarray:
         for h in (g, lambda z: g(z) ** 2):
             whole = panel_means(h, left, right)
             halves = panel_means(h, left, middle) + panel_means(h, middle, right)
-            rough |= abs(whole - halves) > 1e-12 * np.sum(abs(whole))
+            rough |= abs(whole - halves) > max(1e-12, precision) * np.sum(abs(whole))
         # Below this width a panel holds a kink that nobody found, or a jump.
         rough &= right - left > 1e-10
         if not rough.any():
@@ -144,7 +144,7 @@ def _rule(marks: np.ndarray, parts: int) -> tuple[np.ndarray, np.ndarray]:
     rows = np.broadcast_to(equal, (len(marks), equal.size))
     marks = np.clip(marks, -_REACH, _REACH)
     edges = np.sort(np.concatenate([rows, marks], axis=1))
-    x, weights = np.polynomial.legendre.leggauss(_NODES)
+    x, weights = gauss_legendre()
     half = np.diff(edges)[..., None, None] / (2 * parts)
     z = edges[:, :-1, None, None] + half * (1 + 2 * np.arange(parts)[:, None] + x)
     density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)

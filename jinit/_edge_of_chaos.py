@@ -9,7 +9,6 @@ from ._mean_field import require_slopes, resolved, root, scalar_of
 from ._quadrature import Unresolved
 from ._scalar import Scalar
 
-
 # Mean squares of a slope below are those of a function that is flat.
 _FLAT = 1e-18
 
@@ -85,7 +84,7 @@ def _bias_at(s: Scalar, q: float) -> tuple[float, float]:
 
 def _point(s: Scalar, sigma_w2: float, sigma_b2: float, q: float) -> Critical:
     rate = sigma_w2 * slope(s, q) if q > 0 else 1.0
-    return Critical(sigma_w2, sigma_b2, abs(rate) <= 1 + 1e-6, q, rate)
+    return Critical(sigma_w2, sigma_b2, rate <= 1 + 1e-6, q, rate)
 
 
 def _critical_at(s: Scalar, activation: Any, q: float) -> Critical:

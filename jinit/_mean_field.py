@@ -130,8 +130,8 @@ def fixed_point(
       A record with `q`, `c` and `chi1`.
 
     Raises:
-      ValueError: as `variance_map`; where q grows without bound or goes round in a
-        cycle; for a function with jumps, whose chi_1 is infinite.
+      ValueError: as `variance_map`; where q grows without bound; for a function with
+        jumps, whose chi_1 is infinite.
 
     Example:
       >>> from jinit import theory
@@ -164,16 +164,18 @@ def _fixed(
 
 
 def _fixed_q(s: Scalar, sigma_w2: float, sigma_b2: float, start: float) -> float:
-    """Follow q, with Newton's steps on q - V(q) where they keep to its direction."""
+    """Follow q, with Newton's steps on q - V(q) where they keep to its direction.
+
+    There are no cycles: q d/dq of a normal density is at least -1/2 of it, so V'(q*) >=
+    -1/2 for any function.
+    """
     q, said = start, f"for sigma_w2={sigma_w2}, sigma_b2={sigma_b2}"
     for _ in range(_MOST_STEPS):
         step = sigma_w2 * moment(s, s.f, q) + sigma_b2 - q
         rate = 1 - sigma_w2 * slope(s, q) if q > 0 else 1.0
-        if abs(step) <= _ROUNDING * max(q, _SMALLEST):
-            if rate > 2 + _LEVEL and q != start:
-                break
+        if abs(step) <= max(_ROUNDING, s.precision) * max(q, _SMALLEST):
             return q
-        if q > _LARGEST or (step > 0 and abs(rate) < _NEUTRAL):
+        if q > _LARGEST or (step > 0 and abs(rate) < max(_NEUTRAL, s.precision)):
             raise ValueError(
                 f"q grows without bound {said}: there is no fixed point that it comes "
                 "to from where it starts. Take a smaller sigma_w2, or a smaller q."
@@ -183,10 +185,7 @@ def _fixed_q(s: Scalar, sigma_w2: float, sigma_b2: float, start: float) -> float
         q += max(min(step, q + 1), -0.5 * q)
         if q < _SMALLEST:
             q = 0.0
-    raise ValueError(
-        f"q comes to no fixed point {said}: it goes round in a cycle. Take a smaller "
-        "sigma_w2, or a larger sigma_b2."
-    )
+    raise Unresolved(f"is too wild: {_MOST_STEPS} steps found no fixed point {said}.")
 
 
 def _fixed_t(s: Scalar, sigma_w2: float, q: float, chi1: float) -> float:
@@ -196,7 +195,7 @@ def _fixed_t(s: Scalar, sigma_w2: float, q: float, chi1: float) -> float:
     on the way to t = 1. With r = sqrt(t), what is left over is near a line, or near a
     parabola, for functions with and without kinks.
     """
-    if chi1 <= 1 + _LEVEL or q == 0:
+    if chi1 <= 1 + max(_LEVEL, s.precision) or q == 0:
         return 0.0
 
     def rise(r: float, mean: Any = rough_gap) -> float:
@@ -205,32 +204,48 @@ def _fixed_t(s: Scalar, sigma_w2: float, q: float, chi1: float) -> float:
     # R(0) >= 0 everywhere, and is 0 for odd functions without bias.
     if rise(1.0) >= -1e-12:
         return 1.0
-    r = root(rise, 1e-7, 1.0, math.log(chi1))
-    if abs(rise(r, gap)) > 1e-9:
+    above = math.log(chi1)
+    r = root(rise, 1e-7, 1.0, above, max(1e-10 * above, s.precision))
+    if abs(rise(r, gap)) > max(1e-9, 4 * s.precision):
         raise Unresolved("is too wild: the means over two variables do not settle.")
     return r * r
 
 
-def root(f: Any, low: float, high: float, f_low: float | None = None) -> float:
+def root(
+    f: Any,
+    low: float,
+    high: float,
+    f_low: float | None = None,
+    tolerance: float = 0.0,
+) -> float:
     """Where f, positive at low > 0 and negative at high, is zero.
 
-    Halved on a logarithmic scale while the two are far apart, then Illinois' rule.
+    Halved on a logarithmic scale while the two are far apart, then Anderson and
+    Bjorck's rule: where one end stays, its value shrinks, so that it moves too.
     """
     f_low = f(low) if f_low is None else f_low
-    f_high = f(high)
+    f_high, last = f(high), 0.0
     for _ in range(200):
         if high > 16 * low:
             middle = math.sqrt(low * high)
         else:
             middle = high - f_high * (high - low) / (f_high - f_low)
         value = f(middle)
-        if abs(value) < 1e-13 or high - low < 1e-13 * high:
+        if abs(value) < max(1e-13, tolerance) or high - low < 1e-13 * high:
             return middle
         if value < 0:
-            high, f_high, f_low = middle, value, f_low / 2
+            f_low *= _shrink(value, f_high) if last < 0 else 1.0
+            high, f_high = middle, value
         else:
-            low, f_low, f_high = middle, value, f_high / 2
+            f_high *= _shrink(value, f_low) if last > 0 else 1.0
+            low, f_low = middle, value
+        last = value
     return middle
+
+
+def _shrink(value: float, before: float) -> float:
+    left = 1 - value / before
+    return left if left > 0 else 0.5
 
 
 def depth_scales(
@@ -268,16 +283,17 @@ def depth_scales(
     def scales() -> DepthScales:
         q, t, _ = _fixed(s, sigma_w2, sigma_b2, start)
         of_c = sigma_w2 * dual(s, s.df, q, t)
-        return DepthScales(_scale(sigma_w2 * slope(s, q)), _scale(of_c))
+        level = max(_LEVEL, s.precision)
+        return DepthScales(_scale(sigma_w2 * slope(s, q), level), _scale(of_c, level))
 
     return resolved(activation, scales)
 
 
-def _scale(slope: float) -> float:
+def _scale(slope: float, level: float) -> float:
     size = abs(slope)
     if size == 0:
         return 0.0
-    return math.inf if size >= 1 - _LEVEL else -1 / math.log(size)
+    return math.inf if size >= 1 - level else -1 / math.log(size)
 
 
 def scalar_of(activation: Activation) -> Scalar:

@@ -66,19 +66,22 @@ def normal_mean(
     return done + float(np.sum(whole))
 
 
-def find_kinks(g: Callable[[np.ndarray], np.ndarray]) -> tuple[float, ...]:
+def find_kinks(
+    g: Callable[[np.ndarray], np.ndarray], tolerance: float = 0.0
+) -> tuple[float, ...]:
     """Where a function on [-12, 12] is not smooth, to about 1e-9.
 
     Panels are halved where their whole and their halves differ; at a kink or a jump
-    they go on to, however narrow they are.
+    they go on to, however narrow they are. `tolerance` is what rounding makes of g.
     """
     # One of these sets of panels has a kink inside, wherever it is.
-    found = [_kinks_between(g, np.linspace(-_REACH, _REACH, n)) for n in (26, 31)]
+    sets = [np.linspace(-_REACH, _REACH, n) for n in (26, 31)]
+    found = [_kinks_between(g, edges, max(1e-9, tolerance)) for edges in sets]
     return tuple(sorted(set(found[0] + found[1])))
 
 
 def _kinks_between(
-    g: Callable[[np.ndarray], np.ndarray], edges: np.ndarray
+    g: Callable[[np.ndarray], np.ndarray], edges: np.ndarray, tolerance: float
 ) -> list[float]:
     left, right = edges[:-1], edges[1:]
     found: list[float] = []
@@ -88,7 +91,7 @@ def _kinks_between(
         whole = panel_means(g, left, right)
         parts = panel_means(g, left, inner) + panel_means(g, inner, right)
         # Relative to the panel's own width, so that narrow ones do not pass for it.
-        rough = np.abs(whole - parts) > 1e-9 * (right - left)
+        rough = np.abs(whole - parts) > tolerance * (right - left)
         # What was split down to here, and is smooth to the eye, holds a kink.
         stop = ~rough & (right - left < 1e-4)
         found += map(_rounded, (left + right)[stop] / 2, (right - left)[stop])
@@ -109,7 +112,7 @@ def panel_means(
     g: Callable[[np.ndarray], np.ndarray], left: np.ndarray, right: np.ndarray
 ) -> np.ndarray:
     """The integral of g times the normal density over each panel."""
-    x, weights = _rule()
+    x, weights = gauss_legendre()
     half = (right - left)[:, None] / 2
     z = left[:, None] + half * (1 + x[None])
     values = np.asarray(g(z.ravel()), np.float64).reshape(z.shape)
@@ -123,6 +126,6 @@ def panel_means(
 
 
 @functools.cache
-def _rule() -> tuple[np.ndarray, np.ndarray]:
+def gauss_legendre() -> tuple[np.ndarray, np.ndarray]:
     x, weights = np.polynomial.legendre.leggauss(_NODES)
     return x, weights

@@ -28,13 +28,13 @@ class Scalar:
     @functools.cached_property
     def jump(self) -> float | None:
         """Where f itself is not continuous."""
-        return next((k for k in self.kinks if _jumps(self.f, k)), None)
+        return next((k for k in self.kinks if _jumps(self, k)), None)
 
 
-def _jumps(f: Function, k: float) -> bool:
+def _jumps(s: Scalar, k: float) -> bool:
     """Whether f differs as much near to k as a little farther off."""
-    near, far = (float(np.ptp(f(k + np.array([-h, h])))) for h in (1e-7, 4e-7))
-    return near > max(1e-8, 0.75 * far)
+    near, far = (float(np.ptp(s.f(k + np.array([-h, h])))) for h in (1e-7, 4e-7))
+    return near > max(1e-8, 4 * s.precision, 0.75 * far)
 
 
 def scalar(activation: Activation) -> Scalar:
@@ -51,8 +51,10 @@ def scalar(activation: Activation) -> Scalar:
 def _cached(activation: Any) -> Scalar:
     found = resolve(activation)
     if not isinstance(found, str):
-        (f, precision), (df, _) = sampled(found, "forward"), sampled(found, "backward")
-        kinks = find_kinks(f) + find_kinks(df)
+        f, of_f = sampled(found, "forward")
+        df, of_df = sampled(found, "backward")
+        precision = max(of_f, of_df)
+        kinks = find_kinks(f, precision) + find_kinks(df, precision)
         return Scalar(f, df, tuple(sorted(set(kinks))), precision)
     if found in GATES:
         raise ValueError(
