@@ -222,12 +222,7 @@ def count(argument: str, value: Any) -> int | None:
     """A positive integer, or None."""
     if value is None:
         return None
-    try:
-        if isinstance(value, (bool, np.bool_)):
-            raise TypeError
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"`{argument}` is {value!r}; it must be an integer.") from None
+    number = integer(argument, value)
     if number < 1:
         raise ValueError(f"`{argument}` is {number}; it must be 1 or more.")
     return number
@@ -236,6 +231,16 @@ def count(argument: str, value: Any) -> int | None:
 def flag(name: str) -> Any:
     """One of JAX's settings, as the current context has it."""
     return getattr(jax.config, name)
+
+
+def integer(argument: str, value: Any) -> int:
+    """`value` as a Python integer."""
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"`{argument}` is {value!r}; it must be an integer.") from None
 
 
 def boolean(argument: str, value: Any) -> bool:

@@ -114,18 +114,18 @@ def ones_init() -> Initializer:
     return ones
 
 
-def frozen(value: ArrayLike) -> Any:
+def frozen(value: ArrayLike, argument: str = "value") -> Any:
     """A number, or nested tuples: values that hash."""
     if isinstance(value, jax.core.Tracer):
         raise TypeError(
-            f"`value` is {value}, which is being traced; an initializer is a value of "
-            "its own, so give it a number, and multiply what it returns by the traced "
-            "one."
+            f"`{argument}` is {value}, which is being traced; an initializer is a "
+            "value of its own, so give it a number, and multiply what it returns by "
+            "the traced one."
         )
     array = np.asarray(value)
     if array.dtype == object or array.dtype.kind in "US":
         raise TypeError(
-            f"`value` is {value!r}; it must be a number or an array of numbers."
+            f"`{argument}` is {value!r}; it must be a number or an array of numbers."
         )
     plain = array.tolist()
     return _tupled(plain) if array.ndim else plain

@@ -35,7 +35,7 @@ class Embedding(Composed):
 
     def __post_init__(self) -> None:
         if self.padding_row is not None:
-            row = _checks.canonical_axes("padding_row", self.padding_row)
+            row = _checks.integer("padding_row", self.padding_row)
             self._set(padding_row=row)
         self._set(dtype=canonical_dtype(self.dtype))
 
@@ -96,7 +96,11 @@ class PriorBias(Filling):
     _kind: ClassVar[type[Any]] = np.inexact
 
     def __post_init__(self) -> None:
-        prior = np.asarray(frozen(self.prior), np.float64)
+        prior = np.asarray(frozen(self.prior, "prior"))
+        if prior.dtype.kind not in "fiu":
+            raise TypeError(
+                f"`prior` is {self.prior!r}; it must be a real number or several."
+            )
         _checks.choice("kind", self.kind, ("sigmoid", "softmax"))
         if not np.all((prior > 0) & (prior < 1)):
             raise ValueError(
@@ -109,7 +113,7 @@ class PriorBias(Filling):
                 f"`prior` is {self.prior!r}; with kind='softmax' it must be a vector "
                 "of two or more probabilities that add up to 1: counts / sum(counts)."
             )
-        self._set(prior=frozen(self.prior), dtype=canonical_dtype(self.dtype))
+        self._set(prior=frozen(self.prior, "prior"), dtype=canonical_dtype(self.dtype))
 
     def _value(self) -> np.ndarray:
         prior = np.asarray(self.prior, np.float64)

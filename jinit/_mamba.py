@@ -14,6 +14,9 @@ from ._built import Built, index
 from ._entry import Entry
 from ._initializer import Initializer, canonical_dtype
 
+# Far from where float32 has no more normal numbers.
+_LEAST = 1e-30
+
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class MambaALog(Built):
@@ -63,6 +66,12 @@ class MambaDtBias(Built):
             raise ValueError(
                 f"`dt_min` is {self.dt_min} and `dt_max` is {self.dt_max}; `dt_min` "
                 "must be less."
+            )
+        if max(self.dt_min, self.dt_floor) < _LEAST:
+            raise ValueError(
+                f"`dt_min` is {self.dt_min} and `dt_floor` is {self.dt_floor}; one of "
+                f"them must be {_LEAST:g} or more: float32 would round a step to 0, "
+                "whose bias is infinite."
             )
 
     def _build(self, key: Any, shape: _checks.Shape, dtype: np.dtype) -> jax.Array:

@@ -60,10 +60,10 @@ def linen(model: Any, rngs: Any, options: dict[str, Any]) -> Callable[..., Any]:
     return forward
 
 
-def is_linen(model: Any) -> bool:
-    """Whether a model is a Linen module, without loading Flax to see."""
+def is_module(model: Any, library: str) -> bool:
+    """Whether a model is one of flax.linen or flax.nnx, without loading them to see."""
     return any(
-        kind.__name__ == "Module" and kind.__module__.startswith("flax.linen")
+        kind.__name__ == "Module" and kind.__module__.startswith(library)
         for kind in type(model).__mro__
     )
 

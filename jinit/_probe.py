@@ -69,9 +69,9 @@ def probe(
       neural networks", 2010, who looked at these statistics by layer.
     """
     inputs = batch if isinstance(batch, tuple) else (batch,)
-    if _naming.is_linen(model):
+    if _naming.is_module(model, "flax.linen"):
         forward = _naming.linen(model, rngs, options)
-    elif callable(model):
+    elif callable(model) and not _naming.is_module(model, "flax.nnx"):
 
         def forward(variables: Any, batch: tuple[Any, ...]) -> Any:
             return model(variables, *batch, **options)

@@ -42,7 +42,9 @@ class Stft(Built):
         if self.scaling is not None:
             _checks.choice("scaling", self.scaling, ("density", "spectrum"))
         if self.window is not None and not isinstance(self.window, str):
-            self._set(window=frozen(self.window))
+            self._set(window=frozen(self.window, "window"))
+            if not np.isfinite(np.asarray(self.window)).all():
+                raise ValueError("`window` has values that are not finite.")
         elif self.window is not None:
             # A name that is wrong is the maker's error, not the first call's.
             self._window(8)
@@ -60,7 +62,7 @@ class Stft(Built):
                 "fft_length / 2 + 1 of them, two or more."
             )
         if 0 not in shape:
-            self._window(shape[0])
+            self._norm(self._window(shape[0]))
 
     def _window(self, length: int) -> np.ndarray:
         if self.window is None:
@@ -91,9 +93,14 @@ class Stft(Built):
     def _norm(self, window: np.ndarray) -> float:
         if self.window is None or self.scaling is None:
             return 1.0
-        if self.scaling == "density":
-            return float(np.sqrt(np.sum(window**2)))
-        return float(np.sum(abs(window)))
+        squared = self.scaling == "density"
+        norm = np.sqrt(np.sum(window**2)) if squared else np.sum(abs(window))
+        if norm == 0:
+            raise ValueError(
+                f"the window of {len(window)} samples is 0 everywhere, and has no norm "
+                "to divide by; take longer frames, periodic=True, or scaling=None."
+            )
+        return float(norm)
 
     def _build(self, key: Any, shape: _checks.Shape, dtype: np.dtype) -> jax.Array:
         frame, _, frequencies = shape

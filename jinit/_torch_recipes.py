@@ -9,10 +9,11 @@ from ._constant import constant, zeros
 from ._distributions import normal
 from ._fans import Fans, fans
 from ._initializer import Initializer
+from ._layers import scaled_uniform
 from ._paths import Leaf
 from ._roles import Roles, check, kernels, others, role, the_rest
 from ._rules import OfTree, Rule
-from ._schemes import lecun, xavier
+from ._schemes import xavier
 from ._truncated import truncated_normal
 
 Rules = list[Rule]
@@ -64,7 +65,7 @@ def vit(
 
     def kernel(path: str, leaf: Any) -> Initializer:
         found = _roles.layout(path, leaf.shape, stacked)
-        return _torch_uniform(layout=found) if "k" in found else plain
+        return scaled_uniform(layout=found) if "k" in found else plain
 
     def bias(leaves: list[Leaf]) -> Any:
         shapes = {x.path: tuple(x.value.shape) for x in leaves}
@@ -140,7 +141,7 @@ def _bias_of_window(
     if kernel in shapes:
         found = _roles.layout(kernel, shapes[kernel], stacked)
         if "k" in found:
-            return _torch_uniform(fan_in=fans(shapes[kernel], found).fan_in)
+            return scaled_uniform(fan_in=fans(shapes[kernel], found).fan_in)
     return zeros
 
 
@@ -159,8 +160,8 @@ class _Neighbours:
     def kernel(self, path: str, leaf: Any) -> Initializer:
         found = self._layout(self._parts(path))
         if found is not None:
-            return _torch_uniform(layout=found)
-        return _torch_uniform(fan_in=self._fan_in(self._parts(path)))
+            return scaled_uniform(layout=found)
+        return scaled_uniform(fan_in=self._fan_in(self._parts(path)))
 
     def bias(self, path: str, leaf: Any) -> Initializer:
         parts = self._parts(path)
@@ -168,7 +169,7 @@ class _Neighbours:
             return zeros  # a norm's
         if self._attends(parts) and parts[-2] in (*_ATTENTION, "out"):
             return zeros
-        return _torch_uniform(fan_in=self._fan_in((*parts[:-1], "kernel")))
+        return scaled_uniform(fan_in=self._fan_in((*parts[:-1], "kernel")))
 
     def attention(self, path: str, leaf: Any) -> Initializer:
         """Xavier's law, of the packed kernel where all three read the same width."""
@@ -221,8 +222,3 @@ class _Neighbours:
                     return self.shapes[parts][-1]
                 return self.shapes[(*parts[:-2], "dense_h", "kernel")][-2]
         return None
-
-
-def _torch_uniform(**options: Any) -> Initializer:
-    """U(+-1 / sqrt(fan_in)): torch's kaiming_uniform with a = sqrt(5)."""
-    return lecun(distribution="uniform", gain=3**-0.5, **options)

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
@@ -75,6 +76,11 @@ def whitening_conv(
 
 
 def _images(patches: Any) -> np.ndarray:
+    if isinstance(patches, jax.core.Tracer):
+        raise TypeError(
+            "`patches` are being traced; whitening_conv makes an initializer from data "
+            "that are there: call it outside of jit."
+        )
     array = np.asarray(patches)
     # JAX knows the 16- and 8-bit types, which are no numbers to NumPy.
     real = (np.floating, np.integer, np.bool_)

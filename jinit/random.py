@@ -278,8 +278,10 @@ def _unit_truncated(
         if law.mean == 0 and law.sigma == 1:
             return x
         x = wide.type(law.mean) + wide.type(law.sigma) * x
-    ends, inf = _ends(law, wide), wide.type(math.inf)
-    return jnp.clip(x, np.nextafter(ends[0], inf), np.nextafter(ends[1], -inf))
+    (first, last), inf = _ends(law, wide), wide.type(math.inf)
+    # Between two neighbours, or one number, there is no inside.
+    inner = np.nextafter(first, inf), np.nextafter(last, -inf)
+    return jnp.clip(x, *(inner if inner[0] <= inner[1] else (first, first)))
 
 
 def _ends(law: Law, wide: np.dtype) -> tuple[np.floating, np.floating]:

@@ -35,12 +35,13 @@ from ._roles import (
     others,
     role,
     the_rest,
-    with_fans,
     with_layout,
 )
 from ._rules import OfTree, Rule
 from ._schemes import he, lecun, xavier
 from ._torch_recipes import torch_defaults, vit
+from ._transformers import small_init as _small_init
+from ._transformers import wang_init
 from ._variance import variance_scaling
 
 __all__ = [
@@ -147,23 +148,20 @@ def small_init(
     """
 
     check("small_init", roles, *_ATTENTION, *_WHOLE)
+    last = with_layout(wang_init, stacked, "iio", num_layers=num_layers)
     factor("wang", num_layers, width=1)  # a wrong number is an error here
 
-    def last(fans: Any) -> Initializer:
-        return normal(factor("wang", num_layers, width=fans.fan_out))
-
     def embedding(_path: str, leaf: Any) -> Initializer:
-        return normal(math.sqrt(2 / (5 * leaf.shape[-1])))
-
-    def small(fans: Any) -> Initializer:
-        return normal(math.sqrt(2 / (5 * fans.fan_in)))
+        return _small_init(width=leaf.shape[-1])
 
     return [
-        *last_layers(roles, with_fans(last, stacked, "iio")),
+        *last_layers(roles, last),
         *role(roles, "positions").rules(embedding),
         *role(roles, "embeddings").rules(embedding),
-        *others(roles, (*_ATTENTION, "readout"), with_fans(small, stacked, "ioo")),
-        *kernels(with_fans(small, stacked)),
+        *others(
+            roles, (*_ATTENTION, "readout"), with_layout(_small_init, stacked, "ioo")
+        ),
+        *kernels(with_layout(_small_init, stacked)),
         *the_rest(),
     ]
 

@@ -325,9 +325,8 @@ def chrono_rules(t_max: float, *, cell: Cell = "lstm", prefix: str = "**") -> Ru
       **/hf/bias jinit.recurrent.chrono(t_max=50.0, gate='f', grid=True)
       **/hi/bias jinit.recurrent.chrono(t_max=50.0, gate='i', grid=True)
     """
-    order, path = _cell(cell)
-    pattern = f"{prefix}/{path}"
-    if "{gate}" not in path:
+    order, pattern = _cell(cell, prefix)
+    if "{gate}" not in pattern:
         return [(pattern, chrono(t_max, order=order))]
     gates = [g for g in "fzi" if g in order]
     return [(pattern.format(gate=g), chrono(t_max, gate=g, grid=True)) for g in gates]
@@ -354,16 +353,19 @@ def unit_forget_rules(
       >>> jinit.recurrent.unit_forget_rules(cell="gru")
       [('**/iz/bias', jinit.recurrent.unit_forget_bias(gate='z'))]
     """
-    order, path = _cell(cell)
-    pattern = f"{prefix}/{path}"
-    if "{gate}" not in path:
+    order, pattern = _cell(cell, prefix)
+    if "{gate}" not in pattern:
         return [(pattern, unit_forget_bias(order=order, value=value))]
     gate = next(g for g in _KEEPS if g in order)
     return [(pattern.format(gate=gate), unit_forget_bias(gate=gate, value=value))]
 
 
-def _cell(cell: str) -> tuple[str, str]:
-    return _CELLS[_checks.choice("cell", cell, tuple(_CELLS))]
+def _cell(cell: str, prefix: Any) -> tuple[str, str]:
+    """The order of a cell's gates, and the pattern of their biases."""
+    order, path = _CELLS[_checks.choice("cell", cell, tuple(_CELLS))]
+    if not isinstance(prefix, str):
+        raise TypeError(f"`prefix` is {prefix!r}; it must be text, such as '**'.")
+    return order, f"{prefix}/{path}"
 
 
 ENTRIES = (

@@ -214,3 +214,20 @@ def test_stft_s_errors():
         jinit.stft()(KEY, (8, 2, 5))
     with pytest.raises(ValueError, match="one frequency"):
         jinit.stft()(KEY, (8, 1, 1))
+    with pytest.raises(ValueError, match="not finite"):
+        jinit.stft(window=[1.0, np.nan])
+    # A symmetric Hann window of two samples is (0, 0).
+    with pytest.raises(ValueError, match="no norm"):
+        jinit.stft()(KEY, (2, 1, 5))
+
+
+@pytest.mark.parametrize("row", [1.5, True, (1, 2)])
+def test_a_padding_row_is_one_integer(row):
+    with pytest.raises(TypeError, match="`padding_row` is .* must be an integer"):
+        jinit.embedding(row)
+
+
+@pytest.mark.parametrize("prior", ["rare", 0.5 + 1j])
+def test_a_prior_is_of_real_numbers(prior):
+    with pytest.raises(TypeError, match="`prior` is"):
+        jinit.constant_bias_from_prior(prior)

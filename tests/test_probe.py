@@ -350,6 +350,7 @@ def test_reports_are_plain_data_and_draw(tmp_path):
         (lambda: probed(MLP(), loss=lambda y: y), ValueError, "must return a scalar"),
         (lambda: probed(MLP()).check(rsm=(0, 1)), ValueError, "Did you mean 'rms'"),
         (lambda: jinit.nnx.probe(MLP(), X), TypeError, "jinit.probe"),
+        (lambda: jinit.probe(Net(nnx.Rngs(0)), {}, X), TypeError, "jinit.nnx.probe"),
     ],
 )
 def test_errors(call, error, message):

@@ -151,3 +151,8 @@ def test_irnn_is_square():
 def test_errors(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_prefix_is_text():
+    with pytest.raises(TypeError, match="`prefix` is 3"):
+        jinit.recurrent.chrono_rules(9.0, prefix=3)

@@ -159,6 +159,7 @@ def test_mamba_s_states():
         (lambda: jinit.ssm.lru_ring(0.5, 1.5), "r_max <= 1"),
         (lambda: jinit.ssm.lru_ring(max_phase=7.0), "at most 2 pi"),
         (lambda: jinit.ssm.mamba_dt_bias(0.1, 0.01), "must be less"),
+        (lambda: jinit.ssm.mamba_dt_bias(1e-40, 1e-39, 0.0), "rounds? a step to 0"),
         (lambda: jinit.ssm.mamba_a_log()(KEY, ()), "no axes"),
         (lambda: jinit.ssm.s4d_lin()(KEY, ()), "no axes"),
     ],

@@ -138,6 +138,17 @@ def test_no_spread_is_the_mean(key):
     assert (2 * init)(key, (3,)).tolist() == [3.0] * 3
 
 
+@pytest.mark.parametrize(
+    ("settings", "value"),
+    [
+        ({"stddev": 1.0, "lower": 5.0, "upper": 5.0 + 1e-15}, 5.0),
+        ({"stddev": 1e-30, "mean": 1.0}, 1.0),
+    ],
+)
+def test_an_interval_of_one_float_is_that_float(settings, value, key):
+    assert jinit.truncated_normal(**settings)(key, (9,)).tolist() == [value] * 9
+
+
 def test_settings_survive_scale_stack_and_configuration(key):
     init = jinit.truncated_normal(0.5, mean=2.0, std_is="after")
     assert jinit.from_config(jinit.to_config(init)) == init

@@ -121,3 +121,10 @@ def test_narrow_images_are_widened_first(dtype):
 def test_errors(options, error, message):
     with pytest.raises(error, match=message):
         jinit.whitening_conv(**{"patches": PATCHES} | options)
+
+
+def test_traced_patches_are_refused():
+    with pytest.raises(TypeError, match="outside of jit"):
+        jax.jit(lambda p: jinit.whitening_conv(p)(jax.random.key(0), (2, 2, 1, 8)))(
+            np.ones((9, 2, 2, 1), np.float32)
+        )
