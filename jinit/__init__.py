@@ -98,6 +98,8 @@ from ._plan import Plan as Plan
 from ._plan import plan as plan
 
 # How the signal is in every layer.
+from ._compare import compare as compare
+from ._comparison import Comparison as Comparison
 from ._probe import probe as probe
 from ._probe_report import Report as Report
 

@@ -38,6 +38,34 @@ def _is_signal(leaf: Any) -> bool:
     return is_array and jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.ndim > 0
 
 
+def inputs_of(batch: Any) -> tuple[Any, ...]:
+    """A batch as the arguments of a model."""
+    return batch if isinstance(batch, tuple) else (batch,)
+
+
+def forward_of(
+    model: Any, rngs: Any, options: dict[str, Any], caller: str
+) -> Callable[..., Any]:
+    """A Linen module or a function, as a function of (variables, inputs) with names.
+
+    Raises:
+      TypeError: for anything else; `caller` is named in the text.
+    """
+    if is_module(model, "flax.linen"):
+        return linen(model, rngs, options)
+    if not callable(model) or is_module(model, "flax.nnx"):
+        raise TypeError(
+            f"`model` is {model!r}, of type {type(model).__name__}; it must be a Linen "
+            "module or a function of (variables, batch). For an NNX model call "
+            f"jinit.nnx.{caller}."
+        )
+
+    def forward(variables: Any, batch: tuple[Any, ...]) -> Any:
+        return model(variables, *batch, **options)
+
+    return forward
+
+
 def linen(model: Any, rngs: Any, options: dict[str, Any]) -> Callable[..., Any]:
     """A Linen module as a function of (variables, batch)."""
     import flax.linen as nn

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import _naming, _paths, _statistics
+from . import _jacobian, _naming, _paths, _statistics
 from ._probe_report import Report
 from ._taps import Tap, Tapped, tapped
 
@@ -20,6 +20,7 @@ def probe(
     *,
     loss: Callable[[Any], Any] | None = None,
     rngs: Any = None,
+    jacobian: bool = False,
     **options: Any,
 ) -> Report:
     """Look at the signal and the gradient in every layer, in one pass each way.
@@ -44,6 +45,10 @@ def probe(
       loss: a function of the output that gives a scalar; by default a fixed random
         direction in the output, averaged over the batch.
       rngs: for a Linen module, the keys of dropout and the like.
+      jacobian: whether to find, too, the largest and the least singular value of the
+        Jacobian of the first output with respect to the first input (`Report.jacobian`;
+        exact up to 256 inputs or outputs, beyond by power iteration, which leaves the
+        least too large where many are near it).
       **options: more arguments of the model, as `train=True`.
 
     Returns:
@@ -68,21 +73,9 @@ def probe(
       Glorot and Bengio, "Understanding the difficulty of training deep feedforward
       neural networks", 2010, who looked at these statistics by layer.
     """
-    inputs = batch if isinstance(batch, tuple) else (batch,)
-    if _naming.is_module(model, "flax.linen"):
-        forward = _naming.linen(model, rngs, options)
-    elif callable(model) and not _naming.is_module(model, "flax.nnx"):
-
-        def forward(variables: Any, batch: tuple[Any, ...]) -> Any:
-            return model(variables, *batch, **options)
-
-    else:
-        raise TypeError(
-            f"`model` is {model!r}, of type {type(model).__name__}; it must be a Linen "
-            "module or a function of (variables, batch). For an NNX model call "
-            "jinit.nnx.probe."
-        )
-    return report_of(forward, variables, inputs, loss)
+    inputs = _naming.inputs_of(batch)
+    forward = _naming.forward_of(model, rngs, options, "probe")
+    return report_of(forward, variables, inputs, loss, jacobian)
 
 
 def report_of(
@@ -90,23 +83,19 @@ def report_of(
     variables: Any,
     batch: tuple[Any, ...],
     loss: Callable[[Any], Any] | None,
+    jacobian: bool = False,
+    start: int = 0,
 ) -> Report:
-    """The report of a function whose layers' outputs are named."""
+    """The report of a function whose layers' outputs are named.
+
+    `start` tells where in `batch` the inputs begin.
+    """
     run = compiled(forward, variables, batch, loss)
-    outputs, parameters = jax.device_get(run(variables, batch))
-    rows = [
-        {"path": path, "shape": shape, **_statistics.plain(values)}
-        for path, shape, values in _rows(run.taps, outputs)
-    ]
-    found = [
-        {
-            "path": _short(leaf.parts),
-            "shape": tuple(leaf.value.shape),
-            **_statistics.plain(values),
-        }
-        for leaf, values in zip(run.trained, parameters, strict=True)
-    ]
-    return Report(tuple(rows), tuple(found))
+    ends = None
+    if jacobian:
+        found = jax.jit(_jacobian.of_first, static_argnums=(0, 3))
+        ends = _statistics.plain(found(forward, variables, batch, start))
+    return run.report(jax.device_get(run(variables, batch)), ends)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +109,23 @@ class Compiled:
     def __call__(self, variables: Any, batch: tuple[Any, ...]) -> Any:
         return self.run(variables, batch)
 
+    def report(self, statistics: Any, jacobian: Any = None) -> Report:
+        """What a run gave, as plain rows."""
+        outputs, parameters = statistics
+        rows = [
+            {"path": path, "shape": shape, **_statistics.plain(values)}
+            for path, shape, values in _rows(self.taps, outputs)
+        ]
+        found = [
+            {
+                "path": short(leaf.parts),
+                "shape": tuple(leaf.value.shape),
+                **_statistics.plain(values),
+            }
+            for leaf, values in zip(self.trained, parameters, strict=True)
+        ]
+        return Report(tuple(rows), tuple(found), jacobian)
+
 
 def compiled(
     forward: Callable[..., Any],
@@ -129,13 +135,8 @@ def compiled(
 ) -> Compiled:
     """The program of a function whose layers' outputs are named."""
     taps = tapped(forward, (variables, batch))
-    if not taps.taps:
-        raise ValueError(
-            "the model names no values: it has no modules in it, or hides them in cond "
-            "or while. Name some by jax.ad_checkpoint.checkpoint_name(x, 'a name')."
-        )
     leaves = _paths.leaves(variables)
-    trained = [i for i, leaf in enumerate(leaves) if _is_trained(leaf)]
+    trained = [i for i, leaf in enumerate(leaves) if is_trained(leaf)]
 
     def run(variables: Any, batch: tuple[Any, ...]) -> Any:
         return _statistics_of(taps, variables, batch, loss or direction, trained)
@@ -158,13 +159,7 @@ def _statistics_of(
         for index, parameter in zip(trained, parameters, strict=True):
             values[index] = parameter
         output, named = taps.run((jax.tree.unflatten(tree, values), batch), nudges)
-        value = jnp.asarray(loss(output))
-        if value.shape != ():
-            raise ValueError(
-                f"`loss` returned an array of shape {value.shape}; it must return a "
-                "scalar: take the mean."
-            )
-        return value.astype(np.float32), named
+        return scalar(loss(output)), named
 
     parameters = [flat[i] for i in trained]
     nudges = [jnp.zeros(tap.shape, tap.dtype) for tap in taps.taps]
@@ -174,6 +169,17 @@ def _statistics_of(
         for tap, value, slope in zip(taps.taps, named, slopes[1], strict=True)
     ]
     return outputs, list(map(_statistics.of_parameter, parameters, slopes[0]))
+
+
+def scalar(loss: Any) -> jax.Array:
+    """A loss in float32, after a check that it is one number."""
+    value = jnp.asarray(loss)
+    if value.shape != ():
+        raise ValueError(
+            f"`loss` returned an array of shape {value.shape}; it must return a "
+            "scalar: take the mean."
+        )
+    return value.astype(np.float32)
 
 
 def _over_scans(scans: int) -> Callable[..., Any]:
@@ -227,13 +233,13 @@ def _groups(taps: Sequence[Tap]) -> list[list[int]]:
     return groups
 
 
-def _is_trained(leaf: _paths.Leaf) -> bool:
+def is_trained(leaf: _paths.Leaf) -> bool:
     """A floating parameter: of Linen's collections only those in "params"."""
     value: Any = leaf.value
     is_float = hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jnp.floating)
     return is_float and leaf.parts[:1] != ("batch_stats",)
 
 
-def _short(parts: tuple[str, ...]) -> str:
+def short(parts: tuple[str, ...]) -> str:
     """A path without Linen's collection."""
     return "/".join(parts[1:] if parts[:1] == ("params",) else parts)

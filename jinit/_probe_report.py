@@ -20,7 +20,8 @@ class Report:
 
     `rows` are dicts with `path`, `shape`, `mean`, `std`, `rms`, `dead`, `kurtosis`,
     `cosine`, `saturation` and `grad_rms`; `parameters` with `path`, `shape`, `rms`,
-    `grad_rms` and `grad_ratio`. `print(report)` shows a table.
+    `grad_rms` and `grad_ratio`. `jacobian` is None, or a dict with the singular values
+    `top` and `bottom`. `print(report)` shows a table.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
@@ -35,6 +36,8 @@ class Report:
 
     rows: tuple[Row, ...]
     parameters: tuple[Row, ...]
+    # Of `probe(jacobian=True)`: its singular values "top" and "bottom".
+    jacobian: dict[str, float] | None = None
 
     @property
     def verdict(self) -> list[Finding]:
@@ -53,6 +56,11 @@ class Report:
             for row in self.rows
         ]
         words = [f"- {finding}" for finding in self.verdict] or ["- nothing is wrong"]
+        if self.jacobian is not None:
+            top, bottom = self.jacobian["top"], self.jacobian["bottom"]
+            words.append(
+                f"- singular values of the Jacobian: {bottom:.3g} to {top:.3g}"
+            )
         return "\n".join([plain_table(head, lines), "", *words])
 
     def to_dict(self) -> dict[str, Any]:
@@ -61,6 +69,7 @@ class Report:
             "rows": list(map(_plain, self.rows)),
             "parameters": list(map(_plain, self.parameters)),
             "verdict": [_plain(finding._asdict()) for finding in self.verdict],
+            "jacobian": None if self.jacobian is None else _plain(self.jacobian),
         }
 
     def check(self, **limits: tuple[float, float]) -> None:

@@ -1,10 +1,11 @@
 """A function in which values are named -> its names, their values, their gradients.
 
 `jax.ad_checkpoint.checkpoint_name(x, "name")` leaves a mark in the equations of a
-function. Run again equation by equation, each marked value is handed out, and a nudge
-is added to it, whose gradient is that of the value. A scan is run as a scan of the
-marked body, so its values come stacked, one for each step. Activations that JAX calls
-by their names, such as relu and silu, need no mark.
+function. Run again equation by equation, each marked value is handed out, and another
+is put in its place: by default itself with a nudge added, whose gradient is that of the
+value. A scan is run as a scan of the marked body, so its values come stacked, one for
+each step. Activations that JAX calls by their names, such as relu and silu, need no
+mark.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +39,16 @@ class Tap(NamedTuple):
     scans: int
 
 
+# The number of a tap, its value, its nudge -> what goes on, and what is handed out.
+Meet = Callable[[int, Any, Any], tuple[Any, Any]]
+
+
+def add(number: int, value: Any, nudge: Any) -> tuple[Any, Any]:
+    """The value with its nudge added, for both."""
+    nudged = value + nudge
+    return nudged, nudged
+
+
 class Tapped(NamedTuple):
     """A traced function, and the values that it names, in the order of execution."""
 
@@ -45,18 +56,41 @@ class Tapped(NamedTuple):
     tree: Any
     taps: list[Tap]
 
-    def run(self, arguments: Sequence[Any], nudges: Sequence[Any]) -> tuple[Any, Any]:
-        """The function's result, and the named values, each with its nudge added."""
+    def run(
+        self, arguments: Sequence[Any], nudges: Sequence[Any], meet: Meet = add
+    ) -> tuple[Any, Any]:
+        """The function's result, and what `meet` hands out of each named value.
+
+        A nudge is any tree of arrays that begin with the lengths of the scans around
+        the value.
+        """
         flat = jax.tree.leaves(arguments)
-        rest = iter(nudges)
+        rest = _Nudges(iter(enumerate(nudges)), meet)
         results, values = _evaluate(self.closed.jaxpr, self.closed.consts, flat, rest)
         return jax.tree.unflatten(self.tree, results), values
 
 
+class _Nudges(NamedTuple):
+    """The nudges that are still to come, with their numbers, and what they do."""
+
+    rest: Iterator[tuple[int, Any]]
+    meet: Meet
+
+
 def tapped(function: Callable[..., Any], arguments: Sequence[Any]) -> Tapped:
-    """Trace a function, and find what it names."""
+    """Trace a function, and find what it names.
+
+    Raises:
+      ValueError: if it names nothing.
+    """
     closed, shapes = _jaxpr.trace(function, arguments)
-    return Tapped(closed, jax.tree.structure(shapes), list(_find(closed.jaxpr, ())))
+    found = list(_find(closed.jaxpr, ()))
+    if not found:
+        raise ValueError(
+            "the model names no values: it has no modules in it, or hides them in cond "
+            "or while. Name some by jax.ad_checkpoint.checkpoint_name(x, 'a name')."
+        )
+    return Tapped(closed, jax.tree.structure(shapes), found)
 
 
 def _find(jaxpr: Jaxpr, lengths: tuple[int, ...]) -> Iterator[Tap]:
@@ -95,7 +129,7 @@ def _is_mark(eqn: JaxprEqn) -> bool:
 
 
 def _evaluate(
-    jaxpr: Jaxpr, consts: Sequence[Any], arguments: Sequence[Any], nudges: Iterator[Any]
+    jaxpr: Jaxpr, consts: Sequence[Any], arguments: Sequence[Any], nudges: _Nudges
 ) -> tuple[list[Any], list[Any]]:
     slots = dict(zip(jaxpr.constvars, consts, strict=True))
     slots |= zip(jaxpr.invars, arguments, strict=True)
@@ -112,41 +146,44 @@ def _evaluate(
 
 
 def _step(
-    eqn: JaxprEqn, values: list[Any], nudges: Iterator[Any]
+    eqn: JaxprEqn, values: list[Any], nudges: _Nudges
 ) -> tuple[list[Any], list[Any]]:
     """The results of one equation, and the named values in it."""
     if _name(eqn) is not None:
         value = values[0] if _is_mark(eqn) else _jaxpr.run(eqn, values)[0]
-        nudged = value + next(nudges)
-        return [nudged], [nudged]
+        number, nudge = next(nudges.rest)
+        goes_on, handed_out = nudges.meet(number, value, nudge)
+        return [goes_on], [handed_out]
     if eqn.primitive in _CALLS and any(_find(_jaxpr.body_of(eqn).jaxpr, ())):
         body = _jaxpr.body_of(eqn)
         return _evaluate(body.jaxpr, body.consts, values, nudges)
     if eqn.primitive is primitives.scan_p:
         count = len(list(_find(eqn.params["jaxpr"].jaxpr, ())))
         if count:
-            return _scan(eqn, values, [next(nudges) for _ in range(count)])
+            return _scan(eqn, values, count, nudges)
     return _jaxpr.run(eqn, values), []
 
 
 def _scan(
-    eqn: JaxprEqn, values: list[Any], nudges: list[Any]
+    eqn: JaxprEqn, values: list[Any], count: int, nudges: _Nudges
 ) -> tuple[list[Any], list[Any]]:
     """A scan whose steps take their nudges and give their named values."""
+    numbers, inside = zip(*(next(nudges.rest) for _ in range(count)), strict=True)
     body, first = eqn.params["jaxpr"], eqn.params["num_consts"]
     last = first + eqn.params["num_carry"]
 
     def step(carry: list[Any], slices: Any) -> tuple[list[Any], Any]:
-        xs, nudges = slices
+        xs, inside = slices
         arguments = [*values[:first], *carry, *xs]
-        results, named = _evaluate(body.jaxpr, body.consts, arguments, iter(nudges))
+        rest = _Nudges(zip(numbers, inside, strict=True), nudges.meet)
+        results, named = _evaluate(body.jaxpr, body.consts, arguments, rest)
         number = last - first
         return results[:number], (results[number:], named)
 
     carry, (ys, named) = jax.lax.scan(
         step,
         values[first:last],
-        (values[last:], nudges),
+        (values[last:], inside),
         length=eqn.params["length"],
         reverse=eqn.params["reverse"],
     )

@@ -7,8 +7,10 @@ import jax
 from flax import nnx
 
 from . import _materialize
+from ._compare import compared
+from ._comparison import Comparison
 from ._compiled import explicit_axes
-from ._naming import nnx_calls
+from ._naming import inputs_of, nnx_calls
 from ._probe import report_of
 from ._probe_report import Report
 
@@ -92,6 +94,7 @@ def probe(
     model: Any,
     *batch: Any,
     loss: Callable[[Any], Any] | None = None,
+    jacobian: bool = False,
     **options: Any,
 ) -> Report:
     """Look at the signal and the gradient in every layer of an NNX model.
@@ -104,6 +107,7 @@ def probe(
       *batch: what it is called with.
       loss: a function of the output that gives a scalar; by default a fixed random
         direction in the output.
+      jacobian: whether to find the ends of the Jacobian's singular values, too.
       **options: more arguments of the call.
 
     Returns:
@@ -123,10 +127,72 @@ def probe(
       >>> [row["path"] for row in report.rows]
       ['layers/0', 'layers/1']
     """
+    forward, params, rest, _ = _taken_apart(model, options, "probe")
+    return report_of(forward, params, (rest, *batch), loss, jacobian, start=1)
+
+
+def compare(
+    make_model: Callable[[Any, nnx.Rngs], Any],
+    schemes: Any,
+    batch: Any,
+    keys: Any,
+    *,
+    loss: Callable[[Any], Any] | None = None,
+    **options: Any,
+) -> Comparison:
+    """Probe one NNX model under several schemes and seeds, before any training.
+
+    As `jinit.compare`.
+
+    Args:
+      make_model: a function of a scheme and of `nnx.Rngs` that gives an NNX module.
+      schemes: a dict from names to what `make_model` takes, or a list; a string stands
+        for the initializer of that name in `jinit.registry`.
+      batch: what the model is called with, an array, or a tuple of several.
+      keys: an array of keys, or one key.
+      loss: as in `jinit.probe`.
+      **options: more arguments of the call.
+
+    Returns:
+      A `jinit.Comparison`.
+
+    Raises:
+      TypeError: for something that is no NNX module, or keys that are no keys.
+      ValueError: for no schemes, or two of one name.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jinit
+      >>> def make(init, rngs):
+      ...     return nnx.Sequential(nnx.Linear(8, 8, kernel_init=init, rngs=rngs))
+      >>> keys = jax.random.split(jax.random.key(1), 3)
+      >>> found = jinit.nnx.compare(make, ["he", "lecun"], jnp.eye(8), keys)
+      >>> found.reports["he"][2].rows[0]["path"]
+      'layers/0'
+    """
+    inputs = inputs_of(batch)
+
+    def make(scheme: Any) -> Any:
+        def start(key: jax.Array) -> Any:
+            model = make_model(scheme, nnx.Rngs(key))
+            _, params, rest, _ = _taken_apart(model, options, "compare")
+            return params, (rest, *inputs)
+
+        abstract = nnx.eval_shape(lambda: make_model(scheme, nnx.Rngs(0)))
+        return start, _taken_apart(abstract, options, "compare")[0]
+
+    return compared(make, schemes, keys, loss)
+
+
+def _taken_apart(
+    model: Any, options: dict[str, Any], caller: str
+) -> tuple[Callable[..., Any], Any, Any, Any]:
+    """A model as a function with names, its parameters, the rest, and its graph."""
     if not isinstance(model, nnx.Module):
         raise TypeError(
             f"`model` is {model!r}, of type {type(model).__name__}; it must be an NNX "
-            "module. For Linen and for functions call jinit.probe."
+            f"module. For Linen and for functions call jinit.{caller}."
         )
     parts: Any = nnx.split(model, nnx.Param, ...)
     graph, params, rest = parts
@@ -142,4 +208,4 @@ def probe(
         with nnx_calls(paths):
             return merged(*inputs, **options)
 
-    return report_of(forward, params, (rest, *batch), loss)
+    return forward, params, rest, graph

@@ -37,6 +37,7 @@ PUBLIC = {
     "hyperfan_in", "hyperfan_out", "layer_scale", "lora", "mimetic_attention",
     "moe_router", "ngpt", "olora", "pissa", "place_mimetic_attention", "small_init",
     "wang_init", "whitening_conv", "critical", "theory", "Report", "probe",
+    "Comparison", "compare",
 }  # fmt: skip
 
 # Modules that load Flax, and are loaded when they are first asked for.
@@ -55,7 +56,8 @@ ORDER = [
     "_combine", "_whitening", "_registry", "_paths", "_rules", "_shardings", "_report",
     "_planned", "_plan", "_renew", "_place", "_branches", "_roles", "_torch_recipes",
     "recipes", "_progress", "_jaxpr", "_units", "_materialize", "_taps", "_statistics",
-    "_findings", "_probe_report", "_naming", "_probe", "nnx", "__init__",
+    "_findings", "_probe_report", "_naming", "_jacobian", "_probe",
+    "_comparison", "_compare", "nnx", "__init__",
 ]  # fmt: skip
 
 
