@@ -103,6 +103,13 @@ from ._comparison import Comparison as Comparison
 from ._probe import probe as probe
 from ._probe_report import Report as Report
 
+# A network set from data.
+from ._data_dependent import data_dependent as data_dependent
+from ._data_dependent import weight_norm_init as weight_norm_init
+from ._first_layer import whiten_first_layer as whiten_first_layer
+from ._history import History as History
+from ._lsuv import lsuv as lsuv
+
 # Names and configurations.
 from ._registry import from_config as from_config
 from ._registry import get as get

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,8 +43,28 @@ def inputs_of(batch: Any) -> tuple[Any, ...]:
     return batch if isinstance(batch, tuple) else (batch,)
 
 
+class Seen(NamedTuple):
+    """A module as its call met it, inside of the scans around it."""
+
+    # Of its own parameters, by their names.
+    shapes: dict[str, tuple[int, ...]]
+    # The axes of its kernel that its outputs' units lie along, counted from the end.
+    units: tuple[int, ...]
+    module: Any
+    # What it was called with, where that are arrays and no tracers.
+    inputs: tuple[Any, ...]
+
+
+# What is told of each module with parameters of its own, by its path.
+Notes = Callable[[str, Seen], object]
+
+
 def forward_of(
-    model: Any, rngs: Any, options: dict[str, Any], caller: str
+    model: Any,
+    rngs: Any,
+    options: dict[str, Any],
+    caller: str,
+    notes: Notes | None = None,
 ) -> Callable[..., Any]:
     """A Linen module or a function, as a function of (variables, inputs) with names.
 
@@ -52,7 +72,7 @@ def forward_of(
       TypeError: for anything else; `caller` is named in the text.
     """
     if is_module(model, "flax.linen"):
-        return linen(model, rngs, options)
+        return linen(model, rngs, options, notes)
     if not callable(model) or is_module(model, "flax.nnx"):
         raise TypeError(
             f"`model` is {model!r}, of type {type(model).__name__}; it must be a Linen "
@@ -66,16 +86,21 @@ def forward_of(
     return forward
 
 
-def linen(model: Any, rngs: Any, options: dict[str, Any]) -> Callable[..., Any]:
+def linen(
+    model: Any, rngs: Any, options: dict[str, Any], notes: Notes | None = None
+) -> Callable[..., Any]:
     """A Linen module as a function of (variables, batch)."""
     import flax.linen as nn
 
     def intercept(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
         output = call(*args, **kwargs)
         path = "/".join(context.module.path)
-        return output if context.method_name != "__call__" or not path else (
-            named(path, output)
-        )  # fmt: skip
+        if context.method_name != "__call__" or not path:
+            return output
+        if notes is not None:
+            own = nn.unbox(context.module.variables.get("params", {}))
+            _tell(notes, path, context.module, own, args)
+        return named(path, output)
 
     def forward(variables: Any, batch: tuple[Any, ...]) -> Any:
         others = [name for name in variables if name != "params"]
@@ -88,6 +113,29 @@ def linen(model: Any, rngs: Any, options: dict[str, Any]) -> Callable[..., Any]:
     return forward
 
 
+def _tell(
+    notes: Notes, path: str, module: Any, own: dict[str, Any], inputs: Any
+) -> None:
+    """Note a module that has parameters of its own."""
+    shapes = {name: p.shape for name, p in own.items() if hasattr(p, "shape")}
+    if shapes:
+        traced = any(
+            isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(inputs)
+        )
+        given = () if traced else tuple(inputs)
+        notes(path, Seen(shapes, _units(module, shapes), module, given))
+
+
+def _units(module: Any, shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """Of Flax's layers the axes are known; of others, the last is taken."""
+    if getattr(module, "transpose_kernel", False):
+        return (-2,)
+    features = getattr(module, "features", getattr(module, "out_features", None))
+    count = len(features) if isinstance(features, (tuple, list)) else 1
+    count = len(shapes.get("bias", ())) or count
+    return tuple(range(-count, 0))
+
+
 def is_module(model: Any, library: str) -> bool:
     """Whether a model is one of flax.linen or flax.nnx, without loading them to see."""
     return any(
@@ -96,21 +144,35 @@ def is_module(model: Any, library: str) -> bool:
     )
 
 
+# A module's path is kept in it, so that the copies that NNX makes inside of its
+# transformations know it, too.
+_PATH = "_jinit_path"
+
+
 @contextlib.contextmanager
-def nnx_calls(paths: dict[int, str]) -> Iterator[None]:
-    """Name the outputs of the NNX modules with these ids, while inside.
+def nnx_calls(model: Any, notes: Notes | None = None) -> Iterator[None]:
+    """Name the outputs of the modules of an NNX model, while inside.
 
     A call of a module looks `__call__` up in its class, so classes are changed, and put
-    back; one thread at a time.
+    back; one thread at a time. The model is marked, and so must be a copy.
     """
     from flax import nnx
+
+    for path, module in nnx.iter_modules(model):
+        if path and any("__call__" in vars(kind) for kind in type(module).__mro__):
+            setattr(module, _PATH, "/".join(map(str, path)))
 
     def wrapped(call: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(call)
         def run(self: Any, *args: Any, **kwargs: Any) -> Any:
             output = call(self, *args, **kwargs)
-            path = paths.get(id(self))
-            return named(path, output) if path else output
+            path = getattr(self, _PATH, None)
+            if path is None:
+                return output
+            if notes is not None:
+                own = {k: v for k, v in vars(self).items() if isinstance(v, nnx.Param)}
+                _tell(notes, path, self, own, args)
+            return named(path, output)
 
         return run
 

@@ -204,7 +204,7 @@ def direction(output: Any) -> jax.Array:
 def _rows(taps: Sequence[Tap], outputs: Sequence[dict[str, Any]]) -> Any:
     """Path, shape and numbers of every layer; a scanned one once for each step."""
     seen: dict[str, int] = {}
-    for group in _groups(taps):
+    for group in groups(taps):
         lengths = taps[group[0]].shape[: taps[group[0]].scans]
         for step in np.ndindex(*lengths):
             for number in group:
@@ -220,7 +220,7 @@ def _rows(taps: Sequence[Tap], outputs: Sequence[dict[str, Any]]) -> Any:
                 )
 
 
-def _groups(taps: Sequence[Tap]) -> list[list[int]]:
+def groups(taps: Sequence[Tap]) -> list[list[int]]:
     """Neighbours in one scan, which run together, step by step."""
     groups: list[list[int]] = []
     for number, tap in enumerate(taps):

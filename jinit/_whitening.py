@@ -1,6 +1,5 @@
 """A first convolution that whitens the patches of images."""
 
-import math
 from typing import Any
 
 import jax
@@ -56,26 +55,37 @@ def whitening_conv(
       "Learning feature representations with K-means", 2012.
     """
     eps = _checks.real("eps", eps, minimum=0.0)
-    found = _patches(_images(patches), window)
-    count, size = len(found), math.prod(found.shape[1:])
+    found = patches_of(images_of(patches), window)
+    filters = whitening_filters(found.reshape(len(found), -1), eps)
+    kernel = np.concatenate([filters, -filters], axis=1)
+    return from_array(kernel.reshape(*found.shape[1:], kernel.shape[1]), dtype)
+
+
+def whitening_filters(rows: np.ndarray, eps: float) -> np.ndarray:
+    """E / sqrt(lambda + eps) of rows, a column for each direction, the largest first.
+
+    Raises:
+      ValueError: for fewer rows than columns, or directions of no length and eps = 0.
+    """
+    count, size = rows.shape
     if count < size:
         raise ValueError(
             f"`patches` are {count} patches of {size} values each; their covariance "
             f"takes at least {size} of them, and many more to be near the true one."
         )
-    flat = found.reshape(count, size)
-    values, vectors = np.linalg.eigh(flat.T @ flat / count)
-    filters = vectors[:, ::-1] / np.sqrt(np.maximum(values[::-1], 0) + eps)
+    values, vectors = np.linalg.eigh(rows.T @ rows / count)
+    with np.errstate(divide="ignore"):
+        filters = vectors[:, ::-1] / np.sqrt(np.maximum(values[::-1], 0) + eps)
     if not np.isfinite(filters).all():
         raise ValueError(
             f"`eps` is {eps}, and the patches lie in fewer than {size} directions: the "
             "others cannot be scaled to 1. Take a positive eps."
         )
-    kernel = np.concatenate([filters, -filters], axis=1)
-    return from_array(kernel.reshape(*found.shape[1:], 2 * size), dtype)
+    found: np.ndarray = filters
+    return found
 
 
-def _images(patches: Any) -> np.ndarray:
+def images_of(patches: Any) -> np.ndarray:
     if isinstance(patches, jax.core.Tracer):
         raise TypeError(
             "`patches` are being traced; whitening_conv makes an initializer from data "
@@ -104,7 +114,7 @@ def _images(patches: Any) -> np.ndarray:
     return array
 
 
-def _patches(images: np.ndarray, window: tuple[int, int] | None) -> np.ndarray:
+def patches_of(images: np.ndarray, window: tuple[int, int] | None) -> np.ndarray:
     """All patches of a window's size, (number, kh, kw, c)."""
     if window is None:
         return images

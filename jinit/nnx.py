@@ -10,7 +10,7 @@ from . import _materialize
 from ._compare import compared
 from ._comparison import Comparison
 from ._compiled import explicit_axes
-from ._naming import inputs_of, nnx_calls
+from ._naming import Notes, inputs_of, nnx_calls
 from ._probe import report_of
 from ._probe_report import Report
 
@@ -186,7 +186,7 @@ def compare(
 
 
 def _taken_apart(
-    model: Any, options: dict[str, Any], caller: str
+    model: Any, options: dict[str, Any], caller: str, notes: Notes | None = None
 ) -> tuple[Callable[..., Any], Any, Any, Any]:
     """A model as a function with names, its parameters, the rest, and its graph."""
     if not isinstance(model, nnx.Module):
@@ -201,11 +201,7 @@ def _taken_apart(
     def forward(params: Any, beside: tuple[Any, ...]) -> Any:
         rest, *inputs = beside
         merged = nnx.merge(graph, params, rest)
-        paths = {
-            id(module): "/".join(map(str, path))
-            for path, module in nnx.iter_modules(merged)
-        }
-        with nnx_calls(paths):
+        with nnx_calls(merged, notes):
             return merged(*inputs, **options)
 
     return forward, params, rest, graph

@@ -1,0 +1,280 @@
+"""Unit statistics: every unit has mean 0 and variance 1 over the first batch."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import _checks, _naming, _paths
+from ._balance import balanced
+from ._distributions import normal
+from ._history import History
+from ._probe import direction
+from ._settle import Settled, Task, settle, task_of, units_of
+from ._weights import Layer
+
+_V_STD = 0.05
+
+
+def data_dependent(
+    model: Any,
+    variables: Any,
+    batch: Any,
+    *,
+    loss: Callable[[Any], Any] | None = None,
+    balance: bool | None = None,
+    tol: float = 0.01,
+    max_iter: int = 10,
+    skip: Sequence[str] = (),
+    rngs: Any = None,
+    **options: Any,
+) -> tuple[Any, History]:
+    """Give every unit mean 0 and std 1 over a batch, then balance the layers.
+
+    Of each unit k of each layer, in the order of execution, with u = W x: W_k <- W_k /
+    std(u_k), b_k <- -mean(u_k) / std(u_k). A layer without a bias keeps its mean.
+    Layers are those of `jinit.lsuv`, and one pass sets them.
+
+    With a loss, the layers' relative gradients C = rms(dloss/dW) / rms(W) are made
+    equal then: W <- r W with r = (C / C_mean)^(1/2), C_mean their geometric mean, so
+    that the product of all r is 1, and b <- b times the product of r up to its layer.
+    In a chain of layers and relus the function stays as it is; in others, which are
+    not homogeneous, it is repeated with a damped power. This undoes unit variance, by
+    one factor for each layer.
+
+    Args:
+      model: a Linen module, or a function of (variables, batch).
+      variables: what it takes.
+      batch: its input, an array, or a tuple of several.
+      loss: a function of the output that gives a scalar.
+      balance: whether to balance the gradients; by default where there is a loss. With
+        True and no loss, that is a random direction in the output, as in the paper.
+      tol: how far from 0 and 1 a unit's statistics may stay.
+      max_iter: passes that may change something.
+      skip: patterns of paths to leave as they are.
+      rngs: for a Linen module, the keys of dropout and the like.
+      **options: more arguments of the model, as `train=True`.
+
+    Returns:
+      New variables, and a `History`: the largest mean and the extreme stds of a
+      layer's units; then the ratio C of each layer.
+
+    Raises:
+      TypeError: for something that is neither a module nor a function.
+      ValueError: for a layer that cannot be scaled, by its name, with nothing changed.
+
+    Example:
+      >>> import flax.linen as nn, jax, jinit
+      >>> model = nn.Sequential([nn.Dense(32), nn.relu, nn.Dense(8)])
+      >>> x = 3 + jax.random.normal(jax.random.key(0), (256, 16))
+      >>> variables = model.init(jax.random.key(1), x)
+      >>> variables, history = jinit.data_dependent(model, variables, x)
+      >>> y = model.apply(variables, x)
+      >>> bool((abs(y.mean(0)) < 0.01).all()), bool((abs(y.std(0) - 1) < 0.01).all())
+      (True, True)
+
+    References:
+      Kraehenbuehl, Doersch, Donahue and Darrell, "Data-dependent initializations of
+      convolutional neural networks", 2016.
+    """
+    seen: dict[str, _naming.Seen] = {}
+    forward = _naming.forward_of(
+        model, rngs, options, "data_dependent", seen.setdefault
+    )
+    inputs = _naming.inputs_of(batch)
+    settings = (loss, balance, tol, max_iter, skip)
+    return unit_statistics(forward, variables, inputs, seen, *settings)
+
+
+def unit_statistics(
+    forward: Callable[..., Any],
+    variables: Any,
+    batch: tuple[Any, ...],
+    seen: dict[str, _naming.Seen],
+    loss: Callable[[Any], Any] | None,
+    balance: bool | None,
+    tol: float,
+    max_iter: int,
+    skip: Sequence[str],
+) -> tuple[Any, History]:
+    """`data_dependent` of a function whose layers' outputs are named."""
+    balances = loss is not None
+    if balance is not None:
+        balances = _checks.boolean("balance", balance)
+    task = _task(forward, variables, batch, seen, tol, skip)
+    variables, rows = settle(task, variables, batch, tol, max_iter)
+    if balances:
+        variables, ratios = balanced(task, forward, variables, batch, loss or direction)
+        rows = (*rows, *ratios)
+    drawn = (*_DRAWN, "ratio") if balances else _DRAWN
+    return variables, History("data_dependent", rows, drawn)
+
+
+_DRAWN = ("largest mean", "least std", "largest std")
+
+
+def weight_norm_init(
+    model: Any,
+    variables: Any,
+    batch: Any,
+    *,
+    key: Any = None,
+    tol: float = 0.01,
+    max_iter: int = 10,
+    skip: Sequence[str] = (),
+    rngs: Any = None,
+    **options: Any,
+) -> tuple[Any, History]:
+    """Set gains and biases of weight-normalized layers from a batch.
+
+    Of a unit with weights w = g v / |v|, and t = v x / |v|: g = 1 / std(t), b =
+    -mean(t) / std(t), so that over this batch it has mean 0 and variance 1. In a layer
+    inside of `flax.linen.WeightNorm` g is its scale; in any other the product g v / |v|
+    is put in the kernel. Give more than a few examples: the statistics are theirs.
+
+    Args:
+      model: a Linen module, or a function of (variables, batch).
+      variables: what it takes.
+      batch: its input, an array, or a tuple of several.
+      key: a key to draw v from N(0, 0.05^2) with, as the paper does; by default v is
+        what was drawn.
+      tol: how far from 0 and 1 a unit's statistics may stay.
+      max_iter: passes that may change something.
+      skip: patterns of paths to leave as they are.
+      rngs: for a Linen module, the keys of dropout and the like.
+      **options: more arguments of the model, as `train=True`.
+
+    Returns:
+      New variables, and a `History`: means, stds, and the least and largest gain g.
+
+    Raises:
+      TypeError: for something that is neither a module nor a function.
+      ValueError: for a layer that cannot be scaled, by its name, with nothing changed.
+
+    Example:
+      >>> import flax.linen as nn, jax, jinit
+      >>> class Net(nn.Module):
+      ...     @nn.compact
+      ...     def __call__(self, x):
+      ...         return nn.WeightNorm(nn.Dense(8))(x)
+      >>> x = 3 + jax.random.normal(jax.random.key(0), (256, 16))
+      >>> variables = Net().init(jax.random.key(1), x)
+      >>> variables, history = jinit.weight_norm_init(Net(), variables, x)
+      >>> bool((abs(Net().apply(variables, x).std(0) - 1) < 0.01).all())
+      True
+
+    References:
+      Salimans and Kingma, "Weight normalization: a simple reparameterization to
+      accelerate training of deep neural networks", 2016.
+    """
+    seen: dict[str, _naming.Seen] = {}
+    forward = _naming.forward_of(
+        model, rngs, options, "weight_norm_init", seen.setdefault
+    )
+    inputs = _naming.inputs_of(batch)
+    return weight_norm(forward, variables, inputs, seen, key, tol, max_iter, skip)
+
+
+def weight_norm(
+    forward: Callable[..., Any],
+    variables: Any,
+    batch: tuple[Any, ...],
+    seen: dict[str, _naming.Seen],
+    key: Any,
+    tol: float,
+    max_iter: int,
+    skip: Sequence[str],
+) -> tuple[Any, History]:
+    """`weight_norm_init` of a function whose layers' outputs are named."""
+    task = _task(forward, variables, batch, seen, tol, skip)
+    if key is not None:
+        _checks.key(key)
+        variables = _redrawn(variables, task, key)
+    variables, rows = settle(task, variables, batch, tol, max_iter)
+    gains = (
+        {"step": rows[-1]["step"], "path": layer.path, **_gain(layer, variables)}
+        for layer in task.layers
+    )
+    history = (*rows, *gains)
+    return variables, History("weight_norm_init", history, _DRAWN)
+
+
+def _redrawn(variables: Any, task: Task, key: jax.Array) -> Any:
+    """Kernels from N(0, 0.05^2), each with the key of its path."""
+    leaves, (flat, tree) = _paths.leaves(variables), jax.tree.flatten(variables)
+    for layer in task.layers:
+        old = flat[layer.kernel]
+        own = _paths.key_of(key, leaves[layer.kernel].parts)
+        flat[layer.kernel] = normal(_V_STD)(own, old.shape, old.dtype)
+    found: Any = jax.tree.unflatten(tree, flat)
+    return found
+
+
+def _gain(layer: Layer, variables: Any) -> dict[str, float]:
+    """The least and the largest g: a scale, or the norms of a kernel's columns."""
+    scale = jnp.asarray(jax.tree.leaves(variables)[layer.scale], np.float32)
+    if layer.scale == layer.kernel:
+        kept = {axis % scale.ndim for axis in layer.units}
+        kept |= {axis for axis in layer.axes if axis is not None}
+        others = tuple(axis for axis in range(scale.ndim) if axis not in kept)
+        scale = jnp.sqrt(jnp.sum(scale**2, others))
+    return {"least gain": float(scale.min()), "largest gain": float(scale.max())}
+
+
+def _task(
+    forward: Callable[..., Any],
+    variables: Any,
+    batch: tuple[Any, ...],
+    seen: dict[str, _naming.Seen],
+    tol: float,
+    skip: Sequence[str],
+) -> Task:
+    tol = _checks.real("tol", tol, positive=True)
+
+    def solve(value: jax.Array, bias: jax.Array, layer: Layer) -> Settled:
+        return _to_units(value, bias, layer, tol)
+
+    task = task_of(forward, variables, batch, seen, solve, skip)
+    flat = jax.tree.leaves(variables)
+    for layer in task.layers:
+        tap = task.tapped.taps[layer.taps[0]]
+        units = units_of(flat[layer.scale], layer)
+        if tap.shape[max(tap.scans, len(tap.shape) - len(units)) :] != units:
+            raise ValueError(
+                f"the output of {layer.path}, of shape {tap.shape[tap.scans :]}, does "
+                f"not end in the units of its kernel, {units}; skip=[{layer.path!r}] "
+                "leaves it out."
+            )
+    return task
+
+
+def _to_units(value: jax.Array, bias: jax.Array, layer: Layer, tol: float) -> Settled:
+    """(u - mean u) / std u of each unit of an output u + b; without a bias u / std u.
+
+    u is divided by its largest entry, whose square may be out of range.
+    """
+    count = len(layer.units)
+    over = tuple(range(value.ndim - count))
+    free = value - bias
+    unit = jnp.max(jnp.abs(free))
+    unit = jnp.where(unit > 0, unit, 1)
+    u = free / unit
+    mean, std = jnp.mean(u, over), jnp.std(u, over)
+    has_bias = bias.ndim > 0
+    now = unit * mean + bias
+    far = jnp.abs(unit * std - 1)
+    off = jnp.max(jnp.maximum(far, jnp.abs(now)) if has_bias else far)
+    right = off <= tol
+    inverse = 1 / jnp.where(std > 0, std, 1)
+    factor = jnp.where(right, jnp.ones_like(std), inverse / unit)
+    new = jnp.where(right, bias, -mean * inverse) if has_bias else bias
+    # A unit whose variance is lost in the rounding of its mean does not vary.
+    still = std <= 4 * jnp.finfo(std.dtype).eps * jnp.abs(mean)
+    told = {
+        "largest mean": jnp.max(jnp.abs(now)),
+        "least std": unit * jnp.min(std),
+        "largest std": unit * jnp.max(std),
+    }
+    return Settled(factor, new, off, ~right & jnp.any(still | (std == 0)), told)
