@@ -104,6 +104,7 @@ from ._probe import probe as probe
 from ._probe_report import Report as Report
 
 # A network set from data.
+from ._autoinit import autoinit as autoinit
 from ._data_dependent import data_dependent as data_dependent
 from ._data_dependent import weight_norm_init as weight_norm_init
 from ._first_layer import whiten_first_layer as whiten_first_layer

@@ -113,8 +113,8 @@ def _inputs(
     """What the first layer is given, as rows, each as long as a filter."""
     if layer.path not in seen or layer.axes or layer.scale != layer.kernel:
         raise ValueError(
-            f"the first layer, {layer.path}, is one of a function, of a scan, or weight-"
-            "normalized: its input or its filters cannot be set so. Use "
+            f"the first layer, {layer.path}, is one of a function, of a scan, or has a "
+            "weight norm: its input or its filters cannot be set so. Use "
             "jinit.whitening_conv(patches)."
         )
     seen.clear()
@@ -122,8 +122,8 @@ def _inputs(
     met = seen[layer.path]
     if not met.inputs:
         raise ValueError(
-            f"the first layer, {layer.path}, is called inside of a jit, where its input "
-            "cannot be seen. Use jinit.whitening_conv(patches)."
+            f"the first layer, {layer.path}, is called inside of a jit, where its "
+            "input cannot be seen. Use jinit.whitening_conv(patches)."
         )
     x = np.asarray(met.inputs[0], np.float64)
     shape = met.shapes["kernel"]
@@ -135,9 +135,9 @@ def _inputs(
     )
     if len(shape) != 4 or x.ndim != 4 or x.shape[-1] != shape[2] or not is_plain:
         raise ValueError(
-            f"the first layer, {layer.path}, has a kernel of shape {shape} and an input "
-            f"of shape {x.shape}; whitening is for a dense layer, or a convolution of "
-            "images (batch, height, width, channels) without dilation and groups."
+            f"the first layer, {layer.path}, has a kernel of shape {shape} and an "
+            f"input of shape {x.shape}; whitening is for dense layers and convolutions "
+            "of images (batch, height, width, channels) without dilation and groups."
         )
     patches = patches_of(images_of(x), (shape[0], shape[1]))
     return patches.reshape(len(patches), -1)
