@@ -108,8 +108,10 @@ from ._autoinit import autoinit as autoinit
 from ._data_dependent import data_dependent as data_dependent
 from ._data_dependent import weight_norm_init as weight_norm_init
 from ._first_layer import whiten_first_layer as whiten_first_layer
+from ._gradinit import gradinit as gradinit
 from ._history import History as History
 from ._lsuv import lsuv as lsuv
+from ._metainit import metainit as metainit
 
 # Names and configurations.
 from ._registry import from_config as from_config

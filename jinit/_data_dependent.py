@@ -257,7 +257,7 @@ def _to_units(value: jax.Array, bias: jax.Array, layer: Layer, tol: float) -> Se
     """
     count = len(layer.units)
     over = tuple(range(value.ndim - count))
-    free = value - bias
+    free = value - jnp.broadcast_to(bias, value.shape)
     unit = jnp.max(jnp.abs(free))
     unit = jnp.where(unit > 0, unit, 1)
     u = free / unit

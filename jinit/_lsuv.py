@@ -116,9 +116,7 @@ def _to_std(value: jax.Array, bias: jax.Array, target: float, tol: float) -> Set
     s^2 var u + 2 s cov(u, b) + var b = target^2. u is divided by its largest entry,
     whose square may be out of range.
     """
-    bias_all = jnp.broadcast_to(
-        bias, value.shape[: value.ndim - bias.ndim] + bias.shape
-    )
+    bias_all = jnp.broadcast_to(bias, value.shape)
     free = value - bias_all
     unit = jnp.max(jnp.abs(free))
     unit = jnp.where(unit > 0, unit, 1)

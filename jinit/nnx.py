@@ -10,7 +10,15 @@ from . import _materialize
 from ._compare import compared
 from ._comparison import Comparison
 from ._compiled import explicit_axes
-from ._naming import Notes, inputs_of, nnx_calls
+from ._naming import inputs_of
+from ._nnx_data import autoinit as autoinit
+from ._nnx_data import data_dependent as data_dependent
+from ._nnx_data import gradinit as gradinit
+from ._nnx_data import lsuv as lsuv
+from ._nnx_data import metainit as metainit
+from ._nnx_data import weight_norm_init as weight_norm_init
+from ._nnx_data import whiten_first_layer as whiten_first_layer
+from ._nnx_model import taken_apart
 from ._probe import report_of
 from ._probe_report import Report
 
@@ -127,7 +135,7 @@ def probe(
       >>> [row["path"] for row in report.rows]
       ['layers/0', 'layers/1']
     """
-    forward, params, rest, _ = _taken_apart(model, options, "probe")
+    forward, params, rest, _ = taken_apart(model, options, "probe")
     return report_of(forward, params, (rest, *batch), loss, jacobian, start=1)
 
 
@@ -176,32 +184,10 @@ def compare(
     def make(scheme: Any) -> Any:
         def start(key: jax.Array) -> Any:
             model = make_model(scheme, nnx.Rngs(key))
-            _, params, rest, _ = _taken_apart(model, options, "compare")
+            _, params, rest, _ = taken_apart(model, options, "compare")
             return params, (rest, *inputs)
 
         abstract = nnx.eval_shape(lambda: make_model(scheme, nnx.Rngs(0)))
-        return start, _taken_apart(abstract, options, "compare")[0]
+        return start, taken_apart(abstract, options, "compare")[0]
 
     return compared(make, schemes, keys, loss)
-
-
-def _taken_apart(
-    model: Any, options: dict[str, Any], caller: str, notes: Notes | None = None
-) -> tuple[Callable[..., Any], Any, Any, Any]:
-    """A model as a function with names, its parameters, the rest, and its graph."""
-    if not isinstance(model, nnx.Module):
-        raise TypeError(
-            f"`model` is {model!r}, of type {type(model).__name__}; it must be an NNX "
-            f"module. For Linen and for functions call jinit.{caller}."
-        )
-    parts: Any = nnx.split(model, nnx.Param, ...)
-    graph, params, rest = parts
-
-    # What is no parameter goes in beside the batch: it may count, as keys do.
-    def forward(params: Any, beside: tuple[Any, ...]) -> Any:
-        rest, *inputs = beside
-        merged = nnx.merge(graph, params, rest)
-        with nnx_calls(merged, notes):
-            return merged(*inputs, **options)
-
-    return forward, params, rest, graph

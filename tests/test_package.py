@@ -37,7 +37,8 @@ PUBLIC = {
     "hyperfan_in", "hyperfan_out", "layer_scale", "lora", "mimetic_attention",
     "moe_router", "ngpt", "olora", "pissa", "place_mimetic_attention", "small_init",
     "wang_init", "whitening_conv", "critical", "theory", "Report", "probe",
-    "Comparison", "compare",
+    "Comparison", "compare", "History", "autoinit", "data_dependent", "gradinit",
+    "lsuv", "metainit", "weight_norm_init", "whiten_first_layer",
 }  # fmt: skip
 
 # Modules that load Flax, and are loaded when they are first asked for.
@@ -57,7 +58,9 @@ ORDER = [
     "_planned", "_plan", "_renew", "_place", "_branches", "_roles", "_torch_recipes",
     "recipes", "_progress", "_jaxpr", "_units", "_materialize", "_taps", "_statistics",
     "_findings", "_probe_report", "_naming", "_jacobian", "_probe",
-    "_comparison", "_compare", "nnx", "__init__",
+    "_comparison", "_compare", "_history", "_weights", "_settle", "_lsuv", "_balance",
+    "_data_dependent", "_first_layer", "_laws", "_propagate", "_autoinit", "_learned",
+    "_gradinit", "_metainit", "_nnx_model", "_nnx_data", "nnx", "__init__",
 ]  # fmt: skip
 
 
@@ -153,7 +156,9 @@ def test_docstrings(name, value):
                 )
 
 
-TREE_FIRST = ("fill_missing", "perturb", "place_mimetic_attention")
+TREE_FIRST = (
+    "fill_missing", "perturb", "place_mimetic_attention", "weight_norm_init",
+)  # fmt: skip
 
 
 def test_style_of_signatures():

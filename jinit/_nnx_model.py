@@ -1,0 +1,30 @@
+"""An NNX model -> a function whose layers' outputs are named, and its parameters."""
+
+from collections.abc import Callable
+from typing import Any
+
+from flax import nnx
+
+from ._naming import Notes, nnx_calls
+
+
+def taken_apart(
+    model: Any, options: dict[str, Any], caller: str, notes: Notes | None = None
+) -> tuple[Callable[..., Any], Any, Any, Any]:
+    """A model as a function with names, its parameters, the rest, and its graph."""
+    if not isinstance(model, nnx.Module):
+        raise TypeError(
+            f"`model` is {model!r}, of type {type(model).__name__}; it must be an NNX "
+            f"module. For Linen and for functions call jinit.{caller}."
+        )
+    parts: Any = nnx.split(model, nnx.Param, ...)
+    graph, params, rest = parts
+
+    # What is no parameter goes in beside the batch: it may count, as keys do.
+    def forward(params: Any, beside: tuple[Any, ...]) -> Any:
+        rest, *inputs = beside
+        merged = nnx.merge(graph, params, rest)
+        with nnx_calls(merged, notes):
+            return merged(*inputs, **options)
+
+    return forward, params, rest, graph
