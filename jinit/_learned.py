@@ -108,13 +108,16 @@ def learn(
     tx = optax.adam(_checks.real("learning_rate", learning_rate, positive=True))
     tol = _checks.real("tol", tol, minimum=0.0)
 
-    def minimized(logs: jax.Array) -> tuple[jax.Array, Measured]:
-        found = measure(trained.scaled(logs))
-        return jnp.where(found.violation > 0, found.violation, found.value), found
-
     @jax.jit
     def step(logs: jax.Array, state: Any) -> tuple[jax.Array, Any, Measured]:
-        slope, found = jax.grad(minimized, has_aux=True)(logs)
+        found = measure(trained.scaled(logs))
+        # Apart, since a value that is not finite must not spoil the other's slope.
+        slope = jax.lax.cond(
+            found.violation > 0,
+            jax.grad(lambda logs: measure(trained.scaled(logs)).violation),
+            jax.grad(lambda logs: measure(trained.scaled(logs)).value),
+            logs,
+        )
         slope = jnp.nan_to_num(slope, posinf=0.0, neginf=0.0)
         updates, state = tx.update(slope, state)
         return optax.apply_updates(logs, updates), state, found
@@ -130,14 +133,15 @@ def learn(
         rank = float(found.violation), float(found.value)
         told = {name: float(value) for name, value in found.told.items()}
         rows.append({"step": number, **told})
-        if least is None and not np.isfinite(rank).all():
+        counts = np.isfinite(rank[0] or rank[1])
+        if least is None and not counts:
             raise ValueError(
                 f"at the start {told} is not finite: look at the batch and at the "
                 "parameters. Nothing was changed."
             )
         if least is None or _is_better(rank, least, tol):
             best, least, last = logs, rank, number
-        if number - last >= _PATIENCE or not np.isfinite(rank).all():
+        if number - last >= _PATIENCE or not counts:
             break
         logs = after
     return trained.put_back(trained.scaled(best)), tuple(rows)

@@ -210,7 +210,8 @@ def test_gradinit_lowers_the_loss_after_one_step(std):
     before, slopes = step_loss(model, variables)
     new, history = jinit.gradinit(model, variables, X, loss=loss)
     after, new_slopes = step_loss(model, new)
-    assert after < 0.9 * before
+    # A step of 0.1 along a gradient of norm 1 lowers a loss by about 0.1 at most.
+    assert after < before - 0.04
     assert norm(new_slopes) <= 1.0 + 1e-3
     if std == 1.5:  # The bound was broken, and is what is mended first.
         assert norm(slopes) > 1.5
