@@ -150,6 +150,9 @@ from ._variance import variance_scaling as variance_scaling
 from ._variance import xavier_normal as xavier_normal
 from ._variance import xavier_uniform as xavier_uniform
 
+# Many seeds.
+from ._sweep import sweep as sweep
+
 __version__ = "0.1.0"
 
 if _typing.TYPE_CHECKING:

@@ -38,7 +38,7 @@ PUBLIC = {
     "moe_router", "ngpt", "olora", "pissa", "place_mimetic_attention", "small_init",
     "wang_init", "whitening_conv", "critical", "theory", "Report", "probe",
     "Comparison", "compare", "History", "autoinit", "data_dependent", "gradinit",
-    "lsuv", "metainit", "weight_norm_init", "whiten_first_layer",
+    "lsuv", "metainit", "sweep", "weight_norm_init", "whiten_first_layer",
 }  # fmt: skip
 
 # Modules that load Flax, and are loaded when they are first asked for.
@@ -56,8 +56,8 @@ ORDER = [
     "_coordinates", "_sample", "_stack", "_around", "_layers", "_lora", "_upsampling",
     "_combine", "_whitening", "_registry", "_paths", "_rules", "_shardings", "_report",
     "_planned", "_plan", "_renew", "_place", "_branches", "_roles", "_torch_recipes",
-    "recipes", "_progress", "_jaxpr", "_units", "_materialize", "_taps", "_statistics",
-    "_findings", "_probe_report", "_naming", "_jacobian", "_probe",
+    "recipes", "_progress", "_sweep", "_jaxpr", "_units", "_materialize", "_taps",
+    "_statistics", "_findings", "_probe_report", "_naming", "_jacobian", "_probe",
     "_comparison", "_compare", "_history", "_weights", "_settle", "_lsuv", "_balance",
     "_data_dependent", "_first_layer", "_laws", "_propagate", "_autoinit", "_learned",
     "_gradinit", "_metainit", "_nnx_model", "_nnx_data", "nnx", "__init__",
@@ -157,7 +157,7 @@ def test_docstrings(name, value):
 
 
 TREE_FIRST = (
-    "fill_missing", "perturb", "place_mimetic_attention", "weight_norm_init",
+    "fill_missing", "perturb", "place_mimetic_attention", "weight_norm_init", "sweep",
 )  # fmt: skip
 
 

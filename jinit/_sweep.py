@@ -1,0 +1,172 @@
+"""A function of a key -> its results for many seeds, as few programs as fit."""
+
+import functools
+import math
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from . import _checks
+from ._progress import track
+
+# The share of a device's memory that a chunk may take: the rest is the user's.
+_SHARE = 0.5
+
+
+def sweep(
+    fn: Callable[[jax.Array], Any],
+    key: jax.Array,
+    num: int,
+    *,
+    batch_size: int | None = None,
+    devices: Any = None,
+    progress: bool = True,
+) -> Any:
+    """Run a function for many seeds: vmapped, in chunks that fit, on all devices.
+
+    Seed i has the key `jax.random.split(key, num)[i]`, so that a shorter sweep is the
+    beginning of a longer one. Results are those of `jax.vmap(fn)` over these keys: what
+    a seed draws depends on neither chunks nor devices, and what it computes only by
+    the rounding of a product whose loop has another length. All chunks run one compiled
+    program; the last is filled up with seeds that are thrown away.
+
+    Args:
+      fn: a function of one key that gives a tree of arrays, traceable as under `jit`:
+        draw, train, measure.
+      key: the root key.
+      num: how many seeds, at least 1.
+      batch_size: how many at a time, on all devices together; by default as many as
+        half of a device's memory holds, by what XLA says of the program.
+      devices: a mesh, or a list of devices, over which the seeds are spread; by default
+        all that this process has.
+      progress: whether to show a progress bar over the chunks, on a terminal.
+
+    Returns:
+      The tree of results, each with a first axis of length `num`.
+
+    Raises:
+      TypeError: for an fn that cannot be called, or a key that is none.
+      ValueError: for a num or a batch_size below 1, or an empty list of devices.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jinit
+      >>> std = lambda key: jnp.std(jinit.he()(key, (8, 64)))
+      >>> stds = jinit.sweep(std, jax.random.key(0), 5)
+      >>> stds.shape
+      (5,)
+      >>> more = jinit.sweep(std, jax.random.key(0), 9)
+      >>> bool(jnp.allclose(stds, more[:5]))
+      True
+    """
+    if not callable(fn):
+        raise TypeError(
+            f"`fn` is {fn!r}, of type {type(fn).__name__}; it must be a function of a "
+            "key."
+        )
+    _checks.key(key)
+    num = _checks.count("num", _checks.integer("num", num)) or 1
+    where = _devices(devices)
+    program = _program(_hashed(fn), where)
+    keys = jax.random.split(key, num)
+    size = _size(program, keys, len(where), _checks.count("batch_size", batch_size))
+    starts = range(0, num, size)
+    chunks = [
+        jax.block_until_ready(program(_filled(keys[start : start + size], size)))
+        for start in track(starts, "sweep", show=progress and len(starts) > 1)
+    ]
+    stacked = (
+        chunks[0]
+        if len(chunks) == 1
+        else jax.tree.map(lambda *parts: jnp.concatenate(parts), *chunks)
+    )
+    return jax.tree.map(lambda leaf: leaf[:num], stacked)
+
+
+class _hashed:  # noqa: N801 - a function with another hash
+    """A function that is equal to itself, whether it can be hashed or not."""
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        self.fn = fn
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _hashed) and other.fn is self.fn
+
+    def __hash__(self) -> int:
+        return id(self.fn)
+
+
+@functools.lru_cache(maxsize=8)
+def _program(hashed: _hashed, devices: tuple[Any, ...]) -> Any:
+    """Keys -> results, compiled once for a function and devices."""
+    run = jax.vmap(hashed.fn)
+    if len(devices) == 1:
+        place = jax.sharding.SingleDeviceSharding(devices[0])
+        return jax.jit(run, in_shardings=place, out_shardings=place)
+    mesh = Mesh(devices, ("seeds",))
+    spread = NamedSharding(mesh, P("seeds"))
+    # Seeds have nothing to say to each other: each device runs its own.
+    apart = jax.shard_map(
+        run, mesh=mesh, in_specs=P("seeds"), out_specs=P("seeds"), check_vma=False
+    )
+    return jax.jit(apart, in_shardings=spread, out_shardings=spread)
+
+
+def _devices(devices: Any) -> tuple[Any, ...]:
+    if devices is None:
+        return tuple(jax.local_devices())
+    if isinstance(devices, Mesh):
+        return tuple(devices.devices.flat)
+    found = tuple(devices) if isinstance(devices, (list, tuple)) else ()
+    if not found or not all(isinstance(device, jax.Device) for device in found):
+        raise ValueError(
+            f"`devices` is {devices!r}; it must be a mesh or a list of devices, such "
+            "as jax.devices()."
+        )
+    return found
+
+
+def _size(program: Any, keys: Any, devices: int, batch_size: int | None) -> int:
+    """How many seeds at a time: a multiple of the devices, in chunks of one size."""
+    num = len(keys)
+    most = batch_size or num
+    if batch_size is None:
+        whole = -(-num // devices) * devices
+        needed = _bytes(program, _filled(keys, whole))
+        free = _memory()
+        if needed and free:
+            most = max(1, math.floor(num * min(1.0, _SHARE * free / needed)))
+    chunks = -(-num // most)
+    return -(-num // (chunks * devices)) * devices
+
+
+def _bytes(program: Any, keys: Any) -> int:
+    """What all seeds at once would take on a device, by what XLA says."""
+    found = program.lower(keys).compile().memory_analysis()
+    if found is None:
+        return 0
+    return int(found.temp_size_in_bytes + found.output_size_in_bytes)
+
+
+def _memory() -> int:
+    """The bytes that a device has, or that the machine has free; 0 if nobody knows."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
+    try:
+        pages = os.sysconf("SC_AVPHYS_PAGES")
+        return int(pages * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, OSError, ValueError):
+        return 0
+
+
+def _filled(keys: Any, size: int) -> Any:
+    """Keys, and the first of them again until there are enough."""
+    missing = size - len(keys)
+    if not missing:
+        return keys
+    return jnp.concatenate([keys, jnp.repeat(keys[:1], missing, axis=0)])

@@ -1,0 +1,120 @@
+"""`sweep`: the seeds that `jax.random.split` gives, whatever the chunks and devices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh
+
+import jinit
+from jinit import _sweep
+
+KEY = jax.random.key(12)
+INIT = jinit.he()
+
+
+def trained(key):
+    """A few steps of gradient descent, and what was drawn."""
+    w_key, x_key = jax.random.split(key)
+    w, x = INIT(w_key, (6, 6)), jax.random.normal(x_key, (4, 6))
+
+    def loss(w):
+        return jnp.mean((jnp.tanh(x @ w) - x) ** 2)
+
+    def step(w, _):
+        return w - 0.1 * jax.grad(loss)(w), loss(w)
+
+    _, losses = jax.lax.scan(step, w, None, length=3)
+    return {"losses": losses, "drawn": w, "key": key}
+
+
+def test_results_are_those_of_vmap_over_split_keys():
+    found = jinit.sweep(trained, KEY, 5)
+    wanted = jax.vmap(trained)(jax.random.split(KEY, 5))
+    assert found["losses"].shape == (5, 3) and found["drawn"].shape == (5, 6, 6)
+    assert (found["drawn"] == wanted["drawn"]).all()
+    assert (found["key"] == wanted["key"]).all()
+    assert np.allclose(found["losses"], wanted["losses"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "devices"), [(1, 1), (3, 1), (4, 8), (64, 3), (None, 8)]
+)
+def test_a_seed_does_not_depend_on_chunks_and_devices(batch_size, devices):
+    chosen = jax.devices()[:devices]
+    found = jinit.sweep(trained, KEY, 10, batch_size=batch_size, devices=chosen)
+    wanted = jinit.sweep(trained, KEY, 10, devices=jax.devices()[:1])
+    assert found["losses"].shape == (10, 3)
+    assert np.array_equal(found["drawn"], wanted["drawn"])
+    assert np.allclose(found["losses"], wanted["losses"], rtol=1e-5)
+    shorter = jinit.sweep(trained, KEY, 4, batch_size=batch_size, devices=chosen)
+    assert np.array_equal(shorter["drawn"], found["drawn"][:4])
+
+
+def test_a_mesh_is_used_whole():
+    mesh = Mesh(np.array(jax.devices()).reshape(2, 4), ("a", "b"))
+    found = jinit.sweep(trained, KEY, 16, devices=mesh)
+    assert len(found["drawn"].sharding.device_set) == 8
+    legacy = jinit.sweep(trained, jax.random.PRNGKey(3), 2, devices=mesh)
+    assert legacy["key"].shape == (2, 2)
+
+
+def test_all_chunks_and_later_sweeps_run_one_program():
+    traces = []
+
+    def counted(key):
+        traces.append(key)
+        return jax.random.normal(key)
+
+    one = jax.devices()[:1]
+    jinit.sweep(counted, KEY, 10, batch_size=4, devices=one)
+    assert len(traces) == 1
+    jinit.sweep(counted, KEY, 8, batch_size=4, devices=one)
+    assert len(traces) == 1
+
+
+def test_chunks_are_what_memory_holds(monkeypatch):
+    sizes = []
+
+    def wide(key):
+        return jax.random.normal(key, (1000,)).sum()
+
+    program = _sweep._program(_sweep._hashed(wide), tuple(jax.devices()[:1]))
+    keys = jax.random.split(KEY, 100)
+    needed = _sweep._bytes(program, keys)
+    assert needed > 0
+    for free in (100 * needed, needed, needed / 10, 1):
+        monkeypatch.setattr(_sweep, "_memory", lambda free=free: free)
+        sizes.append(_sweep._size(program, keys, 1, None))
+    assert sizes == [100, 50, 5, 1]
+    monkeypatch.undo()
+    assert _sweep._memory() > 2**20
+
+
+def test_chunks_are_of_one_size_and_spread_evenly():
+    program, keys = None, jax.random.split(KEY, 10)
+    assert _sweep._size(program, keys, 1, 4) == 4  # 4, 4, 2 of 4
+    assert _sweep._size(program, keys, 1, 6) == 5  # not 6 and 4 of 6
+    assert _sweep._size(program, keys, 8, 4) == 8
+    assert _sweep._size(program, keys, 3, 64) == 12
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: jinit.sweep(3, KEY, 2), TypeError, "`fn` is 3"),
+        (lambda: jinit.sweep(trained, 3, 2), TypeError, "`key` is 3"),
+        (lambda: jinit.sweep(trained, KEY, 0), ValueError, "`num` is 0"),
+        (lambda: jinit.sweep(trained, KEY, 2.5), TypeError, "`num` is 2.5"),
+        (
+            lambda: jinit.sweep(trained, KEY, 2, batch_size=0),
+            ValueError,
+            "`batch_size`",
+        ),
+        (lambda: jinit.sweep(trained, KEY, 2, devices=[]), ValueError, "`devices`"),
+        (lambda: jinit.sweep(trained, KEY, 2, devices="cpu"), ValueError, "`devices`"),
+    ],
+)
+def test_errors(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
