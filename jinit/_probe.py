@@ -96,7 +96,7 @@ def report_of(
     outputs, parameters = jax.device_get(run(variables, batch))
     rows = [
         {"path": path, "shape": shape, **_statistics.plain(values)}
-        for path, shape, values in _rows(run.taps, outputs)
+        for path, shape, values in rows_of(run.taps, outputs)
     ]
     found = [
         {
@@ -195,7 +195,7 @@ def direction(output: Any) -> jax.Array:
     return total
 
 
-def _rows(taps: Sequence[Tap], outputs: Sequence[dict[str, Any]]) -> Any:
+def rows_of(taps: Sequence[Tap], outputs: Sequence[dict[str, Any]]) -> Any:
     """Path, shape and numbers of every layer; a scanned one once for each step."""
     seen: dict[str, int] = {}
     for group in _groups(taps):

@@ -39,8 +39,8 @@ PUBLIC = {
     "wang_init", "whitening_conv", "critical", "theory", "Report", "probe",
 }  # fmt: skip
 
-# Modules that load Flax, and are loaded when they are first asked for.
-LAZY = {"nnx"}
+# Modules that are loaded when they are first asked for.
+LAZY = {"mup", "nnx"}
 
 # From the bottom up: a file may import only from files above it in this list.
 ORDER = [
@@ -55,7 +55,10 @@ ORDER = [
     "_combine", "_whitening", "_registry", "_paths", "_rules", "_shardings", "_report",
     "_planned", "_plan", "_renew", "_place", "_branches", "_roles", "_torch_recipes",
     "recipes", "_progress", "_jaxpr", "_units", "_materialize", "_taps", "_statistics",
-    "_findings", "_probe_report", "_naming", "_probe", "nnx", "__init__",
+    "_findings", "_probe_report", "_naming", "_probe", "nnx", "_mup_classes",
+    "_mup_factors", "_mup_init", "_optimizer_trial", "_mup_optimizer",
+    "_parametrization", "_mup_infer", "_coordinate_report", "_coordinate_check", "mup",
+    "__init__",
 ]  # fmt: skip
 
 
@@ -110,6 +113,12 @@ def test_a_fresh_process_does_not_load(module):
     assert in_a_fresh_process(code.replace("jinit", f"jinit, {module}")) == "True"
 
 
+@pytest.mark.parametrize("module", ["flax", "optax"])
+def test_mup_loads_no_framework(module):
+    code = f"import sys, jinit; jinit.mup.infer; print('{module}' in sys.modules)"
+    assert in_a_fresh_process(code) == "False"
+
+
 def test_importing_compiles_and_computes_nothing():
     code = (
         "import jax, jax.monitoring as m; seen = []\n"
@@ -121,7 +130,7 @@ def test_importing_compiles_and_computes_nothing():
 
 
 def public_objects():
-    modules = {"random", "recipes", "recurrent", "ssm", "theory"}
+    modules = {"mup", "random", "recipes", "recurrent", "ssm", "theory"}
     for name in sorted(PUBLIC - modules - {"registry", "zeros", "ones"}):
         yield name, getattr(jinit, name)
     for module in sorted(modules):

@@ -1,0 +1,205 @@
+"""What an Optax transformation does with gradients and parameters: found by trying it.
+
+A chain of transformations is a closure, whose state does not tell sign descent from
+SGD, or whether the parameters are decayed or set the size of the update. So it runs on
+a tree of the same structure with two numbers along each axis, at a few multiples of the
+gradients and parameters. This costs milliseconds, and no numbers of the user's.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# Transformations whose update is no function of this step's gradient and parameters
+# alone, times a rate: by the names of their states.
+_REFUSED = {
+    "ScaleByLBFGSState": "it approximates the Hessian from its own steps",
+    "ProdigyState": "it estimates one learning rate from all parameters",
+    "DAdaptAdamWState": "it estimates one learning rate from all parameters",
+    "DoGState": "it estimates one learning rate from all parameters",
+    "DoWGState": "it estimates one learning rate from all parameters",
+    "COCOBState": "it bets from its own parameters",
+    "MechanicState": "it estimates one learning rate from all parameters",
+    "MomoState": "it sets one learning rate from the loss",
+    "MomoAdamState": "it sets one learning rate from the loss",
+    "ScheduleFreeState": "its averages hold parameters; wrap its base optimizer",
+    "LookaheadState": "its averages hold parameters; wrap its fast optimizer",
+    "ScaleByZoomLinesearchState": "it searches one learning rate from the loss",
+    "ScaleByBacktrackingLinesearchState": "it searches one learning rate from the loss",
+    "ScaleByPolyakState": "it sets one learning rate from the loss",
+}
+# Adagrad starts from an accumulator that a trial does not outgrow.
+_ADAM = {"ScaleByRssState", "ScaleBySM3State"}
+
+_STEPS, _CLOSE = 16, 0.05
+
+
+class Behaviour(NamedTuple):
+    """Of one tensor: the kind of update, and whether it is in units of the weights."""
+
+    kind: str
+    relative: bool = False
+
+
+def behaviour(tx: Any, params: Any, kind: str | None) -> list[Behaviour]:
+    """How `tx` updates each leaf of `params`.
+
+    Raises:
+      ValueError: where it cannot be scaled by tensors, or its kind cannot be told.
+    """
+    state = jax.eval_shape(tx.init, params)
+    names = {type(node).__name__ for node in _nodes(state)}
+    for name in sorted(names & _REFUSED.keys()):
+        raise ValueError(
+            f"`tx` cannot be scaled tensor by tensor: of {name}, {_REFUSED[name]}. Use "
+            "an optimizer whose update is a learning rate times a function of "
+            "gradients: sgd, adam, adamw, lion, adafactor, muon."
+        )
+    if kind is None and names & _ADAM:
+        kind = "adam"
+    muon = _orthogonalized(state, params)
+    try:
+        with jax.ensure_compile_time_eval():
+            found = _tried(tx, _tiny(params), kind)
+    except Exception as error:
+        if isinstance(error, _Unclear):
+            raise
+        if kind is None:
+            raise _Unclear(
+                f"`tx` could not be tried on a few numbers ({error}), so its kind is "
+                f"unknown; {_ADVICE}"
+            ) from error
+        found = [Behaviour(kind)] * len(jax.tree.leaves(params))
+    if kind is None and muon:
+        found = [
+            Behaviour("muon") if path in muon else one
+            for path, one in zip(_paths(params), found, strict=True)
+        ]
+    return found
+
+
+class _Unclear(ValueError):
+    """A kind that cannot be told."""
+
+
+_ADVICE = (
+    "pass kind='adam' if updates do not grow with the gradient (Adam, Lion, RMSProp), "
+    "kind='sgd' if they grow in proportion (SGD, momentum)."
+)
+
+
+def _nodes(state: Any) -> Iterator[Any]:
+    """All that a state is nested of."""
+    yield state
+    below: Any = ()
+    if isinstance(state, tuple | list):
+        below = state
+    elif isinstance(state, dict):
+        below = state.values()
+    for node in below:
+        yield from _nodes(node)
+
+
+def _paths(tree: Any) -> list[str]:
+    return [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(tree)]
+
+
+def _orthogonalized(state: Any, params: Any) -> set[str]:
+    """The leaves that Muon has a momentum of; it leaves the others to Adam."""
+    found: set[str] = set()
+    for node in _nodes(state):
+        if type(node).__name__ == "MuonState":
+            found |= set(_paths(node.mu))
+    return found & set(_paths(params))
+
+
+def _tiny(params: Any) -> Any:
+    def small(leaf: Any) -> Any:
+        shape = (2,) * len(leaf.shape)
+        steps = np.arange(1, 1 + 2 ** len(shape)).reshape(shape)
+        return jnp.asarray(0.5 * (-1.0) ** steps + 0.1 * steps, leaf.dtype)
+
+    return jax.tree.map(small, params)
+
+
+def _tried(tx: Any, params: Any, kind: str | None) -> list[Behaviour]:
+    """Each leaf's behaviour, from updates at multiples of gradient and parameters."""
+    gradient = jax.tree.map(
+        lambda w: 1e-3 * w[..., ::-1] if w.ndim else 1e-3 * w, params
+    )
+    steps = _STEPS
+
+    def update(of_gradient: float, of_params: float) -> list[np.ndarray]:
+        nonlocal steps
+        given = jax.tree.map(lambda g: of_gradient * g, gradient)
+        at = jax.tree.map(lambda w: of_params * w, params)
+        state = tx.init(at)
+        for step in range(steps):
+            made, state = tx.update(given, state, at)
+            values = [np.asarray(u, np.float64) for u in jax.tree.leaves(made)]
+            # A warm-up may begin at 0, and gradients may be gathered first.
+            if step and steps == _STEPS and any(map(np.any, values)):
+                steps = step + 1
+                break
+        return values
+
+    both = update(1.0, 1.0)
+    free, doubled, still = update(1.0, 0.0), update(2.0, 0.0), update(0.0, 1.0)
+    twice, large = update(1.0, 2.0), update(1.0, 1e3)
+    names = _paths(params)
+    return [
+        Behaviour(kind or _kind(name, free[i], doubled[i]),
+                  _relative(name, free[i], both[i], twice[i], large[i], still[i]))
+        for i, name in enumerate(names)
+    ]  # fmt: skip
+
+
+def _alike(a: np.ndarray, b: np.ndarray) -> bool:
+    return bool(np.max(abs(a - b)) <= _CLOSE * np.max(abs(b)))
+
+
+def _kind(name: str, once: np.ndarray, twice: np.ndarray) -> str:
+    """Whether the update grows with the gradient."""
+    if not np.any(once):
+        # A tensor that is not trained.
+        return "sgd"
+    if _alike(twice, once):
+        return "adam"
+    if _alike(twice, 2 * once):
+        return "sgd"
+    raise _Unclear(
+        f"the kind of `tx` is unclear: with twice the gradient, the update of {name} "
+        f"is {np.max(abs(twice)) / np.max(abs(once)):.3g} times as large; {_ADVICE}"
+    )
+
+
+def _relative(
+    name: str, free: np.ndarray, once: np.ndarray, twice: np.ndarray,
+    large: np.ndarray, still: np.ndarray,
+) -> bool:  # fmt: skip
+    """Whether the update is in units of the parameter, as Adafactor's; else decay."""
+    if _alike(once, free):
+        return False
+    if _alike(twice, 2 * once):
+        if np.any(still):
+            raise _Unclear(
+                f"`tx` scales the update of {name} by the size of the weights and "
+                "decays them too (adafactor with weight_decay_rate); wrap it without, "
+                "and chain optax.add_decayed_weights(-rate) behind: "
+                "optax.chain(p.optimizer(optax.adafactor(lr)), "
+                "optax.add_decayed_weights(-rate))."
+            )
+        return True
+    decays = _alike(twice - free, 2 * (once - free))
+    # Decay that is added to the gradient goes through Adam's normalization.
+    bounded = np.max(abs(large)) <= 10 * np.max(abs(once))
+    if decays or bounded:
+        return False
+    raise _Unclear(
+        f"`tx` uses the parameters at {name} neither for weight decay nor as a unit "
+        "alone (lamb and lars with weight decay), so it cannot be scaled tensor by "
+        "tensor; use adamw, or leave the decay out of it."
+    )
