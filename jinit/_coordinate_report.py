@@ -28,6 +28,19 @@ class CoordinateReport:
     shrinks if the slope of its change is below minus the tolerance, or that of its size
     at the start, where the output and attention's logits are excepted: with maximal
     updates they start small in a wide model, and grow to the same size in training.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jinit, optax
+      >>> def model(width):
+      ...     def init(key, x):
+      ...         return jinit.lecun()(key, (x.shape[-1], width))
+      ...     return init, lambda w, x: x @ w
+      >>> x = jnp.eye(8)
+      >>> report = jinit.mup.coordinate_check(
+      ...     model, [16, 64, 256], [(x, 0.0)] * 2, optax.adam(1e-2),
+      ...     loss=lambda y, _: jnp.mean(y**2))
+      >>> report.verdict
+      {'output': 'flat'}
     """
 
     widths: tuple[int, ...]

@@ -15,7 +15,7 @@ from ._roles import _INTO_HEADS, _OUT_OF_HEADS
 from ._rules import check_pattern, matches, unknown
 
 CLASSES = ("input", "hidden", "output", "vector", "scalar")
-_VECTORS = ("bias", "scale", "b", "gamma", "beta", "mean", "var")
+_VECTORS = ("bias", "scale", "gamma", "beta", "mean", "var")
 
 Shape = tuple[int, ...]
 

@@ -6,6 +6,7 @@ a tree of the same structure with two numbers along each axis, at a few multiple
 gradients and parameters. This costs milliseconds, and no numbers of the user's.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -34,6 +35,7 @@ _REFUSED = {
 # Adagrad starts from an accumulator that a trial does not outgrow.
 _ADAM = {"ScaleByRssState", "ScaleBySM3State"}
 
+# Steps that a trial takes at most, and the relative difference that counts as none.
 _STEPS, _CLOSE = 16, 0.05
 
 
@@ -125,20 +127,25 @@ def _tiny(params: Any) -> Any:
     return jax.tree.map(small, params)
 
 
+def _gradient(params: Any) -> Any:
+    """Of a norm that no clipping sees, and not so small that Adam's epsilon counts."""
+    numbers = sum(leaf.size for leaf in jax.tree.leaves(params))
+    size = max(0.2 / math.sqrt(max(numbers, 1)), 3e-3)
+    return jax.tree.map(lambda w: size * (w[..., ::-1] if w.ndim else w), params)
+
+
 def _tried(tx: Any, params: Any, kind: str | None) -> list[Behaviour]:
     """Each leaf's behaviour, from updates at multiples of gradient and parameters."""
-    gradient = jax.tree.map(
-        lambda w: 1e-3 * w[..., ::-1] if w.ndim else 1e-3 * w, params
-    )
+    gradient, first, again = _gradient(params), jax.jit(tx.init), jax.jit(tx.update)
     steps = _STEPS
 
     def update(of_gradient: float, of_params: float) -> list[np.ndarray]:
         nonlocal steps
         given = jax.tree.map(lambda g: of_gradient * g, gradient)
         at = jax.tree.map(lambda w: of_params * w, params)
-        state = tx.init(at)
+        state = first(at)
         for step in range(steps):
-            made, state = tx.update(given, state, at)
+            made, state = again(given, state, at)
             values = [np.asarray(u, np.float64) for u in jax.tree.leaves(made)]
             # A warm-up may begin at 0, and gradients may be gathered first.
             if step and steps == _STEPS and any(map(np.any, values)):
@@ -148,17 +155,20 @@ def _tried(tx: Any, params: Any, kind: str | None) -> list[Behaviour]:
 
     both = update(1.0, 1.0)
     free, doubled, still = update(1.0, 0.0), update(2.0, 0.0), update(0.0, 1.0)
-    twice, large = update(1.0, 2.0), update(1.0, 1e3)
-    names = _paths(params)
-    return [
-        Behaviour(kind or _kind(name, free[i], doubled[i]),
-                  _relative(name, free[i], both[i], twice[i], large[i], still[i]))
-        for i, name in enumerate(names)
-    ]  # fmt: skip
+    twice, large, steep = update(1.0, 2.0), update(1.0, 1e3), update(2.0, 1.0)
+    if not any(map(np.any, both)):
+        raise _Unclear(f"`tx` changed nothing in {_STEPS} steps; {_ADVICE}")
+    found = []
+    for i, name in enumerate(_paths(params)):
+        relative = _relative(name, free[i], both[i], twice[i], large[i], still[i])
+        # Without parameters there is no decay, and no unit either.
+        pair = (both[i], steep[i]) if relative else (free[i], doubled[i])
+        found.append(Behaviour(kind or _kind(name, *pair), relative))
+    return found
 
 
-def _alike(a: np.ndarray, b: np.ndarray) -> bool:
-    return bool(np.max(abs(a - b)) <= _CLOSE * np.max(abs(b)))
+def _alike(a: np.ndarray, b: np.ndarray, close: float = _CLOSE) -> bool:
+    return bool(np.max(abs(a - b)) <= close * np.max(abs(b)))
 
 
 def _kind(name: str, once: np.ndarray, twice: np.ndarray) -> str:
@@ -183,7 +193,7 @@ def _relative(
     """Whether the update is in units of the parameter, as Adafactor's; else decay."""
     if _alike(once, free):
         return False
-    if _alike(twice, 2 * once):
+    if _alike(twice, 2 * once, 1e-3):
         if np.any(still):
             raise _Unclear(
                 f"`tx` scales the update of {name} by the size of the weights and "
