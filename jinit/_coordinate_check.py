@@ -47,7 +47,7 @@ def coordinate_check(
     Args:
       make_model: a function of the width that gives a Linen module, or a pair of
         functions (init(key, x), apply(params, x)); or a function of the width and
-        `nnx.Rngs` that gives an NNX module. Readout and attention scales are its own.
+        of `rngs` that gives an NNX module. Readout and attention scales are its own.
       widths: two or more, such as [64, 128, 256, 512].
       batches: pairs (input, target), all of one shape: one for each step.
       tx: a function of the `Parametrization` of each width that gives an Optax
@@ -101,10 +101,18 @@ def coordinate_check(
         _sizes(settings, base_width or sizes[0], width, keys, inputs, targets)
         for width in sizes
     ]
+    outputs = found[-1][1]
+    layers = [one for one, _ in found]
     rows = [
-        row(path, sizes, _by_width([one[path] for one in found]), tolerance)
-        for path in found[0]
-        if all(path in one for one in found)
+        row(
+            path,
+            sizes,
+            _by_width([one[path] for one in layers]),
+            tolerance,
+            starts_small=path.partition("#")[0] in outputs,
+        )
+        for path in layers[0]
+        if all(path in one for one in layers)
     ]
     steps = len(batches)
     return CoordinateReport(sizes, tuple(rows), len(keys), steps, tolerance)
@@ -199,17 +207,18 @@ def _model(settings: _Settings, width: int, x: Any) -> _Model:
     raise TypeError(
         f"`make_model({width})` gave {model!r}, of type {type(model).__name__}; it "
         "must give a Linen module or a pair of functions (init, apply). For NNX "
-        "let it take the width and nnx.Rngs."
+        "let it take the width and `rngs`."
     )
 
 
 def _takes_rngs(make_model: Callable[..., Any]) -> bool:
     try:
-        parameters = inspect.signature(make_model).parameters.values()
+        # A class of NNX hides the signature of what makes it.
+        made: Any = make_model.__init__ if inspect.isclass(make_model) else make_model
+        parameters = inspect.signature(made).parameters.values()
     except (TypeError, ValueError):
         return False
-    needed = [p for p in parameters if p.default is p.empty and p.kind in (0, 1)]
-    return len(needed) > 1
+    return any(parameter.name == "rngs" for parameter in parameters)
 
 
 def _linen(model: Any, x: Any, options: dict[str, Any]) -> _Model:
@@ -232,7 +241,7 @@ def _nnx(settings: _Settings, width: int) -> _Model:
 
     def draw(key: jax.Array) -> tuple[Any, Any]:
         nonlocal graph
-        made: Any = settings.make_model(width, nnx.Rngs(key))
+        made: Any = settings.make_model(width, rngs=nnx.Rngs(key))
         parts: Any = nnx.split(made, nnx.Param, ...)
         graph, params, rest = parts
         return params, rest
@@ -251,8 +260,11 @@ def _nnx(settings: _Settings, width: int) -> _Model:
 
 def _sizes(
     settings: _Settings, base: int, width: int, keys: Any, inputs: Any, targets: Any
-) -> dict[str, Any]:
-    """Of every layer of one width: rms before, after, and of the change, by seed."""
+) -> tuple[dict[str, Any], set[str]]:
+    """Of every layer of one width: rms before, after, and of the change, by seed.
+
+    And the modules of output tensors.
+    """
     x = jax.tree.map(lambda values: values[0], inputs)
     model = _model(settings, width, x)
     params, rest = jax.eval_shape(model.draw, keys[0])
@@ -273,15 +285,20 @@ def _sizes(
         for path, _, values in rows_of(taps.taps, layers)
         if path.partition("#")[0] not in hidden
     }
-    return {**found, "output": output}
+    return {**found, "output": output}, _outputs(p)
 
 
 def _multiplied(p: Parametrization) -> set[str]:
     """The modules whose output has still to be multiplied."""
+    return _outputs(p) if any(t.factors.multiplier != 1 for t in p.tensors) else set()
+
+
+def _outputs(p: Parametrization) -> set[str]:
+    """The modules of output tensors."""
     return {
         "/".join(tensor.parts[tensor.parts[:1] == ("params",) : -1])
         for tensor in p.tensors
-        if tensor.factors.multiplier != 1
+        if tensor.role == "output"
     }
 
 

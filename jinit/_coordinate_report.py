@@ -135,9 +135,15 @@ class CoordinateReport:
 
 
 def row(
-    path: str, widths: Sequence[int], sizes: dict[str, np.ndarray], tolerance: float
+    path: str,
+    widths: Sequence[int],
+    sizes: dict[str, np.ndarray],
+    tolerance: float,
+    starts_small: bool = False,
 ) -> Row:
     """One layer: `sizes` are (widths, seeds)."""
+    last = path.rpartition("/")[2].partition("#")[0]
+    starts_small = starts_small or last in _MAY_START_SMALL
     slopes = {name: _slope(widths, values) for name, values in sizes.items()}
     averages = {
         name: tuple(float(v) for v in _average(values))
@@ -147,7 +153,7 @@ def row(
         "path": path,
         **averages,
         **{f"{name}_slope": slope for name, slope in slopes.items()},
-        "verdict": _verdict(path, slopes, tolerance),
+        "verdict": _verdict(slopes, tolerance, starts_small),
     }
 
 
@@ -170,9 +176,8 @@ def _slope(widths: Sequence[int], values: np.ndarray) -> float:
     )
 
 
-def _verdict(path: str, slopes: dict[str, float], tolerance: float) -> str:
+def _verdict(slopes: dict[str, float], tolerance: float, starts_small: bool) -> str:
     if max(slopes["change"], slopes["size"], slopes["init"]) > tolerance:
         return "grows"
-    starts_small = path.rpartition("/")[2].partition("#")[0] in _MAY_START_SMALL
     starts = 0.0 if starts_small else slopes["init"]
     return "shrinks" if min(slopes["change"], starts) < -tolerance else "flat"

@@ -46,7 +46,7 @@ def wrapped(
         # The trial runs once for each structure, while the program is traced.
         here, structure = find(tensors, tree, name), jax.tree.structure(tree)
         if structure not in known:
-            known[structure] = _optimizer_trial.behaviour(inner, tree, kind)
+            known[structure] = _optimizer_trial.behaviour(tx, tree, kind)
         return [
             _scales(tensor, found, independent, epsilon)
             for tensor, found in zip(here, known[structure], strict=True)

@@ -6,6 +6,7 @@ a tree of the same structure with two numbers along each axis, at a few multiple
 gradients and parameters. This costs milliseconds, and no numbers of the user's.
 """
 
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -52,6 +53,17 @@ def behaviour(tx: Any, params: Any, kind: str | None) -> list[Behaviour]:
     Raises:
       ValueError: where it cannot be scaled by tensors, or its kind cannot be told.
     """
+    leaves, structure = jax.tree.flatten(params)
+    kinds = tuple((len(leaf.shape), np.dtype(leaf.dtype)) for leaf in leaves)
+    return list(_behaviour(tx, structure, kinds, kind))
+
+
+@functools.lru_cache(maxsize=64)
+def _behaviour(
+    tx: Any, structure: Any, kinds: tuple[Any, ...], kind: str | None
+) -> list[Behaviour]:
+    """The same, once for trees that are tried alike."""
+    params = jax.tree.unflatten(structure, [_tiny(*one) for one in kinds])
     state = jax.eval_shape(tx.init, params)
     names = {type(node).__name__ for node in _nodes(state)}
     for name in sorted(names & _REFUSED.keys()):
@@ -65,7 +77,7 @@ def behaviour(tx: Any, params: Any, kind: str | None) -> list[Behaviour]:
     muon = _orthogonalized(state, params)
     try:
         with jax.ensure_compile_time_eval():
-            found = _tried(tx, _tiny(params), kind)
+            found = _tried(tx, jax.tree.map(jnp.asarray, params), kind)
     except Exception as error:
         if isinstance(error, _Unclear):
             raise
@@ -118,13 +130,10 @@ def _orthogonalized(state: Any, params: Any) -> set[str]:
     return found & set(_paths(params))
 
 
-def _tiny(params: Any) -> Any:
-    def small(leaf: Any) -> Any:
-        shape = (2,) * len(leaf.shape)
-        steps = np.arange(1, 1 + 2 ** len(shape)).reshape(shape)
-        return jnp.asarray(0.5 * (-1.0) ** steps + 0.1 * steps, leaf.dtype)
-
-    return jax.tree.map(small, params)
+def _tiny(ndim: int, dtype: np.dtype) -> np.ndarray:
+    """Two numbers along each axis, of both signs."""
+    steps = np.arange(1, 1 + 2**ndim).reshape((2,) * ndim)
+    return (0.5 * (-1.0) ** steps + 0.1 * steps).astype(dtype)
 
 
 def _gradient(params: Any) -> Any:
