@@ -289,8 +289,11 @@ def _sizes(
 
 
 def _multiplied(p: Parametrization) -> set[str]:
-    """The modules whose output has still to be multiplied."""
-    return _outputs(p) if any(t.factors.multiplier != 1 for t in p.tensors) else set()
+    """The modules whose output has still to be multiplied, and what they are in."""
+    if all(tensor.factors.multiplier == 1 for tensor in p.tensors):
+        return set()
+    parts = [path.split("/") for path in _outputs(p)]
+    return {"/".join(some[:n]) for some in parts for n in range(1, len(some) + 1)}
 
 
 def _outputs(p: Parametrization) -> set[str]:

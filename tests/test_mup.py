@@ -402,9 +402,9 @@ def test_the_readout_in_its_weights_trains_alike(name):
             y = MLP(16).apply(w, X) - head
             return jnp.mean((p.readout_scale * y + head - Y) ** 2)
 
-        state, values = tx.init(start), []
+        state, values, slopes = tx.init(start), [], jax.jit(jax.value_and_grad(loss))
         for _ in range(5):
-            value, slope = jax.jit(jax.value_and_grad(loss))(start)
+            value, slope = slopes(start)
             updates, state = tx.update(slope, state, start)
             start = optax.apply_updates(start, updates)
             values.append(float(value))
@@ -445,12 +445,12 @@ def test_depth():
         mup.infer(*shapes, depth=(2, 8), depth_rule="deep")
 
 
-@pytest.mark.parametrize("shape", [(64, 256), (256, 64), (128, 128)])
+@pytest.mark.parametrize("shape", [(64, 256), (256, 64)])
 def test_spectral_norms(shape):
     w = {"w": jax.random.normal(KEY, shape), "b": jnp.zeros(shape[1])}
     p, wanted = mup.spectral(w), math.sqrt(shape[1] / shape[0])
     started = p.init(w)
-    norm = float(jnp.linalg.norm(started["w"], 2))
+    norm = float(np.linalg.norm(started["w"], 2))
     assert norm == pytest.approx(wanted, rel=0.1)
     assert not np.any(started["b"])
     # Adam's first update has entries of one size, and here of one sign.
@@ -463,7 +463,7 @@ def test_spectral_norms(shape):
         slope = jax.tree.map(lambda x, g=gradient: g * x, one)
         update = tx.update(slope, tx.init(w), w)[0]["w"]
         # SGD: of a gradient with the norm that it has where dL / dy is of size 1.
-        norm = float(jnp.linalg.norm(update, 2))
+        norm = float(np.linalg.norm(update, 2))
         expected = wanted if gradient == 1 else wanted**2 * gradient * math.sqrt(
             shape[0] * shape[1])  # fmt: skip
         assert norm == pytest.approx(expected, rel=1e-3)
@@ -496,7 +496,7 @@ def test_unit_scaling():
     assert rows["Dense_1/kernel"]["lr"] == 1 / 64
     assert rows["readout/kernel"]["std"] == rows["readout/kernel"]["lr"] == 1
     assert p.readout_scale == 1 / 64
-    drawn = Transformer(64).init(KEY, jnp.zeros((1, 3), jnp.int32))
+    drawn = jax.tree.map(lambda s: np.ones(s.shape, s.dtype), transformer(64))
     started = p.init(drawn)["params"]
     assert std(started["Dense_1"]["kernel"]) == pytest.approx(1 / 8, rel=1e-5)
     assert std(started["readout"]["kernel"]) == pytest.approx(1, rel=1e-5)
