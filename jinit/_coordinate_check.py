@@ -336,28 +336,30 @@ def _trained(
         return (params, state), None
 
     (trained, _), _ = jax.lax.scan(step, (params, tx.init(params)), batches)
-    before, after = activations(params), activations(trained)
+    # Both at once: half of the program to compile.
+    both = jax.tree.map(lambda *pair: jnp.stack(pair), params, trained)
+    named, output = jax.vmap(activations)(both)
     layers = [
-        _over_scans(tap.scans)(a, b)
-        for tap, a, b in zip(taps.taps, before[0], after[0], strict=True)
+        _over_scans(tap.scans)(value)
+        for tap, value in zip(taps.taps, named, strict=True)
     ]
-    return layers, _compared(before[1], after[1])
+    return layers, _compared(output)
 
 
 def _over_scans(scans: int) -> Callable[..., Any]:
     function: Callable[..., Any] = _compared
     for _ in range(scans):
-        function = jax.vmap(function)
+        function = jax.vmap(function, in_axes=1)
     return function
 
 
-def _compared(before: Any, after: Any) -> dict[str, jax.Array]:
-    """rms of a value, or of the arrays in a tree, at the start, at the end, of both."""
-    first, last = (jnp.concatenate(list(map(_flat, jax.tree.leaves(tree))))
-                   for tree in (before, after))  # fmt: skip
+def _compared(pairs: Any) -> dict[str, jax.Array]:
+    """rms at the start, at the end, and of the difference, for (start, end) values."""
+    values = list(map(_flat, jax.tree.leaves(pairs)))
+    first, last = jnp.concatenate(values, axis=1)
     return {"init": rms(first), "size": rms(last), "change": rms(last - first)}
 
 
 def _flat(x: Any) -> jax.Array:
-    wide = jnp.asarray(x, jnp.promote_types(x.dtype, np.float32)).ravel()
+    wide = jnp.asarray(x, jnp.promote_types(x.dtype, np.float32)).reshape(2, -1)
     return jnp.where(wide < -_MASKED, 0.0, wide)
