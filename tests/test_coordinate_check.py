@@ -217,7 +217,8 @@ def test_verdicts():
     assert verdict(change=0.5)["change_slope"] == pytest.approx(0.5)
     assert verdict(init=-0.5)["verdict"] == "shrinks"
     assert verdict("output", init=-0.5)["verdict"] == "flat"
-    assert verdict("a/softmax", init=-0.5)["verdict"] == "flat"
+    assert verdict("a/softmax", init=-0.5, change=-0.5)["verdict"] == "flat"
+    assert verdict("output", init=-0.5, change=-0.5)["verdict"] == "shrinks"
     assert verdict(size=0.5)["verdict"] == "grows"
     nothing = {name: np.zeros((3, 1)) for name in ("init", "size", "change")}
     assert row("zero", widths, nothing, 0.2)["verdict"] == "flat"
