@@ -84,7 +84,7 @@ def coordinate_check(
       ...         return self.scale * nn.Dense(4)(x)
       >>> x = jax.random.normal(jax.random.key(0), (16, 8))
       >>> report = jinit.mup.coordinate_check(
-      ...     lambda width: MLP(width, 32 / width), [32, 128, 512], [(x, x[:, :4])] * 3,
+      ...     lambda width: MLP(width, 32 / width), [32, 256], [(x, x[:, :4])] * 3,
       ...     lambda p: p.optimizer(optax.adam(1e-2)),
       ...     loss=lambda y, target: jnp.mean((y - target) ** 2))
       >>> set(report.verdict.values())
@@ -165,6 +165,8 @@ class _Settings:
         return callable(self.tx) and not hasattr(self.tx, "update")
 
     def parametrization(self, base: Any, shapes: Any) -> Parametrization:
+        if not self.is_parametrized and self.init is None:
+            return Parametrization(())
         if self.parametrize is not None:
             return self.parametrize(base, shapes)
         tensors = _mup_infer.infer(base, shapes, None, ())

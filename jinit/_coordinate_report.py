@@ -40,7 +40,7 @@ class CoordinateReport:
       ...     return init, lambda w, x: x @ w
       >>> x = jnp.eye(8)
       >>> report = jinit.mup.coordinate_check(
-      ...     model, [16, 64, 256], [(x, 0.0)] * 2, optax.adam(1e-2),
+      ...     model, [16, 256], [(x, 0.0)] * 2, optax.adam(1e-2),
       ...     loss=lambda y, _: jnp.mean(y**2))
       >>> report.verdict
       {'output': 'flat'}

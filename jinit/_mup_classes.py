@@ -79,13 +79,19 @@ def _class_of(layout: str, axes: tuple[int, ...]) -> str:
 
 def _layout(leaf: Leaf, ndim: int, axes: tuple[int, ...]) -> str:
     """What the axes are: by the names of Flax, and by which of them grow."""
-    names = [part.lower() for part in leaf.parts]
-    if ndim < 2 or (names and names[-1] in _VECTORS):
+    module, name = names_of(leaf)
+    if ndim < 2 or name in _VECTORS:
         return "o" * ndim
     if ndim == 2:
         return "io"
-    module = names[-2] if names[-1] in ("kernel", "weight", "w") else names[-1]
     return heads_layout(module, ndim, axes) or _by_growth(leaf, module, ndim, axes)
+
+
+def names_of(leaf: Leaf) -> tuple[str, str]:
+    """A tensor's module, and its own name, which stands for both where it is alone."""
+    below = [part.lower() for part in leaf.parts] or [""]
+    alone = len(below) < 2 or below[-1] not in ("kernel", "weight", "w")
+    return below[-1 if alone else -2], below[-1]
 
 
 def heads_layout(module: str, ndim: int, axes: tuple[int, ...]) -> str | None:

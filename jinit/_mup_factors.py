@@ -20,6 +20,7 @@ import dataclasses
 import math
 from typing import NamedTuple
 
+from ._fans import fans
 from ._mup_classes import Classed
 
 KINDS = ("adam", "sgd", "muon")
@@ -117,8 +118,13 @@ def _muon(tensor: Classed, wanted: float) -> float:
 
     optax.contrib.muon gives a matrix an update of spectral norm sqrt(max(1, out / in)).
     """
-    return math.sqrt(wanted) / (muon_norm(tensor.shape) / muon_norm(tensor.base))
+    norms = [muon_norm(shape, tensor.layout) for shape in (tensor.shape, tensor.base)]
+    return math.sqrt(wanted) * norms[1] / norms[0]
 
 
-def muon_norm(shape: tuple[int, ...]) -> float:
-    return math.sqrt(max(1.0, shape[1] / shape[0])) if len(shape) == 2 else 1.0
+def muon_norm(shape: tuple[int, ...], layout: str) -> float:
+    """The norm of Optax's update: of a matrix as it lies, of others by their layout."""
+    if len(shape) < 2:
+        return 1.0
+    n_in, n_out = fans(shape, layout if len(shape) > 2 else "io")
+    return math.sqrt(max(1.0, n_out / n_in)) if n_in else 1.0

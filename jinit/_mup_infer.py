@@ -13,6 +13,7 @@ from ._mup_classes import (
     checked,
     classed,
     heads_layout,
+    names_of,
     of_axes,
     overridden,
     same_structure,
@@ -203,7 +204,7 @@ def _of_norm(leaf: Leaf, override: str | None) -> Tensor:
         multiplier=1.0,
         adam=1 / n_in,
         sgd=n_out / n_in,
-        muon=math.sqrt(n_out / n_in) / muon_norm(shape),
+        muon=math.sqrt(n_out / n_in) / muon_norm(shape, layout),
         epsilon=1 / n_out,
     )
     return Tensor(leaf.parts, shape, None, role, layout, (), made)
@@ -219,14 +220,14 @@ def _spectral_layout(
     if override not in (None, *CLASSES):
         tensor = of_axes(leaf, shape, shape, tuple(range(ndim)), override)
         return tensor.role, tensor.layout
-    if override == "vector" or ndim == 1 or leaf.parts[-1] in ("bias", "scale"):
+    module, name = names_of(leaf)
+    if override == "vector" or ndim == 1 or name in ("bias", "scale"):
         return "vector", "o" * ndim
-    role = "input" if leaf.parts[-1] == "embedding" else "hidden"
+    role = "input" if name == "embedding" else "hidden"
     if ndim == 2:
         return override or role, "io"
-    module = leaf.parts[-2] if len(leaf.parts) > 1 else ""
     layout = heads_layout(module, ndim, ())
-    if layout is None and "conv" not in module.lower() and ndim < 4:
+    if layout is None and "conv" not in module and ndim < 4:
         raise ambiguous(leaf, ())
     return override or role, layout or "k" * (ndim - 2) + "io"
 

@@ -40,6 +40,9 @@ def wrapped(
             "transformation with its learning rate, such as optax.adam(1e-3)."
         )
     inner = optax.with_extra_args_support(tx)
+    if all(factor == 1 for tensor in tensors for factor in tensor.factors):
+        # At the base width it is `tx` itself.
+        return inner
     known: dict[Any, list[Behaviour]] = {}
 
     def scales(tree: Any, name: str) -> list[Scales]:

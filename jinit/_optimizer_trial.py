@@ -74,29 +74,38 @@ def _behaviour(
         )
     if kind is None and names & _ADAM:
         kind = "adam"
-    muon = _orthogonalized(state, params)
     try:
         with jax.ensure_compile_time_eval():
-            found = _tried(tx, jax.tree.map(jnp.asarray, params), kind)
+            trial = _tried(tx, jax.tree.map(jnp.asarray, params))
     except Exception as error:
-        if isinstance(error, _Unclear):
-            raise
         if kind is None:
-            raise _Unclear(
+            raise ValueError(
                 f"`tx` could not be tried on a few numbers ({error}), so its kind is "
                 f"unknown; {_ADVICE}"
             ) from error
-        found = [Behaviour(kind)] * len(jax.tree.leaves(params))
-    if kind is None and muon:
-        found = [
-            Behaviour("muon") if path in muon else one
-            for path, one in zip(_paths(params), found, strict=True)
-        ]
-    return found
+        return [Behaviour(kind)] * len(kinds)
+    if kind is None and not any(map(np.any, trial.both)):
+        raise ValueError(f"`tx` changed nothing in {_STEPS} steps; {_ADVICE}")
+    muon = set() if kind else _orthogonalized(state, params)
+    return [
+        _of_tensor(path, Trial(*updates), "muon" if path in muon else kind)
+        for path, *updates in zip(_paths(params), *trial, strict=True)
+    ]
 
 
-class _Unclear(ValueError):
-    """A kind that cannot be told."""
+class Trial(NamedTuple):
+    """Updates at multiples of gradient and parameters: of all tensors, or of one."""
+
+    both: Any
+    # Without parameters, and so without decay; and with twice the gradient.
+    free: Any
+    free_steep: Any
+    # Without a gradient, and with twice of it.
+    still: Any
+    steep: Any
+    # With larger parameters.
+    twice: Any
+    large: Any
 
 
 _ADVICE = (
@@ -143,8 +152,8 @@ def _gradient(params: Any) -> Any:
     return jax.tree.map(lambda w: size * (w[..., ::-1] if w.ndim else w), params)
 
 
-def _tried(tx: Any, params: Any, kind: str | None) -> list[Behaviour]:
-    """Each leaf's behaviour, from updates at multiples of gradient and parameters."""
+def _tried(tx: Any, params: Any) -> Trial:
+    """The updates of all tensors."""
     gradient, first, again = _gradient(params), jax.jit(tx.init), jax.jit(tx.update)
     steps = _STEPS
 
@@ -162,18 +171,22 @@ def _tried(tx: Any, params: Any, kind: str | None) -> list[Behaviour]:
                 break
         return values
 
-    both = update(1.0, 1.0)
-    free, doubled, still = update(1.0, 0.0), update(2.0, 0.0), update(0.0, 1.0)
-    twice, large, steep = update(1.0, 2.0), update(1.0, 1e3), update(2.0, 1.0)
-    if not any(map(np.any, both)):
-        raise _Unclear(f"`tx` changed nothing in {_STEPS} steps; {_ADVICE}")
-    found = []
-    for i, name in enumerate(_paths(params)):
-        relative = _relative(name, free[i], both[i], twice[i], large[i], still[i])
-        # Without parameters there is no decay, and no unit either.
-        pair = (both[i], steep[i]) if relative else (free[i], doubled[i])
-        found.append(Behaviour(kind or _kind(name, *pair), relative))
-    return found
+    return Trial(
+        both=update(1.0, 1.0),
+        free=update(1.0, 0.0),
+        free_steep=update(2.0, 0.0),
+        still=update(0.0, 1.0),
+        steep=update(2.0, 1.0),
+        twice=update(1.0, 2.0),
+        large=update(1.0, 1e3),
+    )
+
+
+def _of_tensor(name: str, trial: Trial, kind: str | None) -> Behaviour:
+    relative = _is_relative(name, trial)
+    # Without parameters there is no decay, and no unit either.
+    pair = (trial.both, trial.steep) if relative else (trial.free, trial.free_steep)
+    return Behaviour(kind or _kind(name, *pair), relative)
 
 
 def _alike(a: np.ndarray, b: np.ndarray, close: float = _CLOSE) -> bool:
@@ -189,35 +202,32 @@ def _kind(name: str, once: np.ndarray, twice: np.ndarray) -> str:
         return "adam"
     if _alike(twice, 2 * once):
         return "sgd"
-    raise _Unclear(
+    raise ValueError(
         f"the kind of `tx` is unclear: with twice the gradient, the update of {name} "
         f"is {np.max(abs(twice)) / np.max(abs(once)):.3g} times as large; {_ADVICE}"
     )
 
 
-def _relative(
-    name: str, free: np.ndarray, once: np.ndarray, twice: np.ndarray,
-    large: np.ndarray, still: np.ndarray,
-) -> bool:  # fmt: skip
+def _is_relative(name: str, trial: Trial) -> bool:
     """Whether the update is in units of the parameter, as Adafactor's; else decay."""
-    if _alike(once, free):
+    if _alike(trial.both, trial.free):
         return False
-    if _alike(twice, 2 * once, 1e-3):
-        if np.any(still):
-            raise _Unclear(
-                f"`tx` scales the update of {name} by the size of the weights and "
-                "decays them too (adafactor with weight_decay_rate); wrap it without, "
-                "and chain optax.add_decayed_weights(-rate) behind: "
-                "optax.chain(p.optimizer(optax.adafactor(lr)), "
-                "optax.add_decayed_weights(-rate))."
-            )
-        return True
-    decays = _alike(twice - free, 2 * (once - free))
+    if _alike(trial.twice, 2 * trial.both, 1e-3):
+        if not np.any(trial.still):
+            return True
+        raise ValueError(
+            f"`tx` scales the update of {name} by the size of the weights and "
+            "decays them too (adafactor with weight_decay_rate); wrap it without, "
+            "and chain optax.add_decayed_weights(-rate) behind: "
+            "optax.chain(p.optimizer(optax.adafactor(lr)), "
+            "optax.add_decayed_weights(-rate))."
+        )
+    decays = _alike(trial.twice - trial.free, 2 * (trial.both - trial.free))
     # Decay that is added to the gradient goes through Adam's normalization.
-    bounded = np.max(abs(large)) <= 10 * np.max(abs(once))
+    bounded = np.max(abs(trial.large)) <= 10 * np.max(abs(trial.both))
     if decays or bounded:
         return False
-    raise _Unclear(
+    raise ValueError(
         f"`tx` uses the parameters at {name} neither for weight decay nor as a unit "
         "alone (lamb and lars with weight decay), so it cannot be scaled tensor by "
         "tensor; use adamw, or leave the decay out of it."

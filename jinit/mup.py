@@ -137,7 +137,7 @@ def from_rules(
       rules: pairs (pattern, class), the first match wins: "input" and "vector" grow in
         their last axis, "output" in the one before, "hidden" in both; or (pattern,
         layout), with a letter per axis as in `jinit.fans`, capital where it grows:
-        "IOo" is a query kernel whose heads are more, "ooI" a kernel read backwards.
+        "IOo" is a query kernel with more heads, "IoO" one with larger heads.
       width: (base, target).
       kind, depth, depth_rule, readout: as for `infer`.
 

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 import jinit
 from jinit import mup
@@ -169,7 +170,7 @@ def test_attention():
     assert jax.nn.softmax is nn.softmax
 
 
-def test_nnx_models_and_pairs_of_functions():
+def test_nnx_models():
     class Model(nnx.Module):
         def __init__(self, width, *, rngs):
             self.hidden = nnx.Linear(8, width, kernel_init=UNIFORM, rngs=rngs)
@@ -182,13 +183,24 @@ def test_nnx_models_and_pairs_of_functions():
     report = checked(Model)
     assert set(report.verdict.values()) == {"flat"} and "hidden" in report.verdict
 
+
+def test_pairs_of_functions_and_scans():
     def pair(width):
         def init(key, x):
-            return jinit.lecun()(key, (8, width))
+            del x
+            return UNIFORM(key, (2, 8, width))
 
-        return init, lambda w, x: (x @ w)[:, :4]
+        def apply(w, x):
+            def layer(x, w):
+                wide = checkpoint_name(x @ w, "wide")
+                return x + wide[:, :8], None
 
-    assert checked(pair).verdict == {"output": "flat"}
+            return jax.lax.scan(layer, x, w)[0][:, :4]
+
+        return init, apply
+
+    report = checked(pair, optax.sgd(1e-2))
+    assert list(report.verdict) == ["wide[0]", "wide[1]", "output"]
 
 
 def test_a_parametrization_of_ones_own():

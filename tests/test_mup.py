@@ -119,6 +119,7 @@ def test_heads_that_are_larger_and_more():
         ("cross/key/kernel", (7, 2, 4), (7, 4, 4), "input", "ioo"),
         ("pos", (1, 9, 8), (1, 9, 16), "input", "kio"),
         ("head/kernel", (8, 2, 3), (16, 2, 3), "output", "ioo"),
+        ("w", (8, 2, 3), (16, 2, 3), "output", "ioo"),
     ],
 )
 def test_layouts(name, base, target, role, layout):
@@ -131,6 +132,12 @@ def test_layouts(name, base, target, role, layout):
     )  # fmt: skip
     (tensor,) = mup.infer(*trees).tensors
     assert (tensor.role, tensor.layout) == (role, layout)
+
+
+def test_a_tree_that_is_one_array():
+    p = mup.infer(struct(5, 8, 8), struct(5, 16, 16))
+    assert p.rows[0]["class"] == "hidden" and p.rows[0]["path"] == ""
+    assert mup.spectral(struct(8, 8)).rows[0]["lr"] == 1 / 8
 
 
 def test_overrides_tie_an_embedding():

@@ -226,6 +226,20 @@ def test_other_bad_input():
         MUP.optimizer(optax.adam(0.1)).init({**PARAMS, "more": jnp.ones(3)})
 
 
+def test_at_the_base_width_it_is_the_transformation():
+    """Even one that could not be scaled."""
+    tx = mup.infer(PARAMS, PARAMS).optimizer(optax.contrib.prodigy())
+    found, wanted = updated(tx), updated(optax.contrib.prodigy())
+    assert all(np.array_equal(found[n], wanted[n]) for n in wanted)
+
+
+def test_a_long_warm_up_needs_a_kind():
+    tx = optax.sgd(optax.piecewise_constant_schedule(0.0, {100: 1.0}))
+    with pytest.raises(ValueError, match="changed nothing"):
+        MUP.optimizer(tx).init(PARAMS)
+    MUP.optimizer(tx, "sgd").init(PARAMS)
+
+
 def test_the_state_is_that_of_the_transformation():
     """So a checkpoint of one is read by the other."""
     tx = optax.adamw(0.1)
