@@ -124,10 +124,10 @@ def ambiguous(leaf: Leaf, axes: Sequence[int]) -> ValueError:
     what = f"axes that grow: {grow}" if axes else "of no known layout"
     return ValueError(
         f"the class of {leaf} is ambiguous ({what}): its shape does not say which axes "
-        "are inputs and which outputs. Say so by overrides, a class or a letter per "
-        f"axis (i input, o output, k window, b batch): overrides=[({leaf.path!r}, "
-        f"{'i' + 'o' * (len(leaf.value.shape) - 1)!r})], or {leaf.path!r}: "
-        f"{', '.join(map(repr, CLASSES[:3]))}."
+        "are inputs and which outputs. Say so by an override, with a letter per axis "
+        "(i input, o output, k window, b batch) or a class ('input', 'hidden', "
+        f"'output'): overrides=[({leaf.path!r}, "
+        f"{'i' + 'o' * (len(leaf.value.shape) - 1)!r})]."
     )
 
 
