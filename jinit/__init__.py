@@ -156,11 +156,12 @@ from ._sweep import sweep as sweep
 __version__ = "0.1.0"
 
 if _typing.TYPE_CHECKING:
+    from . import mup as mup
     from . import nnx as nnx
 
 
 def __getattr__(name: str) -> _typing.Any:
-    """`jinit.nnx` loads Flax, and so is loaded when it is first asked for."""
-    if name == "nnx":
-        return _importlib.import_module(".nnx", __name__)
+    """`jinit.nnx` loads Flax, and so is loaded when first asked for; so is `mup`."""
+    if name in ("mup", "nnx"):
+        return _importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module 'jinit' has no attribute {name!r}")

@@ -6,7 +6,9 @@ beside them.
 """
 
 import contextlib
+import contextvars
 import functools
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -16,6 +18,10 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 _PATCHING = threading.RLock()
+# The path of the module that is being called.
+_INSIDE: contextvars.ContextVar[str] = contextvars.ContextVar("inside", default="")
+# Where the softmax of attention is looked up.
+_HOLDERS = ("jax.nn", "flax.linen", "flax.linen.activation", "flax.nnx")
 
 
 def named(path: str, output: Any) -> Any:
@@ -93,8 +99,9 @@ def linen(
     import flax.linen as nn
 
     def intercept(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-        output = call(*args, **kwargs)
         path = "/".join(context.module.path)
+        with inside(path):
+            output = call(*args, **kwargs)
         if context.method_name != "__call__" or not path:
             return output
         if notes is not None:
@@ -165,8 +172,9 @@ def nnx_calls(model: Any, notes: Notes | None = None) -> Iterator[None]:
     def wrapped(call: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(call)
         def run(self: Any, *args: Any, **kwargs: Any) -> Any:
-            output = call(self, *args, **kwargs)
             path = getattr(self, _PATH, None)
+            with inside(path or ""):
+                output = call(self, *args, **kwargs)
             if path is None:
                 return output
             if notes is not None:
@@ -188,6 +196,44 @@ def nnx_calls(model: Any, notes: Notes | None = None) -> Iterator[None]:
         finally:
             for kind, call in zip(kinds, before, strict=True):
                 kind.__call__ = call
+
+
+@contextlib.contextmanager
+def inside(path: str) -> Iterator[None]:
+    """While a module is called."""
+    token = _INSIDE.set(path)
+    try:
+        yield
+    finally:
+        _INSIDE.reset(token)
+
+
+@contextlib.contextmanager
+def softmax_inputs() -> Iterator[None]:
+    """Name what goes into `jax.nn.softmax`, attention's logits, while inside.
+
+    It leaves no mark of its own in a traced function, so it is changed where it is
+    looked up, and put back; one thread at a time.
+    """
+    softmax = jax.nn.softmax
+
+    @functools.wraps(softmax)
+    def run(x: Any, *args: Any, **kwargs: Any) -> Any:
+        path = _INSIDE.get()
+        return softmax(
+            named(f"{path}/softmax" if path else "softmax", x), *args, **kwargs
+        )
+
+    with _PATCHING:
+        modules = [sys.modules[name] for name in _HOLDERS if name in sys.modules]
+        holders: list[Any] = [m for m in modules if vars(m).get("softmax") is softmax]
+        try:
+            for module in holders:
+                module.softmax = run
+            yield
+        finally:
+            for module in holders:
+                module.softmax = softmax
 
 
 def _subclasses(kind: Any) -> list[Any]:

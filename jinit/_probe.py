@@ -114,7 +114,7 @@ class Compiled:
         outputs, parameters = statistics
         rows = [
             {"path": path, "shape": shape, **_statistics.plain(values)}
-            for path, shape, values in _rows(self.taps, outputs)
+            for path, shape, values in rows_of(self.taps, outputs)
         ]
         found = [
             {
@@ -201,7 +201,7 @@ def direction(output: Any) -> jax.Array:
     return total
 
 
-def _rows(taps: Sequence[Tap], outputs: Sequence[dict[str, Any]]) -> Any:
+def rows_of(taps: Sequence[Tap], outputs: Sequence[dict[str, Any]]) -> Any:
     """Path, shape and numbers of every layer; a scanned one once for each step."""
     seen: dict[str, int] = {}
     for group in groups(taps):

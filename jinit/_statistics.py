@@ -13,28 +13,28 @@ _SATURATED = 0.99
 def of_output(x: jax.Array, gradient: jax.Array) -> dict[str, jax.Array]:
     """Of one layer's output, (batch, .., units), and of the gradient in it."""
     x = jnp.asarray(x, jnp.promote_types(x.dtype, np.float32))
-    mean, rms = jnp.mean(x), _rms(x)
+    mean, size = jnp.mean(x), rms(x)
     centred = x - mean
     variance = jnp.mean(centred**2)
     return {
         "mean": mean,
         "std": jnp.sqrt(variance),
-        "rms": rms,
+        "rms": size,
         "dead": _dead(x),
         "kurtosis": _ratio(jnp.mean(centred**4), variance**2) - 3,
         "cosine": _cosine(x),
         "saturation": jnp.mean(jnp.abs(x) >= _SATURATED * jnp.max(jnp.abs(x))),
-        "grad_rms": _rms(gradient),
+        "grad_rms": rms(gradient),
     }
 
 
 def of_parameter(w: jax.Array, gradient: jax.Array) -> dict[str, jax.Array]:
     """Of one parameter, and of the gradient in it."""
-    size, slope = _rms(w), _rms(gradient)
+    size, slope = rms(w), rms(gradient)
     return {"rms": size, "grad_rms": slope, "grad_ratio": _ratio(slope, size)}
 
 
-def _rms(x: jax.Array) -> jax.Array:
+def rms(x: jax.Array) -> jax.Array:
     """The root of the mean square, also where the squares leave the type's range."""
     x = jnp.abs(jnp.asarray(x, jnp.promote_types(x.dtype, np.float32)))
     if x.size == 0:

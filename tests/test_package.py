@@ -41,8 +41,8 @@ PUBLIC = {
     "lsuv", "metainit", "sweep", "weight_norm_init", "whiten_first_layer",
 }  # fmt: skip
 
-# Modules that load Flax, and are loaded when they are first asked for.
-LAZY = {"nnx"}
+# Modules that are loaded when they are first asked for.
+LAZY = {"mup", "nnx"}
 
 # From the bottom up: a file may import only from files above it in this list.
 ORDER = [
@@ -60,7 +60,10 @@ ORDER = [
     "_statistics", "_findings", "_probe_report", "_naming", "_jacobian", "_probe",
     "_comparison", "_compare", "_history", "_weights", "_settle", "_lsuv", "_balance",
     "_data_dependent", "_first_layer", "_laws", "_propagate", "_autoinit", "_learned",
-    "_gradinit", "_metainit", "_nnx_model", "_nnx_data", "nnx", "__init__",
+    "_gradinit", "_metainit", "_nnx_model", "_nnx_data", "nnx", "_mup_classes",
+    "_mup_factors", "_mup_init", "_optimizer_trial", "_mup_optimizer",
+    "_parametrization", "_mup_infer", "_coordinate_report", "_coordinate_check", "mup",
+    "__init__",
 ]  # fmt: skip
 
 
@@ -115,6 +118,12 @@ def test_a_fresh_process_does_not_load(module):
     assert in_a_fresh_process(code.replace("jinit", f"jinit, {module}")) == "True"
 
 
+@pytest.mark.parametrize("module", ["flax", "optax"])
+def test_mup_loads_no_framework(module):
+    code = f"import sys, jinit; jinit.mup.infer; print('{module}' in sys.modules)"
+    assert in_a_fresh_process(code) == "False"
+
+
 def test_importing_compiles_and_computes_nothing():
     code = (
         "import jax, jax.monitoring as m; seen = []\n"
@@ -126,7 +135,7 @@ def test_importing_compiles_and_computes_nothing():
 
 
 def public_objects():
-    modules = {"random", "recipes", "recurrent", "ssm", "theory"}
+    modules = {"mup", "random", "recipes", "recurrent", "ssm", "theory"}
     for name in sorted(PUBLIC - modules - {"registry", "zeros", "ones"}):
         yield name, getattr(jinit, name)
     for module in sorted(modules):

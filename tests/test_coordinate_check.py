@@ -1,0 +1,253 @@
+"""The coordinate check: flat where it should be, and each known slip caught."""
+
+import json
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
+
+import jinit
+from jinit import mup
+from jinit._coordinate_report import row
+
+KEY = jax.random.key(9)
+X = jax.random.normal(KEY, (16, 8))
+Y = jax.random.normal(jax.random.fold_in(KEY, 1), (16, 4))
+BATCHES = [(X, Y)] * 3
+WIDTHS = [32, 256]
+ADAM = optax.adam(1e-2)
+# Uniform draws compile sooner than normal ones.
+UNIFORM = jinit.lecun_uniform()
+
+
+def loss(y, target):
+    return jnp.mean((y - target) ** 2)
+
+
+class MLP(nn.Module):
+    width: int
+    scale: float
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.relu(nn.Dense(self.width, kernel_init=UNIFORM)(x))
+        x = nn.relu(nn.Dense(self.width, kernel_init=UNIFORM)(x))
+        return self.scale * nn.Dense(4, kernel_init=UNIFORM, name="readout")(x)
+
+
+def right(width):
+    return MLP(width, 32 / width)
+
+
+def parametrized(p):
+    return p.optimizer(ADAM)
+
+
+def checked(
+    make=right, tx=parametrized, batches=BATCHES, widths=WIDTHS, seeds=2, **options
+):
+    return mup.coordinate_check(
+        make, widths, batches, tx, loss=loss, seeds=seeds, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def flat():
+    return checked()
+
+
+def test_maximal_updates_are_flat(flat):
+    assert set(flat.verdict.values()) == {"flat"}
+    assert {"Dense_0", "Dense_1", "output"} <= set(flat.verdict)
+    # Its raw output is not what counts.
+    assert "readout" not in flat.verdict
+    flat.check()
+    assert "every layer is flat" in str(flat)
+
+
+def test_rows_and_figure(flat, tmp_path):
+    first = flat.rows[0]
+    assert first["path"] == "Dense_0" and len(first["change"]) == len(WIDTHS)
+    assert flat.widths == tuple(WIDTHS) and flat.steps == 3 and flat.seeds == 2
+    assert json.loads(json.dumps(flat.to_dict()))["rows"][0]["verdict"] == "flat"
+    figure = flat.plot(tmp_path / "check.png")
+    assert (tmp_path / "check.png").stat().st_size > 1000
+    assert len(figure.axes) == 2
+
+
+def test_the_sizes_are_those_of_a_loop():
+    """One seed, at the base width and without a scan."""
+    report = checked(
+        seeds=1, widths=[16, 8], base_width=16, tx=lambda p: optax.sgd(0.1)
+    )
+    key = jax.random.split(jax.random.key(0), 1)[0]
+
+    @jax.jit
+    def by_hand():
+        params = right(16).init(key, X)
+        before = right(16).apply(params, X)
+        for x, y in BATCHES:
+            slope = jax.grad(lambda w, x=x, y=y: loss(right(16).apply(w, x), y))(params)
+            params = jax.tree.map(lambda w, g: w - 0.1 * g, params, slope)
+        after = right(16).apply(params, X)
+        return [jnp.sqrt(jnp.mean(a**2)) for a in (before, after, after - before)]
+
+    found = {r["path"]: r for r in report.rows}["output"]
+    sizes = [found[name][0] for name in ("init", "size", "change")]
+    np.testing.assert_allclose(sizes, by_hand(), rtol=1e-4)
+
+
+def test_standard_parametrization_grows():
+    report = checked(lambda width: MLP(width, 1.0), ADAM)
+    assert report.verdict["output"] == report.verdict["Dense_1"] == "grows"
+    with pytest.raises(AssertionError, match="output grows with width: slopes"):
+        report.check()
+    assert "! output" in str(report)
+
+
+def test_a_forgotten_readout_multiplier():
+    report = checked(lambda width: MLP(width, 1.0))
+    assert report.verdict["output"] == "grows"
+
+
+def test_a_hidden_rate_that_is_not_divided():
+    report = checked(tx=lambda p: ADAM)
+    assert report.verdict["Dense_1"] == "grows"
+
+
+def test_a_std_divided_by_m():
+    def init(p, params):
+        m = p.tensors[-1].shape[0] / p.tensors[-1].base[0]
+        kernel = params["Dense_1"]["kernel"]
+        # lecun_normal has 1 / sqrt(m) in it already.
+        wrong = {**params["Dense_1"], "kernel": kernel * m**-0.5}
+        return p.init({**params, "Dense_1": wrong})
+
+    report = checked(init=init)
+    assert report.verdict["Dense_0"] == "flat"
+    assert report.verdict["Dense_1"] == "shrinks"
+
+
+class Attention(nn.Module):
+    """Width by larger heads."""
+
+    width: int
+    base: int | None
+
+    @nn.compact
+    def __call__(self, x):
+        def attend(query, key, value, **options):
+            if self.base is not None:
+                d = query.shape[-1]
+                query = query * mup.attention_scale(d, self.base) * d**0.5
+            return nn.dot_product_attention(query, key, value, **options)
+
+        mask = nn.make_causal_mask(x[..., 0])
+        layer = nn.MultiHeadDotProductAttention(
+            2, qkv_features=self.width, out_features=4, attention_fn=attend,
+            kernel_init=UNIFORM,
+        )  # fmt: skip
+        return 32 / self.width * layer(x, mask=mask)
+
+
+TOKENS = jax.random.normal(KEY, (4, 5, 8))
+SEQUENCES = [(TOKENS, TOKENS[..., :4])] * 4
+
+
+def test_attention():
+    path = "MultiHeadDotProductAttention_0/softmax"
+    good = checked(lambda w: Attention(w, 16), batches=SEQUENCES)
+    wrong = checked(lambda w: Attention(w, None), batches=SEQUENCES)
+    assert set(good.verdict.values()) == {"flat"}, str(good)
+    assert wrong.verdict[path] == "grows", str(wrong)
+    # The masked logits are no numbers.
+    assert all(r["size"][0] < 1e3 for r in wrong.rows)
+    assert jax.nn.softmax is nn.softmax
+
+
+def test_nnx_models():
+    class Model(nnx.Module):
+        def __init__(self, width, *, rngs):
+            self.hidden = nnx.Linear(8, width, kernel_init=UNIFORM, rngs=rngs)
+            self.readout = nnx.Linear(width, 4, kernel_init=UNIFORM, rngs=rngs)
+            self.scale = 32 / width
+
+        def __call__(self, x):
+            return self.scale * self.readout(nnx.relu(self.hidden(x)))
+
+    report = checked(Model)
+    assert set(report.verdict.values()) == {"flat"} and "hidden" in report.verdict
+
+
+def test_pairs_of_functions_and_scans():
+    def pair(width):
+        def init(key, x):
+            del x
+            return UNIFORM(key, (2, 8, width))
+
+        def apply(w, x):
+            def layer(x, w):
+                wide = checkpoint_name(x @ w, "wide")
+                return x + wide[:, :8], None
+
+            return jax.lax.scan(layer, x, w)[0][:, :4]
+
+        return init, apply
+
+    report = checked(pair, optax.sgd(1e-2))
+    assert list(report.verdict) == ["wide[0]", "wide[1]", "output"]
+
+
+def test_a_parametrization_of_ones_own():
+    report = checked(
+        lambda width: MLP(width, 1.0),
+        parametrize=lambda base, target: mup.infer(base, target, readout="weights"),
+    )
+    assert set(report.verdict.values()) == {"flat"} and "readout" in report.verdict
+
+
+def test_verdicts():
+    widths = (10, 100, 1000)
+
+    def verdict(path="layer", **slopes):
+        slopes = {"init": 0.0, "size": 0.0, "change": 0.0, **slopes}
+        sizes = {
+            name: np.asarray(widths, float)[:, None] ** slope
+            for name, slope in slopes.items()
+        }
+        return row(path, widths, sizes, 0.2)
+
+    assert verdict()["verdict"] == "flat"
+    assert verdict(change=0.19)["verdict"] == "flat"
+    assert verdict(change=0.21)["verdict"] == "grows"
+    assert verdict(change=-0.21)["verdict"] == "shrinks"
+    assert verdict(change=0.5)["change_slope"] == pytest.approx(0.5)
+    assert verdict(init=-0.5)["verdict"] == "shrinks"
+    assert verdict("output", init=-0.5)["verdict"] == "flat"
+    assert verdict("a/softmax", init=-0.5, change=-0.5)["verdict"] == "flat"
+    assert verdict("output", init=-0.5, change=-0.5)["verdict"] == "shrinks"
+    assert verdict(size=0.5)["verdict"] == "grows"
+    nothing = {name: np.zeros((3, 1)) for name in ("init", "size", "change")}
+    assert row("zero", widths, nothing, 0.2)["verdict"] == "flat"
+    wild = {**nothing, "change": np.array([[1.0], [1.0], [np.inf]])}
+    assert row("wild", widths, wild, 0.2)["verdict"] == "grows"
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="two widths or more"):
+        checked(widths=[32])
+    with pytest.raises(ValueError, match="all of the same shapes"):
+        checked(batches=[(X, Y), (X[:3], Y[:3])])
+    with pytest.raises(ValueError, match="all of the same shapes"):
+        checked(batches=[])
+    with pytest.raises(TypeError, match="Linen module or a pair"):
+        checked(lambda width: None)
+    with pytest.raises(TypeError, match="an Optax transformation, or a function"):
+        checked(tx=lambda p: 0.1)
+    with pytest.raises(ValueError, match="must return a scalar"):
+        mup.coordinate_check(right, [8, 16], BATCHES, ADAM, loss=lambda y, t: y - t)
