@@ -1,0 +1,1 @@
+"""What published papers say of initialization, reproduced by command."""

@@ -1,0 +1,96 @@
+"""He et al. 2015: thirty relu layers train from He's kernels, and stall from Xavier's.
+
+Xavier's variance counts each layer as linear; relu halves what comes through, so after
+thirty layers 2^-15 of the signal is left. At eight layers both train.
+"""
+
+import math
+from typing import Any
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+
+import jinit
+from benchmarks.papers import _train
+from benchmarks.papers._result import Result, panels
+from examples._data import Images
+
+SCHEMES = {"he": jinit.he(), "xavier": jinit.xavier()}
+SHALLOW, DEEP = 8, 30
+GUESS = math.log(_train.CLASSES)
+
+
+def run(quick: bool, images: Images) -> Result:
+    """Train both at both depths, and see what is left of the signal."""
+    found = {depth: _at(depth, quick, images) for depth in (SHALLOW, DEEP)}
+    deep, shallow = found[DEEP], found[SHALLOW]
+    bound = 1.0 if quick else 0.5
+    return Result(
+        "He, Zhang, Ren and Sun 2015",
+        f"{DEEP} relu layers converge from He's kernels and stall from Xavier's",
+        f"loss at {DEEP} layers: He {deep['he']['loss']:.2f}, Xavier "
+        f"{deep['xavier']['loss']:.3f} (ln 10 = {GUESS:.3f}); at {SHALLOW}: "
+        f"{shallow['he']['loss']:.2f}, {shallow['xavier']['loss']:.2f}; signal left: "
+        f"2^{deep['he']['left']:.1f}, 2^{deep['xavier']['left']:.1f}",
+        {f"{depth} layers": value for depth, value in found.items()},
+        {
+            "He trains the deep network": deep["he"]["loss"] < bound,
+            "Xavier stalls at guessing": abs(deep["xavier"]["loss"] - GUESS) < 0.02,
+            "both train the shallow one": shallow["xavier"]["loss"] < bound
+            and shallow["he"]["loss"] < bound,
+            # Up to what the finite width does, of which a power of two is much.
+            "Xavier loses 2^-15 of the signal": abs(deep["xavier"]["left"] + 15) < 2
+            and abs(deep["he"]["left"]) < 2,
+        },
+        _figure(found),
+    )
+
+
+def _at(depth: int, quick: bool, images: Images) -> dict[str, Any]:
+    """Losses and signals at one depth; both schemes, all seeds, in one program."""
+    width, seeds, steps = (64, 1, 150) if quick else (128, 3, 400)
+    train = _train.training(images)
+    params = _train.stack([
+        _train.draw(init, seeds, train.x.shape[1], width, depth)
+        for init in SCHEMES.values()
+    ])  # fmt: skip
+    signals = _train.signals(params, _train.training(images, 256), jax.nn.relu)
+    _, losses = _train.fit(
+        _train.mlp_loss(jax.nn.relu), params, train, jax.random.key(1),
+        optimizer=_train.momentum(0.02), steps=steps, size=64,
+    )  # fmt: skip
+    rms = np.asarray(signals.activation_rms)
+    return {
+        name: {
+            "loss": float(np.median(_train.last(losses)[rows])),
+            "left": float(np.median(np.log2(rms[rows, -1]))),
+            "losses": np.median(np.asarray(losses)[rows], axis=0),
+            "rms": np.median(rms[rows], axis=0),
+        }
+        for name, rows in _rows(seeds).items()
+    }
+
+
+def _rows(seeds: int) -> dict[str, slice]:
+    """Where each scheme's networks are in the stack."""
+    return {
+        name: slice(i * seeds, (i + 1) * seeds) for i, name in enumerate(SCHEMES)
+    }
+
+
+def _figure(found: dict[int, dict[str, Any]]) -> Figure:
+    figure, axes = panels(
+        ["rms of the activations at the start", "loss"],
+        ["layer", "step"], ["rms", "cross-entropy"],
+    )  # fmt: skip
+    axes[0].set_yscale("log", base=2)
+    for depth, schemes in found.items():
+        for name, values in schemes.items():
+            style = {"ls": "-" if depth == DEEP else ":", "label": f"{name}, {depth}"}
+            style["color"] = "tab:blue" if name == "he" else "tab:orange"
+            axes[0].plot(np.arange(1, depth + 1), values["rms"], **style)
+            axes[1].plot(values["losses"], **style)
+    axes[1].axhline(GUESS, color="gray", lw=0.8, label="guessing")
+    axes[1].legend()
+    return figure
