@@ -74,9 +74,7 @@ def _at(depth: int, quick: bool, images: Images) -> dict[str, Any]:
 
 def _rows(seeds: int) -> dict[str, slice]:
     """Where each scheme's networks are in the stack."""
-    return {
-        name: slice(i * seeds, (i + 1) * seeds) for i, name in enumerate(SCHEMES)
-    }
+    return {name: slice(i * seeds, (i + 1) * seeds) for i, name in enumerate(SCHEMES)}
 
 
 def _figure(found: dict[int, dict[str, Any]]) -> Figure:
