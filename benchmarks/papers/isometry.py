@@ -77,7 +77,7 @@ def _compared(case: Case, width: int, draws: int) -> dict[str, Any]:
     keys = jax.random.split(jax.random.key(case.depth), draws)
     spectra = [np.asarray(_squared(key, case, point, width)) for key in keys]
     variances = [np.var(s / s.mean()) for s in spectra]
-    # Which of a layer's n gates are open is chance, which moves the sum over L layers by
+    # Which of n gates are open is chance, which moves the sum over L layers by
     # 2 sqrt(L / n); four of these, and what a finite width adds, of order L^2 / n.
     noise = 2 * math.sqrt(case.depth / width / draws) * min(1, law.variance)
     bound = 4 * noise + 2 * case.depth**2 / width * min(1, law.variance) + 1e-4
