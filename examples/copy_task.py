@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
     console = Console() if sys.stdout.isatty() else Console(width=100)
     t_max = arguments.lag + 2 * arguments.length
     losses = {
-        name: _train(rules, arguments, f"{name} biases", console)
+        name: train(rules, arguments, f"{name} biases", console)
         for name, rules in biases(t_max).items()
     }
     console.print(_table(losses, arguments))
@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _train(
+def train(
     rules: list[Any], arguments: argparse.Namespace, title: str, console: Console
 ) -> np.ndarray:
     """The loss of each step, in nats per symbol, of each seed: (seeds, steps)."""

@@ -45,7 +45,7 @@ class Params(NamedTuple):
 
 def run(quick: bool, images: Images) -> Result:
     """Train all four, and compare their losses."""
-    depth, steps = (64, 40) if quick else (256, 200)
+    depth, steps = (128, 30) if quick else (256, 200)
     names = [n for n in SCHEMES if not quick or "edge" not in n]
     x, y = _pictures(images, 2000)
     found = {}

@@ -75,7 +75,7 @@ def _outputs(params: _mlp.Params, x: jax.Array) -> jax.Array:
 
 
 def _nonlinearity(params: _mlp.Params, x: jax.Array) -> float:
-    """How far outputs are from those of the linear map that the network is on a basis."""
+    """How far outputs are from those of the linear map that a basis shows."""
     kernel = _outputs(params, jnp.eye(x.shape[1]))
     outputs = _outputs(params, x)
     return float(jnp.linalg.norm(outputs - x @ kernel) / jnp.linalg.norm(outputs))

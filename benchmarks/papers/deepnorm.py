@@ -1,0 +1,156 @@
+"""Wang et al. 2022: a step changes a DeepNorm transformer by as much at any depth.
+
+A post-LN transformer, x <- LN(alpha x + f(x)), with Xavier's kernels of gain beta in
+all but queries and keys; alpha = beta = 1 is the original, whose change grows.
+"""
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from matplotlib.figure import Figure
+
+import jinit
+from benchmarks.papers import _train
+from benchmarks.papers._result import Result, panels
+from examples._data import Images
+
+HEADS = 4
+SCHEMES = ("deepnorm", "post-LN")
+# So small that the change is proportional to it, however steep the loss.
+RATE = 1e-5
+
+
+class Params(NamedTuple):
+    """The kernels; those of the layers are stacked."""
+
+    embedding: jax.Array  # (pixels of a row, width)
+    positions: jax.Array  # (rows, width)
+    layers: tuple[jax.Array, ...]  # q, k, v, o, up, down: (L, inputs, outputs)
+    last: jax.Array  # (width, classes)
+
+
+def run(quick: bool, images: Images) -> Result:
+    """The change of the logits by one step, at several depths."""
+    width, depths = (32, (6, 24)) if quick else (64, (6, 24, 96))
+    batch = _train.training(images, 32)
+    side = math.isqrt(batch.x.shape[1])
+    rows = batch.x.reshape(-1, side, side)  # of an image: its tokens
+    found = {
+        name: [_change(name, depth, width, rows, batch.y) for depth in depths]
+        for name in SCHEMES
+    }
+    ours, plain = (np.array(found[name]) for name in SCHEMES)
+    spread = float(ours.max() / ours.min())
+    growth = float(plain[-1] / plain[0])
+    return Result(
+        "Wang, Ma, Dong, Huang, Zhang and Wei 2022",
+        "a step of SGD changes a DeepNorm transformer by a bounded amount at any "
+        "depth; the change of a post-LN one grows with depth",
+        f"change of the logits over the rate, at {', '.join(map(str, depths))} layers: "
+        f"DeepNorm {_listed(ours)}; post-LN {_listed(plain)}",
+        {"depths": depths, "change": found, "spread": spread, "growth": growth},
+        {
+            "DeepNorm: largest over smallest below 2": spread < 2,
+            "post-LN: last over first above 2": growth > 2,
+            "DeepNorm changes less at every depth": bool((ours < plain).all()),
+        },
+        _figure(depths, found),
+    )
+
+
+def _listed(values: np.ndarray) -> str:
+    return ", ".join(f"{value:.3g}" for value in values)
+
+
+def _change(name: str, depth: int, width: int, x: jax.Array, y: jax.Array) -> float:
+    """The rms change of the logits by one step, over the rate: a mean over seeds."""
+    alpha, beta = 1.0, 1.0
+    if name == "deepnorm":
+        scales = jinit.residual_scale("deepnorm", depth)
+        assert isinstance(scales, tuple)
+        alpha, beta = scales.alpha, scales.beta
+    sizes = depth, width, x.shape[1]
+    keys = jax.random.split(jax.random.key(0), 3)
+    networks = _draws(keys, beta, sizes)
+    return float(jnp.mean(_after_a_step(networks, x, y, alpha))) / RATE
+
+
+@functools.partial(jax.jit, static_argnames="sizes")
+def _draws(keys: jax.Array, beta: float, sizes: tuple[int, int, int]) -> Params:
+    return jax.vmap(lambda key: _draw(key, beta, *sizes))(keys)
+
+
+@jax.jit
+def _after_a_step(
+    networks: Params, x: jax.Array, y: jax.Array, alpha: float
+) -> jax.Array:
+    def loss(params: Params) -> tuple[jax.Array, jax.Array]:
+        logits = _logits(params, x, alpha)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+        return losses.mean(), logits
+
+    def change(params: Params) -> jax.Array:
+        gradient, before = jax.grad(loss, has_aux=True)(params)
+        after = jax.tree.map(lambda p, g: p - RATE * g, params, gradient)
+        return jnp.sqrt(jnp.mean((_logits(after, x, alpha) - before) ** 2))
+
+    return jax.vmap(change)(networks)
+
+
+def _draw(
+    key: jax.Array, beta: jax.Array | float, depth: int, width: int, rows: int
+) -> Params:
+    keys = jax.random.split(key, 9)
+    sizes = [(width, width)] * 4 + [(width, 4 * width), (4 * width, width)]
+    # Queries and keys keep Xavier's own. beta is traced: it cannot be a setting.
+    gains = [1.0, 1.0, *[beta] * 4]
+    init = jinit.stacked(jinit.xavier())
+    return Params(
+        embedding=jinit.lecun()(keys[0], (rows, width)),
+        positions=jinit.normal(0.5)(keys[1], (rows, width)),
+        layers=tuple(
+            gain * init(key, (depth, *size))
+            for gain, key, size in zip(gains, keys[2:8], sizes, strict=True)
+        ),
+        last=jinit.lecun()(keys[8], (width, _train.CLASSES)),
+    )
+
+
+def _logits(params: Params, x: jax.Array, alpha: jax.Array | float) -> jax.Array:
+    def layer(h: jax.Array, kernels: Any) -> tuple[jax.Array, None]:
+        *attention, up, down = kernels
+        h = _normalized(alpha * h + _attention(h, *attention))
+        return _normalized(alpha * h + jax.nn.relu(h @ up) @ down), None
+
+    h = _normalized(x @ params.embedding + params.positions[None])
+    h, _ = jax.lax.scan(layer, h, params.layers)
+    return h.mean(axis=1) @ params.last
+
+
+def _attention(
+    h: jax.Array, q: jax.Array, k: jax.Array, v: jax.Array, o: jax.Array
+) -> jax.Array:
+    heads = [(h @ w).reshape(*h.shape[:2], HEADS, -1) for w in (q, k, v)]
+    return jax.nn.dot_product_attention(*heads).reshape(h.shape) @ o
+
+
+def _normalized(h: jax.Array) -> jax.Array:
+    h = h - h.mean(axis=-1, keepdims=True)
+    return h * jax.lax.rsqrt(jnp.mean(h**2, axis=-1, keepdims=True) + 1e-6)
+
+
+def _figure(depths: tuple[int, ...], found: dict[str, list[float]]) -> Figure:
+    figure, (axes,) = panels(
+        ["change of the logits by one step, over the rate"], ["layers"], ["rms"],
+        log=True,
+    )  # fmt: skip
+    for name, values in found.items():
+        axes.plot(depths, values, "o-", label=name)
+    axes.set_xscale("log")
+    axes.legend()
+    return figure
