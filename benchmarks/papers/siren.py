@@ -48,8 +48,8 @@ def run(quick: bool, images: Images) -> Result:
     gap = psnr["siren"] - psnr["relu"]
     return Result(
         "Sitzmann, Martel, Bergman, Lindell and Wetzstein 2020",
-        "a network of sines with its own initialization fits an image far better than a "
-        "relu network of the same size",
+        "a network of sines with its own initialization fits an image far better "
+        "than a relu network of the same size",
         f"PSNR after {steps} steps, {size} x {size} pixels: SIREN {psnr['siren']:.1f} "
         f"dB, relu {psnr['relu']:.1f} dB",
         {
@@ -62,7 +62,7 @@ def run(quick: bool, images: Images) -> Result:
 
 
 def photograph(size: int) -> np.ndarray:
-    """A square of scikit-learn's photograph of a temple, reduced, with values -1 to 1."""
+    """A square of scikit-learn's photograph of a temple, reduced, from -1 to 1."""
     gray = datasets.load_sample_image("china.jpg").mean(axis=2)[:, 100:500]
     side = min(gray.shape) // size
     square = gray[: side * size, : side * size].reshape(size, side, size, side)
