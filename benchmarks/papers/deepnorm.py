@@ -4,7 +4,6 @@ A post-LN transformer, x <- LN(alpha x + f(x)), with Xavier's kernels of gain be
 all but queries and keys; alpha = beta = 1 is the original, whose change grows.
 """
 
-import functools
 import math
 from typing import Any, NamedTuple
 
@@ -74,47 +73,34 @@ def _change(name: str, depth: int, width: int, x: jax.Array, y: jax.Array) -> fl
         scales = jinit.residual_scale("deepnorm", depth)
         assert isinstance(scales, tuple)
         alpha, beta = scales.alpha, scales.beta
-    sizes = depth, width, x.shape[1]
-    keys = jax.random.split(jax.random.key(0), 3)
-    networks = _draws(keys, beta, sizes)
-    return float(jnp.mean(_after_a_step(networks, x, y, alpha))) / RATE
-
-
-@functools.partial(jax.jit, static_argnames="sizes")
-def _draws(keys: jax.Array, beta: float, sizes: tuple[int, int, int]) -> Params:
-    return jax.vmap(lambda key: _draw(key, beta, *sizes))(keys)
+    changes = [
+        _after_a_step(_draw(key, beta, depth, width, x.shape[1]), x, y, alpha)
+        for key in jax.random.split(jax.random.key(0), 3)
+    ]
+    return float(np.mean(changes)) / RATE
 
 
 @jax.jit
-def _after_a_step(
-    networks: Params, x: jax.Array, y: jax.Array, alpha: float
-) -> jax.Array:
+def _after_a_step(params: Params, x: jax.Array, y: jax.Array, alpha: float) -> Any:
     def loss(params: Params) -> tuple[jax.Array, jax.Array]:
         logits = _logits(params, x, alpha)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
         return losses.mean(), logits
 
-    def change(params: Params) -> jax.Array:
-        gradient, before = jax.grad(loss, has_aux=True)(params)
-        after = jax.tree.map(lambda p, g: p - RATE * g, params, gradient)
-        return jnp.sqrt(jnp.mean((_logits(after, x, alpha) - before) ** 2))
-
-    return jax.vmap(change)(networks)
+    gradient, before = jax.grad(loss, has_aux=True)(params)
+    after = jax.tree.map(lambda p, g: p - RATE * g, params, gradient)
+    return jnp.sqrt(jnp.mean((_logits(after, x, alpha) - before) ** 2))
 
 
-def _draw(
-    key: jax.Array, beta: jax.Array | float, depth: int, width: int, rows: int
-) -> Params:
+def _draw(key: jax.Array, beta: float, depth: int, width: int, rows: int) -> Params:
     keys = jax.random.split(key, 9)
     sizes = [(width, width)] * 4 + [(width, 4 * width), (4 * width, width)]
-    # Queries and keys keep Xavier's own. beta is traced: it cannot be a setting.
-    gains = [1.0, 1.0, *[beta] * 4]
-    init = jinit.stacked(jinit.xavier())
+    gains = [1.0, 1.0, *[beta] * 4]  # queries and keys keep Xavier's own
     return Params(
         embedding=jinit.lecun()(keys[0], (rows, width)),
         positions=jinit.normal(0.5)(keys[1], (rows, width)),
         layers=tuple(
-            gain * init(key, (depth, *size))
+            jinit.stacked(jinit.xavier(gain=gain))(key, (depth, *size))
             for gain, key, size in zip(gains, keys[2:8], sizes, strict=True)
         ),
         last=jinit.lecun()(keys[8], (width, _train.CLASSES)),

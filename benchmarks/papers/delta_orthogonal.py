@@ -45,7 +45,7 @@ class Params(NamedTuple):
 
 def run(quick: bool, images: Images) -> Result:
     """Train all four, and compare their losses."""
-    depth, steps = (128, 30) if quick else (256, 200)
+    depth, steps, size, rate = (128, 30, 8, 0.02) if quick else (256, 200, 32, 0.01)
     names = [n for n in SCHEMES if not quick or "edge" not in n]
     x, y = _pictures(images, 2000)
     found = {}
@@ -53,7 +53,7 @@ def run(quick: bool, images: Images) -> Result:
         params = _draw(*SCHEMES[name], depth=depth, pixels=x.shape[1] ** 2)
         _, losses = _train.fit(
             _loss, jax.tree.map(lambda a: a[None], params), (x, y), jax.random.key(1),
-            optimizer=_train.momentum(0.01), steps=steps, size=16 if quick else 32,
+            optimizer=_train.momentum(rate), steps=steps, size=size,
         )  # fmt: skip
         found[name] = np.asarray(losses[0])
     ends = {name: float(_train.last(found[name][None])[0]) for name in names}

@@ -29,7 +29,7 @@ TRAINED = 0.5  # of the training images right: between a tenth and all
 
 def run(quick: bool, images: Images) -> Result:
     """The map of training accuracy over sigma_w2 and depth, and 6 xi_c."""
-    depths = (10, 20, 40) if quick else DEPTHS
+    depths = (15, 40) if quick else DEPTHS
     sigma_w2 = np.array([1, 1.3, 1.76, 4]) if quick else np.linspace(1, 4, 13)
     accuracy = np.array([_at(depth, sigma_w2, quick, images) for depth in depths])
     scales = [theory.depth_scales("tanh", float(s), SIGMA_B2).xi_c for s in sigma_w2]

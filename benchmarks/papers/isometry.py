@@ -6,7 +6,7 @@ the bias and with it q go to 0; relu networks never do.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,8 @@ from benchmarks.papers._result import Result, panels
 from examples._data import Images
 from jinit import theory
 
+Weights = Literal["gaussian", "orthogonal"]
+WEIGHTS: tuple[Weights, ...] = ("gaussian", "orthogonal")
 INITS = {"gaussian": jinit.lecun(), "orthogonal": jinit.orthogonal()}
 FUNCTIONS = {"linear": lambda z: z, "relu": jax.nn.relu, "tanh": jnp.tanh}
 DEPTHS = (4, 8)
@@ -28,7 +30,7 @@ class Case(NamedTuple):
     """A kind of network on the edge of chaos."""
 
     activation: str
-    weights: str
+    weights: Weights
     depth: int
     sigma_b2: float = 0.0
 
@@ -39,7 +41,8 @@ def run(quick: bool, images: Images) -> Result:
     width, draws = (120, 2) if quick else (400, 4)
     cases = [
         Case(name, weights, depth)
-        for name in ("linear", "relu") for weights in INITS for depth in DEPTHS
+        for name in ("linear", "relu") for weights in WEIGHTS
+        for depth in DEPTHS[quick:]
     ]  # fmt: skip
     edge = [Case("tanh", "orthogonal", DEPTHS[-1], b) for b in BIASES]
     rows = [_compared(case, width, draws) for case in (*cases, *edge)]

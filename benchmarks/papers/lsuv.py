@@ -37,10 +37,9 @@ def run(quick: bool, images: Images) -> Result:
     width, depth, seeds = (32, 50, 2) if quick else (256, 50, 4)
     x = _train.training(images, 128).x
     model = Deep(width, depth)
-    init = jax.jit(model.init)
     gains, scaled = [], []
     for key in jax.random.split(jax.random.key(0), seeds):
-        variables = init(key, x)
+        variables = jinit.materialize(model.init)(key, x)
         gains.append(_stds(model, variables, x))
         variables, _ = jinit.lsuv(model, variables, x)
         scaled.append(_stds(model, variables, x))
