@@ -65,13 +65,6 @@ def training(images: _data.Images, most: int | None = None) -> _mlp.Batch:
     return _mlp.Batch(jnp.asarray(x), jnp.asarray(y))
 
 
-def held_out(images: _data.Images, most: int = 2000) -> _mlp.Batch:
-    """Images that no network was trained on."""
-    return _mlp.Batch(
-        jnp.asarray(images.test_x[:most]), jnp.asarray(images.test_y[:most])
-    )
-
-
 def draw(
     scheme: _mlp.Init, seeds: int, inputs: int, width: int, depth: int, seed: int = 0
 ) -> _mlp.Params:

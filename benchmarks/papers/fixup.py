@@ -1,5 +1,4 @@
-"""Zhang, Dauphin and Ma 2019: a step of SGD changes a Fixup network by the same amount
-at any depth.
+"""Zhang, Dauphin and Ma 2019: a step changes a Fixup network by as much at any depth.
 
 Residual networks without normalization, x + W_2 relu(W_1 x). He's signal doubles in
 every block. With W_2 = 0 alone it stays, but L branches learn at once, and the change
