@@ -53,7 +53,7 @@ def run(quick: bool, images: Images) -> Result:
 
 def _at(depth: int, quick: bool, images: Images) -> dict[str, Any]:
     """Losses and signals at one depth; both schemes, all seeds, in one program."""
-    width, seeds, steps = (64, 1, 150) if quick else (128, 3, 400)
+    width, seeds, steps = (64, 1, 150) if quick else (128, 3, 600)
     train = _train.training(images)
     params = _train.stack([
         _train.draw(init, seeds, train.x.shape[1], width, depth)
