@@ -1,0 +1,124 @@
+"""Seeds per second: `jinit.sweep` beside a Python loop, and beside torch's.
+
+python -m benchmarks.sweep --help
+
+One seed draws a perceptron 64-64-10 with He's law, trains it on handwritten digits by
+SGD on batches of 64, and gives its last loss.
+"""
+
+import argparse
+import sys
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import jinit
+from benchmarks import _cases, _timing
+from examples import _data
+
+torch = _cases.torch
+_RATE, _BATCH, _HIDDEN = 0.1, 64, 64
+
+
+class Digits(NamedTuple):
+    """Images as rows, labels, and the rows of each step's batch."""
+
+    x: np.ndarray
+    y: np.ndarray
+    rows: np.ndarray
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Time all of them in turns; print seeds per second."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.sweep", description=__doc__
+    )
+    parser.add_argument("--quick", action="store_true", help="small, for CI")
+    parser.add_argument("--seeds", type=int, help="how many; by default 64, 4 if quick")
+    arguments = parser.parse_args(argv)
+    seeds = arguments.seeds or (4 if arguments.quick else 64)
+    calls = _calls(_digits(5 if arguments.quick else 100), seeds)
+    timings = _timing.interleaved(calls, 1 if arguments.quick else 7)
+    table = Table("how", "seeds per second", "sweep is faster by")
+    ours = timings["jinit.sweep"].median
+    for name, timing in timings.items():
+        ratio = timing.median / ours
+        table.add_row(name, f"{seeds / timing.median:.1f}", f"{ratio:.1f}")
+    console = Console()
+    console.print(f"{seeds} seeds, {jax.device_count()} {jax.default_backend()} device")
+    console.print(table)
+    return 0
+
+
+def _digits(steps: int) -> Digits:
+    images = _data.digits()
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, len(images.train_x), (steps, _BATCH))
+    return Digits(images.train_x.astype(np.float32), images.train_y, rows)
+
+
+def _calls(digits: Digits, seeds: int) -> dict[str, Any]:
+    key = jax.random.key(0)
+    one = jax.jit(lambda key: trained(key, digits))
+    keys = list(jax.random.split(key, seeds))
+
+    def swept(key: jax.Array) -> jax.Array:
+        return trained(key, digits)
+
+    calls = {
+        "jinit.sweep": lambda: jinit.sweep(swept, key, seeds, progress=False),
+        "Python loop over a jitted function": lambda: [one(key) for key in keys],
+    }
+    if torch is not None:
+        calls["torch, Python loop"] = lambda: [_torch(digits) for _ in keys]
+    return calls
+
+
+def trained(key: jax.Array, digits: Digits) -> jax.Array:
+    """The last loss of one seed."""
+    init, sizes = jinit.he(), (digits.x.shape[1], _HIDDEN, 10)
+    first, last = jax.random.split(key)
+    params = (
+        (init(first, sizes[:2]), jnp.zeros(sizes[1])),
+        (init(last, sizes[1:]), jnp.zeros(sizes[2])),
+    )
+    x, y = jnp.asarray(digits.x), jnp.asarray(digits.y)
+
+    def loss(params: Any, rows: jax.Array) -> jax.Array:
+        (w, b), (v, c) = params
+        logits = jax.nn.relu(x[rows] @ w + b[None]) @ v + c[None]
+        chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), y[rows][:, None], 1)
+        return -chosen.mean()
+
+    def step(params: Any, rows: jax.Array) -> tuple[Any, jax.Array]:
+        value, slopes = jax.value_and_grad(loss)(params, rows)
+        return jax.tree.map(lambda w, g: w - _RATE * g, params, slopes), value
+
+    return jax.lax.scan(step, params, jnp.asarray(digits.rows))[1][-1]
+
+
+def _torch(digits: Digits) -> float:
+    """The same in torch, as its tutorials write it."""
+    nn = torch.nn
+    model = nn.Sequential(
+        nn.Linear(digits.x.shape[1], _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, 10)
+    )
+    for layer in (model[0], model[2]):
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.zeros_(layer.bias)
+    optimizer = torch.optim.SGD(model.parameters(), lr=_RATE)
+    x, y = torch.from_numpy(digits.x), torch.from_numpy(digits.y.astype(np.int64))
+    for rows in torch.from_numpy(digits.rows):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x[rows]), y[rows])
+        loss.backward()
+        optimizer.step()
+    return float(loss.detach())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
