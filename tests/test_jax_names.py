@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 import jinit
 
 PRESETS = [
-    "glorot_uniform", "glorot_normal", "xavier_uniform", "xavier_normal",
-    "lecun_uniform", "lecun_normal", "he_uniform", "he_normal", "kaiming_uniform",
-    "kaiming_normal",
+    "glorot_uniform", "glorot_normal", "lecun_uniform", "lecun_normal", "he_uniform",
+    "he_normal",
 ]  # fmt: skip
 MODES = ["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]
 DISTRIBUTIONS = ["truncated_normal", "normal", "uniform"]
@@ -78,6 +77,18 @@ def test_positional_signatures(name):
     assert positional(ours) == positional(theirs)
 
 
+ALIASES = {
+    "xavier_uniform": "glorot_uniform", "xavier_normal": "glorot_normal",
+    "kaiming_uniform": "he_uniform", "kaiming_normal": "he_normal",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ALIASES)
+def test_other_names_are_the_same_values(name):
+    for module in (jinit, jax_initializers):
+        assert getattr(module, name) is getattr(module, ALIASES[name])
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets(name, shape, key):
@@ -94,15 +105,14 @@ def test_presets_in_float64(name, key, x64):
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 @pytest.mark.parametrize("mode", MODES)
 def test_variance_scaling(mode, distribution, key):
-    for scale in (0.1, 2.0):
+    for scale, shape in ((0.1, (48, 31)), (2.0, (3, 3, 5, 7))):
         arguments = (scale, mode, distribution)
-        for shape in ((48, 31), (3, 3, 5, 7)):
-            assert_same(
-                jinit.variance_scaling(*arguments),
-                jax_initializers.variance_scaling(*arguments),
-                key,
-                shape,
-            )
+        assert_same(
+            jinit.variance_scaling(*arguments),
+            jax_initializers.variance_scaling(*arguments),
+            key,
+            shape,
+        )
 
 
 @pytest.mark.parametrize(
