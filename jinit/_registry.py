@@ -74,15 +74,17 @@ _ALIASES = {
 }
 
 
-def get(name: str, **settings: Any) -> Initializer:
+def get(name: str | Initializer, **settings: Any) -> Initializer:
     """Make an initializer by its name, for configuration files.
 
     Args:
-      name: a name in `jinit.registry`, or an alias such as "xavier_uniform".
+      name: a name in `jinit.registry`, or an alias such as "xavier_uniform"; an
+        initializer comes back as it is.
       **settings: what the maker takes.
 
     Raises:
       ValueError: for an unknown name, with the nearest ones.
+      TypeError: for settings of an initializer that is made already.
 
     Example:
       >>> import jinit
@@ -91,6 +93,13 @@ def get(name: str, **settings: Any) -> Initializer:
       >>> jinit.get("xavier", distribution="uniform")
       jinit.xavier(distribution='uniform')
     """
+    if isinstance(name, Initializer):
+        if settings:
+            raise TypeError(
+                f"`name` is {name!r}, made already, and takes no settings: "
+                f"{sorted(settings)}. Give its name, or leave them out."
+            )
+        return name
     names = (*registry, *_ALIASES)
     _checks.choice("name", name, names)
     return registry[_ALIASES.get(name, name)].maker(**settings)

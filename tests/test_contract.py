@@ -196,3 +196,4 @@ def test_a_case_is_what_its_name_and_settings_get(name):
     found, settings = CASES[name].init._spelling()
     if found == name:
         assert jinit.get(name, **settings) == CASES[name].init
+        assert jinit.get(CASES[name].init) is CASES[name].init

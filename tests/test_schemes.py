@@ -183,6 +183,11 @@ BAD = [
     (lambda: jinit.orthogonal(method="svd"), ValueError, "`method` is 'svd'"),
     (lambda: jinit.xavier() * "2", TypeError, "`factor` is '2'"),
     (lambda: jinit.get("xaver"), ValueError, "Did you mean 'xavier'"),
+    (
+        lambda: jinit.get(jinit.he(), mode="fan_out"),
+        TypeError,
+        r"no settings: \['mode'\]",
+    ),
     (lambda: jinit.from_config({"nam": "he"}), ValueError, "must have a 'name'"),
     (lambda: jinit.from_config("he"), TypeError, "a dict with a 'name'"),
     (
