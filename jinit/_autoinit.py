@@ -13,7 +13,7 @@ from ._laws import Law
 from ._propagate import Known, propagate
 from ._settle import times
 from ._taps import tapped
-from ._weights import Layer, layers_of
+from ._weights import Layer, layers_of, left_by
 
 # Sizes of images to try where nobody says which.
 _SIZES = (32, 28, 64, 224, 16, 8, 96, 128, 256, 14, 299, 48)
@@ -115,7 +115,8 @@ def analyzed(
     for layer in layers:
         flat[layer.kernel] = times(flat[layer.kernel], layer, setter.factors_of(layer))
     variables = jax.tree.unflatten(tree, flat)
-    return variables, History("autoinit", tuple(setter.rows), ("weight std",))
+    left = left_by(layers, variables)
+    return variables, History("autoinit", tuple(setter.rows), ("weight std",), left)
 
 
 class _Setter:

@@ -13,7 +13,7 @@ from ._distributions import normal
 from ._history import History
 from ._probe import direction
 from ._settle import Settled, Task, settle, task_of, units_of
-from ._weights import Layer
+from ._weights import Layer, left_by, placed
 
 _V_STD = 0.05
 
@@ -109,7 +109,8 @@ def unit_statistics(
         variables, ratios = balanced(task, forward, variables, batch, loss or direction)
         rows = (*rows, *ratios)
     drawn = (*_DRAWN, "ratio") if balances else _DRAWN
-    return variables, History("data_dependent", rows, drawn)
+    left = left_by(task.layers, variables)
+    return variables, History("data_dependent", rows, drawn, left)
 
 
 _DRAWN = ("largest mean", "least std", "largest std")
@@ -198,7 +199,8 @@ def weight_norm(
         for layer in task.layers
     )
     history = (*rows, *gains)
-    return variables, History("weight_norm_init", history, _DRAWN)
+    left = left_by(task.layers, variables)
+    return variables, History("weight_norm_init", history, _DRAWN, left)
 
 
 def _redrawn(variables: Any, task: Task, key: jax.Array) -> Any:
@@ -207,7 +209,8 @@ def _redrawn(variables: Any, task: Task, key: jax.Array) -> Any:
     for layer in task.layers:
         old = flat[layer.kernel]
         own = _paths.key_of(key, leaves[layer.kernel].parts)
-        flat[layer.kernel] = normal(_V_STD)(own, old.shape, old.dtype)
+        new = normal(_V_STD)(own, old.shape, old.dtype)
+        flat[layer.kernel] = placed(new, old)
     found: Any = jax.tree.unflatten(tree, flat)
     return found
 
@@ -233,8 +236,8 @@ def _task(
 ) -> Task:
     tol = _checks.real("tol", tol, positive=True)
 
-    def solve(value: jax.Array, bias: jax.Array, layer: Layer) -> Settled:
-        return _to_units(value, bias, layer, tol)
+    def solve(value: jax.Array, bias: jax.Array, layer: Layer, grain: float) -> Settled:
+        return _to_units(value, bias, layer, tol, grain)
 
     task = task_of(forward, variables, batch, seen, solve, skip)
     flat = jax.tree.leaves(variables)
@@ -250,10 +253,13 @@ def _task(
     return task
 
 
-def _to_units(value: jax.Array, bias: jax.Array, layer: Layer, tol: float) -> Settled:
+def _to_units(
+    value: jax.Array, bias: jax.Array, layer: Layer, tol: float, grain: float
+) -> Settled:
     """(u - mean u) / std u of each unit of an output u + b; without a bias u / std u.
 
-    u is divided by its largest entry, whose square may be out of range.
+    u is divided by its largest entry, whose square may be out of range. A mean is not
+    off by what its bias is rounded by.
     """
     count = len(layer.units)
     over = tuple(range(value.ndim - count))
@@ -265,7 +271,8 @@ def _to_units(value: jax.Array, bias: jax.Array, layer: Layer, tol: float) -> Se
     has_bias = bias.ndim > 0
     now = unit * mean + bias
     far = jnp.abs(unit * std - 1)
-    off = jnp.max(jnp.maximum(far, jnp.abs(now)) if has_bias else far)
+    away = jnp.abs(now) - grain * jnp.abs(bias)
+    off = jnp.max(jnp.maximum(far, away) if has_bias else far)
     right = off <= tol
     inverse = 1 / jnp.where(std > 0, std, 1)
     factor = jnp.where(right, jnp.ones_like(std), inverse / unit)

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import _checks, _naming
+from . import _checks, _naming, _paths
 from ._history import History
 from ._settle import units_of
 from ._taps import tapped
-from ._weights import Layer, layers_of
+from ._weights import Layer, layers_of, placed
 from ._whitening import images_of, patches_of, whitening_filters
 
 
@@ -85,7 +85,8 @@ def whitened(
     eps = _checks.real("eps", eps, minimum=0.0)
     signs = _checks.boolean("signs", signs)
     layer = layers_of(tapped(forward, (variables, batch)), variables, seen, ())[0]
-    rows = _inputs(layer, forward, variables, batch, seen)
+    name = _paths.leaves(variables)[layer.kernel].parts[-1]
+    rows = _inputs(layer, name, forward, variables, batch, seen)
     flat, tree = jax.tree.flatten(variables)
     kernel = flat[layer.kernel]
     (units,) = units_of(kernel, layer)
@@ -94,7 +95,8 @@ def whitened(
     both = np.concatenate([filters, -filters], 1) if signs else filters
     new = np.array(kernel, np.float64).reshape(-1, units)
     new[:, : both.shape[1]] = both
-    flat[layer.kernel] = jnp.asarray(new.reshape(kernel.shape), kernel.dtype)
+    whole = jnp.asarray(new.reshape(kernel.shape), kernel.dtype)
+    flat[layer.kernel] = placed(whole, kernel)
     if layer.bias is not None:
         flat[layer.bias] = jnp.zeros_like(flat[layer.bias])
     values = np.mean((rows @ filters) ** 2, 0)
@@ -105,17 +107,18 @@ def whitened(
 
 def _inputs(
     layer: Layer,
+    name: str,
     forward: Callable[..., Any],
     variables: Any,
     batch: tuple[Any, ...],
     seen: dict[str, _naming.Seen],
 ) -> np.ndarray:
     """What the first layer is given, as rows, each as long as a filter."""
-    if layer.path not in seen or layer.axes or layer.scale != layer.kernel:
+    if _is_hidden(layer, seen):
         raise ValueError(
-            f"the first layer, {layer.path}, is one of a function, of a scan, or has a "
-            "weight norm: its input or its filters cannot be set so. Use "
-            "jinit.whitening_conv(patches)."
+            f"the first layer, {layer.path}, is one of a function, of a scan or "
+            "a vmap, or has a weight norm: its input or its filters cannot be set so. "
+            "Use jinit.whitening_conv(patches)."
         )
     seen.clear()
     forward(variables, batch)
@@ -126,21 +129,24 @@ def _inputs(
             "input cannot be seen. Use jinit.whitening_conv(patches)."
         )
     x = np.asarray(met.inputs[0], np.float64)
-    shape = met.shapes["kernel"]
+    shape = met.shapes[name]
     if len(shape) == 2 and x.shape[-1] == shape[0]:
         return _finite(x.reshape(-1, shape[0]))
-    is_plain = all(
-        np.all(np.asarray(getattr(met.module, name, 1) or 1) == 1)
-        for name in ("kernel_dilation", "input_dilation", "feature_group_count")
-    )
-    if len(shape) != 4 or x.ndim != 4 or x.shape[-1] != shape[2] or not is_plain:
+    is_image = len(shape) == 4 and x.ndim == 4 and x.shape[-1] == shape[2]
+    if not (is_image and met.is_plain):
         raise ValueError(
             f"the first layer, {layer.path}, has a kernel of shape {shape} and an "
             f"input of shape {x.shape}; whitening is for dense layers and convolutions "
-            "of images (batch, height, width, channels) without dilation and groups."
+            "of images (batch, height, width, channels) without dilation and groups, "
+            "not transposed."
         )
     patches = patches_of(images_of(x), (shape[0], shape[1]))
     return patches.reshape(len(patches), -1)
+
+
+def _is_hidden(layer: Layer, seen: dict[str, _naming.Seen]) -> bool:
+    is_alone = not layer.axes and not layer.is_mapped
+    return layer.path not in seen or not is_alone or layer.scale != layer.kernel
 
 
 def _finite(x: np.ndarray) -> np.ndarray:

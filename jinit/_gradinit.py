@@ -98,7 +98,7 @@ def stepped(
     lost = objective(forward, trained, batch, loss)
 
     def measure(tensors: list[Any]) -> Measured:
-        slopes = jax.grad(lost)(tensors)
+        now, slopes = jax.value_and_grad(lost)(tensors)
         norm = _norm(slopes, 1 if is_adam else 2)
         moved = [
             (w - size * (jnp.sign(g) if is_adam else g)).astype(w.dtype)
@@ -106,7 +106,9 @@ def stepped(
         ]
         after = lost(moved)
         told = {"loss after a step": after, "gradient norm": norm}
-        return Measured(after, jnp.where(norm > bound, norm, 0), told)
+        over = jnp.where(norm > bound, norm, 0)
+        # Where there is no loss, as of log(-1), a gradient means nothing.
+        return Measured(after, jnp.where(jnp.isfinite(now), over, jnp.nan), told)
 
     variables, rows = learn(
         trained, measure, **search, progress=progress, title="gradinit"

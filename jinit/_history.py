@@ -15,6 +15,7 @@ class History:
 
     Of a function that goes from layer to layer they have `step` (which pass), `path`
     and what was measured; of one that learns, `step` and the values of its objective.
+    `left` names the weights that are those of no layer, and stayed as they were.
     `print(history)` shows a table, `history.plot(path)` a figure.
 
     Example:
@@ -31,6 +32,8 @@ class History:
     rows: tuple[Row, ...]
     # The columns that are drawn.
     drawn: tuple[str, ...]
+    # Paths of parameters with two axes or more that no layer was found for.
+    left: tuple[str, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -42,7 +45,9 @@ class History:
             return f"{self.name}: nothing to do"
         head = tuple(dict.fromkeys(name for row in self.rows for name in row))
         lines = [[_cell(row.get(name, "")) for name in head] for row in self.rows]
-        return f"{self.name}, {self.steps} steps\n{plain_table(head, lines)}"
+        table = plain_table(head, lines)
+        left = f"\nleft as they are: {', '.join(self.left)}" if self.left else ""
+        return f"{self.name}, {self.steps} steps\n{table}{left}"
 
     def plot(self, path: Any = None) -> Any:
         """Draw what was measured: by layer, a line for each pass; or by step.

@@ -61,7 +61,9 @@ def extremes(function: Callable[..., Any], x: jax.Array) -> dict[str, jax.Array]
         return back(u.astype(result.dtype))[0].astype(wide)
 
     def push(v: jax.Array) -> jax.Array:
-        return jax.jvp(function, (x,), (v.astype(x.dtype),))[1].astype(wide)
+        # J v as the transpose of J^T, since a custom_vjp has no jvp.
+        transposed = jax.vjp(lambda u: back(u)[0], jnp.zeros_like(result))[1]
+        return transposed(v.astype(x.dtype))[0].astype(wide)
 
     if min(x.size, result.size) <= _DENSE:
         values = jnp.linalg.svd(_written_out(pull, push, x, result), compute_uv=False)

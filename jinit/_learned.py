@@ -9,7 +9,7 @@ import numpy as np
 
 from . import _checks, _paths
 from ._history import Row
-from ._probe import is_trained, scalar
+from ._probe import scalar, trained_in
 from ._progress import track
 
 # Steps without a gain of `tol` after which the search ends.
@@ -54,7 +54,7 @@ def trained_of(variables: Any) -> Trained:
       ValueError: if there are none, or one has a value that is not finite.
     """
     leaves, (flat, tree) = _paths.leaves(variables), jax.tree.flatten(variables)
-    numbers = [i for i, leaf in enumerate(leaves) if is_trained(leaf)]
+    numbers = trained_in(leaves)
     for i in numbers:
         if not bool(jnp.isfinite(flat[i]).all()):
             raise ValueError(

@@ -11,7 +11,7 @@ import numpy as np
 from . import _checks, _naming
 from ._history import History
 from ._settle import Settled, settle, task_of
-from ._weights import Layer
+from ._weights import Layer, left_by, placed
 
 
 def lsuv(
@@ -39,7 +39,8 @@ def lsuv(
     where it is met, and the layers behind it see that. A second pass looks whether it
     holds. Weights that are used several times are scaled for their first use, and
     each step of a scanned stack by itself; where steps share their weights (as in a
-    recurrent cell) the layers behind them take a pass more.
+    recurrent cell) the layers behind them take a pass more. The members of a vmap are
+    to be set one by one. `history.left` names the weights that are no layer's.
 
     Args:
       model: a Linen module, or a function of (variables, batch). For NNX there is
@@ -61,8 +62,8 @@ def lsuv(
 
     Raises:
       TypeError: for something that is neither a module nor a function.
-      ValueError: for a layer that cannot be scaled (zeros, NaN), by its name, with
-        nothing changed; or for a model without layers.
+      ValueError: for a layer that cannot be scaled (zeros, NaN, one of a vmap), by
+        its name, with nothing changed; or for a model without layers.
 
     Example:
       >>> import flax.linen as nn, jax, jinit
@@ -100,14 +101,15 @@ def scaled(
     target = _checks.real("target_std", target_std, positive=True)
     tol = _checks.real("tol", tol, positive=True)
 
-    def solve(value: jax.Array, bias: jax.Array, layer: Layer) -> Settled:
+    def solve(value: jax.Array, bias: jax.Array, layer: Layer, grain: float) -> Settled:
         return _to_std(value, bias, target, tol)
 
     task = task_of(forward, variables, batch, seen, solve, skip)
     if _checks.boolean("orthonormal", orthonormal):
         variables = _orthonormal(variables, task.layers)
     variables, rows = settle(task, variables, batch, tol, max_iter)
-    return variables, History("lsuv", rows, ("std",))
+    left = left_by(task.layers, variables)
+    return variables, History("lsuv", rows, ("std",), left)
 
 
 def _to_std(value: jax.Array, bias: jax.Array, target: float, tol: float) -> Settled:
@@ -149,6 +151,7 @@ def _orthonormal(variables: Any, layers: Sequence[Layer]) -> Any:
         matrix = front.reshape(*lengths, rows, -1).astype(np.float32)
         u, _, vt = jnp.linalg.svd(matrix, full_matrices=False)
         factor = (u @ vt).reshape(front.shape).astype(kernel.dtype)
-        flat[layer.kernel] = jnp.moveaxis(factor, range(len(stacked)), stacked)
+        factor = jnp.moveaxis(factor, range(len(stacked)), stacked)
+        flat[layer.kernel] = placed(factor, kernel)
     found: Any = jax.tree.unflatten(tree, flat)
     return found

@@ -8,6 +8,7 @@ beside them.
 import contextlib
 import contextvars
 import functools
+import itertools
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
 _PATCHING = threading.RLock()
@@ -22,15 +24,23 @@ _PATCHING = threading.RLock()
 _INSIDE: contextvars.ContextVar[str] = contextvars.ContextVar("inside", default="")
 # Where the softmax of attention is looked up.
 _HOLDERS = ("jax.nn", "flax.linen", "flax.linen.activation", "flax.nnx")
+# A number for each trace. A part of a model that is jitted would be taken from the
+# cache, with no names in it, if the model had been run before.
+_TRACES = itertools.count()
 
 
-def named(path: str, output: Any) -> Any:
-    """An output with its path as a name on each of its arrays of numbers."""
-    arrays = [leaf for leaf in jax.tree.leaves(output) if _is_signal(leaf)]
+def named(path: str, output: Any, own: Any = ()) -> Any:
+    """An output with its path as a name on each of its arrays of numbers.
+
+    Not on the module's own parameters, which a module may only hand out.
+    """
+    given = {id(leaf) for leaf in jax.tree.leaves(own)}
+    signals = [leaf for leaf in jax.tree.leaves(output) if _is_signal(leaf)]
+    arrays = [id(leaf) for leaf in signals if id(leaf) not in given]
     numbers = iter(range(len(arrays)))
 
     def mark(leaf: Any) -> Any:
-        if not _is_signal(leaf):
+        if id(leaf) not in arrays:
             return leaf
         number = next(numbers)
         name = path if len(arrays) == 1 else f"{path}/{number}"
@@ -56,7 +66,8 @@ class Seen(NamedTuple):
     shapes: dict[str, tuple[int, ...]]
     # The axes of its kernel that its outputs' units lie along, counted from the end.
     units: tuple[int, ...]
-    module: Any
+    # Whether its filters meet each place of an input once, as plain ones do.
+    is_plain: bool
     # What it was called with, where that are arrays and no tracers.
     inputs: tuple[Any, ...]
 
@@ -104,18 +115,19 @@ def linen(
             output = call(*args, **kwargs)
         if context.method_name != "__call__" or not path:
             return output
+        own = nn.unbox(context.module.variables.get("params", {}))
         if notes is not None:
-            own = nn.unbox(context.module.variables.get("params", {}))
-            _tell(notes, path, context.module, own, args)
-        return named(path, output)
+            _tell(notes, path, context.module, own, (*args, *kwargs.values()))
+        return named(path, output, own)
 
     def forward(variables: Any, batch: tuple[Any, ...]) -> Any:
         others = [name for name in variables if name != "params"]
+        mutable = [*others, f"jinit trace {next(_TRACES)}"]
         with nn.intercept_methods(intercept):
-            output = model.apply(
-                variables, *batch, rngs=rngs, mutable=others or False, **options
+            output, _ = model.apply(
+                variables, *batch, rngs=rngs, mutable=mutable, **options
             )
-        return output[0] if others else output
+        return output
 
     return forward
 
@@ -130,7 +142,13 @@ def _tell(
             isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(inputs)
         )
         given = () if traced else tuple(inputs)
-        notes(path, Seen(shapes, _units(module, shapes), module, given))
+        notes(path, Seen(shapes, _units(module, shapes), _is_plain(module), given))
+
+
+def _is_plain(module: Any) -> bool:
+    names = ("kernel_dilation", "input_dilation", "feature_group_count")
+    ones = all(np.all(np.asarray(getattr(module, n, 1) or 1) == 1) for n in names)
+    return ones and not hasattr(module, "transpose_kernel")
 
 
 def _units(module: Any, shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
@@ -153,7 +171,7 @@ def is_module(model: Any, library: str) -> bool:
 
 # A module's path is kept in it, so that the copies that NNX makes inside of its
 # transformations know it, too.
-_PATH = "_jinit_path"
+_PATH, _TRACE = "_jinit_path", "_jinit_trace"
 
 
 @contextlib.contextmanager
@@ -165,7 +183,9 @@ def nnx_calls(model: Any, notes: Notes | None = None) -> Iterator[None]:
     """
     from flax import nnx
 
+    trace = next(_TRACES)
     for path, module in nnx.iter_modules(model):
+        setattr(module, _TRACE, trace)
         if path and any("__call__" in vars(kind) for kind in type(module).__mro__):
             setattr(module, _PATH, "/".join(map(str, path)))
 
@@ -179,7 +199,7 @@ def nnx_calls(model: Any, notes: Notes | None = None) -> Iterator[None]:
                 return output
             if notes is not None:
                 own = {k: v for k, v in vars(self).items() if isinstance(v, nnx.Param)}
-                _tell(notes, path, self, own, args)
+                _tell(notes, path, self, own, (*args, *kwargs.values()))
             return named(path, output)
 
         return run

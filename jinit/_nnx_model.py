@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 from flax import nnx
 
 from ._naming import Notes, nnx_calls
@@ -23,6 +24,8 @@ def taken_apart(
     # What is no parameter goes in beside the batch: it may count, as keys do.
     def forward(params: Any, beside: tuple[Any, ...]) -> Any:
         rest, *inputs = beside
+        # Variables of its own: what a call changes must stay in here.
+        params, rest = jax.tree.map(lambda leaf: leaf, (params, rest))
         merged = nnx.merge(graph, params, rest)
         with nnx_calls(merged, notes):
             return merged(*inputs, **options)

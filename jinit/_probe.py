@@ -136,7 +136,7 @@ def compiled(
     """The program of a function whose layers' outputs are named."""
     taps = tapped(forward, (variables, batch))
     leaves = _paths.leaves(variables)
-    trained = [i for i, leaf in enumerate(leaves) if is_trained(leaf)]
+    trained = trained_in(leaves)
 
     def run(variables: Any, batch: tuple[Any, ...]) -> Any:
         return _statistics_of(taps, variables, batch, loss or direction, trained)
@@ -233,11 +233,15 @@ def groups(taps: Sequence[Tap]) -> list[list[int]]:
     return groups
 
 
-def is_trained(leaf: _paths.Leaf) -> bool:
-    """A floating parameter: of Linen's collections only those in "params"."""
-    value: Any = leaf.value
-    is_float = hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jnp.floating)
-    return is_float and leaf.parts[:1] != ("batch_stats",)
+def trained_in(leaves: Sequence[_paths.Leaf]) -> list[int]:
+    """The floating parameters: of Linen's collections only those in "params"."""
+    is_linen = any(leaf.parts[:1] == ("params",) for leaf in leaves)
+    return [
+        number
+        for number, leaf in enumerate(leaves)
+        if jnp.issubdtype(getattr(leaf.value, "dtype", np.int32), jnp.floating)
+        and (leaf.parts[:1] == ("params",) or not is_linen)
+    ]
 
 
 def short(parts: tuple[str, ...]) -> str:

@@ -16,7 +16,7 @@ from . import _checks
 from ._history import Row
 from ._naming import Seen
 from ._taps import Tapped, tapped
-from ._weights import Layer, layers_of
+from ._weights import Layer, layers_of, placed
 
 
 class Settled(NamedTuple):
@@ -32,8 +32,9 @@ class Settled(NamedTuple):
     told: dict[str, jax.Array]
 
 
-# An output and its bias (0 where there is none), in float32, and its layer.
-Solve = Callable[[jax.Array, jax.Array, Layer], Settled]
+# An output and its bias (0 where there is none), in float32, its layer, and how far
+# apart numbers near 1 are in the type that the output or the bias came in.
+Solve = Callable[[jax.Array, jax.Array, Layer, float], Settled]
 
 
 class Task(NamedTuple):
@@ -54,7 +55,17 @@ def task_of(
 ) -> Task:
     """Trace a model, which fills `seen`, and find its layers."""
     traced = tapped(forward, (variables, batch))
-    return Task(traced, layers_of(traced, variables, seen, skip), solve)
+    layers = layers_of(traced, variables, seen, skip)
+    for layer in layers:
+        if 0 in traced.taps[layer.taps[0]].shape:
+            raise ValueError(f"the output of {layer.path} is empty: so is the batch.")
+        if layer.is_mapped:
+            raise ValueError(
+                f"{layer.path} has a kernel for each member of a vmap, and its output "
+                "those of all: set the members one by one, as models of their own, or "
+                f"leave them out by skip=[{layer.path!r}]."
+            )
+    return Task(traced, layers, solve)
 
 
 def settle(
@@ -68,6 +79,7 @@ def settle(
     max_iter = _checks.count("max_iter", max_iter) or 1
     step = jax.jit(lambda variables, batch: _pass(task, variables, batch))
     rows: list[Row] = []
+    start = variables
     for number in range(1, max_iter + 2):
         changed, told = step(variables, batch)
         told = jax.device_get(told)
@@ -79,7 +91,7 @@ def settle(
         ]
         late = [row for row in now if row["_off"] > tol]
         if not late:
-            return variables, tuple(rows)
+            return jax.tree.map(placed, variables, start), tuple(rows)
         variables = changed
     text = ", ".join(f"{row['path']} ({_said(row)})" for row in late[:3])
     raise ValueError(
@@ -138,11 +150,12 @@ def _pass(
         if layer is None:
             return value, ()
         wide = jnp.asarray(value, jnp.promote_types(value.dtype, np.float32))
+        grain = _grain(value, bias)
         bias = _fitting(bias, wide)
         if number in again:
             settled = met.get(layer.path)
             return (value if settled is None else _changed(value, bias, settled)), ()
-        settled = task.solve(wide, bias, layer)
+        settled = task.solve(wide, bias, layer, grain)
         if layer.is_shared:  # What one step wants is not what the others get.
             return value, settled
         if not layer.axes:
@@ -155,6 +168,11 @@ def _pass(
     for layer, settled in zip(task.layers, told, strict=True):
         _apply(layer, settled, flat)
     return jax.tree.unflatten(tree, flat), told
+
+
+def _grain(*arrays: Any) -> float:
+    kinds = [x.dtype for x in arrays if isinstance(x, jax.Array)]
+    return max(float(jnp.finfo(kind).eps) for kind in kinds)
 
 
 def _fitting(bias: Any, value: jax.Array) -> jax.Array:

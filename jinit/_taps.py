@@ -87,8 +87,9 @@ def tapped(function: Callable[..., Any], arguments: Sequence[Any]) -> Tapped:
     found = list(_find(closed.jaxpr, ()))
     if not found:
         raise ValueError(
-            "the model names no values: it has no modules in it, or hides them in cond "
-            "or while. Name some by jax.ad_checkpoint.checkpoint_name(x, 'a name')."
+            "the model names no values: it has no modules in it (it may be a layer "
+            "itself: put it into a Sequential), or hides them in cond or while. Name "
+            "some by jax.ad_checkpoint.checkpoint_name(x, 'a name')."
         )
     return Tapped(closed, jax.tree.structure(shapes), found)
 

@@ -2,17 +2,20 @@
 
 import fnmatch
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from . import _paths
 from ._naming import Seen
+from ._probe import short
 from ._taps import Tapped
 
-# What multiplies, but is looked up: LSUV and its kin are about products.
-_LOOKED_UP = {"embedding"}
+# In the names of what is looked up or added: LSUV and its kin are about products.
+_LOOKED_UP = "embed"
 
 
 class Layer(NamedTuple):
@@ -32,6 +35,8 @@ class Layer(NamedTuple):
     axes: tuple[int | None, ...]
     # Axes of `scale` that the units lie along, counted from the end.
     units: tuple[int, ...]
+    # Whether a vmap gives each of its members a kernel; an output has all of them.
+    is_mapped: bool = False
 
     @property
     def is_shared(self) -> bool:
@@ -63,9 +68,35 @@ def layers_of(
     if not kept:
         raise ValueError(
             "the model has no layer to set: no named output is that of a module with a "
-            "kernel. In a function, name a layer's output by the path of its weight."
+            "kernel. In a function, name a layer's output by the path of its weight; "
+            "put a model that is one layer into a Sequential."
         )
     return kept
+
+
+def left_by(layers: Sequence[Layer], variables: Any) -> tuple[str, ...]:
+    """The paths of what looks like a weight, and is that of no layer."""
+    own = {n for layer in layers for n in (layer.kernel, layer.scale, layer.bias)}
+    return tuple(
+        short(leaf.parts)
+        for number, leaf in enumerate(_paths.leaves(variables))
+        if number not in own
+        and len(_shape(leaf)) > 1
+        and leaf.parts[-1] not in ("bias", "scale")
+        and (leaf.parts[:1] == ("params",) or not _is_linen(variables))
+    )
+
+
+def placed(new: jax.Array, old: Any) -> jax.Array:
+    """A new parameter, on the devices and in the parts that the old one was."""
+    sharding = getattr(old, "sharding", None)
+    if sharding is None or sharding.is_equivalent_to(new.sharding, new.ndim):
+        return new
+    return jax.device_put(new, sharding)
+
+
+def _is_linen(variables: Any) -> bool:
+    return isinstance(variables, Mapping) and "params" in variables
 
 
 def _found(
@@ -73,17 +104,20 @@ def _found(
 ) -> Iterator[Layer]:
     own = _by_module(leaves)
     for path in dict.fromkeys(tap.name for tap in tapped.taps):
-        kernel = _kernel(own.get(path, {}), leaves)
+        met = seen.get(path)
+        kernel = _kernel(own.get(path, {}), leaves, met)
         if kernel is None:
             continue
         taps = tuple(i for i, tap in enumerate(tapped.taps) if tap.name == path)
         first = tapped.taps[taps[0]]
         lengths = first.shape[: first.scans]
         name = leaves[kernel].parts[-1]
-        shape = seen[path].shapes.get(name) if path in seen else None
-        axes = _axes(_shape(leaves[kernel]), shape, lengths)
+        shape = met.shapes.get(name) if met else None
+        whole = _shape(leaves[kernel])
+        axes = _axes(whole, shape, lengths)
+        outside = len(whole) - sum(axis is not None for axis in axes)
         gain = _gain(own, path, name)
-        units = seen[path].units if path in seen else (-1,)
+        units = met.units if met else (-1,)
         yield Layer(
             path,
             kernel,
@@ -92,6 +126,7 @@ def _found(
             taps,
             axes,
             units if gain is None else tuple(range(-len(units), 0)),
+            shape is not None and outside > len(shape),
         )
 
 
@@ -118,14 +153,21 @@ def _by_module(leaves: Sequence[_paths.Leaf]) -> dict[str, dict[str, int]]:
     return own
 
 
-def _kernel(own: Mapping[str, int], leaves: Sequence[_paths.Leaf]) -> int | None:
-    """The leaf named "kernel", or the only one of two axes or more."""
+def _kernel(
+    own: Mapping[str, int], leaves: Sequence[_paths.Leaf], met: Seen | None
+) -> int | None:
+    """The leaf named "kernel", or the only one of two axes or more.
+
+    A row in a module, as the token that a ViT puts before its others, is no matrix.
+    """
     if "kernel" in own:
         return own["kernel"]
     matrices = [
         number
         for name, number in own.items()
-        if len(_shape(leaves[number])) > 1 and name not in _LOOKED_UP
+        if len(_shape(leaves[number])) > 1
+        and _LOOKED_UP not in name
+        and (met is None or math.prod(met.shapes.get(name, (2, 1))[:-1]) > 1)
     ]
     return matrices[0] if len(matrices) == 1 else None
 

@@ -136,6 +136,20 @@ def test_small_jacobians_are_exact():
     assert jinit.probe(model, variables, X).jacobian is None
 
 
+def test_a_custom_vjp_has_a_jacobian():
+    @jax.custom_vjp
+    def sine(x):
+        return jnp.sin(x)
+
+    sine.defvjp(lambda x: (jnp.sin(x), x), lambda x, g: (g * jnp.cos(x),))
+    w = jax.random.normal(KEY, (12, 20))
+    found = jinit.probe(
+        lambda w, x: checkpoint_name(sine(x @ w), "out"), w, X, jacobian=True
+    ).jacobian
+    wanted = ends(lambda x: jnp.sin(x @ w), X)
+    assert found["top"] == pytest.approx(wanted[0], rel=1e-4)
+
+
 def test_a_jacobian_knows_the_rest_of_the_batch():
     class Norm(nn.Module):
         @nn.compact

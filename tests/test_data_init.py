@@ -317,6 +317,10 @@ def call(name, model=None, x=X, **options):
     return getattr(jinit, name)(model, model.init(KEY, X), x, **options)
 
 
+UP = nn.Sequential([nn.ConvTranspose(4, (2, 2))])
+IMAGES = jnp.zeros((2, 4, 4, 1))
+
+
 class Dilated(nn.Module):
     @nn.compact
     def __call__(self, x):
@@ -345,6 +349,11 @@ class Dilated(nn.Module):
         (lambda: call("whiten_first_layer", eps=-1), ValueError, "`eps`"),
         (lambda: call("whiten_first_layer", x=X * jnp.nan), ValueError, "not finite"),
         (lambda: call("whiten_first_layer", Dilated()), ValueError, "without dilation"),
+        (
+            lambda: jinit.whiten_first_layer(UP, UP.init(KEY, IMAGES), IMAGES),
+            ValueError,
+            "not transposed",
+        ),
         (lambda: call("gradinit", loss=loss, kind="lion"), ValueError, "`kind`"),
         (lambda: call("gradinit", loss=loss, max_norm=0), ValueError, "`max_norm`"),
         (lambda: call("gradinit", loss=lambda y: y), ValueError, "return a scalar"),

@@ -297,6 +297,19 @@ class Normed(nn.Module):
         return 5 * (x @ w) / jnp.linalg.norm(w)
 
 
+class Members(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        kind = nn.vmap(
+            nn.Dense,
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=None,
+            axis_size=3,
+        )
+        return kind(4)(x)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -304,6 +317,9 @@ class Normed(nn.Module):
         (lambda: broken(jinit.constant(np.nan)), ValueError, "sick is not finite"),
         (lambda: broken(x=X * np.nan), ValueError, "fine is not finite"),
         (lambda: broken(x=X * 0), ValueError, "fine cannot be scaled"),
+        (lambda: broken(x=X[:0]), ValueError, "output of fine is empty"),
+        (lambda: set_up(nn.Dense(4)), ValueError, "put it into a Sequential"),
+        (lambda: set_up(Members()), ValueError, "VmapDense_0 .* member of a vmap"),
         (lambda: broken(bias=9.0), ValueError, "sick cannot .* bias alone"),
         (lambda: broken(target_std=-1), ValueError, "`target_std`"),
         (lambda: broken(tol=0), ValueError, "`tol`"),
