@@ -155,7 +155,7 @@ def row(
     known = {n: s if abs(s) > 2 * errors[n] else 0.0 for n, s in slopes.items()}
     wide = np.argsort(widths)[-max(2, (len(widths) + 1) // 2) :]
     lasting = {
-        name: max(known[name], _slope(np.asarray(widths)[wide], values[wide]))
+        name: max(known[name], _slope([widths[i] for i in wide], values[wide]))
         for name, values in sizes.items()
     }
     averages = {

@@ -16,6 +16,8 @@ import jinit
 from jinit import mup
 from jinit._coordinate_report import row
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 KEY = jax.random.key(9)
 X = jax.random.normal(KEY, (16, 8))
 Y = jax.random.normal(jax.random.fold_in(KEY, 1), (16, 4))
@@ -55,15 +57,6 @@ def checked(
     return mup.coordinate_check(
         make, widths, batches, tx, loss=loss, seeds=seeds, **options
     )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick_compilation():
-    """Programs that run for milliseconds; to compile them is all that takes time."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Classes, factors and the symmetry behind them; init, rules, depth, serialization."""
 
+import functools
 import json
 import math
 import pickle
@@ -16,6 +17,8 @@ import jinit
 from jinit import mup
 from jinit._mup_factors import Factors, rewritten
 from jinit._parametrization import Parametrization, Tensor
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 KEY = jax.random.key(6)
 X = jax.random.normal(KEY, (16, 8))
@@ -50,6 +53,7 @@ class Transformer(nn.Module):
         return nn.Dense(11, name="readout")(x), embed.attend(x)
 
 
+@functools.cache
 def variables(width, **options):
     return MLP(width, **options).init(KEY, X)
 

@@ -12,6 +12,8 @@ from jax.sharding import PartitionSpec as P
 from jinit import mup
 from jinit._optimizer_trial import behaviour
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 KEY = jax.random.key(7)
 SHAPES = {"bias": "d", "hidden": "dd", "input": "8d", "output": "d4", "zscalar": ""}
 
