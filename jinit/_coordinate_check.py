@@ -270,7 +270,8 @@ def _sizes(
     narrow = _model(settings, base, x)
     p = settings.parametrization(jax.eval_shape(narrow.draw, keys[0])[0], params)
     with _naming.softmax_inputs():
-        taps = tapped(model.apply, (params, rest, x))
+        # The output alone says much.
+        taps = tapped(model.apply, (params, rest, x), may_be_none=True)
     tx = settings.transformation(p)
 
     def run(key: jax.Array) -> Any:

@@ -159,11 +159,11 @@ def _tried(tx: Any, params: Any) -> Trial:
     """The updates of all tensors."""
     gradient, first, again = _gradient(params), jax.jit(tx.init), jax.jit(tx.update)
     flat, structure = jax.tree.flatten(gradient)
-    unflatten: Any = structure.unflatten
+    unflatten = functools.partial(jax.tree.unflatten, structure)
 
     def updates(of_gradient: float, of_params: float, of_odd: float) -> Iterator[Any]:
         scales = [of_gradient * (of_odd if i % 2 else 1.0) for i in range(len(flat))]
-        given = unflatten(s * g for s, g in zip(scales, flat, strict=True))
+        given = unflatten([s * g for s, g in zip(scales, flat, strict=True)])
         at = jax.tree.map(lambda w: of_params * w, params)
         state = first(at)
         for _ in range(_STEPS):
