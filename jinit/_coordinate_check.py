@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -109,12 +109,12 @@ def coordinate_check(
             sizes,
             _by_width([one[path] for one in layers]),
             tolerance,
-            starts_small=path.partition("#")[0] in outputs,
+            is_output=path.partition("#")[0] in outputs,
         )
         for path in layers[0]
         if all(path in one for one in layers)
     ]
-    steps = len(batches)
+    steps = len(jax.tree.leaves(inputs)[0])
     return CoordinateReport(sizes, tuple(rows), len(keys), steps, tolerance)
 
 
@@ -126,7 +126,8 @@ def _by_width(values: list[dict[str, Any]]) -> dict[str, np.ndarray]:
 
 
 def _widths(widths: Sequence[int]) -> tuple[int, ...]:
-    found = tuple(_checks.integer("widths", width) for width in widths)
+    several = isinstance(widths, Iterable)
+    found = tuple(_checks.integer("widths", n) for n in widths) if several else ()
     if len(set(found)) < 2 or min(found) < 1:
         raise ValueError(
             f"`widths` is {widths!r}; it must hold two widths or more, such as "
@@ -139,7 +140,7 @@ def _stacked(batches: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
     try:
         pairs = [(x, y) for x, y in batches]
         if not pairs:
-            raise ValueError
+            raise ValueError("there are none")
         inputs, targets = jax.tree.map(lambda *xs: jnp.stack(xs), *pairs)
     except (TypeError, ValueError) as error:
         raise ValueError(
@@ -269,7 +270,8 @@ def _sizes(
     narrow = _model(settings, base, x)
     p = settings.parametrization(jax.eval_shape(narrow.draw, keys[0])[0], params)
     with _naming.softmax_inputs():
-        taps = tapped(model.apply, (params, rest, x))
+        # The output alone says much.
+        taps = tapped(model.apply, (params, rest, x), may_be_none=True)
     tx = settings.transformation(p)
 
     def run(key: jax.Array) -> Any:

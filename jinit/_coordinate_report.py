@@ -10,9 +10,6 @@ from ._report import plain_table
 
 Row = dict[str, Any]
 
-# Sizes that are small at the start, and smaller in a wider model, by design.
-_MAY_START_SMALL = ("output", "softmax")
-
 
 @dataclasses.dataclass(frozen=True)
 class CoordinateReport:
@@ -21,16 +18,22 @@ class CoordinateReport:
     `rows` are dicts with `path`; `init`, `size` and `change`, each a tuple with one
     number per width (rms before and after training, and of the difference, seeds
     averaged); `init_slope`, `size_slope` and `change_slope`, those of their logarithms
-    over the logarithm of the width; and `verdict`: "flat", "grows" or "shrinks".
+    over the logarithm of the width, and `init_error` and so on, the standard errors of
+    these, from how the seeds differ; and `verdict`: "flat", "grows" or "shrinks".
     `print(report)` shows a table.
 
     A layer grows if its change, or its size, has a slope above the tolerance. It
     shrinks if the slope of its change is below minus the tolerance, or that of its size
-    at the start, where the output and attention's logits are excepted: with maximal
-    updates they start small in a wide model, and grow to the same size in training.
-    Attention's logits take more than a few steps to get there, so they never count as
-    shrinking. A slope near the tolerance is often that of a narrow model, or of a few
-    steps: look at the columns, and take wider ones.
+    at the start, and does so among the wider half of the models too. A slope of less
+    than two standard errors is none. Two kinds of layers
+    start small in a wide model, by design, and grow to the same size in training:
+
+    - the output shrinks only if its size after training does, too: its change has the
+      undoing of the start in it, which is more in a narrow model;
+    - attention's logits, which take more than a few steps, never count as shrinking.
+
+    A slope near the tolerance is often that of a narrow model, or of a few steps: look
+    at the columns, and take wider ones.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit, optax
@@ -142,13 +145,19 @@ def row(
     widths: Sequence[int],
     sizes: dict[str, np.ndarray],
     tolerance: float,
-    starts_small: bool = False,
+    is_output: bool = False,
 ) -> Row:
     """One layer: `sizes` are (widths, seeds)."""
     last = path.rpartition("/")[2].partition("#")[0]
-    starts_small = starts_small or last in _MAY_START_SMALL
-    grows_late = last == "softmax"
     slopes = {name: _slope(widths, values) for name, values in sizes.items()}
+    errors = {name: _error(widths, values) for name, values in sizes.items()}
+    # What the seeds do not tell from 0 is 0.
+    known = {n: s if abs(s) > 2 * errors[n] else 0.0 for n, s in slopes.items()}
+    wide = np.argsort(widths)[-max(2, (len(widths) + 1) // 2) :]
+    lasting = {
+        name: max(known[name], _slope([widths[i] for i in wide], values[wide]))
+        for name, values in sizes.items()
+    }
     averages = {
         name: tuple(float(v) for v in _average(values))
         for name, values in sizes.items()
@@ -157,7 +166,10 @@ def row(
         "path": path,
         **averages,
         **{f"{name}_slope": slope for name, slope in slopes.items()},
-        "verdict": _verdict(slopes, tolerance, starts_small, grows_late),
+        **{f"{name}_error": error for name, error in errors.items()},
+        "verdict": _verdict(
+            known, lasting, tolerance, is_output or last == "output", last == "softmax"
+        ),
     }
 
 
@@ -180,11 +192,27 @@ def _slope(widths: Sequence[int], values: np.ndarray) -> float:
     )
 
 
+def _error(widths: Sequence[int], values: np.ndarray) -> float:
+    """The standard error of the slope, from the scatter of the seeds at all widths."""
+    seeds = values.shape[1]
+    if seeds < 2 or not np.all(np.isfinite(values) & (values > 0)):
+        return 0.0
+    scatter = np.mean(np.var(np.log(values), axis=1, ddof=1)) / seeds
+    spread = len(widths) * np.var(np.log(np.asarray(widths)))
+    return float(np.sqrt(scatter / spread))
+
+
 def _verdict(
-    slopes: dict[str, float], tolerance: float, starts_small: bool, grows_late: bool
+    slopes: dict[str, float],
+    lasting: dict[str, float],
+    tolerance: float,
+    is_output: bool,
+    is_logits: bool,
 ) -> str:
-    if max(slopes["change"], slopes["size"], slopes["init"]) > tolerance:
+    if max(slopes.values()) > tolerance:
         return "grows"
-    start = 0.0 if starts_small else slopes["init"]
-    change = 0.0 if grows_late else slopes["change"]
-    return "shrinks" if min(start, change) < -tolerance else "flat"
+    if is_logits:
+        return "flat"
+    init, size, change = (lasting[name] for name in ("init", "size", "change"))
+    least = max(change, size) if is_output else min(change, init)
+    return "shrinks" if least < -tolerance else "flat"

@@ -106,10 +106,13 @@ def heads_layout(module: str, ndim: int, axes: tuple[int, ...]) -> str | None:
 def _by_growth(leaf: Leaf, module: str, ndim: int, axes: tuple[int, ...]) -> str:
     if len(axes) > 2:
         raise ambiguous(leaf, axes)
+    # Three axes are a stack of matrices, unless a name says that they are a window's:
+    # growth is the same, the number of inputs is not.
+    around = "k" if ndim > 3 or "conv" in module else "b"
     if len(axes) == 2:
         first, last = axes
-        return "k" * first + "i" * (last - first) + "o" * (ndim - last)
-    window = "k" * (ndim - 2) + "io"
+        return around * first + "i" * (last - first) + "o" * (ndim - last)
+    window = around * (ndim - 2) + "io"
     if not axes or axes[0] == ndim - 1 or "conv" in module:
         return window
     if axes[0] == 0:

@@ -7,6 +7,7 @@ gradients and parameters. This costs milliseconds, and no numbers of the user's.
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -33,8 +34,9 @@ _REFUSED = {
     "ScaleByBacktrackingLinesearchState": "it searches one learning rate from the loss",
     "ScaleByPolyakState": "it sets one learning rate from the loss",
 }
-# Adagrad starts from an accumulator that a trial does not outgrow.
-_ADAM = {"ScaleByRssState", "ScaleBySM3State"}
+# Adagrad starts from an accumulator that a trial does not outgrow, and Adadelta's
+# epsilon is no small one beside a trial's gradients.
+_ADAM = {"ScaleByRssState", "ScaleBySM3State", "ScaleByAdaDeltaState"}
 
 # Steps that a trial takes at most, and the relative difference that counts as none.
 _STEPS, _CLOSE = 16, 0.05
@@ -100,9 +102,10 @@ class Trial(NamedTuple):
     # Without parameters, and so without decay; and with twice the gradient.
     free: Any
     free_steep: Any
-    # Without a gradient, and with twice of it.
+    # Without a gradient, with twice of it, and with twice of it in every other tensor.
     still: Any
     steep: Any
+    uneven: Any
     # With larger parameters.
     twice: Any
     large: Any
@@ -148,45 +151,68 @@ def _tiny(ndim: int, dtype: np.dtype) -> np.ndarray:
 def _gradient(params: Any) -> Any:
     """Of a norm that no clipping sees, and not so small that Adam's epsilon counts."""
     numbers = sum(leaf.size for leaf in jax.tree.leaves(params))
-    size = max(0.2 / math.sqrt(max(numbers, 1)), 3e-3)
+    size = max(0.02 / math.sqrt(max(numbers, 1)), 1e-3)
     return jax.tree.map(lambda w: size * (w[..., ::-1] if w.ndim else w), params)
 
 
 def _tried(tx: Any, params: Any) -> Trial:
     """The updates of all tensors."""
     gradient, first, again = _gradient(params), jax.jit(tx.init), jax.jit(tx.update)
-    steps = _STEPS
+    flat, structure = jax.tree.flatten(gradient)
+    unflatten = functools.partial(jax.tree.unflatten, structure)
 
-    def update(of_gradient: float, of_params: float) -> list[np.ndarray]:
-        nonlocal steps
-        given = jax.tree.map(lambda g: of_gradient * g, gradient)
+    def updates(of_gradient: float, of_params: float, of_odd: float) -> Iterator[Any]:
+        scales = [of_gradient * (of_odd if i % 2 else 1.0) for i in range(len(flat))]
+        given = unflatten([s * g for s, g in zip(scales, flat, strict=True)])
         at = jax.tree.map(lambda w: of_params * w, params)
         state = first(at)
-        for step in range(steps):
+        for _ in range(_STEPS):
             made, state = again(given, state, at)
-            values = [np.asarray(u, np.float64) for u in jax.tree.leaves(made)]
-            # A warm-up may begin at 0, and gradients may be gathered first.
-            if step and steps == _STEPS and any(map(np.any, values)):
-                steps = step + 1
-                break
-        return values
+            yield made
+
+    # RAdam begins as SGD, a warm-up at 0, and gradients may be gathered first: so it is
+    # the last step that changes something.
+    every = list(map(_numbers, updates(1.0, 1.0, 1.0)))
+    at = max((i for i, made in enumerate(every) if any(map(np.any, made))), default=0)
+
+    def update(of_gradient: float, of_params: float, of_odd: float = 1.0) -> Any:
+        made = itertools.islice(updates(of_gradient, of_params, of_odd), at, None)
+        return _numbers(next(made))
 
     return Trial(
-        both=update(1.0, 1.0),
+        both=every[at],
         free=update(1.0, 0.0),
         free_steep=update(2.0, 0.0),
         still=update(0.0, 1.0),
         steep=update(2.0, 1.0),
+        uneven=update(1.0, 1.0, of_odd=2.0),
         twice=update(1.0, 2.0),
         large=update(1.0, 1e3),
     )
+
+
+def _numbers(tree: Any) -> list[np.ndarray]:
+    return [np.asarray(u, np.float64) for u in jax.tree.leaves(tree)]
 
 
 def _of_tensor(name: str, trial: Trial, kind: str | None) -> Behaviour:
     relative = _is_relative(name, trial)
     # Without parameters there is no decay, and no unit either.
     pair = (trial.both, trial.steep) if relative else (trial.free, trial.free_steep)
-    return Behaviour(kind or _kind(name, *pair), relative)
+    found = kind or _kind(name, *pair)
+    if kind is None and found == "adam" and _shares_a_norm(trial):
+        raise ValueError(
+            f"the kind of `tx` is unclear: the update of {name} depends on the "
+            "gradients of other tensors (a clipping to a small norm, or a division by "
+            f"the norm of all); {_ADVICE}"
+        )
+    return Behaviour(found, relative)
+
+
+def _shares_a_norm(trial: Trial) -> bool:
+    """Whether more of some gradients is another update, and more of all is none."""
+    same = _alike(trial.steep, trial.both)
+    return same and not _alike(trial.uneven, trial.both)
 
 
 def _alike(a: np.ndarray, b: np.ndarray, close: float = _CLOSE) -> bool:

@@ -60,6 +60,9 @@ class Parametrization:
     def readout_scale(self) -> float:
         """What the logits are multiplied by: 1 / n for outputs of n times the inputs.
 
+        A bias of the readout has no inputs, and would move n times too slowly: where
+        there is one, multiply what goes into that layer, not what comes out.
+
         Raises:
           ValueError: where output tensors have different multipliers; see `rows`.
         """
@@ -223,6 +226,10 @@ class Parametrization:
         return _mup_optimizer.wrapped(
             self.tensors, tx, kind, weight_decay == "independent", scale_epsilon
         )
+
+    def __reduce__(self) -> Any:
+        # As plain data: a NaN of another process would equal none of this one.
+        return Parametrization.from_dict, (self.to_dict(),)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON.

@@ -77,15 +77,17 @@ class _Nudges(NamedTuple):
     meet: Meet
 
 
-def tapped(function: Callable[..., Any], arguments: Sequence[Any]) -> Tapped:
+def tapped(
+    function: Callable[..., Any], arguments: Sequence[Any], *, may_be_none: bool = False
+) -> Tapped:
     """Trace a function, and find what it names.
 
     Raises:
-      ValueError: if it names nothing.
+      ValueError: if it names nothing, unless that may be.
     """
     closed, shapes = _jaxpr.trace(function, arguments)
     found = list(_find(closed.jaxpr, ()))
-    if not found:
+    if not found and not may_be_none:
         raise ValueError(
             "the model names no values: it has no modules in it (it may be a layer "
             "itself: put it into a Sequential), or hides them in cond or while. Name "

@@ -210,6 +210,7 @@ def unit_scaling(
 
     u-muP draws all weights with std 1 and multiplies products by 1 / sqrt(n_in); here
     those multipliers are taken into the weights, which trains alike. All is absolute.
+    Three axes are a stack of matrices, where the module's name does not say "conv".
     Its residual weights and scaled activations are the model's own affair.
 
     Args:

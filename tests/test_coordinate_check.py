@@ -1,5 +1,6 @@
 """The coordinate check: flat where it should be, and each known slip caught."""
 
+import functools
 import json
 
 import flax.linen as nn
@@ -15,14 +16,17 @@ import jinit
 from jinit import mup
 from jinit._coordinate_report import row
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 KEY = jax.random.key(9)
 X = jax.random.normal(KEY, (16, 8))
 Y = jax.random.normal(jax.random.fold_in(KEY, 1), (16, 4))
 BATCHES = [(X, Y)] * 3
 WIDTHS = [32, 256]
 ADAM = optax.adam(1e-2)
-# Uniform draws compile sooner than normal ones.
+# Uniform draws, and layers without a bias, compile sooner.
 UNIFORM = jinit.lecun_uniform()
+Dense = functools.partial(nn.Dense, use_bias=False, kernel_init=UNIFORM)
 
 
 def loss(y, target):
@@ -35,9 +39,8 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        x = nn.relu(nn.Dense(self.width, kernel_init=UNIFORM)(x))
-        x = nn.relu(nn.Dense(self.width, kernel_init=UNIFORM)(x))
-        return self.scale * nn.Dense(4, kernel_init=UNIFORM, name="readout")(x)
+        x = nn.relu(Dense(self.width)(x))
+        return self.scale * Dense(4, name="readout")(nn.relu(Dense(self.width)(x)))
 
 
 def right(width):
@@ -150,7 +153,7 @@ class Attention(nn.Module):
         mask = nn.make_causal_mask(x[..., 0])
         layer = nn.MultiHeadDotProductAttention(
             2, qkv_features=self.width, out_features=4, attention_fn=attend,
-            kernel_init=UNIFORM,
+            kernel_init=UNIFORM, use_bias=False,
         )  # fmt: skip
         return 32 / self.width * layer(x, mask=mask)
 
@@ -230,8 +233,22 @@ def test_verdicts():
     assert verdict(init=-0.5)["verdict"] == "shrinks"
     assert verdict("output", init=-0.5)["verdict"] == "flat"
     assert verdict("a/softmax", init=-0.5, change=-0.5)["verdict"] == "flat"
-    assert verdict("output", init=-0.5, change=-0.5)["verdict"] == "shrinks"
+    # The change of an output is more where there is more to undo.
+    assert verdict("output", init=-0.5, size=-0.1, change=-0.3)["verdict"] == "flat"
+    smaller = verdict("output", init=-0.5, size=-0.5, change=-0.5)
+    assert smaller["verdict"] == "shrinks"
     assert verdict(size=0.5)["verdict"] == "grows"
+    # What has stopped to shrink in the wider models is flat.
+    early = {name: np.array([[2.0], [1.0], [1.0]]) for name in ("init", "change")}
+    assert (
+        row("layer", widths, {**early, "size": np.ones((3, 1))}, 0.1)["verdict"]
+        == "flat"
+    )
+    # Seeds that differ by more than the slope say nothing of it.
+    values = np.asarray(widths, float)[:, None] ** 0.25 * np.array([1 / 30, 30])
+    unclear = {name: values for name in ("init", "size", "change")}
+    assert row("layer", widths, unclear, 0.2)["verdict"] == "flat"
+    assert row("layer", widths, unclear, 0.2)["change_error"] > 0.3
     nothing = {name: np.zeros((3, 1)) for name in ("init", "size", "change")}
     assert row("zero", widths, nothing, 0.2)["verdict"] == "flat"
     wild = {**nothing, "change": np.array([[1.0], [1.0], [np.inf]])}
@@ -245,6 +262,8 @@ def test_bad_input():
         checked(batches=[(X, Y), (X[:3], Y[:3])])
     with pytest.raises(ValueError, match="all of the same shapes"):
         checked(batches=[])
+    with pytest.raises(ValueError, match="two widths or more"):
+        checked(widths=32)
     with pytest.raises(TypeError, match="Linen module or a pair"):
         checked(lambda width: None)
     with pytest.raises(TypeError, match="an Optax transformation, or a function"):

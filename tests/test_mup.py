@@ -1,7 +1,9 @@
 """Classes, factors and the symmetry behind them; init, rules, depth, serialization."""
 
+import functools
 import json
 import math
+import pickle
 
 import flax.linen as nn
 import jax
@@ -15,6 +17,8 @@ import jinit
 from jinit import mup
 from jinit._mup_factors import Factors, rewritten
 from jinit._parametrization import Parametrization, Tensor
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 KEY = jax.random.key(6)
 X = jax.random.normal(KEY, (16, 8))
@@ -49,6 +53,7 @@ class Transformer(nn.Module):
         return nn.Dense(11, name="readout")(x), embed.attend(x)
 
 
+@functools.cache
 def variables(width, **options):
     return MLP(width, **options).init(KEY, X)
 
@@ -113,11 +118,11 @@ def test_heads_that_are_larger_and_more():
         ("Conv_0/kernel", (3, 3, 8, 8), (3, 3, 16, 16), "hidden", "kkio"),
         ("Conv_0/kernel", (3, 3, 8, 2), (3, 3, 16, 2), "output", "kkio"),
         ("Conv_0/kernel", (3, 8, 2), (3, 16, 2), "output", "kio"),
-        ("layers/Dense_0/kernel", (5, 8, 8), (5, 16, 16), "hidden", "kio"),
+        ("layers/Dense_0/kernel", (5, 8, 8), (5, 16, 16), "hidden", "bio"),
         ("layers/query/kernel", (5, 8, 2, 4), (5, 16, 2, 8), "hidden", "bioo"),
         ("layers/LayerNorm_0/scale", (5, 8), (5, 16), "vector", "oo"),
         ("cross/key/kernel", (7, 2, 4), (7, 4, 4), "input", "ioo"),
-        ("pos", (1, 9, 8), (1, 9, 16), "input", "kio"),
+        ("pos", (1, 9, 8), (1, 9, 16), "input", "bio"),
         ("head/kernel", (8, 2, 3), (16, 2, 3), "output", "ioo"),
         ("w", (8, 2, 3), (16, 2, 3), "output", "ioo"),
     ],
@@ -232,7 +237,8 @@ def test_serialization():
     ):
         again = Parametrization.from_dict(json.loads(json.dumps(p.to_dict())))
         assert str(again) == str(p) and again.to_dict() == p.to_dict()
-        assert hash(again) == hash(again)
+        again = pickle.loads(pickle.dumps(p))
+        assert again == p and hash(again) == hash(p)
     with pytest.raises(TypeError, match="p.to_dict"):
         Parametrization.from_dict({"tensors": [{}]})
 
@@ -503,6 +509,11 @@ def test_unit_scaling():
     assert rows["Dense_1/kernel"]["lr"] == 1 / 64
     assert rows["readout/kernel"]["std"] == rows["readout/kernel"]["lr"] == 1
     assert p.readout_scale == 1 / 64
+    stack = (
+        {"layers": {"kernel": struct(5, 8, 8)}},
+        {"layers": {"kernel": struct(5, 64, 64)}},
+    )
+    assert mup.unit_scaling(*stack).rows[0]["lr"] == 1 / 64
     drawn = jax.tree.map(lambda s: np.ones(s.shape, s.dtype), transformer(64))
     started = p.init(drawn)["params"]
     assert std(started["Dense_1"]["kernel"]) == pytest.approx(1 / 8, rel=1e-5)

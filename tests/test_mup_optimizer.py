@@ -12,6 +12,8 @@ from jax.sharding import PartitionSpec as P
 from jinit import mup
 from jinit._optimizer_trial import behaviour
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 KEY = jax.random.key(7)
 SHAPES = {"bias": "d", "hidden": "dd", "input": "8d", "output": "d4", "zscalar": ""}
 
@@ -62,6 +64,9 @@ PLAIN = {
         optax.adafactor(0.1, multiply_by_parameter_scale=False), "adam"),
     "warm-up": (optax.adam(optax.linear_schedule(0.0, 0.1, 5)), "adam"),
     "injected": (optax.inject_hyperparams(optax.adam)(learning_rate=0.1), "adam"),
+    # It begins as SGD does.
+    "radam": (optax.radam(0.1), "adam"),
+    "clipped": (optax.chain(optax.clip_by_global_norm(0.1), optax.sgd(0.1)), "sgd"),
     "gathered": (optax.MultiSteps(optax.sgd(0.1), 3).gradient_transformation(), "sgd"),
 }  # fmt: skip
 
@@ -194,6 +199,10 @@ def test_epsilon_follows_the_gradient():
         (optax.lamb(0.1, weight_decay=0.1), "neither for weight decay nor as a unit"),
         (optax.adam(0.1, eps=0.05), "kind of `tx` is unclear"),
         (optax.set_to_zero(), "changed nothing.*kind="),
+        (
+            optax.chain(optax.normalize_by_update_norm(), optax.sgd(0.1)),
+            "depends on the gradients of other tensors.*kind='sgd'",
+        ),
     ],
 )
 def test_optimizers_that_cannot_be_scaled_or_told(tx, text):
