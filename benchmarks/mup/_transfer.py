@@ -33,6 +33,7 @@ def run(study: Study) -> Result:
     measured = {
         name: {
             "best": [b.exponent for b in of],
+            "least": [b.loss for b in of],
             "inside": [b.inside for b in of],
             "move": moves[name],
             "late move": moved([best(study, row["late"]) for row in found[name]]),
