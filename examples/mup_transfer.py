@@ -109,7 +109,9 @@ def train(
 
         return jax.vmap(of_rate)(jnp.asarray(rates, jnp.float32))
 
-    return Curves(*map(np.asarray, jinit.sweep(of_seed, key, seeds)))
+    # No more devices than seeds: the others would repeat what is done already.
+    devices = jax.local_devices()[:seeds]
+    return Curves(*map(np.asarray, jinit.sweep(of_seed, key, seeds, devices=devices)))
 
 
 def score(losses: Any) -> np.ndarray:
@@ -120,7 +122,8 @@ def score(losses: Any) -> np.ndarray:
 
 def images(data: _data.Images, batch_size: int, steps: int) -> Problem:
     """Images and their classes."""
-    return Problem(*map(jnp.asarray, data), batch_size, steps)
+    x, y, test_x, test_y = map(jnp.asarray, data)
+    return Problem(x, y, test_x, test_y, batch_size, steps)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -215,7 +218,9 @@ def _write(
         losses = np.array(row["losses"], np.float64)
         label = f"{row['name']} ({row['width']})"
         sweeps.plot(row["rates"], losses, "o-", label=label)
-        training.plot(row["curve"], linewidth=1, label=label)
+        # Of ten steps each, so that one sees more than the noise of a batch.
+        smooth = np.convolve(row["curve"], np.full(10, 0.1), "valid")
+        training.plot(smooth, linewidth=1, label=label)
     sweeps.set(yscale="log", xlabel="learning rate", ylabel="mean loss")
     sweeps.set_xscale("log", base=2)
     training.set(yscale="log", xlabel="step", ylabel="loss")

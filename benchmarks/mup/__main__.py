@@ -57,11 +57,11 @@ def table(study: Study, record: dict[str, Any]) -> Table:
     names = (study.rule, "standard")
     result = Table(
         title=f"{study.title}: {record['seconds']:.0f} s", title_justify="left",
-        caption="Losses are means over all steps and seeds; the rate is the smallest "
-        "one's best.", caption_justify="left",
+        caption="Losses are means over all steps and seeds: at the best rate, and at "
+        f"that of {study.grows} {study.sizes[0]}.", caption_justify="left",
     )  # fmt: skip
     result.add_column(study.grows, justify="right")
-    for heading in ("best rate", "its loss", "loss at the rate", "s"):
+    for heading in ("best rate", "loss", f"at {study.sizes[0]}'s", "s"):
         for name in names:
             result.add_column(f"{name}: {heading}", justify="right")
     of = [record["measured"][name] for name in names]

@@ -154,9 +154,10 @@ def _windows(batch_size: int, steps: int) -> tuple[Problem, int]:
     windows = tokens[: len(tokens) // (LENGTH + 1) * (LENGTH + 1)].reshape(
         -1, LENGTH + 1
     )
-    x, y = windows[:, :-1], windows[:, 1:]
-    problem = Problem(*map(jnp.asarray, (x[64:], y[64:], x[:64], y[:64])),
-                      batch_size, steps)  # fmt: skip
+    train, test = windows[64:], windows[:64]
+    parts = (jnp.asarray(half) for w in (train, test) for half in (w[:, :-1], w[:, 1:]))
+    x, y, test_x, test_y = parts
+    problem = Problem(x, y, test_x, test_y, batch_size, steps)
     return problem, len(alphabet)
 
 
