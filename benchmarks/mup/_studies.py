@@ -67,14 +67,14 @@ class Block(nn.Module):
 
 def perceptron(quick: bool, data: _data.Images) -> Study:
     """A perceptron on images."""
-    problem = images(data, 64, 50 if quick else 150)
+    problem = images(data, 64, 40 if quick else 150)
     study = Study(
         title="perceptron on images",
         grows="width",
         rule="muP",
         paper="Yang, Hu et al. 2021",
-        sizes=(32, 512) if quick else (64, 128, 256, 512, 1024),
-        exponents=range(-13, -2),
+        sizes=(32, 256) if quick else (64, 128, 256, 512, 1024),
+        exponents=range(-11, -2) if quick else range(-13, -2),
         seeds=1 if quick else 2,
         problem=problem,
         model=lambda width, p: Perceptron(width),
@@ -90,7 +90,7 @@ def perceptron(quick: bool, data: _data.Images) -> Study:
 
 def characters(quick: bool, data: _data.Images) -> Study:
     """A transformer on the characters of Python's help pages."""
-    problem, vocabulary = _windows(8, 40 if quick else 120)
+    problem, vocabulary = _windows(*(4, 40) if quick else (8, 120))
     layers = 1 if quick else 2
 
     def model(width: int, p: Any = None) -> nn.Module:
@@ -102,7 +102,7 @@ def characters(quick: bool, data: _data.Images) -> Study:
         rule="muP",
         paper="Yang, Hu et al. 2021",
         sizes=(32, 128) if quick else (32, 64, 128, 256),
-        exponents=range(-12, -4),
+        exponents=range(-10, -3) if quick else range(-12, -4),
         seeds=1 if quick else 2,
         problem=problem,
         model=model,
@@ -118,7 +118,7 @@ def characters(quick: bool, data: _data.Images) -> Study:
 
 def depth(quick: bool, data: _data.Images) -> Study:
     """A residual perceptron on images, by the rule of CompleteP."""
-    problem = images(data, 64, 50 if quick else 150)
+    problem = images(data, 64, 40 if quick else 150)
 
     def of(width: int, blocks: int) -> Any:
         return shapes(Residual(width, blocks), problem)
@@ -136,8 +136,8 @@ def depth(quick: bool, data: _data.Images) -> Study:
         grows="depth",
         rule="CompleteP",
         paper="Dey et al. 2025",
-        sizes=(2, 16) if quick else (2, 4, 8, 16, 32),
-        exponents=range(-13, -2),
+        sizes=(1, 8) if quick else (2, 4, 8, 16, 32),
+        exponents=range(-11, -2) if quick else range(-13, -2),
         seeds=1 if quick else 2,
         problem=problem,
         model=lambda blocks, p: Residual(
