@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     """Plan, print, draw, train; write the losses and a figure."""
     arguments = _parser().parse_args(argv)
     console = Console() if sys.stdout.isatty() else Console(width=140)
-    tokens, alphabet = _text()
+    tokens, alphabet = text()
     model = Transformer(
         len(alphabet), arguments.layers, arguments.width, arguments.heads
     )
@@ -101,14 +101,14 @@ def _start_with_its_own(
     console.print(f"jinit.materialize(model.init) took {seconds:.2f} s")
 
 
-def _text() -> tuple[np.ndarray, list[str]]:
+def text() -> tuple[np.ndarray, list[str]]:
     """Python's help pages as numbers of characters, and the characters."""
     from pydoc_data import topics
 
-    text = "".join(topics.topics.values())
-    alphabet = sorted(set(text))
+    pages = "".join(topics.topics.values())
+    alphabet = sorted(set(pages))
     number = {character: i for i, character in enumerate(alphabet)}
-    return np.array([number[c] for c in text], np.int32), alphabet
+    return np.array([number[c] for c in pages], np.int32), alphabet
 
 
 def _train(

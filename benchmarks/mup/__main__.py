@@ -1,0 +1,120 @@
+"""Learning rates tuned on small models, used on large ones: muP beside standard.
+
+python -m benchmarks.mup --help
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from benchmarks.mup import _transfer
+from benchmarks.mup._studies import STUDIES, Study
+from examples import _data
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the sweeps; 0, or 2 for data that are not there.
+
+    What does not reproduce is a result, not an error.
+    """
+    arguments = _parser().parse_args(argv)
+    console = Console() if sys.stdout.isatty() else Console(width=120)
+    try:
+        images = _data.load(arguments.data, arguments.data_dir)
+    except _data.DataError as error:
+        console.print(f"error: {error}", style="red", markup=False, highlight=False)
+        return 2
+    out = pathlib.Path(arguments.out)
+    out.mkdir(parents=True, exist_ok=True)
+    report: dict[str, Any] = {"quick": arguments.quick, "data": arguments.data}
+    for name in track(
+        arguments.studies or tuple(STUDIES), "studies", console=console,
+        transient=True, disable=not console.is_terminal,
+    ):  # fmt: skip
+        study = STUDIES[name](arguments.quick, images)
+        begun = time.perf_counter()
+        result = _transfer.run(study)
+        seconds = round(time.perf_counter() - begun, 1)
+        result.figure.savefig(out / f"{name}.png", dpi=110)
+        report[name] = {**result.to_dict(), "seconds": seconds}
+        console.print(table(study, report[name]))
+        _print_verdict(report[name], console)
+        # After each study: they take minutes.
+        (out / "results.json").write_text(json.dumps(report, indent=1) + "\n")
+    console.print(f"{out}/results.json, {out}/*.png", soft_wrap=True)
+    return 0
+
+
+def table(study: Study, record: dict[str, Any]) -> Table:
+    """The best rate of each size, and the losses, with and without."""
+    names = (study.rule, "standard")
+    result = Table(
+        title=f"{study.title}: {record['seconds']:.0f} s", title_justify="left",
+        caption="Losses are means over all steps and seeds: at the best rate, and at "
+        f"that of {study.grows} {study.sizes[0]}.", caption_justify="left",
+    )  # fmt: skip
+    result.add_column(study.grows, justify="right")
+    for heading in ("best rate", "loss", f"at {study.sizes[0]}'s", "s"):
+        for name in names:
+            result.add_column(f"{name}: {heading}", justify="right")
+    of = [record["measured"][name] for name in names]
+    for i, size in enumerate(study.sizes):
+        best = [_rate(one, i) for one in of]
+        least = [f"{one['least'][i]:.3g}" for one in of]
+        at = [_number(one["transferred"][i]) for one in of]
+        seconds = [f"{one['seconds'][i]:.0f}" for one in of]
+        result.add_row(str(size), *best, *least, *at, *seconds)
+    return result
+
+
+def _rate(measured: dict[str, Any], i: int) -> str:
+    """A power of two, with a mark where the grid ends there."""
+    return f"2^{measured['best'][i]:.1f}" + ("" if measured["inside"][i] else " (edge)")
+
+
+def _number(value: float | None) -> str:
+    return "diverged" if value is None else f"{value:.3g}"
+
+
+def _print_verdict(record: dict[str, Any], console: Console) -> None:
+    for check, held in record["checks"].items():
+        console.print(f"{'yes' if held else 'NO '}  {check}", highlight=False)
+    console.print(record["found"] + "\n", highlight=False)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.mup",
+        description="Sweep learning rates over widths and depths, by muP and without.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add(
+        "studies", nargs="*", type=_name, metavar="STUDY",
+        help=f"some of {', '.join(STUDIES)}; all if none is named",
+    )  # fmt: skip
+    add("--quick", action="store_true", help="small, for CI")
+    add("--data", choices=("digits", "mnist"), default="digits", help="which images")
+    add(
+        "--data-dir",
+        help="a folder with the four MNIST files; else they are downloaded",
+    )
+    add("--out", default="results/mup", help="the folder of the results")
+    return parser
+
+
+def _name(text: str) -> str:
+    if text not in STUDIES:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(STUDIES)}")
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

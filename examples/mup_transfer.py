@@ -1,0 +1,251 @@
+"""Tune the learning rate on a narrow network, and train a wide one with it.
+
+A perceptron on digits is trained with Adam at many rates and width 64, which is cheap.
+Under muP the best of them is also that of width 1024: one run replaces a sweep. It is
+set beside what the sweep over the wide network finds, in its standard parametrization,
+and beside the wide standard network at the narrow one's rate.
+
+    python -m examples.mup_transfer --help
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+import time
+from typing import Any, NamedTuple
+
+if __package__ in (None, ""):  # run by its path
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import optax
+from rich.console import Console
+from rich.table import Table
+
+import jinit
+from examples import _data
+
+# Powers of two: one step of this grid is what a practitioner's sweep would resolve.
+EXPONENTS = range(-13, -2)
+
+
+class Perceptron(nn.Module):
+    """Two layers of relu, and ten classes."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for _ in range(2):
+            x = nn.relu(nn.Dense(self.width, kernel_init=jinit.he())(x))
+        return nn.Dense(10, name="readout")(x)
+
+
+class Problem(NamedTuple):
+    """What is learned: inputs, their labels (an integer each), and for how long."""
+
+    x: jax.Array
+    y: jax.Array
+    test_x: jax.Array
+    test_y: jax.Array
+    batch_size: int
+    steps: int
+
+
+class Curves(NamedTuple):
+    """Of each seed and rate: the loss of each step, and the accuracy in the end."""
+
+    loss: Any  # (seeds, rates, steps)
+    accuracy: Any  # (seeds, rates)
+
+
+def shapes(model: nn.Module, problem: Problem) -> Any:
+    """The variables of a model, as shapes without arrays."""
+    return jax.eval_shape(model.init, jax.random.key(0), problem.x[:1])
+
+
+def train(
+    model: nn.Module, p: Any, problem: Problem, rates: Any, key: jax.Array, seeds: int
+) -> Curves:
+    """Train with Adam under a parametrization: all rates and seeds at once.
+
+    What is muP's is in three places: p.init, p.readout_scale and p.optimizer.
+    """
+    # Adam's update is proportional to its rate, which may so be one of many.
+    tx = p.optimizer(optax.adam(1.0))
+
+    def logits(params: Any, x: jax.Array) -> jax.Array:
+        return p.readout_scale * model.apply(params, x)
+
+    def loss(params: Any, rows: jax.Array) -> jax.Array:
+        return optax.softmax_cross_entropy_with_integer_labels(
+            logits(params, problem.x[rows]), problem.y[rows]
+        ).mean()
+
+    def of_seed(key: jax.Array) -> Curves:
+        to_draw, to_train = jax.random.split(key)
+        params = p.init(model.init(to_draw, problem.x[:1]))
+        keys = jax.random.split(to_train, problem.steps)
+
+        def of_rate(rate: jax.Array) -> Curves:
+            def step(state: Any, key: jax.Array) -> tuple[Any, jax.Array]:
+                params, opt_state = state
+                size = (problem.batch_size,)
+                rows = jax.random.randint(key, size, 0, len(problem.x))
+                value, gradient = jax.value_and_grad(loss)(params, rows)
+                updates, opt_state = tx.update(gradient, opt_state, params)
+                params = jax.tree.map(lambda w, u: w + rate * u, params, updates)
+                return (params, opt_state), value
+
+            state = params, tx.init(params)
+            (trained, _), losses = jax.lax.scan(step, state, keys)
+            right = logits(trained, problem.test_x).argmax(-1) == problem.test_y
+            return Curves(losses, right.mean())
+
+        return jax.vmap(of_rate)(jnp.asarray(rates, jnp.float32))
+
+    # No more devices than seeds: the others would repeat what is done already.
+    devices = jax.local_devices()[:seeds]
+    return Curves(*map(np.asarray, jinit.sweep(of_seed, key, seeds, devices=devices)))
+
+
+def score(losses: Any) -> np.ndarray:
+    """The mean loss over a run, infinite where it diverged: smaller is faster."""
+    means = np.asarray(losses, np.float64).mean(axis=-1)
+    return np.where(np.isfinite(means), means, np.inf)
+
+
+def images(data: _data.Images, batch_size: int, steps: int) -> Problem:
+    """Images and their classes."""
+    x, y, test_x, test_y = map(jnp.asarray, data)
+    return Problem(x, y, test_x, test_y, batch_size, steps)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Tune narrow, train wide, tune wide; print a table, write a figure."""
+    arguments = _parser().parse_args(argv)
+    console = Console() if sys.stdout.isatty() else Console(width=110)
+    problem = images(_data.digits(), arguments.batch_size, arguments.steps)
+    narrow, wide = Perceptron(arguments.narrow), Perceptron(arguments.wide)
+    base, target = shapes(narrow, problem), shapes(wide, problem)
+    standard = jinit.mup.infer(target, target)  # base and target equal: changes nothing
+    mup = jinit.mup.infer(base, target)
+    console.print(mup)
+    rates = 2.0 ** np.array(EXPONENTS)
+    found = [
+        _sweep(
+            "both, tuned",
+            narrow,
+            jinit.mup.infer(base, base),
+            problem,
+            rates,
+            arguments,
+        )
+    ]
+    rate = [found[0]["rate"]]
+    found += [
+        _sweep("muP, rate of the narrow", wide, mup, problem, rate, arguments),
+        _sweep(
+            "standard, rate of the narrow", wide, standard, problem, rate, arguments
+        ),
+        _sweep("standard, tuned", wide, standard, problem, rates, arguments),
+    ]
+    console.print(_table(found))
+    _write(found, arguments, console)
+    return 0
+
+
+def _sweep(
+    name: str,
+    model: Perceptron,
+    p: Any,
+    problem: Problem,
+    rates: Any,
+    arguments: argparse.Namespace,
+) -> dict[str, Any]:
+    """The best of some rates, with what it and all of them cost."""
+    begun = time.perf_counter()
+    key = jax.random.key(arguments.seed)
+    curves = train(model, p, problem, rates, key, arguments.seeds)
+    scores = score(curves.loss).mean(axis=0)
+    best = int(np.argmin(scores))
+    return {
+        "name": name,
+        "width": model.width,
+        "rate": float(rates[best]),
+        "loss": float(scores[best]),
+        "accuracy": float(curves.accuracy[:, best].mean()),
+        "runs": curves.accuracy.size,
+        "seconds": round(time.perf_counter() - begun, 1),
+        "curve": curves.loss[:, best].mean(axis=0).tolist(),
+        "rates": list(map(float, rates)),
+        "losses": [float(s) if np.isfinite(s) else None for s in scores],
+    }
+
+
+def _table(found: list[dict[str, Any]]) -> Table:
+    table = Table(
+        title="Tune narrow, train wide", title_justify="left", caption_justify="left",
+        caption="The loss is the mean over all steps; both are means over seeds.",
+    )  # fmt: skip
+    table.add_column("network", no_wrap=True)
+    for name in ("width", "rate", "runs", "s", "loss", "test acc. %"):
+        table.add_column(name, justify="right")
+    for row in found:
+        table.add_row(
+            row["name"], str(row["width"]), f"2^{np.log2(row['rate']):.0f}",
+            str(row["runs"]), f"{row['seconds']:.1f}", f"{row['loss']:.3f}",
+            f"{100 * row['accuracy']:.1f}",
+        )  # fmt: skip
+    return table
+
+
+def _write(
+    found: list[dict[str, Any]], arguments: argparse.Namespace, console: Console
+) -> None:
+    out = pathlib.Path(arguments.out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "results.json").write_text(json.dumps(found, indent=1) + "\n")
+    figure, (sweeps, training) = plt.subplots(
+        1, 2, figsize=(10, 3.8), layout="constrained"
+    )
+    for row in found:
+        losses = np.array(row["losses"], np.float64)
+        label = f"{row['name']} ({row['width']})"
+        sweeps.plot(row["rates"], losses, "o-", label=label)
+        # Of ten steps each, so that one sees more than the noise of a batch.
+        smooth = np.convolve(row["curve"], np.full(10, 0.1), "valid")
+        training.plot(smooth, linewidth=1, label=label)
+    sweeps.set(yscale="log", xlabel="learning rate", ylabel="mean loss")
+    sweeps.set_xscale("log", base=2)
+    training.set(yscale="log", xlabel="step", ylabel="loss")
+    sweeps.legend(fontsize=7)
+    figure.savefig(out / "figure.png", dpi=120)
+    plt.close(figure)
+    console.print(f"{out}/results.json, {out}/figure.png", soft_wrap=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.mup_transfer",
+        description="Tune on a narrow network, train a wide one at the same rate.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--narrow", type=int, default=64, help="the width at which rates are tuned")
+    add("--wide", type=int, default=1024, help="the width that is trained")
+    add("--steps", type=int, default=150, help="of Adam")
+    add("--batch-size", type=int, default=64, help="images of a step")
+    add("--seeds", type=int, default=2, help="of each run")
+    add("--seed", type=int, default=0, help="from which all keys are made")
+    add("--out", default="results/mup_transfer", help="the folder of the results")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
