@@ -70,7 +70,7 @@ def sweep(
         )
     _checks.key(key)
     num = _checks.count("num", _checks.integer("num", num)) or 1
-    where = _devices(devices)
+    where = _devices(devices)[:num]
     program = _program(_hashed(fn), where)
     keys = jax.random.split(key, num)
     size = _size(program, keys, len(where), _checks.count("batch_size", batch_size))

@@ -26,6 +26,7 @@ def quick(name, images):
     return result.measured[study.rule], result.measured["standard"]
 
 
+@pytest.mark.slow
 def test_the_rate_of_a_narrow_transformer_serves_a_wide_one(images):
     ours, standard = quick("transformer", images)
     assert abs(ours["move"]) < 1 and all(ours["inside"])
@@ -34,6 +35,7 @@ def test_the_rate_of_a_narrow_transformer_serves_a_wide_one(images):
     assert ours["transferred"][1] < ours["transferred"][0]
 
 
+@pytest.mark.slow
 def test_the_rate_of_a_shallow_network_serves_a_deep_one(images):
     ours, standard = quick("depth", images)
     assert abs(ours["move"]) < 0.7 and all(ours["inside"])

@@ -55,7 +55,9 @@ def test_a_mesh_is_used_whole():
     mesh = Mesh(np.array(jax.devices()).reshape(2, 4), ("a", "b"))
     found = jinit.sweep(trained, KEY, 16, devices=mesh)
     assert len(found["drawn"].sharding.device_set) == 8
+    # With fewer seeds than devices the others stay idle.
     legacy = jinit.sweep(trained, jax.random.PRNGKey(3), 2, devices=mesh)
+    assert len(legacy["drawn"].sharding.device_set) == 2
     assert legacy["key"].shape == (2, 2)
 
 
