@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks import _options
 from benchmarks.mup import _transfer
 from benchmarks.mup._studies import STUDIES, Study
 from examples import _data
@@ -90,30 +91,13 @@ def _print_verdict(record: dict[str, Any], console: Console) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.mup",
-        description="Sweep learning rates over widths and depths, by muP and without.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    return _options.parser(
+        "python -m benchmarks.mup",
+        "Sweep learning rates over widths and depths, by muP and without.",
+        "studies",
+        tuple(STUDIES),
+        "results/mup",
     )
-    add = parser.add_argument
-    add(
-        "studies", nargs="*", type=_name, metavar="STUDY",
-        help=f"some of {', '.join(STUDIES)}; all if none is named",
-    )  # fmt: skip
-    add("--quick", action="store_true", help="small, for CI")
-    add("--data", choices=("digits", "mnist"), default="digits", help="which images")
-    add(
-        "--data-dir",
-        help="a folder with the four MNIST files; else they are downloaded",
-    )
-    add("--out", default="results/mup", help="the folder of the results")
-    return parser
-
-
-def _name(text: str) -> str:
-    if text not in STUDIES:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(STUDIES)}")
-    return text
 
 
 if __name__ == "__main__":

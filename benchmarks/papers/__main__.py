@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks import _options
 from benchmarks.papers._result import Result
 from examples import _data
 
@@ -106,30 +107,13 @@ def _write(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.papers",
-        description="Reproduce published results on initialization.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    return _options.parser(
+        "python -m benchmarks.papers",
+        "Reproduce published results on initialization.",
+        "experiments",
+        NAMES,
+        "results/papers",
     )
-    add = parser.add_argument
-    add(
-        "experiments", nargs="*", type=_name, metavar="EXPERIMENT",
-        help=f"some of {', '.join(NAMES)}; all if none is named",
-    )  # fmt: skip
-    add("--quick", action="store_true", help="small, for CI")
-    add("--data", choices=("digits", "mnist"), default="digits", help="which images")
-    add(
-        "--data-dir",
-        help="a folder with the four MNIST files; else they are downloaded",
-    )
-    add("--out", default="results/papers", help="the folder of the results")
-    return parser
-
-
-def _name(text: str) -> str:
-    if text not in NAMES:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(NAMES)}")
-    return text
 
 
 if __name__ == "__main__":
