@@ -54,13 +54,13 @@ def sweep(
       ValueError: for a num or a batch_size below 1, or an empty list of devices.
 
     Example:
-      >>> import jax, jax.numpy as jnp, jinit
+      >>> import jax, jax.numpy as jnp, jinit, numpy as np
       >>> std = lambda key: jnp.std(jinit.he()(key, (8, 64)))
       >>> stds = jinit.sweep(std, jax.random.key(0), 5)
       >>> stds.shape
       (5,)
       >>> more = jinit.sweep(std, jax.random.key(0), 9)
-      >>> bool(jnp.allclose(stds, more[:5]))
+      >>> np.allclose(stds, more[:5])
       True
     """
     if not callable(fn):
