@@ -53,7 +53,8 @@ def whiten_first_layer(
 
     Example:
       >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit
-      >>> x = jax.random.normal(jax.random.key(0), (512, 8)) @ jnp.diag(jnp.arange(1, 9))
+      >>> x = jax.random.normal(jax.random.key(0), (512, 8))
+      >>> x = x @ jnp.diag(jnp.arange(1, 9))
       >>> model = nn.Sequential([nn.Dense(16), nn.relu, nn.Dense(4)])
       >>> variables = model.init(jax.random.key(1), x)
       >>> variables, history = jinit.whiten_first_layer(model, variables, x, eps=0)
