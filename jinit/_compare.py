@@ -146,6 +146,8 @@ def _named(schemes: Any) -> dict[str, Any]:
 def _row_of_keys(keys: Any) -> Any:
     """Keys as an array of them, from an array, a list, or one key."""
     if isinstance(keys, (list, tuple)) and keys:
+        for key in keys:
+            _checks.key(key)
         keys = jnp.stack(keys)
     typed = isinstance(keys, jax.Array) and jnp.issubdtype(
         keys.dtype, jax.dtypes.prng_key

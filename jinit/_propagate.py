@@ -30,7 +30,7 @@ Meet = Callable[[tuple[int, tuple[int, ...]], Any, Law, float], Law]
 _LAYOUT = {
     "reshape", "transpose", "squeeze", "expand_dims", "broadcast_in_dim", "rev", "copy",
     "convert_element_type", "sharding_constraint", "reduce_precision", "name",
-    "stop_gradient", "copy_p", "pvary",
+    "stop_gradient", "pvary",
 }  # fmt: skip
 _PARTS = {"slice", "dynamic_slice", "gather"}
 _SUMS = {"reduce_sum", "reduce_window_sum"}

@@ -52,6 +52,7 @@ def layers_of(
     Raises:
       ValueError: if there are none, or a pattern of `skip` matches none.
     """
+    skip = (skip,) if isinstance(skip, str) else skip
     leaves = _paths.leaves(variables)
     found = list(_found(tapped, leaves, seen))
     for pattern in skip:

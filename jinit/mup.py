@@ -8,7 +8,7 @@ target, which is trained:
     p = jinit.mup.infer(base_shapes, shapes)
     params = p.init(params)
     tx = p.optimizer(optax.adamw(1e-3))
-    logits = p.readout_scale * model.apply(params, x)
+    logits = readout(p.readout_scale * hidden)  # or times the logits, without a bias
 
 and attention takes q k' / head_dim in the place of q k' / sqrt(head_dim), by
 `attention_scale`. At the base width all of it is what it was, bit for bit.

@@ -106,6 +106,7 @@ def test_nnx_models_and_dropout():
         (lambda: jinit.compare(MLP, ["hee"], X, KEYS), ValueError, "Did you mean"),
         (lambda: jinit.compare(MLP, ["he"], X, 3), TypeError, "`keys` is 3"),
         (lambda: jinit.compare(MLP, ["he"], X, []), TypeError, "`keys` is"),
+        (lambda: jinit.compare(MLP, ["he"], X, [1, 2]), TypeError, "`key` is 1"),
         (lambda: jinit.compare(lambda s: 3, ["he"], X, KEYS), TypeError, "gave 3"),
     ],
 )

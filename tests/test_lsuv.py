@@ -327,6 +327,8 @@ class Members(nn.Module):
         (lambda: broken(orthonormal="yes"), TypeError, "`orthonormal`"),
         (lambda: broken(skip=["nothing"]), ValueError, "'nothing', which matches no"),
         (lambda: broken(skip=["*"]), ValueError, "no layer to set"),
+        # One pattern, not its letters.
+        (lambda: broken(skip="head"), ValueError, "'head', which matches no"),
         (lambda: set_up(nn.Sequential([Normed()])), ValueError, "do not follow"),
         (lambda: jinit.lsuv(3, {}, X), TypeError, "Linen module or a function"),
         (lambda: jinit.nnx.lsuv(Deep(), X), TypeError, "jinit.lsuv"),
