@@ -80,8 +80,8 @@ def train(
     tx = p.optimizer(optax.adam(1.0))
 
     def logits(params: Any, x: jax.Array) -> jax.Array:
-        # The readout's bias, a number for each class, is multiplied with the rest:
-        # it moves less, which counts for little beside a wide kernel.
+        # The readout's bias, a number for each class, is multiplied with the rest, and
+        # moves so much less; to leave it out, multiply what goes into the readout.
         return p.readout_scale * model.apply(params, x)
 
     def loss(params: Any, rows: jax.Array) -> jax.Array:
