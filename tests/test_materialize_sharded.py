@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 import jinit
 from jinit import _units
-from tests.test_materialize import Everything, X, assert_equal, x
+from tests.test_materialize import INIT, X, assert_equal, everything
 from tests.test_sharding import COLLECTIVES, make_mesh
 
 KINDS = [AxisType.Auto, AxisType.Explicit]
@@ -32,9 +32,9 @@ def divided(mesh):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("sizes", [(1,), (2,), (4,), (8,), (2, 4), (4, 2)])
 def test_equal_on_every_mesh(sizes, kind, key):
-    model, sharding = Everything(), divided(make_mesh(sizes, kind))
-    got = jinit.materialize(model.init, shardings=sharding)(key, X)
-    assert_equal(got, model.init(key, x))
+    sharding = divided(make_mesh(sizes, kind))
+    got = jinit.materialize(INIT, shardings=sharding)(key, X)
+    assert_equal(got, everything(key))
     for path, leaf in jax.tree_util.tree_leaves_with_path(got):
         wanted = sharding(path, leaf)
         assert leaf.sharding.is_equivalent_to(wanted, leaf.ndim), path
