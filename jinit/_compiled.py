@@ -19,6 +19,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from ._erf_inv import depends_on_loop
 from ._internals import get_opaque_trace_state
 
 _VECTOR_WIDTH = "xla_cpu_prefer_vector_width"
@@ -96,6 +97,8 @@ def jit_to(
     explicit: tuple[str, ...],
 ) -> Callable[..., Any]:
     """A program for one sharding; in an explicit mesh the result's type names it."""
+    if out_sharding is not None:
+        function = _without_unlike_parts(function, out_sharding)
     if not explicit:
         return jax.jit(function, static_argnames=static, out_shardings=out_sharding)
 
@@ -109,6 +112,42 @@ def jit_to(
 
 
 _jit_to = functools.lru_cache(maxsize=1024)(jit_to)
+
+# Above this size a small difference between meshes is a lesser evil than the memory.
+_MOST_WHOLE = 1 << 20
+
+
+def _without_unlike_parts(
+    function: Callable[..., Any], out_sharding: Any
+) -> Callable[..., Any]:
+    """Let each device draw arrays whole whose parts would have other last bits.
+
+    Of a shape that XLA's erf_inv depends on, a part is another shape. The values of an
+    array must not depend on the mesh, so that each device computes all of it, and keeps
+    its part.
+    """
+
+    def whole(result: Any, sharding: Any) -> Any:
+        is_placed = isinstance(sharding, NamedSharding | PartitionSpec)
+        is_large = math.prod(result.shape) > _MOST_WHOLE
+        if not is_placed or is_large or not depends_on_loop(result.shape):
+            return result
+        everywhere: Any = PartitionSpec()
+        if isinstance(sharding, NamedSharding):
+            everywhere = NamedSharding(sharding.mesh, everywhere)
+        # Cut before the barrier, the parts would be what is computed.
+        result = jax.lax.with_sharding_constraint(result, everywhere)
+        result = jax.lax.optimization_barrier(result)
+        return jax.lax.with_sharding_constraint(result, everywhere)
+
+    @functools.wraps(function)
+    def run(*operands: Any, **settings: Any) -> Any:
+        results = function(*operands, **settings)
+        if isinstance(results, tuple):
+            return tuple(map(whole, results, out_sharding))
+        return whole(results, out_sharding)
+
+    return run
 
 
 def check_fits(out_sharding: Any, shape: tuple[int, ...]) -> None:

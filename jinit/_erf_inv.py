@@ -11,8 +11,8 @@ short form (`is_exact`); the tests compare all 2^23 on every version of JAX.
 
 From jax 0.12 on XLA contracts some of these operations otherwise in a loop over a last
 axis of 3 to 5 elements, so that a thirtieth of JAX's own values depend on the shape of
-the array, by one unit in the last place. `depends_on_loop` tells such shapes: there
-XLA's erf_inv is evaluated as JAX evaluates it, in a loop of its own.
+the array, by one unit in the last place. `depends_on_loop` tells such shapes: these are
+drawn by JAX's own operations, in JAX's loops.
 """
 
 import functools

@@ -30,13 +30,13 @@ def bits(key: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
     # An axis of 2**32 or more has no 32-bit iota; nobody has met one yet.
     if words is None or max(shape, default=0) > _WORD or (width == 64 and not _x64()):
         return jax.random.bits(key, shape, dtype)
+    if depends_on_loop(shape):
+        # What is done to the bits must not share a loop with the rounds of threefry.
+        return jax.random.bits(key, shape, dtype)
     high, low = threefry2x32(words, counters(shape))
     if width == 64:
-        drawn = (high.astype(dtype) << dtype.type(32)) | low.astype(dtype)
-    else:
-        drawn = (high ^ low).astype(dtype)
-    # There JAX evaluates what follows in a loop without the rounds of threefry.
-    return lax.optimization_barrier(drawn) if depends_on_loop(shape) else drawn
+        return (high.astype(dtype) << dtype.type(32)) | low.astype(dtype)
+    return (high ^ low).astype(dtype)
 
 
 def threefry_words(key: jax.Array) -> Words | None:

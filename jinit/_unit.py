@@ -9,7 +9,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from ._checks import Shape
-from ._erf_inv import INSIDE, erf_inv
+from ._erf_inv import INSIDE, depends_on_loop, erf_inv
 from ._threefry import bits
 
 
@@ -55,6 +55,8 @@ def unit_truncated(
     bound: float,
 ) -> jax.Array:
     """Standard normal on (lower, upper), both within `bound` of 0 where it is known."""
+    if bound <= INSIDE and depends_on_loop(shape):
+        return jax.random.truncated_normal(key, lower, upper, shape, dtype)
     known = math.isfinite(bound)
     ordinary = known and float(np.asarray(upper) - np.asarray(lower)) > 1e-3
     lower, upper = jnp.asarray(lower, dtype), jnp.asarray(upper, dtype)

@@ -19,6 +19,7 @@ import numpy as np
 
 from . import _checks, _jaxpr
 from ._compiled import LARGE, WIDE, explicit_axes, jit_to, may_choose_options
+from ._erf_inv import depends_on_loop
 from ._internals import BROADCAST, MULTIPLY, NEGATE, moves
 from ._jaxpr import Step
 
@@ -123,6 +124,9 @@ def _chain(
         if len(step.writes) != 1 or _jaxpr.size(step.eqn.outvars[0]) <= 1:
             return chain
         if step.eqn.effects:  # which stay in their order
+            return chain
+        if depends_on_loop(step.eqn.outvars[0].aval.shape):
+            # Fused with what follows, its loop would be another one than JAX's.
             return chain
         (slot,) = step.writes
         following = readers.get(slot, [])

@@ -233,14 +233,11 @@ def draw(
     settings: dict[str, Any] = {
         "law": law, "shape": shape, "dtype": dtype, "out_sharding": out_sharding,
     }  # fmt: skip
-    if math.prod(shape) <= _WRITTEN_OUT and depends_on_loop(shape):
+    if depends_on_loop(shape):
+        # There the bits depend, too, on whether the scale is a number in the program,
+        # as JAX's is.
         return _scaled_by(key, scale=scale, **settings)
     return _scaled(key, scale, **settings)
-
-
-# XLA writes a loop over fewer elements out, and where its bits depend on the shape
-# they depend, too, on whether the scale is a number in the program, as JAX's is.
-_WRITTEN_OUT = 256
 
 
 @compiled
