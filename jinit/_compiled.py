@@ -19,6 +19,8 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from ._checks import is_static
+
 try:
     from jax.extend.core import get_opaque_trace_state
 except ImportError:  # jax < 0.10
@@ -62,7 +64,8 @@ def compiled(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 
 def _is_arithmetic(shape: tuple[int, ...], dtype: np.dtype, **_: Any) -> bool:
     """Whether wide vectors pay: in narrow types a vector holds enough draws already."""
-    return dtype.itemsize >= 4 and math.prod(shape) >= LARGE
+    # A symbolic dimension is met inside a `jit` only, whose options are not ours.
+    return dtype.itemsize >= 4 and is_static(shape) and math.prod(shape) >= LARGE
 
 
 def may_choose_options() -> bool:
