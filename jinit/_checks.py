@@ -71,8 +71,8 @@ def _dimension(d: Any, dims: tuple) -> int:
     if _numbers.is_symbolic(d):
         raise TypeError(
             f"`shape` is {dims!r}, and its dimension {d!r} is symbolic; here every "
-            "dimension must be an integer. Constants, and normal and uniform laws, take "
-            "symbolic ones."
+            "dimension must be an integer. Constants and schemes with a normal or "
+            "uniform law take symbolic ones."
         )
     try:
         if isinstance(d, (bool, np.bool_)):

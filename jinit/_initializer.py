@@ -124,11 +124,9 @@ class Initializer:
     def __repr__(self) -> str:
         name, settings = self._spelling()
         required = _required(self)
-        words = [
-            spell(value) if key in required else f"{key}={spell(value)}"
-            for key, value in settings.items()
-        ]
-        return f"jinit.{name}({', '.join(words)})"
+        positional = [spell(v) for key, v in settings.items() if key in required]
+        named = [f"{k}={spell(v)}" for k, v in settings.items() if k not in required]
+        return f"jinit.{name}({', '.join(positional + named)})"
 
     def _draw(
         self,
