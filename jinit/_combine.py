@@ -13,7 +13,7 @@ from jax.typing import ArrayLike, DTypeLike
 from . import _checks, _numbers, _sample
 from ._around import check_part
 from ._compiled import Sharding, compiled
-from ._constant import frozen, thawed
+from ._constant import check_representable, frozen, thawed
 from ._entry import Entry
 from ._initializer import Initializer, canonical_dtype
 from ._stack import Blocks, Composed, own_dtype, part
@@ -123,6 +123,7 @@ class FromArray(Initializer):
             )
         found = _checks.dtype(self.dtype if dtype is None else dtype, np.generic)
         value = array if _numbers.is_one(factor) else array * factor
+        check_representable("array", value, found)
         return _as_array(value, shape=shape, dtype=found, out_sharding=out_sharding)
 
 

@@ -41,7 +41,7 @@ class Filling(Initializer):
         _checks.broadcasts(shape, value=value)
         found = _checks.dtype(self.dtype if dtype is None else dtype, self._kind)
         value = value if _numbers.is_one(factor) else value * factor
-        _check_representable(value, found)
+        check_representable("value", value, found)
         return _full(value, shape=shape, dtype=found, out_sharding=out_sharding)
 
 
@@ -61,17 +61,17 @@ class Constant(Filling):
         return thawed(self.value)
 
 
-def _check_representable(value: Any, dtype: np.dtype) -> None:
-    """Raise for a number that a type of 8 bits or less has not even a neighbour of."""
+def check_representable(argument: str, value: Any, dtype: np.dtype) -> None:
+    """Raise for a number that a type of 8 bits or less would turn into NaN."""
     is_tiny = dtype.itemsize == 1 and jnp.issubdtype(dtype, np.floating)
     if not is_tiny or _numbers.is_traced(value):
         return
     with np.errstate(all="ignore"):
-        lost = np.isnan(np.asarray(value, dtype).astype(np.float32)) & ~np.isnan(value)
+        lost = np.isnan(np.asarray(value, dtype).astype(np.float32)) != np.isnan(value)
     if lost.any():
         first = np.asarray(value)[lost].flat[0]
         raise ValueError(
-            f"`value` is {first}, and `dtype` {dtype.name} has no such number; its "
+            f"`{argument}` is {first}, and `dtype` {dtype.name} has no such number; its "
             f"numbers lie between {jnp.finfo(dtype).min} and {jnp.finfo(dtype).max}."
         )
 

@@ -98,6 +98,14 @@ class Initializer:
         settings = (getattr(self, field.name) for field in dataclasses.fields(self))
         return type(self), *map(exact, settings)
 
+    @property
+    def __fn_or_cls__(self) -> Hashable:
+        """What Flax's `nn.jit` compares modules by, in place of an initializer's fields.
+
+        It would compare those by `==`, and fails where one is a tracer.
+        """
+        return self._identity
+
     @functools.cached_property
     def _is_traced(self) -> bool:
         """Whether a setting is a tracer, here or in a part."""

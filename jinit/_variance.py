@@ -49,7 +49,8 @@ def fan(mode: str, fan_in: float, fan_out: float) -> float:
         return fan_out
     if mode == "fan_avg":
         return (fan_in + fan_out) / 2
-    return (fan_in * fan_out) ** 0.5
+    # As a float first: a symbolic dimension has no root.
+    return (1.0 * fan_in * fan_out) ** 0.5
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
