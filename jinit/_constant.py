@@ -71,8 +71,8 @@ def check_representable(argument: str, value: Any, dtype: np.dtype) -> None:
     if lost.any():
         first = np.asarray(value)[lost].flat[0]
         raise ValueError(
-            f"`{argument}` is {first}, and `dtype` {dtype.name} has no such number; its "
-            f"numbers lie between {jnp.finfo(dtype).min} and {jnp.finfo(dtype).max}."
+            f"`{argument}` is {first}, and `dtype` {dtype.name} has no such number; "
+            f"they lie between {jnp.finfo(dtype).min} and {jnp.finfo(dtype).max}."
         )
 
 

@@ -100,9 +100,9 @@ class Initializer:
 
     @property
     def __fn_or_cls__(self) -> Hashable:
-        """What Flax's `nn.jit` compares modules by, in place of an initializer's fields.
+        """Stand in for the fields where Flax's `nn.jit` compares modules.
 
-        It would compare those by `==`, and fails where one is a tracer.
+        Flax would compare the fields by `==`, and fail at a tracer.
         """
         return self._identity
 
