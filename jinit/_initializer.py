@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Hashable
 from typing import Any, ClassVar
 
@@ -290,14 +291,15 @@ def exact(value: Any) -> Hashable:
 
 
 def _exact_table(value: tuple[Any, ...]) -> Hashable:
-    """The key of nested tuples of floats, in the bytes of an array; else None."""
+    """The key of nested tuples of floats, by a digest of their bytes; else None."""
     entry: Any = value
     while type(entry) is tuple and entry:
         entry = entry[0]
     if type(entry) not in (float, complex):
         return None
     array = np.asarray(value)
-    return tuple, array.dtype.str, array.shape, array.tobytes()
+    digest = hashlib.sha256(array.tobytes()).digest()
+    return tuple, array.dtype.str, array.shape, digest
 
 
 def _required(init: Initializer) -> set[str]:
