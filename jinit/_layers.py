@@ -102,12 +102,7 @@ class PriorBias(Filling):
                 f"`prior` is {self.prior!r}; it must be a real number or several."
             )
         _checks.choice("kind", self.kind, ("sigmoid", "softmax"))
-        self._set(prior=frozen(self.prior), dtype=canonical_dtype(self.dtype))
-        if not _numbers.is_traced(prior):
-            self._check_probabilities(prior)
-
-    def _check_probabilities(self, prior: np.ndarray) -> None:
-        if not np.all((prior > 0) & (prior < 1)):
+        if not _numbers.is_traced(prior) and not np.all((prior > 0) & (prior < 1)):
             raise ValueError(
                 f"`prior` is {self.prior!r}; probabilities lie between 0 and 1, both "
                 "excluded: the bias of an impossible class is infinite. Of counts take "
@@ -118,6 +113,7 @@ class PriorBias(Filling):
                 f"`prior` is {self.prior!r}; with kind='softmax' it must be a vector "
                 "of two or more probabilities that add up to 1: counts / sum(counts)."
             )
+        self._set(prior=frozen(self.prior), dtype=canonical_dtype(self.dtype))
 
     def _value(self) -> Any:
         prior, numpy = self.prior, _numbers.numpy_of(self.prior)
@@ -129,12 +125,11 @@ class PriorBias(Filling):
         return numpy.log(prior) - numpy.mean(numpy.log(prior))
 
 
-def _is_distribution(prior: np.ndarray) -> bool:
-    return (
-        prior.ndim == 1
-        and prior.size > 1
-        and math.isclose(prior.sum(), 1, abs_tol=1e-6)
-    )
+def _is_distribution(prior: Any) -> bool:
+    if prior.ndim != 1 or prior.size < 2:
+        return False
+    # A sum that is traced is not known yet.
+    return _numbers.is_traced(prior) or math.isclose(prior.sum(), 1, abs_tol=1e-6)
 
 
 def embedding(

@@ -151,6 +151,13 @@ def test_the_gradient_of_a_draw_is_the_draw_of_scale_one(dtype, key):
         assert slope != 0
 
 
+def test_a_traced_share_of_zeros(key):
+    draw = jax.jit(lambda share: jinit.sparse(share)(key, (10, 4)))
+    for share in (0.5, 0.9):
+        expected = jinit.sparse(share)(key, (10, 4))
+        np.testing.assert_allclose(draw(share), expected, rtol=1e-6)
+
+
 def of_jax(lib, s):
     """The initializers of JAX that take a number, by name."""
     qr = {"method": "qr"} if lib is jinit else {}
@@ -258,6 +265,16 @@ REFUSED = {
     "must be an integer": lambda s: jinit.wang_init(s),
     "array of booleans": lambda s: jinit.masked(s, jinit.ones, jinit.zeros),
 }
+
+
+def test_a_traced_prior_of_classes(key):
+    def draw(p, kind="softmax"):
+        return jinit.constant_bias_from_prior(p, kind)(key, (3,))
+
+    prior = jnp.array([0.2, 0.3, 0.5])
+    np.testing.assert_allclose(jax.jit(draw)(prior), draw(prior), rtol=1e-5)
+    with pytest.raises(ValueError, match="must be a vector"):
+        jax.eval_shape(draw, 0.5)
 
 
 @pytest.mark.parametrize("message", REFUSED)
