@@ -250,7 +250,7 @@ def test_equality_is_exact():
 
 
 def test_every_different_value_has_its_repr_and_configuration():
-    complexes = [jinit.constant(1 + 2j), 0.5 * jinit.constant([1j, complex(-0.0, 2)])]
+    complexes = [jinit.constant(1 + 2j), 0.5 * jinit.constant([1j, 3 - 2j])]
     for init in complexes + [init for pair in DIFFERENT for init in pair]:
         assert eval(repr(init), {"jinit": jinit}) == init
         config = json.loads(json.dumps(jinit.to_config(init)))
