@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 
-from . import _checks
+from . import _checks, _numbers
 from ._compiled import Sharding, compiled
 from ._initializer import Initializer
 from ._rounding import is_narrow, round_finite
@@ -22,7 +22,8 @@ class Built(Initializer):
     """A scale times an array that `_build` computes, in float32 or wider.
 
     The scale, and the settings that it stands for, enter the compiled program as an
-    operand: initializers that differ in them alone share one program.
+    operand: initializers that differ in them alone share one program. So do all other
+    settings that are traced.
     """
 
     _kind: ClassVar[type[Any]] = np.inexact
@@ -61,35 +62,69 @@ class Built(Initializer):
             _checks.key(key)
         self._check(shape)
         found = self._dtype(dtype)
+        form, traced = formed(self, found)
         return _built(
             key if self._random else None,
-            real_dtype(found).type(self._scale() * factor),
+            _numbers.cast(self._scale() * factor, real_dtype(found)),
+            traced,
             shape=shape,
             dtype=found,
-            form=_form(self),
+            form=form,
             out_sharding=out_sharding,
         )
+
+    def _with(self, **settings: Any) -> Self:
+        """A copy with other settings, which are checked already."""
+        new = object.__new__(type(self))
+        vars(new).update(_settings(self) | settings)
+        return new
+
+
+def _settings(init: Built) -> dict[str, Any]:
+    return {field.name: getattr(init, field.name) for field in dataclasses.fields(init)}
+
+
+def formed(init: Built, dtype: np.dtype) -> tuple[Built, dict[str, jax.Array]]:
+    """What the program of `init` depends on, and the traced settings that it is given.
+
+    The first is a key of compiled programs, and so must not hold a tracer.
+    """
+    if not init._is_traced:
+        return _form(init), {}
+    wide = real_dtype(dtype)
+    traced = {
+        name: _numbers.cast(value, wide)
+        for name, value in _settings(init).items()
+        if _numbers.is_traced(value) and name not in init._operands
+    }
+    return _without_operands(init)._with(**dict.fromkeys(traced)), traced
 
 
 @functools.lru_cache(maxsize=4096)
 def _form(init: Built) -> Built:
     """`init` with its operands at their defaults: what its program depends on."""
-    defaults = {
-        field.name: field.default
-        for field in dataclasses.fields(init)
-        if field.name in init._operands
-    }
-    return dataclasses.replace(init, **defaults)
+    return _without_operands(init)
+
+
+def _without_operands(init: Built) -> Built:
+    fields = dataclasses.fields(init)
+    return init._with(**{f.name: f.default for f in fields if f.name in init._operands})
 
 
 @compiled
 def _built(
-    key: Any, scale: jax.Array, *, shape: _checks.Shape, dtype: np.dtype, form: Built
+    key: Any,
+    scale: jax.Array,
+    traced: dict[str, jax.Array],
+    *,
+    shape: _checks.Shape,
+    dtype: np.dtype,
+    form: Built,
 ) -> jax.Array:
     if 0 in shape:
         return jnp.zeros(shape, dtype)
     wide = np.dtype(np.float32) if is_narrow(dtype) else dtype
-    x = form._build(key, shape, wide).astype(wide) * scale
+    x = form._with(**traced)._build(key, shape, wide).astype(wide) * scale
     return round_finite(x, dtype) if is_narrow(dtype) else x
 
 

@@ -1,6 +1,7 @@
 """What a user passed -> what was meant, or an error that says what to do."""
 
 import difflib
+import functools
 import importlib
 import math
 import numbers
@@ -12,6 +13,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from . import _numbers
 
 Shape = tuple[int, ...]
 
@@ -35,8 +38,11 @@ def did_you_mean(value: object, allowed: Iterable[str]) -> str:
     return " Did you mean " + " or ".join(repr(name) for name in near) + "?"
 
 
-def shape(value: object) -> Shape:
-    """`value` as a tuple of non-negative Python integers."""
+def shape(value: object, *, symbolic: bool = False) -> Shape:
+    """`value` as a tuple of non-negative Python integers.
+
+    With `symbolic` the dimensions of `jax.export.symbolic_shape` may be among them.
+    """
     # One comparison serves the common case, a tuple that is right already.
     if type(value) is tuple and all(type(d) is int and d >= 0 for d in value):
         return value
@@ -48,10 +54,26 @@ def shape(value: object) -> Shape:
             "such as (784, 256)."
         )
     dims = (value,) if isinstance(value, numbers.Integral) else tuple(value)
-    return tuple(_dimension(d, dims) for d in dims)
+    return tuple(
+        d if symbolic and _numbers.is_symbolic(d) else _dimension(d, dims) for d in dims
+    )
+
+
+def is_static(shape: Shape) -> bool:
+    """Whether all dimensions are integers, and none is symbolic."""
+    return {*map(type, shape)} <= _INTEGER
+
+
+_INTEGER = {int}
 
 
 def _dimension(d: Any, dims: tuple) -> int:
+    if _numbers.is_symbolic(d):
+        raise TypeError(
+            f"`shape` is {dims!r}, and its dimension {d!r} is symbolic; here every "
+            "dimension must be an integer. Constants and schemes with a normal or "
+            "uniform law take symbolic ones."
+        )
     try:
         if isinstance(d, (bool, np.bool_)):
             raise TypeError
@@ -93,6 +115,22 @@ def real(
         wanted = "greater than 0" if positive else f"at least {minimum:g}"
         raise ValueError(f"`{argument}` is {value!r}; it must be {wanted}.")
     return number
+
+
+def number(argument: str, value: Any, **bounds: Any) -> Any:
+    """A setting of an initializer: `real(...)` of it, or a traced real scalar.
+
+    No bound is tested of a traced number: its value is not known yet.
+    """
+    if not _numbers.is_traced(value):
+        return real(argument, value, **bounds)
+    kinds = (np.floating, np.integer)
+    is_real = any(jnp.issubdtype(value.dtype, kind) for kind in kinds)
+    if value.ndim or not is_real:
+        raise TypeError(
+            f"`{argument}` is {_numbers.spell(value)}; it must be one real number."
+        )
+    return value
 
 
 def canonical_axes(argument: str, value: Any) -> int | tuple[int, ...]:
@@ -162,12 +200,27 @@ def dtype(value: Any, kind: type[Any]) -> np.dtype:
             + wanted.get(kind, "a floating type such as 'float32' or 'bfloat16'")
             + (", and a real one." if kind is np.floating else ".")
         )
+    if found.itemsize == 1 and kind is not np.generic and not _can_be_drawn(found):
+        raise TypeError(
+            f"`dtype` is {found.name}, which has too few numbers for a draw; of the "
+            "types of 8 bits those with a sign can be drawn, such as 'float8_e4m3fn'. "
+            "Draw one of them, or 'bfloat16', and cast the array."
+        )
     if found.itemsize == (16 if found.kind == "c" else 8) and not jax.config.read(
         "jax_enable_x64"
     ):
         # Says once what JAX says: 64 bits want jax_enable_x64.
         found = jnp.zeros((), found).dtype
     return found
+
+
+@functools.cache
+def _can_be_drawn(dtype: np.dtype) -> bool:
+    """Whether a type of at most 8 bits has signs, and 8 bits."""
+    if not jnp.issubdtype(dtype, np.floating):
+        return True
+    info = jnp.finfo(dtype)
+    return bool(info.bits == 8 and info.min < 0)
 
 
 def dtype_like(value: Any) -> np.dtype:
@@ -183,8 +236,10 @@ def dtype_like(value: Any) -> np.dtype:
 def broadcasts(shape: Shape, **bounds: Any) -> None:
     """Raise unless every bound broadcasts to `shape`."""
     for name, bound in bounds.items():
+        if np.ndim(bound) == 0:
+            continue
         try:
-            fits = np.broadcast_shapes(np.shape(bound), shape) == shape
+            fits = jax.lax.broadcast_shapes(np.shape(bound), shape) == shape
         except ValueError:
             fits = False
         if not fits:

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from . import _checks, _sample
+from . import _checks, _numbers, _sample
 from ._around import check_part
 from ._compiled import Sharding, compiled
-from ._constant import frozen
+from ._constant import check_representable, frozen, thawed
 from ._entry import Entry
 from ._initializer import Initializer, canonical_dtype
 from ._stack import Blocks, Composed, own_dtype, part
@@ -40,7 +40,7 @@ class Foreign(Initializer):
     ) -> jax.Array:
         found = _checks.dtype(dtype, np.inexact)
         drawn = _sample.Sampler(self.init, shape, found)(key, out_sharding)
-        return drawn if factor == 1.0 else (drawn * factor).astype(found)
+        return drawn if _numbers.is_one(factor) else (drawn * factor).astype(found)
 
     def _spelling(self) -> tuple[str, dict[str, Any]]:
         return self._name, {"init": self.init, "factor": 1.0}
@@ -59,18 +59,18 @@ class Masked(Composed):
     def __post_init__(self) -> None:
         check_part("a", self.a)
         check_part("b", self.b)
-        mask = np.asarray(self.mask)
+        mask = thawed(frozen(self.mask, "mask"))
         if mask.dtype != bool:
             raise TypeError(
                 f"`mask` has dtype {mask.dtype}; it must be an array of booleans."
             )
-        self._set(mask=frozen(mask))
+        self._set(mask=frozen(mask, "mask"))
 
     def std(self, shape: _checks.Shape) -> None:
         return None
 
     def _check(self, shape: _checks.Shape) -> None:
-        _checks.broadcasts(shape, mask=np.asarray(self.mask))
+        _checks.broadcasts(shape, mask=thawed(self.mask))
 
     def _joined(
         self,
@@ -84,7 +84,9 @@ class Masked(Composed):
             part(init, jax.random.fold_in(key, index), shape, found, factor)
             for index, init in enumerate((self.a, self.b))
         )
-        return jnp.where(np.broadcast_to(np.asarray(self.mask), shape), a, b)
+        mask = thawed(self.mask)
+        whole = _numbers.numpy_of(mask).broadcast_to(mask, shape)
+        return jnp.where(whole, a, b)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -111,7 +113,7 @@ class FromArray(Initializer):
         factor: float,
     ) -> jax.Array:
         _checks.key(key)
-        array = np.asarray(self.array)
+        array = thawed(self.array)
         # A list of no elements does not say what its axes would have been.
         if array.shape != shape and not (array.size == 0 == math.prod(shape)):
             raise ValueError(
@@ -120,7 +122,8 @@ class FromArray(Initializer):
                 "jinit.constant."
             )
         found = _checks.dtype(self.dtype if dtype is None else dtype, np.generic)
-        value = array if factor == 1.0 else array * factor
+        value = array if _numbers.is_one(factor) else array * factor
+        check_representable("array", value, found)
         return _as_array(value, shape=shape, dtype=found, out_sharding=out_sharding)
 
 
@@ -210,7 +213,7 @@ def from_array(array: ArrayLike, dtype: DTypeLike | None = None) -> Initializer:
       dtype: the type of the result where the call names none.
 
     Raises:
-      TypeError: for something that is no array, or is traced.
+      TypeError: for something that is no array.
       ValueError: when called, for another shape.
 
     Example:

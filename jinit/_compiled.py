@@ -19,6 +19,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from ._checks import is_static
 from ._erf_inv import depends_on_loop
 from ._internals import get_opaque_trace_state
 
@@ -60,7 +61,8 @@ def compiled(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 
 def _is_arithmetic(shape: tuple[int, ...], dtype: np.dtype, **_: Any) -> bool:
     """Whether wide vectors pay: in narrow types a vector holds enough draws already."""
-    return dtype.itemsize >= 4 and math.prod(shape) >= LARGE
+    # A symbolic dimension is met inside a `jit` only, whose options are not ours.
+    return dtype.itemsize >= 4 and is_static(shape) and math.prod(shape) >= LARGE
 
 
 def may_choose_options() -> bool:

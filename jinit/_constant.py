@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from . import _checks
+from . import _checks, _numbers
 from ._compiled import Sharding, compiled
 from ._entry import Entry
 from ._initializer import Initializer, canonical_dtype
@@ -20,9 +20,10 @@ class Filling(Initializer):
     dtype: np.dtype | None
 
     _kind: ClassVar[type[Any]] = np.generic
+    _symbolic: ClassVar[bool] = True
 
-    def _value(self) -> np.ndarray:
-        """What is filled in, with a factor of 1."""
+    def _value(self) -> Any:
+        """What is filled in, with a factor of 1: an array, or a tracer."""
         raise NotImplementedError
 
     def std(self, shape: _checks.Shape) -> float | None:
@@ -39,7 +40,8 @@ class Filling(Initializer):
         value = self._value()
         _checks.broadcasts(shape, value=value)
         found = _checks.dtype(self.dtype if dtype is None else dtype, self._kind)
-        value = value if factor == 1.0 else value * factor
+        value = value if _numbers.is_one(factor) else value * factor
+        check_representable("value", value, found)
         return _full(value, shape=shape, dtype=found, out_sharding=out_sharding)
 
 
@@ -55,8 +57,23 @@ class Constant(Filling):
     def __post_init__(self) -> None:
         self._set(value=frozen(self.value), dtype=canonical_dtype(self.dtype))
 
-    def _value(self) -> np.ndarray:
-        return np.asarray(self.value)
+    def _value(self) -> Any:
+        return thawed(self.value)
+
+
+def check_representable(argument: str, value: Any, dtype: np.dtype) -> None:
+    """Raise for a number that a type of 8 bits or less would turn into NaN."""
+    is_tiny = dtype.itemsize == 1 and jnp.issubdtype(dtype, np.floating)
+    if not is_tiny or _numbers.is_traced(value):
+        return
+    with np.errstate(all="ignore"):
+        lost = np.isnan(np.asarray(value, dtype).astype(np.float32)) != np.isnan(value)
+    if lost.any():
+        first = np.asarray(value)[lost].flat[0]
+        raise ValueError(
+            f"`{argument}` is {first}, and `dtype` {dtype.name} has no such number; "
+            f"they lie between {jnp.finfo(dtype).min} and {jnp.finfo(dtype).max}."
+        )
 
 
 class _Filled(Constant):
@@ -82,7 +99,7 @@ def constant(value: ArrayLike, dtype: DTypeLike | None = None) -> Initializer:
       dtype: the type of the result where the call names none.
 
     Raises:
-      TypeError: for a value that is no array, or is traced.
+      TypeError: for a value that is no array.
 
     Example:
       >>> import jax, jinit
@@ -115,13 +132,9 @@ def ones_init() -> Initializer:
 
 
 def frozen(value: ArrayLike, argument: str = "value") -> Any:
-    """A number, or nested tuples: values that hash."""
-    if isinstance(value, jax.core.Tracer):
-        raise TypeError(
-            f"`{argument}` is {value}, which is being traced; an initializer is a "
-            "value of its own, so give it a number, and multiply what it returns by "
-            "the traced one."
-        )
+    """A number, or nested tuples: values that hash. A tracer stays as it is."""
+    if _numbers.is_traced(value):
+        return value
     array = np.asarray(value)
     if array.dtype == object or array.dtype.kind in "US":
         raise TypeError(
@@ -129,6 +142,11 @@ def frozen(value: ArrayLike, argument: str = "value") -> Any:
         )
     plain = array.tolist()
     return _tupled(plain) if array.ndim else plain
+
+
+def thawed(value: Any) -> Any:
+    """What `frozen` took: an array, or a tracer."""
+    return value if _numbers.is_traced(value) else np.asarray(value)
 
 
 def _tupled(value: Any) -> Any:

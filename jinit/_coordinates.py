@@ -26,7 +26,7 @@ class Siren(FanScheme):
     _name: ClassVar[str] = "siren"
 
     def __post_init__(self) -> None:
-        self._set(w0=_checks.real("w0", self.w0, positive=True))
+        self._set(w0=_checks.number("w0", self.w0, positive=True))
         super().__post_init__()
 
     def _variance(self, fans: Fans) -> float | None:
@@ -48,7 +48,7 @@ class FourierFeatures(RandomInitializer):
     _name: ClassVar[str] = "fourier_features"
 
     def __post_init__(self) -> None:
-        stddev = _checks.real("stddev", self.stddev, positive=True)
+        stddev = _checks.number("stddev", self.stddev, positive=True)
         self._set(
             stddev=stddev,
             dtype=canonical_dtype(self.dtype),

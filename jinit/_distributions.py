@@ -23,7 +23,7 @@ class Normal(RandomInitializer):
     _name: ClassVar[str] = "normal"
 
     def __post_init__(self) -> None:
-        stddev = _checks.real("stddev", self.stddev, minimum=0.0)
+        stddev = _checks.number("stddev", self.stddev, minimum=0.0)
         self._set(stddev=stddev, dtype=canonical_dtype(self.dtype))
 
     def std(self, shape: _checks.Shape) -> float:
@@ -44,7 +44,7 @@ class Uniform(RandomInitializer):
     _kind: ClassVar[type[Any]] = np.floating
 
     def __post_init__(self) -> None:
-        scale = _checks.real("scale", self.scale)
+        scale = _checks.number("scale", self.scale)
         self._set(scale=scale, dtype=canonical_dtype(self.dtype))
 
     def std(self, shape: _checks.Shape) -> float:

@@ -112,8 +112,13 @@ def _sample() -> np.ndarray:
 
 def depends_on_loop(shape: Sequence[int]) -> bool:
     """Tell whether JAX's erf_inv of an array of `shape` has bits of its own."""
-    lengths = [n for n in shape if n != 1]
-    return bool(lengths) and lengths[-1] in _UNROLLED and lengths[-1] in _unlike()
+    last = next((n for n in reversed(shape) if not (_is_number(n) and n == 1)), 1)
+    return _is_number(last) and last in _UNROLLED and last in _unlike()
+
+
+def _is_number(length: Any) -> bool:
+    """Tell whether the length of an axis is known, and no symbol of `jax.export`."""
+    return isinstance(length, int)
 
 
 @functools.cache

@@ -62,7 +62,7 @@ def fans(
       >>> jinit.fans((3, 3, 1, 128), groups=128)  # depthwise
       Fans(fan_in=9, fan_out=9)
     """
-    shape = _checks.shape(shape)
+    shape = _checks.shape(shape, symbolic=True)
     groups = _checks.count("groups", groups) or 1
     if layout is None:
         layout = layout_of_axes(shape, in_axis, out_axis, batch_axis)

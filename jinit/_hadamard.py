@@ -28,7 +28,7 @@ class Hadamard(Built):
     _random: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        gain = _checks.real("gain", self.gain)
+        gain = _checks.number("gain", self.gain)
         self._set(gain=gain, dtype=canonical_dtype(self.dtype))
 
     def _check(self, shape: _checks.Shape) -> None:

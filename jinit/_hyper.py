@@ -25,7 +25,7 @@ class Hyperfan(FanScheme):
             generated=_checks.shape(self.generated),
             relu=_checks.boolean("relu", self.relu),
             bias=_checks.boolean("bias", self.bias),
-            embedding_variance=_checks.real(
+            embedding_variance=_checks.number(
                 "embedding_variance", self.embedding_variance, positive=True
             ),
         )

@@ -1,14 +1,17 @@
 """`Initializer`: a callable value: frozen, hashable, printable, picklable."""
 
+import copy
 import dataclasses
 import functools
+import hashlib
+from collections.abc import Hashable
 from typing import Any, ClassVar
 
 import jax
 import numpy as np
 from jax.typing import DTypeLike
 
-from . import _checks
+from . import _checks, _numbers
 from ._compiled import Sharding
 from .random import Law, draw
 
@@ -20,9 +23,21 @@ class Initializer:
     Two initializers made alike are equal and hash alike, so modules that hold them are
     equal too, and nothing is traced twice. `0.5 * init` is the law scaled by a half.
     The fields of a subclass are the arguments of its maker, in the maker's order.
+
+    A number among them may be a tracer, inside `jit`, `vmap` or `grad`. Such an
+    initializer is equal to itself only, and cannot be pickled or configured.
     """
 
     _name: ClassVar[str]
+    # Whether the scheme draws shapes with the symbolic dimensions of `jax.export`.
+    _symbolic: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # A dataclass would compare settings by `==`, for which 1, 1.0 and True are one
+        # number and 0.0 is -0.0. It keeps the methods that a class has already.
+        cls.__eq__ = Initializer.__eq__  # type: ignore[method-assign]
+        cls.__hash__ = Initializer.__hash__  # type: ignore[method-assign]
 
     def __call__(
         self,
@@ -45,7 +60,8 @@ class Initializer:
           TypeError: for a key, shape or dtype of the wrong kind.
           ValueError: for a batch of keys, or a shape that the law does not fit.
         """
-        return self._draw(key, _checks.shape(shape), dtype, out_sharding, 1.0)
+        sizes = _checks.shape(shape, symbolic=self._symbolic)
+        return self._draw(key, sizes, dtype, out_sharding, 1.0)
 
     def std(self, shape: _checks.Shape) -> float | None:
         """The standard deviation that the law gives for `shape`, without sampling.
@@ -57,18 +73,69 @@ class Initializer:
     def __mul__(self, factor: float) -> "Initializer":
         if isinstance(factor, Initializer):
             return NotImplemented
-        return self._scaled(_checks.real("factor", factor))
+        return self._scaled(_checks.number("factor", factor))
 
     __rmul__ = __mul__
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Initializer):
+            return NotImplemented
+        return self is other or self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        return hash(self._identity)
+
+    @functools.cached_property
+    def _identity(self) -> Hashable:
+        """Equal for initializers that draw alike: their class and exact settings."""
+        if self._is_traced:
+            # Equal to itself only, as JAX's initializers are. Flax hashes what a module
+            # holds, so that it must have a hash.
+            return object()
+        settings = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return type(self), *map(exact, settings)
+
+    @property
+    def __fn_or_cls__(self) -> Hashable:
+        """Stand in for the fields where Flax's `nn.jit` compares modules.
+
+        Flax would compare the fields by `==`, and fail at a tracer.
+        """
+        return self._identity
+
+    @functools.cached_property
+    def _is_traced(self) -> bool:
+        """Whether a setting is a tracer, here or in a part."""
+        settings = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return any(map(_numbers.holds_tracer, settings))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The settings alone, without what is remembered beside them."""
+        if self._is_traced:
+            raise TypeError(f"{self!r} cannot be pickled. {TRACED_ADVICE}")
+        fields = dataclasses.fields(self)
+        return {field.name: getattr(self, field.name) for field in fields}
+
+    def __copy__(self) -> "Initializer":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Initializer":
+        if self._is_traced:
+            return self
+        new = object.__new__(type(self))
+        vars(new).update(copy.deepcopy(self.__getstate__(), memo))
+        return new
 
     def __repr__(self) -> str:
         name, settings = self._spelling()
         required = _required(self)
-        words = [
-            spell(value) if key in required else f"{key}={spell(value)}"
-            for key, value in settings.items()
-        ]
-        return f"jinit.{name}({', '.join(words)})"
+        positional = [spell(v) for key, v in settings.items() if key in required]
+        named = [f"{k}={spell(v)}" for k, v in settings.items() if k not in required]
+        return f"jinit.{name}({', '.join(positional + named)})"
 
     def _draw(
         self,
@@ -82,14 +149,14 @@ class Initializer:
         raise NotImplementedError
 
     def _scaled(self, factor: float) -> "Initializer":
-        return self if factor == 1 else Scaled(factor, self)
+        return self if _numbers.is_one(factor) else Scaled(factor, self)
 
     def _spelling(self) -> tuple[str, dict[str, Any]]:
         """The maker's name, and the arguments that rebuild this value."""
         settings = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if getattr(self, field.name) != field.default
+            if exact(getattr(self, field.name)) != exact(field.default)
         }
         return self._name, settings
 
@@ -104,6 +171,7 @@ class RandomInitializer(Initializer):
     """An initializer that is a scale times one of the fused laws."""
 
     _kind: ClassVar[type[Any]] = np.inexact
+    _symbolic: ClassVar[bool] = True
 
     def _law(self, shape: _checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
         """The law with scale 1, and the scale."""
@@ -120,8 +188,7 @@ class RandomInitializer(Initializer):
         own = getattr(self, "dtype", None)
         found = _checks.dtype(own if dtype is None else dtype, self._kind)
         law, scale = _law_of(self, shape, found)
-        # Times 1 would be exact too, but would leave NumPy's type behind.
-        scale = scale if factor == 1.0 else float(scale) * factor
+        scale = _numbers.times(scale, factor)
         return draw(law, key, shape, found, scale, out_sharding)
 
 
@@ -134,11 +201,20 @@ def law_and_scale(
     if not isinstance(init, RandomInitializer):
         return None
     law, scale = _law_of(init, shape, dtype)
-    return law, scale if factor == 1.0 else float(scale) * factor
+    return law, _numbers.times(scale, factor)
+
+
+def _law_of(
+    init: RandomInitializer, shape: _checks.Shape, dtype: np.dtype
+) -> tuple[Law, Any]:
+    """The law and its scale: remembered, unless a tracer would be."""
+    if init._is_traced or not _checks.is_static(shape):
+        return init._law(shape, dtype)
+    return _known_law_of(init, shape, dtype)
 
 
 @functools.lru_cache(maxsize=4096)
-def _law_of(
+def _known_law_of(
     init: RandomInitializer, shape: _checks.Shape, dtype: np.dtype
 ) -> tuple[Law, Any]:
     return init._law(shape, dtype)
@@ -152,6 +228,10 @@ class Scaled(Initializer):
     init: Initializer
 
     _name: ClassVar[str] = "scaled"
+
+    @property
+    def _symbolic(self) -> bool:  # type: ignore[override]
+        return self.init._symbolic
 
     def std(self, shape: _checks.Shape) -> float | None:
         std = self.init.std(shape)
@@ -172,7 +252,13 @@ class Scaled(Initializer):
         return self.init._scaled(factor * self.factor)
 
     def __repr__(self) -> str:
-        return f"{self.factor!r} * {self.init!r}"
+        return f"{spell(self.factor)} * {self.init!r}"
+
+
+TRACED_ADVICE = (
+    "A traced number has no value outside of its trace. Make the initializer with a "
+    "Python number, or multiply what it draws by the traced one."
+)
 
 
 def canonical_dtype(dtype: DTypeLike | None) -> np.dtype | None:
@@ -181,12 +267,39 @@ def canonical_dtype(dtype: DTypeLike | None) -> np.dtype | None:
 
 
 def spell(value: Any) -> str:
-    """A setting as Python that rebuilds it."""
+    """A setting as Python that rebuilds it; a tracer by its type."""
+    if _numbers.is_traced(value):
+        return _numbers.spell(value)
     if isinstance(value, np.dtype):
         return repr(value.name)
     if isinstance(value, Initializer):
         return repr(value)
     return _checks.public_name(value) if callable(value) else repr(value)
+
+
+def exact(value: Any) -> Hashable:
+    """A key that two settings share only where their types and bits are equal."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    kind = type(value)
+    if kind is tuple:
+        return _exact_table(value) or (kind, *map(exact, value))
+    if kind in (float, complex):
+        # 0.0 == -0.0, and nan is not itself; their texts tell.
+        return kind, repr(value)
+    return kind, value
+
+
+def _exact_table(value: tuple[Any, ...]) -> Hashable:
+    """The key of nested tuples of floats, by a digest of their bytes; else None."""
+    entry: Any = value
+    while type(entry) is tuple and entry:
+        entry = entry[0]
+    if type(entry) not in (float, complex):
+        return None
+    array = np.asarray(value)
+    digest = hashlib.sha256(array.tobytes()).digest()
+    return tuple, array.dtype.str, array.shape, digest
 
 
 def _required(init: Initializer) -> set[str]:

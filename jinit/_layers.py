@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from . import _checks
-from ._constant import Filling, frozen
+from . import _checks, _numbers
+from ._constant import Filling, frozen, thawed
 from ._entry import Entry
 from ._fans import Fans
 from ._initializer import Initializer, canonical_dtype
@@ -96,13 +96,13 @@ class PriorBias(Filling):
     _kind: ClassVar[type[Any]] = np.inexact
 
     def __post_init__(self) -> None:
-        prior = np.asarray(frozen(self.prior, "prior"))
+        prior = thawed(frozen(self.prior, "prior"))
         if prior.dtype.kind not in "fiu":
             raise TypeError(
                 f"`prior` is {self.prior!r}; it must be a real number or several."
             )
         _checks.choice("kind", self.kind, ("sigmoid", "softmax"))
-        if not np.all((prior > 0) & (prior < 1)):
+        if not _numbers.is_traced(prior) and not np.all((prior > 0) & (prior < 1)):
             raise ValueError(
                 f"`prior` is {self.prior!r}; probabilities lie between 0 and 1, both "
                 "excluded: the bias of an impossible class is infinite. Of counts take "
@@ -113,22 +113,23 @@ class PriorBias(Filling):
                 f"`prior` is {self.prior!r}; with kind='softmax' it must be a vector "
                 "of two or more probabilities that add up to 1: counts / sum(counts)."
             )
-        self._set(prior=frozen(self.prior, "prior"), dtype=canonical_dtype(self.dtype))
+        self._set(prior=frozen(self.prior), dtype=canonical_dtype(self.dtype))
 
-    def _value(self) -> np.ndarray:
-        prior = np.asarray(self.prior, np.float64)
+    def _value(self) -> Any:
+        prior, numpy = self.prior, _numbers.numpy_of(self.prior)
+        if numpy is np:
+            prior = np.asarray(prior, np.float64)
         if self.kind == "sigmoid":
-            return np.log(prior) - np.log1p(-prior)
+            return numpy.log(prior) - numpy.log1p(-prior)
         # A common number added to all biases changes nothing: their mean is 0.
-        return np.log(prior) - np.mean(np.log(prior))
+        return numpy.log(prior) - numpy.mean(numpy.log(prior))
 
 
-def _is_distribution(prior: np.ndarray) -> bool:
-    return (
-        prior.ndim == 1
-        and prior.size > 1
-        and math.isclose(prior.sum(), 1, abs_tol=1e-6)
-    )
+def _is_distribution(prior: Any) -> bool:
+    if prior.ndim != 1 or prior.size < 2:
+        return False
+    # A sum that is traced is not known yet.
+    return _numbers.is_traced(prior) or math.isclose(prior.sum(), 1, abs_tol=1e-6)
 
 
 def embedding(

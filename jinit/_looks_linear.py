@@ -44,7 +44,7 @@ class LooksLinear(Initializer):
 
     def __post_init__(self) -> None:
         self._set(
-            scale=_checks.real("scale", self.scale),
+            scale=_checks.number("scale", self.scale),
             dtype=canonical_dtype(self.dtype),
             part=_checks.choice("part", self.part, tuple(_MIRRORED)),
             layout=checked_layout(self.layout),

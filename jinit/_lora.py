@@ -164,7 +164,7 @@ def _checked(w: Any, rank: Any, scale: Any) -> tuple[jax.Array, jax.Array, int, 
     # NumPy's float64 is float32 here, unless JAX is told otherwise.
     w = jnp.asarray(w)
     wide = w.astype(wide_dtype(w.dtype))
-    return w, wide, found, _checks.real("scale", scale, positive=True)
+    return w, wide, found, _checks.number("scale", scale, positive=True)
 
 
 ENTRIES = (

@@ -1,7 +1,6 @@
 """Mamba's state matrix and the biases of its time steps."""
 
 import dataclasses
-import math
 from typing import Any, ClassVar
 
 import jax
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from . import _checks, random
+from . import _checks, _numbers, random
 from ._built import Built, index
 from ._entry import Entry
 from ._initializer import Initializer, canonical_dtype
@@ -57,11 +56,14 @@ class MambaDtBias(Built):
 
     def __post_init__(self) -> None:
         self._set(
-            dt_min=_checks.real("dt_min", self.dt_min, positive=True),
-            dt_max=_checks.real("dt_max", self.dt_max, positive=True),
-            dt_floor=_checks.real("dt_floor", self.dt_floor, minimum=0.0),
+            dt_min=_checks.number("dt_min", self.dt_min, positive=True),
+            dt_max=_checks.number("dt_max", self.dt_max, positive=True),
+            dt_floor=_checks.number("dt_floor", self.dt_floor, minimum=0.0),
             dtype=canonical_dtype(self.dtype),
         )
+        numbers = self.dt_min, self.dt_max, self.dt_floor
+        if _numbers.is_traced(*numbers):
+            return
         if not self.dt_min < self.dt_max:
             raise ValueError(
                 f"`dt_min` is {self.dt_min} and `dt_max` is {self.dt_max}; `dt_min` "
@@ -75,7 +77,7 @@ class MambaDtBias(Built):
             )
 
     def _build(self, key: Any, shape: _checks.Shape, dtype: np.dtype) -> jax.Array:
-        low, high = math.log(self.dt_min), math.log(self.dt_max)
+        low, high = _numbers.log(self.dt_min), _numbers.log(self.dt_max)
         u = random.uniform(key, shape, dtype)
         dt = jnp.maximum(jnp.exp(low + (high - low) * u), self.dt_floor)
         return dt + jnp.log(-jnp.expm1(-dt))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from typing import Any, ClassVar, Literal, overload
 
 import jax
@@ -10,10 +11,10 @@ import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 
-from . import _checks, random
-from ._built import Built
+from . import _checks, _numbers, random
+from ._built import Built, formed
 from ._entry import Entry
-from ._initializer import Initializer, canonical_dtype
+from ._initializer import Initializer, canonical_dtype, spell
 from ._rounding import is_narrow, round_finite
 
 Part = Literal["query", "key", "value", "out"]
@@ -78,8 +79,11 @@ def _split(
 ) -> tuple[jax.Array, jax.Array]:
     """L, R of `rank` columns, L R' nearest to noise Z + diagonal 1, Z ~ N(0, 1 / d)."""
     copies, d = stack
-    z = random.normal(key, (copies, d, d), dtype) * (init.noise / np.sqrt(d))
-    target = z.astype(dtype) + dtype.type(init.diagonal) * jnp.eye(d, dtype=dtype)[None]
+    z = random.normal(key, (copies, d, d), dtype) * (init.noise / math.sqrt(d))
+    target = (
+        z.astype(dtype)
+        + _numbers.cast(init.diagonal, dtype) * jnp.eye(d, dtype=dtype)[None]
+    )
     # Drawn alone, either side must see the same bits, or singular vectors change sign.
     u, s, vt = jnp.linalg.svd(lax.optimization_barrier(target), full_matrices=False)
     root = jnp.sqrt(s)[:, None, :]
@@ -101,7 +105,7 @@ class Pair:
         # A pair has no name of its own: it is one of the two that the maker returns.
         name, settings = self.first._spelling()
         given = [
-            f"{k}={v!r}" for k, v in settings.items() if k not in ("part", "dtype")
+            f"{k}={spell(v)}" for k, v in settings.items() if k not in ("part", "dtype")
         ]
         if self.first.dtype is not None:
             given.append(f"dtype={self.first.dtype.name!r}")
@@ -114,13 +118,21 @@ class Pair:
         _checks.key(key)
         shape = _checks.shape(shape)
         self.first._check(shape)
-        return _pair(key, shape=shape, dtype=self.first._dtype(dtype), init=self.first)
+        found = self.first._dtype(dtype)
+        init, traced = formed(self.first, found)
+        return _pair(key, traced, shape=shape, dtype=found, init=init)
 
 
 @functools.partial(jax.jit, static_argnames=("shape", "dtype", "init"))
 def _pair(
-    key: jax.Array, *, shape: _checks.Shape, dtype: np.dtype, init: Mimetic
+    key: jax.Array,
+    traced: dict[str, jax.Array],
+    *,
+    shape: _checks.Shape,
+    dtype: np.dtype,
+    init: Mimetic,
 ) -> tuple[jax.Array, jax.Array]:
+    init = init._with(**traced)
     wide = np.dtype(np.float32) if is_narrow(dtype) else dtype
     if 0 in shape:
         other = shape if init._is_qk() else (*shape[1:], shape[0])
@@ -194,8 +206,8 @@ def mimetic_attention(
       Trockman and Kolter, "Mimetic initialization of self-attention layers", 2023.
     """
 
-    alphas = _checks.real("alpha_qk", alpha_qk), _checks.real("alpha_vo", alpha_vo)
-    betas = _checks.real("beta_qk", beta_qk), _checks.real("beta_vo", beta_vo)
+    alphas = _checks.number("alpha_qk", alpha_qk), _checks.number("alpha_vo", alpha_vo)
+    betas = _checks.number("beta_qk", beta_qk), _checks.number("beta_vo", beta_vo)
 
     def made(name: Part) -> Mimetic:
         which = 0 if name in ("query", "key") else 1

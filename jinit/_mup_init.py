@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from . import _checks, _rules
+from . import _checks, _numbers, _rules
 from ._combine import scaled
 from ._fans import fans
 from ._initializer import Initializer
@@ -162,5 +162,5 @@ def _scaled(absolute: bool, tensor: Tensor, init: Any) -> Any:
             "cannot be rescaled for the width; use one of jinit's that does (jinit.he, "
             "jinit.normal, ...), or draw as usual and call p.init(params)."
         )
-    factor = wanted / now if now else 1.0
-    return init if factor == 1 else scaled(init, factor)
+    factor = 1.0 if _numbers.is_zero(now) else wanted / now
+    return init if _numbers.is_one(factor) else scaled(init, factor)

@@ -40,7 +40,7 @@ class Orthogonal(Initializer):
 
     def __post_init__(self) -> None:
         self._set(
-            scale=_checks.real("scale", self.scale),
+            scale=_checks.number("scale", self.scale),
             column_axis=_checks.canonical_axes("column_axis", self.column_axis),
             dtype=canonical_dtype(self.dtype),
             method=_checks.choice("method", self.method, METHODS),

@@ -17,6 +17,7 @@ from . import (
     _looks_linear,
     _lora,
     _mimetic,
+    _numbers,
     _orthogonal,
     _schemes,
     _stack,
@@ -31,7 +32,7 @@ from . import (
     ssm,
 )
 from ._entry import Entry
-from ._initializer import Initializer, Scaled
+from ._initializer import TRACED_ADVICE, Initializer, Scaled
 
 _FAMILIES = (
     _schemes,
@@ -152,8 +153,16 @@ def from_config(config: Mapping[str, Any]) -> Initializer:
 
 
 def _plain(key: str, value: Any) -> Any:
+    if _numbers.is_traced(value):
+        raise ValueError(
+            f"`{key}` is {_numbers.spell(value)}, which a configuration cannot hold. "
+            f"{TRACED_ADVICE}"
+        )
     if isinstance(value, Initializer):
         return to_config(value)
+    if isinstance(value, complex):
+        # JSON and YAML have no complex numbers.
+        return {"real": value.real, "imag": value.imag}
     if isinstance(value, tuple):
         return [_plain(key, v) for v in value]
     if hasattr(value, "itemsize") and hasattr(value, "name"):
@@ -171,6 +180,8 @@ def _plain(key: str, value: Any) -> Any:
 
 def _rebuilt(value: Any) -> Any:
     if isinstance(value, Mapping):
+        if value.keys() == {"real", "imag"}:
+            return complex(value["real"], value["imag"])
         return from_config(value)
     if isinstance(value, str) and value.startswith("jax."):
         return _checks.public_function(value)

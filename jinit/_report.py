@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from . import _numbers
+
 _COLUMNS = ("path", "shape", "dtype", "layout", "fans", "initializer", "std")
 
 
@@ -48,6 +50,8 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 def _number(value: float | None) -> str:
     if value is None:
         return "-"
+    if _numbers.is_traced(value):
+        return _numbers.spell(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from . import _checks, random
+from . import _checks, _numbers, random
 from ._built import Built
 from ._entry import Entry
 from ._initializer import Initializer, canonical_dtype
@@ -32,15 +32,15 @@ class LruRing(Built):
     _operands: ClassVar[tuple[str, ...]] = ("dtype",)
 
     def __post_init__(self) -> None:
-        r_min = _checks.real("r_min", self.r_min, minimum=0.0)
-        r_max = _checks.real("r_max", self.r_max, minimum=0.0)
-        if not r_min < r_max <= 1:
+        r_min = _checks.number("r_min", self.r_min, minimum=0.0)
+        r_max = _checks.number("r_max", self.r_max, minimum=0.0)
+        if not _numbers.is_traced(r_min, r_max) and not r_min < r_max <= 1:
             raise ValueError(
                 f"`r_min` is {r_min} and `r_max` is {r_max}; a stable ring has "
                 "0 <= r_min < r_max <= 1."
             )
-        phase = _checks.real("max_phase", self.max_phase, positive=True)
-        if phase > 2 * math.pi:
+        phase = _checks.number("max_phase", self.max_phase, positive=True)
+        if not _numbers.is_traced(phase) and phase > 2 * math.pi:
             raise ValueError(
                 f"`max_phase` is {phase}; it must be at most 2 pi, a full turn."
             )

@@ -1,5 +1,9 @@
 """float32 draw -> a narrower dtype, rounded once and kept inside its interval."""
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +15,24 @@ def is_narrow(dtype: np.dtype) -> bool:
     return jnp.issubdtype(dtype, np.floating) and dtype.itemsize < 4
 
 
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _as_identity(
+    rounding: Callable[..., jax.Array], x: jax.Array, *operands: Any
+) -> jax.Array:
+    """`rounding(x, *operands)`, with the derivative of a plain conversion of x.
+
+    By itself its derivative would be zero: that of a bit pattern, or of the bound that
+    a value was moved to.
+    """
+    return rounding(x, *operands)
+
+
+@_as_identity.defjvp
+def _(rounding: Any, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    rounded = _as_identity(rounding, *primals)
+    return rounded, tangents[0].astype(rounded.dtype)
+
+
 def round_inside(
     x: jax.Array, dtype: np.dtype, low: jax.Array, high: jax.Array, *, open_low: bool
 ) -> jax.Array:
@@ -19,21 +41,36 @@ def round_inside(
     Rounding is monotone: a value clipped to representable ends stays between them. An
     interval without a single number of `dtype` gives the number next to its lower end.
     """
+    rounding = functools.partial(_round_inside, dtype=dtype, open_low=open_low)
+    return _as_identity(rounding, x, low, high)
+
+
+def _round_inside(
+    x: jax.Array, low: jax.Array, high: jax.Array, *, dtype: np.dtype, open_low: bool
+) -> jax.Array:
     next_low = lax.nextafter(low, jnp.full_like(low, np.inf)) if open_low else low
     # Where the ends meet, at a scale of 0, there is no inside: all is their value.
     bottom = at_least(jnp.where(low < high, next_low, low), dtype).astype(np.float32)
     top = jnp.maximum(bottom, below(high, dtype).astype(np.float32))
-    return round_once(jnp.clip(x, bottom, top), dtype)
+    return _rounded(jnp.clip(x, bottom, top), dtype=dtype)
 
 
 def round_finite(x: jax.Array, dtype: np.dtype) -> jax.Array:
     """Round float32 `x` to `dtype`; what is too large becomes the largest number."""
+    return _as_identity(functools.partial(_round_finite, dtype=dtype), x)
+
+
+def _round_finite(x: jax.Array, *, dtype: np.dtype) -> jax.Array:
     limit = np.float32(jnp.finfo(dtype).max)
-    return round_once(jnp.clip(x, -limit, limit), dtype)
+    return _rounded(jnp.clip(x, -limit, limit), dtype=dtype)
 
 
 def round_once(x: jax.Array, dtype: np.dtype) -> jax.Array:
     """Round finite float32 `x` to the nearest `dtype`, ties to even."""
+    return _as_identity(functools.partial(_rounded, dtype=dtype), x)
+
+
+def _rounded(x: jax.Array, *, dtype: np.dtype) -> jax.Array:
     if dtype != jnp.bfloat16:
         return x.astype(dtype)
     # XLA's own conversion also looks for NaN, and a CPU takes twice as long over it.

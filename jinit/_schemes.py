@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypedDict, Unpack
 import numpy as np
 from jax.typing import DTypeLike
 
-from . import _checks
+from . import _checks, _numbers
 from ._entry import Entry
 from ._fans import Fans, fans
 from ._gains import gain, second_moment, slope_at_zero
@@ -71,13 +71,14 @@ class FanScheme(RandomInitializer):
             dtype=canonical_dtype(self.dtype),
         )
         if not callable(self.gain) and not isinstance(self.gain, str):
-            self._set(gain=_checks.real("gain", self.gain, minimum=0.0))
+            self._set(gain=_checks.number("gain", self.gain, minimum=0.0))
         # A setting that is wrong is the maker's error, not the first call's.
         self._gain()
 
     def std(self, shape: _checks.Shape) -> float | None:
-        variance = self._variance(self._fans(_checks.shape(shape)))
-        return None if variance is None else self._gain() * math.sqrt(variance)
+        fans = self._fans(_checks.shape(shape, symbolic=True))
+        variance = self._variance(fans)
+        return None if variance is None else self._gain() * _numbers.sqrt(variance)
 
     def _variance(self, fans: Fans) -> float | None:
         """The law's variance at gain 1; None where a fan is zero."""
@@ -86,8 +87,8 @@ class FanScheme(RandomInitializer):
     def _mode(self) -> str:
         return "fan_in"
 
-    def _gain(self) -> float:
-        if isinstance(self.gain, float):
+    def _gain(self) -> Any:
+        if isinstance(self.gain, float) or _numbers.is_traced(self.gain):
             return self.gain
         return gain(self.gain, direction=direction(self._mode()))
 
@@ -108,11 +109,14 @@ class FanScheme(RandomInitializer):
         return Fans(*(f if g is None else g for f, g in zip(found, given, strict=True)))
 
     def _law(self, shape: _checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
-        std = self.std(shape) or 0.0
+        std = self.std(shape)
+        std = 0.0 if std is None else std
         if self.distribution == "uniform" and not is_complex(dtype):
-            std *= math.sqrt(3)
+            std = std * math.sqrt(3)
         if self.distribution == "truncated_normal":
-            std /= _MODULUS_STD if is_complex(dtype) else truncated_std(-2.0, 2.0)
+            std = std / (
+                _MODULUS_STD if is_complex(dtype) else truncated_std(-2.0, 2.0)
+            )
         return UNIT_LAWS[self.distribution], std
 
 
@@ -200,7 +204,7 @@ class Kaiming(FanScheme):
 
 
 def _over(numerator: float, n: float) -> float | None:
-    return numerator / n if n > 0 else None
+    return None if _numbers.is_known(n) and n <= 0 else numerator / n
 
 
 def xavier(**options: Unpack[FanOptions]) -> Initializer:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from . import _checks, _sample
+from . import _checks, _numbers, _sample
 from ._compiled import Sharding, check_fits, compiled, explicit_axes, jit_to
 from ._entry import Entry
 from ._initializer import Initializer, law_and_scale
@@ -75,8 +75,8 @@ class Stacked(Composed):
     def std(self, shape: _checks.Shape) -> float | None:
         shape = _checks.shape(shape)
         self._check(shape)
-        layers = self._layers(shape)
-        return _common([std_of(init, self._slice(shape)) for init in layers])
+        layer_shape = self._slice(shape)
+        return _common([(init, layer_shape) for init in self._layers(shape)])
 
     def _check(self, shape: _checks.Shape) -> None:
         _checks.axes("axis", self.axis, len(shape), shape)
@@ -154,8 +154,7 @@ class Blocks(Composed):
     def std(self, shape: _checks.Shape) -> float | None:
         shape = _checks.shape(shape)
         self._check(shape)
-        own = zip(self.inits, self._shapes(shape), strict=True)
-        return _common([std_of(init, shape) for init, shape in own])
+        return _common(list(zip(self.inits, self._shapes(shape), strict=True)))
 
     def _check(self, shape: _checks.Shape) -> None:
         _checks.axes("axis", self.axis, len(shape), shape)
@@ -216,12 +215,15 @@ def _stack(
     return jnp.moveaxis(jax.vmap(one)(indices, scales.astype(real)), 0, axis)
 
 
-def _one_law(laws: list[tuple[Law, Any] | None]) -> tuple[Law, np.ndarray] | None:
+def _one_law(laws: list[tuple[Law, Any] | None]) -> tuple[Law, Any] | None:
     """The law and the scales of slices that differ in their scales only."""
-    known = [pair for pair in laws if pair is not None]
+    known = [pair for pair in laws if pair is not None and not pair[0].is_traced]
     if len(known) < len(laws) or len({law for law, _ in known}) != 1:
         return None
-    return known[0][0], np.asarray([scale for _, scale in known])
+    scales = [scale for _, scale in known]
+    if not _numbers.is_traced(*scales):
+        return known[0][0], np.asarray(scales)
+    return known[0][0], jnp.stack([jnp.asarray(scale, float) for scale in scales])
 
 
 def part(
@@ -231,7 +233,7 @@ def part(
     if isinstance(init, Initializer):
         return init._draw(key, shape, dtype, None, factor)
     drawn = _sample.call(init, key, shape, dtype)
-    return drawn if factor == 1.0 else (drawn * factor).astype(drawn.dtype)
+    return drawn if _numbers.is_one(factor) else (drawn * factor).astype(drawn.dtype)
 
 
 def own_dtype(parts: Sequence[Any], dtype: DTypeLike | None) -> np.dtype:
@@ -252,12 +254,19 @@ def std_of(init: Any, shape: _checks.Shape) -> float | None:
     return init.std(shape) if isinstance(init, Initializer) else None
 
 
-def _common(stds: list[float | None]) -> float | None:
+def _common(parts: list[tuple[Any, _checks.Shape]]) -> float | None:
     """The one standard deviation of all parts, where they have one."""
-    first = stds[0] if stds else None
-    if first is None or any(s is None or not math.isclose(s, first) for s in stds):
+    if not parts:
         return None
-    return first
+    distinct = {(id(init), shape): (init, shape) for init, shape in parts}
+    stds = [std_of(*part) for part in distinct.values()]
+    first = stds[0]
+    if len(stds) == 1 or first is None:
+        return first
+    if _numbers.is_traced(*stds):
+        return None
+    same = all(std is not None and math.isclose(std, first) for std in stds)
+    return first if same else None
 
 
 def _is_of_index(function: Callable[..., Any]) -> bool:

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from . import _checks
+from . import _checks, _numbers
 from ._built import Built
-from ._constant import frozen
+from ._constant import frozen, thawed
 from ._entry import Entry
 from ._initializer import Initializer, canonical_dtype
 
@@ -43,7 +43,8 @@ class Stft(Built):
             _checks.choice("scaling", self.scaling, ("density", "spectrum"))
         if self.window is not None and not isinstance(self.window, str):
             self._set(window=frozen(self.window, "window"))
-            if not np.isfinite(np.asarray(self.window)).all():
+            window = thawed(self.window)
+            if not _numbers.is_traced(window) and not np.isfinite(window).all():
                 raise ValueError("`window` has values that are not finite.")
         elif self.window is not None:
             # A name that is wrong is the maker's error, not the first call's.
@@ -64,11 +65,11 @@ class Stft(Built):
         if 0 not in shape:
             self._norm(self._window(shape[0]))
 
-    def _window(self, length: int) -> np.ndarray:
+    def _window(self, length: int) -> Any:
         if self.window is None:
             return np.ones(length)
         if not isinstance(self.window, str):
-            return self._given(np.asarray(self.window, np.float64), length)
+            return self._given(thawed(self.window), length)
         # Comes with JAX, and is slow to load.
         from scipy import signal
 
@@ -82,19 +83,22 @@ class Stft(Built):
                 f"make ({error}); pass such a name, 'hann' or 'hamming', or an array."
             ) from None
 
-    def _given(self, window: np.ndarray, length: int) -> np.ndarray:
+    def _given(self, window: Any, length: int) -> Any:
         if window.shape != (length,):
             raise ValueError(
                 f"`window` has shape {window.shape}, and the frames have {length} "
                 f"samples; it must have shape ({length},)."
             )
-        return window
+        return window if _numbers.is_traced(window) else window.astype(np.float64)
 
-    def _norm(self, window: np.ndarray) -> float:
+    def _norm(self, window: Any) -> Any:
         if self.window is None or self.scaling is None:
             return 1.0
         squared = self.scaling == "density"
-        norm = np.sqrt(np.sum(window**2)) if squared else np.sum(abs(window))
+        numpy = _numbers.numpy_of(window)
+        norm = numpy.sqrt(numpy.sum(window**2)) if squared else numpy.sum(abs(window))
+        if _numbers.is_traced(norm):
+            return norm
         if norm == 0:
             raise ValueError(
                 f"the window of {len(window)} samples is 0 everywhere, and has no norm "

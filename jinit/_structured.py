@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from . import _checks, random
+from . import _checks, _numbers, random
 from ._built import Built, flat_index, index
 from ._entry import Entry
 from ._fans import Axes, fans
@@ -28,7 +28,7 @@ class Identity(Built):
     _random: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        gain = _checks.real("gain", self.gain)
+        gain = _checks.number("gain", self.gain)
         self._set(gain=gain, dtype=canonical_dtype(self.dtype))
 
     def _check(self, shape: _checks.Shape) -> None:
@@ -74,7 +74,7 @@ class Dirac(Built):
 
     def __post_init__(self) -> None:
         self._set(
-            gain=_checks.real("gain", self.gain),
+            gain=_checks.number("gain", self.gain),
             groups=_checks.count("groups", self.groups) or 1,
             dtype=canonical_dtype(self.dtype),
         )
@@ -107,14 +107,14 @@ class Sparse(Built):
     _operands: ClassVar[tuple[str, ...]] = ("stddev", "dtype")
 
     def __post_init__(self) -> None:
-        sparsity = _checks.real("sparsity", self.sparsity, minimum=0.0)
-        if sparsity > 1:
+        sparsity = _checks.number("sparsity", self.sparsity, minimum=0.0)
+        if not _numbers.is_traced(sparsity) and sparsity > 1:
             raise ValueError(
                 f"`sparsity` is {sparsity}; it is the share of zeros, from 0 to 1."
             )
         self._set(
             sparsity=sparsity,
-            stddev=_checks.real("std", self.stddev, minimum=0.0),
+            stddev=_checks.number("std", self.stddev, minimum=0.0),
             axis=_checks.canonical_axes("axis", self.axis),
             dtype=canonical_dtype(self.dtype),
         )
@@ -123,7 +123,7 @@ class Sparse(Built):
         shape = _checks.shape(shape)
         self._check(shape)
         n = self._length(shape)
-        return self.stddev * math.sqrt(1 - self._zeros(n) / n) if n else None
+        return self.stddev * _numbers.sqrt(1 - self._zeros(n) / n) if n else None
 
     def _spelling(self) -> tuple[str, dict[str, Any]]:
         name, settings = super()._spelling()
@@ -132,7 +132,10 @@ class Sparse(Built):
     def _scale(self) -> float:
         return self.stddev
 
-    def _zeros(self, n: int) -> int:
+    def _zeros(self, n: int) -> Any:
+        if _numbers.is_traced(self.sparsity):
+            # As below, with the rounding of float32.
+            return jnp.ceil(self.sparsity * n - 1e-6 * n)
         # A share such as 0.9 of 10 must not become 10 by the rounding of 0.9.
         return math.ceil(self.sparsity * n - 1e-9 * n)
 
@@ -149,6 +152,8 @@ class Sparse(Built):
                 "needs two or more: the inputs of a unit, and the units."
             )
         n = self._length(shape)
+        if _numbers.is_traced(self.sparsity):
+            return
         if n and self._zeros(n) == n and self.sparsity < 1:
             raise ValueError(
                 f"`shape` is {shape}, with {n} entries along `axis` {self.axis!r}, of "

@@ -27,8 +27,10 @@ def bits(key: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
     """Random bits of `width` 8, 16, 32 or 64, equal to `jax.random.bits`."""
     dtype = np.dtype(f"uint{width}")
     words = threefry_words(key)
-    # An axis of 2**32 or more has no 32-bit iota; nobody has met one yet.
-    if words is None or max(shape, default=0) > _WORD or (width == 64 and not _x64()):
+    # The stride of a symbolic dimension is no number, and an axis of 2**32 or more has
+    # no 32-bit iota; nobody has met one yet.
+    is_small = _checks.is_static(shape) and max(shape, default=0) <= _WORD
+    if words is None or not is_small or (width == 64 and not _x64()):
         return jax.random.bits(key, shape, dtype)
     if depends_on_loop(shape):
         # What is done to the bits must not share a loop with the rounds of threefry.

@@ -77,7 +77,7 @@ class MoeRouter(FanScheme):
     _name: ClassVar[str] = "moe_router"
 
     def __post_init__(self) -> None:
-        self._set(scale=_checks.real("scale", self.scale, positive=True))
+        self._set(scale=_checks.number("scale", self.scale, positive=True))
         super().__post_init__()
 
     def _variance(self, fans: Fans) -> float | None:

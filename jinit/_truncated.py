@@ -5,10 +5,12 @@ import functools
 import math
 from typing import Any, ClassVar, Literal
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from . import _checks, _tail
+from . import _checks, _numbers, _tail
 from ._entry import Entry
 from ._initializer import Initializer, RandomInitializer, canonical_dtype
 from .random import Law
@@ -37,30 +39,43 @@ class TruncatedNormal(RandomInitializer):
 
     def __post_init__(self) -> None:
         self._set(
-            stddev=_checks.real("stddev", self.stddev, minimum=0.0),
+            stddev=_checks.number("stddev", self.stddev, minimum=0.0),
             dtype=canonical_dtype(self.dtype),
-            lower=_checks.real("lower", self.lower, finite=False),
-            upper=_checks.real("upper", self.upper, finite=False),
-            mean=_checks.real("mean", self.mean),
+            lower=_checks.number("lower", self.lower, finite=False),
+            upper=_checks.number("upper", self.upper, finite=False),
+            mean=_checks.number("mean", self.mean),
             std_is=_checks.choice("std_is", self.std_is, ("before", "after")),
             bounds=_checks.choice("bounds", self.bounds, ("relative", "absolute")),
         )
-        if not self.lower < self.upper:
+        numbers = self.stddev, self.lower, self.upper, self.mean
+        if self._is_search and _numbers.is_traced(*numbers):
+            raise TypeError(
+                "`std_is` is 'after' and `bounds` is 'absolute', for which sigma is "
+                "found by a search; `stddev`, `lower`, `upper` and `mean` must then be "
+                "Python numbers, not traced ones."
+            )
+        if not _numbers.is_traced(self.lower, self.upper) and self.lower >= self.upper:
             raise ValueError(
                 f"`lower` is {self.lower} and `upper` is {self.upper}; `lower` must be "
                 "less."
             )
         # A setting that is wrong is the maker's error, not the first call's.
-        self._check_nearest(*self._ends())
+        ends = self._ends()
+        if not _numbers.is_traced(*ends):
+            self._check_nearest(*ends)
+
+    @property
+    def _is_search(self) -> bool:
+        return self.std_is == "after" and self.bounds == "absolute"
 
     def std(self, shape: _checks.Shape) -> float:
         return self._sigma() * truncated_std(*self._ends())
 
     def _sigma(self) -> float:
         """The standard deviation before the truncation."""
-        if self.std_is == "before" or self.stddev == 0:
+        if self.std_is == "before" or _numbers.is_zero(self.stddev):
             return self.stddev
-        if self.bounds == "relative":
+        if not self._is_search:
             return self.stddev / truncated_std(self.lower, self.upper)
         return _sigma_of(self.stddev, self.lower - self.mean, self.upper - self.mean)
 
@@ -69,10 +84,13 @@ class TruncatedNormal(RandomInitializer):
         if self.bounds == "relative":
             return self.lower, self.upper
         low, high = self.lower - self.mean, self.upper - self.mean
-        if self.stddev == 0:
+        if _numbers.is_zero(self.stddev):
             # The least sigma says what none does: whether the mean is inside.
             return low / math.ulp(0.0), high / math.ulp(0.0)
         sigma = self._sigma()
+        if _numbers.is_traced(sigma):
+            # It may turn out to be 0.
+            sigma = _numbers.at_least(float(np.finfo(np.float32).tiny), sigma)
         return low / sigma, high / sigma
 
     def _check_nearest(self, low: float, high: float) -> None:
@@ -86,21 +104,23 @@ class TruncatedNormal(RandomInitializer):
 
     def _law(self, shape: _checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
         sigma = self._sigma()
-        if sigma == 0:
+        if _numbers.is_zero(sigma):
             # [1, 1) times the mean: one value.
             return Law("uniform", 1.0, 1.0), self.mean
-        if self.mean == 0 and self.bounds == "relative":
+        if _numbers.is_zero(self.mean) and self.bounds == "relative":
             # The scale is an operand, so that one program serves every stddev.
             return Law("truncated_normal", self.lower, self.upper), sigma
         return Law("truncated_normal", *self._ends(), self.mean, sigma), 1.0
 
 
-def truncated_std(a: float, b: float) -> float:
+def truncated_std(a: Any, b: Any) -> Any:
     """The standard deviation of N(0, 1) restricted to (a, b).
 
     With Z = Phi(b) - Phi(a), and phi the density:
     variance = 1 + (a phi(a) - b phi(b)) / Z - ((phi(a) - phi(b)) / Z)^2.
     """
+    if _numbers.is_traced(a, b):
+        return _std_of_operands(a, b)
     if a > 0 and b > 0 or a + b > 0:
         # The law is symmetric, and in the lower tail erfc has digits to lose.
         return truncated_std(-b, -a)
@@ -117,6 +137,29 @@ def truncated_std(a: float, b: float) -> float:
         for x, density in ((a, density_a), (b, density_b))
     )
     return math.sqrt(1 + (edge_a - edge_b) / mass - mean * mean)
+
+
+# A density of exp(-40) times the largest is less than a float64 shows.
+_DECAYED = 40.0
+
+
+def _std_of_operands(a: Any, b: Any) -> jax.Array:
+    """`truncated_std` of traced bounds, by quadrature around the largest density.
+
+    The closed form is a difference of nearly equal numbers where the bounds lie in one
+    tail, and the case distinctions above need to know where they lie.
+    """
+    mode = jnp.clip(0.0, a, b)
+    # Where z^2 / 2 is larger by 40 than at the mode.
+    far = jnp.abs(mode)
+    reach = 2 * _DECAYED / (far + jnp.sqrt(far**2 + 2 * _DECAYED))
+    low, high = jnp.maximum(a, mode - reach), jnp.minimum(b, mode + reach)
+    nodes, weights = np.polynomial.legendre.leggauss(64)
+    z = low + (high - low) * jnp.asarray((1 + nodes) / 2, low.dtype)
+    density = jnp.asarray(weights, low.dtype) * jnp.exp((mode - z) * (mode + z) / 2)
+    mass = jnp.sum(density)
+    mean = jnp.sum(density * z) / mass
+    return jnp.sqrt(jnp.sum(density * (z - mean) ** 2) / mass)
 
 
 @functools.lru_cache(maxsize=1024)

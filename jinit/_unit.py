@@ -71,7 +71,8 @@ def unit_truncated(
         u = jnp.clip(u, -inside, inside)
     # Rounding, or u = a, must not push a value out of the open interval.
     inf = dtype.type(np.inf)
-    inner = lax.nextafter(lower, inf), lax.nextafter(upper, -inf)
+    low, high = lax.stop_gradient(lower), lax.stop_gradient(upper)
+    inner = lax.nextafter(low, inf), lax.nextafter(high, -inf)
     return jnp.clip(root * erf_inv(u, bound), *inner)
 
 

@@ -1,14 +1,13 @@
 """Scales from fans: JAX's `variance_scaling` and its presets."""
 
 import dataclasses
-import math
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from . import _checks
+from . import _checks, _numbers
 from ._entry import Entry
 from ._fans import jax_fans
 from ._initializer import Initializer, RandomInitializer, canonical_dtype
@@ -50,7 +49,8 @@ def fan(mode: str, fan_in: float, fan_out: float) -> float:
         return fan_out
     if mode == "fan_avg":
         return (fan_in + fan_out) / 2
-    return (fan_in * fan_out) ** 0.5
+    # As a float first: a symbolic dimension has no root.
+    return (1.0 * fan_in * fan_out) ** 0.5
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -69,7 +69,7 @@ class VarianceScaling(RandomInitializer):
 
     def __post_init__(self) -> None:
         self._set(
-            scale=_checks.real("scale", self.scale, minimum=0.0),
+            scale=_checks.number("scale", self.scale, minimum=0.0),
             mode=_checks.choice("mode", self.mode, MODES),
             distribution=_checks.choice(
                 "distribution", self.distribution, DISTRIBUTIONS
@@ -81,8 +81,8 @@ class VarianceScaling(RandomInitializer):
         )
 
     def std(self, shape: _checks.Shape) -> float | None:
-        n = self._fan(_checks.shape(shape))
-        return math.sqrt(self.scale / n) if n else None
+        n = self._fan(_checks.shape(shape, symbolic=True))
+        return None if _numbers.is_zero(n) else _numbers.sqrt(self.scale / n)
 
     def _fan(self, shape: _checks.Shape) -> float:
         fans = jax_fans(shape, self.in_axis, self.out_axis, self.batch_axis)
@@ -92,19 +92,22 @@ class VarianceScaling(RandomInitializer):
         n = self._fan(shape)
         # JAX rounds the variance, then its root: the bits of float32 hang on the order.
         real = np.float64 if dtype in (np.float64, np.complex128) else np.float32
-        variance = real(self.scale / n if n else 0.0)
+        variance = 0.0 if _numbers.is_zero(n) else self.scale / n
+        variance = _numbers.cast(variance, np.dtype(real))
         if self.distribution == "uniform" and not is_complex(dtype):
-            scale = np.sqrt(real(3) * variance)
+            scale = _numbers.sqrt(real(3) * variance)
         elif self.distribution == "truncated_normal":
-            scale = np.sqrt(variance) / real(
+            scale = _numbers.sqrt(variance) / real(
                 _JAX_TRUNCATED_MODULUS_STD if is_complex(dtype) else _JAX_TRUNCATED_STD
             )
         else:
-            scale = np.sqrt(variance)
+            scale = _numbers.sqrt(variance)
         return UNIT_LAWS[self.distribution], scale
 
     def _spelling(self) -> tuple[str, dict[str, Any]]:
         name, settings = super()._spelling()
+        if self._is_traced:
+            return name, settings
         own = (self.scale, self.mode, self.distribution)
         for preset, law in _PRESETS.items():
             if own == law:

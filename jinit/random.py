@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from . import _checks, _tail
+from . import _checks, _numbers, _tail
 from ._compiled import Sharding, compiled
 from ._erf_inv import INSIDE, depends_on_loop, erf_inv
 from ._rounding import is_narrow, round_finite, round_inside
@@ -67,7 +67,7 @@ def bits(
     default = np.uint64 if _checks.flag("jax_enable_x64") else np.uint32
     dtype = _checks.dtype(default if dtype is None else dtype, np.unsignedinteger)
     _checks.key(key)
-    shape = _checks.shape(shape)
+    shape = _checks.shape(shape, symbolic=True)
     return _bits(key, shape=shape, dtype=dtype, out_sharding=out_sharding)
 
 
@@ -106,7 +106,7 @@ def uniform(
     """
     dtype = _checks.dtype(dtype, np.floating)
     _checks.key(key)
-    shape = _checks.shape(shape)
+    shape = _checks.shape(shape, symbolic=True)
     _checks.broadcasts(shape, minval=minval, maxval=maxval)
     return _uniform(
         key, minval, maxval, shape=shape, dtype=dtype, out_sharding=out_sharding
@@ -188,7 +188,7 @@ def truncated_normal(
     _checks.key(key)
     if shape is None:
         shape = np.broadcast_shapes(np.shape(lower), np.shape(upper))
-    shape = _checks.shape(shape)
+    shape = _checks.shape(shape, symbolic=True)
     _checks.broadcasts(shape, lower=lower, upper=upper)
     if all(isinstance(b, (int, float, np.number)) for b in (lower, upper)):
         # Known bounds go into the program: XLA then folds erf(bound / sqrt(2)), as it
@@ -206,7 +206,8 @@ def truncated_normal(
 class Law:
     """A law with scale 1: normal, or uniform or truncated normal between two bounds.
 
-    A truncated normal law may be that of mean + sigma z, z between the bounds.
+    A truncated normal law may be that of mean + sigma z, z between the bounds. These
+    four numbers may be traced.
     """
 
     name: Literal["normal", "uniform", "truncated_normal"]
@@ -215,13 +216,20 @@ class Law:
     mean: float = 0.0
     sigma: float = 1.0
 
+    @property
+    def is_traced(self) -> bool:
+        """Whether the law holds a tracer, so that no program can be made for it."""
+        return self.name == "truncated_normal" and _numbers.is_traced(
+            self.low, self.high, self.mean, self.sigma
+        )
+
 
 def draw(
     law: Law,
     key: jax.Array,
     shape: Any,
     dtype: np.dtype,
-    scale: float | np.floating,
+    scale: Any,
     out_sharding: Sharding = None,
 ) -> jax.Array:
     """Draw `scale` times a law; the one door through which initializers draw.
@@ -229,15 +237,23 @@ def draw(
     The scale enters as an operand, so that one program serves every scale.
     """
     _checks.key(key)
-    scale, shape = real_dtype(dtype).type(scale), _checks.shape(shape)
+    wide = real_dtype(dtype)
+    scale = _numbers.cast(scale, wide)
     settings: dict[str, Any] = {
-        "law": law, "shape": shape, "dtype": dtype, "out_sharding": out_sharding,
-    }  # fmt: skip
-    if depends_on_loop(shape):
+        "shape": _checks.shape(shape, symbolic=True),
+        "dtype": dtype,
+        "out_sharding": out_sharding,
+    }
+    if law.is_traced:
+        numbers = law.low, law.high, law.mean, law.sigma
+        operands = (_numbers.cast(x, wide) for x in numbers)
+        return _truncated_of_operands(key, scale, *operands, **settings)
+    unlike = law.name != "uniform" and depends_on_loop(settings["shape"])
+    if unlike and not _numbers.is_traced(scale):
         # There the bits depend, too, on whether the scale is a number in the program,
         # as JAX's is.
-        return _scaled_by(key, scale=scale, **settings)
-    return _scaled(key, scale, **settings)
+        return _scaled_by(key, scale=scale, law=law, **settings)
+    return _scaled(key, scale, law=law, **settings)
 
 
 @compiled
@@ -277,6 +293,24 @@ def _scaled_by(
     dtype: np.dtype,
 ) -> jax.Array:
     return scaled(key, scale, law=law, shape=shape, dtype=dtype)
+
+
+@compiled
+def _truncated_of_operands(
+    key: jax.Array,
+    scale: jax.Array,
+    low: jax.Array,
+    high: jax.Array,
+    mean: jax.Array,
+    sigma: jax.Array,
+    *,
+    shape: _checks.Shape,
+    dtype: np.dtype,
+) -> jax.Array:
+    """`scale` times mean + sigma z, z truncated to bounds that are not known yet."""
+    z = unit_truncated(key, low, high, shape, real_dtype(dtype), math.inf)
+    low, high = ((mean + sigma * end) * scale for end in (low, high))
+    return _narrowed((mean + sigma * z) * scale, dtype, low, high, open_low=True)
 
 
 def _unit_truncated(

@@ -10,7 +10,6 @@ Orthogonal recurrent kernels for each gate of a fused kernel: `jinit.blocks` of
 """
 
 import dataclasses
-import math
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -18,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from . import _checks, random
+from . import _checks, _numbers, random
 from . import _structured as structured
 from ._built import Built, index
 from ._entry import Entry
@@ -128,7 +127,7 @@ class UnitForgetBias(GateBias):
 
     def __post_init__(self) -> None:
         self._set_gates()
-        self._set(value=_checks.real("value", self.value))
+        self._set(value=_checks.number("value", self.value))
 
     def _scale(self) -> float:
         return self.value
@@ -152,8 +151,8 @@ class Chrono(GateBias):
 
     def __post_init__(self) -> None:
         self._set_gates()
-        t_max = _checks.real("t_max", self.t_max)
-        if t_max <= 2:
+        t_max = _checks.number("t_max", self.t_max)
+        if not _numbers.is_traced(t_max) and t_max <= 2:
             raise ValueError(
                 f"`t_max` is {t_max}; it is the longest time that a unit is to "
                 "remember, in steps, and must be greater than 2."
@@ -190,10 +189,11 @@ class Chrono(GateBias):
 
 def std_of_log(high: float) -> float:
     """The standard deviation of log u, u uniform on [1, high]."""
-    log, width = math.log(high), high - 1
+    log, width = _numbers.log(high), high - 1
     mean = high * log / width - 1
     square = (high * log * log - 2 * high * log) / width + 2
-    return math.sqrt(max(square - mean * mean, 0.0))
+    variance = square - mean * mean
+    return _numbers.sqrt(_numbers.at_least(0.0, variance))
 
 
 def identity(gain: float = 1.0, *, dtype: DTypeLike | None = None) -> Initializer:

@@ -216,3 +216,52 @@ def test_a_case_is_what_its_name_and_settings_get(name):
     if found == name:
         assert jinit.get(name, **settings) == CASES[name].init
         assert jinit.get(CASES[name].init) is CASES[name].init
+
+
+DIFFERENT = [
+    (jinit.constant(1), jinit.constant(1.0)),
+    (jinit.constant(1), jinit.constant(True)),
+    (jinit.constant(1.0), jinit.constant(1 + 0j)),
+    (jinit.constant(0.0), jinit.constant(-0.0)),
+    (jinit.constant([0.0, 1.0]), jinit.constant([-0.0, 1.0])),
+    (jinit.constant([1, 2]), jinit.constant([1.0, 2.0])),
+    (jinit.uniform(0.0), jinit.uniform(-0.0)),
+    (jinit.truncated_normal(), jinit.truncated_normal(mean=-0.0)),
+    (jinit.stacked(jinit.constant(1)), jinit.stacked(jinit.constant(True))),
+]
+
+ALIKE = [
+    (jinit.normal(1), jinit.normal(1.0)),
+    (jinit.normal(np.float64(0.5)), jinit.normal(jnp.float32(0.5))),
+    (jinit.constant(np.float32(1.5)), jinit.constant(1.5)),
+    (jinit.constant(np.True_), jinit.constant(True)),
+    (jinit.constant(np.nan), jinit.constant(float("nan"))),
+    (jinit.wang_init(np.int64(12)), jinit.wang_init(12)),
+]
+
+
+def test_equality_is_exact():
+    for one, other in DIFFERENT:
+        assert one != other and other != one and len({one, other}) == 2
+        # Flax compares the modules that it has compiled by their fields.
+        assert one.__fn_or_cls__ != other.__fn_or_cls__
+    for one, other in ALIKE:
+        assert one == other and hash(one) == hash(other)
+
+
+def test_every_different_value_has_its_repr_and_configuration():
+    complexes = [jinit.constant(1 + 2j), 0.5 * jinit.constant([1j, 3 - 2j])]
+    for init in complexes + [init for pair in DIFFERENT for init in pair]:
+        assert eval(repr(init), {"jinit": jinit}) == init
+        config = json.loads(json.dumps(jinit.to_config(init)))
+        assert jinit.from_config(config) == init
+        assert pickle.loads(pickle.dumps(init)) == init
+    init = jinit.wang_init(12, gain=2.0)
+    assert eval(repr(init), {"jinit": jinit}) == init
+
+
+def test_a_hash_is_not_pickled():
+    init = jinit.he(layout="io")
+    hash(init)
+    # Hashes of strings differ between processes.
+    assert not [name for name in init.__getstate__() if name.startswith("_")]

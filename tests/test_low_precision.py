@@ -98,3 +98,27 @@ def test_the_scale_is_applied_before_the_rounding(key):
     once = np.asarray(jinit.normal(0.3)(key, (1000,), "bfloat16"), np.float32)
     exact = np.asarray(jinit.normal(0.3)(key, (1000,)), np.float32)
     np.testing.assert_array_equal(once, exact.astype(jnp.bfloat16).astype(np.float32))
+
+
+TINY = ("float8_e8m0fnu", "float4_e2m1fn")
+
+
+@pytest.mark.parametrize("dtype", TINY)
+def test_types_without_signs_or_of_4_bits_are_not_drawn(dtype, key):
+    random = (jinit.normal(), jinit.uniform(), jinit.he(), jinit.orthogonal())
+    for init in (*random, jinit.identity()):
+        with pytest.raises(TypeError, match=f"{dtype}.*'float8_e4m3fn'"):
+            init(key, (4, 4), dtype)
+
+
+def test_constants_of_tiny_types(key):
+    for value, dtype in ((1.0, TINY[0]), (4.0, TINY[0]), (0.0, TINY[1])):
+        x = jinit.constant(value)(key, (3,), dtype)
+        assert x.dtype == dtype and np.asarray(x, np.float32).tolist() == [value] * 3
+    none = {TINY[0]: (0.0, -1.0), TINY[1]: (np.nan,), "float8_e4m3fn": (1e9,)}
+    for dtype, values in none.items():
+        for value in values:
+            with pytest.raises(ValueError, match=f"`value` is .*{dtype} has no such"):
+                jinit.constant(value)(key, (3,), dtype)
+    with pytest.raises(ValueError, match="`array` is 0.0"):
+        jinit.from_array([1.0, 0.0])(key, (2,), TINY[0])
