@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import _checks, _mup_init, _mup_optimizer
-from ._mup_factors import KINDS, Factors, Tensor
+from ._mup_factors import Factors, Tensor
 from ._paths import listed
 from ._report import plain_table
 
@@ -175,7 +175,7 @@ class Parametrization:
     def optimizer(
         self,
         tx: Any,
-        kind: str | None = None,
+        kind: Any = None,
         *,
         weight_decay: str = "independent",
         scale_epsilon: bool | None = None,
@@ -219,8 +219,6 @@ class Parametrization:
           Yang et al., "Tensor programs V", 2021.
         """
         _checks.choice("weight_decay", weight_decay, ("independent", "scaled"))
-        if kind is not None:
-            _checks.choice("kind", kind, KINDS)
         if scale_epsilon is None:
             scale_epsilon = self.depth_rule == "completep"
         return _mup_optimizer.wrapped(
