@@ -16,13 +16,13 @@ from . import _checks, _optimizer_kind
 from ._mup_classes import checked, overridden
 from ._mup_factors import KINDS, Tensor, muon_norm
 from ._mup_init import find, times
-from ._optimizer_kind import Behaviour
+from ._optimizer_kind import Behaviour, elsewhere
 from ._optimizer_trial import Answer
 from ._paths import leaves
 
 # The relative change of a measured size that counts as none: the epsilons of an
 # optimizer are beside a little larger or smaller numbers at another width.
-_SAME = 1e-4
+_SAME = 0.02
 
 
 class Scales(NamedTuple):
@@ -114,12 +114,12 @@ def _rates(
     ]
     shaped = [i for i, one in enumerate(updated) if one.entry is not None]
     if shaped and not isinstance(answer, str):
-        wide, base = (
-            _optimizer_kind.elsewhere(answered(shapes), answer, updated)
-            for shapes in (list(map(_wider, tensors)), list(map(_base, tensors)))
-        )
+        base = elsewhere(answered(list(map(_base, tensors))), answer, updated)
+        wide: list[float | None] = [None] * len(tensors)
+        if any(base[i] is None for i in shaped):
+            wide = elsewhere(answered(list(map(_wider, tensors))), answer, updated)
         for i in shaped:
-            rates[i] = _rate(tensors[i], updated[i], wide[i], base[i], kinds[i])
+            rates[i] = _rate(tensors[i], updated[i], base[i], wide[i], kinds[i])
         _optimizer_kind.raise_doubts(paths, rates)
     return list(zip(updated, rates, strict=True))
 
@@ -138,8 +138,8 @@ def _base(tensor: Tensor) -> tuple[int, ...]:
 def _rate(
     tensor: Tensor,
     behaviour: Behaviour,
-    wide: float | None,
     base: float | None,
+    wide: float | None,
     kind: str | None,
 ) -> float | str:
     """Return the factor of a learning rate, of an update that may depend on the shape.
@@ -157,7 +157,9 @@ def _rate(
     """
     here = behaviour.entry
     assert here is not None
-    if wide is not None and _optimizer_kind.alike(wide, here, _SAME):
+    # Where labels by size give a small base another optimizer: does the size matter?
+    other = (None if behaviour.multiplies else wide) if base is None else base
+    if other is not None and _optimizer_kind.alike(other, here, _SAME):
         return tensor.rate(behaviour.kind)
     if base is None and kind is None:
         return (

@@ -23,12 +23,14 @@ class Behaviour(NamedTuple):
 
     The kind tells whether the update grows with the gradient. `relative` updates are in
     units of the parameter. `entry` is the size of an update whose entries are equal,
-    where it may depend on the tensor's shape; None where it cannot.
+    where it may depend on the tensor's shape; None where it cannot. `multiplies` tells
+    updates that are products of matrices, as Muon's.
     """
 
     kind: str
     relative: bool = False
     entry: float | None = None
+    multiplies: bool = False
 
 
 def answered(tx: Any, structure: Any, types: tuple[Any, ...]) -> Answer | str:
@@ -97,16 +99,16 @@ def _judged(
             return measured
         if measured == "sgd" and response.multiplies:
             return (
-                "its update is a product of matrices that grows with the gradient "
-                "(Muon with adaptive=True), so that it depends on the gradient's rank "
-                "how it grows with width"
+                "its update is a product of matrices and grows with the gradient (Muon "
+                "with adaptive=True), so its growth with the width depends on the "
+                "gradient's rank, which a trial does not know"
             )
         kind = measured
     if measured != ("sgd" if kind == "sgd" else "adam"):
         # The user knows better.
         return Behaviour(kind, relative)
     entry = _entry(measured, response, relative) if response.sums else None
-    return Behaviour(measured, relative, entry)
+    return Behaviour(measured, relative, entry, response.multiplies)
 
 
 def _entry(kind: str, response: Response, relative: bool) -> float:
@@ -194,13 +196,17 @@ def _untrained(response: Response) -> str:
 
 
 def _pair(trial: Trial, relative: bool, small: bool) -> tuple[float, float]:
-    """Updates at once and twice the gradient, without decay where it is one."""
+    """Return updates at once and twice the gradient."""
+    # Without parameters there is no decay, and no unit either. But there are clippings
+    # to a part of the parameters, which are the same for any parameters but none.
+    clipped = alike(trial.twice, trial.both) and not alike(trial.both, trial.free)
+    if relative or clipped:
+        if small:
+            return trial.small, trial.small_steep
+        return trial.both, trial.steep
     if small:
-        with_params = trial.small, trial.small_steep
-        return with_params if relative else (trial.small_free, trial.small_free_steep)
-    # Without parameters there is no decay, and no unit either.
-    with_params = trial.both, trial.steep
-    return with_params if relative else (trial.free, trial.free_steep)
+        return trial.small_free, trial.small_free_steep
+    return trial.free, trial.free_steep
 
 
 def _degree(once: float, twice: float) -> str:
@@ -230,7 +236,7 @@ def alike(a: float, b: float, close: float = _CLOSE) -> bool:
 
 def _is_relative(path: str, trial: Trial) -> bool:
     """Whether the update is in units of the parameter, as Adafactor's; else decay."""
-    if alike(trial.both, trial.free):
+    if alike(trial.both, trial.free) or alike(trial.twice, trial.both):
         return False
     if alike(trial.twice, 2 * trial.both, 1e-3):
         if not trial.still:
@@ -242,10 +248,7 @@ def _is_relative(path: str, trial: Trial) -> bool:
             "optax.chain(p.optimizer(optax.adafactor(lr)), "
             "optax.add_decayed_weights(-rate))."
         )
-    decays = alike(trial.twice - trial.free, 2 * (trial.both - trial.free))
-    # Decay that is added to the gradient goes through Adam's normalization.
-    bounded = abs(trial.large) <= 10 * abs(trial.both)
-    if decays or bounded:
+    if alike(trial.twice - trial.free, 2 * (trial.both - trial.free)):
         return False
     raise ValueError(
         f"`tx` uses the parameters at {path} neither for weight decay nor as a unit "

@@ -87,6 +87,11 @@ def _results(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
     numbers = [value for value in values if isinstance(value, Uniform)]
     if values and len(numbers) == len(values) and eqn.primitive in _RULES:
         return [_RULES[eqn.primitive](eqn, numbers)] * len(eqn.outvars)
+    if len(values) == 1 and isinstance(values[0], np.ndarray):
+        # Coefficients are taken from a constant again and again; JAX takes longer.
+        part = _PARTS.get(eqn.primitive)
+        if part is not None:
+            return [_constant(part(eqn, values[0]))]
     unknown = [value for value in values if isinstance(value, Unknown)]
     if not unknown:
         return _of_constants(eqn, values)
@@ -155,6 +160,16 @@ def _converted(eqn: JaxprEqn, values: Sequence[Uniform]) -> Uniform:
     wide = {"b": bool, "i": np.int64, "u": np.int64, "c": np.complex128}
     entry: Any = np.asarray(value.entry).astype(wide.get(dtype.kind, np.float64))
     return value._replace(entry=entry[()])
+
+
+def _slice(eqn: JaxprEqn, array: np.ndarray) -> np.ndarray:
+    names = ("start_indices", "limit_indices", "strides")
+    first, last, steps = (eqn.params[name] for name in names)
+    return array[tuple(map(slice, first, last, steps or [1] * array.ndim))]
+
+
+def _reshaped(eqn: JaxprEqn, array: np.ndarray) -> np.ndarray:
+    return array.reshape(_shape(eqn.outvars[0]))
 
 
 def _count(eqn: JaxprEqn, operand: int, axes: Sequence[int]) -> int:
@@ -349,6 +364,9 @@ _RULES: dict[Any, Callable[[JaxprEqn, Sequence[Uniform]], Any]] = _by_primitive(
         "integer_pow": lambda eqn, values: _power(values[0], eqn.params["y"]),
         "pad": _joined,
     }
+)
+_PARTS: dict[Any, Callable[[JaxprEqn, np.ndarray], np.ndarray]] = _by_primitive(
+    {"reshape": _reshaped, "slice": _slice, "squeeze": _reshaped}
 )
 _OPENED: dict[Any, Callable[[JaxprEqn, list[Value]], list[Value]]] = _by_primitive(
     dict.fromkeys(

@@ -190,12 +190,12 @@ def test_epsilon_follows_the_gradient():
         (optax.lbfgs(0.1), "ScaleByLBFGSState.*Hessian"),
         (optax.contrib.prodigy(), "ProdigyState.*one learning rate"),
         (optax.contrib.schedule_free_adamw(0.1), "averages hold parameters"),
-        (optax.lamb(0.1, weight_decay=0.1), "neither for weight decay nor as a unit"),
+        (optax.lamb(0.1, weight_decay=0.1), "bias.*decays them too"),
         (optax.adam(0.1, eps=0.05), "kind of `tx` is unclear"),
         (optax.set_to_zero(), "changed nothing.*kind="),
         (
             optax.chain(optax.normalize_by_update_norm(), optax.sgd(0.1)),
-            "depends on the gradients of other tensors.*kind='sgd'",
+            "(?s)5 of 5 tensors:\n  bias: .* gradients of other tensors.*kind='sgd'",
         ),
     ],
 )
