@@ -200,8 +200,9 @@ def _scales(
 ) -> Scales:
     std = tensor.factors.std
     if factor != factor:
+        kind = "muon" if behaviour.multiplies else behaviour.kind
         raise ValueError(
-            f"the parametrization has no learning rate of the kind {behaviour.kind!r} "
+            f"the parametrization has no learning rate of the kind {kind!r} "
             f"for {tensor.path!r}; it is for Adam-like optimizers."
         )
     gradient = 1.0
