@@ -5,15 +5,24 @@ way in and updates on their way out, so the state is the transformation's own. O
 imported when a transformation is wrapped.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
-from . import _optimizer_trial
-from ._mup_factors import Tensor
+from . import _checks, _optimizer_kind
+from ._mup_classes import checked, overridden
+from ._mup_factors import KINDS, Tensor, muon_norm
 from ._mup_init import find, times
-from ._optimizer_trial import Behaviour
+from ._optimizer_kind import Behaviour, elsewhere
+from ._optimizer_trial import Answer
+from ._paths import leaves
+
+# The relative change of a measured size that counts as none: the epsilons of an
+# optimizer are beside a little larger or smaller numbers at another width.
+_SAME = 0.02
 
 
 class Scales(NamedTuple):
@@ -25,11 +34,7 @@ class Scales(NamedTuple):
 
 
 def wrapped(
-    tensors: Sequence[Tensor],
-    tx: Any,
-    kind: str | None,
-    independent: bool,
-    epsilon: bool,
+    tensors: Sequence[Tensor], tx: Any, kind: Any, independent: bool, epsilon: bool
 ) -> Any:
     """`tx` with the factors of a parametrization; see `Parametrization.optimizer`."""
     import optax
@@ -39,50 +44,171 @@ def wrapped(
             f"`tx` is {tx!r}, of type {type(tx).__name__}; it must be an Optax "
             "transformation with its learning rate, such as optax.adam(1e-3)."
         )
+    _check_kind(kind)
     inner = optax.with_extra_args_support(tx)
     if all(factor == 1 for tensor in tensors for factor in tensor.factors):
         # At the base width it is `tx` itself.
         return inner
-    known: dict[Any, list[Behaviour]] = {}
+    known: dict[Any, list[Scales]] = {}
 
     def scales(tree: Any, name: str) -> list[Scales]:
         # The trial runs once for each structure, while the program is traced.
         here, structure = find(tensors, tree, name), jax.tree.structure(tree)
         if structure not in known:
-            known[structure] = _optimizer_trial.behaviour(tx, tree, kind)
-        return [
-            _scales(tensor, found, independent, epsilon)
-            for tensor, found in zip(here, known[structure], strict=True)
-        ]
+            rates = _rates(tx, here, tree, kind)
+            known[structure] = [
+                _scales(tensor, *rate, independent, epsilon)
+                for tensor, rate in zip(here, rates, strict=True)
+            ]
+        return known[structure]
 
     def init(params: Any) -> Any:
-        found = scales(params, "params")
-        return inner.init(times(params, [s.parameter for s in found]))
+        here = scales(params, "params")
+        return inner.init(times(params, [s.parameter for s in here]))
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
-        found = scales(updates, "updates")
+        here = scales(updates, "updates")
         if params is not None:
-            params = times(params, [s.parameter for s in found])
-        given = times(updates, [s.gradient for s in found])
-        made, state = inner.update(given, state, params, **extra)
-        return times(made, [s.update for s in found]), state
+            params = times(params, [s.parameter for s in here])
+        scaled = times(updates, [s.gradient for s in here])
+        made, state = inner.update(scaled, state, params, **extra)
+        return times(made, [s.update for s in here]), state
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+def _check_kind(kind: Any) -> None:
+    """Raise unless it is a kind, or pairs of a pattern and a kind."""
+    if kind is None or isinstance(kind, str):
+        pairs = [("**", kind)] if kind else []
+    else:
+        pairs = checked(kind, "kind")
+    for _, name in pairs:
+        _checks.choice("kind", name, KINDS)
+
+
+def _kinds(kind: Any, tree: Any) -> list[str | None]:
+    """Return the kind that a user names for each leaf."""
+    there = leaves(tree)
+    if kind is None or isinstance(kind, str):
+        return [kind] * len(there)
+    return overridden(kind, there, "kind")
+
+
+def _rates(
+    tx: Any, tensors: Sequence[Tensor], tree: Any, kind: Any
+) -> list[tuple[Behaviour, float]]:
+    """Return how each tensor is updated, and the factor of its learning rate."""
+    flat, structure = jax.tree.flatten(tree)
+    dtypes = [np.dtype(leaf.dtype) for leaf in flat]
+
+    def answered(shapes: Sequence[tuple[int, ...]]) -> Answer | str:
+        types = tuple(zip(shapes, dtypes, strict=True))
+        return _optimizer_kind.answered(tx, structure, types)
+
+    paths, kinds = [tensor.path for tensor in tensors], _kinds(kind, tree)
+    answer = answered([tensor.shape for tensor in tensors])
+    updated = _optimizer_kind.behaviours(answer, paths, kinds)
+    rates: list[Any] = [
+        tensor.rate(one.kind) for tensor, one in zip(tensors, updated, strict=True)
+    ]
+    shaped = [i for i, one in enumerate(updated) if one.entry is not None]
+    if shaped and not isinstance(answer, str):
+        base = elsewhere(answered(list(map(_base, tensors))), answer, updated)
+        wide: list[float | None] = [None] * len(tensors)
+        if any(base[i] is None for i in shaped):
+            wide = elsewhere(answered(list(map(_wider, tensors))), answer, updated)
+        for i in shaped:
+            rates[i] = _rate(tensors[i], updated[i], base[i], wide[i], kinds[i])
+        _optimizer_kind.raise_doubts(paths, rates)
+    return list(zip(updated, rates, strict=True))
+
+
+def _wider(tensor: Tensor) -> tuple[int, ...]:
+    """Return a shape with twice as much along the axes that grow with the width."""
+    grows = tensor.axes if tensor.base else range(len(tensor.shape))
+    return tuple(2 * n if axis in grows else n for axis, n in enumerate(tensor.shape))
+
+
+def _base(tensor: Tensor) -> tuple[int, ...]:
+    """Return the shape at the base width; absolute rates are those of one number."""
+    return tensor.base or (1,) * len(tensor.shape)
+
+
+def _rate(
+    tensor: Tensor,
+    behaviour: Behaviour,
+    base: float | None,
+    wide: float | None,
+    kind: str | None,
+) -> float | str:
+    """Return the factor of a learning rate, of an update that may depend on the shape.
+
+    A gradient of equal entries has rank one, and so has its update, of entries u. Its
+    spectral norm is |u| sqrt(n_in n_out), whatever Muon multiplies it by, and it has to
+    grow as the weights' norm does, as sqrt(n_out / n_in):
+
+    |f dW| = f |u| sqrt(n_in n_out), so f = growth(wanted norm) / growth(measured norm).
+
+    For Adam |u| is the learning rate, which gives the table's 1 / n. For updates that
+    grow with the gradient it is the table's factor over growth(|u|).
+
+    Yang, Simon and Bernstein, "A spectral condition for feature learning", 2023.
+    """
+    here = behaviour.entry
+    assert here is not None
+    # Where labels by size give a small base another optimizer: does the size matter?
+    other = (None if behaviour.multiplies else wide) if base is None else base
+    if other is not None and _optimizer_kind.alike(other, here, _SAME):
+        return tensor.rate(behaviour.kind)
+    if base is None and kind is None:
+        return (
+            "its update depends on its shape, and at the base shape "
+            f"{_base(tensor)} it is updated in another way than at {tensor.shape}, so "
+            "that the growth of the update cannot be measured"
+        )
+    if base is None:
+        return tensor.rate(str(kind))
+    if behaviour.kind == "sgd":
+        return tensor.rate("sgd") * base / here
+    return (
+        _wanted_norm(tensor)
+        * _size(tensor, _base(tensor), base)
+        / _size(tensor, tensor.shape, here)
+    )
+
+
+def _wanted_norm(tensor: Tensor) -> float:
+    """Return by how much the norm of an update has to grow: Muon's rates are for
+    Optax's own norms, sqrt(max(1, n_out / n_in))."""
+    norms = [muon_norm(shape, tensor.layout) for shape in (tensor.shape, _base(tensor))]
+    return tensor.rate("muon") * norms[0] / norms[1]
+
+
+def _size(tensor: Tensor, shape: tuple[int, ...], entry: float) -> float:
+    """Return the norm of an update of equal entries, of one member of a stack."""
+    pairs = zip(shape, tensor.layout, strict=True)
+    return abs(entry) * math.sqrt(math.prod(n for n, letter in pairs if letter != "b"))
+
+
 def _scales(
-    tensor: Tensor, found: Behaviour, independent: bool, epsilon: bool
+    tensor: Tensor,
+    behaviour: Behaviour,
+    factor: float,
+    independent: bool,
+    epsilon: bool,
 ) -> Scales:
-    factor, std = tensor.rate(found.kind), tensor.factors.std
+    std = tensor.factors.std
     if factor != factor:
+        kind = "muon" if behaviour.multiplies else behaviour.kind
         raise ValueError(
-            f"the parametrization has no learning rate of the kind {found.kind!r} for "
-            f"{tensor.path!r}; it is for Adam-like optimizers."
+            f"the parametrization has no learning rate of the kind {kind!r} "
+            f"for {tensor.path!r}; it is for Adam-like optimizers."
         )
     gradient = 1.0
-    if epsilon and found.kind == "adam":
+    if epsilon and behaviour.kind == "adam":
         gradient = 1 / tensor.factors.epsilon
-    if found.relative:
+    if behaviour.relative:
         # An update of so much times the parameter's size: as at the base width.
         return Scales(gradient, 1 / std if std == std else 1.0, factor)
     return Scales(gradient, 1 / factor if independent else 1.0, factor)

@@ -1,21 +1,24 @@
-"""What an Optax transformation does with gradients and parameters: found by trying it.
+"""Try an Optax transformation: how its updates depend on gradients and parameters.
 
-A chain of transformations is a closure, whose state does not tell sign descent from
-SGD, or whether the parameters are decayed or set the size of the update. So it runs on
-a tree of the same structure with two numbers along each axis, at a few multiples of the
-gradients and parameters. It touches no numbers of the user's, and costs compilations:
-a second or so for a small model, several for hundreds of tensors, once for each.
+A chain of transformations is a closure. Its state does not tell sign descent from SGD,
+nor whether the parameters are decayed or set the size of the update. So the
+transformation is traced at the shapes of the parameters, where it takes the branches
+that it takes in training (labels by size, factored states), and what it is traced to is
+evaluated on gradients and parameters whose entries are all equal, at a few multiples of
+both. Each array is then one number: no array of a model's size is made, and nothing is
+compiled. See `_uniform`.
 """
 
 import functools
-import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+
+from . import _jaxpr, _uniform
+from ._uniform import Uniform
 
 # Transformations whose update is no function of this step's gradient and parameters
 # alone, times a rate: by the names of their states.
@@ -39,65 +42,27 @@ _REFUSED = {
 # epsilon is no small one beside a trial's gradients.
 _ADAM = {"ScaleByRssState", "ScaleBySM3State", "ScaleByAdaDeltaState"}
 
-# Steps that a trial takes at most, and the relative difference that counts as none.
-_STEPS, _CLOSE = 16, 0.05
+# Steps that a trial takes: RAdam begins as SGD, and gradients may be gathered first.
+STEPS = 16
+# An entry of a gradient, so large that the usual epsilons are nothing beside it; and
+# the norm of all gradients together that no clipping sees, for a second look at
+# transformations that sum over gradients.
+_GRADIENT, _NORM = 5e-3, 0.02
+# Many times the norm of the other gradients, and what marks even and odd ones.
+_MORE = 32.0
+_MARKS = (_uniform.FIRST_MARK, 2 * _uniform.FIRST_MARK)
 
 
-class Behaviour(NamedTuple):
-    """Of one tensor: the kind of update, and whether it is in units of the weights."""
+class Lane(NamedTuple):
+    """What the gradients of even and of odd tensors, and the parameters, are times."""
 
-    kind: str
-    relative: bool = False
-
-
-def behaviour(tx: Any, params: Any, kind: str | None) -> list[Behaviour]:
-    """How `tx` updates each leaf of `params`.
-
-    Raises:
-      ValueError: where it cannot be scaled by tensors, or its kind cannot be told.
-    """
-    leaves, structure = jax.tree.flatten(params)
-    kinds = tuple((len(leaf.shape), np.dtype(leaf.dtype)) for leaf in leaves)
-    return list(_behaviour(tx, structure, kinds, kind))
-
-
-@functools.lru_cache(maxsize=64)
-def _behaviour(
-    tx: Any, structure: Any, kinds: tuple[Any, ...], kind: str | None
-) -> list[Behaviour]:
-    """The same, once for trees that are tried alike."""
-    params = jax.tree.unflatten(structure, [_tiny(*one) for one in kinds])
-    state = jax.eval_shape(tx.init, params)
-    names = {type(node).__name__ for node in _nodes(state)}
-    for name in sorted(names & _REFUSED.keys()):
-        raise ValueError(
-            f"`tx` cannot be scaled tensor by tensor: of {name}, {_REFUSED[name]}. Use "
-            "an optimizer whose update is a learning rate times a function of "
-            "gradients: sgd, adam, adamw, lion, adafactor, muon."
-        )
-    if kind is None and names & _ADAM:
-        kind = "adam"
-    try:
-        with jax.ensure_compile_time_eval():
-            trial = _tried(tx, jax.tree.map(jnp.asarray, params))
-    except Exception as error:
-        if kind is None:
-            raise ValueError(
-                f"`tx` could not be tried on a few numbers ({error}), so its kind is "
-                f"unknown; {_ADVICE}"
-            ) from error
-        return [Behaviour(kind)] * len(kinds)
-    if kind is None and not any(map(np.any, trial.both)):
-        raise ValueError(f"`tx` changed nothing in {_STEPS} steps; {_ADVICE}")
-    muon = set() if kind else _orthogonalized(state, params)
-    return [
-        _of_tensor(path, Trial(*updates), "muon" if path in muon else kind)
-        for path, *updates in zip(_paths(params), *trial, strict=True)
-    ]
+    even: float
+    odd: float
+    parameters: float
 
 
 class Trial(NamedTuple):
-    """Updates at multiples of gradient and parameters: of all tensors, or of one."""
+    """The entry of an update, or the lanes of the experiments that it is from."""
 
     both: Any
     # Without parameters, and so without decay; and with twice the gradient.
@@ -109,17 +74,101 @@ class Trial(NamedTuple):
     uneven: Any
     # With larger parameters.
     twice: Any
-    large: Any
+    # Without parameters, and with gradients of the even tensors, or of the odd ones,
+    # that outgrow all others.
+    more_even: Any
+    more_odd: Any
+    # With gradients that no clipping sees.
+    small: Any
+    small_steep: Any
+    small_free: Any
+    small_free_steep: Any
 
 
-_ADVICE = (
-    "pass kind='adam' if updates do not grow with the gradient (Adam, Lion, RMSProp), "
-    "kind='sgd' if they grow in proportion (SGD, momentum)."
-)
+class Response(NamedTuple):
+    """How one tensor is updated: its trial, and what the update depends on.
+
+    `small` is the factor of the small gradients. `reason` says why there is no trial,
+    where an operation is beyond one.
+    """
+
+    trial: Trial | None
+    small: float = 1.0
+    depends: bool = False
+    # On the gradients of tensors that are even where this one is odd, or odd.
+    on_others: bool = False
+    # On a sum over gradients, on a product of two matrices that both depend on them.
+    sums: bool = False
+    multiplies: bool = False
+    reason: str = ""
+
+
+class Answer(NamedTuple):
+    """What is learned of a transformation at some shapes: of each tensor.
+
+    `homes` are the places in the state that a tensor has; `gathers` says that its state
+    is one whose kind is Adam's, whatever a trial says.
+    """
+
+    responses: list[Response]
+    homes: list[frozenset[str]]
+    gathers: list[bool]
+
+
+def _lanes(sizes: Sequence[int]) -> Trial:
+    """Return the experiments, given the numbers of entries of all tensors."""
+    even, odd = max(sum(sizes[::2]), 1), max(sum(sizes[1::2]), 1)
+    small = min(1.0, _NORM / math.sqrt(even + odd) / _GRADIENT)
+    return Trial(
+        both=Lane(1, 1, 1), free=Lane(1, 1, 0), free_steep=Lane(2, 2, 0),
+        still=Lane(0, 0, 1), steep=Lane(2, 2, 1), uneven=Lane(1, 2, 1),
+        twice=Lane(1, 1, 2),
+        more_even=Lane(_MORE * max(1, math.sqrt(odd / even)), 1, 0),
+        more_odd=Lane(1, _MORE * max(1, math.sqrt(even / odd)), 0),
+        small=Lane(small, small, 1), small_steep=Lane(2 * small, 2 * small, 1),
+        small_free=Lane(small, small, 0),
+        small_free_steep=Lane(2 * small, 2 * small, 0),
+    )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=64)
+def answer(tx: Any, structure: Any, types: tuple[Any, ...]) -> Answer:
+    """Try a transformation on a tree of arrays of such shapes and dtypes.
+
+    Raises:
+      NotByTensor: if it cannot be scaled tensor by tensor.
+      Exception: what `tx` raises, if it cannot be run on these.
+    """
+    leaves = [jax.ShapeDtypeStruct(*one) for one in types]
+    params = jax.tree.unflatten(structure, leaves)
+    init, state = _jaxpr.trace(tx.init, (params,))
+    _check_states({type(node).__name__ for node in _nodes(state)})
+    update, _ = _jaxpr.trace(tx.update, (params, state, params))
+    paths = [path for path, _ in jax.tree.leaves_with_path(params)]
+    gathering = [node for node in _nodes(state) if type(node).__name__ in _ADAM]
+    gathered = _homes(gathering, paths)
+    return Answer(
+        _responses(init, update, leaves),
+        _homes(state, paths),
+        [bool(places) for places in gathered],
+    )
+
+
+class NotByTensor(ValueError):
+    """An optimizer whose updates cannot be scaled tensor by tensor."""
+
+
+def _check_states(names: set[str]) -> None:
+    for name in sorted(names & _REFUSED.keys()):
+        raise NotByTensor(
+            f"`tx` cannot be scaled tensor by tensor: of {name}, {_REFUSED[name]}. Use "
+            "an optimizer whose update is a learning rate times a function of "
+            "gradients: sgd, adam, adamw, lion, adafactor, muon."
+        )
 
 
 def _nodes(state: Any) -> Iterator[Any]:
-    """All that a state is nested of."""
+    """Yield a state and all the states inside it."""
     yield state
     below: Any = ()
     if isinstance(state, tuple | list):
@@ -130,132 +179,61 @@ def _nodes(state: Any) -> Iterator[Any]:
         yield from _nodes(node)
 
 
-def _paths(tree: Any) -> list[str]:
-    return [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(tree)]
+def _homes(state: Any, paths: Sequence[Any]) -> list[frozenset[str]]:
+    """Return for each path of a tensor the places of the state that end in it."""
+    places: dict[Any, set[str]] = {path: set() for path in paths}
+    for path, _ in jax.tree.leaves_with_path(state):
+        for first in range(len(path) + 1):
+            # Some states have several arrays for each tensor, such as one per axis.
+            for last in range(first, len(path) + 1):
+                if path[first:last] in places:
+                    place = jax.tree_util.keystr(path[:first])
+                    places[path[first:last]].add(place)
+    return [frozenset(places[path]) for path in paths]
 
 
-def _orthogonalized(state: Any, params: Any) -> set[str]:
-    """The leaves that Muon has a momentum of; it leaves the others to Adam."""
-    found: set[str] = set()
-    for node in _nodes(state):
-        if type(node).__name__ == "MuonState":
-            found |= set(_paths(node.mu))
-    return found & set(_paths(params))
+def _responses(init: Any, update: Any, leaves: Sequence[Any]) -> list[Response]:
+    """Run the experiments, and return those of the last step that changes something."""
+    lanes = _lanes([math.prod(leaf.shape) for leaf in leaves])
+    gradients, params = _inputs(len(leaves), np.array(lanes))
+    last: list[Any] = []
+    with np.errstate(all="ignore"):
+        state = _uniform.evaluate(init, params)
+        for _ in range(STEPS):
+            results = _uniform.evaluate(update, [*gradients, *state, *params])
+            updates, state = results[: len(leaves)], results[len(leaves) :]
+            if not last or any(map(_changes, updates)):
+                last = updates
+    return [_response(i, value, lanes.small.even) for i, value in enumerate(last)]
 
 
-def _tiny(ndim: int, dtype: np.dtype) -> np.ndarray:
-    """Two numbers along each axis, of both signs."""
-    steps = np.arange(1, 1 + 2**ndim).reshape((2,) * ndim)
-    return (0.5 * (-1.0) ** steps + 0.1 * steps).astype(dtype)
+def _inputs(count: int, lanes: np.ndarray) -> tuple[list[Uniform], list[Uniform]]:
+    """Return gradients, marked as even or odd, and parameters."""
+    # Tensors differ a little, so that no two of them agree by chance; and a gradient is
+    # less than a hundredth of its parameter, where adaptive clipping begins.
+    sizes = [1 + 0.01 * (index % 7) for index in range(count)]
+    gradients = [
+        Uniform(_GRADIENT * size * lanes[:, index % 2], _MARKS[index % 2])
+        for index, size in enumerate(sizes)
+    ]
+    return gradients, [Uniform(0.8 * size * lanes[:, 2]) for size in sizes]
 
 
-def _gradient(params: Any) -> Any:
-    """Of a norm that no clipping sees, and not so small that Adam's epsilon counts."""
-    numbers = sum(leaf.size for leaf in jax.tree.leaves(params))
-    size = max(0.02 / math.sqrt(max(numbers, 1)), 1e-3)
-    return jax.tree.map(lambda w: size * (w[..., ::-1] if w.ndim else w), params)
+def _changes(value: Any) -> bool:
+    return isinstance(value, Uniform) and bool(np.any(value.entry))
 
 
-def _tried(tx: Any, params: Any) -> Trial:
-    """The updates of all tensors."""
-    gradient, first, again = _gradient(params), jax.jit(tx.init), jax.jit(tx.update)
-    flat, structure = jax.tree.flatten(gradient)
-    unflatten = functools.partial(jax.tree.unflatten, structure)
-
-    def updates(of_gradient: float, of_params: float, of_odd: float) -> Iterator[Any]:
-        scales = [of_gradient * (of_odd if i % 2 else 1.0) for i in range(len(flat))]
-        given = unflatten([s * g for s, g in zip(scales, flat, strict=True)])
-        at = jax.tree.map(lambda w: of_params * w, params)
-        state = first(at)
-        for _ in range(_STEPS):
-            made, state = again(given, state, at)
-            yield made
-
-    # RAdam begins as SGD, a warm-up at 0, and gradients may be gathered first: so it is
-    # the last step that changes something.
-    every = list(map(_numbers, updates(1.0, 1.0, 1.0)))
-    at = max((i for i, made in enumerate(every) if any(map(np.any, made))), default=0)
-
-    def update(of_gradient: float, of_params: float, of_odd: float = 1.0) -> Any:
-        made = itertools.islice(updates(of_gradient, of_params, of_odd), at, None)
-        return _numbers(next(made))
-
-    return Trial(
-        both=every[at],
-        free=update(1.0, 0.0),
-        free_steep=update(2.0, 0.0),
-        still=update(0.0, 1.0),
-        steep=update(2.0, 1.0),
-        uneven=update(1.0, 1.0, of_odd=2.0),
-        twice=update(1.0, 2.0),
-        large=update(1.0, 1e3),
-    )
-
-
-def _numbers(tree: Any) -> list[np.ndarray]:
-    return [np.asarray(u, np.float64) for u in jax.tree.leaves(tree)]
-
-
-def _of_tensor(name: str, trial: Trial, kind: str | None) -> Behaviour:
-    relative = _is_relative(name, trial)
-    # Without parameters there is no decay, and no unit either.
-    pair = (trial.both, trial.steep) if relative else (trial.free, trial.free_steep)
-    found = kind or _kind(name, *pair)
-    if kind is None and found == "adam" and _shares_a_norm(trial):
-        raise ValueError(
-            f"the kind of `tx` is unclear: the update of {name} depends on the "
-            "gradients of other tensors (a clipping to a small norm, or a division by "
-            f"the norm of all); {_ADVICE}"
-        )
-    return Behaviour(found, relative)
-
-
-def _shares_a_norm(trial: Trial) -> bool:
-    """Whether more of some gradients is another update, and more of all is none."""
-    same = _alike(trial.steep, trial.both)
-    return same and not _alike(trial.uneven, trial.both)
-
-
-def _alike(a: np.ndarray, b: np.ndarray, close: float = _CLOSE) -> bool:
-    return bool(np.max(abs(a - b)) <= close * np.max(abs(b)))
-
-
-def _kind(name: str, once: np.ndarray, twice: np.ndarray) -> str:
-    """Whether the update grows with the gradient."""
-    if not np.any(once):
-        # A tensor that is not trained.
-        return "sgd"
-    if _alike(twice, once):
-        return "adam"
-    if _alike(twice, 2 * once):
-        return "sgd"
-    raise ValueError(
-        f"the kind of `tx` is unclear: with twice the gradient, the update of {name} "
-        f"is {np.max(abs(twice)) / np.max(abs(once)):.3g} times as large; {_ADVICE}"
-    )
-
-
-def _is_relative(name: str, trial: Trial) -> bool:
-    """Whether the update is in units of the parameter, as Adafactor's; else decay."""
-    if _alike(trial.both, trial.free):
-        return False
-    if _alike(trial.twice, 2 * trial.both, 1e-3):
-        if not np.any(trial.still):
-            return True
-        raise ValueError(
-            f"`tx` scales the update of {name} by the size of the weights and "
-            "decays them too (adafactor with weight_decay_rate); wrap it without, "
-            "and chain optax.add_decayed_weights(-rate) behind: "
-            "optax.chain(p.optimizer(optax.adafactor(lr)), "
-            "optax.add_decayed_weights(-rate))."
-        )
-    decays = _alike(trial.twice - trial.free, 2 * (trial.both - trial.free))
-    # Decay that is added to the gradient goes through Adam's normalization.
-    bounded = np.max(abs(trial.large)) <= 10 * np.max(abs(trial.both))
-    if decays or bounded:
-        return False
-    raise ValueError(
-        f"`tx` uses the parameters at {name} neither for weight decay nor as a unit "
-        "alone (lamb and lars with weight decay), so it cannot be scaled tensor by "
-        "tensor; use adamw, or leave the decay out of it."
+def _response(index: int, value: Any, small: float) -> Response:
+    if not isinstance(value, Uniform):
+        reason = getattr(value, "reason", "the entries of its update are constants")
+        return Response(None, reason=reason)
+    marks = value.marks
+    lanes = np.broadcast_to(np.real(value.entry) * 1.0, len(Trial._fields))
+    return Response(
+        Trial(*lanes.tolist()),
+        small,
+        depends=marks >= _uniform.FIRST_MARK,
+        on_others=bool(marks & _MARKS[1 - index % 2]),
+        sums=bool(marks & _uniform.SUMMED),
+        multiplies=bool(marks & _uniform.MULTIPLIED),
     )

@@ -2,11 +2,11 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import _checks, _mup_init, _mup_optimizer
-from ._mup_factors import KINDS, Factors, Tensor
+from ._mup_factors import Factors, Tensor
 from ._paths import listed
 from ._report import plain_table
 
@@ -175,7 +175,7 @@ class Parametrization:
     def optimizer(
         self,
         tx: Any,
-        kind: str | None = None,
+        kind: str | Sequence[tuple[Any, str]] | None = None,
         *,
         weight_decay: str = "independent",
         scale_epsilon: bool | None = None,
@@ -188,12 +188,23 @@ class Parametrization:
         for decay added to the gradient it is MuAdam's and MuSGD's. The state is that of
         `tx`, so that jit, sharding and checkpoints are as they were.
 
+        The kind of each update is measured: `tx` is traced at the parameters' own
+        shapes, so that labels, masks and factored states by size are those of the
+        training, and evaluated on gradients and parameters of equal entries, for which
+        no array is made. Updates that depend on the shape (Muon with any of its
+        scalings, NovoGrad) are measured at the base shapes too: their spectral norm has
+        to grow as sqrt(n_out / n_in).
+
         Args:
           tx: an Optax transformation with its learning rate or schedule: sgd, adam,
             adamw, lion, adafactor, rmsprop, optax.contrib.muon, chains of them.
           kind: "adam" if the update does not grow with the gradient, "sgd" if it grows
-            in proportion, "muon" for orthogonalized updates. By default `tx` is tried
-            on a few numbers, for each tensor.
+            in proportion, "muon" for orthogonalized updates with Optax's own norm,
+            sqrt(max(1, n_out / n_in)); or pairs (pattern, kind) for some tensors. By
+            default it is measured. It is asked for where that is not possible: `tx`
+            needs more than gradients and parameters, draws random numbers, uses
+            decompositions, is another optimizer at the base shapes, or is Muon with
+            adaptive=True, whose updates depend on the rank of the gradient.
           weight_decay: "independent" of the factor, or "scaled" by it.
           scale_epsilon: whether Adam's epsilon follows the size of the gradient. It
             divides the gradients, so clipping inside of `tx` sees other norms. By
@@ -203,9 +214,10 @@ class Parametrization:
           An `optax.GradientTransformationExtraArgs`.
 
         Raises:
-          TypeError: for something that is no transformation.
-          ValueError: when it is initialized: for parameters that do not fit, for a kind
-            that cannot be told, and for optimizers that cannot be scaled so.
+          TypeError: for something that is no transformation, or no kind.
+          ValueError: for an unknown kind; and when it is initialized, for parameters
+            that do not fit, for tensors whose kind cannot be measured, which are named,
+            and for optimizers that cannot be scaled so.
 
         Example:
           >>> import jax.numpy as jnp, jinit, optax
@@ -217,10 +229,9 @@ class Parametrization:
 
         References:
           Yang et al., "Tensor programs V", 2021.
+          Yang, Simon and Bernstein, "A spectral condition for feature learning", 2023.
         """
         _checks.choice("weight_decay", weight_decay, ("independent", "scaled"))
-        if kind is not None:
-            _checks.choice("kind", kind, KINDS)
         if scale_epsilon is None:
             scale_epsilon = self.depth_rule == "completep"
         return _mup_optimizer.wrapped(

@@ -62,9 +62,9 @@ ORDER = [
     "_jacobian", "_probe", "_comparison", "_compare", "_history", "_weights",
     "_settle", "_lsuv", "_balance", "_data_dependent", "_first_layer", "_laws",
     "_propagate", "_autoinit", "_learned", "_gradinit", "_metainit", "_nnx_model",
-    "_nnx_data", "nnx", "_mup_classes", "_mup_factors", "_mup_init",
-    "_optimizer_trial", "_mup_optimizer", "_parametrization", "_mup_infer",
-    "_coordinate_report", "_coordinate_check", "mup", "__init__",
+    "_nnx_data", "nnx", "_mup_classes", "_mup_factors", "_mup_init", "_uniform",
+    "_optimizer_trial", "_optimizer_kind", "_mup_optimizer", "_parametrization",
+    "_mup_infer", "_coordinate_report", "_coordinate_check", "mup", "__init__",
 ]  # fmt: skip
 
 
