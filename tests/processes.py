@@ -1,6 +1,6 @@
 """One of several processes that share a mesh, started by test_processes.py.
 
-python -m tests.processes CASE PROCESS_ID NUM_PROCESSES COORDINATOR
+python -m tests.processes PROCESS_ID NUM_PROCESSES COORDINATOR
 """
 
 import os
@@ -105,7 +105,10 @@ def plan(meshes, sharding_of):
         check(again["b"], other["b"])
 
 
-def main(case, process_id, processes, coordinator):
+CASES = {"materialize": materialize, "plan": plan}
+
+
+def main(process_id, processes, coordinator):
     start(int(process_id), int(processes), coordinator)
     import jax
     from jax.sharding import AxisType
@@ -115,8 +118,9 @@ def main(case, process_id, processes, coordinator):
 
     n = jax.device_count()
     meshes = [make_mesh((n,)), make_mesh((n,), AxisType.Explicit), make_mesh((2, 2))]
-    {"materialize": materialize, "plan": plan}[case](meshes, divided)
-    print(f"process {process_id}: {case} is equal", flush=True)
+    for case, run in CASES.items():
+        run(meshes, divided)
+        print(f"process {process_id}: {case} is equal", flush=True)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from jax.ad_checkpoint import checkpoint_name
 
 import jinit
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 KEY = jax.random.key(2)
 X = jax.random.normal(KEY, (6, 12))
 KEYS = jax.random.split(KEY, 3)
@@ -48,7 +50,7 @@ def test_the_table_and_the_figure_tell_the_schemes_apart(tmp_path):
     x = jax.random.normal(KEY, (8, 48))
     schemes = ["he", "xavier"]
     found = jinit.compare(
-        lambda init: MLP(init, depth=16, width=48), schemes, x, KEYS,
+        lambda init: MLP(init, depth=10, width=48), schemes, x, KEYS,
         loss=lambda y: jnp.mean(y**2),
     )  # fmt: skip
     he, xavier = (line for line in str(found).splitlines() if line.split()[:1] != []

@@ -85,25 +85,41 @@ def test_float64(name, key, x64):
         assert (np.asarray(x) != np.asarray(x, np.float32)).any()
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", NAMES)
-def test_eager_jit_and_vmap_agree(name, dtype, key):
+def test_eager_jit_and_vmap_agree(name, key):
+    check_forms(name, "float32", key, ["jit", "vmap", "jit of vmap"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_eager_jit_and_vmap_agree_in_bfloat16(name, key):
+    # Each form is a compilation, and this one has both transformations.
+    check_forms(name, "bfloat16", key, ["jit of vmap"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_every_form_agrees_in_bfloat16(name, key):
+    check_forms(name, "bfloat16", key, ["jit", "vmap"])
+
+
+def check_forms(name, dtype, key, forms):
     init, shape = CASES[name].init, CASES[name].shape
     keys = jax.random.split(key, 3)
     one = functools.partial(init, shape=shape, dtype=dtype)
     eager = np.stack([values(one(k)) for k in keys])
-    inside = jax.jit(lambda k: one(k))
-    jitted = np.stack([values(inside(k)) for k in keys])
     static = jax.jit(lambda k, init: init(k, shape, dtype), static_argnums=1)
+    ways = {
+        "jit": lambda keys: np.stack([values(static(k, init)) for k in keys]),
+        "vmap": jax.vmap(one),
+        "jit of vmap": jax.jit(jax.vmap(one)),
+    }
     # Batched matrix products may round otherwise; all else is elementwise.
     equal = np.testing.assert_array_equal
     if CASES[name].atol:
         atol = 2e-2 if dtype == "bfloat16" else CASES[name].atol
         equal = functools.partial(np.testing.assert_allclose, atol=atol)
-    equal(jitted, eager)
-    equal(values(jax.vmap(one)(keys)), eager)
-    equal(values(jax.jit(jax.vmap(one))(keys)), eager)
-    equal(values(static(keys[0], init)), eager[0])
+    for form in forms:
+        equal(values(ways[form](keys)), eager, err_msg=form)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -126,8 +142,10 @@ def test_an_equal_initializer_traces_nothing_again(name, key):
     def draw(key, init):
         return init(key, CASES[name].shape)
 
-    draw(key, CASES[name].init)
-    draw(jax.random.fold_in(key, 1), copy.deepcopy(CASES[name].init))
+    draw.trace(key, CASES[name].init)
+    draw.trace(jax.random.fold_in(key, 1), copy.deepcopy(CASES[name].init))
+    with pytest.raises(AssertionError):
+        draw.trace(key, 0.37 * CASES[name].init)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 
 from examples import copy_task, diagnose, gallery, sharded_init, transformer
+from tests.split import slow_unless
 from tests.test_package import ROOT
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SMALL = ["--layers=1", "--width=64"]
 
@@ -41,7 +44,13 @@ def test_the_comparison_of_parts_can_fail():
     assert not sharded_init._equal(parts, {"w": whole["w"].at[15].set(0)})
 
 
-@pytest.mark.parametrize("recipe", list(transformer.RECIPES))
+# One that trains, one with scales of its own, and one whose laws depend on fans.
+SOME = [("gpt2",), ("t_fixup",), ("torch_defaults",)]
+
+
+@pytest.mark.parametrize(
+    ("recipe",), slow_unless(SOME, [(name,) for name in transformer.RECIPES])
+)
 def test_a_transformer_by_a_recipe(recipe, tmp_path, capsys):
     steps = 40 if recipe == "gpt2" else 2
     arguments = [

@@ -12,6 +12,8 @@ import jinit
 from jinit import recipes
 from tests import laws
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 D, HEADS, VOCAB, TOKENS = 32, 4, 50, 8
 
 
