@@ -64,7 +64,7 @@ def model():
     class Model(nn.Module):
         @nn.compact
         def __call__(self, x):
-            x = nn.MultiHeadDotProductAttention(2)(x)
+            x = nn.DenseGeneral((2, 4))(x)
             x = nn.Dense(12, kernel_init=jinit.he(), param_dtype=jnp.bfloat16)(x)
             return nn.Dense(8, kernel_init=nn.initializers.normal(0.02))(x)
 

@@ -11,8 +11,6 @@ from benchmarks.papers import __main__ as papers
 from benchmarks.papers._result import Result, panels, plain
 from examples import _data
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 GUESS = math.log(10)
 
 

@@ -16,8 +16,9 @@ from tests.test_sharding import make_mesh
 
 
 @pytest.fixture(scope="module")
-def texts(number=2):
-    """Start the processes once for all cases, wait, and return what each one said."""
+def texts():
+    """Start two processes once for all cases; return what each one printed."""
+    number = 2
     with socket.socket() as free:
         free.bind(("localhost", 0))
         coordinator = f"localhost:{free.getsockname()[1]}"
