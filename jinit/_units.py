@@ -158,11 +158,29 @@ def run(unit: Unit, values: Sequence[Any]) -> list[Any]:
             inside[r] if not _jaxpr.is_literal(r) and r in inside else next(given)
             for r in step.reads
         ]
-        if step is not unit.steps[0] and step.eqn.primitive is MULTIPLY:
-            # Or XLA would multiply the factor with one that the sampler ends with.
+        scales = step is not unit.steps[0] and step.eqn.primitive is MULTIPLY
+        if scales and _joins_factors():
             arguments = jax.lax.optimization_barrier(arguments)
         inside |= zip(step.writes, _jaxpr.run(step.eqn, arguments), strict=True)
     return [inside[slot] for slot in unit.writes]
+
+
+@functools.cache
+def _joins_factors() -> bool:
+    """Tell whether XLA multiplies two factors with each other before it applies them.
+
+    It would join the factor that a sampler ends with, sqrt(2), and the standard
+    deviation, which rounds otherwise than one after the other. A barrier keeps them
+    apart. Where XLA does not join them, as from jax 0.12 on, a barrier would only cost
+    a pass over memory.
+    """
+
+    def scaled(x: Any, factor: Any) -> Any:
+        return x * np.float32(math.sqrt(2)) * factor
+
+    x, factor = np.arange(1000, dtype=np.float32), np.float32(0.3)
+    with jax.ensure_compile_time_eval():
+        return bool(np.any(np.asarray(jax.jit(scaled)(x, factor)) != scaled(x, factor)))
 
 
 # Up to here a copy costs less than a program: the biases of a network.
