@@ -83,16 +83,21 @@ def assert_equal(got, wanted):
 JITTED = jax.jit(INIT)
 
 
-@functools.cache
-def everything():
-    """What `Everything().init` returns for key 3: scanned layers as jitted, drawn once.
+def drawn(key):
+    """What `Everything().init` returns: as called, but scanned layers as jitted.
 
     Called, the scan of a model runs its forward pass, too. From jax 0.12 on XLA fuses a
     kernel that is drawn in it with the product behind, and rounds the draw otherwise.
     """
-    called, jitted = (init(jax.random.key(3), x) for init in (INIT, JITTED))
+    called, jitted = (init(key, x) for init in (INIT, JITTED))
     scanned = {"ScanLayer_0": jitted["params"]["ScanLayer_0"]}
     return {**called, "params": {**called["params"], **scanned}}
+
+
+@functools.cache
+def everything():
+    """What `Everything().init` returns for key 3, drawn once for all tests."""
+    return drawn(jax.random.key(3))
 
 
 @pytest.mark.parametrize("make_key", [jax.random.key, jax.random.PRNGKey])
@@ -117,6 +122,12 @@ class Mapped(nn.Module):
 def test_equal_for_other_key_implementations():
     key = jax.random.key(3, impl="rbg")
     assert_equal(jinit.materialize(Mapped().init)(key, X), Mapped().init(key, x))
+
+
+@pytest.mark.slow
+def test_everything_is_equal_for_other_key_implementations():
+    key = jax.random.key(3, impl="rbg")
+    assert_equal(jinit.materialize(INIT)(key, X), drawn(key))
 
 
 def test_the_comparison_can_fail():
