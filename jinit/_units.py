@@ -19,13 +19,8 @@ import numpy as np
 
 from . import _checks, _jaxpr
 from ._compiled import LARGE, WIDE, explicit_axes, jit_to, may_choose_options
+from ._internals import BROADCAST, MULTIPLY, NEGATE, moves
 from ._jaxpr import Step
-
-# Moving and casting: fused or not, the bits are the same.
-_MOVING = {
-    "reshape", "transpose", "convert_element_type", "broadcast_in_dim", "squeeze",
-    "neg", "copy", "rev", "sharding_constraint", "reshard",
-}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,9 +130,9 @@ def _chain(
             return chain
         eqn = steps[following[0]].eqn
         # A second factor could be multiplied with the first, which rounds otherwise.
-        if eqn.primitive.name == "mul" and _scales(eqn) and not scaled:
+        if eqn.primitive is MULTIPLY and _scales(eqn) and not scaled:
             scaled = True
-        elif eqn.primitive.name not in _MOVING:
+        elif not moves(eqn) and eqn.primitive is not NEGATE:
             return chain
         chain.append(following[0])
 
@@ -163,11 +158,29 @@ def run(unit: Unit, values: Sequence[Any]) -> list[Any]:
             inside[r] if not _jaxpr.is_literal(r) and r in inside else next(given)
             for r in step.reads
         ]
-        if step is not unit.steps[0] and step.eqn.primitive.name == "mul":
-            # Or XLA would multiply the factor with one that the sampler ends with.
+        scales = step is not unit.steps[0] and step.eqn.primitive is MULTIPLY
+        if scales and _joins_factors():
             arguments = jax.lax.optimization_barrier(arguments)
         inside |= zip(step.writes, _jaxpr.run(step.eqn, arguments), strict=True)
     return [inside[slot] for slot in unit.writes]
+
+
+@functools.cache
+def _joins_factors() -> bool:
+    """Tell whether XLA multiplies two factors with each other before it applies them.
+
+    It would join the factor that a sampler ends with, sqrt(2), and the standard
+    deviation, which rounds otherwise than one after the other. A barrier keeps them
+    apart. Where XLA does not join them, as from jax 0.12 on, a barrier would only cost
+    a pass over memory.
+    """
+
+    def scaled(x: Any, factor: Any) -> Any:
+        return x * np.float32(math.sqrt(2)) * factor
+
+    x, factor = np.arange(1000, dtype=np.float32), np.float32(0.3)
+    with jax.ensure_compile_time_eval():
+        return bool(np.any(np.asarray(jax.jit(scaled)(x, factor)) != scaled(x, factor)))
 
 
 # Up to here a copy costs less than a program: the biases of a network.
@@ -177,7 +190,7 @@ _SMALL_FILL = 1 << 18
 def fill(unit: Unit) -> Callable[[Any], list[jax.Array]] | None:
     """What runs a unit that repeats one number, without a program; else None."""
     step, *others = unit.steps
-    if others or step.eqn.primitive.name != "broadcast_in_dim":
+    if others or step.eqn.primitive is not BROADCAST:
         return None
     (kind,) = unit.write_types()
     repeats = len(unit.reads) == 1 and _jaxpr.size(step.eqn.invars[0]) == 1

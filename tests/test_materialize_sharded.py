@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 import jinit
 from jinit import _units
 from tests.split import slow_unless
-from tests.test_materialize import Everything, X, assert_equal, everything
+from tests.test_materialize import INIT, X, assert_equal, everything
 from tests.test_sharding import COLLECTIVES, make_mesh
 
 KINDS = [AxisType.Auto, AxisType.Explicit]
@@ -49,7 +49,7 @@ MESHES = slow_unless(
 @pytest.mark.parametrize("sizes, kind", MESHES)
 def test_equal_on_every_mesh(sizes, kind):
     sharding = divided(make_mesh(sizes, kind))
-    got = jinit.materialize(Everything().init, shardings=sharding)(jax.random.key(3), X)
+    got = jinit.materialize(INIT, shardings=sharding)(jax.random.key(3), X)
     assert_equal(got, everything())
     for path, leaf in jax.tree_util.tree_leaves_with_path(got):
         wanted = sharding(path, leaf)
