@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 SMALL = ["--layers=1", "--width=64"]
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_model_drawn_on_a_mesh(processes):
     command = [sys.executable, "-m", "examples.sharded_init", *SMALL]
     result = subprocess.run(

@@ -75,6 +75,8 @@ def test_delta_orthogonal_convolutions_train_deep(images):
     assert loss["he"] > GUESS - 0.15 and loss["xavier"] > GUESS - 0.15
 
 
+# By default tests/test_recipes.py has the claims of Fixup and DeepNorm.
+@pytest.mark.slow
 def test_a_step_changes_fixup_by_as_much_at_any_depth(images):
     found = quick("fixup", images).measured
     assert found["spread"] < 1.5
@@ -82,6 +84,7 @@ def test_a_step_changes_fixup_by_as_much_at_any_depth(images):
     assert found["change"]["he"][1] > 1e6 * found["change"]["he"][0]
 
 
+@pytest.mark.slow
 def test_a_step_changes_deepnorm_by_as_much_at_any_depth(images):
     found = quick("deepnorm", images).measured
     assert found["spread"] < 1.3 and found["growth"] > 2
