@@ -11,6 +11,8 @@ import jax  # noqa: E402
 import matplotlib  # noqa: E402
 import pytest  # noqa: E402
 
+from jinit import _erf_inv, _units  # noqa: E402
+
 matplotlib.use("Agg")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Persistent caches would hide what a compilation costs and what it does.
@@ -30,11 +32,22 @@ def x64():
     jax.config.update("jax_enable_x64", False)
 
 
+# A part of the key of every compiled program, so that no program without optimizations
+# is reused by a test that compares bits.
+COMPILATION = jax.make_user_context("optimized")
+
+
 @pytest.fixture(scope="module")
 def quick_compilation():
     """For programs that run for milliseconds: to compile them takes all the time."""
+    # Compared once in a process, and without optimizations XLA may have other bits.
+    _erf_inv.is_exact()
+    _erf_inv._unlike()
     name = "jax_disable_most_optimizations"
     before = jax.config.read(name)
     jax.config.update(name, True)
-    yield
+    with COMPILATION("quick"):
+        yield
+    # The programs of `materialize` have keys of their own.
+    _units._PROGRAMS.clear()
     jax.config.update(name, before)

@@ -1,6 +1,6 @@
 """One of several processes that share a mesh, started by test_processes.py.
 
-python -m tests.processes CASE PROCESS_ID NUM_PROCESSES COORDINATOR
+python -m tests.processes PROCESS_ID NUM_PROCESSES COORDINATOR
 """
 
 import os
@@ -64,7 +64,7 @@ def model():
     class Model(nn.Module):
         @nn.compact
         def __call__(self, x):
-            x = nn.MultiHeadDotProductAttention(2)(x)
+            x = nn.DenseGeneral((2, 4))(x)
             x = nn.Dense(12, kernel_init=jinit.he(), param_dtype=jnp.bfloat16)(x)
             return nn.Dense(8, kernel_init=nn.initializers.normal(0.02))(x)
 
@@ -105,7 +105,10 @@ def plan(meshes, sharding_of):
         check(again["b"], other["b"])
 
 
-def main(case, process_id, processes, coordinator):
+CASES = {"materialize": materialize, "plan": plan}
+
+
+def main(process_id, processes, coordinator):
     start(int(process_id), int(processes), coordinator)
     import jax
     from jax.sharding import AxisType
@@ -115,8 +118,9 @@ def main(case, process_id, processes, coordinator):
 
     n = jax.device_count()
     meshes = [make_mesh((n,)), make_mesh((n,), AxisType.Explicit), make_mesh((2, 2))]
-    {"materialize": materialize, "plan": plan}[case](meshes, divided)
-    print(f"process {process_id}: {case} is equal", flush=True)
+    for case, run in CASES.items():
+        run(meshes, divided)
+        print(f"process {process_id}: {case} is equal", flush=True)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ import jinit
 from examples import transformer
 from jinit import _laws
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 KEY = jax.random.key(6)
 
 

@@ -11,6 +11,8 @@ import pytest
 
 from examples import _data, compare_schemes
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 SMALL = "--steps 4 --every 2 --width 16 --seeds 2 --batch-size 8".split()
 
 

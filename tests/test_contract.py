@@ -17,6 +17,7 @@ import jinit
 from tests import laws
 from tests.cases import CASES, OTHERS
 from tests.counting import count_compilations
+from tests.split import slow_unless
 
 NAMES = sorted(CASES)
 LAWS = sorted(name for name, case in CASES.items() if case.law)
@@ -37,13 +38,27 @@ def values(x):
     return np.asarray(x, np.complex64 if jnp.iscomplexobj(x) else np.float32)
 
 
+# A shape takes a compilation: by default all are traced, and these are drawn.
+DRAWN = [(), (3, 6, 10), (5, 0)]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_shapes(name, key):
-    check_shapes(name, SHAPES, "float32", key)
+    def traced(key, shape, dtype):
+        return jax.eval_shape(lambda k: CASES[name].init(k, shape, dtype), key)
+
+    check_shapes(name, SHAPES, "float32", key, draw=traced)
+    check_shapes(name, DRAWN, "float32", key)
 
 
-@pytest.mark.parametrize("dtype", DTYPES[1:])
-@pytest.mark.parametrize("name", NAMES)
+# float32 and bfloat16 are drawn by all tests below.
+@pytest.mark.parametrize(
+    "name, dtype",
+    slow_unless(
+        [(name, "float8_e4m3fn") for name in NAMES],
+        [(name, dtype) for name in NAMES for dtype in DTYPES[1:]],
+    ),
+)
 def test_dtypes(name, dtype, key):
     x = CASES[name].init(key, CASES[name].shape, dtype)
     assert x.shape == CASES[name].shape and x.dtype == dtype
@@ -51,22 +66,23 @@ def test_dtypes(name, dtype, key):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", DTYPES[1:])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", NAMES)
 def test_all_shapes_in_all_dtypes(name, dtype, key):
     check_shapes(name, SHAPES, dtype, key)
 
 
-def check_shapes(name, shapes, dtype, key):
-    init, takes = CASES[name].init, CASES[name].takes
+def check_shapes(name, shapes, dtype, key, draw=None):
+    draw = draw or CASES[name].init
     for shape in shapes:
-        if takes(shape):
-            x = init(key, shape, dtype)
+        if CASES[name].takes(shape):
+            x = draw(key, shape, dtype)
             assert x.shape == shape and x.dtype == dtype
-            assert np.isfinite(values(x)).all()
+            if isinstance(x, jax.Array):
+                assert np.isfinite(values(x)).all()
         else:
             with pytest.raises(ValueError, match="axes|shape"):
-                init(key, shape, dtype)
+                draw(key, shape, dtype)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if CASES[name].complex])
@@ -85,25 +101,43 @@ def test_float64(name, key, x64):
         assert (np.asarray(x) != np.asarray(x, np.float32)).any()
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", NAMES)
-def test_eager_jit_and_vmap_agree(name, dtype, key):
+def test_eager_jit_and_vmap_agree(name, key):
+    check_forms(name, "float32", key, ["jit", "vmap"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_eager_jit_and_vmap_agree_in_bfloat16(name, key):
+    # Each form is a compilation, and this one has both transformations.
+    check_forms(name, "bfloat16", key, ["jit of vmap"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_the_other_forms_agree(name, key):
+    check_forms(name, "float32", key, ["jit of vmap"])
+    check_forms(name, "bfloat16", key, ["jit", "vmap"])
+
+
+def check_forms(name, dtype, key, forms):
     init, shape = CASES[name].init, CASES[name].shape
     keys = jax.random.split(key, 3)
     one = functools.partial(init, shape=shape, dtype=dtype)
     eager = np.stack([values(one(k)) for k in keys])
-    inside = jax.jit(lambda k: one(k))
-    jitted = np.stack([values(inside(k)) for k in keys])
+    assert eager.shape == (3, *shape) and np.isfinite(eager).all()
     static = jax.jit(lambda k, init: init(k, shape, dtype), static_argnums=1)
+    ways = {
+        "jit": lambda keys: np.stack([values(static(k, init)) for k in keys]),
+        "vmap": jax.vmap(one),
+        "jit of vmap": jax.jit(jax.vmap(one)),
+    }
     # Batched matrix products may round otherwise; all else is elementwise.
     equal = np.testing.assert_array_equal
     if CASES[name].atol:
         atol = 2e-2 if dtype == "bfloat16" else CASES[name].atol
         equal = functools.partial(np.testing.assert_allclose, atol=atol)
-    equal(jitted, eager)
-    equal(values(jax.vmap(one)(keys)), eager)
-    equal(values(jax.jit(jax.vmap(one))(keys)), eager)
-    equal(values(static(keys[0], init)), eager[0])
+    for form in forms:
+        equal(values(ways[form](keys)), eager, err_msg=form)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -126,8 +160,10 @@ def test_an_equal_initializer_traces_nothing_again(name, key):
     def draw(key, init):
         return init(key, CASES[name].shape)
 
-    draw(key, CASES[name].init)
-    draw(jax.random.fold_in(key, 1), copy.deepcopy(CASES[name].init))
+    draw.trace(key, CASES[name].init)
+    draw.trace(jax.random.fold_in(key, 1), copy.deepcopy(CASES[name].init))
+    with pytest.raises(AssertionError):
+        draw.trace(key, 0.37 * CASES[name].init)
 
 
 @pytest.mark.parametrize("name", NAMES)

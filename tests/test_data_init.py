@@ -9,6 +9,8 @@ from flax import nnx
 
 import jinit
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 KEY = jax.random.key(5)
 X = 0.7 + jax.random.normal(KEY, (64, 12))
 LABELS = jnp.argmax(X[:, :4], 1)

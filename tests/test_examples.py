@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 
 from examples import copy_task, diagnose, gallery, sharded_init, transformer
+from tests.split import slow_unless
 from tests.test_package import ROOT
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SMALL = ["--layers=1", "--width=64"]
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_model_drawn_on_a_mesh(processes):
     command = [sys.executable, "-m", "examples.sharded_init", *SMALL]
     result = subprocess.run(
@@ -41,7 +44,13 @@ def test_the_comparison_of_parts_can_fail():
     assert not sharded_init._equal(parts, {"w": whole["w"].at[15].set(0)})
 
 
-@pytest.mark.parametrize("recipe", list(transformer.RECIPES))
+# One that trains, one with scales of its own, and one whose laws depend on fans.
+SOME = [("gpt2",), ("t_fixup",), ("torch_defaults",)]
+
+
+@pytest.mark.parametrize(
+    ("recipe",), slow_unless(SOME, [(name,) for name in transformer.RECIPES])
+)
 def test_a_transformer_by_a_recipe(recipe, tmp_path, capsys):
     steps = 40 if recipe == "gpt2" else 2
     arguments = [

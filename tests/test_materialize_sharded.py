@@ -1,5 +1,7 @@
 """materialize on a mesh: drawn where it lives, and the values of one device."""
 
+import itertools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 import jinit
 from jinit import _units
+from tests.split import slow_unless
 from tests.test_materialize import INIT, X, assert_equal, everything
 from tests.test_sharding import COLLECTIVES, make_mesh
 
@@ -29,12 +32,25 @@ def divided(mesh):
     return sharding
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("sizes", [(1,), (2,), (4,), (8,), (2, 4), (4, 2)])
-def test_equal_on_every_mesh(sizes, kind, key):
+# A mesh takes a compilation of the whole model. By default: one device, one axis and
+# both orders of two axes, each kind of axes twice.
+SIZES = [(1,), (2,), (4,), (8,), (2, 4), (4, 2)]
+MESHES = slow_unless(
+    [
+        ((1,), AxisType.Auto),
+        ((8,), AxisType.Explicit),
+        ((2, 4), AxisType.Auto),
+        ((4, 2), AxisType.Explicit),
+    ],
+    list(itertools.product(SIZES, KINDS)),
+)
+
+
+@pytest.mark.parametrize("sizes, kind", MESHES)
+def test_equal_on_every_mesh(sizes, kind):
     sharding = divided(make_mesh(sizes, kind))
-    got = jinit.materialize(INIT, shardings=sharding)(key, X)
-    assert_equal(got, everything(key))
+    got = jinit.materialize(INIT, shardings=sharding)(jax.random.key(3), X)
+    assert_equal(got, everything())
     for path, leaf in jax.tree_util.tree_leaves_with_path(got):
         wanted = sharding(path, leaf)
         assert leaf.sharding.is_equivalent_to(wanted, leaf.ndim), path

@@ -49,7 +49,8 @@ class Transformer(nn.Module):
 
 @functools.cache
 def variables(width, **options):
-    return MLP(width, **options).init(KEY, X)
+    """The shapes of the variables: to draw them would compile a program for each."""
+    return jax.eval_shape(MLP(width, **options).init, KEY, X)
 
 
 def transformer(width, heads=2):

@@ -11,6 +11,8 @@ from benchmarks.mup import __main__ as benchmark
 from benchmarks.mup import _studies, _transfer
 from examples import _data, mup_transfer
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 @pytest.fixture(scope="module")
 def images():

@@ -111,28 +111,49 @@ def in_a_fresh_process(code: str) -> str:
     return result.stdout.strip()
 
 
-@pytest.mark.parametrize("module", ["flax", "matplotlib", "optax", "chex", "rich"])
-def test_a_fresh_process_does_not_load(module):
-    code = f"import sys, jinit; print('{module}' in sys.modules)"
-    assert in_a_fresh_process(code) == "False"
+HEAVY = ["flax", "matplotlib", "optax", "chex", "rich"]
+
+# One process for all modules and both imports: each takes seconds to start.
+LOADS = f"""
+import sys, jax, jax.monitoring
+seen = []
+jax.monitoring.register_event_duration_secs_listener(lambda n, *a, **k: seen.append(n))
+
+def loaded():
+    return [name for name in {HEAVY} if name in sys.modules]
+
+import jinit
+print("jinit", loaded())
+jinit.mup.infer
+print("mup", loaded())
+print("compiled", [name for name in seen if "compile" in name])
+import {", ".join(HEAVY)}
+print("all", loaded())
+jax.jit(lambda x: x + 1)(1)
+print("seen", any("compile" in name for name in seen))
+"""
+
+
+@pytest.fixture(scope="module")
+def loads():
+    """The lines that a fresh process prints, by their first words."""
+    lines = in_a_fresh_process(LOADS).splitlines()
+    return dict(line.split(" ", 1) for line in lines)
+
+
+def test_a_fresh_process_loads_no_framework(loads):
+    assert loads["jinit"] == "[]"
     # And the check sees what is loaded.
-    assert in_a_fresh_process(code.replace("jinit", f"jinit, {module}")) == "True"
+    assert loads["all"] == str(HEAVY)
 
 
-@pytest.mark.parametrize("module", ["flax", "optax"])
-def test_mup_loads_no_framework(module):
-    code = f"import sys, jinit; jinit.mup.infer; print('{module}' in sys.modules)"
-    assert in_a_fresh_process(code) == "False"
+def test_mup_loads_no_framework(loads):
+    assert loads["mup"] == "[]"
 
 
-def test_importing_compiles_and_computes_nothing():
-    code = (
-        "import jax, jax.monitoring as m; seen = []\n"
-        "m.register_event_duration_secs_listener(lambda n, *a, **k: seen.append(n))\n"
-        "import jinit\n"
-        "print([n for n in seen if 'compile' in n])"
-    )
-    assert in_a_fresh_process(code) == "[]"
+def test_importing_compiles_and_computes_nothing(loads):
+    assert loads["compiled"] == "[]"
+    assert loads["seen"] == "True"
 
 
 def public_objects():
@@ -206,7 +227,7 @@ def readme_blocks() -> list[str]:
 
 
 @pytest.mark.parametrize("number", range(len(readme_blocks())))
-def test_the_code_of_the_readme_runs(number):
+def test_the_code_of_the_readme_runs(number, quick_compilation):
     exec(compile(readme_blocks()[number], f"README block {number}", "exec"), {})
 
 

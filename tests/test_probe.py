@@ -16,6 +16,8 @@ from scipy import stats
 import jinit
 from examples import transformer
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 KEY = jax.random.key(8)
 X = jax.random.normal(KEY, (16, 24))
 
@@ -248,7 +250,7 @@ def kinds(report):
 
 def test_healthy_networks_pass():
     for init in (jinit.he(), jinit.orthogonal(2**0.5)):
-        report = probed(MLP(10, init, width=128), jax.random.normal(KEY, (16, 128)))
+        report = probed(MLP(6, init, width=128), jax.random.normal(KEY, (16, 128)))
         assert kinds(report) == [] and "nothing is wrong" in str(report)
         report.check()
         report.check(rms=(0.1, 5), dead=(0, 0.5))
@@ -256,7 +258,7 @@ def test_healthy_networks_pass():
 
 def test_a_transformer_is_healthy_though_its_embedding_is_small():
     tokens = jnp.tile(jnp.arange(12), (4, 1))
-    model = transformer.Transformer(12, 3, 64, 4)
+    model = transformer.Transformer(12, 3, 32, 2)
     report = probed(model, tokens)
     assert report.rows[0]["rms"] < 0.2 and kinds(report) == []
     blocks = [row for row in report.rows if row["path"].count("/") == 0]
@@ -279,7 +281,7 @@ def test_one_layer_that_is_a_thousand_times_too_large():
     [(jinit.xavier(), "signal shrinks"), (1.5 * jinit.he(), "signal grows")],
 )
 def test_a_wrong_scale_is_found_with_its_layer(init, kind):
-    report = probed(MLP(20, init, width=64), jax.random.normal(KEY, (16, 64)))
+    report = probed(MLP(10, init, width=64), jax.random.normal(KEY, (16, 64)))
     finding = report.verdict[0]
     assert finding.kind == kind
     row = by_path(report)[finding.path]
@@ -310,7 +312,7 @@ def test_rank_collapse_vanishing_gradients_and_nan():
     class Tanh(nn.Module):
         @nn.compact
         def __call__(self, x):
-            for i in range(30):
+            for i in range(16):
                 bias = jinit.normal(0.3)
                 x = jnp.tanh(nn.Dense(64, kernel_init=0.5 * jinit.lecun(),
                                       bias_init=bias)(x))  # fmt: skip

@@ -15,12 +15,14 @@ from tests.test_package import ROOT
 from tests.test_sharding import make_mesh
 
 
-def run(case, number=2):
-    """Start the processes, wait for all, and return what each one said."""
+@pytest.fixture(scope="module")
+def texts():
+    """Start two processes once for all cases; return what each one printed."""
+    number = 2
     with socket.socket() as free:
         free.bind(("localhost", 0))
         coordinator = f"localhost:{free.getsockname()[1]}"
-    command = [sys.executable, "-m", "tests.processes", case]
+    command = [sys.executable, "-m", "tests.processes"]
     started = [
         subprocess.Popen(
             [*command, str(index), str(number), coordinator],
@@ -36,9 +38,9 @@ def run(case, number=2):
             process.kill()
 
 
-@pytest.mark.parametrize("case", ["materialize", "plan"])
-def test_equal_over_two_processes(case):
-    for index, text in enumerate(run(case)):
+@pytest.mark.parametrize("case", processes.CASES)
+def test_equal_over_two_processes(case, texts):
+    for index, text in enumerate(texts):
         assert f"process {index}: {case} is equal" in text, text
 
 

@@ -10,6 +10,7 @@ import pytest
 import jinit
 from jinit import theory
 from tests import laws
+from tests.split import slow_unless
 
 
 def simulated(activation, sigma_w2, sigma_b2, q, c, layers, width=1500):
@@ -32,9 +33,12 @@ def simulated(activation, sigma_w2, sigma_b2, q, c, layers, width=1500):
     return np.array(found)
 
 
+WIDE = [("tanh", 2.5, 0.05), ("relu", 2.0, 0.0)]
+MORE = [("tanh", 1.3, 0.05), ("gelu", 1.5, 0.2)]
+
+
 @pytest.mark.parametrize(
-    ("name", "sigma_w2", "sigma_b2"),
-    [("tanh", 1.3, 0.05), ("tanh", 2.5, 0.05), ("relu", 2.0, 0.0), ("gelu", 1.5, 0.2)],
+    ("name", "sigma_w2", "sigma_b2"), slow_unless(WIDE, [*WIDE, *MORE])
 )
 def test_wide_networks_follow_the_maps(name, sigma_w2, sigma_b2):
     layers, q, c = 6, 1.0, 0.4
