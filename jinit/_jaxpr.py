@@ -18,6 +18,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, primitives
 from jax.interpreters import partial_eval
 
 from . import _threefry
+from ._identity import ById, identity, keep, remembered_weakly
 
 # Calls that, outside a `jit`, run their body operation by operation.
 _TRANSPARENT = {
@@ -227,7 +228,7 @@ def may_draw(eqn: JaxprEqn) -> bool:
     return draws(eqn) or eqn.primitive is primitives.jit_p
 
 
-@functools.lru_cache(maxsize=4096)
+@remembered_weakly
 def _draws_inside(jaxpr: Jaxpr) -> bool:
     return any(map(draws, jaxpr.eqns))
 
@@ -242,7 +243,7 @@ def sums(eqn: JaxprEqn) -> bool:
     return inside or eqn.primitive.name.startswith(_SUMS)
 
 
-@functools.lru_cache(maxsize=4096)
+@remembered_weakly
 def _sums_inside(jaxpr: Jaxpr) -> bool:
     return any(map(sums, jaxpr.eqns))
 
@@ -257,11 +258,18 @@ def _jaxprs(values: Any) -> Iterator[Jaxpr]:
             yield from _jaxprs(value)
 
 
+def _closed(values: Any) -> Iterator[ClosedJaxpr]:
+    for value in values:
+        if isinstance(value, ClosedJaxpr):
+            yield value
+        elif isinstance(value, (tuple, list)):
+            yield from _closed(value)
+
+
 def signature(eqn: JaxprEqn) -> Hashable:
     """What an equation does, whatever its variables are called: equal for equal ones.
 
-    What cannot be compared is told apart by its identity; who keeps a signature keeps
-    the equation with it.
+    It keeps neither the equation nor its arrays alive.
     """
     inputs = tuple(_type(atom) for atom in eqn.invars)
     params = tuple((name, _signed(value)) for name, value in eqn.params.items())
@@ -281,21 +289,20 @@ def _signed(value: Any) -> Hashable:
     if isinstance(value, Jaxpr):
         return _number_of(value)
     if isinstance(value, ClosedJaxpr):
-        return _number_of(value.jaxpr), tuple(map(id, value.consts))
+        return _number_of(value.jaxpr), tuple(map(ById, value.consts))
     if isinstance(value, (tuple, list)):
         return tuple(map(_signed, value))
-    try:
-        hash(value)
-    except TypeError:
-        return id(value)
-    return value
+    # Exact: with 1 a power is another one than with 1.0, and a pad of 0.0 than of -0.0.
+    return identity(value)
 
 
-# What a jaxpr does -> its number, and the jaxpr, which keeps the identities alive.
-_KNOWN: dict[Hashable, tuple[int, Jaxpr]] = {}
+# What a jaxpr does -> its number. A number is never given again.
+_KNOWN: dict[Hashable, int] = {}
+_MOST_KNOWN = 4096
+_NUMBERS = itertools.count()
 
 
-@functools.lru_cache(maxsize=4096)
+@remembered_weakly
 def _number_of(jaxpr: Jaxpr) -> int:
     """Equal for jaxprs that do the same."""
     slots = {v: i for i, v in enumerate((*jaxpr.constvars, *jaxpr.invars))}
@@ -311,4 +318,22 @@ def _number_of(jaxpr: Jaxpr) -> int:
         lines.append((signature(eqn), tuple(map(name, eqn.invars))))
         slots |= {var: len(slots) + i for i, var in enumerate(eqn.outvars)}
     text = inputs, tuple(lines), tuple(map(name, jaxpr.outvars))
-    return _KNOWN.setdefault(text, (len(_KNOWN), jaxpr))[0]
+    if text not in _KNOWN:
+        keep(_KNOWN, text, next(_NUMBERS), _MOST_KNOWN)
+    return _KNOWN[text]
+
+
+def holds_arrays(eqn: JaxprEqn) -> bool:
+    """Whether arrays are written into an equation, or into one inside it."""
+    closed = list(_closed(eqn.params.values()))
+    if any(np.ndim(const) for body in closed for const in body.consts):
+        return True
+    literals = (x.val for x in eqn.invars if isinstance(x, Literal))
+    return any(map(np.ndim, literals)) or any(
+        map(_holds_inside, _jaxprs(eqn.params.values()))
+    )
+
+
+@remembered_weakly
+def _holds_inside(jaxpr: Jaxpr) -> bool:
+    return any(map(holds_arrays, jaxpr.eqns))

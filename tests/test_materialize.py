@@ -276,12 +276,12 @@ class Stack(nn.Module):
 
 def test_each_distinct_sampler_is_compiled_once(key):
     jax.clear_caches()
-    _units._PROGRAMS.clear()
+    _units.PROGRAMS.clear()
     with count_compilations() as count:
         jax.block_until_ready(jinit.materialize(Stack(4).init)(key, X))
     few = count()
     jax.clear_caches()
-    _units._PROGRAMS.clear()
+    _units.PROGRAMS.clear()
     with count_compilations() as count:
         jax.block_until_ready(jinit.materialize(Stack(40).init)(key, X))
     assert count() == few

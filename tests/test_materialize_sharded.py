@@ -134,7 +134,7 @@ def test_functions_of_paths_for_nnx():
 
 
 def test_no_device_holds_more_than_its_part_and_nothing_is_sent(key):
-    _units._PROGRAMS.clear()
+    _units.PROGRAMS.clear()
     mesh = make_mesh((8,))
 
     def init(key):
@@ -147,7 +147,7 @@ def test_no_device_holds_more_than_its_part_and_nothing_is_sent(key):
     }
     jax.block_until_ready(jinit.materialize(init, shardings=where)(key))
     part = 1024 * 4096 * 4 // 8
-    for program in _units._PROGRAMS.values():
+    for program in _units.PROGRAMS.values():
         compiled = program.executable.result()
         memory = compiled.memory_analysis()
         assert memory.output_size_in_bytes <= part + 1024

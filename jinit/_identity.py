@@ -1,0 +1,246 @@
+"""Keys for caches: equal only for values that act alike, exactly.
+
+Python's equality is too coarse for a key: 1 == 1.0 == True and 0.0 == -0.0, and a tree
+structure or a dataclass that holds them is equal, too. It is also too fine: nan differs
+from itself, and JAX's makers return a new closure at each call. Every cache of jinit
+that outlives a call takes its keys from here.
+
+A key keeps no array alive. It refers weakly to whatever is compared by identity, so an
+entry whose object is gone is never found again.
+"""
+
+import enum
+import functools
+import hashlib
+import struct
+import types
+import weakref
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+
+Result = TypeVar("Result")
+
+# A larger value is not worth its key: whoever asks computes anew.
+_MOST_NODES = 20_000
+
+
+def identity(value: Any) -> Hashable:
+    """Return a key that is equal only for values that act alike.
+
+    Plain data, containers, functions, partial functions, dataclasses and tree
+    structures are compared by type and content. Functions of the same code are alike if
+    they close over values that are alike. Other objects are compared by identity and,
+    since they may change, by their attributes. A value that cannot be compared has a
+    key that equals no other key.
+    """
+    try:
+        return _Reader().read(value)
+    except _TooLargeError:
+        return object()
+
+
+class ById:
+    """Equal to the key of the same object only; refers to the object weakly."""
+
+    __slots__ = ("_hash", "_value")
+
+    def __init__(self, value: Any) -> None:
+        self._hash = id(value)
+        try:
+            self._value: Callable[[], Any] = weakref.ref(value)
+        except TypeError:
+            # Held, so that nothing else can get its id.
+            self._value = lambda: value
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ById):
+            return NotImplemented
+        value = self._value()
+        return self is other or (value is not None and value is other._value())
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+def remembered(most: int) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
+    """Decorate a function to keep its latest `most` results, by exact arguments."""
+
+    def decorated(function: Callable[..., Result]) -> Callable[..., Result]:
+        results: dict[Hashable, Result] = {}
+
+        @functools.wraps(function)
+        def once(*args: Any) -> Result:
+            key = identity(args)
+            if key in results:
+                return results[key]
+            result = function(*args)
+            keep(results, key, result, most)
+            return result
+
+        return once
+
+    return decorated
+
+
+def keep(results: dict[Hashable, Any], key: Hashable, result: Any, most: int) -> None:
+    """Put a result into a cache that never has more than `most` entries."""
+    while len(results) >= most:
+        # The oldest one. Another thread may have taken it already.
+        results.pop(next(iter(results), None), None)
+    results[key] = result
+
+
+def remembered_weakly(function: Callable[[Any], Result]) -> Callable[[Any], Result]:
+    """Decorate a function of one object to keep each result as long as the object."""
+    results: weakref.WeakKeyDictionary[Any, Result] = weakref.WeakKeyDictionary()
+
+    @functools.wraps(function)
+    def once(value: Any) -> Result:
+        if value not in results:
+            results[value] = function(value)
+        return results[value]
+
+    return once
+
+
+class _TooLargeError(Exception):
+    """A value has more parts than a key is worth."""
+
+
+class _Reader:
+    """Reads one value; knows the values that it is inside of, for those in a cycle."""
+
+    def __init__(self) -> None:
+        self._above: dict[int, int] = {}
+        self._nodes = 0
+
+    def read(self, value: Any) -> Hashable:
+        self._nodes += 1
+        if self._nodes > _MOST_NODES:
+            raise _TooLargeError
+        plain = _plain(value)
+        if plain is not None:
+            return plain
+        if id(value) in self._above:
+            return "cycle", self._above[id(value)]
+        self._above[id(value)] = len(self._above)
+        try:
+            return self._read(value)
+        finally:
+            del self._above[id(value)]
+
+    def _read(self, value: Any) -> Hashable:
+        if isinstance(value, types.FunctionType):
+            return self._function(value)
+        if isinstance(value, types.MethodType):
+            return "method", self.read(value.__self__), self.read(value.__func__)
+        content = self._content(value)
+        # JAX's own values are frozen, and its own caches rely on their equality.
+        if content is None and (_is_frozen(value) or _equals_as_jax_says(value)):
+            return type(value), value
+        if content is None:
+            try:
+                hash(value)
+            except TypeError:
+                return object()
+            content = ById(value)
+        return type(value), content, self._attributes(value)
+
+    def _content(self, value: Any) -> Hashable | None:
+        """The parts of a value that stands for its parts; else None."""
+        if isinstance(value, jax.tree_util.PyTreeDef):
+            children = tuple(map(self.read, value.children()))
+            return self.read(value.node_data()), children
+        if isinstance(value, tuple | list):
+            return tuple(map(self.read, value))
+        if isinstance(value, set | frozenset):
+            return frozenset(map(self.read, value))
+        if isinstance(value, dict):
+            return tuple((self.read(key), self.read(x)) for key, x in value.items())
+        if isinstance(value, functools.partial):
+            return self.read((value.func, value.args, value.keywords))
+        if hasattr(type(value), "__dataclass_fields__") and not _is_frozen(value):
+            return "dataclass"  # which is its attributes
+        return None
+
+    def _function(self, value: types.FunctionType) -> Hashable:
+        cells = tuple(map(self._cell, value.__closure__ or ()))
+        defaults = self.read((value.__defaults__, value.__kwdefaults__))
+        # Equal code finds other names in other modules.
+        names = ById(value.__globals__)
+        return value.__code__, names, cells, defaults, self.read(value.__dict__)
+
+    def _cell(self, cell: Any) -> Hashable:
+        try:
+            return self.read(cell.cell_contents)
+        except ValueError:  # a cell that is still empty
+            return ById(cell)
+
+    def _attributes(self, value: Any) -> Hashable:
+        """The attributes of an object, which may change while it stays the same."""
+        kind: Any = type(value)
+        if isinstance(value, types.ModuleType) or _is_ready_made(kind):
+            return ()
+        attributes = dict(getattr(value, "__dict__", ()))
+        if _is_linen(kind):
+            # A module's number, and what it is bound to, are no settings.
+            scope = attributes.get("scope")
+            attributes = {k: attributes.get(k) for k in value.__dataclass_fields__}
+            attributes["scope"] = scope
+        for base in kind.__mro__:
+            slots = base.__dict__.get("__slots__", ())
+            for name in (slots,) if isinstance(slots, str) else slots:
+                if name not in ("__dict__", "__weakref__") and hasattr(value, name):
+                    attributes[name] = getattr(value, name)
+        return tuple((name, self.read(x)) for name, x in attributes.items())
+
+
+def _plain(value: Any) -> Hashable | None:
+    """The key of a value that has no parts to look into; None for all others."""
+    kind = type(value)
+    if value is None or kind in (bool, int, str, bytes):
+        return kind, value
+    if kind is float:
+        return kind, struct.pack("d", value)
+    if kind is complex:
+        return kind, struct.pack("dd", value.real, value.imag)
+    if isinstance(value, np.generic | np.ndarray) and not value.dtype.hasobject:
+        return kind, value.dtype, value.shape, hashlib.blake2b(value.tobytes()).digest()
+    if isinstance(value, np.dtype):
+        return kind, value
+    if isinstance(value, type | enum.Enum | jax.Array | types.BuiltinFunctionType):
+        return kind, ById(value)
+    return None
+
+
+def _is_frozen(value: Any) -> bool:
+    """Whether a value says itself that equal ones act alike, as initializers do."""
+    return bool(getattr(type(value), "_equal_is_exact", False))
+
+
+def _equals_as_jax_says(value: Any) -> bool:
+    kind: Any = type(value)
+    if not _is_ready_made(kind) or kind.__eq__ is object.__eq__:
+        return False
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_ready_made(kind: Any) -> bool:
+    """Whether a type is one of JAX's, which nobody changes."""
+    return kind.__module__.partition(".")[0] in ("jax", "jaxlib")
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_linen(kind: Any) -> bool:
+    return any(
+        base.__name__ == "Module" and base.__module__.startswith("flax.linen")
+        for base in kind.__mro__
+    )
