@@ -162,7 +162,9 @@ class _Reader:
             return tuple((self.read(key), self.read(x)) for key, x in value.items())
         if isinstance(value, functools.partial):
             return self.read((value.func, value.args, value.keywords))
-        if hasattr(type(value), "__dataclass_fields__") and not _is_frozen(value):
+        kind: Any = type(value)
+        by_fields = hasattr(kind, "__dataclass_fields__")
+        if by_fields and not _is_frozen(value) and not _is_ready_made(kind):
             return "dataclass"  # which is its attributes
         return None
 

@@ -185,14 +185,21 @@ def align(
 def check_like(name: str, leaf: Leaf, wanted: Any, owner: str) -> None:
     """Raise unless a leaf has the shape and the dtype that are wanted.
 
-    A leaf that is no array agrees with any other one that is none.
+    A leaf that can be no array agrees with any other one that can be none.
     """
     has, needs = struct(leaf.value), struct(wanted)
-    if _type(has) != _type(needs):
-        raise ValueError(
-            f"`{name}` has at {leaf.path!r} {_spelled(leaf.value, has)}, where {owner} "
-            f"has {_spelled(wanted, needs)}; they must agree."
+    if _type(has) == _type(needs):
+        return
+    if has is None or is_number(leaf.value):
+        raise TypeError(
+            f"`{name}` must agree with {owner}: the leaf at {leaf.path!r} is "
+            f"{leaf.value!r}, of type {type(leaf.value).__name__}, where {owner} has "
+            f"{_spelled(wanted, needs)}."
         )
+    raise ValueError(
+        f"`{name}` has at {leaf.path!r} {_spelled(leaf.value, has)}, where {owner} has "
+        f"{_spelled(wanted, needs)}; they must agree."
+    )
 
 
 def _type(likeness: jax.ShapeDtypeStruct | None) -> Any:

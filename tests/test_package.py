@@ -46,8 +46,9 @@ LAZY = {"mup", "nnx"}
 
 # From the bottom up: a file may import only from files above it in this list.
 ORDER = [
-    "_checks", "_identity", "_compiled", "_threefry", "_erf_inv", "_rounding", "_unit",
-    "_tail", "random", "_fans", "_activations", "_quadrature", "_gains", "_scalar", "_dual",
+    "_checks", "_identity",
+    "_compiled", "_threefry", "_erf_inv", "_rounding", "_unit", "_tail",
+    "random", "_fans", "_activations", "_quadrature", "_gains", "_scalar", "_dual",
     "_mean_field", "_edge_of_chaos", "_spectra", "_phase_figure", "theory", "_entry",
     "_initializer", "_constant", "_distributions", "_truncated", "_variance",
     "_schemes", "_critical", "_haar", "_polar", "_matrices", "_orthogonal",
