@@ -29,7 +29,8 @@ class Leaf(NamedTuple):
         return "/".join(self.parts)
 
     def __str__(self) -> str:
-        return f"{self.path!r} {tuple(getattr(self.value, 'shape', ()))}"
+        shape = getattr(self.value, "shape", None)
+        return repr(self.path) if shape is None else f"{self.path!r} {tuple(shape)}"
 
 
 def leaves(tree: Any, is_leaf: Any = lambda _: False) -> list[Leaf]:
@@ -203,7 +204,7 @@ def check_like(name: str, leaf: Leaf, wanted: Any, owner: str) -> None:
 
 
 def _type(likeness: jax.ShapeDtypeStruct | None) -> Any:
-    return likeness and (likeness.shape, likeness.dtype)
+    return None if likeness is None else (likeness.shape, likeness.dtype)
 
 
 def _spelled(value: Any, likeness: jax.ShapeDtypeStruct | None) -> str:

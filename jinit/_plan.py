@@ -233,8 +233,8 @@ class Plan:
         absent = [leaf.leaf for leaf in leaves if leaf.parts not in self._kept]
         if absent:
             raise ValueError(
-                f"the plan keeps {len(absent)} leaves of which it knows only the "
-                f"shape:{listed(absent)}\nMake the plan from the values, use "
+                f"the plan keeps {len(absent)} leaves whose values it does not know:"
+                f"{listed(absent)}\nMake the plan from the values, use "
                 "plan.reinit(key, params), or give them an initializer."
             )
 

@@ -1,5 +1,6 @@
 """What a user says of shardings -> one for each leaf."""
 
+import functools
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -64,13 +65,25 @@ def _entries(
     if isinstance(shardings, str):
         _checks.choice("shardings", shardings, ("metadata",))
         return _from_entries(_annotated(tree), leaves)
-    if callable(shardings) and not _is_entry(shardings):
+    if is_function(shardings):
         return [
             None if struct is None else shardings(leaf.path, struct)
             for leaf, struct in zip(leaves, structs, strict=True)
         ]
     entries = {e.parts: e.value for e in _paths.leaves(shardings, _is_entry)}
     return _from_entries(entries, leaves)
+
+
+def is_function(shardings: Any) -> bool:
+    """Whether shardings are a function of (path, leaf), and no tree that is callable.
+
+    Equinox modules of shardings are such trees.
+    """
+    is_tree = not jax.tree_util.all_leaves([shardings], _is_entry)
+    is_partial = isinstance(shardings, functools.partial)
+    return (
+        callable(shardings) and not _is_entry(shardings) and (is_partial or not is_tree)
+    )
 
 
 def _is_entry(node: Any) -> bool:
