@@ -35,13 +35,14 @@ def identity(value: Any) -> Hashable:
 
     Plain data, containers, functions, partial functions, dataclasses and tree
     structures are compared by type and content. Functions of the same code are alike if
-    they close over values that are alike. Other objects are compared by identity and,
-    since they may change, by their attributes. A value that cannot be compared has a
-    key that equals no other key.
+    they close over values that are alike and cannot change; all others are compared by
+    identity, as in `jax.jit`. Other objects are compared by identity and, since they
+    may change, by their attributes. A value that cannot be compared has a key that
+    equals no other key.
     """
     try:
         return _Reader().read(value)
-    except _TooLargeError:
+    except (_TooLargeError, RecursionError):
         return object()
 
 
@@ -113,11 +114,16 @@ class _TooLargeError(Exception):
     """A value has more parts than a key is worth."""
 
 
+class _ChangesError(Exception):
+    """A function closes over a container, in which it may count its own calls."""
+
+
 class _Reader:
     """Reads one value; knows the values that it is inside of, for those in a cycle."""
 
     def __init__(self) -> None:
         self._above: dict[int, int] = {}
+        self._functions = 0
         self._nodes = 0
 
     def read(self, value: Any) -> Hashable:
@@ -142,65 +148,85 @@ class _Reader:
             return "method", self.read(value.__self__), self.read(value.__func__)
         content = self._content(value)
         # JAX's own values are frozen, and its own caches rely on their equality.
-        if content is None and (_is_frozen(value) or _equals_as_jax_says(value)):
+        if content is None and _equals_as_jax_says(value):
             return type(value), value
         if content is None:
-            try:
-                hash(value)
-            except TypeError:
+            if not _hashes(value):
                 return object()
             content = ById(value)
         return type(value), content, self._attributes(value)
 
     def _content(self, value: Any) -> Hashable | None:
         """The parts of a value that stands for its parts; else None."""
+        if self._functions and isinstance(value, list | set | dict):
+            raise _ChangesError
         if isinstance(value, jax.tree_util.PyTreeDef):
             children = tuple(map(self.read, value.children()))
             return self.read(value.node_data()), children
         if isinstance(value, tuple | list):
-            return tuple(map(self.read, value))
+            return _numbers(value) or tuple(map(self.read, value))
         if isinstance(value, set | frozenset):
             return frozenset(map(self.read, value))
         if isinstance(value, dict):
-            return tuple((self.read(key), self.read(x)) for key, x in value.items())
+            return self._items(value)
         if isinstance(value, functools.partial):
-            return self.read((value.func, value.args, value.keywords))
+            return (
+                self.read(value.func),
+                self.read(value.args),
+                self._items(value.keywords),
+            )
         kind: Any = type(value)
         by_fields = hasattr(kind, "__dataclass_fields__")
-        if by_fields and not _is_frozen(value) and not _is_ready_made(kind):
+        if by_fields and not _is_ready_made(kind):
             return "dataclass"  # which is its attributes
         return None
 
+    def _items(self, named: dict[Any, Any]) -> Hashable:
+        return tuple((self.read(key), self.read(x)) for key, x in named.items())
+
     def _function(self, value: types.FunctionType) -> Hashable:
-        cells = tuple(map(self._cell, value.__closure__ or ()))
-        defaults = self.read((value.__defaults__, value.__kwdefaults__))
-        # Equal code finds other names in other modules.
-        names = ById(value.__globals__)
-        return value.__code__, names, cells, defaults, self.read(value.__dict__)
+        self._functions += 1
+        try:
+            return (
+                value.__code__,
+                # Equal code finds other names in other modules.
+                ById(value.__globals__),
+                tuple(map(self._cell, value.__closure__ or ())),
+                self.read(value.__defaults__),
+                self._items(value.__kwdefaults__ or {}),
+                self._items(value.__dict__),
+            )
+        except _ChangesError:
+            return types.FunctionType, ById(value)
+        finally:
+            self._functions -= 1
 
     def _cell(self, cell: Any) -> Hashable:
         try:
-            return self.read(cell.cell_contents)
+            value = cell.cell_contents
         except ValueError:  # a cell that is still empty
             return ById(cell)
+        return self.read(value)
 
     def _attributes(self, value: Any) -> Hashable:
         """The attributes of an object, which may change while it stays the same."""
         kind: Any = type(value)
+        by_fields = hasattr(kind, "__dataclass_fields__")
         if isinstance(value, types.ModuleType) or _is_ready_made(kind):
             return ()
+        if self._functions and not by_fields:
+            return ()  # as under `jax.jit`: the function may count its calls there
         attributes = dict(getattr(value, "__dict__", ()))
         if _is_linen(kind):
-            # A module's number, and what it is bound to, are no settings.
-            scope = attributes.get("scope")
-            attributes = {k: attributes.get(k) for k in value.__dataclass_fields__}
-            attributes["scope"] = scope
+            # A module also has a number of its own, which is no setting.
+            fields = {k: attributes.get(k) for k in value.__dataclass_fields__}
+            return self._items(fields), ById(attributes.get("scope"))
         for base in kind.__mro__:
             slots = base.__dict__.get("__slots__", ())
             for name in (slots,) if isinstance(slots, str) else slots:
                 if name not in ("__dict__", "__weakref__") and hasattr(value, name):
                     attributes[name] = getattr(value, name)
-        return tuple((name, self.read(x)) for name, x in attributes.items())
+        return self._items(attributes)
 
 
 def _plain(value: Any) -> Hashable | None:
@@ -226,18 +252,24 @@ def _digest(array: Any) -> bytes:
     return hashlib.blake2b(array.tobytes(), digest_size=16).digest()
 
 
-def _is_frozen(value: Any) -> bool:
-    """Whether a value says itself that equal ones act alike, as initializers do."""
-    return bool(getattr(type(value), "_equal_is_exact", False))
+def _numbers(values: Any) -> bytes | None:
+    """The digest of many Python numbers, such as the rows of a given array."""
+    if len(values) < 64 or not all(type(x) in (bool, int, float) for x in values):
+        return None
+    # The text tells apart 1, 1.0 and True, and 0.0 and -0.0; all nans act alike.
+    return hashlib.blake2b(repr(list(values)).encode(), digest_size=16).digest()
 
 
 def _equals_as_jax_says(value: Any) -> bool:
     kind: Any = type(value)
-    if not _is_ready_made(kind) or kind.__eq__ is object.__eq__:
-        return False
+    own = kind.__eq__ is not object.__eq__
+    return own and _is_ready_made(kind) and _hashes(value)
+
+
+def _hashes(value: Any) -> bool:
     try:
         hash(value)
-    except TypeError:
+    except Exception:
         return False
     return True
 

@@ -94,12 +94,18 @@ class Samplers:
 
     def __init__(self) -> None:
         self._made: dict[Any, Sampler] = {}
+        # Which sampler serves an initializer, by the id of the initializer, which is
+        # held so that its id is not given again.
+        self._known: dict[Any, tuple[Any, Sampler]] = {}
 
     def of(self, init: Any, shape: _checks.Shape, dtype: Any) -> Sampler:
-        alike = (identity(init), shape, dtype)
-        if alike not in self._made:
-            self._made[alike] = Sampler(init, shape, dtype)
-        return self._made[alike]
+        name = (id(init), shape, dtype)
+        if name not in self._known:
+            alike = (identity(init), shape, dtype)
+            if alike not in self._made:
+                self._made[alike] = Sampler(init, shape, dtype)
+            self._known[name] = init, self._made[alike]
+        return self._known[name][1]
 
 
 # How the first parameter of an initializer is called, in JAX and around it.

@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from . import _checks
-from ._identity import ById, identity, keep
+from ._identity import ById, keep
 from ._progress import track
 
 # The share of a device's memory that a chunk may take: the rest is the user's.
@@ -104,12 +104,10 @@ def _program(fn: Callable[..., Any], devices: tuple[Any, ...]) -> Any:
     if name not in _PROGRAMS:
         _PROGRAMS[name] = {}
         weakref.finalize(fn, _PROGRAMS.pop, name, None)
-    # The same function may close over another value than the last time.
-    state = identity(fn), devices
-    if state not in _PROGRAMS[name]:
+    if devices not in _PROGRAMS[name]:
         program = _vmapped(function, devices)
-        keep(_PROGRAMS[name], state, program, _MOST_PROGRAMS)
-    return _PROGRAMS[name][state]
+        keep(_PROGRAMS[name], devices, program, _MOST_PROGRAMS)
+    return _PROGRAMS[name][devices]
 
 
 def _vmapped(function: Callable[[], Any], devices: tuple[Any, ...]) -> Any:
