@@ -220,7 +220,8 @@ class _Reader:
         if _is_linen(kind):
             # A module also has a number of its own, which is no setting.
             fields = {k: attributes.get(k) for k in value.__dataclass_fields__}
-            return self._items(fields), ById(attributes.get("scope"))
+            scope = attributes.get("scope")
+            return self._items(fields), scope and ById(scope)
         for base in kind.__mro__:
             slots = base.__dict__.get("__slots__", ())
             for name in (slots,) if isinstance(slots, str) else slots:

@@ -11,24 +11,17 @@ import gc
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from . import _jaxpr, _paths, _shardings, _units
-from ._compiled import (
-    at_top_level,
-    automatic_axes,
-    explicit_axes,
-    jit_to,
-    trace_context,
-)
-from ._identity import identity, keep
+from ._compiled import at_top_level, explicit_axes, jit_to
 from ._paths import Leaf
 from ._progress import track
+from ._traces import Call, Traces
 
 
 def materialize(
@@ -76,7 +69,7 @@ def materialize(
             f"`init_fn` is {init_fn!r}, of type {type(init_fn).__name__}; it must be a "
             "function that draws parameters, such as model.init."
         )
-    traces = _Traces(init_fn)
+    traces = Traces(init_fn)
 
     def materialized(*args: Any, **kwargs: Any) -> Any:
         with _without_collecting():
@@ -86,118 +79,6 @@ def materialize(
 
     functools.update_wrapper(materialized, init_fn, updated=())
     return materialized
-
-
-class _Known(NamedTuple):
-    """A result that tracing shows already: a number, a string, a given array."""
-
-    value: Any
-
-
-class _Results:
-    """The results of a traced function: its tree, and which leaves are known already.
-
-    It keeps no tracer, which would outlive its trace.
-    """
-
-    def __init__(self, results: Any) -> None:
-        leaves, self.tree = jax.tree.flatten(results)
-        self.known = [None if _is_traced(x) else _Known(x) for x in leaves]
-
-    def filled(self, values: Iterable[Any]) -> list[Any]:
-        """Return all leaves, given those that are not known."""
-        given = iter(values)
-        return [next(given) if known is None else known.value for known in self.known]
-
-
-class _Call(NamedTuple):
-    """A traced call: its units, and how its results are put together."""
-
-    listing: _jaxpr.Listing
-    units: list[_units.Unit]
-    shapes: list[jax.ShapeDtypeStruct]
-    results: _Results
-    # The programs that hold arrays of the function; they live as long as its trace.
-    programs: dict[Hashable, _units.Program]
-
-
-class _Traces:
-    """The latest calls of a function, by the types and settings of their arguments."""
-
-    _MOST = 8
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
-        self._calls: dict[Hashable, _Call] = {}
-
-    def of(self, args: Any, kwargs: Any) -> tuple[_Call, list[Leaf]]:
-        """The traced call, and the arrays that it is given."""
-        leaves, tree = jax.tree_util.tree_flatten_with_path((args, kwargs))
-        arrays = [Leaf((_argument(path),), x) for path, x in leaves if _is_array(x)]
-        settings = [None if _is_array(x) else x for _, x in leaves]
-        types = tuple(_type(leaf.value) for leaf in arrays)
-        # The structure, too, holds settings: fields of a dataclass that are static.
-        alike = identity((tree, settings)), types, trace_context()
-        call = self._calls.get(alike)
-        if call is None:
-            call = self._trace(leaves, tree)
-            keep(self._calls, alike, call, self._MOST)
-        return call, arrays
-
-    def _trace(self, leaves: list[tuple[Any, Any]], tree: Any) -> _Call:
-        def function(*arrays: Any) -> Any:
-            given = iter(arrays)
-            values = [next(given) if _is_array(x) else x for _, x in leaves]
-            args, kwargs = jax.tree.unflatten(tree, values)
-            return self._function(*args, **kwargs)
-
-        return _traced(function, [x for _, x in leaves if _is_array(x)])
-
-
-def _is_array(x: Any) -> bool:
-    return isinstance(x, jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct)
-
-
-def _is_traced(x: Any) -> bool:
-    return isinstance(x, jax.core.Tracer)
-
-
-def _type(x: Any) -> Hashable:
-    if isinstance(x, jax.Array):
-        return jax.typeof(x)
-    return x.shape, x.dtype, getattr(x, "weak_type", False)
-
-
-def _plain(x: Any) -> jax.ShapeDtypeStruct:
-    """The shape and type of an array, without its device."""
-    dtype = _paths.canonical(x.dtype)
-    return jax.ShapeDtypeStruct(
-        x.shape, dtype, weak_type=getattr(x, "weak_type", False)
-    )
-
-
-def _argument(path: Any) -> str:
-    """The name of an argument, such as `args[1]` or `kwargs['x']`."""
-    (first, *rest) = path
-    return ("args", "kwargs")[first.idx] + jax.tree_util.keystr(tuple(rest))
-
-
-def _traced(function: Callable[..., Any], arrays: Sequence[Any]) -> _Call:
-    """A function of arrays, traced. Results that are known already are kept aside."""
-    results: _Results | None = None
-
-    def drawn(*values: Any) -> list[Any]:
-        nonlocal results
-        tree = function(*values)
-        results = _Results(tree)
-        return [x for x in jax.tree.leaves(tree) if _is_traced(x)]
-
-    with automatic_axes():
-        closed, shapes = _jaxpr.trace(drawn, list(map(_plain, arrays)))
-    assert results is not None
-    listing = _jaxpr.listing(closed)
-    shapes = list(map(_plain, shapes))
-    return _Call(listing, _units.units(listing), shapes, results, {})
 
 
 @contextlib.contextmanager
@@ -212,7 +93,7 @@ def _without_collecting() -> Iterator[None]:
             gc.enable()
 
 
-def _where(shardings: Any, call: _Call) -> list[Any]:
+def _where(shardings: Any, call: Call) -> list[Any]:
     """The sharding of each result, or None; an error before anything is drawn."""
     values = call.results.filled(call.shapes)
     if shardings is None:
@@ -224,7 +105,7 @@ def _where(shardings: Any, call: _Call) -> list[Any]:
     return [sharding for leaf, sharding in places if leaf.value is not None]
 
 
-def _joined(call: _Call, values: Sequence[Any], where: list[Any]) -> Any:
+def _joined(call: Call, values: Sequence[Any], where: list[Any]) -> Any:
     """The tree of results; those that are known are moved where they shall live."""
     leaves = [
         x if known is None or sharding is None else jax.device_put(x, sharding)
@@ -236,7 +117,7 @@ def _joined(call: _Call, values: Sequence[Any], where: list[Any]) -> Any:
 
 
 def _run(
-    call: _Call, arguments: list[Leaf], where: list[Any], progress: bool
+    call: Call, arguments: list[Leaf], where: list[Any], progress: bool
 ) -> list[Any]:
     """The results that a traced call draws, each where it shall live."""
     known = call.results.known
@@ -259,7 +140,7 @@ def _run(
     return list(map(_placed, map(_jaxpr.typed, values, call.shapes), where))
 
 
-def _run_inside(call: _Call, inputs: list[Any], where: list[Any]) -> list[Any]:
+def _run_inside(call: Call, inputs: list[Any], where: list[Any]) -> list[Any]:
     """The results as a part of a larger program, with the bits that JAX gives there."""
     explicit = explicit_axes()
     shardings = tuple(PartitionSpec() if s is None and explicit else s for s in where)
@@ -287,7 +168,7 @@ def _value(read: Any, slots: dict[int, Any]) -> Any:
     return _jaxpr.literal_value(read) if _jaxpr.is_literal(read) else slots[read]
 
 
-def _places(call: _Call, where: list[Any]) -> dict[int, Any]:
+def _places(call: Call, where: list[Any]) -> dict[int, Any]:
     """The sharding of each slot that has one: results, and what they are made of."""
     places = {
         slot: sharding
@@ -315,7 +196,7 @@ def _committed(inputs: Sequence[Any]) -> set[int]:
 
 
 def _programs(
-    call: _Call, places: dict[int, Any], bound: set[int]
+    call: Call, places: dict[int, Any], bound: set[int]
 ) -> list[Callable[..., Sequence[Any]]]:
     """What runs each unit. What reads arrays that are bound to devices follows them."""
     # In an explicit mesh the types of arrays say where they are: somewhere, always.
