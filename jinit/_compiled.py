@@ -19,10 +19,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-try:
-    from jax.extend.core import get_opaque_trace_state
-except ImportError:  # jax < 0.10
-    from jax.core import get_opaque_trace_state
+from ._internals import get_opaque_trace_state
 
 _VECTOR_WIDTH = "xla_cpu_prefer_vector_width"
 WIDE = {_VECTOR_WIDTH: 512}

@@ -6,23 +6,30 @@ the polynomial of Cephes (S. Moshier, 1989). That code must be ready for every f
 A float32 draw takes only 2^23 values, all inside (-1, 1), so here the branches for
 zero, infinity, subnormal numbers and |u| = 1 are left out, and with them a fifth of the
 operations. Nothing else may differ: the order and the fusing of every multiplication
-and addition is XLA's, and `is_exact` proves it by trying all 2^23 values.
+and addition is XLA's. Each process compares the two on 90,000 values before it uses the
+short form (`is_exact`); the tests compare all 2^23 on every version of JAX.
+
+From jax 0.12 on XLA contracts some of these operations otherwise in a loop over a last
+axis of 3 to 5 elements, so that a thirtieth of JAX's own values depend on the shape of
+the array, by one unit in the last place. `depends_on_loop` tells such shapes: there
+XLA's erf_inv is evaluated as JAX evaluates it, in a loop of its own.
 """
 
 import functools
-import platform
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jaxlib
 import numpy as np
 from jax import lax
 
-# Versions in which tests/test_erf_inv.py has compared all 2^23 values. In any other
-# version, or on another processor, the comparison is made once, when first needed.
-PROVEN = frozenset({"0.9.0", "0.10.0", "0.10.2"})
+# The step between two neighbouring uniform numbers, and the lowest of them.
+_STEP = np.float32(2.0**-22)
+_LOWEST = np.nextafter(np.float32(-1), np.float32(0))
 
-_U_BELOW_ONE = np.nextafter(np.float32(-1), np.float32(0))
+# Lengths of a last axis that XLA unrolls whole, whichever version does so.
+_UNROLLED = (3, 4, 5)
 
 
 def _floats(*words: int) -> tuple[np.float32, ...]:
@@ -57,11 +64,11 @@ INSIDE, CENTRAL = 5.0, 2.9
 
 
 def erf_inv(u: jax.Array, bound: float = np.inf) -> jax.Array:
-    """`lax.erf_inv(u)` where the normal value sqrt(2) erf_inv(u) stays within `bound`.
+    """Return `lax.erf_inv(u)` where sqrt(2) erf_inv(u) stays within `bound`.
 
     A bound of at most `INSIDE` promises that |u| < 1.
     """
-    if u.dtype != np.float32 or not bound <= INSIDE:
+    if u.dtype != np.float32 or not bound <= INSIDE or depends_on_loop(u.shape):
         return lax.erf_inv(u)
     fast = _central if bound <= CENTRAL else _inside
     # Other processors have other code for erf_inv, and other bits.
@@ -72,25 +79,63 @@ def erf_inv(u: jax.Array, bound: float = np.inf) -> jax.Array:
 
 @functools.cache
 def is_exact() -> bool:
-    """Whether the short form gives XLA's bits here, for all values of a draw."""
-    if jaxlib.__version__ in PROVEN and platform.machine() in ("x86_64", "AMD64"):
-        return True
-    with jax.ensure_compile_time_eval(), jax.default_device(jax.devices("cpu")[0]):
-        return differences() == 0
+    """Tell whether the short form gives XLA's bits on this machine."""
+    return differences(_sample()) == 0
 
 
-def differences() -> int:
-    """In how many of the 2^23 normal draws the short form differs from XLA's."""
+def differences(
+    u: np.ndarray, short_form: Callable[[jax.Array], jax.Array] | None = None
+) -> int:
+    """Count the numbers `u` for which a short form differs from XLA's erf_inv."""
+    short_form = short_form or _inside
+    theirs, ours = _on_cpu(lambda u: (lax.erf_inv(u), short_form(u)), u)
+    return int(np.sum(theirs != ours))
 
-    @jax.jit
-    def count(step: np.float32) -> jax.Array:
-        mantissa = lax.convert_element_type(lax.iota(np.uint32, 1 << 23), np.float32)
-        u = mantissa * step + _U_BELOW_ONE
-        unequal = lax.erf_inv(u) != _inside(u)
-        near = jnp.abs(u) < np.float32(0.996)
-        return jnp.sum(unequal | (near & (lax.erf_inv(u) != _central(u))))
 
-    return int(count(np.float32(2.0**-22)))
+def uniforms(indices: np.ndarray) -> np.ndarray:
+    """Return the uniform numbers that a float32 draw makes of 23-bit integers."""
+    return indices.astype(np.float32) * _STEP + _LOWEST
+
+
+def _sample() -> np.ndarray:
+    """Return a hundredth of all uniform numbers, and all near the short form's seams.
+
+    The seams are 0, the ends, and the numbers u at which w = -log(1 - u^2) is 5 and
+    log1p changes from one approximation to the other.
+    """
+    seams = [0.0, np.sqrt(-np.expm1(-5.0)), np.sqrt(_SMALL), 1.0]
+    centres = [int((sign * u + 1) * 2**22) for u in seams for sign in (-1, 1)]
+    windows = [np.arange(c - 512, c + 512) for c in centres]
+    indices = np.concatenate([np.arange(0, 1 << 23, 101), *windows])
+    return uniforms(np.clip(indices, 0, (1 << 23) - 1))
+
+
+def depends_on_loop(shape: Sequence[int]) -> bool:
+    """Tell whether JAX's erf_inv of an array of `shape` has bits of its own."""
+    lengths = [n for n in shape if n != 1]
+    return bool(lengths) and lengths[-1] in _UNROLLED and lengths[-1] in _unlike()
+
+
+@functools.cache
+def _unlike() -> frozenset[int]:
+    """Find the lengths of a last axis for which XLA's erf_inv gives other bits."""
+    if jax.default_backend() != "cpu":
+        return frozenset()
+    u = uniforms(np.arange(0, 1 << 23, 1 << 9))[: 60 * 256]
+
+    def by_length(u: jax.Array) -> list[jax.Array]:
+        return [lax.erf_inv(u), *(lax.erf_inv(u.reshape(-1, n)) for n in _UNROLLED)]
+
+    flat, *others = _on_cpu(by_length, u)
+    pairs = zip(_UNROLLED, others, strict=True)
+    return frozenset(n for n, x in pairs if np.any(x.ravel() != flat))
+
+
+def _on_cpu(function: Callable[..., Any], u: np.ndarray) -> list[np.ndarray]:
+    """Evaluate a compiled function of `u` now, even while something is traced."""
+    cpu = jax.devices("cpu")[0]
+    with jax.ensure_compile_time_eval(), jax.default_device(cpu):
+        return list(map(np.asarray, jax.jit(function)(u)))
 
 
 def _inside(u: jax.Array) -> jax.Array:

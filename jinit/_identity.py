@@ -21,6 +21,8 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
+from ._internals import parts_of
+
 Result = TypeVar("Result")
 
 # A larger value is not worth its key: whoever asks computes anew.
@@ -161,8 +163,8 @@ class _Reader:
         if self._functions and isinstance(value, list | set | dict):
             raise _ChangesError
         if isinstance(value, jax.tree_util.PyTreeDef):
-            children = tuple(map(self.read, value.children()))
-            return self.read(value.node_data()), children
+            data, children = parts_of(value)
+            return self.read(data), tuple(map(self.read, children))
         if isinstance(value, tuple | list):
             return _numbers(value) or tuple(map(self.read, value))
         if isinstance(value, set | frozenset):

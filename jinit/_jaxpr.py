@@ -1,9 +1,6 @@
-"""What jinit needs of JAX's internals: a function -> its steps, and running them.
+"""The equations of a function as steps, and running them.
 
-All that reads or evaluates a jaxpr is in this file. It uses the public names of
-`jax.extend.core` where there are any. Not public are `dce_jaxpr`, `get_bind_params`,
-an equation's `ctx` and a jaxpr's `replace`; tests/test_jaxpr.py holds them to what is
-expected of them here.
+The interface of JAX's that this rests on is in _internals.py.
 """
 
 import functools
@@ -14,20 +11,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, primitives
-from jax.interpreters import partial_eval
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
-from . import _threefry
+from . import _internals, _threefry
 from ._identity import ById, identity, keep, remembered_weakly
-
-# Calls that, outside a `jit`, run their body operation by operation.
-_TRANSPARENT = {
-    primitives.remat_p, primitives.closed_call_p, primitives.call_p,
-    primitives.custom_jvp_call_p, primitives.custom_vjp_call_p,
-}  # fmt: skip
-
-# Effects that only look on: without them the values are the same.
-_LOOKING_ON = {"DebugEffect", "OrderedDebugEffect"}
+from ._internals import body_of, consts_of
 
 
 class Step(NamedTuple):
@@ -57,19 +45,12 @@ def trace(function: Callable, arguments: Sequence[Any]) -> tuple[ClosedJaxpr, An
 
 def listing(closed: ClosedJaxpr) -> Listing:
     """The steps that the results need, and no others."""
-    jaxpr = closed.jaxpr
-    seeing = jaxpr.replace(eqns=[e for e in jaxpr.eqns if not _only_looks_on(e)])
-    kept, used = partial_eval.dce_jaxpr(seeing, [True] * len(jaxpr.outvars))
+    kept, used = _internals.without_dead_code(closed.jaxpr)
     number = itertools.count()
     slots = {var: next(number) for var in (*kept.constvars, *kept.invars)}
     steps = list(_opened(kept, slots, number))
     outputs = [_read(slots, atom) for atom in kept.outvars]
     return Listing(steps, list(closed.consts), used, outputs)
-
-
-def _only_looks_on(eqn: JaxprEqn) -> bool:
-    effects = {type(effect).__name__ for effect in eqn.effects}
-    return bool(effects) and effects <= _LOOKING_ON and not eqn.outvars
 
 
 def _read(slots: dict[Any, Any], atom: Any) -> Any:
@@ -82,7 +63,7 @@ def _opened(
     """The steps of a jaxpr, and in place of a transparent call those of its body."""
     for eqn in jaxpr.eqns:
         reads = tuple(_read(slots, atom) for atom in eqn.invars)
-        body = body_of(eqn) if eqn.primitive in _TRANSPARENT else None
+        body = body_of(eqn) if eqn.primitive in _internals.TRANSPARENT else None
         if body is None or body.consts:
             slots.update((var, next(number)) for var in eqn.outvars)
             yield Step(eqn, reads, tuple(slots[var] for var in eqn.outvars))
@@ -91,11 +72,6 @@ def _opened(
             yield from _opened(body.jaxpr, inner, number)
             results = (_read(inner, atom) for atom in body.jaxpr.outvars)
             slots.update(zip(eqn.outvars, results, strict=True))
-
-
-def body_of(eqn: JaxprEqn) -> ClosedJaxpr:
-    body: Any = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
-    return body if isinstance(body, ClosedJaxpr) else ClosedJaxpr(body, ())
 
 
 def is_literal(read: Any) -> bool:
@@ -152,11 +128,7 @@ def run(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
     with eqn.ctx.manager:
         if rule is not None:
             return rule(eqn, values)
-        params = eqn.primitive.get_bind_params(eqn.params)
-        # Before jax 0.10 it is a pair.
-        functions, params = params if isinstance(params, tuple) else ((), params)
-        results = eqn.primitive.bind(*functions, *values, **params)
-    return list(results) if eqn.primitive.multiple_results else [results]
+        return _internals.bind(eqn, values)
 
 
 def replay(listing: Listing, inputs: Sequence[Any]) -> list[Any]:
@@ -201,7 +173,7 @@ def _inlined(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
 
 
 def _scanned(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
-    body = eqn.params["jaxpr"]
+    body = body_of(eqn)
 
     def fused(*arguments: Any) -> list[Any]:
         return _evaluated(body, arguments)
@@ -211,21 +183,21 @@ def _scanned(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
 
 
 _RULES: dict[Any, Callable[[JaxprEqn, Sequence[Any]], list[Any]]] = {
-    primitives.random_bits_p: _bits,
-    primitives.jit_p: _inlined,
-    primitives.scan_p: _scanned,
+    _internals.RANDOM_BITS: _bits,
+    _internals.JIT: _inlined,
+    _internals.SCAN: _scanned,
 }
 
 
 def draws(eqn: JaxprEqn) -> bool:
     """Whether random bits are drawn in an equation, or inside it."""
     inside = any(map(_draws_inside, _jaxprs(eqn.params.values())))
-    return inside or eqn.primitive is primitives.random_bits_p
+    return inside or eqn.primitive is _internals.RANDOM_BITS
 
 
 def may_draw(eqn: JaxprEqn) -> bool:
     """Whether an equation is a sampler: JAX's, or a call, as jinit's own are."""
-    return draws(eqn) or eqn.primitive is primitives.jit_p
+    return draws(eqn) or eqn.primitive is _internals.JIT
 
 
 @remembered_weakly
@@ -233,14 +205,13 @@ def _draws_inside(jaxpr: Jaxpr) -> bool:
     return any(map(draws, jaxpr.eqns))
 
 
-# XLA fuses what is summed into the sum, whose rounding then depends on the loop.
-_SUMS = ("reduce_", "cum", "dot_general", "conv_general")
-
-
 def sums(eqn: JaxprEqn) -> bool:
-    """Whether an equation sums, or has a sum inside it."""
+    """Whether an equation sums, or has a sum inside it.
+
+    XLA fuses what is summed into the sum, whose rounding then depends on the loop.
+    """
     inside = any(map(_sums_inside, _jaxprs(eqn.params.values())))
-    return inside or eqn.primitive.name.startswith(_SUMS)
+    return inside or eqn.primitive in _internals.REDUCING
 
 
 @remembered_weakly
@@ -249,21 +220,17 @@ def _sums_inside(jaxpr: Jaxpr) -> bool:
 
 
 def _jaxprs(values: Any) -> Iterator[Jaxpr]:
-    for value in values:
-        if isinstance(value, Jaxpr):
-            yield value
-        elif isinstance(value, ClosedJaxpr):
-            yield value.jaxpr
-        elif isinstance(value, (tuple, list)):
-            yield from _jaxprs(value)
+    for body in _bodies(values):
+        yield body if isinstance(body, Jaxpr) else body.jaxpr
 
 
-def _closed(values: Any) -> Iterator[ClosedJaxpr]:
+def _bodies(values: Any) -> Iterator[Any]:
+    """The jaxprs among the parameters of an equation, closed ones and others."""
     for value in values:
-        if isinstance(value, ClosedJaxpr):
+        if isinstance(value, Jaxpr | ClosedJaxpr):
             yield value
         elif isinstance(value, (tuple, list)):
-            yield from _closed(value)
+            yield from _bodies(value)
 
 
 def signature(eqn: JaxprEqn) -> Hashable:
@@ -286,10 +253,9 @@ def _spelled(kind: Any) -> str:
 
 
 def _signed(value: Any) -> Hashable:
-    if isinstance(value, Jaxpr):
-        return _number_of(value)
-    if isinstance(value, ClosedJaxpr):
-        return _number_of(value.jaxpr), tuple(map(ById, value.consts))
+    if isinstance(value, Jaxpr | ClosedJaxpr):
+        jaxpr = value if isinstance(value, Jaxpr) else value.jaxpr
+        return _number_of(jaxpr), tuple(map(ById, consts_of(value)))
     if isinstance(value, (tuple, list)):
         return tuple(map(_signed, value))
     # Exact: with 1 a power is another one than with 1.0, and a pad of 0.0 than of -0.0.
@@ -325,13 +291,11 @@ def _number_of(jaxpr: Jaxpr) -> int:
 
 def holds_arrays(eqn: JaxprEqn) -> bool:
     """Whether arrays are written into an equation, or into one inside it."""
-    closed = list(_closed(eqn.params.values()))
-    if any(np.ndim(const) for body in closed for const in body.consts):
-        return True
-    literals = (x.val for x in eqn.invars if isinstance(x, Literal))
-    return any(map(np.ndim, literals)) or any(
-        map(_holds_inside, _jaxprs(eqn.params.values()))
-    )
+    bodies = list(_bodies(eqn.params.values()))
+    consts = [const for body in bodies for const in consts_of(body)]
+    literals = [atom.val for atom in eqn.invars if isinstance(atom, Literal)]
+    inside = any(map(_holds_inside, _jaxprs(eqn.params.values())))
+    return inside or any(map(np.ndim, consts + literals))
 
 
 @remembered_weakly

@@ -13,6 +13,26 @@ import numpy as np
 from jax.extend.core import Jaxpr, JaxprEqn, Literal
 
 from . import _jaxpr, _laws
+from ._internals import (
+    CALLS,
+    CONCATENATE,
+    CONVERT,
+    CONVOLUTION,
+    IDENTITIES,
+    MAXIMA,
+    MINIMUM,
+    MIXING,
+    PAD,
+    PARTS,
+    PRODUCT,
+    SCAN,
+    SELECT,
+    SPLIT,
+    SUMS,
+    body_of,
+    moves,
+    scan_of,
+)
 from ._laws import Law
 
 
@@ -26,25 +46,6 @@ class Known(NamedTuple):
 # (leaf, step), incoming law, the terms of an output -> the law of the outputs.
 Meet = Callable[[tuple[int, tuple[int, ...]], Any, Law, float], Law]
 
-# Entries move, and stay what they are; in a part of an array others are met.
-_LAYOUT = {
-    "reshape", "transpose", "squeeze", "expand_dims", "broadcast_in_dim", "rev", "copy",
-    "convert_element_type", "sharding_constraint", "reduce_precision", "name",
-    "stop_gradient", "pvary",
-}  # fmt: skip
-_PARTS = {"slice", "dynamic_slice", "gather"}
-_SUMS = {"reduce_sum", "reduce_window_sum"}
-_MAXIMA = {"reduce_max", "reduce_window_max"}
-# These keep a shape, and are no functions of one entry.
-_MIXING = {
-    "cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp", "sort", "fft", "while",
-    "cond", "top_k", "scatter", "scatter_add", "scatter-add", "dynamic_update_slice",
-    "triangular_solve", "cholesky", "svd", "eigh", "qr", "lu",
-}  # fmt: skip
-_CALLS = {
-    "jit", "pjit", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call",
-    "remat", "checkpoint", "remat2", "custom_vjp_call_jaxpr",
-}  # fmt: skip
 # Larger than any activation: what masks put where nothing shall be seen.
 _MASKED = 1e4
 
@@ -72,18 +73,17 @@ def propagate(
 
 
 def _step(eqn: JaxprEqn, values: list[Known | Law], meet: Meet) -> list[Known | Law]:
-    name = eqn.primitive.name
     known = all(isinstance(value, Known) for value in values)
-    if name in _CALLS and not (known and not _has_weights(values)):
-        body = _jaxpr.body_of(eqn)
+    if eqn.primitive in CALLS and not (known and not _has_weights(values)):
+        body = body_of(eqn)
         return propagate(body.jaxpr, body.consts, values, meet)
-    if name == "scan" and not known:
+    if eqn.primitive is SCAN and not known:
         return _scan(eqn, values, meet)
     if known:
         return _computed(eqn, values)
-    if name == "split":
+    if eqn.primitive is SPLIT:
         return [_law(values[0]).apart() for _ in eqn.outvars]
-    rule = _RULES.get(name)
+    rule = _same if _moves(eqn) else _RULES.get(eqn.primitive)
     if rule is not None:
         return [rule(eqn, values, meet)]
     return list(_elementwise(eqn, values))
@@ -96,8 +96,13 @@ def _has_weights(values: Sequence[Known | Law]) -> bool:
 def _computed(eqn: JaxprEqn, values: list[Any]) -> list[Known | Law]:
     """Of parameters and constants; a weight that only moves stays a weight."""
     results = _jaxpr.run(eqn, [value.array for value in values])
-    moves = eqn.primitive.name in _LAYOUT
-    return [Known(x, values[0].origin if moves else None) for x in results]
+    origin = values[0].origin if _moves(eqn) else None
+    return [Known(x, origin) for x in results]
+
+
+def _moves(eqn: JaxprEqn) -> bool:
+    """Whether entries move, and stay what they are."""
+    return moves(eqn) or eqn.primitive in IDENTITIES
 
 
 def _law(value: Known | Law) -> Law:
@@ -110,7 +115,7 @@ def _shape(atom: Any) -> tuple[int, ...]:
 
 def _same(eqn: JaxprEqn, values: list[Known | Law], meet: Meet) -> Law:
     law = _law(values[0])
-    if eqn.primitive.name == "convert_element_type":
+    if eqn.primitive is CONVERT:
         return law._replace(values=law.values.astype(eqn.params["new_dtype"]))
     return law
 
@@ -216,16 +221,15 @@ def _covered(eqn: JaxprEqn) -> float:
 
 def _scan(eqn: JaxprEqn, values: list[Known | Law], meet: Meet) -> list[Known | Law]:
     """Step by step; what steps give out is mixed."""
-    p = eqn.params
-    body, first = p["jaxpr"], p["num_consts"]
-    last, length = first + p["num_carry"], p["length"]
+    body, first, num_carry, length, reverse = scan_of(eqn)
+    last = first + num_carry
     carry: list[Known | Law] = values[first:last]
     steps: list[list[Known | Law]] = []
-    for i in reversed(range(length)) if p["reverse"] else range(length):
+    for i in reversed(range(length)) if reverse else range(length):
         xs = [_slice(value, i) for value in values[last:]]
         arguments = [*values[:first], *carry, *xs]
         results = propagate(body.jaxpr, body.consts, arguments, meet)
-        carry, ys = results[: last - first], results[last - first :]
+        carry, ys = results[:num_carry], results[num_carry:]
         steps.append(ys)
     shares = [1 / max(1, length)] * length
     stacked = [
@@ -243,9 +247,8 @@ def _slice(value: Known | Law, index: int) -> Known | Law:
 
 def _elementwise(eqn: JaxprEqn, values: list[Known | Law]) -> list[Law]:
     """The operation itself, on the values of the laws."""
-    name = eqn.primitive.name
-    if name in _MIXING or not _fits(eqn):
-        raise NotImplementedError(f"the law of {name} is not known")
+    if eqn.primitive in MIXING or not _fits(eqn):
+        raise NotImplementedError(f"the law of {eqn.primitive.name} is not known")
 
     def run(*grids: np.ndarray) -> list[Any]:
         kinds: list[Any] = [atom.aval for atom in eqn.invars]
@@ -267,15 +270,14 @@ def _fits(eqn: JaxprEqn) -> bool:
     return all(_shape(var) == shape for var in eqn.outvars)
 
 
-_RULES: dict[str, Callable[[JaxprEqn, list[Known | Law], Meet], Law]] = {
-    **dict.fromkeys(_LAYOUT, _same),
-    **dict.fromkeys(_PARTS, _part),
-    **dict.fromkeys(_SUMS, _sum),
-    **dict.fromkeys(_MAXIMA, _max),
-    "reduce_min": _min,
-    "concatenate": _concatenate,
-    "pad": _pad,
-    "select_n": _select,
-    "dot_general": _dot,
-    "conv_general_dilated": _convolution,
+_RULES: dict[Any, Callable[[JaxprEqn, list[Known | Law], Meet], Law]] = {
+    **dict.fromkeys(PARTS, _part),
+    **dict.fromkeys(SUMS, _sum),
+    **dict.fromkeys(MAXIMA, _max),
+    MINIMUM: _min,
+    CONCATENATE: _concatenate,
+    PAD: _pad,
+    SELECT: _select,
+    PRODUCT: _dot,
+    CONVOLUTION: _convolution,
 }

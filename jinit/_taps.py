@@ -12,15 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, primitives
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from . import _jaxpr
+from ._internals import CALLS, CUSTOM_JVP, CUSTOM_VJP, JIT, NAME, SCAN, body_of, scan_of
 
-# What is opened where a name is inside: calls that do no more than their body.
-_CALLS = {
-    primitives.jit_p, primitives.remat_p, primitives.closed_call_p, primitives.call_p,
-    primitives.custom_jvp_call_p,
-}  # fmt: skip
+# Calls that are opened where a name is inside. The body of a custom_vjp would lose its
+# own derivative.
+_CALLS = CALLS - {CUSTOM_VJP}
 
 ACTIVATIONS = {
     "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "silu", "sigmoid",
@@ -102,11 +101,11 @@ def _find(jaxpr: Jaxpr, lengths: tuple[int, ...]) -> Iterator[Tap]:
         if name is not None:
             kind: Any = eqn.outvars[0].aval
             yield Tap(name, (*lengths, *kind.shape), kind.dtype, len(lengths))
-        elif eqn.primitive is primitives.scan_p:
-            inside = (*lengths, eqn.params["length"])
-            yield from _find(eqn.params["jaxpr"].jaxpr, inside)
+        elif eqn.primitive is SCAN:
+            scan = scan_of(eqn)
+            yield from _find(scan.body.jaxpr, (*lengths, scan.length))
         elif eqn.primitive in _CALLS:
-            yield from _find(_jaxpr.body_of(eqn).jaxpr, lengths)
+            yield from _find(body_of(eqn).jaxpr, lengths)
 
 
 def _name(eqn: JaxprEqn) -> str | None:
@@ -116,11 +115,11 @@ def _name(eqn: JaxprEqn) -> str | None:
     if len(eqn.outvars) != 1:
         return None
     call = eqn
-    if eqn.primitive is primitives.custom_jvp_call_p:
-        inner = _jaxpr.body_of(eqn).jaxpr.eqns
+    if eqn.primitive is CUSTOM_JVP:
+        inner = body_of(eqn).jaxpr.eqns
         call = inner[0] if len(inner) == 1 else eqn
     name = call.params.get("name")
-    if call.primitive is not primitives.jit_p or name not in ACTIVATIONS:
+    if call.primitive is not JIT or name not in ACTIVATIONS:
         return None
     # The first scope is that of the model.
     scopes = str(eqn.source_info.name_stack).split("/")[1:]
@@ -128,7 +127,7 @@ def _name(eqn: JaxprEqn) -> str | None:
 
 
 def _is_mark(eqn: JaxprEqn) -> bool:
-    return eqn.primitive.name == "name" and "name" in eqn.params
+    return eqn.primitive is NAME
 
 
 def _evaluate(
@@ -157,11 +156,11 @@ def _step(
         number, nudge = next(nudges.rest)
         goes_on, handed_out = nudges.meet(number, value, nudge)
         return [goes_on], [handed_out]
-    if eqn.primitive in _CALLS and any(_find(_jaxpr.body_of(eqn).jaxpr, ())):
-        body = _jaxpr.body_of(eqn)
+    if eqn.primitive in _CALLS and any(_find(body_of(eqn).jaxpr, ())):
+        body = body_of(eqn)
         return _evaluate(body.jaxpr, body.consts, values, nudges)
-    if eqn.primitive is primitives.scan_p:
-        count = len(list(_find(eqn.params["jaxpr"].jaxpr, ())))
+    if eqn.primitive is SCAN:
+        count = len(list(_find(body_of(eqn).jaxpr, ())))
         if count:
             return _scan(eqn, values, count, nudges)
     return _jaxpr.run(eqn, values), []
@@ -172,22 +171,21 @@ def _scan(
 ) -> tuple[list[Any], list[Any]]:
     """A scan whose steps take their nudges and give their named values."""
     numbers, inside = zip(*(next(nudges.rest) for _ in range(count)), strict=True)
-    body, first = eqn.params["jaxpr"], eqn.params["num_consts"]
-    last = first + eqn.params["num_carry"]
+    body, first, number, length, reverse = scan_of(eqn)
+    last = first + number
 
     def step(carry: list[Any], slices: Any) -> tuple[list[Any], Any]:
         xs, inside = slices
         arguments = [*values[:first], *carry, *xs]
         rest = _Nudges(zip(numbers, inside, strict=True), nudges.meet)
         results, named = _evaluate(body.jaxpr, body.consts, arguments, rest)
-        number = last - first
         return results[:number], (results[number:], named)
 
     carry, (ys, named) = jax.lax.scan(
         step,
         values[first:last],
         (values[last:], inside),
-        length=eqn.params["length"],
-        reverse=eqn.params["reverse"],
+        length=length,
+        reverse=reverse,
     )
     return [*carry, *ys], named

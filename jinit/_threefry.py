@@ -13,6 +13,7 @@ import numpy as np
 from jax import lax
 
 from . import _checks
+from ._erf_inv import depends_on_loop
 
 # Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011.
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -31,8 +32,11 @@ def bits(key: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
         return jax.random.bits(key, shape, dtype)
     high, low = threefry2x32(words, counters(shape))
     if width == 64:
-        return (high.astype(dtype) << dtype.type(32)) | low.astype(dtype)
-    return (high ^ low).astype(dtype)
+        drawn = (high.astype(dtype) << dtype.type(32)) | low.astype(dtype)
+    else:
+        drawn = (high ^ low).astype(dtype)
+    # There JAX evaluates what follows in a loop without the rounds of threefry.
+    return lax.optimization_barrier(drawn) if depends_on_loop(shape) else drawn
 
 
 def threefry_words(key: jax.Array) -> Words | None:

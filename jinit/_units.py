@@ -27,13 +27,8 @@ from ._compiled import (
     trace_context,
 )
 from ._identity import keep
+from ._internals import BROADCAST, MULTIPLY, NEGATE, moves
 from ._jaxpr import Step
-
-# Moving and casting: fused or not, the bits are the same.
-_MOVING = {
-    "reshape", "transpose", "convert_element_type", "broadcast_in_dim", "squeeze",
-    "neg", "copy", "rev", "sharding_constraint", "reshard",
-}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,9 +143,9 @@ def _chain(
             return chain
         eqn = steps[following[0]].eqn
         # A second factor could be multiplied with the first, which rounds otherwise.
-        if eqn.primitive.name == "mul" and _scales(eqn) and not scaled:
+        if eqn.primitive is MULTIPLY and _scales(eqn) and not scaled:
             scaled = True
-        elif eqn.primitive.name not in _MOVING:
+        elif not moves(eqn) and eqn.primitive is not NEGATE:
             return chain
         chain.append(following[0])
 
@@ -176,7 +171,7 @@ def run(unit: Unit, values: Sequence[Any]) -> list[Any]:
             inside[r] if not _jaxpr.is_literal(r) and r in inside else next(given)
             for r in step.reads
         ]
-        if step is not unit.steps[0] and step.eqn.primitive.name == "mul":
+        if step is not unit.steps[0] and step.eqn.primitive is MULTIPLY:
             # Or XLA would multiply the factor with one that the sampler ends with.
             arguments = jax.lax.optimization_barrier(arguments)
         inside |= zip(step.writes, _jaxpr.run(step.eqn, arguments), strict=True)
@@ -190,7 +185,7 @@ _SMALL_FILL = 1 << 18
 def fill(unit: Unit) -> Callable[[Any], list[jax.Array]] | None:
     """What runs a unit that repeats one number, without a program; else None."""
     step, *others = unit.steps
-    if others or step.eqn.primitive.name != "broadcast_in_dim":
+    if others or step.eqn.primitive is not BROADCAST:
         return None
     (kind,) = unit.write_types()
     repeats = len(unit.reads) == 1 and _jaxpr.size(step.eqn.invars[0]) == 1

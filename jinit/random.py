@@ -18,7 +18,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from . import _checks, _tail
 from ._compiled import Sharding, compiled
-from ._erf_inv import INSIDE, erf_inv
+from ._erf_inv import INSIDE, depends_on_loop, erf_inv
 from ._rounding import is_narrow, round_finite, round_inside
 from ._threefry import bits as _random_bits
 from ._unit import (
@@ -229,11 +229,18 @@ def draw(
     The scale enters as an operand, so that one program serves every scale.
     """
     _checks.key(key)
-    scale = real_dtype(dtype).type(scale)
-    return _scaled(
-        key, scale, law=law, shape=_checks.shape(shape), dtype=dtype,
-        out_sharding=out_sharding,
-    )  # fmt: skip
+    scale, shape = real_dtype(dtype).type(scale), _checks.shape(shape)
+    settings: dict[str, Any] = {
+        "law": law, "shape": shape, "dtype": dtype, "out_sharding": out_sharding,
+    }  # fmt: skip
+    if math.prod(shape) <= _WRITTEN_OUT and depends_on_loop(shape):
+        return _scaled_by(key, scale=scale, **settings)
+    return _scaled(key, scale, **settings)
+
+
+# XLA writes a loop over fewer elements out, and where its bits depend on the shape
+# they depend, too, on whether the scale is a number in the program, as JAX's is.
+_WRITTEN_OUT = 256
 
 
 @compiled
@@ -261,6 +268,18 @@ def scaled(
 
 
 _scaled = compiled(scaled)
+
+
+@compiled
+def _scaled_by(
+    key: jax.Array,
+    *,
+    scale: np.floating,
+    law: Law,
+    shape: _checks.Shape,
+    dtype: np.dtype,
+) -> jax.Array:
+    return scaled(key, scale, law=law, shape=shape, dtype=dtype)
 
 
 def _unit_truncated(
