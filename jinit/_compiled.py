@@ -12,7 +12,7 @@ import functools
 import inspect
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
@@ -76,6 +76,32 @@ def may_choose_options() -> bool:
 def at_top_level() -> bool:
     """Whether nothing is being traced: inside a `jit` a call is a part of it."""
     return bool(get_opaque_trace_state(convention="jinit") == _TOP_LEVEL)
+
+
+@jax.tree_util.register_static
+class _Context:
+    """Equal to itself only."""
+
+
+@jax.jit
+def _traced_anew() -> _Context:
+    return _Context()
+
+
+def trace_context() -> Hashable:
+    """Return a key of the settings that a trace depends on, as JAX itself has them.
+
+    JAX traces a function anew for each set of them: the mesh, x64, promotion, and more.
+    So the result of a traced function tells them apart, whatever their names are. JAX
+    leaves out a few flags that functions read while they are traced.
+    """
+    flags = tuple(getattr(jax.config, name, None) for name in _READ_BY_FUNCTIONS)
+    return _traced_anew.eval_shape(), flags
+
+
+_READ_BY_FUNCTIONS = (
+    "jax_default_prng_impl", "jax_enable_custom_prng", "jax_default_dtype_bits",
+)  # fmt: skip
 
 
 def explicit_axes() -> tuple[str, ...]:

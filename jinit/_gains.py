@@ -12,6 +12,7 @@ import numpy as np
 
 from . import _checks
 from ._activations import ACTIVATIONS, GATES
+from ._identity import remembered
 from ._quadrature import Unresolved, normal_mean
 
 Activation = str | Callable[[Any], Any]
@@ -153,7 +154,7 @@ def resolve(activation: Activation) -> Activation:
     return _known(activation) or activation
 
 
-@functools.lru_cache(maxsize=1024)
+@remembered(1024)
 def _moment_of_name(name: str, param: float | None, direction: str) -> float:
     if name in ("linear", "identity"):
         return 1.0
@@ -167,17 +168,8 @@ def _moment_of_name(name: str, param: float | None, direction: str) -> float:
     return _positive(name, moment)
 
 
+@remembered(1024)
 def _moment_of_function(function: Callable, direction: str) -> float:
-    try:
-        return _cached_moment_of_function(function, direction)
-    except TypeError as error:
-        if "unhashable" not in str(error):
-            raise
-        return _cached_moment_of_function.__wrapped__(function, direction)
-
-
-@functools.lru_cache(maxsize=1024)
-def _cached_moment_of_function(function: Callable, direction: str) -> float:
     sample, precision = sampled(function, direction)
     try:
         moment = normal_mean(lambda z: sample(z) ** 2, tolerance=precision)

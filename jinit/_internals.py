@@ -171,3 +171,8 @@ def _debug_effects() -> frozenset[type]:
 def consts_of(jaxpr: Any) -> Sequence[Any]:
     """Return the arrays that a jaxpr brings along; some versions keep them inside."""
     return getattr(jaxpr, "consts", ())
+
+
+def parts_of(structure: Any) -> tuple[Any, list[Any]]:
+    """Return the kind and the static data of a tree's root, and its subtrees."""
+    return structure.node_data(), structure.children()

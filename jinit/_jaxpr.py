@@ -14,7 +14,8 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from . import _internals, _threefry
-from ._internals import body_of
+from ._identity import ById, identity, keep, remembered_weakly
+from ._internals import body_of, consts_of
 
 
 class Step(NamedTuple):
@@ -199,7 +200,7 @@ def may_draw(eqn: JaxprEqn) -> bool:
     return draws(eqn) or eqn.primitive is _internals.JIT
 
 
-@functools.lru_cache(maxsize=4096)
+@remembered_weakly
 def _draws_inside(jaxpr: Jaxpr) -> bool:
     return any(map(draws, jaxpr.eqns))
 
@@ -213,26 +214,29 @@ def sums(eqn: JaxprEqn) -> bool:
     return inside or eqn.primitive in _internals.REDUCING
 
 
-@functools.lru_cache(maxsize=4096)
+@remembered_weakly
 def _sums_inside(jaxpr: Jaxpr) -> bool:
     return any(map(sums, jaxpr.eqns))
 
 
 def _jaxprs(values: Any) -> Iterator[Jaxpr]:
+    for body in _bodies(values):
+        yield body if isinstance(body, Jaxpr) else body.jaxpr
+
+
+def _bodies(values: Any) -> Iterator[Any]:
+    """The jaxprs among the parameters of an equation, closed ones and others."""
     for value in values:
-        if isinstance(value, Jaxpr):
+        if isinstance(value, Jaxpr | ClosedJaxpr):
             yield value
-        elif isinstance(value, ClosedJaxpr):
-            yield value.jaxpr
         elif isinstance(value, (tuple, list)):
-            yield from _jaxprs(value)
+            yield from _bodies(value)
 
 
 def signature(eqn: JaxprEqn) -> Hashable:
     """What an equation does, whatever its variables are called: equal for equal ones.
 
-    What cannot be compared is told apart by its identity; who keeps a signature keeps
-    the equation with it.
+    It keeps neither the equation nor its arrays alive.
     """
     inputs = tuple(_type(atom) for atom in eqn.invars)
     params = tuple((name, _signed(value)) for name, value in eqn.params.items())
@@ -251,21 +255,20 @@ def _spelled(kind: Any) -> str:
 def _signed(value: Any) -> Hashable:
     if isinstance(value, Jaxpr | ClosedJaxpr):
         jaxpr = value if isinstance(value, Jaxpr) else value.jaxpr
-        return _number_of(jaxpr), tuple(map(id, _internals.consts_of(value)))
+        return _number_of(jaxpr), tuple(map(ById, consts_of(value)))
     if isinstance(value, (tuple, list)):
         return tuple(map(_signed, value))
-    try:
-        hash(value)
-    except TypeError:
-        return id(value)
-    return value
+    # Exact: with 1 a power is another one than with 1.0, and a pad of 0.0 than of -0.0.
+    return identity(value)
 
 
-# What a jaxpr does -> its number, and the jaxpr, which keeps the identities alive.
-_KNOWN: dict[Hashable, tuple[int, Jaxpr]] = {}
+# What a jaxpr does -> its number. A number is never given again.
+_KNOWN: dict[Hashable, int] = {}
+_MOST_KNOWN = 4096
+_NUMBERS = itertools.count()
 
 
-@functools.lru_cache(maxsize=4096)
+@remembered_weakly
 def _number_of(jaxpr: Jaxpr) -> int:
     """Equal for jaxprs that do the same."""
     slots = {v: i for i, v in enumerate((*jaxpr.constvars, *jaxpr.invars))}
@@ -281,4 +284,20 @@ def _number_of(jaxpr: Jaxpr) -> int:
         lines.append((signature(eqn), tuple(map(name, eqn.invars))))
         slots |= {var: len(slots) + i for i, var in enumerate(eqn.outvars)}
     text = inputs, tuple(lines), tuple(map(name, jaxpr.outvars))
-    return _KNOWN.setdefault(text, (len(_KNOWN), jaxpr))[0]
+    if text not in _KNOWN:
+        keep(_KNOWN, text, next(_NUMBERS), _MOST_KNOWN)
+    return _KNOWN[text]
+
+
+def holds_arrays(eqn: JaxprEqn) -> bool:
+    """Whether arrays are written into an equation, or into one inside it."""
+    bodies = list(_bodies(eqn.params.values()))
+    consts = [const for body in bodies for const in consts_of(body)]
+    literals = [atom.val for atom in eqn.invars if isinstance(atom, Literal)]
+    inside = any(map(_holds_inside, _jaxprs(eqn.params.values())))
+    return inside or any(map(np.ndim, consts + literals))
+
+
+@remembered_weakly
+def _holds_inside(jaxpr: Jaxpr) -> bool:
+    return any(map(holds_arrays, jaxpr.eqns))

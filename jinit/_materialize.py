@@ -11,17 +11,17 @@ import gc
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from . import _checks, _jaxpr, _paths, _shardings, _units
-from ._compiled import at_top_level, automatic_axes, explicit_axes, jit_to
+from . import _jaxpr, _paths, _shardings, _units
+from ._compiled import at_top_level, explicit_axes, jit_to
 from ._paths import Leaf
 from ._progress import track
+from ._traces import Call, Traces
 
 
 def materialize(
@@ -38,10 +38,14 @@ def materialize(
     Args:
       init_fn: a function of keys, arrays, and anything else.
       shardings: where each array lives, and is drawn: one sharding; a tree of
-        `Sharding`s or `PartitionSpec`s (these inside `jax.set_mesh`), or a prefix of
-        one; a function `(path, ShapeDtypeStruct) -> sharding`, with paths such as
+        `Sharding`s, `PartitionSpec`s (these inside `jax.set_mesh`) or
+        `ShapeDtypeStruct`s that have a sharding, or a prefix of one; a function
+        `(path, ShapeDtypeStruct) -> sharding`, with paths such as
         "params/Dense_0/kernel"; or "metadata", for what `nn.with_partitioning` says. No
-        device holds more than its part, and the values are those of one device.
+        device holds more than its part, and the values are those of one device. A
+        Python number that is given a sharding, such as the `step=0` of a TrainState,
+        becomes an array there, as under `jax.jit`; without one it stays a number.
+        Entries for leaves that cannot be arrays are not used.
       progress: whether to show a progress bar, on a terminal.
 
     Returns:
@@ -65,113 +69,16 @@ def materialize(
             f"`init_fn` is {init_fn!r}, of type {type(init_fn).__name__}; it must be a "
             "function that draws parameters, such as model.init."
         )
-    traces = _Traces(init_fn)
+    traces = Traces(init_fn)
 
     def materialized(*args: Any, **kwargs: Any) -> Any:
         with _without_collecting():
             call, arguments = traces.of(args, kwargs)
             where = _where(shardings, call)
-            return call.result(_run(call, arguments, where, progress))
+            return _joined(call, _run(call, arguments, where, progress), where)
 
     functools.update_wrapper(materialized, init_fn, updated=())
     return materialized
-
-
-class _Call(NamedTuple):
-    """A traced call: its units, and how its results are put together."""
-
-    listing: _jaxpr.Listing
-    units: list[_units.Unit]
-    shapes: list[jax.ShapeDtypeStruct]
-    result: Callable[[Sequence[Any]], Any]
-
-
-class _Traces:
-    """The latest calls of a function, by the types and settings of their arguments."""
-
-    _MOST = 8
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
-        self._calls: dict[Hashable, _Call] = {}
-
-    def of(self, args: Any, kwargs: Any) -> tuple[_Call, list[Leaf]]:
-        """The traced call, and the arrays that it is given."""
-        found, tree = jax.tree_util.tree_flatten_with_path((args, kwargs))
-        arrays = [Leaf((_argument(path),), x) for path, x in found if _is_array(x)]
-        settings = tuple(None if _is_array(x) else x for _, x in found)
-        alike = tree, settings, tuple(_type(leaf.value) for leaf in arrays), _context()
-        try:
-            known = self._calls.get(alike)
-        except TypeError:  # a setting that does not hash
-            return self._trace(found, tree), arrays
-        if known is None:
-            while len(self._calls) >= self._MOST:
-                self._calls.pop(next(iter(self._calls)))
-            known = self._calls[alike] = self._trace(found, tree)
-        return known, arrays
-
-    def _trace(self, found: list[tuple[Any, Any]], tree: Any) -> _Call:
-        def function(*arrays: Any) -> Any:
-            given = iter(arrays)
-            leaves = [next(given) if _is_array(x) else x for _, x in found]
-            args, kwargs = jax.tree.unflatten(tree, leaves)
-            return self._function(*args, **kwargs)
-
-        return _traced(function, [x for _, x in found if _is_array(x)])
-
-
-def _is_array(x: Any) -> bool:
-    return isinstance(x, jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct)
-
-
-def _type(x: Any) -> Hashable:
-    typed = str(jax.typeof(x)) if isinstance(x, jax.Array) else ""
-    return x.shape, str(x.dtype), typed
-
-
-def _plain(x: Any) -> jax.ShapeDtypeStruct:
-    """The shape and type of an array, without its device."""
-    return jax.ShapeDtypeStruct(
-        x.shape, x.dtype, weak_type=getattr(x, "weak_type", False)
-    )
-
-
-def _context() -> Hashable:
-    """What else a trace depends on."""
-    names = ("enable_x64", "default_prng_impl", "threefry_partitionable")
-    flags = tuple(_checks.flag(f"jax_{name}") for name in names)
-    return flags, jax.sharding.get_abstract_mesh()
-
-
-def _argument(path: Any) -> str:
-    """The name of an argument, such as `args[1]` or `kwargs['x']`."""
-    (first, *rest) = path
-    return ("args", "kwargs")[first.idx] + jax.tree_util.keystr(tuple(rest))
-
-
-def _traced(function: Callable[..., Any], arrays: Sequence[Any]) -> _Call:
-    """A function of arrays, traced. Results that are known already are kept aside."""
-    leaves: list[Any] = []
-    tree: Any = None
-
-    def drawn(*values: Any) -> list[Any]:
-        nonlocal leaves, tree
-        leaves, tree = jax.tree.flatten(function(*values))
-        return [x for x in leaves if isinstance(x, jax.core.Tracer)]
-
-    with automatic_axes():
-        closed, shapes = _jaxpr.trace(drawn, list(map(_plain, arrays)))
-    is_drawn = [isinstance(x, jax.core.Tracer) for x in leaves]
-    known = [None if drawn else x for drawn, x in zip(is_drawn, leaves, strict=True)]
-
-    def result(values: Sequence[Any]) -> Any:
-        given = iter(values)
-        filled = [next(given) if d else x for d, x in zip(is_drawn, known, strict=True)]
-        return jax.tree.unflatten(tree, filled)
-
-    listing = _jaxpr.listing(closed)
-    return _Call(listing, _units.units(listing), shapes, result)
 
 
 @contextlib.contextmanager
@@ -186,28 +93,40 @@ def _without_collecting() -> Iterator[None]:
             gc.enable()
 
 
-def _where(shardings: Any, call: _Call) -> list[Any]:
+def _where(shardings: Any, call: Call) -> list[Any]:
     """The sharding of each result, or None; an error before anything is drawn."""
-    tree = call.result(call.shapes)
-    if isinstance(shardings, str):
-        _checks.choice("shardings", shardings, ("metadata",))
-        shardings = _shardings.annotated(tree)
-    leaves = [x for x in _paths.leaves(tree) if _is_array(x.value)]
-    found = zip(leaves, _shardings.resolve(shardings, leaves), strict=True)
-    # Results that are known without drawing stay where they are.
-    drawn = {id(shape) for shape in call.shapes}
-    return [sharding for leaf, sharding in found if id(leaf.value) in drawn]
+    values = call.results.filled(call.shapes)
+    if shardings is None:
+        return [None] * len(values)
+    tree = jax.tree.unflatten(call.results.tree, values)
+    # A tree of shardings may have entries where there is nothing.
+    leaves = _paths.leaves(tree, lambda node: node is None)
+    places = zip(leaves, _shardings.resolve(shardings, leaves, tree), strict=True)
+    return [sharding for leaf, sharding in places if leaf.value is not None]
+
+
+def _joined(call: Call, values: Sequence[Any], where: list[Any]) -> Any:
+    """The tree of results; those that are known are moved where they shall live."""
+    leaves = [
+        x if known is None or sharding is None else jax.device_put(x, sharding)
+        for x, known, sharding in zip(
+            call.results.filled(values), call.results.known, where, strict=True
+        )
+    ]
+    return jax.tree.unflatten(call.results.tree, leaves)
 
 
 def _run(
-    call: _Call, arguments: list[Leaf], where: list[Any], progress: bool
+    call: Call, arguments: list[Leaf], where: list[Any], progress: bool
 ) -> list[Any]:
-    """The results of a traced call, each where it shall live."""
+    """The results that a traced call draws, each where it shall live."""
+    known = call.results.known
+    where = [s for s, known in zip(where, known, strict=True) if known is None]
     outputs = call.listing.outputs
     inputs = _inputs(call.listing, arguments)
     if not at_top_level():
         return _run_inside(call, inputs, where)
-    programs = _programs(call.units, _places(call, where), _committed(inputs))
+    programs = _programs(call, _places(call, where), _committed(inputs))
     _compile(programs)
     slots = dict(enumerate(map(_jaxpr.raw, inputs)))
     numbers = _Numbers(outputs)
@@ -221,7 +140,7 @@ def _run(
     return list(map(_placed, map(_jaxpr.typed, values, call.shapes), where))
 
 
-def _run_inside(call: _Call, inputs: list[Any], where: list[Any]) -> list[Any]:
+def _run_inside(call: Call, inputs: list[Any], where: list[Any]) -> list[Any]:
     """The results as a part of a larger program, with the bits that JAX gives there."""
     explicit = explicit_axes()
     shardings = tuple(PartitionSpec() if s is None and explicit else s for s in where)
@@ -249,7 +168,7 @@ def _value(read: Any, slots: dict[int, Any]) -> Any:
     return _jaxpr.literal_value(read) if _jaxpr.is_literal(read) else slots[read]
 
 
-def _places(call: _Call, where: list[Any]) -> dict[int, Any]:
+def _places(call: Call, where: list[Any]) -> dict[int, Any]:
     """The sharding of each slot that has one: results, and what they are made of."""
     places = {
         slot: sharding
@@ -277,13 +196,14 @@ def _committed(inputs: Sequence[Any]) -> set[int]:
 
 
 def _programs(
-    units: list[_units.Unit], places: dict[int, Any], bound: set[int]
+    call: Call, places: dict[int, Any], bound: set[int]
 ) -> list[Callable[..., Sequence[Any]]]:
     """What runs each unit. What reads arrays that are bound to devices follows them."""
     # In an explicit mesh the types of arrays say where they are: somewhere, always.
     nowhere = PartitionSpec() if explicit_axes() else None
+    context = _units.context()
     found: list[Callable[..., Sequence[Any]]] = []
-    for unit in units:
+    for unit in call.units:
         here = {} if unit.is_small else places
         shardings = tuple(here.get(slot, nowhere) for slot in unit.writes)
         placed = any(s is not None for s in shardings)
@@ -292,7 +212,8 @@ def _programs(
         if fill is not None:
             found.append(fill)
             continue
-        program = _units.program(unit, shardings if placed else None)
+        shared = call.programs if unit.holds_arrays else _units.PROGRAMS
+        program = _units.program(unit, shardings if placed else None, context, shared)
         found.append(program.jitted if follows else program)
         if placed or follows:
             bound.update(unit.writes)

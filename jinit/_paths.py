@@ -29,7 +29,8 @@ class Leaf(NamedTuple):
         return "/".join(self.parts)
 
     def __str__(self) -> str:
-        return f"{self.path!r} {tuple(getattr(self.value, 'shape', ()))}"
+        shape = getattr(self.value, "shape", None)
+        return repr(self.path) if shape is None else f"{self.path!r} {tuple(shape)}"
 
 
 def leaves(tree: Any, is_leaf: Any = lambda _: False) -> list[Leaf]:
@@ -112,20 +113,55 @@ def listed(lines: Iterable[Any]) -> str:
     return "".join(f"\n  {line}" for line in lines)
 
 
-def stand_in(leaf: Leaf) -> jax.ShapeDtypeStruct:
-    """What an array, or its stand-in, is like."""
-    value = leaf.value
+def struct(value: Any) -> jax.ShapeDtypeStruct | None:
+    """Return the shape and dtype of an array or a number; None for any other leaf."""
+    if is_number(value):
+        # As under jit: a TrainState begins with step=0.
+        return jax.ShapeDtypeStruct((), jax.dtypes.result_type(value))
     if not (hasattr(value, "shape") and hasattr(value, "dtype")):
-        raise TypeError(
-            f"the leaf at {leaf.path!r} is {value!r}, of type {type(value).__name__}; "
-            "a plan is made of arrays or jax.ShapeDtypeStructs: leave out what is none "
-            "(for an Equinox module, equinox.filter(module, equinox.is_array))."
-        )
-    dtype = value.dtype
-    if not jax.dtypes.issubdtype(dtype, jax.dtypes.extended):
-        dtype = jax.dtypes.canonicalize_dtype(dtype)
+        return None
+    if isinstance(value, np.ndarray) and value.dtype.kind in "OSUMm":
+        return None  # of texts, dates or objects
     sharding = value.sharding if isinstance(value, jax.ShapeDtypeStruct) else None
-    return jax.ShapeDtypeStruct(value.shape, dtype, sharding=sharding)
+    return jax.ShapeDtypeStruct(value.shape, canonical(value.dtype), sharding=sharding)
+
+
+def canonical(dtype: Any) -> Any:
+    """Return a dtype as JAX has it: without x64, float32 in the place of float64."""
+    if jax.dtypes.issubdtype(dtype, jax.dtypes.extended):
+        return dtype
+    return jax.dtypes.canonicalize_dtype(dtype)
+
+
+def stand_in(leaf: Leaf) -> jax.ShapeDtypeStruct:
+    """Return the shape and dtype of a leaf that must be an array.
+
+    Raises:
+      TypeError: if the leaf is no array.
+    """
+    likeness = None if is_number(leaf.value) else struct(leaf.value)
+    if likeness is None:
+        raise TypeError(
+            f"the leaf at {leaf.path!r} is {leaf.value!r}, of type "
+            f"{type(leaf.value).__name__}; an initializer draws only arrays, or what a "
+            "jax.ShapeDtypeStruct stands for. Keep all other leaves by a first rule, "
+            "(lambda path, leaf: not hasattr(leaf, 'shape'), jinit.keep), or leave "
+            "them out (for an Equinox module that holds arrays, "
+            "equinox.filter(module, equinox.is_array))."
+        )
+    return likeness
+
+
+def is_placeholder(value: Any) -> bool:
+    """Whether a leaf stands for a value that is missing; `...` is Orbax's."""
+    return value is ... or isinstance(value, jax.ShapeDtypeStruct)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a leaf is a number of Python's, which JAX takes for an array."""
+    return isinstance(value, bool | int | float | complex) and not hasattr(
+        value, "dtype"
+    )
 
 
 def align(
@@ -148,11 +184,30 @@ def align(
 
 
 def check_like(name: str, leaf: Leaf, wanted: Any, owner: str) -> None:
-    """Raise unless a leaf has the shape and the dtype that are wanted."""
-    has = stand_in(leaf)
-    if (has.shape, has.dtype) != (wanted.shape, wanted.dtype):
-        raise ValueError(
-            f"`{name}` has at {leaf.path!r} shape {has.shape} and dtype {has.dtype}, "
-            f"where {owner} has shape {wanted.shape} and dtype {wanted.dtype}; they "
-            "must agree."
+    """Raise unless a leaf has the shape and the dtype that are wanted.
+
+    A leaf that can be no array agrees with any other one that can be none.
+    """
+    has, needs = struct(leaf.value), struct(wanted)
+    if _type(has) == _type(needs):
+        return
+    if has is None or is_number(leaf.value):
+        raise TypeError(
+            f"`{name}` must agree with {owner}: the leaf at {leaf.path!r} is "
+            f"{leaf.value!r}, of type {type(leaf.value).__name__}, where {owner} has "
+            f"{_spelled(wanted, needs)}."
         )
+    raise ValueError(
+        f"`{name}` has at {leaf.path!r} {_spelled(leaf.value, has)}, where {owner} has "
+        f"{_spelled(wanted, needs)}; they must agree."
+    )
+
+
+def _type(likeness: jax.ShapeDtypeStruct | None) -> Any:
+    return None if likeness is None else (likeness.shape, likeness.dtype)
+
+
+def _spelled(value: Any, likeness: jax.ShapeDtypeStruct | None) -> str:
+    if likeness is None:
+        return f"{value!r}, which is no array"
+    return f"shape {likeness.shape} and dtype {likeness.dtype}"

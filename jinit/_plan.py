@@ -37,7 +37,7 @@ class Plan:
 
     leaves: tuple[Planned, ...]
     _structure: PyTreeDef
-    # Of the leaves that are kept: the arrays, where there were any.
+    # The values of the leaves that are kept, where they are known.
     _kept: dict[tuple[str, ...], Any] = dataclasses.field(compare=False)
     _samplers: Samplers = dataclasses.field(compare=False)
 
@@ -46,13 +46,14 @@ class Plan:
         """One dict of plain data for each leaf, in the order of the tree.
 
         Keys: path, shape, dtype, layout, fan_in, fan_out, initializer, std (as the law
-        predicts it), parameters (how many numbers). None where there is nothing to say.
+        predicts it), parameters (how many numbers). None where there is nothing to say:
+        a kept function or string has no shape.
         """
         return [_planned.row(leaf) for leaf in self.leaves]
 
     @property
     def shapes(self) -> Any:
-        """The tree, with a `jax.ShapeDtypeStruct` for each leaf."""
+        """The tree, with a `jax.ShapeDtypeStruct` for each array."""
         structs = [leaf.value for leaf in self.leaves]
         return jax.tree.unflatten(self._structure, structs)
 
@@ -69,21 +70,24 @@ class Plan:
         return _report.plan_table(self.rows)
 
     def init(self, key: jax.Array, shardings: Any = None) -> Any:
-        """Draw every leaf; those that the plan keeps are the arrays it was made from.
+        """Draw every leaf; those that the plan keeps are what it was made from.
 
         Args:
           key: a PRNG key.
-          shardings: how leaves are laid out over devices: a tree of shardings or
-            PartitionSpecs, or a prefix of one (a single sharding serves all), or a
-            function `(path, ShapeDtypeStruct) -> sharding`; None, there too, for JAX's
-            choice. No device holds more than its part, and the values are the same.
+          shardings: how leaves are laid out over devices: a tree of shardings,
+            PartitionSpecs or `ShapeDtypeStruct`s that have a sharding, or a prefix of
+            one (a single sharding serves all); a function `(path, ShapeDtypeStruct) ->
+            sharding`; or "metadata", for what `nn.with_partitioning` says. None, there
+            too, for the sharding of the `ShapeDtypeStruct` that the plan was made from,
+            or else JAX's choice. No device holds more than its part, and the values are
+            the same. A kept number that is given a sharding becomes an array.
 
         Returns:
           A tree as that of the plan.
 
         Raises:
           TypeError: for a key or a sharding that is none.
-          ValueError: for kept leaves that the plan knows only the shape of, and for
+          ValueError: for kept leaves whose value the plan does not know, and for
             shardings that do not fit; before anything is drawn.
 
         Example:
@@ -94,12 +98,9 @@ class Plan:
           'bfloat16'
         """
         _checks.key(key)
-        found = _shardings.resolve(shardings, [leaf.leaf for leaf in self.leaves])
+        places = self._places(shardings)
         self._check_holds([x for x in self.leaves if x.init is keep])
-        drawn = [
-            self._value(key, leaf, sharding)
-            for leaf, sharding in zip(self.leaves, found, strict=True)
-        ]
+        drawn = [self._value(key, leaf, places[leaf.parts]) for leaf in self.leaves]
         return jax.tree.unflatten(self._structure, drawn)
 
     def reinit(
@@ -122,7 +123,7 @@ class Plan:
           A tree as that of `params`.
 
         Raises:
-          TypeError: for a key or a pattern that is none, and leaves that are no arrays.
+          TypeError: for a key or a pattern that is none.
           ValueError: for paths, shapes or dtypes that are not the plan's, a pattern
             that matches nothing, or only what the plan keeps; before anything is drawn.
 
@@ -195,6 +196,11 @@ class Plan:
         by_path = dict(zip(wanted, inits, strict=True))
         return _build(tree, [by_path[leaf.parts] for leaf in found])
 
+    def _places(self, shardings: Any) -> dict[tuple[str, ...], Any]:
+        """The sharding of each leaf, by its path."""
+        leaves = [leaf.leaf for leaf in self.leaves]
+        return _shardings.by_path(shardings, leaves, self.shapes)
+
     def _align(self, name: str, tree: Any) -> list[Leaf]:
         """The leaves of a tree that has the plan's paths, shapes and dtypes."""
         return _paths.align(
@@ -223,12 +229,12 @@ class Plan:
         return chosen
 
     def _check_holds(self, leaves: Sequence[Planned]) -> None:
-        """Raise unless the plan has the arrays of these leaves, which it keeps."""
+        """Raise unless the plan has the values of these leaves, which it keeps."""
         absent = [leaf.leaf for leaf in leaves if leaf.parts not in self._kept]
         if absent:
             raise ValueError(
-                f"the plan keeps {len(absent)} leaves of which it knows only the "
-                f"shape:{listed(absent)}\nMake the plan from the arrays, use "
+                f"the plan keeps {len(absent)} leaves whose values it does not know:"
+                f"{listed(absent)}\nMake the plan from the values, use "
                 "plan.reinit(key, params), or give them an initializer."
             )
 
@@ -248,7 +254,8 @@ def plan(shapes: Any, rules: Any, *, allow_unused: bool = False) -> Plan:
     Args:
       shapes: any pytree of arrays or `jax.ShapeDtypeStruct`s, such as what
         `jax.eval_shape(model.init, key, x)` returns, an `nnx.State`, or an Equinox
-        module. The dtypes are those of the leaves.
+        module. The dtypes are those of the leaves. Other leaves, such as a number, a
+        function or a string, must be kept: they need a rule with `jinit.keep`.
       rules: a sequence of `(pattern, initializer)`, or of `jinit.Rule`s, whose
         docstring says what both may be; the first match wins. `jinit.keep` in the place
         of an initializer leaves what is there.
@@ -259,7 +266,8 @@ def plan(shapes: Any, rules: Any, *, allow_unused: bool = False) -> Plan:
       A `Plan`: print it, then `plan.init(key)`.
 
     Raises:
-      TypeError: for rules that are none, and leaves that are no arrays.
+      TypeError: for rules that are none, and an initializer for a leaf that is no
+        array.
       ValueError: for leaves that no rule matches, rules that match no leaf (with the
         nearest paths) or are shadowed, and an initializer that does not fit its leaf,
         naming the path.
@@ -276,25 +284,24 @@ def plan(shapes: Any, rules: Any, *, allow_unused: bool = False) -> Plan:
     """
     checked = _rules.rules_of(rules)
     leaves = _paths.leaves(shapes)
-    for leaf in leaves:
-        _paths.stand_in(leaf)
     chosen = _rules.choose(_rules.within(checked, leaves), leaves, allow_unused)
+    for rule, leaf in zip(chosen, leaves, strict=True):
+        if rule.init is not keep:
+            # Before a function of the rule looks at its shape.
+            _paths.stand_in(leaf)
     return _build(shapes, list(map(_rules.resolve, chosen, leaves)))
 
 
 def _build(tree: Any, inits: Sequence[Any]) -> Plan:
     """The plan of a tree, given an initializer for each leaf: checked, not drawn."""
     leaves = _paths.leaves(tree)
-    planned = tuple(
-        Planned(leaf.parts, _paths.stand_in(leaf), init)
-        for leaf, init in zip(leaves, inits, strict=True)
-    )
-    arrays = {
+    planned = tuple(map(_planned.leaf_of, leaves, inits))
+    values = {
         leaf.parts: leaf.value
         for leaf, init in zip(leaves, inits, strict=True)
-        if init is keep and not isinstance(leaf.value, jax.ShapeDtypeStruct)
+        if init is keep and not _paths.is_placeholder(leaf.value)
     }
-    made = Plan(planned, jax.tree.structure(tree), arrays, Samplers())
+    made = Plan(planned, jax.tree.structure(tree), values, Samplers())
     for leaf in planned:
         if leaf.init is not keep:
             _check(made, leaf)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from . import _checks, _registry
+from . import _checks, _paths, _registry
 from ._fans import jax_fans, layout_of_axes
 from ._initializer import Initializer, Scaled
 from ._paths import Leaf
@@ -17,10 +17,13 @@ from ._variance import VarianceScaling
 
 
 class Planned(NamedTuple):
-    """What one leaf will be: its path, its shape and dtype, its initializer."""
+    """One leaf of a plan: its path, its shape and dtype, its initializer.
+
+    A leaf that can be no array is kept; its value is the leaf itself.
+    """
 
     parts: tuple[str, ...]
-    value: jax.ShapeDtypeStruct
+    value: Any
     init: Any
 
     @property
@@ -32,26 +35,43 @@ class Planned(NamedTuple):
         return self.leaf.path
 
 
+def leaf_of(leaf: Leaf, init: Any) -> Planned:
+    """Return the plan of a leaf, given its initializer.
+
+    Raises:
+      TypeError: for an initializer of a leaf that is no array.
+    """
+    if init is not keep:
+        return Planned(leaf.parts, _paths.stand_in(leaf), init)
+    struct = _paths.struct(leaf.value)
+    return Planned(leaf.parts, leaf.value if struct is None else struct, init)
+
+
 def spell(init: Any) -> str:
     known = init is keep or isinstance(init, Initializer)
     return repr(init) if known else _checks.public_name(init)
 
 
 def row(leaf: Planned) -> dict[str, Any]:
-    shape = leaf.value.shape
+    struct = _paths.struct(leaf.value)
+    shape, dtype = _type(struct)
     is_ours = isinstance(leaf.init, Initializer)
     layout, fans = _describe(leaf.init, shape) if is_ours else (None, (None, None))
     return {
         "path": leaf.path,
         "shape": shape,
-        "dtype": str(leaf.value.dtype),
+        "dtype": dtype,
         "layout": layout,
         "fan_in": fans[0],
         "fan_out": fans[1],
         "initializer": spell(leaf.init),
         "std": leaf.init.std(shape) if is_ours else None,
-        "parameters": math.prod(shape),
+        "parameters": 0 if struct is None else math.prod(struct.shape),
     }
+
+
+def _type(struct: jax.ShapeDtypeStruct | None) -> tuple[Any, Any]:
+    return (None, None) if struct is None else (struct.shape, str(struct.dtype))
 
 
 def to_config(leaf: Planned) -> dict[str, Any]:
@@ -59,10 +79,11 @@ def to_config(leaf: Planned) -> dict[str, Any]:
         init = "keep" if leaf.init is keep else _registry.to_config(leaf.init)
     except (TypeError, ValueError) as error:
         raise type(error)(f"the initializer of {leaf.leaf}: {error}") from error
+    shape, dtype = _type(_paths.struct(leaf.value))
     return {
         "path": list(leaf.parts),
-        "shape": list(leaf.value.shape),
-        "dtype": str(leaf.value.dtype),
+        "shape": None if shape is None else list(shape),
+        "dtype": dtype,
         "initializer": init,
     }
 
@@ -78,9 +99,11 @@ def from_config(config: Any) -> tuple[list[Leaf], list[Any]]:
         absent = {"path", "shape", "dtype", "initializer"} - set(entry)
         if absent:
             raise ValueError(f"`config` has a leaf without {sorted(absent)}: {entry!r}")
-        dtype = _checks.dtype_like(entry["dtype"])
-        struct = jax.ShapeDtypeStruct(tuple(entry["shape"]), dtype)
-        leaves.append(Leaf(tuple(entry["path"]), struct))
+        value: Any = ...  # a leaf that is no array, and is not recorded
+        if entry["shape"] is not None:
+            dtype = _checks.dtype_like(entry["dtype"])
+            value = jax.ShapeDtypeStruct(tuple(entry["shape"]), dtype)
+        leaves.append(Leaf(tuple(entry["path"]), value))
         named = entry["initializer"]
         inits.append(keep if named == "keep" else _registry.from_config(named))
     return leaves, inits

@@ -18,25 +18,28 @@ def fill_missing(
 ) -> Any:
     """Draw what a checkpoint lacks; what it has stays, the same arrays.
 
-    A leaf is missing if its path is, or if a `jax.ShapeDtypeStruct` stands there. It
-    gets the value that `plan.init(key)` gives it.
+    A leaf is missing if its path is, or if a `jax.ShapeDtypeStruct` or `...`, which is
+    Orbax's placeholder, stands there or above it. It gets the value that
+    `plan.init(key)` gives it.
 
     Args:
       params: what there is: a part of the tree.
-      shapes: the whole tree, of arrays or `jax.ShapeDtypeStruct`s.
+      shapes: the whole tree, of arrays or `jax.ShapeDtypeStruct`s, and whatever else
+        the plan keeps.
       plan: a plan that has every missing leaf.
       key: a PRNG key.
       shardings: for the missing leaves, as in `Plan.init`; what it says of others is
-        not used.
+        not used. None for the shardings of the `ShapeDtypeStruct`s in `shapes`, or
+        else JAX's choice.
 
     Returns:
       A tree as `shapes`.
 
     Raises:
-      TypeError: for a key or a plan that is none, and leaves that are no arrays.
+      TypeError: for a key, a plan or shardings that are none.
       ValueError: for leaves of `params` that `shapes` does not have, or has with
         another shape or dtype, and missing ones that the plan does not have, or keeps
-        without an array; before anything is drawn.
+        without a value; before anything is drawn.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
@@ -49,33 +52,37 @@ def fill_missing(
     """
     _checks.key(key)
     _check_plan("plan", plan)
-    wanted = [Leaf(x.parts, _paths.stand_in(x)) for x in _paths.leaves(shapes)]
-    present = _present(params, {leaf.parts: leaf for leaf in wanted})
+    wanted = _paths.leaves(shapes)
+    present = _present(params, wanted)
     missing = _planned(plan, [x for x in wanted if x.parts not in present])
     plan._check_holds([leaf for leaf in missing if leaf.init is keep])
-    placed = _shardings.resolve(shardings, wanted)
-    where = {leaf.parts: s for leaf, s in zip(wanted, placed, strict=True)}
+    where = _shardings.by_path(shardings, wanted, shapes)
+    if shardings is None:
+        # The plan may have been made from structs that say more than `shapes`.
+        where |= {p: s for p, s in plan._places(None).items() if where.get(p) is None}
     for leaf in missing:
         present[leaf.parts] = plan._value(key, leaf, where[leaf.parts])
     values = [present[leaf.parts] for leaf in wanted]
     return jax.tree.unflatten(jax.tree.structure(shapes), values)
 
 
-def _present(params: Any, wanted: dict[tuple[str, ...], Leaf]) -> dict[Any, Any]:
-    """The arrays of a checkpoint by path, after a check of each."""
-    found = _paths.leaves(params)
-    extra = [leaf for leaf in found if leaf.parts not in wanted]
+def _present(params: Any, wanted: list[Leaf]) -> dict[Any, Any]:
+    """The values of a checkpoint by path, after a check of each."""
+    leaves = _paths.leaves(params)
+    known = {leaf.parts: leaf for leaf in wanted}
+    above = {leaf.parts[:n] for leaf in wanted for n in range(len(leaf.parts))}
+    here = [x for x in leaves if not (x.value is ... and x.parts in above)]
+    extra = [leaf for leaf in here if leaf.parts not in known]
     if extra:
         raise ValueError(
             f"`params` has {len(extra)} leaves that `shapes` does not know:"
             f"{listed(extra)}\nRemove them, or rename them to the paths of `shapes`."
         )
-    for leaf in found:
-        _paths.check_like("params", leaf, wanted[leaf.parts].value, "`shapes`")
+    for leaf in here:
+        if leaf.value is not ...:
+            _paths.check_like("params", leaf, known[leaf.parts].value, "`shapes`")
     return {
-        leaf.parts: leaf.value
-        for leaf in found
-        if not isinstance(leaf.value, jax.ShapeDtypeStruct)
+        leaf.parts: leaf.value for leaf in here if not _paths.is_placeholder(leaf.value)
     }
 
 
@@ -112,8 +119,8 @@ def perturb(params: Any, key: jax.Array, shrink: float, noise_plan: Plan) -> Any
       A tree as that of `params`.
 
     Raises:
-      TypeError: for a key, a number or a plan that is none, and leaves that are no
-        arrays, or arrays of integers that the plan does not keep.
+      TypeError: for a key, a number or a plan that is none, and arrays of integers
+        that the plan does not keep.
       ValueError: for a `shrink` outside [0, 1], and for paths, shapes or dtypes that
         are not the plan's; before anything is drawn.
 

@@ -37,8 +37,8 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     fans = (row["fan_in"], row["fan_out"])
     return (
         row["path"],
-        str(row["shape"]),
-        row["dtype"],
+        "-" if row["shape"] is None else str(row["shape"]),
+        row["dtype"] or "-",
         row["layout"] or "-",
         "-" if fans == (None, None) else " -> ".join(map(_number, fans)),
         row["initializer"],

@@ -5,7 +5,6 @@ and of users are compiled here, once for each shape, type and sharding.
 """
 
 import inspect
-import types
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from . import _checks
 from ._compiled import explicit_axes, jit_to
+from ._identity import identity
 from ._initializer import Initializer
 
 
@@ -45,24 +45,32 @@ class Sampler:
 
     def _check(self) -> None:
         """Raise what a draw would raise; nothing is computed."""
-        found: Any = None
+        problem: Exception | None = None
 
         def draw(key: jax.Array) -> Any:
-            nonlocal found
-            found = self._draw(key)
-            return found if isinstance(found, jax.Array | np.ndarray) else ()
+            nonlocal problem
+            drawn = self._draw(key)
+            # Said here: a tracer that was kept would outlive its trace.
+            problem = self._problem(drawn)
+            return () if problem else drawn
 
         jax.eval_shape(draw, jax.eval_shape(jax.random.key, 0))
+        if problem is not None:
+            raise problem
+
+    def _problem(self, drawn: Any) -> Exception | None:
+        """The error for something that is no array of the shape and the type."""
         name = _checks.public_name(self.init)
-        if not isinstance(found, jax.Array | np.ndarray):
-            advice = ": it is a maker, so call it" if callable(found) else ""
-            raise TypeError(f"{name} returned {found!r}, which is no array{advice}.")
-        if found.shape != self.shape or found.dtype != self.dtype:
-            raise ValueError(
-                f"{name} returned an array of shape {found.shape} and dtype "
-                f"{found.dtype}; it must have shape {self.shape} and dtype "
+        if not isinstance(drawn, jax.Array | np.ndarray):
+            advice = ": it is a maker, so call it" if callable(drawn) else ""
+            return TypeError(f"{name} returned {drawn!r}, which is no array{advice}.")
+        if drawn.shape != self.shape or drawn.dtype != self.dtype:
+            return ValueError(
+                f"{name} returned an array of shape {drawn.shape} and dtype "
+                f"{drawn.dtype}; it must have shape {self.shape} and dtype "
                 f"{self.dtype}."
             )
+        return None
 
 
 def call(init: Any, key: jax.Array, shape: _checks.Shape, dtype: Any) -> Any:
@@ -86,54 +94,18 @@ class Samplers:
 
     def __init__(self) -> None:
         self._made: dict[Any, Sampler] = {}
+        # Which sampler serves an initializer, by the id of the initializer, which is
+        # held so that its id is not given again.
+        self._known: dict[Any, tuple[Any, Sampler]] = {}
 
     def of(self, init: Any, shape: _checks.Shape, dtype: Any) -> Sampler:
-        alike = (_identity(init), shape, dtype)
-        if alike not in self._made:
-            self._made[alike] = Sampler(init, shape, dtype)
-        return self._made[alike]
-
-
-def _identity(value: Any) -> Any:
-    """Something hashable that is equal only for values that act alike.
-
-    JAX's makers return a new closure each time; two of the same code around the same
-    values need only one program.
-    """
-    if isinstance(value, types.FunctionType):
-        cells = tuple(map(_content, value.__closure__ or ()))
-        defaults = tuple(map(_identity, value.__defaults__ or ()))
-        by_name = sorted((value.__kwdefaults__ or {}).items())
-        named = tuple((name, _identity(v)) for name, v in by_name)
-        return value.__code__, id(value.__globals__), cells, defaults, named
-    if isinstance(value, tuple):
-        return type(value), tuple(map(_identity, value))
-    if isinstance(value, float | complex):
-        # 0.0 == -0.0, and nan is not itself.
-        return type(value), repr(value)
-    if isinstance(value, int | str | bytes | type | np.dtype | Initializer | None):
-        return type(value), value
-    return _ById(value)
-
-
-def _content(cell: Any) -> Any:
-    try:
-        return _identity(cell.cell_contents)
-    except ValueError:  # a cell that is still empty
-        return _ById(cell)
-
-
-class _ById:
-    """Equal to itself only; holds the value, so that its id is not given again."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ById) and self.value is other.value
-
-    def __hash__(self) -> int:
-        return id(self.value)
+        name = (id(init), shape, dtype)
+        if name not in self._known:
+            alike = (identity(init), shape, dtype)
+            if alike not in self._made:
+                self._made[alike] = Sampler(init, shape, dtype)
+            self._known[name] = init, self._made[alike]
+        return self._known[name][1]
 
 
 # How the first parameter of an initializer is called, in JAX and around it.

@@ -3,12 +3,12 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from ._activations import ACTIVATIONS, GATES
 from ._gains import Activation, resolve, sampled
+from ._identity import remembered
 from ._quadrature import find_kinks
 
 Function = Callable[[np.ndarray], np.ndarray]
@@ -37,18 +37,10 @@ def _jumps(s: Scalar, k: float) -> bool:
     return near > max(1e-8, 4 * s.precision, 0.75 * far)
 
 
+# Few: each keeps its function, and what that closes over.
+@remembered(32)
 def scalar(activation: Activation) -> Scalar:
     """The function of an activation, by name or by itself."""
-    try:
-        return _cached(activation)
-    except TypeError as error:
-        if "unhashable" not in str(error):
-            raise
-        return _cached.__wrapped__(activation)
-
-
-@functools.lru_cache(maxsize=256)
-def _cached(activation: Any) -> Scalar:
     found = resolve(activation)
     if not isinstance(found, str):
         f, of_f = sampled(found, "forward")

@@ -1,5 +1,6 @@
 """What a user says of shardings -> one for each leaf."""
 
+import functools
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -7,71 +8,131 @@ from typing import Any
 import jax
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
-from . import _paths
+from . import _checks, _paths
 from ._compiled import check_fits
 from ._paths import Leaf
 
 
-def resolve(shardings: Any, leaves: Sequence[Leaf]) -> list[Any]:
-    """The sharding of each leaf (parts, ShapeDtypeStruct), checked; None for none.
+def resolve(shardings: Any, leaves: Sequence[Leaf], tree: Any) -> list[Any]:
+    """Return the sharding of each leaf, checked; None for JAX's choice.
+
+    A struct that is placed itself lives there, unless `shardings` says otherwise. A
+    leaf that can be no array lives nowhere, whatever is said of it.
 
     Args:
-      shardings: None; one sharding for all; a tree of them, or a prefix of one, matched
-        by paths, so that boxes and kinds of dicts do not matter; or a function
-        `(path, ShapeDtypeStruct) -> sharding`.
-      leaves: the leaves to place.
+      shardings: None; one sharding for all; a tree of them, or of structs that have
+        one, or a prefix of such a tree, matched by paths, so that boxes and kinds of
+        dicts do not matter; a function `(path, ShapeDtypeStruct) -> sharding`; or
+        "metadata".
+      leaves: the leaves to place, arrays and others.
+      tree: the tree of these leaves, with its boxes.
 
     Raises:
       TypeError: for something that is no sharding.
       ValueError: for leaves that a tree leaves out, entries of it that are of no leaf,
         and shapes that a sharding does not divide.
     """
+    structs = [_paths.struct(leaf.value) for leaf in leaves]
+    entries = _entries(shardings, leaves, structs, tree)
+    return [
+        None if struct is None else _settled(Leaf(leaf.parts, struct), entry)
+        for leaf, struct, entry in zip(leaves, structs, entries, strict=True)
+    ]
+
+
+def by_path(
+    shardings: Any, leaves: Sequence[Leaf], tree: Any
+) -> dict[tuple[str, ...], Any]:
+    """Return the sharding of each leaf that `resolve` gives, by the leaf's path.
+
+    A tree of shardings may have entries where `tree` has None.
+    """
+    empty = [x for x in _paths.leaves(tree, _is_none) if x.value is None]
+    places = resolve(shardings, [*leaves, *empty], tree)
+    return dict(zip((leaf.parts for leaf in leaves), places, strict=False))
+
+
+def _is_none(node: Any) -> bool:
+    return node is None
+
+
+def _entries(
+    shardings: Any, leaves: Sequence[Leaf], structs: Sequence[Any], tree: Any
+) -> list[Any]:
+    """What `shardings` says of each leaf."""
     if shardings is None:
         return [None] * len(leaves)
-    if callable(shardings) and not _is_sharding(shardings):
-        found = [shardings(leaf.path, leaf.value) for leaf in leaves]
-    else:
-        found = _from_tree(shardings, leaves)
-    for leaf, sharding in zip(leaves, found, strict=True):
-        _check(leaf, sharding)
-    return found
+    if isinstance(shardings, str):
+        _checks.choice("shardings", shardings, ("metadata",))
+        return _from_entries(_annotated(tree), leaves)
+    if is_function(shardings):
+        return [
+            None if struct is None else shardings(leaf.path, struct)
+            for leaf, struct in zip(leaves, structs, strict=True)
+        ]
+    entries = {e.parts: e.value for e in _paths.leaves(shardings, _is_entry)}
+    return _from_entries(entries, leaves)
+
+
+def is_function(shardings: Any) -> bool:
+    """Whether shardings are a function of (path, leaf), and no tree that is callable.
+
+    Equinox modules of shardings are such trees.
+    """
+    is_tree = not jax.tree_util.all_leaves([shardings], _is_entry)
+    is_partial = isinstance(shardings, functools.partial)
+    return (
+        callable(shardings) and not _is_entry(shardings) and (is_partial or not is_tree)
+    )
+
+
+def _is_entry(node: Any) -> bool:
+    return _is_sharding(node) or isinstance(node, jax.ShapeDtypeStruct)
 
 
 def _is_sharding(node: Any) -> bool:
     return node is None or isinstance(node, Sharding | PartitionSpec)
 
 
-def _from_tree(shardings: Any, leaves: Sequence[Leaf]) -> list[Any]:
-    entries = {e.parts: e.value for e in _paths.leaves(shardings, _is_sharding)}
+def _from_entries(entries: dict[Any, Any], leaves: Sequence[Leaf]) -> list[Any]:
     used = set()
-    found = []
+    chosen = []
     for leaf in leaves:
         # At most one entry can be above a leaf: it is itself a leaf of its tree.
         above = (leaf.parts[:n] for n in range(len(leaf.parts) + 1))
         entry = next((parts for parts in above if parts in entries), None)
-        if entry is None:
+        if entry is None and _paths.struct(leaf.value) is not None:
             raise ValueError(
                 f"`shardings` says nothing of {leaf}; give it an entry, None for no "
                 "sharding, or pass a function (path, leaf) -> sharding."
             )
         used.add(entry)
-        found.append(entries[entry])
+        chosen.append(None if entry is None else entries[entry])
     for parts in entries:
         if parts not in used:
             raise ValueError(
                 f"`shardings` has an entry at {'/'.join(parts)!r}, where there is no "
                 "leaf; remove it, or correct the path."
             )
-    return found
+    return chosen
 
 
-def _check(leaf: Leaf, sharding: Any) -> None:
-    if not _is_sharding(sharding):
+def _settled(leaf: Leaf, entry: Any) -> Any:
+    """The sharding that an entry gives to a leaf; without one, the leaf's own."""
+    if isinstance(entry, jax.ShapeDtypeStruct):
+        if entry.shape != leaf.value.shape:
+            raise ValueError(
+                f"`shardings` has for {leaf} a struct of shape {entry.shape}; they "
+                "must agree."
+            )
+        entry = entry.sharding
+    if not _is_sharding(entry):
         raise TypeError(
-            f"the sharding of {leaf} is {sharding!r}, of type "
-            f"{type(sharding).__name__}; it must be a jax.sharding.Sharding, a "
+            f"the sharding of {leaf} is {entry!r}, of type "
+            f"{type(entry).__name__}; it must be a jax.sharding.Sharding, a "
             "PartitionSpec inside `jax.set_mesh`, or None."
         )
+    sharding = _concrete(leaf.value.sharding if entry is None else entry)
     try:
         if isinstance(sharding, NamedSharding | PartitionSpec):
             check_fits(sharding, leaf.value.shape)
@@ -79,30 +140,45 @@ def _check(leaf: Leaf, sharding: Any) -> None:
             sharding.shard_shape(leaf.value.shape)
     except ValueError as error:
         raise ValueError(f"the sharding of {leaf}: {error}") from error
+    return sharding
+
+
+def _concrete(sharding: Any) -> Any:
+    """A sharding of which only the axes are known, as one of the context's mesh.
+
+    `jax.eval_shape` inside a mesh gives structs that say how, and not where.
+    """
+    if not isinstance(sharding, NamedSharding):
+        return sharding
+    if not isinstance(sharding.mesh, jax.sharding.AbstractMesh):
+        return sharding
+    divides = any(entry is not None for entry in sharding.spec)
+    return sharding.spec if divides else None
 
 
 def placement(value: Any) -> Any:
     """Where a new array must live to replace `value`; None for JAX's choice."""
     if isinstance(value, jax.core.Tracer):
-        found = jax.typeof(value).sharding
-        return found.spec if found.mesh.explicit_axes else None
+        sharding = jax.typeof(value).sharding
+        return sharding.spec if sharding.mesh.explicit_axes else None
+    if isinstance(value, jax.ShapeDtypeStruct):
+        return _concrete(value.sharding)
     if not isinstance(value, jax.Array) or not value.committed:
         return None
     return value.sharding
 
 
-def annotated(tree: Any) -> Any:
-    """The shardings that Flax's boxes around the leaves of `tree` ask for.
+def _annotated(tree: Any) -> dict[tuple[str, ...], Any]:
+    """The shardings that Flax's boxes around the leaves of `tree` ask for, by path.
 
     A box names its axes; names that are logical go through Flax's rules. Its mesh is
     its own, or the context's.
     """
-
-    def sharding(box: Any) -> Any:
-        spec = _annotation(box)
-        return None if spec is None else NamedSharding(_mesh(box), spec)
-
-    return jax.tree.map(sharding, tree, is_leaf=_paths.is_box)
+    entries = {}
+    for leaf in _paths.leaves(tree, lambda node: _is_none(node) or _paths.is_box(node)):
+        spec = _annotation(leaf.value) if _paths.is_box(leaf.value) else None
+        entries[leaf.parts] = spec and NamedSharding(_mesh(leaf.value), spec)
+    return entries
 
 
 def _annotation(box: Any) -> PartitionSpec | None:

@@ -1,9 +1,9 @@
 """A function of a key -> its results for many seeds, as few programs as fit."""
 
-import functools
 import math
 import os
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from . import _checks
+from ._identity import ById, keep
 from ._progress import track
 
 # The share of a device's memory that a chunk may take: the rest is the user's.
@@ -71,7 +72,7 @@ def sweep(
     _checks.key(key)
     num = _checks.count("num", _checks.integer("num", num)) or 1
     where = _devices(devices)[:num]
-    program = _program(_hashed(fn), where)
+    program = _program(fn, where)
     keys = jax.random.split(key, num)
     size = _size(program, keys, len(where), _checks.count("batch_size", batch_size))
     starts = range(0, num, size)
@@ -87,23 +88,30 @@ def sweep(
     return jax.tree.map(lambda leaf: leaf[:num], stacked)
 
 
-class _hashed:  # noqa: N801 - a function with another hash
-    """A function that is equal to itself, whether it can be hashed or not."""
-
-    def __init__(self, fn: Callable[..., Any]) -> None:
-        self.fn = fn
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _hashed) and other.fn is self.fn
-
-    def __hash__(self) -> int:
-        return id(self.fn)
+# For each function its programs. They hold the data that the function closes over, so
+# they go when it goes; they themselves refer to it weakly.
+_PROGRAMS: dict[Hashable, dict[Hashable, Any]] = {}
+_MOST_PROGRAMS = 8
 
 
-@functools.lru_cache(maxsize=8)
-def _program(hashed: _hashed, devices: tuple[Any, ...]) -> Any:
+def _program(fn: Callable[..., Any], devices: tuple[Any, ...]) -> Any:
     """Keys -> results, compiled once for a function and devices."""
-    run = jax.vmap(hashed.fn)
+    try:
+        function = weakref.ref(fn)
+    except TypeError:
+        return _vmapped(lambda: fn, devices)
+    name = ById(fn)
+    if name not in _PROGRAMS:
+        _PROGRAMS[name] = {}
+        weakref.finalize(fn, _PROGRAMS.pop, name, None)
+    if devices not in _PROGRAMS[name]:
+        program = _vmapped(function, devices)
+        keep(_PROGRAMS[name], devices, program, _MOST_PROGRAMS)
+    return _PROGRAMS[name][devices]
+
+
+def _vmapped(function: Callable[[], Any], devices: tuple[Any, ...]) -> Any:
+    run = jax.vmap(lambda key: function()(key))
     if len(devices) == 1:
         place = jax.sharding.SingleDeviceSharding(devices[0])
         return jax.jit(run, in_shardings=place, out_shardings=place)

@@ -18,8 +18,16 @@ import jax
 import numpy as np
 
 from . import _checks, _jaxpr
-from ._compiled import LARGE, WIDE, explicit_axes, jit_to, may_choose_options
+from ._compiled import (
+    LARGE,
+    WIDE,
+    explicit_axes,
+    jit_to,
+    may_choose_options,
+    trace_context,
+)
 from ._erf_inv import depends_on_loop
+from ._identity import keep
 from ._internals import BROADCAST, MULTIPLY, NEGATE, moves
 from ._jaxpr import Step
 
@@ -72,6 +80,11 @@ class Unit:
     def has_effects(self) -> bool:
         """Whether it does more than compute."""
         return any(step.eqn.effects for step in self.steps)
+
+    @property
+    def holds_arrays(self) -> bool:
+        """Whether arrays are written into its equations, as constants."""
+        return any(_jaxpr.holds_arrays(step.eqn) for step in self.steps)
 
     @functools.cached_property
     def signature(self) -> Hashable:
@@ -214,7 +227,6 @@ class Program:
     """A unit compiled for one placement, and for all units that do the same."""
 
     def __init__(self, unit: Unit, shardings: tuple[Any, ...] | None) -> None:
-        # The unit's equations keep its signature valid, which names some by identity.
         self.unit = unit
         self.jitted = _jitted(unit, shardings)
         self.executable: Future[Callable[..., Any]] | None = None
@@ -232,24 +244,29 @@ class Program:
         return run(*values)
 
 
-_PROGRAMS: dict[Hashable, Program] = {}
+PROGRAMS: dict[Hashable, Program] = {}
 _MOST_PROGRAMS = 4096
 
 
-def program(unit: Unit, shardings: tuple[Any, ...] | None) -> Program:
+def context() -> Hashable:
+    """What a program depends on beside its unit: settings, and the devices."""
+    # Compiled for the devices of the mesh, whatever its axes are called.
+    return trace_context(), jax.sharding.get_mesh(), _checks.flag("jax_default_device")
+
+
+def program(
+    unit: Unit,
+    shardings: tuple[Any, ...] | None,
+    context: Hashable,
+    shared: dict[Hashable, Program],
+) -> Program:
     """The program of a unit, shared by all units that do the same."""
-    # Compiled for the devices of the context, whatever its axes are called.
-    context = (
-        jax.sharding.get_mesh(),
-        explicit_axes(),
-        _checks.flag("jax_default_device"),
-    )
     key = unit.signature, shardings, context
-    if key not in _PROGRAMS:
-        if len(_PROGRAMS) >= _MOST_PROGRAMS:
-            _PROGRAMS.clear()
-        _PROGRAMS[key] = Program(unit, shardings)
-    return _PROGRAMS[key]
+    known = shared.get(key)
+    if known is None:
+        known = Program(unit, shardings)
+        keep(shared, key, known, _MOST_PROGRAMS)
+    return known
 
 
 def _jitted(unit: Unit, shardings: tuple[Any, ...] | None) -> Any:

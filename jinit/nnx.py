@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import jax
 from flax import nnx
 
-from . import _materialize
+from . import _materialize, _shardings
 from ._compare import compared
 from ._comparison import Comparison
 from ._compiled import explicit_axes
@@ -88,7 +88,7 @@ def _of_model(shardings: Any) -> Any:
         return "metadata" if explicit_axes() else None
     if isinstance(shardings, str):
         return shardings
-    if callable(shardings) and not isinstance(shardings, jax.sharding.Sharding):
+    if _shardings.is_function(shardings):
 
         def sharding(path: str, leaf: Any) -> Any:
             root, _, inside = path.partition("/")

@@ -49,5 +49,5 @@ def quick_compilation():
     with COMPILATION("quick"):
         yield
     # The programs of `materialize` have keys of their own.
-    _units._PROGRAMS.clear()
+    _units.PROGRAMS.clear()
     jax.config.update(name, before)

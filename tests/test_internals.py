@@ -119,3 +119,11 @@ def test_operations_that_only_move():
     ]
     assert all(_internals.moves(equation(function, x)) for function in moving)
     assert not _internals.moves(equation(jnp.sin, x))
+
+
+def test_structures_are_taken_apart():
+    tree = jax.tree.structure({"a": [1, None], "b": 2})
+    data, (first, leaf) = _internals.parts_of(tree)
+    assert data == (dict, ["a", "b"])
+    assert _internals.parts_of(first)[0][0] is list
+    assert _internals.parts_of(leaf) == (None, [])

@@ -5,6 +5,7 @@ import gc
 import sys
 
 import flax.linen as nn
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -351,6 +352,67 @@ def test_a_second_call_traces_nothing(key):
     # A setting that does not hash is traced each time, and right.
     draw(key, x, flag=[1])
     assert len(traced) == 5
+
+
+@flax.struct.dataclass
+class Settings:
+    scale: object
+    fill: object = flax.struct.field(pytree_node=False)
+
+
+FILLS = [1, 1.0, True, 0, 0.0, -0.0, False, np.float32(0), (1,), (1.0,), (True,)]
+
+
+def test_settings_that_are_equal_and_differ_have_traces_of_their_own(key):
+    def init(key, fill, settings):
+        value = fill[0] if isinstance(fill, tuple) else fill
+        hidden = settings.fill[0] if isinstance(fill, tuple) else settings.fill
+        return [jnp.full((2,), value), jnp.full((2,), hidden), jax.random.normal(key)]
+
+    draw = jinit.materialize(init)
+    for fill in FILLS:
+        # As an argument, and as a static field, which is part of the tree's structure.
+        for arguments in ((fill, Settings(1.0, 0)), (0, Settings(1.0, fill))):
+            if isinstance(fill, tuple):
+                arguments = (fill, Settings(1.0, fill))
+            got, wanted = draw(key, *arguments), init(key, *arguments)
+            for a, b in zip(got, wanted, strict=True):
+                assert a.dtype == b.dtype, arguments
+                assert np.asarray(a).tobytes() == np.asarray(b).tobytes(), arguments
+
+
+def test_a_setting_that_changes_is_traced_again(key):
+    class Config:
+        width = 3
+
+    def init(key, config):
+        return jax.random.normal(key, (config.width,))
+
+    draw, config = jinit.materialize(init), Config()
+    assert draw(key, config).shape == (3,)
+    config.width = 5
+    assert draw(key, config).shape == (5,)
+
+
+def test_weak_types_are_told_apart(key):
+    draw = jinit.materialize(lambda key, x: jnp.ones(2, jnp.bfloat16) * x)
+    for scale in (jnp.asarray(2.0), jnp.float32(2.0), jnp.asarray(2.0)):
+        wanted = jnp.ones(2, jnp.bfloat16) * scale
+        assert draw(key, scale).dtype == wanted.dtype
+
+
+def test_settings_of_jax_that_change_a_trace():
+    draw = jinit.materialize(lambda: jax.random.normal(jax.random.key(0), (3,)))
+    before = draw()
+    with jax.default_prng_impl("rbg"):
+        assert_equal(draw(), jax.random.normal(jax.random.key(0), (3,)))
+    assert_equal(draw(), before)
+
+
+def test_no_tracer_outlives_its_trace(key):
+    with jax.checking_leaks():
+        got = jinit.materialize(nn.Dense(3).init)(key, X)
+    assert_equal(got, nn.Dense(3).init(key, x))
 
 
 def test_results_do_not_share_buffers(key):

@@ -1,8 +1,11 @@
 """materialize on a mesh: drawn where it lives, and the values of one device."""
 
+import dataclasses
 import itertools
+from typing import Any
 
 import flax.linen as nn
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -130,6 +133,85 @@ def test_metadata_of_nnx(kind, shardings):
     assert state["first"]["kernel"].sharding.spec == P(None, "x")
 
 
+@flax.struct.dataclass
+class State:
+    """As a TrainState: not all leaves are arrays."""
+
+    params: Any
+    step: Any = 0
+    name: Any = "model"
+    ema: Any = None
+    apply_fn: Any = flax.struct.field(pytree_node=False, default=nn.relu)
+
+
+WHERE = [
+    lambda s: s,
+    lambda s: jax.tree.map(lambda _: s, jax.eval_shape(numbers, jax.random.key(0))),
+    lambda s: State(s, s, ema=s, name=None),
+    lambda s: State({"w": s, "given": s}, s, name=s),
+    lambda s: lambda path, leaf: s if leaf.shape in ((), (8,), (16,)) else None,
+    lambda s: jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+        jax.eval_shape(numbers, jax.random.key(0)),
+    ),
+]
+
+
+def numbers(key):
+    w = jax.random.normal(key, (8,))
+    return State({"w": w, "given": np.ones(16, np.float32)}, name=None)
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_trees_that_are_not_all_arrays(where, key):
+    sharding = NamedSharding(make_mesh((8,)), P())
+    got = jinit.materialize(numbers, shardings=where(sharding))(key)
+    # As under jit: what is given a sharding is an array that lives there.
+    wanted = jax.jit(numbers, out_shardings=sharding)(key)
+    assert_equal(got, wanted)
+    for new, old in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
+        assert new.sharding == sharding and new.weak_type == old.weak_type
+    assert got.apply_fn is nn.relu and got.ema is None
+
+
+def test_what_is_given_no_sharding_stays_what_it_is(key):
+    sharding = NamedSharding(make_mesh((8,)), P("x"))
+
+    def init(key):
+        return State({"w": jax.random.normal(key, (8,))})
+
+    for shardings in (
+        State({"w": sharding}, None),
+        State(sharding, None, sharding, sharding),
+        lambda path, leaf: sharding if path == "params/w" else None,
+    ):
+        got = jinit.materialize(init, shardings=shardings)(key)
+        assert got.params["w"].sharding == sharding
+        assert type(got.step) is int and got.name == "model" and got.ema is None
+    with pytest.raises(ValueError, match="says nothing of 'step'"):
+        jinit.materialize(init, shardings={"params": sharding})(key)
+    with pytest.raises(ValueError, match="has for 'params/w' .*struct of shape"):
+        struct = jax.ShapeDtypeStruct((16,), "float32", sharding=sharding)
+        jinit.materialize(init, shardings=State(struct, None))(key)
+
+
+def test_a_callable_tree_is_a_tree(key):
+    sharding = NamedSharding(make_mesh((8,)), P())
+
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass
+    class Module:
+        w: Any
+
+        def __call__(self, x):
+            return self.w @ x
+
+    draw = jinit.materialize(
+        lambda key: Module(jax.random.normal(key, (4,))), shardings=Module(sharding)
+    )
+    assert draw(key).w.sharding == sharding
+
+
 def test_functions_of_paths_for_nnx():
     mesh, paths = make_mesh((8,)), []
 
@@ -150,7 +232,7 @@ def test_functions_of_paths_for_nnx():
 
 
 def test_no_device_holds_more_than_its_part_and_nothing_is_sent(key):
-    _units._PROGRAMS.clear()
+    _units.PROGRAMS.clear()
     mesh = make_mesh((8,))
 
     def init(key):
@@ -163,7 +245,7 @@ def test_no_device_holds_more_than_its_part_and_nothing_is_sent(key):
     }
     jax.block_until_ready(jinit.materialize(init, shardings=where)(key))
     part = 1024 * 4096 * 4 // 8
-    for program in _units._PROGRAMS.values():
+    for program in _units.PROGRAMS.values():
         compiled = program.executable.result()
         memory = compiled.memory_analysis()
         assert memory.output_size_in_bytes <= part + 1024

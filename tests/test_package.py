@@ -48,8 +48,8 @@ LAZY = {"mup", "nnx"}
 ORDER = [
     "_internals", "_numbers", "_checks", "_erf_inv", "_compiled", "_threefry",
     "_rounding", "_unit", "_tail", "random", "_fans", "_activations", "_quadrature",
-    "_gains", "_scalar", "_dual", "_mean_field", "_edge_of_chaos", "_spectra",
-    "_phase_figure", "theory", "_entry", "_initializer", "_constant",
+    "_identity", "_gains", "_scalar", "_dual", "_mean_field", "_edge_of_chaos",
+    "_spectra", "_phase_figure", "theory", "_entry", "_initializer", "_constant",
     "_distributions", "_truncated", "_variance", "_schemes", "_critical", "_haar",
     "_polar", "_matrices", "_orthogonal", "_looks_linear", "_built", "_structured",
     "_hadamard", "_depth", "_transformers", "_mimetic", "_hyper", "_stft",
@@ -58,13 +58,14 @@ ORDER = [
     "_whitening", "_registry", "_paths", "_rules", "_shardings", "_report",
     "_planned", "_plan", "_renew", "_place", "_branches", "_roles",
     "_torch_recipes", "recipes", "_progress", "_sweep", "_jaxpr", "_units",
-    "_materialize", "_taps", "_statistics", "_findings", "_probe_report", "_naming",
-    "_jacobian", "_probe", "_comparison", "_compare", "_history", "_weights",
-    "_settle", "_lsuv", "_balance", "_data_dependent", "_first_layer", "_laws",
-    "_propagate", "_autoinit", "_learned", "_gradinit", "_metainit", "_nnx_model",
-    "_nnx_data", "nnx", "_mup_classes", "_mup_factors", "_mup_init", "_uniform",
-    "_optimizer_trial", "_optimizer_kind", "_mup_optimizer", "_parametrization",
-    "_mup_infer", "_coordinate_report", "_coordinate_check", "mup", "__init__",
+    "_traces", "_materialize", "_taps", "_statistics", "_findings", "_probe_report",
+    "_naming", "_jacobian", "_probe", "_comparison", "_compare", "_history",
+    "_weights", "_settle", "_lsuv", "_balance", "_data_dependent", "_first_layer",
+    "_laws", "_propagate", "_autoinit", "_learned", "_gradinit", "_metainit",
+    "_nnx_model", "_nnx_data", "nnx", "_mup_classes", "_mup_factors", "_mup_init",
+    "_uniform", "_optimizer_trial", "_optimizer_kind", "_mup_optimizer",
+    "_parametrization", "_mup_infer", "_coordinate_report", "_coordinate_check",
+    "mup", "__init__",
 ]  # fmt: skip
 
 

@@ -391,6 +391,68 @@ def test_shardings_from_the_shapes(key):
     assert drawn["w"].sharding == sharding
 
 
+def test_structs_say_where_they_live(key):
+    mesh = make_mesh((8,))
+    rows, whole = NamedSharding(mesh, P("x")), NamedSharding(mesh, P())
+    tree = {
+        "w": jax.ShapeDtypeStruct((8, 2), "float32", sharding=rows),
+        "b": struct(8),
+    }
+    plan = jinit.plan(tree, [("w", jinit.he()), ("b", jinit.zeros)])
+    assert plan.init(key)["w"].sharding == rows
+    assert not plan.init(key)["b"].committed
+    assert jax.jit(plan.init)(key)["w"].sharding == rows
+    # What is said at the call wins; None says nothing.
+    assert plan.init(key, whole)["w"].sharding == whole
+    placed = plan.init(key, {"w": None, "b": rows})
+    assert placed["w"].sharding == rows == placed["b"].sharding
+    assert plan.init(key, {"w": tree["w"], "b": tree["b"]})["w"].sharding == rows
+    assert plan.reinit(key, tree)["w"].sharding == rows
+    wrong = jax.ShapeDtypeStruct((4, 2), "float32", sharding=whole)
+    with pytest.raises(ValueError, match=r"has for 'w' \(8, 2\) a struct of shape"):
+        plan.init(key, {"w": wrong, "b": None})
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_metadata(kind, key):
+    boxed = nn.with_partitioning(nn.initializers.ones, ("x", "y"))
+    logical = nn.with_logical_partitioning(nn.initializers.ones, ("in", "out"))
+    model = nn.Sequential(
+        [nn.Dense(16, kernel_init=boxed), nn.Dense(4, True, kernel_init=logical)]
+    )
+    shapes = jax.eval_shape(model.init, key, jnp.ones((1, 8)))
+    plan = jinit.plan(shapes, [("**/kernel", jinit.he()), ("**", jinit.zeros)])
+    wanted = plan.init(key)
+    with jax.set_mesh(make_mesh((2, 4), kind)):
+        with nn.logical_axis_rules([("in", "y"), ("out", None)]):
+            got = plan.init(key, "metadata")
+            filled = jinit.fill_missing({}, shapes, plan, key, shardings="metadata")
+    for tree in (got, filled):
+        assert_trees_equal(tree, wanted)
+        kernels = [tree["params"][f"layers_{i}"]["kernel"].value for i in (0, 1)]
+        assert [k.sharding.spec for k in kernels] == [P("x", "y"), P("y", None)]
+    with pytest.raises(ValueError, match="jax.set_mesh"):
+        plan.init(key, "metadata")
+    with pytest.raises(ValueError, match="'metadata'"):
+        plan.init(key, "meta")
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_metadata_of_nnx(kind, key):
+    from flax import nnx
+
+    def make():
+        init = nnx.with_partitioning(nnx.initializers.ones, (None, "x"))
+        return nnx.Linear(8, 16, kernel_init=init, rngs=nnx.Rngs(0))
+
+    with jax.set_mesh(make_mesh((8,), kind)):
+        for tree in (nnx.eval_shape(make), nnx.state(nnx.eval_shape(make))):
+            drawn = jinit.plan(tree, plan_rules()).init(key, "metadata")
+            kernel = by_path(drawn)["kernel"]
+            assert kernel.sharding.spec == P(None, "x")
+            assert len(kernel.sharding.device_set) == 8
+
+
 def refused(mesh):
     rows = NamedSharding(mesh, P("x"))
     return [
@@ -429,9 +491,43 @@ def test_kept_leaves(key):
         abstract.init(key)
 
 
+def test_kept_leaves_may_be_anything(key):
+    tree = {"w": struct(4, 2), "step": 0, "f": jnp.tanh, "name": "x", "flag": True}
+    plan = jinit.plan(tree, [("w", jinit.he()), ("**", jinit.keep)])
+    drawn = plan.init(key)
+    assert drawn["w"].shape == (4, 2)
+    assert {name: drawn[name] for name in tree if name != "w"} == {
+        name: tree[name] for name in tree if name != "w"
+    }
+    assert type(drawn["step"]) is int
+    rows = {row["path"]: row for row in plan.rows}
+    assert rows["step"]["shape"] == () and rows["step"]["dtype"] == "int32"
+    assert rows["f"]["shape"] is None and rows["f"]["parameters"] == 0
+    assert "jinit.keep" in repr(plan)
+    # A number that is given a sharding is an array, as under jit.
+    whole = NamedSharding(make_mesh((8,)), P())
+    placed = plan.init(key, {"w": None, "step": whole, "f": whole, "name": None,
+                             "flag": None})  # fmt: skip
+    assert placed["step"].sharding == whole and placed["f"] is jnp.tanh
+    # The values are not recorded in a configuration; `shapes` gives them back.
+    config = json.loads(json.dumps(plan.to_config()))
+    assert jinit.Plan.from_config(config, tree).init(key)["f"] is jnp.tanh
+    with pytest.raises(ValueError, match="keeps 4 leaves whose values it does not"):
+        jinit.Plan.from_config(config).init(key)
+    copied = pickle.loads(pickle.dumps(jinit.plan(
+        {"w": struct(4, 2), "name": "x"}, [("w", jinit.he()), ("**", jinit.keep)]
+    )))  # fmt: skip
+    assert copied.init(key)["name"] == "x"
+
+
+def test_no_tracer_outlives_a_check():
+    with jax.checking_leaks():
+        jinit.plan({"w": struct(4, 2)}, [("w", jax_initializers.he_normal())])
+
+
 BAD_LEAVES = [
     ({"a": {"b": 3.0}}, jinit.he(), TypeError, "leaf at 'a/b' is 3.0, of type float"),
-    ({"a": {"b": "x"}}, jinit.keep, TypeError, "leaf at 'a/b' is 'x', of type str"),
+    ({"a": {"b": "x"}}, jinit.zeros, TypeError, "leaf at 'a/b' is 'x', of type str"),
     ({"a": jnp.tanh}, jinit.he(), TypeError, "leaf at 'a' .*equinox.is_array"),
     ({"a": {"b": struct(3)}}, jinit.he(), ValueError,
      r"jinit.he\(\) does not fit the leaf 'a/b' \(3,\).*\('a/b', jinit.zeros\).*"

@@ -257,6 +257,56 @@ def test_holes_are_missing_too(params, plan, key):
     assert changed(jinit.fill_missing(params, params, plan, key), params) == set()
 
 
+def test_placeholders_of_orbax_are_missing(params, plan, key):
+    shapes = jax.eval_shape(lambda: params)
+    holes = spoil(params, "params/head/kernel", ...)
+    full = jinit.fill_missing(holes, shapes, plan, key)
+    assert changed(full, params) == {"params/head/kernel"}
+    # One may stand above several leaves.
+    full = jinit.fill_missing(spoil(params, "params/head", ...), shapes, plan, key)
+    assert changed(full, params) == {"params/head/bias", "params/head/kernel"}
+    with pytest.raises(ValueError, match="does not know:\n  'params/old'"):
+        jinit.fill_missing(spoil(params, "params/old", ...), shapes, plan, key)
+
+
+def test_states_that_are_not_all_arrays(key):
+    def create(key):
+        params = nn.Dense(3).init(key, jnp.ones((1, 4)))["params"]
+        return {"step": 0, "params": params, "f": nn.relu, "ema": None}
+
+    state = create(key)
+    rules = [("params/kernel", jinit.he()), ("params/bias", jinit.zeros)]
+    plan = jinit.plan(state, [*rules, ("**", jinit.keep)])
+    fresh = plan.init(key)
+    part = {"params": {"kernel": state["params"]["kernel"], "bias": ...}, "step": 7}
+    full = jinit.fill_missing(part, state, plan, key)
+    assert full["params"]["kernel"] is state["params"]["kernel"]
+    assert full["step"] == 7 and full["f"] is nn.relu and full["ema"] is None
+    for new in (plan.reinit(key, state), jinit.perturb(state, key, 0.5, plan)):
+        assert new["step"] == 0 and new["f"] is nn.relu
+        assert changed({"params": new["params"]}, {"params": state["params"]})
+    np.testing.assert_array_equal(
+        plan.reinit(key, state)["params"]["kernel"], fresh["params"]["kernel"]
+    )
+    # `jax.eval_shape` makes an array of a number; both stand for each other.
+    numbers = {name: state[name] for name in ("step", "params")}
+    abstract = jax.eval_shape(lambda: numbers)
+    plan = jinit.plan(abstract, [*rules, ("step", jinit.keep)])
+    assert jinit.fill_missing(numbers, abstract, plan, key)["step"] == 0
+    assert plan.reinit(key, numbers)["step"] == 0
+
+
+def test_missing_parameters_are_drawn_where_structs_live(params, key):
+    rows = NamedSharding(make_mesh((8,)), P("x"))
+    whole = NamedSharding(make_mesh((8,)), P())
+    placed = {"w": jax.ShapeDtypeStruct((8, 3), "float32", sharding=rows)}
+    plan = jinit.plan(placed, [("w", jinit.he())])
+    fill = functools.partial(jinit.fill_missing, plan=plan, key=key)
+    assert fill({}, placed)["w"].sharding == rows
+    assert fill({}, {"w": struct(8, 3)})["w"].sharding == rows  # as the plan says
+    assert fill({}, placed, shardings=whole)["w"].sharding == whole
+
+
 def test_missing_parameters_are_drawn_where_they_live(params, plan, key):
     sharding = NamedSharding(make_mesh((8,)), P("x"))
     holes = spoil(params, "params/head/kernel", None)

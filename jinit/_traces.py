@@ -1,0 +1,128 @@
+"""The calls of a function -> their equations, kept by the exact arguments.
+
+A call is traced once for its settings, for the types of its arrays, and for what else
+a trace depends on in JAX. A later call that is like it in all of these traces nothing.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from . import _jaxpr, _paths, _units
+from ._compiled import automatic_axes, trace_context
+from ._identity import identity, keep
+from ._paths import Leaf
+
+
+class _Known(NamedTuple):
+    """A result that tracing shows already: a number, a string, a given array."""
+
+    value: Any
+
+
+class _Results:
+    """The results of a traced function: its tree, and which leaves are known already.
+
+    It keeps no tracer, which would outlive its trace.
+    """
+
+    def __init__(self, results: Any) -> None:
+        leaves, self.tree = jax.tree.flatten(results)
+        self.known = [None if _is_traced(x) else _Known(x) for x in leaves]
+
+    def filled(self, values: Iterable[Any]) -> list[Any]:
+        """Return all leaves, given those that are not known."""
+        given = iter(values)
+        return [next(given) if known is None else known.value for known in self.known]
+
+
+class Call(NamedTuple):
+    """A traced call: its units, and how its results are put together."""
+
+    listing: _jaxpr.Listing
+    units: list[_units.Unit]
+    shapes: list[jax.ShapeDtypeStruct]
+    results: _Results
+    # The programs that hold arrays of the function; they live as long as its trace.
+    programs: dict[Hashable, _units.Program]
+
+
+class Traces:
+    """The latest calls of a function, by the types and settings of their arguments."""
+
+    _MOST = 8
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._calls: dict[Hashable, Call] = {}
+
+    def of(self, args: Any, kwargs: Any) -> tuple[Call, list[Leaf]]:
+        """The traced call, and the arrays that it is given."""
+        leaves, tree = jax.tree_util.tree_flatten_with_path((args, kwargs))
+        arrays = [Leaf((_argument(path),), x) for path, x in leaves if is_array(x)]
+        settings = [None if is_array(x) else x for _, x in leaves]
+        types = tuple(_type(leaf.value) for leaf in arrays)
+        # The structure, too, holds settings: fields of a dataclass that are static.
+        alike = identity((tree, settings)), types, trace_context()
+        call = self._calls.get(alike)
+        if call is None:
+            call = self._trace(leaves, tree)
+            keep(self._calls, alike, call, self._MOST)
+        return call, arrays
+
+    def _trace(self, leaves: list[tuple[Any, Any]], tree: Any) -> Call:
+        def function(*arrays: Any) -> Any:
+            given = iter(arrays)
+            values = [next(given) if is_array(x) else x for _, x in leaves]
+            args, kwargs = jax.tree.unflatten(tree, values)
+            return self._function(*args, **kwargs)
+
+        return _traced(function, [x for _, x in leaves if is_array(x)])
+
+
+def is_array(x: Any) -> bool:
+    return isinstance(x, jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct)
+
+
+def _is_traced(x: Any) -> bool:
+    return isinstance(x, jax.core.Tracer)
+
+
+def _type(x: Any) -> Hashable:
+    if isinstance(x, jax.Array):
+        return jax.typeof(x)
+    return x.shape, x.dtype, getattr(x, "weak_type", False)
+
+
+def _plain(x: Any) -> jax.ShapeDtypeStruct:
+    """The shape and type of an array, without its device."""
+    dtype = _paths.canonical(x.dtype)
+    return jax.ShapeDtypeStruct(
+        x.shape, dtype, weak_type=getattr(x, "weak_type", False)
+    )
+
+
+def _argument(path: Any) -> str:
+    """The name of an argument, such as `args[1]` or `kwargs['x']`."""
+    (first, *rest) = path
+    return ("args", "kwargs")[first.idx] + jax.tree_util.keystr(tuple(rest))
+
+
+def _traced(function: Callable[..., Any], arrays: Sequence[Any]) -> Call:
+    """A function of arrays, traced. Results that are known already are kept aside."""
+    results: _Results | None = None
+
+    def drawn(*values: Any) -> list[Any]:
+        nonlocal results
+        tree = function(*values)
+        results = _Results(tree)
+        return [x for x in jax.tree.leaves(tree) if _is_traced(x)]
+
+    with automatic_axes():
+        closed, shapes = _jaxpr.trace(drawn, list(map(_plain, arrays)))
+    assert results is not None
+    listing = _jaxpr.listing(closed)
+    shapes = list(map(_plain, shapes))
+    return Call(listing, _units.units(listing), shapes, results, {})
