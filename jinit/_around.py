@@ -12,6 +12,7 @@ from jax.typing import DTypeLike
 from . import _checks
 from ._entry import Entry
 from ._initializer import Initializer
+from ._maker import check_called, maker
 from ._stack import Composed, own_dtype, part, std_of
 
 
@@ -197,6 +198,7 @@ class WithDtype(Around):
 
 
 def check_part(name: str, init: Any) -> None:
+    check_called(f"`{name}`", init)
     if not callable(init):
         raise TypeError(
             f"`{name}` is {init!r}, of type {type(init).__name__}; it must be an "
@@ -223,6 +225,7 @@ def _pairs(widths: Any) -> tuple[tuple[int, int], ...]:
     return tuple((int(before), int(after)) for before, after in pairs)
 
 
+@maker
 def padded(init: Any, widths: Any) -> Initializer:
     """Draw an array with zeros around it.
 
@@ -245,6 +248,7 @@ def padded(init: Any, widths: Any) -> Initializer:
     return Padded(init, widths)
 
 
+@maker
 def transposed(init: Any, axes: Sequence[int] | None = None) -> Initializer:
     """Draw for the permuted shape, and transpose: for kernels kept the other way round.
 
@@ -263,6 +267,7 @@ def transposed(init: Any, axes: Sequence[int] | None = None) -> Initializer:
     return Transposed(init, None if axes is None else tuple(axes))
 
 
+@maker
 def with_dtype(init: Any, dtype: DTypeLike) -> Initializer:
     """Draw in one dtype, and cast to the one that is asked for.
 
@@ -287,6 +292,7 @@ def with_dtype(init: Any, dtype: DTypeLike) -> Initializer:
     return WithDtype(init, dtype)
 
 
+@maker
 def torch_layout(init: Any) -> Initializer:
     """Draw a kernel as (out, in, *window), PyTorch's layout, and return Flax's.
 

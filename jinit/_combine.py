@@ -16,6 +16,7 @@ from ._compiled import Sharding, compiled
 from ._constant import frozen
 from ._entry import Entry
 from ._initializer import Initializer, canonical_dtype
+from ._maker import maker
 from ._stack import Blocks, Composed, own_dtype, part
 
 
@@ -129,6 +130,7 @@ def _as_array(value: jax.Array, *, shape: _checks.Shape, dtype: np.dtype) -> jax
     return jnp.asarray(value).reshape(shape).astype(dtype)
 
 
+@maker
 def scaled(init: Any, factor: float) -> Initializer:
     """Scale an initializer of any origin: factor times its draw.
 
@@ -155,6 +157,7 @@ def scaled(init: Any, factor: float) -> Initializer:
     return found * factor
 
 
+@maker
 def masked(mask: ArrayLike, a: Any, b: Any) -> Initializer:
     """Draw from `a` where the mask is true, and from `b` elsewhere.
 
@@ -180,6 +183,7 @@ def masked(mask: ArrayLike, a: Any, b: Any) -> Initializer:
     return Masked(mask, a, b)
 
 
+@maker
 def concat(
     inits: Sequence[Any], axis: int = -1, *, sizes: Sequence[int] | None = None
 ) -> Initializer:
@@ -202,6 +206,7 @@ def concat(
     return Blocks(tuple(inits), axis, None if sizes is None else tuple(sizes))
 
 
+@maker
 def from_array(array: ArrayLike, dtype: DTypeLike | None = None) -> Initializer:
     """Return a given array: pretrained weights, a table, a filter.
 

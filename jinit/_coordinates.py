@@ -11,7 +11,8 @@ from . import _checks
 from ._entry import Entry
 from ._fans import Fans
 from ._initializer import Initializer, RandomInitializer, canonical_dtype
-from ._schemes import FanOptions, FanScheme
+from ._maker import maker, spelled
+from ._schemes import OPTIONS, FanOptions, FanScheme, refuse_activation
 from .random import Law
 
 
@@ -62,6 +63,8 @@ class FourierFeatures(RandomInitializer):
         return Law("normal"), self.std(shape)
 
 
+@maker
+@spelled(Siren, OPTIONS)
 def siren(
     w0: float = 30.0, *, first: bool = False, **options: Unpack[FanOptions]
 ) -> Initializer:
@@ -77,8 +80,7 @@ def siren(
     Args:
       w0: the frequency in the sine: the same number as in the layer.
       first: whether the layer is the first.
-      **options: `layout` or axes, groups, explicit fans, dtype, as for `jinit.he`; also
-        `distribution`, "uniform" by default, and `gain`.
+      **options: the settings of every scheme that counts fans, by keyword.
 
     Raises:
       ValueError: for a `w0` that is not positive, or options that do not fit.
@@ -96,9 +98,12 @@ def siren(
       from E sin^2(z) = (1 - exp(-2 v)) / 2 for z ~ N(0, v).
     """
     _checks.boolean("first", first)
+    if not first:
+        refuse_activation("siren", options, "Leave `gain` out, or pass a number.")
     return Siren(w0=w0, first=first, **options)
 
 
+@maker
 def fourier_features(
     stddev: float = 1.0, dtype: DTypeLike | None = None, *, radians: bool = False
 ) -> Initializer:

@@ -7,9 +7,12 @@ from . import theory
 from ._distributions import normal
 from ._gains import Activation
 from ._initializer import Initializer
-from ._schemes import FanOptions, lecun
+from ._maker import maker, spelled
+from ._schemes import OPTIONS, FanOptions, Lecun, lecun
 
 
+@maker
+@spelled(Lecun, OPTIONS, but=("gain",))
 def critical(
     activation: Activation, q: float = 1.0, **options: Unpack[FanOptions]
 ) -> tuple[Initializer, Initializer]:
@@ -23,8 +26,7 @@ def critical(
     Args:
       activation: a name, or any function of a scalar.
       q: the mean square of the pre-activations.
-      **options: of the kernel, as for `jinit.he`: `layout` or axes, explicit fans,
-        distribution, dtype.
+      **options: the settings of the kernel's scheme, by keyword.
 
     Returns:
       (kernel, bias), two initializers.

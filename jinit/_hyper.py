@@ -7,7 +7,8 @@ from . import _checks
 from ._entry import Entry
 from ._fans import Fans, fans
 from ._initializer import Initializer
-from ._schemes import FanOptions, FanScheme
+from ._maker import maker, spelled
+from ._schemes import OPTIONS, FanOptions, FanScheme, refuse_activation
 
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
@@ -105,6 +106,8 @@ def _spelled(name: str, settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
+@maker
+@spelled(HyperfanIn, OPTIONS)
 def hyperfan_in(
     shape_of_generated: _checks.Shape,
     *,
@@ -128,7 +131,7 @@ def hyperfan_in(
       relu: whether the generated layer is followed by relu.
       bias: whether it has a generated bias.
       embedding_variance: the mean square of the head's inputs.
-      **options: of the head's own kernel, as for `jinit.he`.
+      **options: the settings of the head's own kernel, by keyword.
 
     Raises:
       TypeError, ValueError: for settings that do not fit.
@@ -143,6 +146,8 @@ def hyperfan_in(
       Chang, Flokas and Lipson, "Principled weight initialization for hypernetworks",
       2020.
     """
+    if relu:
+        refuse_activation("hyperfan_in", options, "Set relu=False, or a number.")
     return HyperfanIn(
         generated=shape_of_generated,
         generated_layout=generated_layout,
@@ -153,6 +158,8 @@ def hyperfan_in(
     )
 
 
+@maker
+@spelled(HyperfanOut, OPTIONS)
 def hyperfan_out(
     shape_of_generated: _checks.Shape,
     *,
@@ -168,7 +175,10 @@ def hyperfan_out(
 
     Args:
       shape_of_generated: the shape of the kernel that the head's outputs become.
-      generated_layout, relu, embedding_variance, **options: as for `hyperfan_in`.
+      generated_layout: its layout; by default as `jinit.fans` reads it.
+      relu: whether the generated layer is followed by relu.
+      embedding_variance: the mean square of the head's inputs.
+      **options: the settings of the head's own kernel, by keyword.
 
     Raises:
       TypeError, ValueError: for settings that do not fit.
@@ -183,6 +193,8 @@ def hyperfan_out(
       Chang, Flokas and Lipson, "Principled weight initialization for hypernetworks",
       2020.
     """
+    if relu:
+        refuse_activation("hyperfan_out", options, "Set relu=False, or a number.")
     return HyperfanOut(
         generated=shape_of_generated,
         generated_layout=generated_layout,

@@ -14,7 +14,8 @@ from ._constant import Filling, frozen
 from ._entry import Entry
 from ._fans import Fans
 from ._initializer import Initializer, canonical_dtype
-from ._schemes import FanOptions, FanScheme
+from ._maker import maker, spelled
+from ._schemes import OPTIONS, FanOptions, FanScheme
 from ._stack import Composed
 from ._variance import variance_scaling
 
@@ -131,6 +132,7 @@ def _is_distribution(prior: np.ndarray) -> bool:
     )
 
 
+@maker
 def embedding(
     padding_row: int | None = None, *, dtype: DTypeLike | None = None
 ) -> Initializer:
@@ -163,6 +165,8 @@ def embedding(
     return Embedding(padding_row, canonical_dtype(dtype))
 
 
+@maker
+@spelled(ScaledUniform, OPTIONS)
 def scaled_uniform(**options: Unpack[FanOptions]) -> Initializer:
     """Draw from U(+-1 / sqrt(n_in)): PyTorch's default for kernels and for biases.
 
@@ -171,8 +175,7 @@ def scaled_uniform(**options: Unpack[FanOptions]) -> Initializer:
     `scaled_uniform(fan_in=256)`.
 
     Args:
-      **options: `layout` or axes, groups, explicit `fan_in`, gain, dtype, as for
-        `jinit.he`; also `distribution`, "uniform" by default.
+      **options: the settings of every scheme that counts fans, by keyword.
 
     Raises:
       ValueError: for options that do not fit; when called, for a bias without `fan_in`.
@@ -190,6 +193,7 @@ def scaled_uniform(**options: Unpack[FanOptions]) -> Initializer:
     return ScaledUniform(**options)
 
 
+@maker
 def constant_bias_from_prior(
     prior: ArrayLike, kind: Kind = "sigmoid", *, dtype: DTypeLike | None = None
 ) -> Initializer:

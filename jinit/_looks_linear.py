@@ -13,6 +13,7 @@ from . import _checks
 from ._compiled import Sharding, compiled
 from ._entry import Entry
 from ._initializer import Initializer, canonical_dtype
+from ._maker import maker
 from ._matrices import (
     METHODS,
     Method,
@@ -146,6 +147,7 @@ def _looks_linear(
     return jnp.zeros(shape, tap.dtype).at[centre].set(tap)
 
 
+@maker
 def looks_linear(
     scale: float = 1.0,
     dtype: DTypeLike | None = None,

@@ -13,6 +13,7 @@ from . import _checks, random
 from ._built import Built, index
 from ._entry import Entry
 from ._initializer import Initializer, canonical_dtype
+from ._maker import maker
 
 # Far from where float32 has no more normal numbers.
 _LEAST = 1e-30
@@ -81,6 +82,7 @@ class MambaDtBias(Built):
         return dt + jnp.log(-jnp.expm1(-dt))
 
 
+@maker
 def mamba_a_log(*, dtype: DTypeLike | None = None) -> Initializer:
     """Fill with Mamba's A_log: log(1), ..., log(N) along the last axis.
 
@@ -106,6 +108,7 @@ def mamba_a_log(*, dtype: DTypeLike | None = None) -> Initializer:
     return MambaALog(canonical_dtype(dtype))
 
 
+@maker
 def mamba_dt_bias(
     dt_min: float = 1e-3,
     dt_max: float = 0.1,

@@ -14,6 +14,7 @@ from . import _checks, random
 from ._built import Built
 from ._entry import Entry
 from ._initializer import Initializer, canonical_dtype
+from ._maker import maker
 from ._rounding import is_narrow, round_finite
 
 Part = Literal["query", "key", "value", "out"]
@@ -146,6 +147,7 @@ def mimetic_attention(
 ) -> Initializer: ...  # fmt: skip
 
 
+@maker
 def mimetic_attention(
     *,
     alpha_qk: float = 0.7,

@@ -13,6 +13,7 @@ from . import _checks
 from ._compiled import Sharding, compiled
 from ._entry import Entry
 from ._initializer import Initializer, canonical_dtype
+from ._maker import maker
 from ._matrices import (
     METHODS,
     Method,
@@ -195,6 +196,7 @@ def _kernel(
     return placed(stack, reading, scale, dtype)
 
 
+@maker
 def orthogonal(
     scale: float = 1.0,
     column_axis: int = -1,
@@ -259,6 +261,7 @@ def orthogonal(
     return Orthogonal(scale, column_axis, canonical_dtype(dtype), method, layout)
 
 
+@maker
 def scaled_orthogonal(
     scale: float = 1.0,
     column_axis: int = -1,
@@ -295,6 +298,7 @@ def scaled_orthogonal(
     return ScaledOrthogonal(scale, column_axis, canonical_dtype(dtype), method, layout)
 
 
+@maker
 def delta_orthogonal(
     scale: float = 1.0,
     column_axis: int = -1,

@@ -17,7 +17,8 @@ from . import _checks
 from ._entry import Entry
 from ._fans import Fans, fans
 from ._gains import gain, second_moment, slope_at_zero
-from ._initializer import Initializer, RandomInitializer, canonical_dtype
+from ._initializer import Initializer, RandomInitializer, canonical_dtype, spell
+from ._maker import maker, spelled
 from ._truncated import truncated_std
 from ._variance import MODES, UNIT_LAWS, Axes, fan, is_complex
 from .random import Law
@@ -41,6 +42,22 @@ class FanOptions(TypedDict, total=False):
     fan_out: int | None
     gain: float | Activation
     dtype: DTypeLike | None
+
+
+# The docstring of each option, for the makers that take them as `**options`.
+OPTIONS = {
+    "distribution": 'distribution: "normal", "uniform", or "truncated_normal" (cut at '
+    "two standard\n  deviations and widened, so that the std is the one above).",
+    "layout": "layout: one letter per axis: i input, o output, k window, b batch.",
+    "in_axis": "in_axis: the axis or axes of the inputs, in the place of a layout.",
+    "out_axis": "out_axis: the axis or axes of the outputs.",
+    "batch_axis": "batch_axis: the axis or axes that count independent copies.",
+    "groups": "groups: the groups of a grouped convolution.",
+    "fan_in": "fan_in: the fan itself, where the shape does not show it.",
+    "fan_out": "fan_out: the fan itself, where the shape does not show it.",
+    "gain": "gain: a factor of the std, or an activation whose gain is that factor.",
+    "dtype": "dtype: the type of the result where the call names none.",
+}
 
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
@@ -203,6 +220,27 @@ def _over(numerator: float, n: float) -> float | None:
     return numerator / n if n > 0 else None
 
 
+def refuse_activation(name: str, options: FanOptions, advice: str) -> None:
+    """Raise for a gain that is an activation, in a scheme whose formula counts one."""
+    gain = options.get("gain")
+    is_activation = callable(gain) or isinstance(gain, str | tuple)
+    if is_activation and gain not in ("linear", "identity"):
+        raise ValueError(
+            f"`gain` is {spell(gain)}, and the formula of jinit.{name} has the gain of "
+            f"an activation in it: two would count. {advice}"
+        )
+
+
+def _instead(activation: Any) -> str:
+    named = spell(activation)
+    return (
+        f"Leave `gain` out, or call jinit.kaiming({named}) or "
+        f"jinit.lecun(gain={named}), which count it once."
+    )
+
+
+@maker
+@spelled(Xavier, OPTIONS)
 def xavier(**options: Unpack[FanOptions]) -> Initializer:
     """Draw with std = gain sqrt(2 / (n_in + n_out)): tanh, sigmoid and linear layers.
 
@@ -210,15 +248,7 @@ def xavier(**options: Unpack[FanOptions]) -> Initializer:
     (1 / n_out). Before relu it loses half of the variance in every layer.
 
     Args:
-      **options: what every scheme that counts fans takes, all by keyword.
-        distribution: "normal", "uniform", or "truncated_normal" (at two standard
-          deviations, widened to the std above).
-        layout: one letter per axis: i input, o output, k window, b batch.
-        in_axis, out_axis, batch_axis: the same by axis numbers; -2, -1 and none.
-        groups: of a grouped convolution.
-        fan_in, fan_out: the fans themselves, where the shape does not show them.
-        gain: a number, or an activation whose forward gain it is.
-        dtype: the type of the result where the call names none.
+      **options: the settings of every scheme that counts fans, by keyword.
 
     Raises:
       ValueError: for an unknown distribution, layout or activation, a negative gain,
@@ -238,11 +268,13 @@ def xavier(**options: Unpack[FanOptions]) -> Initializer:
     return Xavier(**options)
 
 
+@maker
+@spelled(Lecun, OPTIONS)
 def lecun(**options: Unpack[FanOptions]) -> Initializer:
     """Draw with std = gain sqrt(1 / n_in): selu, linear layers, and a first layer.
 
     Args:
-      **options: those of `xavier`.
+      **options: the settings of every scheme that counts fans, by keyword.
 
     Raises:
       ValueError: as `xavier`.
@@ -258,16 +290,19 @@ def lecun(**options: Unpack[FanOptions]) -> Initializer:
     return Lecun(**options)
 
 
+@maker
+@spelled(He, OPTIONS)
 def he(*, mode: str = "fan_in", **options: Unpack[FanOptions]) -> Initializer:
     """Draw with std = gain sqrt(2 / n_in): relu and its relatives.
 
     Args:
       mode: the n of the formula: "fan_in" keeps the signal, "fan_out" the gradient;
         "fan_avg" and "fan_geo_avg" lie between.
-      **options: those of `xavier`.
+      **options: the settings of every scheme that counts fans, by keyword.
 
     Raises:
-      ValueError: for an unknown mode, and as `xavier`.
+      ValueError: for an unknown mode, a gain that is an activation (relu's is in the
+        formula), and as `xavier`.
 
     Example:
       >>> import jinit
@@ -279,9 +314,12 @@ def he(*, mode: str = "fan_in", **options: Unpack[FanOptions]) -> Initializer:
     References:
       He, Zhang, Ren and Sun, "Delving deep into rectifiers", 2015.
     """
+    refuse_activation("he", options, _instead(options.get("gain")))
     return He(mode=mode, **options)
 
 
+@maker
+@spelled(Kaiming, OPTIONS)
 def kaiming(
     activation: Activation = "relu",
     *,
@@ -306,11 +344,11 @@ def kaiming(
       activation: a name such as "gelu", or any function of a scalar.
       rule: "gain" or "slope_at_zero".
       mode: "fan_in", "fan_out", "fan_avg" or "fan_geo_avg".
-      **options: those of `xavier`; `gain` multiplies the formula.
+      **options: the settings of every scheme that counts fans, by keyword.
 
     Raises:
       ValueError: for an unknown activation, rule or mode, an activation without a gain,
-        and as `xavier`.
+        a `gain` that is a second activation, and as `xavier`.
 
     Example:
       >>> import jax, jinit
@@ -322,6 +360,8 @@ def kaiming(
     References:
       He, Zhang, Ren and Sun, "Delving deep into rectifiers", 2015.
     """
+    if rule != "gain" or activation not in ("linear", "identity"):
+        refuse_activation("kaiming", options, _instead(options.get("gain")))
     return Kaiming(activation=activation, rule=rule, mode=mode, **options)
 
 

@@ -14,6 +14,7 @@ from . import _checks, _sample
 from ._compiled import Sharding, check_fits, compiled, explicit_axes, jit_to
 from ._entry import Entry
 from ._initializer import Initializer, law_and_scale
+from ._maker import check_called, maker
 from ._sample import is_initializer, positional
 from .random import Law, scaled
 
@@ -65,6 +66,7 @@ class Stacked(Composed):
     _name: ClassVar[str] = "stacked"
 
     def __post_init__(self) -> None:
+        check_called("`init`", self.init)
         if not callable(self.init):
             raise TypeError(
                 f"`init` is {self.init!r}; it must be an initializer, or a function of "
@@ -290,9 +292,12 @@ def _several(inits: Any) -> tuple[Any, ...]:
             f"`inits` is {inits!r}; it must hold at least one initializer, and nothing "
             "else."
         )
+    for number, init in enumerate(inits):
+        check_called(f"`inits[{number}]`", init)
     return tuple(inits)
 
 
+@maker
 def stacked(init: Any, axis: int = 0) -> Initializer:
     """Draw each slice along an axis independently: scanned layers, experts, ensembles.
 
@@ -321,6 +326,7 @@ def stacked(init: Any, axis: int = 0) -> Initializer:
     return Stacked(init, axis)
 
 
+@maker
 def blocks(
     inits: Any, axis: int = -1, *, sizes: Sequence[int] | None = None
 ) -> Initializer:

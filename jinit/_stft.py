@@ -13,6 +13,7 @@ from ._built import Built
 from ._constant import frozen
 from ._entry import Entry
 from ._initializer import Initializer, canonical_dtype
+from ._maker import maker
 
 Side = Literal["real", "imag"]
 Scaling = Literal["density", "spectrum"]
@@ -114,6 +115,7 @@ class Stft(Built):
         return (weights[:, None] * wave[turns])[:, None, :]
 
 
+@maker
 def stft(
     side: Side = "real",
     window: str | ArrayLike | None = "hann",

@@ -14,6 +14,7 @@ from ._built import Built, flat_index, index
 from ._entry import Entry
 from ._fans import Axes, fans
 from ._initializer import Initializer, canonical_dtype
+from ._maker import maker
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -200,6 +201,7 @@ def at_centre(shape: _checks.Shape) -> jax.Array:
     return middle
 
 
+@maker
 def identity(
     gain: float = 1.0, *, layout: str | None = None, dtype: DTypeLike | None = None
 ) -> Initializer:
@@ -228,6 +230,7 @@ def identity(
     return Identity(gain, layout, canonical_dtype(dtype))
 
 
+@maker
 def dirac(
     gain: float = 1.0, groups: int = 1, *, dtype: DTypeLike | None = None
 ) -> Initializer:
@@ -259,6 +262,7 @@ def dirac(
     return Dirac(gain, groups, canonical_dtype(dtype))
 
 
+@maker
 def sparse(
     sparsity: float,
     std: float = 0.01,

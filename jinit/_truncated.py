@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 from . import _checks, _tail
 from ._entry import Entry
 from ._initializer import Initializer, RandomInitializer, canonical_dtype
+from ._maker import maker
 from .random import Law
 
 StdIs = Literal["before", "after"]
@@ -145,6 +146,7 @@ def _sigma_of(std: float, low: float, high: float) -> float:
     return largest
 
 
+@maker
 def truncated_normal(
     stddev: float = 1e-2,
     dtype: DTypeLike | None = None,

@@ -13,6 +13,7 @@ from ._around import Around, check_part
 from ._built import Built, index
 from ._entry import Entry
 from ._initializer import Initializer, canonical_dtype
+from ._maker import maker
 
 Order = Literal["minor", "major"]
 
@@ -136,6 +137,7 @@ def _tent(size: int, dtype: np.dtype) -> jax.Array:
     return jnp.asarray(1 - abs(i - (size - 1) / 2) / f, dtype)
 
 
+@maker
 def icnr(
     init: Any, factor: int, *, order: Order = "minor", transposed: bool = False
 ) -> Initializer:
@@ -172,6 +174,7 @@ def icnr(
     return Icnr(init, factor, order, transposed)
 
 
+@maker
 def bilinear(groups: int = 1, *, dtype: DTypeLike | None = None) -> Initializer:
     """Fill a transposed convolution's kernel so that it interpolates linearly.
 

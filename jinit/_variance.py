@@ -12,6 +12,7 @@ from . import _checks
 from ._entry import Entry
 from ._fans import jax_fans
 from ._initializer import Initializer, RandomInitializer, canonical_dtype
+from ._maker import maker
 from .random import Law
 
 Axes = int | tuple[int, ...]
@@ -120,6 +121,7 @@ def is_complex(dtype: np.dtype) -> bool:
     return jnp.issubdtype(dtype, np.complexfloating)
 
 
+@maker
 def variance_scaling(
     scale: float,
     mode: str,
@@ -168,6 +170,7 @@ def variance_scaling(
     )
 
 
+@maker
 def glorot_uniform(
     in_axis: Axes = -2,
     out_axis: Axes = -1,
@@ -190,6 +193,7 @@ def glorot_uniform(
     return _preset("glorot_uniform", in_axis, out_axis, batch_axis, dtype)
 
 
+@maker
 def glorot_normal(
     in_axis: Axes = -2,
     out_axis: Axes = -1,
@@ -212,6 +216,7 @@ def glorot_normal(
     return _preset("glorot_normal", in_axis, out_axis, batch_axis, dtype)
 
 
+@maker
 def lecun_uniform(
     in_axis: Axes = -2,
     out_axis: Axes = -1,
@@ -233,6 +238,7 @@ def lecun_uniform(
     return _preset("lecun_uniform", in_axis, out_axis, batch_axis, dtype)
 
 
+@maker
 def lecun_normal(
     in_axis: Axes = -2,
     out_axis: Axes = -1,
@@ -255,6 +261,7 @@ def lecun_normal(
     return _preset("lecun_normal", in_axis, out_axis, batch_axis, dtype)
 
 
+@maker
 def he_uniform(
     in_axis: Axes = -2,
     out_axis: Axes = -1,
@@ -276,6 +283,7 @@ def he_uniform(
     return _preset("he_uniform", in_axis, out_axis, batch_axis, dtype)
 
 
+@maker
 def he_normal(
     in_axis: Axes = -2,
     out_axis: Axes = -1,

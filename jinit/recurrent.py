@@ -23,6 +23,7 @@ from . import _structured as structured
 from ._built import Built, index
 from ._entry import Entry
 from ._initializer import Initializer, canonical_dtype
+from ._maker import maker
 
 __all__ = [
     "chrono",
@@ -196,6 +197,7 @@ def std_of_log(high: float) -> float:
     return math.sqrt(max(square - mean * mean, 0.0))
 
 
+@maker
 def identity(gain: float = 1.0, *, dtype: DTypeLike | None = None) -> Initializer:
     """Fill a recurrent kernel with an identity: w_ij = gain for i = j, else 0 (IRNN).
 
@@ -222,6 +224,7 @@ def identity(gain: float = 1.0, *, dtype: DTypeLike | None = None) -> Initialize
     return Irnn(gain, None, canonical_dtype(dtype))
 
 
+@maker
 def unit_forget_bias(
     *,
     gate: str | None = None,
@@ -257,6 +260,7 @@ def unit_forget_bias(
     return UnitForgetBias(gate, order, canonical_dtype(dtype), value)
 
 
+@maker
 def chrono(
     t_max: float,
     *,
