@@ -9,10 +9,11 @@ from jax.typing import DTypeLike
 
 from . import _checks
 from ._entry import Entry
+from ._fan_options import OPTIONS, FanOptions, refuse_activation
 from ._fans import Fans
 from ._initializer import Initializer, RandomInitializer, canonical_dtype
 from ._maker import maker, spelled
-from ._schemes import OPTIONS, FanOptions, FanScheme, refuse_activation
+from ._schemes import FanScheme
 from .random import Law
 
 

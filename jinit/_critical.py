@@ -5,10 +5,11 @@ from typing import Unpack
 
 from . import theory
 from ._distributions import normal
+from ._fan_options import OPTIONS, FanOptions
 from ._gains import Activation
 from ._initializer import Initializer
 from ._maker import maker, spelled
-from ._schemes import OPTIONS, FanOptions, Lecun, lecun
+from ._schemes import Lecun, lecun
 
 
 @maker

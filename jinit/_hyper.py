@@ -5,10 +5,11 @@ from typing import Any, ClassVar, Unpack
 
 from . import _checks
 from ._entry import Entry
+from ._fan_options import OPTIONS, FanOptions, refuse_activation
 from ._fans import Fans, fans
 from ._initializer import Initializer
 from ._maker import maker, spelled
-from ._schemes import OPTIONS, FanOptions, FanScheme, refuse_activation
+from ._schemes import FanScheme
 
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)

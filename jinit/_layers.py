@@ -12,10 +12,11 @@ from jax.typing import ArrayLike, DTypeLike
 from . import _checks
 from ._constant import Filling, frozen
 from ._entry import Entry
+from ._fan_options import OPTIONS, FanOptions
 from ._fans import Fans
 from ._initializer import Initializer, canonical_dtype
 from ._maker import maker, spelled
-from ._schemes import OPTIONS, FanOptions, FanScheme
+from ._schemes import FanScheme
 from ._stack import Composed
 from ._variance import variance_scaling
 

@@ -7,57 +7,24 @@ fans and gains, and reject axes that overlap.
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import Any, ClassVar, TypedDict, Unpack
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 from jax.typing import DTypeLike
 
 from . import _checks
 from ._entry import Entry
+from ._fan_options import OPTIONS, FanOptions, count_once, refuse_activation
 from ._fans import Fans, fans
-from ._gains import gain, second_moment, slope_at_zero
-from ._initializer import Initializer, RandomInitializer, canonical_dtype, spell
+from ._gains import Activation, gain, second_moment, slope_at_zero
+from ._initializer import Initializer, RandomInitializer, canonical_dtype
 from ._maker import maker, spelled
 from ._truncated import truncated_std
 from ._variance import MODES, UNIT_LAWS, Axes, fan, is_complex
 from .random import Law
 
-Activation = str | Callable[[Any], Any]
-
 _DISTRIBUTIONS = ("normal", "truncated_normal", "uniform")
 _RULES = ("gain", "slope_at_zero")
-
-
-class FanOptions(TypedDict, total=False):
-    """What every scheme that counts fans takes by keyword."""
-
-    distribution: str
-    layout: str | None
-    in_axis: Axes
-    out_axis: Axes
-    batch_axis: Axes
-    groups: int
-    fan_in: int | None
-    fan_out: int | None
-    gain: float | Activation
-    dtype: DTypeLike | None
-
-
-# The docstring of each option, for the makers that take them as `**options`.
-OPTIONS = {
-    "distribution": 'distribution: "normal", "uniform", or "truncated_normal" (cut at '
-    "two standard\n  deviations and widened, so that the std is the one above).",
-    "layout": "layout: one letter per axis: i input, o output, k window, b batch.",
-    "in_axis": "in_axis: the axis or axes of the inputs, in the place of a layout.",
-    "out_axis": "out_axis: the axis or axes of the outputs.",
-    "batch_axis": "batch_axis: the axis or axes that count independent copies.",
-    "groups": "groups: the groups of a grouped convolution.",
-    "fan_in": "fan_in: the fan itself, where the shape does not show it.",
-    "fan_out": "fan_out: the fan itself, where the shape does not show it.",
-    "gain": "gain: a factor of the std, or an activation whose gain is that factor.",
-    "dtype": "dtype: the type of the result where the call names none.",
-}
 
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
@@ -220,25 +187,6 @@ def _over(numerator: float, n: float) -> float | None:
     return numerator / n if n > 0 else None
 
 
-def refuse_activation(name: str, options: FanOptions, advice: str) -> None:
-    """Raise for a gain that is an activation, in a scheme whose formula counts one."""
-    gain = options.get("gain")
-    is_activation = callable(gain) or isinstance(gain, str | tuple)
-    if is_activation and gain not in ("linear", "identity"):
-        raise ValueError(
-            f"`gain` is {spell(gain)}, and the formula of jinit.{name} has the gain of "
-            f"an activation in it: two would count. {advice}"
-        )
-
-
-def _instead(activation: Any) -> str:
-    named = spell(activation)
-    return (
-        f"Leave `gain` out, or call jinit.kaiming({named}) or "
-        f"jinit.lecun(gain={named}), which count it once."
-    )
-
-
 @maker
 @spelled(Xavier, OPTIONS)
 def xavier(**options: Unpack[FanOptions]) -> Initializer:
@@ -314,7 +262,7 @@ def he(*, mode: str = "fan_in", **options: Unpack[FanOptions]) -> Initializer:
     References:
       He, Zhang, Ren and Sun, "Delving deep into rectifiers", 2015.
     """
-    refuse_activation("he", options, _instead(options.get("gain")))
+    refuse_activation("he", options, count_once(options.get("gain")))
     return He(mode=mode, **options)
 
 
@@ -361,7 +309,7 @@ def kaiming(
       He, Zhang, Ren and Sun, "Delving deep into rectifiers", 2015.
     """
     if rule != "gain" or activation not in ("linear", "identity"):
-        refuse_activation("kaiming", options, _instead(options.get("gain")))
+        refuse_activation("kaiming", options, count_once(options.get("gain")))
     return Kaiming(activation=activation, rule=rule, mode=mode, **options)
 
 

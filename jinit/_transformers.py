@@ -14,10 +14,11 @@ from ._built import Built
 from ._constant import Filling
 from ._depth import factor as depth_factor
 from ._entry import Entry
+from ._fan_options import OPTIONS, FanOptions
 from ._fans import Axes, Fans
 from ._initializer import Initializer, canonical_dtype
 from ._maker import maker, spelled
-from ._schemes import OPTIONS, FanOptions, FanScheme
+from ._schemes import FanScheme
 
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)

@@ -31,6 +31,7 @@ from ._unit import (
 )
 
 __all__ = ["bits", "normal", "truncated_normal", "uniform"]
+__dir__ = __all__.copy  # for `dir`, which would show the imports too
 
 
 def bits(

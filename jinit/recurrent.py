@@ -26,12 +26,9 @@ from ._initializer import Initializer, canonical_dtype
 from ._maker import maker
 
 __all__ = [
-    "chrono",
-    "chrono_rules",
-    "identity",
-    "unit_forget_bias",
-    "unit_forget_rules",
-]
+    "chrono", "chrono_rules", "identity", "unit_forget_bias", "unit_forget_rules",
+]  # fmt: skip
+__dir__ = __all__.copy  # for `dir`, which would show the imports too
 
 Cell = Literal["lstm", "fused_lstm", "gru", "fused_gru"]
 Rules = list[tuple[str, Initializer]]

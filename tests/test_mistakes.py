@@ -11,6 +11,7 @@ import pytest
 from flax import nnx
 
 import jinit
+from jinit._fan_options import OPTIONS
 from tests import cases
 
 # Every maker: those of the registry, of which `zeros` and `ones` name the makers of
@@ -190,7 +191,7 @@ def test_help_spells_the_options(name):
     maker, doc = MAKERS[name], inspect.getdoc(MAKERS[name])
     parameters = inspect.signature(maker).parameters
     made = cases.CASES[name].init
-    for option in jinit._schemes.OPTIONS:
+    for option in OPTIONS:
         assert parameters[option].kind is inspect.Parameter.KEYWORD_ONLY
         assert f"  {option}: " in doc
         # The defaults are those of what is made, unless the case sets another.
