@@ -49,7 +49,7 @@ class Transposed(Around):
     """The transpose of a draw."""
 
     init: Any
-    axes: tuple[int, ...] | None = None
+    axes: Any = None
 
     _name: ClassVar[str] = "transposed"
 
@@ -264,7 +264,7 @@ def transposed(init: Any, axes: Sequence[int] | None = None) -> Initializer:
       >>> jinit.transposed(jinit.lecun()).std((3, 100))  # (out, in)
       0.1
     """
-    return Transposed(init, None if axes is None else tuple(axes))
+    return Transposed(init, axes)
 
 
 @maker

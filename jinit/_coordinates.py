@@ -9,10 +9,10 @@ from jax.typing import DTypeLike
 
 from . import _checks
 from ._entry import Entry
-from ._fan_options import OPTIONS, FanOptions, refuse_activation
+from ._fan_options import FanOptions, fan_maker, refuse_activation
 from ._fans import Fans
 from ._initializer import Initializer, RandomInitializer, canonical_dtype
-from ._maker import maker, spelled
+from ._maker import maker
 from ._schemes import FanScheme
 from .random import Law
 
@@ -64,8 +64,7 @@ class FourierFeatures(RandomInitializer):
         return Law("normal"), self.std(shape)
 
 
-@maker
-@spelled(Siren, OPTIONS)
+@fan_maker(Siren)
 def siren(
     w0: float = 30.0, *, first: bool = False, **options: Unpack[FanOptions]
 ) -> Initializer:

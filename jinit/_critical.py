@@ -5,15 +5,13 @@ from typing import Unpack
 
 from . import theory
 from ._distributions import normal
-from ._fan_options import OPTIONS, FanOptions
+from ._fan_options import FanOptions, fan_maker
 from ._gains import Activation
 from ._initializer import Initializer
-from ._maker import maker, spelled
 from ._schemes import Lecun, lecun
 
 
-@maker
-@spelled(Lecun, OPTIONS, but=("gain",))
+@fan_maker(Lecun, but=("gain",))
 def critical(
     activation: Activation, q: float = 1.0, **options: Unpack[FanOptions]
 ) -> tuple[Initializer, Initializer]:

@@ -1,12 +1,19 @@
 """The settings that every scheme that counts fans takes by keyword."""
 
-from typing import Any, TypedDict
+import functools
+from collections.abc import Callable
+from typing import Any, TypedDict, TypeVar
 
 from jax.typing import DTypeLike
 
+from . import _checks
+from ._fans import check_layout_or_axes
 from ._gains import Activation
 from ._initializer import spell
+from ._maker import maker, spelled
 from ._variance import Axes
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class FanOptions(TypedDict, total=False):
@@ -38,6 +45,39 @@ OPTIONS = {
     "gain": "gain: a factor of the std, or an activation whose gain is that factor.",
     "dtype": "dtype: the type of the result where the call names none.",
 }
+
+
+def fan_maker(record: type[Any], *, but: tuple[str, ...] = ()) -> Callable[[F], F]:
+    """Make a function the maker of a scheme that counts fans, with checked options.
+
+    Args:
+      record: the dataclass that the options become.
+      but: options that the function itself decides.
+    """
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def make(*args: Any, **settings: Any) -> Any:
+            return function(*args, **_checked(settings))
+
+        return maker(spelled(record, OPTIONS, but=but)(make))  # type: ignore[return-value]
+
+    return decorate
+
+
+def _checked(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings, of which those that can fit no shape are errors of the maker."""
+    if "groups" in settings:
+        groups = _checks.positive("groups", settings["groups"])
+        settings = {**settings, "groups": groups}
+    if not settings.keys().isdisjoint(("layout", "in_axis", "out_axis", "batch_axis")):
+        check_layout_or_axes(
+            settings.get("layout"),
+            settings.get("in_axis", -2),
+            settings.get("out_axis", -1),
+            settings.get("batch_axis", ()),
+        )
+    return settings
 
 
 def refuse_activation(name: str, options: FanOptions, advice: str) -> None:

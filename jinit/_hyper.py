@@ -5,10 +5,9 @@ from typing import Any, ClassVar, Unpack
 
 from . import _checks
 from ._entry import Entry
-from ._fan_options import OPTIONS, FanOptions, refuse_activation
-from ._fans import Fans, fans
+from ._fan_options import FanOptions, fan_maker, refuse_activation
+from ._fans import Fans, check_layout, fans
 from ._initializer import Initializer
-from ._maker import maker, spelled
 from ._schemes import FanScheme
 
 
@@ -23,6 +22,7 @@ class Hyperfan(FanScheme):
     embedding_variance: float = 1.0
 
     def __post_init__(self) -> None:
+        check_layout(self.generated_layout, "generated_layout")
         self._set(
             generated=_checks.shape(self.generated),
             relu=_checks.boolean("relu", self.relu),
@@ -107,8 +107,7 @@ def _spelled(name: str, settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
-@maker
-@spelled(HyperfanIn, OPTIONS)
+@fan_maker(HyperfanIn)
 def hyperfan_in(
     shape_of_generated: _checks.Shape,
     *,
@@ -159,8 +158,7 @@ def hyperfan_in(
     )
 
 
-@maker
-@spelled(HyperfanOut, OPTIONS)
+@fan_maker(HyperfanOut)
 def hyperfan_out(
     shape_of_generated: _checks.Shape,
     *,

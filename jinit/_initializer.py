@@ -64,9 +64,11 @@ class Initializer:
     def __repr__(self) -> str:
         name, settings = self._spelling()
         required = _required(self)
-        words = [
-            spell(value) if key in required else f"{key}={spell(value)}"
+        words = [spell(value) for key, value in settings.items() if key in required]
+        words += [
+            f"{key}={spell(value)}"
             for key, value in settings.items()
+            if key not in required
         ]
         return f"jinit.{name}({', '.join(words)})"
 

@@ -12,10 +12,10 @@ from jax.typing import ArrayLike, DTypeLike
 from . import _checks
 from ._constant import Filling, frozen
 from ._entry import Entry
-from ._fan_options import OPTIONS, FanOptions
+from ._fan_options import FanOptions, fan_maker
 from ._fans import Fans
 from ._initializer import Initializer, canonical_dtype
-from ._maker import maker, spelled
+from ._maker import maker
 from ._schemes import FanScheme
 from ._stack import Composed
 from ._variance import variance_scaling
@@ -166,8 +166,7 @@ def embedding(
     return Embedding(padding_row, canonical_dtype(dtype))
 
 
-@maker
-@spelled(ScaledUniform, OPTIONS)
+@fan_maker(ScaledUniform)
 def scaled_uniform(**options: Unpack[FanOptions]) -> Initializer:
     """Draw from U(+-1 / sqrt(n_in)): PyTorch's default for kernels and for biases.
 

@@ -12,13 +12,13 @@ from jax.typing import DTypeLike
 from . import _checks
 from ._compiled import Sharding, compiled
 from ._entry import Entry
+from ._fans import check_layout
 from ._initializer import Initializer, canonical_dtype
 from ._maker import maker
 from ._matrices import (
     METHODS,
     Method,
     Reading,
-    checked_layout,
     draw_stack,
     mesh_of,
     placed,
@@ -44,11 +44,11 @@ class LooksLinear(Initializer):
     _name: ClassVar[str] = "looks_linear"
 
     def __post_init__(self) -> None:
+        check_layout(self.layout)
         self._set(
             scale=_checks.real("scale", self.scale),
             dtype=canonical_dtype(self.dtype),
             part=_checks.choice("part", self.part, tuple(_MIRRORED)),
-            layout=checked_layout(self.layout),
             method=_checks.choice("method", self.method, METHODS),
         )
 

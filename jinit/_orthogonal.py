@@ -12,12 +12,12 @@ from jax.typing import DTypeLike
 from . import _checks
 from ._compiled import Sharding, compiled
 from ._entry import Entry
+from ._fans import check_layout
 from ._initializer import Initializer, canonical_dtype
 from ._maker import maker
 from ._matrices import (
     METHODS,
     Method,
-    checked_layout,
     draw_stack,
     layout_of_column,
     mesh_of,
@@ -40,12 +40,12 @@ class Orthogonal(Initializer):
     _name: ClassVar[str] = "orthogonal"
 
     def __post_init__(self) -> None:
+        check_layout(self.layout)
         self._set(
             scale=_checks.real("scale", self.scale),
-            column_axis=_checks.canonical_axes("column_axis", self.column_axis),
+            column_axis=_checks.single_axis("column_axis", self.column_axis),
             dtype=canonical_dtype(self.dtype),
             method=_checks.choice("method", self.method, METHODS),
-            layout=checked_layout(self.layout),
         )
         if self.layout is not None and self.column_axis != -1:
             raise ValueError(

@@ -14,11 +14,10 @@ from jax.typing import DTypeLike
 
 from . import _checks
 from ._entry import Entry
-from ._fan_options import OPTIONS, FanOptions, count_once, refuse_activation
+from ._fan_options import FanOptions, count_once, fan_maker, refuse_activation
 from ._fans import Fans, fans
 from ._gains import Activation, gain, second_moment, slope_at_zero
 from ._initializer import Initializer, RandomInitializer, canonical_dtype
-from ._maker import maker, spelled
 from ._truncated import truncated_std
 from ._variance import MODES, UNIT_LAWS, Axes, fan, is_complex
 from .random import Law
@@ -187,8 +186,7 @@ def _over(numerator: float, n: float) -> float | None:
     return numerator / n if n > 0 else None
 
 
-@maker
-@spelled(Xavier, OPTIONS)
+@fan_maker(Xavier)
 def xavier(**options: Unpack[FanOptions]) -> Initializer:
     """Draw with std = gain sqrt(2 / (n_in + n_out)): tanh, sigmoid and linear layers.
 
@@ -216,8 +214,7 @@ def xavier(**options: Unpack[FanOptions]) -> Initializer:
     return Xavier(**options)
 
 
-@maker
-@spelled(Lecun, OPTIONS)
+@fan_maker(Lecun)
 def lecun(**options: Unpack[FanOptions]) -> Initializer:
     """Draw with std = gain sqrt(1 / n_in): selu, linear layers, and a first layer.
 
@@ -238,8 +235,7 @@ def lecun(**options: Unpack[FanOptions]) -> Initializer:
     return Lecun(**options)
 
 
-@maker
-@spelled(He, OPTIONS)
+@fan_maker(He)
 def he(*, mode: str = "fan_in", **options: Unpack[FanOptions]) -> Initializer:
     """Draw with std = gain sqrt(2 / n_in): relu and its relatives.
 
@@ -266,8 +262,7 @@ def he(*, mode: str = "fan_in", **options: Unpack[FanOptions]) -> Initializer:
     return He(mode=mode, **options)
 
 
-@maker
-@spelled(Kaiming, OPTIONS)
+@fan_maker(Kaiming)
 def kaiming(
     activation: Activation = "relu",
     *,

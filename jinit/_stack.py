@@ -72,7 +72,7 @@ class Stacked(Composed):
                 f"`init` is {self.init!r}; it must be an initializer, or a function of "
                 "the index of a layer that returns one."
             )
-        self._set(axis=_axis(self.axis))
+        self._set(axis=_checks.single_axis("axis", self.axis))
 
     def std(self, shape: _checks.Shape) -> float | None:
         shape = _checks.shape(shape)
@@ -142,7 +142,9 @@ class Blocks(Composed):
     _name: ClassVar[str] = "blocks"
 
     def __post_init__(self) -> None:
-        self._set(inits=_several(self.inits), axis=_axis(self.axis))
+        self._set(
+            inits=_several(self.inits), axis=_checks.single_axis("axis", self.axis)
+        )
         if self.sizes is None:
             return
         sizes = _checks.shape(self.sizes)
@@ -268,13 +270,6 @@ def _is_of_index(function: Callable[..., Any]) -> bool:
         return False
     taken = positional(function)
     return taken is not None and len(taken) == 1 or not is_initializer(function)
-
-
-def _axis(axis: Any) -> int:
-    found = _checks.canonical_axes("axis", axis)
-    if isinstance(found, int):
-        return found
-    raise TypeError(f"`axis` is {axis!r}; it must be one integer.")
 
 
 def _several(inits: Any) -> tuple[Any, ...]:

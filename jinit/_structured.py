@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 from . import _checks, random
 from ._built import Built, flat_index, index
 from ._entry import Entry
-from ._fans import Axes, fans
+from ._fans import Axes, check_layout, fans
 from ._initializer import Initializer, canonical_dtype
 from ._maker import maker
 
@@ -29,6 +29,12 @@ class Identity(Built):
     _random: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        check_layout(self.layout)
+        if "k" in (self.layout or ""):
+            raise ValueError(
+                f"`layout` is {self.layout!r}, with a window; an identity has inputs, "
+                "outputs and batch axes only. For a convolution use jinit.dirac."
+            )
         gain = _checks.real("gain", self.gain)
         self._set(gain=gain, dtype=canonical_dtype(self.dtype))
 
@@ -44,13 +50,8 @@ class Identity(Built):
                 "convolution use jinit.dirac."
             )
         layout = self.layout or ("io" if len(shape) == 2 else "bio")
-        # Fans raise for a layout that is none, or of another length.
+        # Fans raise for a layout of another length.
         fans(shape, layout)
-        if "k" in layout:
-            raise ValueError(
-                f"`layout` is {layout!r}, with a window; an identity has inputs, "
-                "outputs and batch axes only. For a convolution use jinit.dirac."
-            )
         inputs, outputs = (
             tuple(i for i, name in enumerate(layout) if name == letter)
             for letter in "io"
@@ -76,7 +77,7 @@ class Dirac(Built):
     def __post_init__(self) -> None:
         self._set(
             gain=_checks.real("gain", self.gain),
-            groups=_checks.count("groups", self.groups) or 1,
+            groups=_checks.positive("groups", self.groups),
             dtype=canonical_dtype(self.dtype),
         )
 

@@ -14,10 +14,10 @@ from ._built import Built
 from ._constant import Filling
 from ._depth import factor as depth_factor
 from ._entry import Entry
-from ._fan_options import OPTIONS, FanOptions
+from ._fan_options import FanOptions, fan_maker
 from ._fans import Axes, Fans
 from ._initializer import Initializer, canonical_dtype
-from ._maker import maker, spelled
+from ._maker import maker
 from ._schemes import FanScheme
 
 
@@ -139,8 +139,7 @@ class Ngpt(Built):
         return x / jnp.sqrt(jnp.sum(squares, axis=self._axes(shape), keepdims=True))
 
 
-@maker
-@spelled(SmallInit, OPTIONS)
+@fan_maker(SmallInit)
 def small_init(
     *, width: int | None = None, **options: Unpack[FanOptions]
 ) -> Initializer:
@@ -165,8 +164,7 @@ def small_init(
     return SmallInit(width=width, **options)
 
 
-@maker
-@spelled(WangInit, OPTIONS)
+@fan_maker(WangInit)
 def wang_init(
     num_layers: int, *, width: int | None = None, **options: Unpack[FanOptions]
 ) -> Initializer:
@@ -193,8 +191,7 @@ def wang_init(
     return WangInit(num_layers=num_layers, width=width, **options)
 
 
-@maker
-@spelled(MoeRouter, OPTIONS)
+@fan_maker(MoeRouter)
 def moe_router(scale: float = 0.1, **options: Unpack[FanOptions]) -> Initializer:
     """Draw a router, or experts, as Switch transformers do: variance scale / n_in.
 

@@ -105,7 +105,7 @@ class Bilinear(Built):
     _operands: ClassVar[tuple[str, ...]] = ("dtype",)
 
     def __post_init__(self) -> None:
-        groups = _checks.count("groups", self.groups) or 1
+        groups = _checks.positive("groups", self.groups)
         self._set(groups=groups, dtype=canonical_dtype(self.dtype))
 
     def _check(self, shape: _checks.Shape) -> None:

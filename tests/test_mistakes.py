@@ -197,3 +197,80 @@ def test_help_spells_the_options(name):
         # The defaults are those of what is made, unless the case sets another.
         assert parameters[option].default == getattr(made, option)
     assert "gain" not in inspect.signature(jinit.critical).parameters
+
+
+WRONG = {
+    "layout": ["ix", "", 5, "k", "b", ["i", "o"], b"io"],
+    "generated_layout": ["ix", "", 5, "k"],
+    "groups": [0, -2, 1.5, True, "2", None],
+    "in_axis": [1.5, "0", True, (0, 0), None],
+    "out_axis": [1.5, "0", True, (0, 0), None],
+    "batch_axis": [1.5, "0", True, (1, 1), None],
+    "axis": [1.5, "0", True, (0, 0), None],
+    "column_axis": [1.5, "0", True, (0, 1), None],
+    "axes": [(0, 0), (1.5,), True, "ab"],
+    "fan_in": [0, -1, 1.5, True],
+    "fan_out": [0, -1, 1.5, True],
+}
+REQUIRED = {
+    "variance_scaling": (1.0, "fan_in", "normal"), "critical": ("tanh",),
+    "sparse": (0.5,), "wang_init": (3,), "hyperfan_in": ((4, 3),),
+    "hyperfan_out": ((4, 3),), "stacked": (jinit.he(),), "blocks": ([jinit.he()],),
+    "concat": ([jinit.he()],), "transposed": (jinit.he(),),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name, setting", [
+    (name, setting)
+    for name, maker in MAKERS.items()
+    for setting in inspect.signature(maker).parameters
+    if setting in WRONG
+])  # fmt: skip
+def test_a_setting_that_fits_no_shape_is_an_error_of_the_maker(name, setting):
+    for value in WRONG[setting]:
+        with pytest.raises((TypeError, ValueError), match=f"`{setting}` is "):
+            MAKERS[name](*REQUIRED.get(name, ()), **{setting: value})
+
+
+@pytest.mark.parametrize("make, text", [
+    (lambda: jinit.he(layout="io", in_axis=0), "give one or the other"),
+    (lambda: jinit.he(in_axis=0, out_axis=0), "`in_axis` 0 and `out_axis` 0 both name"),
+    (lambda: jinit.lecun(out_axis=-2), "`in_axis` -2 and `out_axis` -2 both name"),
+    (lambda: jinit.he(in_axis=(0, 1), batch_axis=1), "both name axis 1"),
+    (lambda: jinit.identity(layout="kio"), "with a window"),
+    (lambda: jinit.from_config({"name": "he", "groups": 0}), "`groups` is 0"),
+    (lambda: jinit.fans((3, 4), ""), "neither an input nor an output"),
+])  # fmt: skip
+def test_settings_that_do_not_go_together(make, text):
+    with pytest.raises(ValueError, match=text):
+        make()
+
+
+def test_overlapping_axes_of_jax_s_names_pass():
+    init = jinit.variance_scaling(1.0, "fan_in", "normal", in_axis=0, out_axis=0)
+    assert init(KEYS["typed"], (4, 3)).shape == (4, 3)
+    assert jinit.he(groups=np.int64(2)) == jinit.he(groups=2)
+    assert repr(jinit.he(groups=np.int64(2))) == "jinit.he(groups=2)"
+
+
+@pytest.mark.parametrize("words", [0, 1, 3, 4, 5])
+def test_a_legacy_key_of_another_length(words):
+    key = np.zeros(words, np.uint32)
+    for draw in (
+        lambda key: jinit.he()(key, (3, 4)),
+        lambda key: jinit.random.normal(key, (3,)),
+        lambda key: jinit.embedding(padding_row=0)(key, (3, 4)),
+        lambda key: jax.jit(jinit.he(), static_argnums=1)(key, (3, 4)),
+    ):
+        with pytest.raises(ValueError, match=r"`key` is .*'threefry2x32', has 2 words"):
+            draw(key)
+
+
+def test_a_legacy_key_of_the_default_implementation():
+    with jax.default_prng_impl("rbg"):
+        key = jax.random.PRNGKey(0)
+        assert jinit.he()(key, (3, 4)).shape == (3, 4)
+        with pytest.raises(ValueError, match="'rbg', has 4 words"):
+            jinit.he()(key[:2], (3, 4))
+    with pytest.raises(ValueError, match="a batch of keys, of shape .3,"):
+        jinit.he()(np.zeros((3, 2), np.uint32), (3, 4))
