@@ -17,6 +17,7 @@ from ._constant import frozen
 from ._entry import Entry
 from ._initializer import Initializer, canonical_dtype
 from ._maker import maker
+from ._sample import in_torch_layout
 from ._stack import Blocks, Composed, own_dtype, part
 
 
@@ -42,6 +43,9 @@ class Foreign(Initializer):
         found = _checks.dtype(dtype, np.inexact)
         drawn = _sample.Sampler(self.init, shape, found)(key, out_sharding)
         return drawn if factor == 1.0 else (drawn * factor).astype(found)
+
+    def _in_torch_layout(self) -> Initializer:
+        return Foreign(in_torch_layout(self.init))
 
     def _spelling(self) -> tuple[str, dict[str, Any]]:
         return self._name, {"init": self.init, "factor": 1.0}
@@ -70,6 +74,9 @@ class Masked(Composed):
     def std(self, shape: _checks.Shape) -> None:
         return None
 
+    def _in_torch_layout(self) -> Initializer:
+        return Masked(self.mask, in_torch_layout(self.a), in_torch_layout(self.b))
+
     def _check(self, shape: _checks.Shape) -> None:
         _checks.broadcasts(shape, mask=np.asarray(self.mask))
 
@@ -96,6 +103,7 @@ class FromArray(Initializer):
     dtype: np.dtype | None = None
 
     _name: ClassVar[str] = "from_array"
+    _any_layout: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self._set(array=frozen(self.array), dtype=canonical_dtype(self.dtype))

@@ -21,6 +21,7 @@ class Filling(Initializer):
     dtype: np.dtype | None
 
     _kind: ClassVar[type[Any]] = np.generic
+    _any_layout: ClassVar[bool] = True
 
     def _value(self) -> np.ndarray:
         """What is filled in, with a factor of 1."""

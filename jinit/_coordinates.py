@@ -48,6 +48,7 @@ class FourierFeatures(RandomInitializer):
     radians: bool = False
 
     _name: ClassVar[str] = "fourier_features"
+    _any_layout: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         stddev = _checks.real("stddev", self.stddev, positive=True)

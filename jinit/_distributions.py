@@ -22,6 +22,7 @@ class Normal(RandomInitializer):
     dtype: np.dtype | None = None
 
     _name: ClassVar[str] = "normal"
+    _any_layout: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         stddev = _checks.real("stddev", self.stddev, minimum=0.0)
@@ -42,6 +43,7 @@ class Uniform(RandomInitializer):
     dtype: np.dtype | None = None
 
     _name: ClassVar[str] = "uniform"
+    _any_layout: ClassVar[bool] = True
     _kind: ClassVar[type[Any]] = np.floating
 
     def __post_init__(self) -> None:

@@ -233,6 +233,19 @@ def check_layout_or_axes(
             roles[axis] = name
 
 
+def torch_axes(in_axis: Axes, out_axis: Axes, batch_axis: Axes) -> dict[str, Any]:
+    """The axes of PyTorch's (out, in, *window), where settings name no others."""
+    if (in_axis, out_axis, batch_axis) == (-2, -1, ()):
+        return {"in_axis": 1, "out_axis": 0}
+    if in_axis == -2 or out_axis == -1:
+        raise ValueError(
+            f"`in_axis` is {in_axis!r}, `out_axis` {out_axis!r} and `batch_axis` "
+            f"{batch_axis!r}: which of them count the axes of PyTorch's kernel (out, "
+            "in, *window)? Name both `in_axis` and `out_axis`, or neither."
+        )
+    return {}
+
+
 def _check_length(layout: str, shape: _checks.Shape) -> None:
     if len(layout) != len(shape):
         raise ValueError(

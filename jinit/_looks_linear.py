@@ -61,6 +61,9 @@ class LooksLinear(Initializer):
             return None
         return abs(self.scale) / math.sqrt(longer)
 
+    def _in_torch_layout(self) -> Initializer:
+        return super()._in_torch_layout() if self.layout is None else self
+
     def _layout(self, shape: _checks.Shape) -> str:
         if self.layout is not None:
             return self.layout

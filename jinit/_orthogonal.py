@@ -60,6 +60,10 @@ class Orthogonal(Initializer):
         longer = max(reading.rows, reading.columns)
         return abs(self._scale(shape)) / math.sqrt(longer) if longer else None
 
+    def _in_torch_layout(self) -> Initializer:
+        is_default = self.layout is None and self.column_axis == -1
+        return dataclasses.replace(self, column_axis=0) if is_default else self
+
     def _layout(self, shape: _checks.Shape) -> str:
         if self.layout is not None:
             return self.layout

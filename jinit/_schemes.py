@@ -15,7 +15,7 @@ from jax.typing import DTypeLike
 from . import _checks
 from ._entry import Entry
 from ._fan_options import FanOptions, count_once, fan_maker, refuse_activation
-from ._fans import Fans, fans
+from ._fans import Fans, fans, torch_axes
 from ._gains import Activation, gain, second_moment, slope_at_zero
 from ._initializer import Initializer, RandomInitializer, canonical_dtype
 from ._truncated import truncated_std
@@ -89,6 +89,12 @@ class FanScheme(RandomInitializer):
             groups=self.groups,
         )
         return Fans(*(f if g is None else g for f, g in zip(found, given, strict=True)))
+
+    def _in_torch_layout(self) -> Initializer:
+        if self.layout is not None:
+            return self
+        axes = torch_axes(self.in_axis, self.out_axis, self.batch_axis)
+        return dataclasses.replace(self, **axes)
 
     def _law(self, shape: _checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
         std = self.std(shape) or 0.0

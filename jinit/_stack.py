@@ -15,7 +15,7 @@ from ._compiled import Sharding, check_fits, compiled, explicit_axes, jit_to
 from ._entry import Entry
 from ._initializer import Initializer, law_and_scale
 from ._maker import check_called, maker
-from ._sample import is_initializer, positional
+from ._sample import in_torch_layout, is_initializer, positional
 from .random import Law, scaled
 
 
@@ -82,6 +82,13 @@ class Stacked(Composed):
 
     def _check(self, shape: _checks.Shape) -> None:
         _checks.axes("axis", self.axis, len(shape), shape)
+
+    def _in_torch_layout(self) -> Initializer:
+        raise ValueError(
+            f"`init` is {self!r}, whose axis of layers is none of PyTorch's (out, in, "
+            "*window). Stack kernels of that layout instead: "
+            "jinit.stacked(jinit.torch_layout(...))."
+        )
 
     def _slice(self, shape: _checks.Shape) -> _checks.Shape:
         axis = self.axis % len(shape)
@@ -175,6 +182,16 @@ class Blocks(Composed):
                 f"`shape` is {shape}, whose axis {self.axis} has length {length}, and "
                 f"`sizes` {self.sizes} sum to {sum(self.sizes)}; they must agree."
             )
+
+    def _in_torch_layout(self) -> Initializer:
+        if self.axis < 0:
+            raise ValueError(
+                f"`init` is {self!r}, whose axis is counted from the end: Flax's "
+                "outputs, but a window axis of PyTorch's (out, in, *window). Pass "
+                "axis=0 for blocks of outputs and 1 for blocks of inputs."
+            )
+        inits = tuple(map(in_torch_layout, self.inits))
+        return dataclasses.replace(self, inits=inits)
 
     def _shapes(self, shape: _checks.Shape) -> list[_checks.Shape]:
         axis, number = self.axis % len(shape), len(self.inits)

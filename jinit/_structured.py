@@ -38,6 +38,9 @@ class Identity(Built):
         gain = _checks.real("gain", self.gain)
         self._set(gain=gain, dtype=canonical_dtype(self.dtype))
 
+    def _in_torch_layout(self) -> Initializer:
+        return super()._in_torch_layout() if self.layout is None else self
+
     def _check(self, shape: _checks.Shape) -> None:
         self._axes(shape)
 

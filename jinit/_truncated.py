@@ -34,6 +34,7 @@ class TruncatedNormal(RandomInitializer):
     bounds: Bounds = "relative"
 
     _name: ClassVar[str] = "truncated_normal"
+    _any_layout: ClassVar[bool] = True
     _kind: ClassVar[type[Any]] = np.floating
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 
 from . import _checks
 from ._entry import Entry
-from ._fans import jax_fans
+from ._fans import jax_fans, torch_axes
 from ._initializer import Initializer, RandomInitializer, canonical_dtype
 from ._maker import maker
 from .random import Law
@@ -88,6 +88,10 @@ class VarianceScaling(RandomInitializer):
     def _fan(self, shape: _checks.Shape) -> float:
         fans = jax_fans(shape, self.in_axis, self.out_axis, self.batch_axis)
         return fan(self.mode, *fans)
+
+    def _in_torch_layout(self) -> Initializer:
+        axes = torch_axes(self.in_axis, self.out_axis, self.batch_axis)
+        return dataclasses.replace(self, **axes)
 
     def _law(self, shape: _checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
         n = self._fan(shape)
