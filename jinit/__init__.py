@@ -63,6 +63,7 @@ _NAMES_OF_FILES = {
     "_variance": "glorot_normal glorot_uniform he_normal he_uniform "
     "kaiming_normal kaiming_uniform lecun_normal lecun_uniform "
     "variance_scaling xavier_normal xavier_uniform",
+    "_weight_norm": "weight_norm_scales",
     "_whitening": "whitening_conv",
 }
 
@@ -188,6 +189,7 @@ if _typing.TYPE_CHECKING:
     # Parameters that exist already.
     from ._renew import fill_missing as fill_missing
     from ._renew import perturb as perturb
+    from ._weight_norm import weight_norm_scales as weight_norm_scales
 
     # Which initializer each leaf gets.
     from ._rules import Rule as Rule

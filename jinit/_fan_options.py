@@ -8,7 +8,7 @@ from jax.typing import DTypeLike
 
 from . import _checks
 from ._fans import check_layout_or_axes
-from ._gains import Activation
+from ._gains import Activation, canonical
 from ._initializer import spell
 from ._maker import maker, spelled
 from ._variance import Axes
@@ -70,6 +70,8 @@ def _checked(settings: dict[str, Any]) -> dict[str, Any]:
     if "groups" in settings:
         groups = _checks.positive("groups", settings["groups"])
         settings = {**settings, "groups": groups}
+    if "gain" in settings:
+        settings = {**settings, "gain": canonical(settings["gain"])}
     if not settings.keys().isdisjoint(("layout", "in_axis", "out_axis", "batch_axis")):
         check_layout_or_axes(
             settings.get("layout"),

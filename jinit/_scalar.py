@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ._activations import ACTIVATIONS, GATES
-from ._gains import Activation, resolve, sampled
+from ._gains import Activation, sampled, split
 from ._quadrature import find_kinks
 
 Function = Callable[[np.ndarray], np.ndarray]
@@ -49,7 +49,7 @@ def scalar(activation: Activation) -> Scalar:
 
 @functools.lru_cache(maxsize=256)
 def _cached(activation: Any) -> Scalar:
-    found = resolve(activation)
+    found, param = split(activation)
     if not isinstance(found, str):
         f, of_f = sampled(found, "forward")
         df, of_df = sampled(found, "backward")
@@ -62,7 +62,8 @@ def _cached(activation: Any) -> Scalar:
             f"is for functions of one: take its {GATES[found]!r}."
         )
     named = ACTIVATIONS[found]
-    settings = () if named.param is None else (named.param,)
+    param = named.param if param is None else param
+    settings = () if param is None else (param,)
     return Scalar(
         lambda z: named.f(z, *settings),
         lambda z: named.df(z, *settings),

@@ -16,7 +16,7 @@ from . import _checks
 from ._entry import Entry
 from ._fan_options import FanOptions, count_once, fan_maker, refuse_activation
 from ._fans import Fans, fans, torch_axes
-from ._gains import Activation, gain, second_moment, slope_at_zero
+from ._gains import Activation, canonical, gain, second_moment, slope_at_zero
 from ._initializer import Initializer, RandomInitializer, canonical_dtype
 from ._truncated import truncated_std
 from ._variance import MODES, UNIT_LAWS, Axes, fan, is_complex
@@ -53,7 +53,7 @@ class FanScheme(RandomInitializer):
             fan_out=_checks.count("fan_out", self.fan_out),
             dtype=canonical_dtype(self.dtype),
         )
-        if not callable(self.gain) and not isinstance(self.gain, str):
+        if not callable(self.gain) and not isinstance(self.gain, str | tuple):
             self._set(gain=_checks.real("gain", self.gain, minimum=0.0))
         # A setting that is wrong is the maker's error, not the first call's.
         self._gain()
@@ -290,7 +290,8 @@ def kaiming(
     The first layer of a network sees data, not activations: `lecun()` there.
 
     Args:
-      activation: a name such as "gelu", or any function of a scalar.
+      activation: a name such as "gelu", a name with its parameter such as
+        ("leaky_relu", 0.2), or any function of a scalar.
       rule: "gain" or "slope_at_zero".
       mode: "fan_in", "fan_out", "fan_avg" or "fan_geo_avg".
       **options: the settings of every scheme that counts fans, by keyword.
@@ -305,10 +306,13 @@ def kaiming(
       0.167653
       >>> jinit.kaiming("relu").std((512, 256)) == jinit.he().std((512, 256))
       True
+      >>> jinit.to_config(jinit.kaiming(("leaky_relu", 0.2)))
+      {'name': 'kaiming', 'activation': ['leaky_relu', 0.2]}
 
     References:
       He, Zhang, Ren and Sun, "Delving deep into rectifiers", 2015.
     """
+    activation = canonical(activation)
     if rule != "gain" or activation not in ("linear", "identity"):
         refuse_activation("kaiming", options, count_once(options.get("gain")))
     return Kaiming(activation=activation, rule=rule, mode=mode, **options)

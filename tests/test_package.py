@@ -39,7 +39,7 @@ PUBLIC = {
     "moe_router", "ngpt", "olora", "pissa", "place_mimetic_attention", "small_init",
     "wang_init", "whitening_conv", "critical", "theory", "Report", "probe",
     "Comparison", "compare", "History", "autoinit", "data_dependent", "gradinit",
-    "lsuv", "metainit", "sweep", "weight_norm_init", "whiten_first_layer",
+    "lsuv", "metainit", "sweep", "weight_norm_init", "weight_norm_scales", "whiten_first_layer",
 }  # fmt: skip
 
 # Modules that are loaded when they are first asked for.
@@ -61,11 +61,11 @@ ORDER = [
     "_roles", "_torch_recipes", "recipes", "_progress", "_sweep", "_jaxpr",
     "_units", "_materialize", "_taps", "_statistics", "_findings", "_probe_report",
     "_naming", "_jacobian", "_probe", "_comparison", "_compare", "_history",
-    "_weights", "_settle", "_lsuv", "_balance", "_data_dependent", "_first_layer",
-    "_laws", "_propagate", "_autoinit", "_learned", "_gradinit", "_metainit",
-    "_nnx_model", "_nnx_data", "nnx", "_mup_classes", "_mup_factors", "_mup_init",
-    "_optimizer_trial", "_mup_optimizer", "_parametrization", "_mup_infer",
-    "_coordinate_report", "_coordinate_check", "mup", "__init__",
+    "_weights", "_weight_norm", "_settle", "_lsuv", "_balance", "_data_dependent",
+    "_first_layer", "_laws", "_propagate", "_autoinit", "_learned", "_gradinit",
+    "_metainit", "_nnx_model", "_nnx_data", "nnx", "_mup_classes", "_mup_factors",
+    "_mup_init", "_optimizer_trial", "_mup_optimizer", "_parametrization",
+    "_mup_infer", "_coordinate_report", "_coordinate_check", "mup", "__init__",
 ]  # fmt: skip
 
 
