@@ -1,4 +1,4 @@
-"""The scales of Flax's weight normalization, set so that it changes nothing at first."""
+"""The scales of Flax's WeightNorm, set so that it changes nothing at first."""
 
 from typing import Any
 
@@ -19,10 +19,11 @@ def weight_norm_scales(
 
     A layer inside of WeightNorm has the kernel g v / |v|, and Flax starts g at 1, which
     throws the scale of v's initializer away. With g = |v| the model starts as the one
-    without WeightNorm. To set g from a batch, use `jinit.weight_norm_init`.
+    without WeightNorm. Flax's own `init` returns v / |v|, whose norm is 1, so draw v by
+    a plan. To set g from a batch, use `jinit.weight_norm_init`.
 
     Args:
-      params: the variables or the parameters of a Linen model, drawn already.
+      params: the variables or the parameters of a Linen model, drawn by a plan.
       feature_axes: the argument of the same name of WeightNorm.
 
     Returns:
@@ -34,13 +35,13 @@ def weight_norm_scales(
 
     Example:
       >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit
-      >>> plain = nn.Dense(8, kernel_init=jinit.he())
-      >>> model = nn.WeightNorm(plain)
-      >>> x = jnp.ones((2, 16))
-      >>> params = jinit.weight_norm_scales(model.init(jax.random.key(0), x))
-      >>> kernel = params["params"]["layer_instance"]
-      >>> same = plain.apply({"params": kernel}, x)
-      >>> bool(jnp.allclose(model.apply(params, x), same, rtol=1e-5))
+      >>> layer, x, key = nn.Dense(8), jnp.ones((2, 16)), jax.random.key(0)
+      >>> model = nn.WeightNorm(layer)
+      >>> shapes = jax.eval_shape(model.init, key, x)
+      >>> plan = jinit.plan(shapes, [("**/kernel", jinit.he()), ("**", jinit.ones)])
+      >>> variables = jinit.weight_norm_scales(plan.init(key))
+      >>> same = layer.apply({"params": variables["params"]["layer_instance"]}, x)
+      >>> bool(jnp.allclose(model.apply(variables, x), same, rtol=1e-5))
       True
 
     References:
@@ -77,7 +78,8 @@ def _kernel_of(leaf: _paths.Leaf, numbers: dict[str, int]) -> int:
     of it, where the WeightNorm is the whole model or was given a layer by `setup`.
     """
     name = leaf.parts[-1].removesuffix(_SCALE)
-    paths = ["/".join((*leaf.parts[:end], name)) for end in (-1, -2)]
+    beside = ["/".join((*leaf.parts[:end], name)) for end in (-1, -2)]
+    paths = list(dict.fromkeys(beside))
     kernels = [numbers[path] for path in paths if path in numbers]
     if len(kernels) != 1:
         raise ValueError(

@@ -1,5 +1,6 @@
 """jinit inside Flax: Linen and NNX layers, and their own initializers replaced."""
 
+import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -146,6 +147,12 @@ def test_copies_of_a_dense_general(init, std, key):
     )
 
 
+class Inner(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(3, bias_init=jinit.normal(1.0))(x)
+
+
 class Normalized(nn.Module):
     """Layers of all kinds of WeightNorm, or the same ones without."""
 
@@ -162,14 +169,16 @@ class Normalized(nn.Module):
         x = wrapped(square, name="named")(x)
         conv = nn.Conv(4, (3,), kernel_init=jinit.he(), name="conv")
         x = wrapped(conv, param_dtype="bfloat16")(x)
-        inner = nn.Sequential([nn.Dense(3, bias_init=jinit.normal(1.0))], name="inner")
-        return wrapped(inner, variable_filter=None)(x)
+        return wrapped(Inner(name="inner"), variable_filter=None)(x)
 
 
 def test_weight_norm_starts_as_the_model_without_it(key):
     x = jax.random.normal(jax.random.key(1), (5, 7, 6))
-    drawn = Normalized().init(key, x)
-    plain = Normalized(wrap=False).init(key, x)
+    rules = [("**/kernel", jinit.he()), ("**/bias", jinit.normal()), ("**", jinit.ones)]
+    # Flax's init would return kernels of norm 1.
+    drawn = jinit.plan(jax.eval_shape(Normalized().init, key, x), rules).init(key)
+    layers = ("dense", "square", "conv", "inner")
+    plain = {"params": {name: drawn["params"][name] for name in layers}}
     for params in (
         jinit.weight_norm_scales(drawn),
         {"params": jax.jit(jinit.weight_norm_scales)(drawn["params"])},
@@ -190,7 +199,9 @@ def test_weight_norm_by_other_axes(key):
     x = jnp.ones((2, 6))
     for axes, sizes in ((None, ()), (0, (6,)), ((0, 1), (6, 4)), ((1, 0), (6, 4))):
         model = nn.WeightNorm(nn.Dense(4, kernel_init=jinit.he()), feature_axes=axes)
-        params = model.init(key, x)
+        shapes = jax.eval_shape(model.init, key, x)
+        rules = [("**/kernel", jinit.he()), ("**", jinit.ones)]
+        params = jinit.plan(shapes, rules).init(key)
         params = jinit.weight_norm_scales(params, feature_axes=axes)["params"]
         kernel = params["layer_instance"]["kernel"]
         others = tuple({0, 1} - set(np.atleast_1d([] if axes is None else axes)))

@@ -39,7 +39,8 @@ PUBLIC = {
     "moe_router", "ngpt", "olora", "pissa", "place_mimetic_attention", "small_init",
     "wang_init", "whitening_conv", "critical", "theory", "Report", "probe",
     "Comparison", "compare", "History", "autoinit", "data_dependent", "gradinit",
-    "lsuv", "metainit", "sweep", "weight_norm_init", "weight_norm_scales", "whiten_first_layer",
+    "lsuv", "metainit", "sweep", "weight_norm_init", "weight_norm_scales",
+    "whiten_first_layer",
 }  # fmt: skip
 
 # Modules that are loaded when they are first asked for.
