@@ -78,7 +78,6 @@ def gain(
       Unterthiner, Mayr and Hochreiter, "Self-normalizing neural networks", 2017.
     """
     _checks.choice("direction", direction, _DIRECTIONS)
-    activation, param = split(activation, param)
     if _checks.choice("convention", convention, _CONVENTIONS) == "torch":
         return _torch_gain(activation, param)
     return 1 / math.sqrt(second_moment(activation, param, direction))
@@ -288,6 +287,9 @@ def _double_precision() -> Any:
 
 
 def _torch_gain(activation: Activation, param: float | None) -> float:
+    activation = canonical(activation)
+    if isinstance(activation, tuple) and param is None:
+        activation, param = activation
     if not isinstance(activation, str) or activation not in _TORCH:
         name = activation if isinstance(activation, str) else _called(activation)
         raise ValueError(
