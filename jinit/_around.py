@@ -1,6 +1,7 @@
 """Initializers around another one: turned, padded, drawn in another type."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -12,6 +13,8 @@ from jax.typing import DTypeLike
 from . import _checks
 from ._entry import Entry
 from ._initializer import Initializer
+from ._maker import check_called, maker
+from ._sample import in_torch_layout
 from ._stack import Composed, own_dtype, part, std_of
 
 
@@ -26,7 +29,12 @@ class Around(Composed):
     def std(self, shape: _checks.Shape) -> float | None:
         shape = _checks.shape(shape)
         self._check(shape)
-        return std_of(self.init, self._inner(shape))
+        return std_of(self._part, self._inner(shape))
+
+    @property
+    def _part(self) -> Any:
+        """The other one, as it draws here."""
+        return self.init
 
     def _inner(self, shape: _checks.Shape) -> _checks.Shape:
         """The shape that the other one draws."""
@@ -40,7 +48,7 @@ class Around(Composed):
         factor: float,
     ) -> jax.Array:
         found = own_dtype([self.init], dtype)
-        return part(self.init, key, self._inner(shape), found, factor)
+        return part(self._part, key, self._inner(shape), found, factor)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -48,9 +56,10 @@ class Transposed(Around):
     """The transpose of a draw."""
 
     init: Any
-    axes: tuple[int, ...] | None = None
+    axes: Any = None
 
     _name: ClassVar[str] = "transposed"
+    _any_layout: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -98,6 +107,15 @@ class TorchLayout(Around):
 
     _name: ClassVar[str] = "torch_layout"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # What cannot be told is the maker's error, not the first call's.
+        self._part  # noqa: B018
+
+    @functools.cached_property
+    def _part(self) -> Any:
+        return in_torch_layout(self.init)
+
     def _check(self, shape: _checks.Shape) -> None:
         if len(shape) < 2:
             raise ValueError(
@@ -135,6 +153,9 @@ class Padded(Around):
 
     def std(self, shape: _checks.Shape) -> None:
         return None
+
+    def _in_torch_layout(self) -> Initializer:
+        return Padded(in_torch_layout(self.init), self.widths)
 
     def _pads(self, ndim: int) -> tuple[tuple[int, int], ...]:
         return self.widths * ndim if len(self.widths) == 1 else self.widths
@@ -179,6 +200,9 @@ class WithDtype(Around):
         super().__post_init__()
         self._set(dtype=_checks.dtype_like(self.dtype))
 
+    def _in_torch_layout(self) -> Initializer:
+        return WithDtype(in_torch_layout(self.init), self.dtype)
+
     def _check(self, shape: _checks.Shape) -> None:
         pass
 
@@ -197,6 +221,7 @@ class WithDtype(Around):
 
 
 def check_part(name: str, init: Any) -> None:
+    check_called(f"`{name}`", init)
     if not callable(init):
         raise TypeError(
             f"`{name}` is {init!r}, of type {type(init).__name__}; it must be an "
@@ -223,6 +248,7 @@ def _pairs(widths: Any) -> tuple[tuple[int, int], ...]:
     return tuple((int(before), int(after)) for before, after in pairs)
 
 
+@maker
 def padded(init: Any, widths: Any) -> Initializer:
     """Draw an array with zeros around it.
 
@@ -245,6 +271,7 @@ def padded(init: Any, widths: Any) -> Initializer:
     return Padded(init, widths)
 
 
+@maker
 def transposed(init: Any, axes: Sequence[int] | None = None) -> Initializer:
     """Draw for the permuted shape, and transpose: for kernels kept the other way round.
 
@@ -260,9 +287,10 @@ def transposed(init: Any, axes: Sequence[int] | None = None) -> Initializer:
       >>> jinit.transposed(jinit.lecun()).std((3, 100))  # (out, in)
       0.1
     """
-    return Transposed(init, None if axes is None else tuple(axes))
+    return Transposed(init, axes)
 
 
+@maker
 def with_dtype(init: Any, dtype: DTypeLike) -> Initializer:
     """Draw in one dtype, and cast to the one that is asked for.
 
@@ -287,22 +315,26 @@ def with_dtype(init: Any, dtype: DTypeLike) -> Initializer:
     return WithDtype(init, dtype)
 
 
+@maker
 def torch_layout(init: Any) -> Initializer:
     """Draw a kernel as (out, in, *window), PyTorch's layout, and return Flax's.
 
-    So a port has the law that the scheme gives for PyTorch's shape. For a scheme of
-    jinit's, whose layouts say the same, it is the law without it too.
+    So a port has the law, and the numbers, that the scheme gives for PyTorch's shape.
+    A scheme of jinit's that counts fans counts them in that layout, unless its settings
+    name axes of their own. For a stack of layers: `stacked(torch_layout(init))`.
 
     Args:
-      init: an initializer for (out, in, *window), of jinit, of JAX or your own.
+      init: an initializer of jinit; or one of JAX or your own, for (out, in, *window).
 
     Raises:
-      ValueError: when called, for fewer than two axes.
+      ValueError: for an initializer whose settings do not tell the inputs from the
+        outputs in PyTorch's layout; when called, for fewer than two axes.
 
     Example:
-      >>> import jinit
-      >>> torch_he = jinit.torch_layout(jinit.he(layout="oikk"))
-      >>> torch_he.std((3, 3, 8, 32)) == jinit.he().std((3, 3, 8, 32))
+      >>> import jax, jinit
+      >>> conv = jinit.torch_layout(jinit.scaled_uniform())
+      >>> w = conv(jax.random.key(0), (3, 3, 8, 32))  # PyTorch's (32, 8, 3, 3)
+      >>> bool(abs(w).max() <= 1 / (3 * 3 * 8) ** 0.5)
       True
     """
     return TorchLayout(init)

@@ -135,16 +135,29 @@ def number(argument: str, value: Any, **bounds: Any) -> Any:
 
 def canonical_axes(argument: str, value: Any) -> int | tuple[int, ...]:
     """An axis or several as a value that hashes: an integer, or a tuple of them."""
+    if isinstance(value, numbers.Integral):
+        return integer(argument, value)
     try:
-        if isinstance(value, numbers.Integral):
-            return int(value)
-        found = tuple(operator.index(axis) for axis in value)
+        found = tuple(integer(argument, axis) for axis in value)
     except TypeError:
         raise TypeError(
             f"`{argument}` is {value!r}; it must be an integer or a sequence of "
             "integers."
         ) from None
+    if len(set(found)) != len(found):
+        raise ValueError(
+            f"`{argument}` is {value!r}, which names an axis twice; name each axis "
+            "once."
+        )
     return found[0] if len(found) == 1 else found
+
+
+def single_axis(argument: str, value: Any) -> int:
+    """One axis, as an integer."""
+    axis = canonical_axes(argument, value)
+    if isinstance(axis, int):
+        return axis
+    raise TypeError(f"`{argument}` is {value!r}; it must be one integer.")
 
 
 def axes(argument: str, value: Any, ndim: int, shape: Shape) -> tuple[int, ...]:
@@ -176,6 +189,7 @@ def key(value: Any) -> None:
     if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
         batch = value.shape
     elif value.dtype == np.uint32 and value.ndim:
+        _check_words(value.shape)
         batch = value.shape[:-1]
     else:
         raise TypeError(
@@ -186,6 +200,22 @@ def key(value: Any) -> None:
         raise ValueError(
             f"`key` is a batch of keys, of shape {batch}; it must be a single key. "
             "For one draw per key use jax.vmap(lambda key: init(key, shape))(keys)."
+        )
+
+
+# The words of a key of each of JAX's implementations.
+_WORDS = {"threefry2x32": 2, "rbg": 4, "unsafe_rbg": 4}
+
+
+def _check_words(shape: Shape) -> None:
+    """Raise unless the last axis of a legacy key's array has as many words as a key."""
+    implementation = str(flag("jax_default_prng_impl"))
+    words = _WORDS.get(implementation, shape[-1])
+    if shape[-1] != words:
+        raise ValueError(
+            f"`key` is an array of uint32 of shape {shape}, and a key of JAX's "
+            f"default implementation, {implementation!r}, has {words} words; pass a "
+            "key such as jax.random.key(0)."
         )
 
 
@@ -275,8 +305,11 @@ def public_function(path: str) -> Any:
 
 def count(argument: str, value: Any) -> int | None:
     """A positive integer, or None."""
-    if value is None:
-        return None
+    return None if value is None else positive(argument, value)
+
+
+def positive(argument: str, value: Any) -> int:
+    """A positive integer."""
     number = integer(argument, value)
     if number < 1:
         raise ValueError(f"`{argument}` is {number}; it must be 1 or more.")

@@ -16,6 +16,8 @@ from ._compiled import Sharding, compiled
 from ._constant import check_representable, frozen, thawed
 from ._entry import Entry
 from ._initializer import Initializer, canonical_dtype
+from ._maker import maker
+from ._sample import in_torch_layout
 from ._stack import Blocks, Composed, own_dtype, part
 
 
@@ -41,6 +43,9 @@ class Foreign(Initializer):
         found = _checks.dtype(dtype, np.inexact)
         drawn = _sample.Sampler(self.init, shape, found)(key, out_sharding)
         return drawn if _numbers.is_one(factor) else (drawn * factor).astype(found)
+
+    def _in_torch_layout(self) -> Initializer:
+        return Foreign(in_torch_layout(self.init))
 
     def _spelling(self) -> tuple[str, dict[str, Any]]:
         return self._name, {"init": self.init, "factor": 1.0}
@@ -68,6 +73,9 @@ class Masked(Composed):
 
     def std(self, shape: _checks.Shape) -> None:
         return None
+
+    def _in_torch_layout(self) -> Initializer:
+        return Masked(self.mask, in_torch_layout(self.a), in_torch_layout(self.b))
 
     def _check(self, shape: _checks.Shape) -> None:
         _checks.broadcasts(shape, mask=thawed(self.mask))
@@ -97,6 +105,7 @@ class FromArray(Initializer):
     dtype: np.dtype | None = None
 
     _name: ClassVar[str] = "from_array"
+    _any_layout: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self._set(array=frozen(self.array), dtype=canonical_dtype(self.dtype))
@@ -132,6 +141,7 @@ def _as_array(value: jax.Array, *, shape: _checks.Shape, dtype: np.dtype) -> jax
     return jnp.asarray(value).reshape(shape).astype(dtype)
 
 
+@maker
 def scaled(init: Any, factor: float) -> Initializer:
     """Scale an initializer of any origin: factor times its draw.
 
@@ -158,6 +168,7 @@ def scaled(init: Any, factor: float) -> Initializer:
     return found * factor
 
 
+@maker
 def masked(mask: ArrayLike, a: Any, b: Any) -> Initializer:
     """Draw from `a` where the mask is true, and from `b` elsewhere.
 
@@ -183,6 +194,7 @@ def masked(mask: ArrayLike, a: Any, b: Any) -> Initializer:
     return Masked(mask, a, b)
 
 
+@maker
 def concat(
     inits: Sequence[Any], axis: int = -1, *, sizes: Sequence[int] | None = None
 ) -> Initializer:
@@ -205,6 +217,7 @@ def concat(
     return Blocks(tuple(inits), axis, None if sizes is None else tuple(sizes))
 
 
+@maker
 def from_array(array: ArrayLike, dtype: DTypeLike | None = None) -> Initializer:
     """Return a given array: pretrained weights, a table, a filter.
 

@@ -31,7 +31,8 @@ LARGE = 1 << 14
 
 Sharding = NamedSharding | PartitionSpec | None
 
-with jax.ensure_compile_time_eval():
+# A name of jinit may be loaded while something is being traced.
+with jax.core.eval_context():
     _TOP_LEVEL = get_opaque_trace_state(convention="jinit")
 
 

@@ -12,6 +12,7 @@ from . import _checks, _numbers
 from ._compiled import Sharding, compiled
 from ._entry import Entry
 from ._initializer import Initializer, canonical_dtype
+from ._maker import maker
 
 
 class Filling(Initializer):
@@ -21,6 +22,7 @@ class Filling(Initializer):
 
     _kind: ClassVar[type[Any]] = np.generic
     _symbolic: ClassVar[bool] = True
+    _any_layout: ClassVar[bool] = True
 
     def _value(self) -> Any:
         """What is filled in, with a factor of 1: an array, or a tracer."""
@@ -91,6 +93,7 @@ def _full(value: jax.Array, *, shape: _checks.Shape, dtype: np.dtype) -> jax.Arr
     return jnp.full(shape, value, dtype)
 
 
+@maker
 def constant(value: ArrayLike, dtype: DTypeLike | None = None) -> Initializer:
     """Fill with a value: w = value.
 
@@ -109,6 +112,7 @@ def constant(value: ArrayLike, dtype: DTypeLike | None = None) -> Initializer:
     return Constant(value, canonical_dtype(dtype))
 
 
+@maker
 def zeros_init() -> Initializer:
     """The initializer `zeros`: w = 0, for biases and the last layers of branches.
 
@@ -120,6 +124,7 @@ def zeros_init() -> Initializer:
     return zeros
 
 
+@maker
 def ones_init() -> Initializer:
     """The initializer `ones`: w = 1, for the scales of normalization layers.
 

@@ -9,9 +9,11 @@ from jax.typing import DTypeLike
 
 from . import _checks
 from ._entry import Entry
+from ._fan_options import FanOptions, fan_maker, refuse_activation
 from ._fans import Fans
 from ._initializer import Initializer, RandomInitializer, canonical_dtype
-from ._schemes import FanOptions, FanScheme
+from ._maker import maker
+from ._schemes import FanScheme
 from .random import Law
 
 
@@ -46,6 +48,7 @@ class FourierFeatures(RandomInitializer):
     radians: bool = False
 
     _name: ClassVar[str] = "fourier_features"
+    _any_layout: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         stddev = _checks.number("stddev", self.stddev, positive=True)
@@ -62,6 +65,7 @@ class FourierFeatures(RandomInitializer):
         return Law("normal"), self.std(shape)
 
 
+@fan_maker(Siren)
 def siren(
     w0: float = 30.0, *, first: bool = False, **options: Unpack[FanOptions]
 ) -> Initializer:
@@ -77,8 +81,7 @@ def siren(
     Args:
       w0: the frequency in the sine: the same number as in the layer.
       first: whether the layer is the first.
-      **options: `layout` or axes, groups, explicit fans, dtype, as for `jinit.he`; also
-        `distribution`, "uniform" by default, and `gain`.
+      **options: the settings of every scheme that counts fans, by keyword.
 
     Raises:
       ValueError: for a `w0` that is not positive, or options that do not fit.
@@ -96,9 +99,12 @@ def siren(
       from E sin^2(z) = (1 - exp(-2 v)) / 2 for z ~ N(0, v).
     """
     _checks.boolean("first", first)
+    if not first:
+        refuse_activation("siren", options, "Leave `gain` out, or pass a number.")
     return Siren(w0=w0, first=first, **options)
 
 
+@maker
 def fourier_features(
     stddev: float = 1.0, dtype: DTypeLike | None = None, *, radians: bool = False
 ) -> Initializer:

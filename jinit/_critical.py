@@ -5,11 +5,13 @@ from typing import Unpack
 
 from . import theory
 from ._distributions import normal
+from ._fan_options import FanOptions, fan_maker
 from ._gains import Activation
 from ._initializer import Initializer
-from ._schemes import FanOptions, lecun
+from ._schemes import Lecun, lecun
 
 
+@fan_maker(Lecun, but=("gain",))
 def critical(
     activation: Activation, q: float = 1.0, **options: Unpack[FanOptions]
 ) -> tuple[Initializer, Initializer]:
@@ -23,8 +25,7 @@ def critical(
     Args:
       activation: a name, or any function of a scalar.
       q: the mean square of the pre-activations.
-      **options: of the kernel, as for `jinit.he`: `layout` or axes, explicit fans,
-        distribution, dtype.
+      **options: the settings of the kernel's scheme, by keyword.
 
     Returns:
       (kernel, bias), two initializers.

@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from . import _checks
 from ._entry import Entry
 from ._initializer import Initializer, RandomInitializer, canonical_dtype
+from ._maker import maker
 from .random import Law
 
 
@@ -21,6 +22,7 @@ class Normal(RandomInitializer):
     dtype: np.dtype | None = None
 
     _name: ClassVar[str] = "normal"
+    _any_layout: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         stddev = _checks.number("stddev", self.stddev, minimum=0.0)
@@ -41,6 +43,7 @@ class Uniform(RandomInitializer):
     dtype: np.dtype | None = None
 
     _name: ClassVar[str] = "uniform"
+    _any_layout: ClassVar[bool] = True
     _kind: ClassVar[type[Any]] = np.floating
 
     def __post_init__(self) -> None:
@@ -54,6 +57,7 @@ class Uniform(RandomInitializer):
         return Law("uniform", 0.0, 1.0), self.scale
 
 
+@maker
 def normal(stddev: float = 1e-2, dtype: DTypeLike | None = None) -> Initializer:
     """Draw from N(0, stddev^2), whatever the shape.
 
@@ -72,6 +76,7 @@ def normal(stddev: float = 1e-2, dtype: DTypeLike | None = None) -> Initializer:
     return Normal(stddev, canonical_dtype(dtype))
 
 
+@maker
 def uniform(scale: float = 1e-2, dtype: DTypeLike | None = None) -> Initializer:
     """Draw from U[0, scale): not centred, so not for weights; std = scale / sqrt(12).
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from . import _checks
 
@@ -63,15 +63,12 @@ def fans(
       Fans(fan_in=9, fan_out=9)
     """
     shape = _checks.shape(shape, symbolic=True)
-    groups = _checks.count("groups", groups) or 1
+    groups = _checks.positive("groups", groups)
     if layout is None:
         layout = layout_of_axes(shape, in_axis, out_axis, batch_axis)
-    elif (in_axis, out_axis, batch_axis) != (-2, -1, ()):
-        raise ValueError(
-            f"`layout` is {layout!r}, and axes are given too: in_axis={in_axis!r}, "
-            f"out_axis={out_axis!r}, batch_axis={batch_axis!r}; give one or the other."
-        )
-    _check_layout(layout, shape)
+    else:
+        check_layout_or_axes(layout, in_axis, out_axis, batch_axis)
+    _check_length(layout, shape)
     inputs, outputs, window = (_product(shape, layout, letter) for letter in "iok")
     if outputs % groups:
         raise ValueError(
@@ -189,18 +186,67 @@ def _few_axes(shape: _checks.Shape) -> str:
     )
 
 
-def _check_layout(layout: str, shape: _checks.Shape) -> None:
+def check_layout(layout: Any, argument: str = "layout") -> None:
+    """Raise unless `layout` fits some shape: the check of a maker, which has none."""
+    if layout is None:
+        return
     if not isinstance(layout, str):
         raise TypeError(
-            f"`layout` is {layout!r}; it must be a string of one letter per axis: "
+            f"`{argument}` is {layout!r}; it must be a string of one letter per axis: "
             f"{_ALPHABET}."
         )
     unknown = sorted(set(layout) - set(_LETTERS))
     if unknown:
         raise ValueError(
-            f"`layout` is {layout!r}, in which {', '.join(map(repr, unknown))} says "
-            f"nothing; the letters are {_ALPHABET}."
+            f"`{argument}` is {layout!r}, in which "
+            f"{', '.join(map(repr, unknown))} says nothing; the letters are "
+            f"{_ALPHABET}."
         )
+    if not set(layout) & {"i", "o"}:
+        raise ValueError(
+            f"`{argument}` is {layout!r}, and names neither an input nor an output "
+            "axis; a fan needs one of them, as in 'io'."
+        )
+
+
+def check_layout_or_axes(
+    layout: Any, in_axis: Axes, out_axis: Axes, batch_axis: Axes
+) -> None:
+    """Raise where axes have two roles, or are named by a layout and by numbers."""
+    check_layout(layout)
+    named = {"in_axis": in_axis, "out_axis": out_axis, "batch_axis": batch_axis}
+    canonical = {name: _checks.canonical_axes(name, v) for name, v in named.items()}
+    if layout is not None and tuple(canonical.values()) != (-2, -1, ()):
+        raise ValueError(
+            f"`layout` is {layout!r}, and axes are given too: in_axis={in_axis!r}, "
+            f"out_axis={out_axis!r}, batch_axis={batch_axis!r}; give one or the other."
+        )
+    roles: dict[int, str] = {}
+    for name, axes in canonical.items():
+        for axis in (axes,) if isinstance(axes, int) else axes:
+            if axis in roles:
+                other = roles[axis]
+                raise ValueError(
+                    f"`{other}` {named[other]!r} and `{name}` {named[name]!r} both "
+                    f"name axis {axis}; each axis has one role."
+                )
+            roles[axis] = name
+
+
+def torch_axes(in_axis: Axes, out_axis: Axes, batch_axis: Axes) -> dict[str, Any]:
+    """The axes of PyTorch's (out, in, *window), where settings name no others."""
+    if (in_axis, out_axis, batch_axis) == (-2, -1, ()):
+        return {"in_axis": 1, "out_axis": 0}
+    if in_axis == -2 or out_axis == -1:
+        raise ValueError(
+            f"`in_axis` is {in_axis!r}, `out_axis` {out_axis!r} and `batch_axis` "
+            f"{batch_axis!r}: which of them count the axes of PyTorch's kernel (out, "
+            "in, *window)? Name both `in_axis` and `out_axis`, or neither."
+        )
+    return {}
+
+
+def _check_length(layout: str, shape: _checks.Shape) -> None:
     if len(layout) != len(shape):
         raise ValueError(
             f"`layout` is {layout!r}, with {len(layout)} letters, and shape {shape} "
@@ -208,11 +254,6 @@ def _check_layout(layout: str, shape: _checks.Shape) -> None:
             "attention layers hand an initializer a kernel that is flattened to two "
             "axes already: there 'io' is right, and explicit fans, `fan_in=` and "
             "`fan_out=`, are the way to say anything else."
-        )
-    if not set(layout) & {"i", "o"} and layout:
-        raise ValueError(
-            f"`layout` is {layout!r}, and names neither an input nor an output axis of "
-            f"shape {shape}; a fan needs one of them."
         )
 
 

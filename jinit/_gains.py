@@ -15,7 +15,7 @@ from ._activations import ACTIVATIONS, GATES
 from ._identity import remembered
 from ._quadrature import Unresolved, normal_mean
 
-Activation = str | Callable[[Any], Any]
+Activation = str | tuple[str, float] | Callable[[Any], Any]
 
 _DIRECTIONS = ("forward", "backward")
 _CONVENTIONS = ("exact", "torch")
@@ -49,7 +49,8 @@ def gain(
     Args:
       activation: a name ("relu", "gelu", "silu", ...; `"swiglu"`, `"geglu"`, `"reglu"`
         and `"glu"` are gated units f(a) b of independent a and b, whose forward gain is
-        f's), or any function of a scalar.
+        f's), a pair of a name and its `param`, such as ("leaky_relu", 0.2), or any
+        function of a scalar.
       param: the slope of "leaky_relu" and "prelu", the alpha of "elu" and "celu".
       direction: "forward" or "backward".
       convention: "exact", or "torch" for the table of `torch.nn.init.calculate_gain`,
@@ -90,7 +91,8 @@ def slope_at_zero(activation: Activation, *, param: float | None = None) -> floa
     for `jnp.maximum(x, 0)`.
 
     Args:
-      activation: a name, or any function of a scalar that JAX can differentiate.
+      activation: a name, a pair of a name and its `param`, or any function of a scalar
+        that JAX can differentiate.
       param: as for `gain`.
 
     Raises:
@@ -105,6 +107,9 @@ def slope_at_zero(activation: Activation, *, param: float | None = None) -> floa
       >>> jinit.slope_at_zero(lambda x: jnp.maximum(x, 0))
       0.5
     """
+    # A function of JAX's stays what it is: the convention at a kink is its own.
+    if isinstance(activation, tuple):
+        activation, param = split(activation, param)
     if isinstance(activation, str):
         function = _jax_function(_name(activation), _parameter(activation, param))
     else:
@@ -131,9 +136,7 @@ def second_moment(
     activation: Activation, param: float | None = None, direction: str = "forward"
 ) -> float:
     """E f(z)^2 ("forward") or E f'(z)^2 ("backward") for z ~ N(0, 1)."""
-    if param is not None and not isinstance(activation, str):
-        _reject(activation, param)
-    activation = resolve(activation)
+    activation, param = split(activation, param)
     if not isinstance(activation, str):
         return _moment_of_function(activation, direction)
     if activation in GATES and direction == "backward":
@@ -145,13 +148,57 @@ def second_moment(
     return _moment_of_name(_name(activation), _parameter(activation, param), direction)
 
 
-def resolve(activation: Activation) -> Activation:
-    """An activation's name where it has one, of JAX's own functions too."""
+def split(
+    activation: Activation, param: float | None = None
+) -> tuple[str | Callable[[Any], Any], float | None]:
+    """An activation's name and parameter where it has a name; else the function."""
+    if param is None:
+        activation = canonical(activation)
+        if isinstance(activation, tuple):
+            return activation
     if isinstance(activation, str):
-        return _checks.choice("activation", activation, (*ACTIVATIONS, *GATES))
-    if not callable(activation):
-        _reject(activation, None)
-    return _known(activation) or activation
+        return _checks.choice("activation", activation, (*ACTIVATIONS, *GATES)), param
+    if param is not None or not callable(activation):
+        _reject(activation, param)
+    return _known(activation) or activation, None
+
+
+def canonical(activation: Any) -> Any:
+    """An activation as a value: a function of JAX's with its slope bound is a pair.
+
+    Pairs of a name and a number are equal and have a configuration; partial functions
+    are equal to themselves only.
+    """
+    if isinstance(activation, functools.partial):
+        return _bound(activation)
+    if not isinstance(activation, tuple | list):
+        return activation
+    if len(activation) != 2 or not isinstance(activation[0], str):
+        raise ValueError(
+            f"`activation` is {activation!r}; a pair must be a name and its parameter, "
+            "such as ('leaky_relu', 0.2)."
+        )
+    name, param = activation
+    _checks.choice("activation", name, (*ACTIVATIONS, *GATES))
+    return name, _parameter(name, _checks.real("param", param))
+
+
+def _bound(function: functools.partial) -> Any:
+    """The value of a partial function of jax.nn, or the function."""
+    name, settings = _known(function.func), dict(function.keywords)
+    param = settings.pop(_BOUND.get(name or "", ""), None)
+    if function.args or settings or not isinstance(param, int | float):
+        return function
+    if name == "gelu_tanh":
+        return "gelu_tanh" if param else "gelu"
+    return name, float(param)
+
+
+# How functions of jax.nn call what may be bound.
+_BOUND = {
+    "leaky_relu": "negative_slope", "elu": "alpha", "celu": "alpha",
+    "gelu_tanh": "approximate",
+}  # fmt: skip
 
 
 @remembered(1024)
@@ -232,6 +279,9 @@ def _double_precision() -> Any:
 
 
 def _torch_gain(activation: Activation, param: float | None) -> float:
+    activation = canonical(activation)
+    if isinstance(activation, tuple) and param is None:
+        activation, param = activation
     if not isinstance(activation, str) or activation not in _TORCH:
         name = activation if isinstance(activation, str) else _called(activation)
         raise ValueError(
@@ -264,10 +314,10 @@ def _parameter(activation: str, param: float | None) -> float | None:
 
 
 def _reject(activation: Any, param: float | None) -> NoReturn:
-    if not isinstance(activation, str) and not callable(activation):
+    if not isinstance(activation, str | tuple) and not callable(activation):
         raise TypeError(
-            f"`activation` is {activation!r}; it must be a name such as 'relu', or a "
-            "function of a scalar."
+            f"`activation` is {activation!r}; it must be a name such as 'relu', a pair "
+            "such as ('leaky_relu', 0.2), or a function of a scalar."
         )
     takers = ", ".join(repr(n) for n, a in ACTIVATIONS.items() if a.param is not None)
     raise ValueError(

@@ -14,6 +14,7 @@ from . import _checks
 from ._built import Built, index
 from ._entry import Entry
 from ._initializer import Initializer, canonical_dtype
+from ._maker import maker
 from ._structured import at_centre, check_window
 
 
@@ -79,6 +80,7 @@ def _near_powers(shape: _checks.Shape) -> str:
     return " or ".join(f"({n}, {n})" for n in dict.fromkeys((below, above)))
 
 
+@maker
 def hadamard(gain: float = 1.0, *, dtype: DTypeLike | None = None) -> Initializer:
     """Fill with a Hadamard matrix, w = gain H / sqrt(n): orthogonal, symmetric, dense.
 
@@ -102,6 +104,7 @@ def hadamard(gain: float = 1.0, *, dtype: DTypeLike | None = None) -> Initialize
     return Hadamard(gain, canonical_dtype(dtype))
 
 
+@maker
 def zero_hadamard(gain: float = 1.0, *, dtype: DTypeLike | None = None) -> Initializer:
     """Fill by ZerO: zeros and ones where the layer does not widen, else Hadamard's.
 

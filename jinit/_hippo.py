@@ -13,6 +13,7 @@ from . import _checks
 from ._built import Built, index
 from ._entry import Entry
 from ._initializer import Initializer, canonical_dtype
+from ._maker import maker
 
 Matrix = Literal["A", "B"]
 Part = Literal["log_real", "imag"]
@@ -153,6 +154,7 @@ def _legs_frequencies(pairs: int) -> tuple[float, ...]:
     return tuple(np.sort(-np.linalg.eigvalsh(1j * skew))[:pairs].tolist())
 
 
+@maker
 def hippo_legs(matrix: Matrix = "A", *, dtype: DTypeLike | None = None) -> Initializer:
     """Fill with HiPPO-LegS: a state that holds the Legendre coefficients of the past.
 
@@ -180,6 +182,7 @@ def hippo_legs(matrix: Matrix = "A", *, dtype: DTypeLike | None = None) -> Initi
     return HippoLegs(matrix, canonical_dtype(dtype))
 
 
+@maker
 def s4d_lin(part: Part | None = None, *, dtype: DTypeLike | None = None) -> Initializer:
     """Fill with S4D-Lin's eigenvalues: lambda_n = -1/2 + i pi n.
 
@@ -207,6 +210,7 @@ def s4d_lin(part: Part | None = None, *, dtype: DTypeLike | None = None) -> Init
     return S4dLin(part, canonical_dtype(dtype))
 
 
+@maker
 def s4d_inv(part: Part | None = None, *, dtype: DTypeLike | None = None) -> Initializer:
     """Fill with S4D-Inv's eigenvalues: -1/2 + i (N / pi) (N / (2 n + 1) - 1).
 
@@ -232,6 +236,7 @@ def s4d_inv(part: Part | None = None, *, dtype: DTypeLike | None = None) -> Init
     return S4dInv(part, canonical_dtype(dtype))
 
 
+@maker
 def s4d_legs(
     part: Part | None = None, *, dtype: DTypeLike | None = None
 ) -> Initializer:
@@ -258,6 +263,7 @@ def s4d_legs(
     return S4dLegs(part, canonical_dtype(dtype))
 
 
+@maker
 def s4d_real(
     part: Part | None = None, *, dtype: DTypeLike | None = None
 ) -> Initializer:

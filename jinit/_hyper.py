@@ -5,9 +5,10 @@ from typing import Any, ClassVar, Unpack
 
 from . import _checks
 from ._entry import Entry
-from ._fans import Fans, fans
+from ._fan_options import FanOptions, fan_maker, refuse_activation
+from ._fans import Fans, check_layout, fans
 from ._initializer import Initializer
-from ._schemes import FanOptions, FanScheme
+from ._schemes import FanScheme
 
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
@@ -21,6 +22,7 @@ class Hyperfan(FanScheme):
     embedding_variance: float = 1.0
 
     def __post_init__(self) -> None:
+        check_layout(self.generated_layout, "generated_layout")
         self._set(
             generated=_checks.shape(self.generated),
             relu=_checks.boolean("relu", self.relu),
@@ -105,6 +107,7 @@ def _spelled(name: str, settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
+@fan_maker(HyperfanIn)
 def hyperfan_in(
     shape_of_generated: _checks.Shape,
     *,
@@ -128,7 +131,7 @@ def hyperfan_in(
       relu: whether the generated layer is followed by relu.
       bias: whether it has a generated bias.
       embedding_variance: the mean square of the head's inputs.
-      **options: of the head's own kernel, as for `jinit.he`.
+      **options: the settings of the head's own kernel, by keyword.
 
     Raises:
       TypeError, ValueError: for settings that do not fit.
@@ -143,6 +146,8 @@ def hyperfan_in(
       Chang, Flokas and Lipson, "Principled weight initialization for hypernetworks",
       2020.
     """
+    if relu:
+        refuse_activation("hyperfan_in", options, "Set relu=False, or a number.")
     return HyperfanIn(
         generated=shape_of_generated,
         generated_layout=generated_layout,
@@ -153,6 +158,7 @@ def hyperfan_in(
     )
 
 
+@fan_maker(HyperfanOut)
 def hyperfan_out(
     shape_of_generated: _checks.Shape,
     *,
@@ -168,7 +174,10 @@ def hyperfan_out(
 
     Args:
       shape_of_generated: the shape of the kernel that the head's outputs become.
-      generated_layout, relu, embedding_variance, **options: as for `hyperfan_in`.
+      generated_layout: its layout; by default as `jinit.fans` reads it.
+      relu: whether the generated layer is followed by relu.
+      embedding_variance: the mean square of the head's inputs.
+      **options: the settings of the head's own kernel, by keyword.
 
     Raises:
       TypeError, ValueError: for settings that do not fit.
@@ -183,6 +192,8 @@ def hyperfan_out(
       Chang, Flokas and Lipson, "Principled weight initialization for hypernetworks",
       2020.
     """
+    if relu:
+        refuse_activation("hyperfan_out", options, "Set relu=False, or a number.")
     return HyperfanOut(
         generated=shape_of_generated,
         generated_layout=generated_layout,

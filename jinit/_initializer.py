@@ -29,6 +29,8 @@ class Initializer:
     """
 
     _name: ClassVar[str]
+    # Whether the draw is the same law whichever axes are inputs and outputs.
+    _any_layout: ClassVar[bool] = False
     # Whether the scheme draws shapes with the symbolic dimensions of `jax.export`.
     _symbolic: ClassVar[bool] = False
 
@@ -151,6 +153,21 @@ class Initializer:
     def _scaled(self, factor: float) -> "Initializer":
         return self if _numbers.is_one(factor) else Scaled(factor, self)
 
+    def _in_torch_layout(self) -> "Initializer":
+        """The same law, with settings that name the axes of (out, in, *window).
+
+        Raises:
+          ValueError: if the settings do not tell the inputs from the outputs there.
+        """
+        if self._any_layout:
+            return self
+        raise ValueError(
+            f"`init` is {self!r}, which does not tell which axes of PyTorch's kernel "
+            "(out, in, *window) are inputs and outputs. Name them, with a layout such "
+            "as 'oi' where the scheme takes one; or leave `torch_layout` out, since "
+            "the scheme draws Flax's kernels by itself."
+        )
+
     def _spelling(self) -> tuple[str, dict[str, Any]]:
         """The maker's name, and the arguments that rebuild this value."""
         settings = {
@@ -250,6 +267,9 @@ class Scaled(Initializer):
     def _scaled(self, factor: float) -> Initializer:
         # Scales of scales are multiplied out.
         return self.init._scaled(factor * self.factor)
+
+    def _in_torch_layout(self) -> Initializer:
+        return Scaled(self.factor, self.init._in_torch_layout())
 
     def __repr__(self) -> str:
         return f"{spell(self.factor)} * {self.init!r}"

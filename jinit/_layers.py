@@ -12,9 +12,11 @@ from jax.typing import ArrayLike, DTypeLike
 from . import _checks, _numbers
 from ._constant import Filling, frozen, thawed
 from ._entry import Entry
+from ._fan_options import FanOptions, fan_maker
 from ._fans import Fans
 from ._initializer import Initializer, canonical_dtype
-from ._schemes import FanOptions, FanScheme
+from ._maker import maker
+from ._schemes import FanScheme
 from ._stack import Composed
 from ._variance import variance_scaling
 
@@ -132,6 +134,7 @@ def _is_distribution(prior: Any) -> bool:
     return _numbers.is_traced(prior) or math.isclose(prior.sum(), 1, abs_tol=1e-6)
 
 
+@maker
 def embedding(
     padding_row: int | None = None, *, dtype: DTypeLike | None = None
 ) -> Initializer:
@@ -164,6 +167,7 @@ def embedding(
     return Embedding(padding_row, canonical_dtype(dtype))
 
 
+@fan_maker(ScaledUniform)
 def scaled_uniform(**options: Unpack[FanOptions]) -> Initializer:
     """Draw from U(+-1 / sqrt(n_in)): PyTorch's default for kernels and for biases.
 
@@ -172,8 +176,7 @@ def scaled_uniform(**options: Unpack[FanOptions]) -> Initializer:
     `scaled_uniform(fan_in=256)`.
 
     Args:
-      **options: `layout` or axes, groups, explicit `fan_in`, gain, dtype, as for
-        `jinit.he`; also `distribution`, "uniform" by default.
+      **options: the settings of every scheme that counts fans, by keyword.
 
     Raises:
       ValueError: for options that do not fit; when called, for a bias without `fan_in`.
@@ -191,6 +194,7 @@ def scaled_uniform(**options: Unpack[FanOptions]) -> Initializer:
     return ScaledUniform(**options)
 
 
+@maker
 def constant_bias_from_prior(
     prior: ArrayLike, kind: Kind = "sigmoid", *, dtype: DTypeLike | None = None
 ) -> Initializer:

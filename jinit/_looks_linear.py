@@ -12,12 +12,13 @@ from jax.typing import DTypeLike
 from . import _checks
 from ._compiled import Sharding, compiled
 from ._entry import Entry
+from ._fans import check_layout
 from ._initializer import Initializer, canonical_dtype
+from ._maker import maker
 from ._matrices import (
     METHODS,
     Method,
     Reading,
-    checked_layout,
     draw_stack,
     mesh_of,
     placed,
@@ -43,11 +44,11 @@ class LooksLinear(Initializer):
     _name: ClassVar[str] = "looks_linear"
 
     def __post_init__(self) -> None:
+        check_layout(self.layout)
         self._set(
             scale=_checks.number("scale", self.scale),
             dtype=canonical_dtype(self.dtype),
             part=_checks.choice("part", self.part, tuple(_MIRRORED)),
-            layout=checked_layout(self.layout),
             method=_checks.choice("method", self.method, METHODS),
         )
 
@@ -59,6 +60,9 @@ class LooksLinear(Initializer):
         if not longer or "k" in layout:
             return None
         return abs(self.scale) / math.sqrt(longer)
+
+    def _in_torch_layout(self) -> Initializer:
+        return super()._in_torch_layout() if self.layout is None else self
 
     def _layout(self, shape: _checks.Shape) -> str:
         if self.layout is not None:
@@ -146,6 +150,7 @@ def _looks_linear(
     return jnp.zeros(shape, tap.dtype).at[centre].set(tap)
 
 
+@maker
 def looks_linear(
     scale: float = 1.0,
     dtype: DTypeLike | None = None,

@@ -12,6 +12,7 @@ from ._constant import zeros
 from ._entry import Entry
 from ._initializer import Initializer
 from ._layers import scaled_uniform
+from ._maker import maker
 from ._matrices import wide_dtype
 from ._rounding import is_narrow, round_finite
 
@@ -27,6 +28,7 @@ class Split(NamedTuple):
     residual: jax.Array
 
 
+@maker
 def lora(init: Any = None) -> tuple[Any, Initializer]:
     """The initializers of an adapter y = x (W + s A B): A uniform, B zero.
 
@@ -59,6 +61,7 @@ def lora(init: Any = None) -> tuple[Any, Initializer]:
     return init, zeros
 
 
+@maker
 def pissa(w: jax.Array, rank: int, *, scale: float = 1.0) -> Split:
     """Split a weight into its largest singular directions, to be trained, and the rest.
 
@@ -99,6 +102,7 @@ def pissa(w: jax.Array, rank: int, *, scale: float = 1.0) -> Split:
     )
 
 
+@maker
 def olora(w: jax.Array, rank: int, *, scale: float = 1.0) -> Split:
     """Split a weight by a QR factorization: b has orthonormal rows.
 

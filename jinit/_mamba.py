@@ -12,6 +12,7 @@ from . import _checks, _numbers, random
 from ._built import Built, index
 from ._entry import Entry
 from ._initializer import Initializer, canonical_dtype
+from ._maker import maker
 
 # Far from where float32 has no more normal numbers.
 _LEAST = 1e-30
@@ -83,6 +84,7 @@ class MambaDtBias(Built):
         return dt + jnp.log(-jnp.expm1(-dt))
 
 
+@maker
 def mamba_a_log(*, dtype: DTypeLike | None = None) -> Initializer:
     """Fill with Mamba's A_log: log(1), ..., log(N) along the last axis.
 
@@ -108,6 +110,7 @@ def mamba_a_log(*, dtype: DTypeLike | None = None) -> Initializer:
     return MambaALog(canonical_dtype(dtype))
 
 
+@maker
 def mamba_dt_bias(
     dt_min: float = 1e-3,
     dt_max: float = 0.1,

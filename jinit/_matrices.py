@@ -30,17 +30,6 @@ class Reading(NamedTuple):
     is_stack: bool
 
 
-def checked_layout(layout: Any) -> str | None:
-    """`layout` if it could fit some shape; the maker's check."""
-    if layout is not None:
-        fans((1,) * len(layout) if isinstance(layout, str) else (), layout)
-        if not layout:
-            raise ValueError(
-                "`layout` is ''; it must name the axes, one letter each, as 'io' does."
-            )
-    return layout
-
-
 def read(shape: _checks.Shape, layout: str) -> Reading:
     """Copies are the b axes, columns the o axes, rows the i and k axes."""
     fans(shape, layout)

@@ -15,6 +15,7 @@ from . import _checks, _numbers, random
 from ._built import Built, formed
 from ._entry import Entry
 from ._initializer import Initializer, canonical_dtype, spell
+from ._maker import maker
 from ._rounding import is_narrow, round_finite
 
 Part = Literal["query", "key", "value", "out"]
@@ -158,6 +159,7 @@ def mimetic_attention(
 ) -> Initializer: ...  # fmt: skip
 
 
+@maker
 def mimetic_attention(
     *,
     alpha_qk: float = 0.7,

@@ -12,11 +12,12 @@ from jax.typing import DTypeLike
 from . import _checks
 from ._compiled import Sharding, compiled
 from ._entry import Entry
+from ._fans import check_layout
 from ._initializer import Initializer, canonical_dtype
+from ._maker import maker
 from ._matrices import (
     METHODS,
     Method,
-    checked_layout,
     draw_stack,
     layout_of_column,
     mesh_of,
@@ -39,12 +40,12 @@ class Orthogonal(Initializer):
     _name: ClassVar[str] = "orthogonal"
 
     def __post_init__(self) -> None:
+        check_layout(self.layout)
         self._set(
             scale=_checks.number("scale", self.scale),
-            column_axis=_checks.canonical_axes("column_axis", self.column_axis),
+            column_axis=_checks.single_axis("column_axis", self.column_axis),
             dtype=canonical_dtype(self.dtype),
             method=_checks.choice("method", self.method, METHODS),
-            layout=checked_layout(self.layout),
         )
         if self.layout is not None and self.column_axis != -1:
             raise ValueError(
@@ -58,6 +59,10 @@ class Orthogonal(Initializer):
         # A unit vector of n entries has mean square 1 / n.
         longer = max(reading.rows, reading.columns)
         return abs(self._scale(shape)) / math.sqrt(longer) if longer else None
+
+    def _in_torch_layout(self) -> Initializer:
+        is_default = self.layout is None and self.column_axis == -1
+        return dataclasses.replace(self, column_axis=0) if is_default else self
 
     def _layout(self, shape: _checks.Shape) -> str:
         if self.layout is not None:
@@ -195,6 +200,7 @@ def _kernel(
     return placed(stack, reading, scale, dtype)
 
 
+@maker
 def orthogonal(
     scale: float = 1.0,
     column_axis: int = -1,
@@ -259,6 +265,7 @@ def orthogonal(
     return Orthogonal(scale, column_axis, canonical_dtype(dtype), method, layout)
 
 
+@maker
 def scaled_orthogonal(
     scale: float = 1.0,
     column_axis: int = -1,
@@ -295,6 +302,7 @@ def scaled_orthogonal(
     return ScaledOrthogonal(scale, column_axis, canonical_dtype(dtype), method, layout)
 
 
+@maker
 def delta_orthogonal(
     scale: float = 1.0,
     column_axis: int = -1,

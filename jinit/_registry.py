@@ -33,6 +33,7 @@ from . import (
 )
 from ._entry import Entry
 from ._initializer import TRACED_ADVICE, Initializer, Scaled
+from ._maker import check_called
 
 _FAMILIES = (
     _schemes,
@@ -101,6 +102,7 @@ def get(name: str | Initializer, **settings: Any) -> Initializer:
                 f"{sorted(settings)}. Give its name, or leave them out."
             )
         return name
+    check_called("`name`", name)
     names = (*registry, *_ALIASES)
     _checks.choice("name", name, names)
     return registry[_ALIASES.get(name, name)].maker(**settings)
@@ -118,6 +120,7 @@ def to_config(init: Initializer) -> dict[str, Any]:
       >>> jinit.to_config(0.5 * jinit.he(mode="fan_out"))
       {'name': 'scaled', 'factor': 0.5, 'init': {'name': 'he', 'mode': 'fan_out'}}
     """
+    check_called("`init`", init)
     if not isinstance(init, Initializer):
         raise TypeError(
             f"`init` is {init!r}, of type {type(init).__name__}; only jinit's own "

@@ -13,6 +13,7 @@ from . import _checks, _numbers, random
 from ._built import Built
 from ._entry import Entry
 from ._initializer import Initializer, canonical_dtype
+from ._maker import maker
 
 RingPart = Literal["nu", "theta", "gamma"]
 
@@ -93,6 +94,7 @@ def lru_ring(
 ) -> Initializer: ...  # fmt: skip
 
 
+@maker
 def lru_ring(
     r_min: float = 0.0,
     r_max: float = 1.0,

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ._maker import check_called
 from ._paths import Leaf, listed
-from ._registry import registry
 from ._sample import is_initializer
 
 
@@ -106,12 +106,7 @@ def _rule(index: int, given: Any) -> Rule:
             f"{type(rule.init).__name__}; it must give an initializer, a function "
             "(path, leaf) -> initializer, or jinit.keep."
         )
-    if any(entry.maker is rule.init for entry in registry.values()):
-        name = rule.init.__name__
-        raise TypeError(
-            f"rule {index} gives {spell_pattern(rule.pattern)} {name}, which makes "
-            f"initializers; call it: {name}(), with its settings."
-        )
+    check_called(f"what rule {index} gives {spell_pattern(rule.pattern)}", rule.init)
     return rule
 
 
@@ -236,6 +231,8 @@ def resolve(rule: Rule, leaf: Leaf) -> Any:
             pattern = spell_pattern(rule.pattern)
             error.add_note(f"In the function of the rule {pattern}, for {leaf}.")
             raise
+        given = f"what the function of the rule {spell_pattern(rule.pattern)} gives"
+        check_called(given, init)
     if init is keep or (callable(init) and is_initializer(init)):
         return init
     raise TypeError(

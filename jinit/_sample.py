@@ -108,6 +108,23 @@ class Samplers:
         return self._known[name][1]
 
 
+def in_torch_layout(init: Any) -> Any:
+    """An initializer of any origin, for kernels of PyTorch's (out, in, *window)."""
+    if isinstance(init, Initializer):
+        return init._in_torch_layout()
+    # The initializers of jax.nn are closures, which count by Flax's axes by default.
+    names = getattr(getattr(init, "__code__", None), "co_freevars", ())
+    if {"in_axis", "out_axis"} <= set(names):
+        cells = dict(zip(names, init.__closure__, strict=True))
+        if [cells[n].cell_contents for n in ("in_axis", "out_axis")] == [-2, -1]:
+            raise ValueError(
+                f"`init` is {init!r}, which counts fans by in_axis=-2 and out_axis=-1, "
+                "and PyTorch's kernel is (out, in, *window). Make it with in_axis=1 "
+                "and out_axis=0, or take jinit's initializer of its name."
+            )
+    return init
+
+
 # How the first parameter of an initializer is called, in JAX and around it.
 _KEYS = ("key", "rng", "prng_key")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ._activations import ACTIVATIONS, GATES
-from ._gains import Activation, resolve, sampled
+from ._gains import Activation, sampled, split
 from ._identity import remembered
 from ._quadrature import find_kinks
 
@@ -41,7 +41,7 @@ def _jumps(s: Scalar, k: float) -> bool:
 @remembered(32)
 def scalar(activation: Activation) -> Scalar:
     """The function of an activation, by name or by itself."""
-    found = resolve(activation)
+    found, param = split(activation)
     if not isinstance(found, str):
         f, of_f = sampled(found, "forward")
         df, of_df = sampled(found, "backward")
@@ -54,7 +54,8 @@ def scalar(activation: Activation) -> Scalar:
             f"is for functions of one: take its {GATES[found]!r}."
         )
     named = ACTIVATIONS[found]
-    settings = () if named.param is None else (named.param,)
+    param = named.param if param is None else param
+    settings = () if param is None else (param,)
     return Scalar(
         lambda z: named.f(z, *settings),
         lambda z: named.df(z, *settings),

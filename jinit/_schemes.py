@@ -7,40 +7,23 @@ fans and gains, and reject axes that overlap.
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import Any, ClassVar, TypedDict, Unpack
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 from jax.typing import DTypeLike
 
 from . import _checks, _numbers
 from ._entry import Entry
-from ._fans import Fans, fans
-from ._gains import gain, second_moment, slope_at_zero
+from ._fan_options import FanOptions, count_once, fan_maker, refuse_activation
+from ._fans import Fans, fans, torch_axes
+from ._gains import Activation, canonical, gain, second_moment, slope_at_zero
 from ._initializer import Initializer, RandomInitializer, canonical_dtype
 from ._truncated import truncated_std
 from ._variance import MODES, UNIT_LAWS, Axes, fan, is_complex
 from .random import Law
 
-Activation = str | Callable[[Any], Any]
-
 _DISTRIBUTIONS = ("normal", "truncated_normal", "uniform")
 _RULES = ("gain", "slope_at_zero")
-
-
-class FanOptions(TypedDict, total=False):
-    """What every scheme that counts fans takes by keyword."""
-
-    distribution: str
-    layout: str | None
-    in_axis: Axes
-    out_axis: Axes
-    batch_axis: Axes
-    groups: int
-    fan_in: int | None
-    fan_out: int | None
-    gain: float | Activation
-    dtype: DTypeLike | None
 
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
@@ -70,7 +53,7 @@ class FanScheme(RandomInitializer):
             fan_out=_checks.count("fan_out", self.fan_out),
             dtype=canonical_dtype(self.dtype),
         )
-        if not callable(self.gain) and not isinstance(self.gain, str):
+        if not callable(self.gain) and not isinstance(self.gain, str | tuple):
             self._set(gain=_checks.number("gain", self.gain, minimum=0.0))
         # A setting that is wrong is the maker's error, not the first call's.
         self._gain()
@@ -107,6 +90,12 @@ class FanScheme(RandomInitializer):
             groups=self.groups,
         )
         return Fans(*(f if g is None else g for f, g in zip(found, given, strict=True)))
+
+    def _in_torch_layout(self) -> Initializer:
+        if self.layout is not None:
+            return self
+        axes = torch_axes(self.in_axis, self.out_axis, self.batch_axis)
+        return dataclasses.replace(self, **axes)
 
     def _law(self, shape: _checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
         std = self.std(shape)
@@ -207,6 +196,7 @@ def _over(numerator: float, n: float) -> float | None:
     return None if _numbers.is_known(n) and n <= 0 else numerator / n
 
 
+@fan_maker(Xavier)
 def xavier(**options: Unpack[FanOptions]) -> Initializer:
     """Draw with std = gain sqrt(2 / (n_in + n_out)): tanh, sigmoid and linear layers.
 
@@ -214,15 +204,7 @@ def xavier(**options: Unpack[FanOptions]) -> Initializer:
     (1 / n_out). Before relu it loses half of the variance in every layer.
 
     Args:
-      **options: what every scheme that counts fans takes, all by keyword.
-        distribution: "normal", "uniform", or "truncated_normal" (at two standard
-          deviations, widened to the std above).
-        layout: one letter per axis: i input, o output, k window, b batch.
-        in_axis, out_axis, batch_axis: the same by axis numbers; -2, -1 and none.
-        groups: of a grouped convolution.
-        fan_in, fan_out: the fans themselves, where the shape does not show them.
-        gain: a number, or an activation whose forward gain it is.
-        dtype: the type of the result where the call names none.
+      **options: the settings of every scheme that counts fans, by keyword.
 
     Raises:
       ValueError: for an unknown distribution, layout or activation, a negative gain,
@@ -242,11 +224,12 @@ def xavier(**options: Unpack[FanOptions]) -> Initializer:
     return Xavier(**options)
 
 
+@fan_maker(Lecun)
 def lecun(**options: Unpack[FanOptions]) -> Initializer:
     """Draw with std = gain sqrt(1 / n_in): selu, linear layers, and a first layer.
 
     Args:
-      **options: those of `xavier`.
+      **options: the settings of every scheme that counts fans, by keyword.
 
     Raises:
       ValueError: as `xavier`.
@@ -262,16 +245,18 @@ def lecun(**options: Unpack[FanOptions]) -> Initializer:
     return Lecun(**options)
 
 
+@fan_maker(He)
 def he(*, mode: str = "fan_in", **options: Unpack[FanOptions]) -> Initializer:
     """Draw with std = gain sqrt(2 / n_in): relu and its relatives.
 
     Args:
       mode: the n of the formula: "fan_in" keeps the signal, "fan_out" the gradient;
         "fan_avg" and "fan_geo_avg" lie between.
-      **options: those of `xavier`.
+      **options: the settings of every scheme that counts fans, by keyword.
 
     Raises:
-      ValueError: for an unknown mode, and as `xavier`.
+      ValueError: for an unknown mode, a gain that is an activation (relu's is in the
+        formula), and as `xavier`.
 
     Example:
       >>> import jinit
@@ -283,9 +268,11 @@ def he(*, mode: str = "fan_in", **options: Unpack[FanOptions]) -> Initializer:
     References:
       He, Zhang, Ren and Sun, "Delving deep into rectifiers", 2015.
     """
+    refuse_activation("he", options, count_once(options.get("gain")))
     return He(mode=mode, **options)
 
 
+@fan_maker(Kaiming)
 def kaiming(
     activation: Activation = "relu",
     *,
@@ -307,14 +294,15 @@ def kaiming(
     The first layer of a network sees data, not activations: `lecun()` there.
 
     Args:
-      activation: a name such as "gelu", or any function of a scalar.
+      activation: a name such as "gelu", a name with its parameter such as
+        ("leaky_relu", 0.2), or any function of a scalar.
       rule: "gain" or "slope_at_zero".
       mode: "fan_in", "fan_out", "fan_avg" or "fan_geo_avg".
-      **options: those of `xavier`; `gain` multiplies the formula.
+      **options: the settings of every scheme that counts fans, by keyword.
 
     Raises:
       ValueError: for an unknown activation, rule or mode, an activation without a gain,
-        and as `xavier`.
+        a `gain` that is a second activation, and as `xavier`.
 
     Example:
       >>> import jax, jinit
@@ -322,10 +310,15 @@ def kaiming(
       0.167653
       >>> jinit.kaiming("relu").std((512, 256)) == jinit.he().std((512, 256))
       True
+      >>> jinit.to_config(jinit.kaiming(("leaky_relu", 0.2)))
+      {'name': 'kaiming', 'activation': ['leaky_relu', 0.2]}
 
     References:
       He, Zhang, Ren and Sun, "Delving deep into rectifiers", 2015.
     """
+    activation = canonical(activation)
+    if rule != "gain" or activation not in ("linear", "identity"):
+        refuse_activation("kaiming", options, count_once(options.get("gain")))
     return Kaiming(activation=activation, rule=rule, mode=mode, **options)
 
 

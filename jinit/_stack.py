@@ -14,7 +14,8 @@ from . import _checks, _numbers, _sample
 from ._compiled import Sharding, check_fits, compiled, explicit_axes, jit_to
 from ._entry import Entry
 from ._initializer import Initializer, law_and_scale
-from ._sample import is_initializer, positional
+from ._maker import check_called, maker
+from ._sample import in_torch_layout, is_initializer, positional
 from .random import Law, scaled
 
 
@@ -65,12 +66,13 @@ class Stacked(Composed):
     _name: ClassVar[str] = "stacked"
 
     def __post_init__(self) -> None:
+        check_called("`init`", self.init)
         if not callable(self.init):
             raise TypeError(
                 f"`init` is {self.init!r}; it must be an initializer, or a function of "
                 "the index of a layer that returns one."
             )
-        self._set(axis=_axis(self.axis))
+        self._set(axis=_checks.single_axis("axis", self.axis))
 
     def std(self, shape: _checks.Shape) -> float | None:
         shape = _checks.shape(shape)
@@ -80,6 +82,13 @@ class Stacked(Composed):
 
     def _check(self, shape: _checks.Shape) -> None:
         _checks.axes("axis", self.axis, len(shape), shape)
+
+    def _in_torch_layout(self) -> Initializer:
+        raise ValueError(
+            f"`init` is {self!r}, whose axis of layers is none of PyTorch's (out, in, "
+            "*window). Stack kernels of that layout instead: "
+            "jinit.stacked(jinit.torch_layout(...))."
+        )
 
     def _slice(self, shape: _checks.Shape) -> _checks.Shape:
         axis = self.axis % len(shape)
@@ -140,7 +149,9 @@ class Blocks(Composed):
     _name: ClassVar[str] = "blocks"
 
     def __post_init__(self) -> None:
-        self._set(inits=_several(self.inits), axis=_axis(self.axis))
+        self._set(
+            inits=_several(self.inits), axis=_checks.single_axis("axis", self.axis)
+        )
         if self.sizes is None:
             return
         sizes = _checks.shape(self.sizes)
@@ -170,6 +181,16 @@ class Blocks(Composed):
                 f"`shape` is {shape}, whose axis {self.axis} has length {length}, and "
                 f"`sizes` {self.sizes} sum to {sum(self.sizes)}; they must agree."
             )
+
+    def _in_torch_layout(self) -> Initializer:
+        if self.axis < 0:
+            raise ValueError(
+                f"`init` is {self!r}, whose axis is counted from the end: Flax's "
+                "outputs, but a window axis of PyTorch's (out, in, *window). Pass "
+                "axis=0 for blocks of outputs and 1 for blocks of inputs."
+            )
+        inits = tuple(map(in_torch_layout, self.inits))
+        return dataclasses.replace(self, inits=inits)
 
     def _shapes(self, shape: _checks.Shape) -> list[_checks.Shape]:
         axis, number = self.axis % len(shape), len(self.inits)
@@ -277,13 +298,6 @@ def _is_of_index(function: Callable[..., Any]) -> bool:
     return taken is not None and len(taken) == 1 or not is_initializer(function)
 
 
-def _axis(axis: Any) -> int:
-    found = _checks.canonical_axes("axis", axis)
-    if isinstance(found, int):
-        return found
-    raise TypeError(f"`axis` is {axis!r}; it must be one integer.")
-
-
 def _several(inits: Any) -> tuple[Any, ...]:
     """Initializers, of which (init, n) is n times the same."""
     if isinstance(inits, tuple) and len(inits) == 2 and not callable(inits[1]):
@@ -299,9 +313,12 @@ def _several(inits: Any) -> tuple[Any, ...]:
             f"`inits` is {inits!r}; it must hold at least one initializer, and nothing "
             "else."
         )
+    for number, init in enumerate(inits):
+        check_called(f"`inits[{number}]`", init)
     return tuple(inits)
 
 
+@maker
 def stacked(init: Any, axis: int = 0) -> Initializer:
     """Draw each slice along an axis independently: scanned layers, experts, ensembles.
 
@@ -330,6 +347,7 @@ def stacked(init: Any, axis: int = 0) -> Initializer:
     return Stacked(init, axis)
 
 
+@maker
 def blocks(
     inits: Any, axis: int = -1, *, sizes: Sequence[int] | None = None
 ) -> Initializer:

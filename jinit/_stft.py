@@ -13,6 +13,7 @@ from ._built import Built
 from ._constant import frozen, thawed
 from ._entry import Entry
 from ._initializer import Initializer, canonical_dtype
+from ._maker import maker
 
 Side = Literal["real", "imag"]
 Scaling = Literal["density", "spectrum"]
@@ -118,6 +119,7 @@ class Stft(Built):
         return (weights[:, None] * wave[turns])[:, None, :]
 
 
+@maker
 def stft(
     side: Side = "real",
     window: str | ArrayLike | None = "hann",

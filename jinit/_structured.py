@@ -12,8 +12,9 @@ from jax.typing import DTypeLike
 from . import _checks, _numbers, random
 from ._built import Built, flat_index, index
 from ._entry import Entry
-from ._fans import Axes, fans
+from ._fans import Axes, check_layout, fans
 from ._initializer import Initializer, canonical_dtype
+from ._maker import maker
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -28,8 +29,17 @@ class Identity(Built):
     _random: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        check_layout(self.layout)
+        if "k" in (self.layout or ""):
+            raise ValueError(
+                f"`layout` is {self.layout!r}, with a window; an identity has inputs, "
+                "outputs and batch axes only. For a convolution use jinit.dirac."
+            )
         gain = _checks.number("gain", self.gain)
         self._set(gain=gain, dtype=canonical_dtype(self.dtype))
+
+    def _in_torch_layout(self) -> Initializer:
+        return super()._in_torch_layout() if self.layout is None else self
 
     def _check(self, shape: _checks.Shape) -> None:
         self._axes(shape)
@@ -43,13 +53,8 @@ class Identity(Built):
                 "convolution use jinit.dirac."
             )
         layout = self.layout or ("io" if len(shape) == 2 else "bio")
-        # Fans raise for a layout that is none, or of another length.
+        # Fans raise for a layout of another length.
         fans(shape, layout)
-        if "k" in layout:
-            raise ValueError(
-                f"`layout` is {layout!r}, with a window; an identity has inputs, "
-                "outputs and batch axes only. For a convolution use jinit.dirac."
-            )
         inputs, outputs = (
             tuple(i for i, name in enumerate(layout) if name == letter)
             for letter in "io"
@@ -75,7 +80,7 @@ class Dirac(Built):
     def __post_init__(self) -> None:
         self._set(
             gain=_checks.number("gain", self.gain),
-            groups=_checks.count("groups", self.groups) or 1,
+            groups=_checks.positive("groups", self.groups),
             dtype=canonical_dtype(self.dtype),
         )
 
@@ -205,6 +210,7 @@ def at_centre(shape: _checks.Shape) -> jax.Array:
     return middle
 
 
+@maker
 def identity(
     gain: float = 1.0, *, layout: str | None = None, dtype: DTypeLike | None = None
 ) -> Initializer:
@@ -233,6 +239,7 @@ def identity(
     return Identity(gain, layout, canonical_dtype(dtype))
 
 
+@maker
 def dirac(
     gain: float = 1.0, groups: int = 1, *, dtype: DTypeLike | None = None
 ) -> Initializer:
@@ -264,6 +271,7 @@ def dirac(
     return Dirac(gain, groups, canonical_dtype(dtype))
 
 
+@maker
 def sparse(
     sparsity: float,
     std: float = 0.01,

@@ -14,9 +14,11 @@ from ._built import Built
 from ._constant import Filling
 from ._depth import factor as depth_factor
 from ._entry import Entry
+from ._fan_options import FanOptions, fan_maker
 from ._fans import Axes, Fans
 from ._initializer import Initializer, canonical_dtype
-from ._schemes import FanOptions, FanScheme
+from ._maker import maker
+from ._schemes import FanScheme
 
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
@@ -137,6 +139,7 @@ class Ngpt(Built):
         return x / jnp.sqrt(jnp.sum(squares, axis=self._axes(shape), keepdims=True))
 
 
+@fan_maker(SmallInit)
 def small_init(
     *, width: int | None = None, **options: Unpack[FanOptions]
 ) -> Initializer:
@@ -144,8 +147,7 @@ def small_init(
 
     Args:
       width: d; by default the inputs of the kernel.
-      **options: `layout` or axes, explicit fans, gain, distribution, dtype, as for
-        `jinit.he`.
+      **options: the settings of every scheme that counts fans, by keyword.
 
     Raises:
       ValueError: for options that do not fit.
@@ -162,6 +164,7 @@ def small_init(
     return SmallInit(width=width, **options)
 
 
+@fan_maker(WangInit)
 def wang_init(
     num_layers: int, *, width: int | None = None, **options: Unpack[FanOptions]
 ) -> Initializer:
@@ -170,8 +173,8 @@ def wang_init(
     Args:
       num_layers: L, layers of two branches each.
       width: d; by default the outputs of the kernel, which the stream adds.
-      **options: `layout` or axes, explicit fans, gain, distribution, dtype, as for
-        `jinit.he`. For attention's (heads, head_dim, d) the layout is "iio".
+      **options: the settings of every scheme that counts fans, by keyword.
+        For attention's (heads, head_dim, d) the layout is "iio".
 
     Raises:
       TypeError: for a number of layers that is no integer.
@@ -188,6 +191,7 @@ def wang_init(
     return WangInit(num_layers=num_layers, width=width, **options)
 
 
+@fan_maker(MoeRouter)
 def moe_router(scale: float = 0.1, **options: Unpack[FanOptions]) -> Initializer:
     """Draw a router, or experts, as Switch transformers do: variance scale / n_in.
 
@@ -197,8 +201,7 @@ def moe_router(scale: float = 0.1, **options: Unpack[FanOptions]) -> Initializer
 
     Args:
       scale: what multiplies the variance.
-      **options: `layout` or axes, explicit fans, gain, distribution, dtype, as for
-        `jinit.he`.
+      **options: the settings of every scheme that counts fans, by keyword.
 
     Raises:
       ValueError: for a scale that is not positive, or options that do not fit.
@@ -215,6 +218,7 @@ def moe_router(scale: float = 0.1, **options: Unpack[FanOptions]) -> Initializer
     return MoeRouter(scale=scale, **options)
 
 
+@maker
 def layer_scale(depth: int, *, dtype: DTypeLike | None = None) -> Initializer:
     """Fill the scales of branches' channels: 0.1 to depth 18, 1e-5 to 24, then 1e-6.
 
@@ -238,6 +242,7 @@ def layer_scale(depth: int, *, dtype: DTypeLike | None = None) -> Initializer:
     return LayerScale(depth, canonical_dtype(dtype))
 
 
+@maker
 def ngpt(axis: Axes = -1, *, dtype: DTypeLike | None = None) -> Initializer:
     """Draw vectors on the unit sphere: normal, divided by their norm along an axis.
 

@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 from . import _checks, _numbers, _tail
 from ._entry import Entry
 from ._initializer import Initializer, RandomInitializer, canonical_dtype
+from ._maker import maker
 from .random import Law
 
 StdIs = Literal["before", "after"]
@@ -35,6 +36,7 @@ class TruncatedNormal(RandomInitializer):
     bounds: Bounds = "relative"
 
     _name: ClassVar[str] = "truncated_normal"
+    _any_layout: ClassVar[bool] = True
     _kind: ClassVar[type[Any]] = np.floating
 
     def __post_init__(self) -> None:
@@ -188,6 +190,7 @@ def _sigma_of(std: float, low: float, high: float) -> float:
     return largest
 
 
+@maker
 def truncated_normal(
     stddev: float = 1e-2,
     dtype: DTypeLike | None = None,

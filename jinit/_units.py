@@ -138,7 +138,8 @@ def _chain(
             return chain
         if step.eqn.effects:  # which stay in their order
             return chain
-        if depends_on_loop(step.eqn.outvars[0].aval.shape):
+        kind: Any = step.eqn.outvars[0].aval
+        if depends_on_loop(kind.shape):
             # Fused with what follows, its loop would be another one than JAX's.
             return chain
         (slot,) = step.writes

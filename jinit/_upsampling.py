@@ -13,6 +13,7 @@ from ._around import Around, check_part
 from ._built import Built, index
 from ._entry import Entry
 from ._initializer import Initializer, canonical_dtype
+from ._maker import maker
 
 Order = Literal["minor", "major"]
 
@@ -104,7 +105,7 @@ class Bilinear(Built):
     _operands: ClassVar[tuple[str, ...]] = ("dtype",)
 
     def __post_init__(self) -> None:
-        groups = _checks.count("groups", self.groups) or 1
+        groups = _checks.positive("groups", self.groups)
         self._set(groups=groups, dtype=canonical_dtype(self.dtype))
 
     def _check(self, shape: _checks.Shape) -> None:
@@ -136,6 +137,7 @@ def _tent(size: int, dtype: np.dtype) -> jax.Array:
     return jnp.asarray(1 - abs(i - (size - 1) / 2) / f, dtype)
 
 
+@maker
 def icnr(
     init: Any, factor: int, *, order: Order = "minor", transposed: bool = False
 ) -> Initializer:
@@ -172,6 +174,7 @@ def icnr(
     return Icnr(init, factor, order, transposed)
 
 
+@maker
 def bilinear(groups: int = 1, *, dtype: DTypeLike | None = None) -> Initializer:
     """Fill a transposed convolution's kernel so that it interpolates linearly.
 

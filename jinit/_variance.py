@@ -9,8 +9,9 @@ from jax.typing import DTypeLike
 
 from . import _checks, _numbers
 from ._entry import Entry
-from ._fans import jax_fans
+from ._fans import jax_fans, torch_axes
 from ._initializer import Initializer, RandomInitializer, canonical_dtype
+from ._maker import maker
 from .random import Law
 
 Axes = int | tuple[int, ...]
@@ -88,6 +89,10 @@ class VarianceScaling(RandomInitializer):
         fans = jax_fans(shape, self.in_axis, self.out_axis, self.batch_axis)
         return fan(self.mode, *fans)
 
+    def _in_torch_layout(self) -> Initializer:
+        axes = torch_axes(self.in_axis, self.out_axis, self.batch_axis)
+        return dataclasses.replace(self, **axes)
+
     def _law(self, shape: _checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
         n = self._fan(shape)
         # JAX rounds the variance, then its root: the bits of float32 hang on the order.
@@ -123,6 +128,7 @@ def is_complex(dtype: np.dtype) -> bool:
     return jnp.issubdtype(dtype, np.complexfloating)
 
 
+@maker
 def variance_scaling(
     scale: float,
     mode: str,
@@ -171,6 +177,7 @@ def variance_scaling(
     )
 
 
+@maker
 def glorot_uniform(
     in_axis: Axes = -2,
     out_axis: Axes = -1,
@@ -193,6 +200,7 @@ def glorot_uniform(
     return _preset("glorot_uniform", in_axis, out_axis, batch_axis, dtype)
 
 
+@maker
 def glorot_normal(
     in_axis: Axes = -2,
     out_axis: Axes = -1,
@@ -215,6 +223,7 @@ def glorot_normal(
     return _preset("glorot_normal", in_axis, out_axis, batch_axis, dtype)
 
 
+@maker
 def lecun_uniform(
     in_axis: Axes = -2,
     out_axis: Axes = -1,
@@ -236,6 +245,7 @@ def lecun_uniform(
     return _preset("lecun_uniform", in_axis, out_axis, batch_axis, dtype)
 
 
+@maker
 def lecun_normal(
     in_axis: Axes = -2,
     out_axis: Axes = -1,
@@ -258,6 +268,7 @@ def lecun_normal(
     return _preset("lecun_normal", in_axis, out_axis, batch_axis, dtype)
 
 
+@maker
 def he_uniform(
     in_axis: Axes = -2,
     out_axis: Axes = -1,
@@ -279,6 +290,7 @@ def he_uniform(
     return _preset("he_uniform", in_axis, out_axis, batch_axis, dtype)
 
 
+@maker
 def he_normal(
     in_axis: Axes = -2,
     out_axis: Axes = -1,

@@ -11,8 +11,10 @@ from . import _checks
 from ._combine import from_array
 from ._entry import Entry
 from ._initializer import Initializer
+from ._maker import maker
 
 
+@maker
 def whitening_conv(
     patches: ArrayLike,
     *,

@@ -32,6 +32,7 @@ __all__ = [
     "spectral",
     "unit_scaling",
 ]
+__dir__ = __all__.copy  # for `dir`, which would show the imports too
 
 
 def infer(

@@ -11,16 +11,33 @@ from ._compare import compared
 from ._comparison import Comparison
 from ._compiled import explicit_axes
 from ._naming import inputs_of
-from ._nnx_data import autoinit as autoinit
-from ._nnx_data import data_dependent as data_dependent
-from ._nnx_data import gradinit as gradinit
-from ._nnx_data import lsuv as lsuv
-from ._nnx_data import metainit as metainit
-from ._nnx_data import weight_norm_init as weight_norm_init
-from ._nnx_data import whiten_first_layer as whiten_first_layer
+from ._nnx_data import (
+    autoinit,
+    data_dependent,
+    gradinit,
+    lsuv,
+    metainit,
+    weight_norm_init,
+    whiten_first_layer,
+)
 from ._nnx_model import taken_apart
 from ._probe import report_of
 from ._probe_report import Report
+
+__all__ = [
+    "autoinit",
+    "compare",
+    "data_dependent",
+    "gradinit",
+    "lsuv",
+    "materialize",
+    "metainit",
+    "probe",
+    "weight_norm_init",
+    "whiten_first_layer",
+]
+__dir__ = __all__.copy  # for `dir`, which would show the imports too
+
 
 Model = TypeVar("Model")
 

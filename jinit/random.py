@@ -31,6 +31,7 @@ from ._unit import (
 )
 
 __all__ = ["bits", "normal", "truncated_normal", "uniform"]
+__dir__ = __all__.copy  # for `dir`, which would show the imports too
 
 
 def bits(
@@ -262,7 +263,7 @@ def _bits(key: jax.Array, *, shape: _checks.Shape, dtype: np.dtype) -> jax.Array
 
 
 def scaled(
-    key: jax.Array, scale: jax.Array, *, law: Law, shape: _checks.Shape, dtype: np.dtype
+    key: jax.Array, scale: ArrayLike, *, law: Law, shape: _checks.Shape, dtype: np.dtype
 ) -> jax.Array:
     """`scale` times a law, as operations for a larger program."""
     wide = real_dtype(dtype)

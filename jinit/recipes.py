@@ -48,6 +48,8 @@ __all__ = [
     "deepnorm", "fixup", "gpt2", "small_init", "t5", "t_fixup", "torch_defaults", "vit",
     "inside",
 ]  # fmt: skip
+__dir__ = __all__.copy  # for `dir`, which would show the imports too
+
 
 Rules = list[Rule]
 

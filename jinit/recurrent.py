@@ -22,14 +22,12 @@ from . import _structured as structured
 from ._built import Built, index
 from ._entry import Entry
 from ._initializer import Initializer, canonical_dtype
+from ._maker import maker
 
 __all__ = [
-    "chrono",
-    "chrono_rules",
-    "identity",
-    "unit_forget_bias",
-    "unit_forget_rules",
-]
+    "chrono", "chrono_rules", "identity", "unit_forget_bias", "unit_forget_rules",
+]  # fmt: skip
+__dir__ = __all__.copy  # for `dir`, which would show the imports too
 
 Cell = Literal["lstm", "fused_lstm", "gru", "fused_gru"]
 Rules = list[tuple[str, Initializer]]
@@ -196,6 +194,7 @@ def std_of_log(high: float) -> float:
     return _numbers.sqrt(_numbers.at_least(0.0, variance))
 
 
+@maker
 def identity(gain: float = 1.0, *, dtype: DTypeLike | None = None) -> Initializer:
     """Fill a recurrent kernel with an identity: w_ij = gain for i = j, else 0 (IRNN).
 
@@ -222,6 +221,7 @@ def identity(gain: float = 1.0, *, dtype: DTypeLike | None = None) -> Initialize
     return Irnn(gain, None, canonical_dtype(dtype))
 
 
+@maker
 def unit_forget_bias(
     *,
     gate: str | None = None,
@@ -257,6 +257,7 @@ def unit_forget_bias(
     return UnitForgetBias(gate, order, canonical_dtype(dtype), value)
 
 
+@maker
 def chrono(
     t_max: float,
     *,

@@ -15,5 +15,7 @@ __all__ = [
     "s4d_lin",
     "s4d_real",
 ]
+__dir__ = __all__.copy  # for `dir`, which would show the imports too
+
 
 ENTRIES = (*_hippo.ENTRIES, *_ring.ENTRIES, *_mamba.ENTRIES)

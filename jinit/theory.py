@@ -41,6 +41,7 @@ __all__ = [
     "plot_phase_diagram",
     "variance_map",
 ]
+__dir__ = __all__.copy  # for `dir`, which would show the imports too
 
 
 def plot_phase_diagram(activation: Activation, path: Any = None) -> Any:

@@ -118,7 +118,7 @@ CASES: dict[str, Case] = {
         constant=True,
     ),
     "torch_layout": Case(
-        jinit.torch_layout(jinit.he(layout="oi")),
+        jinit.torch_layout(jinit.he()),
         takes=lambda shape: len(shape) == 2,
         law=laws.normal,
     ),

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import _report, _timing, models, probe
+from benchmarks import _report, _timing, importing, models, probe
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -67,3 +67,18 @@ def test_the_cost_of_a_probe(capsys):
         for line in capsys.readouterr().out.strip().splitlines()
     )
     assert ratio == pytest.approx(probed / plain, rel=0.2)
+
+
+def test_the_cost_of_an_import(capsys):
+    assert importing.main(["--quick"]) == 0
+    printed = capsys.readouterr().out
+    milliseconds = {
+        name: [float(number) for number in re.findall(r"-?\d+\.\d", line)]
+        for name in importing.CODES
+        for line in printed.splitlines()
+        if line.startswith(f"│ {name} ")
+    }
+    assert set(milliseconds) == set(importing.CODES)
+    # Loading everything takes longer than loading nothing, on any machine.
+    inside = {name: times[-1] for name, times in milliseconds.items()}
+    assert inside["import jax"] < inside["import jinit"] < inside["every name"]

@@ -1,5 +1,8 @@
 """Combinators: what each does to the draws of its parts."""
 
+import math
+import pickle
+
 import jax
 import jax.nn.initializers as jax_initializers
 import jax.numpy as jnp
@@ -135,3 +138,112 @@ CALLS = [
 def test_errors_of_calls(init, shape, text, key):
     with pytest.raises(ValueError, match=text):
         init(key, shape)
+
+
+# PyTorch's kernels in Flax's layout: a matrix, and convolutions of one to three axes.
+KERNELS = [(30, 20), (5, 6, 8), (3, 2, 6, 8), (2, 3, 2, 4, 6)]
+COUNTING = [
+    jinit.xavier(), jinit.he(), jinit.he(mode="fan_out", distribution="uniform"),
+    jinit.kaiming("gelu", mode="fan_avg"), jinit.lecun(gain="tanh"), jinit.siren(),
+    jinit.scaled_uniform(), jinit.small_init(), jinit.wang_init(3), jinit.moe_router(),
+    jinit.hyperfan_in((4, 3)), jinit.hyperfan_out((4, 3)), jinit.he(groups=2),
+    jinit.he_normal(), jinit.glorot_uniform(), jinit.lecun_uniform(),
+    jinit.variance_scaling(2.0, "fan_out", "normal"),
+    jinit.orthogonal(), jinit.scaled_orthogonal(2.0), jinit.orthogonal(method="qr"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", KERNELS)
+@pytest.mark.parametrize("init", COUNTING, ids=repr)
+def test_torch_layout_counts_fans_in_it(init, shape):
+    # Flax's kernel has the same inputs and outputs, so it has the same std.
+    for wrapped, std in (
+        (init, init.std(shape)),
+        (0.5 * init, 0.5 * init.std(shape)),
+        (jinit.with_dtype(init, "float32"), init.std(shape)),
+    ):
+        assert jinit.torch_layout(wrapped).std(shape) == pytest.approx(std, rel=1e-12)
+
+
+@pytest.mark.parametrize("shape", KERNELS)
+def test_torch_layout_has_torch_s_numbers(shape, key):
+    *window, inputs, outputs = shape
+    layout = "oi" + "k" * len(window)
+    fan_in, fan_out = math.prod(shape[:-1]), math.prod(window) * outputs
+    assert jinit.fans((outputs, inputs, *window), layout) == (fan_in, fan_out)
+    for make in (jinit.scaled_uniform, jinit.he, jinit.xavier):
+        named = make(layout=layout)(key, (outputs, inputs, *window))
+        drawn = jinit.torch_layout(make())(key, shape)
+        assert drawn.tolist() == jnp.moveaxis(named, (0, 1), (-1, -2)).tolist()
+        assert jinit.torch_layout(make(layout=layout))(key, shape).tolist() == (
+            drawn.tolist()
+        )
+    # kaiming_uniform_(a=sqrt(5)), PyTorch's default: U(+-1 / sqrt(fan_in)).
+    bound = np.abs(jinit.torch_layout(jinit.scaled_uniform())(key, shape)).max()
+    assert 0.8 < bound * math.sqrt(fan_in) <= 1
+
+
+def test_torch_layout_of_an_orthogonal_kernel(key):
+    # torch.nn.init.orthogonal_ flattens (out, in, *window) to (out, the rest).
+    w = jinit.torch_layout(jinit.orthogonal())(key, (3, 3, 4, 8))
+    rows = w.reshape(-1, 8).T
+    np.testing.assert_allclose(rows @ rows.T, np.eye(8), atol=1e-5)
+
+
+def test_torch_layout_of_what_is_made_of_others(key):
+    # Blocks of outputs lie along PyTorch's first axis; a mask is in its layout.
+    shape = (3, 6, 8)
+    blocks = jinit.torch_layout(jinit.blocks((jinit.he(), 2), axis=0))
+    assert blocks.std(shape) == pytest.approx(jinit.he().std((3, 6, 4)))
+    mask = np.zeros((8, 6, 3), bool)
+    masked = jinit.torch_layout(jinit.masked(mask, jinit.zeros, jinit.he()))
+    padded = jinit.torch_layout(jinit.padded(jinit.he(), 0))
+    plain = jinit.torch_layout(jinit.he())(key, shape)
+    assert padded(key, shape).tolist() == plain.tolist()
+    scale = masked(key, shape).std() / plain.std()
+    assert 0.7 < scale < 1.4
+    # A transposed kernel and a stack of kernels turn what they draw by themselves.
+    turned = jinit.torch_layout(jinit.transposed(jinit.he()))
+    assert turned.std(shape) == jinit.he().std(shape)
+    stack = jinit.stacked(jinit.torch_layout(jinit.he()))
+    assert stack.std((5, 3, 6, 8)) == pytest.approx(jinit.he().std(shape))
+
+
+def test_torch_layout_is_a_value(key):
+    init = jinit.torch_layout(jinit.he())
+    again = pickle.loads(pickle.dumps(init))
+    assert again == init and hash(again) == hash(init)
+    assert repr(init) == "jinit.torch_layout(jinit.he())"
+    assert jinit.from_config(jinit.to_config(init)) == init
+    assert again(key, (6, 8)).tolist() == init(key, (6, 8)).tolist()
+
+
+@pytest.mark.parametrize("init, text", [
+    (jinit.stacked(jinit.he()), r"jinit.stacked\(jinit.torch_layout\(...\)\)"),
+    (jinit.blocks((jinit.he(), 2)), "counted from the end"),
+    (jinit.he(in_axis=0), "Name both `in_axis` and `out_axis`, or neither"),
+    (jinit.he(batch_axis=0), "which of them count"),
+    (jinit.dirac(), "leave `torch_layout` out"),
+    (jinit.delta_orthogonal(), "leave `torch_layout` out"),
+    (jinit.looks_linear(), "with a layout such as 'oi'"),
+    (jinit.embedding(), "does not tell which axes"),
+    (jinit.torch_layout(jinit.he()), "does not tell which axes"),
+    (0.5 * jinit.dirac(), "does not tell which axes"),
+    (jax.nn.initializers.he_normal(), "in_axis=1 and out_axis=0, or take jinit's"),
+    (jinit.scaled(jax.nn.initializers.he_normal(), 0.5), "in_axis=1 and out_axis=0"),
+])  # fmt: skip
+def test_torch_layout_of_what_cannot_be_told(init, text):
+    with pytest.raises(ValueError, match=text):
+        jinit.torch_layout(init)
+
+
+def test_torch_layout_of_jax_s_own(key):
+    mine = jinit.torch_layout(jinit.he_uniform())
+    jax_s = jax.nn.initializers.he_uniform(in_axis=1, out_axis=0)
+    np.testing.assert_array_equal(
+        mine(key, (3, 6, 8)), jinit.torch_layout(jax_s)(key, (3, 6, 8))
+    )
+    assert jinit.torch_layout(jinit.normal(0.1)).std((3, 6, 8)) == 0.1
+    assert (
+        jinit.torch_layout(jinit.constant(2.0))(key, (6, 8)).tolist() == [[2] * 8] * 6
+    )

@@ -1,7 +1,9 @@
 """Gains against closed forms, scipy's quadrature, and JAX's derivatives."""
 
 import functools
+import json
 import math
+import pickle
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,7 @@ import pytest
 from scipy import integrate, stats
 
 import jinit
-from jinit import _activations, gain, slope_at_zero
+from jinit import _activations, gain, slope_at_zero, theory
 from jinit._activations import ACTIVATIONS
 from jinit._gains import _jax_function
 
@@ -218,3 +220,52 @@ def test_errors(call, error, text):
 def test_schemes_use_the_gain_of_the_direction():
     init = jinit.kaiming("tanh", mode="fan_out")
     assert init.std((5, 100)) == pytest.approx(gain("tanh", direction="backward") / 10)
+
+
+def test_a_slope_is_part_of_a_value():
+    leaky = ("leaky_relu", 0.2)
+    bound = functools.partial(jax.nn.leaky_relu, negative_slope=0.2)
+    shape = 100, 20
+    for activation in (leaky, list(leaky), bound):
+        assert gain(activation) == gain("leaky_relu", param=0.2)
+        assert gain(activation) ** 2 == pytest.approx(2 / 1.04)
+        init = jinit.kaiming(activation)
+        assert init.std(shape) == pytest.approx((2 / 1.04 / 100) ** 0.5)
+        # Equal, hashable, printable, and rebuilt from plain data.
+        assert init == jinit.kaiming(leaky) and hash(init) == hash(jinit.kaiming(leaky))
+        assert repr(init) == "jinit.kaiming(activation=('leaky_relu', 0.2))"
+        config = json.loads(json.dumps(jinit.to_config(init)))
+        assert jinit.from_config(config) == init
+        assert pickle.loads(pickle.dumps(init)) == init
+        assert jinit.lecun(gain=activation) == jinit.lecun(gain=leaky)
+        assert jinit.lecun(gain=activation).std(shape) == pytest.approx(init.std(shape))
+    assert init != jinit.kaiming(("leaky_relu", 0.3))
+    assert gain(leaky, convention="torch") == pytest.approx((2 / 1.04) ** 0.5)
+    assert gain(leaky, direction="backward") ** 2 == pytest.approx(2 / 1.04)
+    assert slope_at_zero(("elu", 0.5)) == slope_at_zero("elu", param=0.5)
+    exact_gelu = functools.partial(jax.nn.gelu, approximate=False)
+    assert jinit.kaiming(exact_gelu) == jinit.kaiming("gelu")
+
+
+def test_a_slope_in_theory():
+    at = theory.critical(("leaky_relu", 0.5))
+    assert at.sigma_w2 == pytest.approx(2 / 1.25)
+    kernel, _ = jinit.critical(("leaky_relu", 0.5))
+    assert kernel.std((100, 100)) == pytest.approx((2 / 1.25 / 100) ** 0.5)
+
+
+@pytest.mark.parametrize("activation, text", [
+    (("relu", 0.2), "takes none; it is for 'leaky_relu'"),
+    (("leaky_relu",), "a pair must be a name and its parameter"),
+    (("leaky_relu", 0.2, 1), "a pair must be a name and its parameter"),
+    ((0.2, "leaky_relu"), "a pair must be a name and its parameter"),
+    (("leaky_rleu", 0.2), "Did you mean 'leaky_relu'"),
+    (("leaky_relu", math.nan), "`param` is nan"),
+    (("celu", 0.0), "must not be 0"),
+])  # fmt: skip
+def test_pairs_that_are_no_activations(activation, text):
+    for use in (gain, slope_at_zero, jinit.kaiming, lambda a: jinit.lecun(gain=a)):
+        with pytest.raises(ValueError, match=text):
+            use(activation)
+    with pytest.raises(ValueError, match="takes none"):
+        gain(("leaky_relu", 0.2), param=0.2)

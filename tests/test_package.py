@@ -3,6 +3,7 @@
 import ast
 import inspect
 import pathlib
+import pickle
 import re
 import subprocess
 import sys
@@ -38,7 +39,8 @@ PUBLIC = {
     "moe_router", "ngpt", "olora", "pissa", "place_mimetic_attention", "small_init",
     "wang_init", "whitening_conv", "critical", "theory", "Report", "probe",
     "Comparison", "compare", "History", "autoinit", "data_dependent", "gradinit",
-    "lsuv", "metainit", "sweep", "weight_norm_init", "whiten_first_layer",
+    "lsuv", "metainit", "sweep", "weight_norm_init", "weight_norm_scales",
+    "whiten_first_layer",
 }  # fmt: skip
 
 # Modules that are loaded when they are first asked for.
@@ -49,32 +51,77 @@ ORDER = [
     "_internals", "_numbers", "_checks", "_erf_inv", "_compiled", "_threefry",
     "_rounding", "_unit", "_tail", "random", "_fans", "_activations", "_quadrature",
     "_identity", "_gains", "_scalar", "_dual", "_mean_field", "_edge_of_chaos",
-    "_spectra", "_phase_figure", "theory", "_entry", "_initializer", "_constant",
-    "_distributions", "_truncated", "_variance", "_schemes", "_critical", "_haar",
-    "_polar", "_matrices", "_orthogonal", "_looks_linear", "_built", "_structured",
-    "_hadamard", "_depth", "_transformers", "_mimetic", "_hyper", "_stft",
-    "recurrent", "_hippo", "_ring", "_mamba", "ssm", "_coordinates", "_sample",
-    "_stack", "_around", "_layers", "_lora", "_upsampling", "_combine",
-    "_whitening", "_registry", "_paths", "_rules", "_shardings", "_report",
-    "_planned", "_plan", "_renew", "_place", "_branches", "_roles",
-    "_torch_recipes", "recipes", "_progress", "_sweep", "_jaxpr", "_units",
-    "_traces", "_materialize", "_taps", "_statistics", "_findings", "_probe_report",
-    "_naming", "_jacobian", "_probe", "_comparison", "_compare", "_history",
-    "_weights", "_settle", "_lsuv", "_balance", "_data_dependent", "_first_layer",
-    "_laws", "_propagate", "_autoinit", "_learned", "_gradinit", "_metainit",
-    "_nnx_model", "_nnx_data", "nnx", "_mup_classes", "_mup_factors", "_mup_init",
-    "_uniform", "_optimizer_trial", "_optimizer_kind", "_mup_optimizer",
-    "_parametrization", "_mup_infer", "_coordinate_report", "_coordinate_check",
-    "mup", "__init__",
+    "_spectra", "_phase_figure", "theory", "_entry", "_initializer", "_maker",
+    "_constant", "_distributions", "_truncated", "_variance", "_fan_options",
+    "_schemes", "_critical", "_haar", "_polar", "_matrices", "_orthogonal",
+    "_looks_linear", "_built", "_structured", "_hadamard", "_depth",
+    "_transformers", "_mimetic", "_hyper", "_stft", "recurrent", "_hippo", "_ring",
+    "_mamba", "ssm", "_coordinates", "_sample", "_stack", "_around", "_layers",
+    "_lora", "_upsampling", "_combine", "_whitening", "_registry", "_paths",
+    "_rules", "_shardings", "_report", "_planned", "_plan", "_renew", "_place",
+    "_branches", "_roles", "_torch_recipes", "recipes", "_progress", "_sweep",
+    "_jaxpr", "_units", "_traces", "_materialize", "_taps", "_statistics",
+    "_findings", "_probe_report", "_naming", "_jacobian", "_probe", "_comparison",
+    "_compare", "_history", "_weights", "_settle", "_lsuv", "_balance",
+    "_data_dependent", "_first_layer", "_laws", "_propagate", "_autoinit",
+    "_learned", "_gradinit", "_metainit", "_nnx_model", "_nnx_data", "nnx",
+    "_mup_classes", "_mup_factors", "_mup_init", "_uniform", "_optimizer_trial",
+    "_optimizer_kind", "_mup_optimizer", "_parametrization", "_mup_infer",
+    "_coordinate_report", "_coordinate_check", "mup", "_weight_norm", "__init__",
 ]  # fmt: skip
 
 
 def test_public_names():
-    found = {n for n in vars(jinit) if not n.startswith("_")}
-    assert found - LAZY == PUBLIC
+    assert {n for n in dir(jinit) if not n.startswith("_")} == PUBLIC | LAZY
+    assert set(jinit.__all__) == PUBLIC
     assert all(inspect.ismodule(getattr(jinit, name)) for name in LAZY)
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        jinit.nothing  # noqa: B018
+    # What is loaded is an attribute, and nothing else is.
+    for name in PUBLIC:
+        assert getattr(jinit, name) is vars(jinit)[name]
+    assert {n for n in vars(jinit) if not n.startswith("_")} <= PUBLIC | LAZY
+    assert {"__doc__", "__version__"} < set(dir(jinit))
+
+
+def test_type_checkers_see_the_names_that_are_loaded():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    (static,) = (node for node in tree.body if isinstance(node, ast.If))
+    files = {}
+    for node in static.body:
+        assert isinstance(node, ast.ImportFrom) and node.level == 1
+        for alias in node.names:
+            assert alias.asname == alias.name
+            files[alias.name] = node.module
+    modules = {name for name, file in files.items() if file is None}
+    assert modules == set(jinit._MODULES)
+    assert {n: f for n, f in files.items() if f is not None} == jinit._FILES
+
+
+MODULES = ("mup", "nnx", "random", "recipes", "recurrent", "ssm", "theory")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_shows_its_own_names_only(module):
+    module = getattr(jinit, module)
+    assert dir(module) == sorted(module.__all__)
+    for name in dir(module):
+        assert getattr(module, name).__module__.startswith("jinit")
+
+
+@pytest.mark.parametrize("name, text", [
+    ("glorot", "Did you mean 'xavier', 'glorot_normal' or 'glorot_uniform'"),
+    ("msra", "Did you mean 'he', "),
+    ("trunc_normal", "Did you mean 'truncated_normal'"),
+    ("kaiming_norml", "Did you mean 'kaiming_normal'"),
+    ("materialise", "Did you mean 'materialize'"),
+    ("initializers", "The initializers are in jinit itself"),
+    ("nothing", "no attribute 'nothing'"),
+])  # fmt: skip
+def test_unknown_names(name, text):
+    with pytest.raises(AttributeError, match=text):
+        getattr(jinit, name)
+    assert not hasattr(jinit, name) and getattr(jinit, name, 3) == 3
+    with pytest.raises(ImportError, match="cannot import name"):
+        exec(f"from jinit import {name}")
 
 
 def upward_imports(name: str, source: str) -> list[str]:
@@ -112,6 +159,9 @@ def in_a_fresh_process(code: str) -> str:
     return result.stdout.strip()
 
 
+# Loads everything that jinit has.
+EVERYTHING = "[getattr(jinit, n) for n in dir(jinit)]"
+
 HEAVY = ["flax", "matplotlib", "optax", "chex", "rich"]
 
 # One process for all modules and both imports: each takes seconds to start.
@@ -127,6 +177,7 @@ import jinit
 print("jinit", loaded())
 jinit.mup.infer
 print("mup", loaded())
+{EVERYTHING}
 print("compiled", [name for name in seen if "compile" in name])
 import {", ".join(HEAVY)}
 print("all", loaded())
@@ -155,6 +206,61 @@ def test_mup_loads_no_framework(loads):
 def test_importing_compiles_and_computes_nothing(loads):
     assert loads["compiled"] == "[]"
     assert loads["seen"] == "True"
+
+
+def test_importing_loads_no_scheme():
+    code = "import sys, jinit; print([m for m in sys.modules if m.startswith('jinit')])"
+    assert in_a_fresh_process(code) == "['jinit']"
+    code = "import sys\nfrom jinit import he\nprint('jinit._plan' in sys.modules, "
+    assert in_a_fresh_process(code + "'numpy.polynomial' in sys.modules)") == (
+        "False False"
+    )
+
+
+def test_names_may_be_loaded_while_something_is_traced():
+    code = (
+        "import jax, jinit\n"
+        "@jax.jit\n"
+        "def draw(key):\n"
+        f"    {EVERYTHING}\n"
+        "    return jinit.he()(key, (8, 4))\n"
+        "with jax.checking_leaks(): inside = draw(jax.random.key(0))\n"
+        "outside = jinit.he()(jax.random.key(0), (8, 4))\n"
+        "print(bool((inside == outside).all()), jinit._compiled.at_top_level())"
+    )
+    assert in_a_fresh_process(code) == "True True"
+
+
+def test_names_may_be_loaded_by_many_threads_at_once():
+    code = (
+        "import threading, jinit\n"
+        "names, barrier = sorted(jinit._FILES), threading.Barrier(8)\n"
+        "loaded = [{} for _ in range(8)]\n"
+        "def load(number):\n"
+        "    barrier.wait()\n"
+        "    for name in names[13 * number:] + names[:13 * number]:\n"
+        "        loaded[number][name] = getattr(jinit, name)\n"
+        "threads = [threading.Thread(target=load, args=(n,)) for n in range(8)]\n"
+        "[t.start() for t in threads]; [t.join() for t in threads]\n"
+        "print(all(d[n] is getattr(jinit, n) for d in loaded for n in names))"
+    )
+    assert in_a_fresh_process(code) == "True"
+
+
+def test_every_way_to_import():
+    code = (
+        "import pickle, jinit.random\n"
+        f"made = pickle.loads({pickle.dumps(jinit.xavier(gain=2.0))!r})\n"
+        "from jinit import *\n"
+        "from jinit import xavier as x, recipes as r\n"
+        "import jinit\n"
+        "assert made == x(gain=2.0) == jinit.xavier(gain=2.0) and x is xavier\n"
+        "assert jinit.recipes.gpt2 is r.gpt2 and 'he' in registry\n"
+        "assert 'nnx' not in globals()\n"
+        "assert recurrent.chrono(5.0) == jinit.get('recurrent.chrono', t_max=5.0)\n"
+        "print(jinit.__version__)"
+    )
+    assert in_a_fresh_process(code) == jinit.__version__
 
 
 def public_objects():

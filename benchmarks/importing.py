@@ -1,0 +1,84 @@
+"""What `import jinit` costs beyond `import jax`, in fresh processes.
+
+python -m benchmarks.importing --help
+
+The processes run in turns, so that what else the machine does hits all of them alike.
+Each process is measured from outside, start and end included, and by itself, from the
+end of `import jax` on.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+
+from rich.console import Console
+from rich.table import Table
+
+CODES = {
+    "import jax": "",
+    "import jinit": "import jinit",
+    "jinit.he()": "import jinit; jinit.he()",
+    "jinit.plan": "import jinit; jinit.plan",
+    "every name": "import jinit; [getattr(jinit, n) for n in jinit.__all__]",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Start the processes in turns; print medians in milliseconds."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.importing", description=__doc__
+    )
+    parser.add_argument("--quick", action="store_true", help="small, for CI")
+    parser.add_argument("--rounds", type=int, help="by default 21, 1 if quick")
+    arguments = parser.parse_args(argv)
+    rounds = arguments.rounds or (1 if arguments.quick else 21)
+    runs = measured(rounds)
+    table = Table(
+        "after import jax", "process, ms", "beyond import jax, ms", "inside, ms"
+    )
+    baseline = [outside for outside, _ in runs["import jax"]]
+    for name, times in runs.items():
+        outside = [wall for wall, _ in times]
+        # Pairs of one round share the machine's state, which medians of all do not.
+        beyond = [a - b for a, b in zip(outside, baseline, strict=True)]
+        inside = [own for _, own in times]
+        table.add_row(name, *(_median(x) for x in (outside, beyond, inside)))
+    console = Console()
+    console.print(
+        f"{rounds} rounds of fresh processes, Python {sys.version.split()[0]}"
+    )
+    console.print(table)
+    return 0
+
+
+def measured(rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """Seconds of each process from outside, and of what follows `import jax` inside."""
+    for code in CODES.values():
+        _run(code)  # writes the byte code, and brings the files into memory
+    runs: dict[str, list[tuple[float, float]]] = {name: [] for name in CODES}
+    for _ in range(rounds):
+        for name, code in CODES.items():
+            runs[name].append(_run(code))
+    return runs
+
+
+def _run(code: str) -> tuple[float, float]:
+    timed = (
+        "import time, jax\nstart = time.perf_counter()\n"
+        f"{code}\nprint(time.perf_counter() - start)"
+    )
+    start = time.perf_counter()
+    result = subprocess.run(
+        [sys.executable, "-c", timed], capture_output=True, text=True, check=True
+    )
+    return time.perf_counter() - start, float(result.stdout)
+
+
+def _median(seconds: list[float]) -> str:
+    return f"{1000 * statistics.median(seconds):.1f}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
