@@ -119,7 +119,7 @@ CASES: dict[str, Case] = {
     ),
     "torch_layout": Case(
         jinit.torch_layout(jinit.he()),
-        takes=lambda shape: len(shape) == 2,
+        takes=two_axes,
         law=laws.normal,
     ),
     "orthogonal[polar]": Case(
