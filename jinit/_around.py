@@ -14,8 +14,8 @@ from . import _checks
 from ._entry import Entry
 from ._initializer import Initializer
 from ._maker import check_called, maker
+from ._parts import Composed, own_dtype, part, std_of
 from ._sample import in_torch_layout
-from ._stack import Composed, own_dtype, part, std_of
 
 
 class Around(Composed):

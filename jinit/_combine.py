@@ -17,8 +17,9 @@ from ._constant import check_representable, frozen, thawed
 from ._entry import Entry
 from ._initializer import Initializer, canonical_dtype
 from ._maker import maker
+from ._parts import Composed, own_dtype, part
 from ._sample import in_torch_layout
-from ._stack import Blocks, Composed, own_dtype, part
+from ._stack import Blocks
 
 
 @dataclasses.dataclass(frozen=True, repr=False)

@@ -16,8 +16,8 @@ from ._fan_options import FanOptions, fan_maker
 from ._fans import Fans
 from ._initializer import Initializer, canonical_dtype
 from ._maker import maker
+from ._parts import Composed
 from ._schemes import FanScheme
-from ._stack import Composed
 from ._variance import variance_scaling
 
 Kind = Literal["sigmoid", "softmax"]

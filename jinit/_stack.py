@@ -1,7 +1,6 @@
 """Arrays made of independent draws: the layers of a stack, the blocks of a kernel."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -10,50 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from . import _checks, _numbers, _sample
-from ._compiled import Sharding, check_fits, compiled, explicit_axes, jit_to
+from . import _checks, _numbers
+from ._compiled import compiled
 from ._entry import Entry
 from ._initializer import Initializer, law_and_scale
 from ._maker import check_called, maker
+from ._parts import Composed, common_std, own_dtype, part
 from ._sample import in_torch_layout, is_initializer, positional
 from .random import Law, scaled
-
-
-class Composed(Initializer):
-    """An initializer that draws parts, each with a key of its own, and joins them."""
-
-    def _draw(
-        self,
-        key: jax.Array,
-        shape: _checks.Shape,
-        dtype: DTypeLike | None,
-        out_sharding: Sharding,
-        factor: float,
-    ) -> jax.Array:
-        _checks.key(key)
-        self._check(shape)
-
-        def join(key: jax.Array) -> jax.Array:
-            return self._joined(key, shape, dtype, factor)
-
-        if out_sharding is None:
-            return join(key)
-        # As one program, so that no device ever holds a whole part.
-        check_fits(out_sharding, shape)
-        return jit_to(join, (), out_sharding, explicit_axes())(key)
-
-    def _check(self, shape: _checks.Shape) -> None:
-        """Raise for a shape that cannot be made of the parts."""
-        raise NotImplementedError
-
-    def _joined(
-        self,
-        key: jax.Array,
-        shape: _checks.Shape,
-        dtype: DTypeLike | None,
-        factor: float,
-    ) -> jax.Array:
-        raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -78,7 +41,7 @@ class Stacked(Composed):
         shape = _checks.shape(shape)
         self._check(shape)
         layer_shape = self._slice(shape)
-        return _common([(init, layer_shape) for init in self._layers(shape)])
+        return common_std([(init, layer_shape) for init in self._layers(shape)])
 
     def _check(self, shape: _checks.Shape) -> None:
         _checks.axes("axis", self.axis, len(shape), shape)
@@ -165,7 +128,7 @@ class Blocks(Composed):
     def std(self, shape: _checks.Shape) -> float | None:
         shape = _checks.shape(shape)
         self._check(shape)
-        return _common(list(zip(self.inits, self._shapes(shape), strict=True)))
+        return common_std(list(zip(self.inits, self._shapes(shape), strict=True)))
 
     def _check(self, shape: _checks.Shape) -> None:
         _checks.axes("axis", self.axis, len(shape), shape)
@@ -245,49 +208,6 @@ def _one_law(laws: list[tuple[Law, Any] | None]) -> tuple[Law, Any] | None:
     if not _numbers.is_traced(*scales):
         return known[0][0], np.asarray(scales)
     return known[0][0], jnp.stack([jnp.asarray(scale, float) for scale in scales])
-
-
-def part(
-    init: Any, key: jax.Array, shape: _checks.Shape, dtype: np.dtype, factor: float
-) -> jax.Array:
-    """Draw a part by an initializer of any origin."""
-    if isinstance(init, Initializer):
-        return init._draw(key, shape, dtype, None, factor)
-    drawn = _sample.call(init, key, shape, dtype)
-    return drawn if _numbers.is_one(factor) else (drawn * factor).astype(drawn.dtype)
-
-
-def own_dtype(parts: Sequence[Any], dtype: DTypeLike | None) -> np.dtype:
-    """The type asked for, or else the parts' own, which must agree."""
-    if dtype is not None:
-        return _checks.dtype(dtype, np.inexact)
-    own = {getattr(init, "dtype", None) for init in parts}
-    if len(own) > 1:
-        named = ", ".join(sorted(str(d) for d in own))
-        raise ValueError(
-            f"`dtype` is None, and the parts have different types of their own: "
-            f"{named}; pass `dtype`, or make them agree."
-        )
-    return _checks.dtype(own.pop() if own else None, np.inexact)
-
-
-def std_of(init: Any, shape: _checks.Shape) -> float | None:
-    return init.std(shape) if isinstance(init, Initializer) else None
-
-
-def _common(parts: list[tuple[Any, _checks.Shape]]) -> float | None:
-    """The one standard deviation of all parts, where they have one."""
-    if not parts:
-        return None
-    distinct = {(id(init), shape): (init, shape) for init, shape in parts}
-    stds = [std_of(*part) for part in distinct.values()]
-    first = stds[0]
-    if len(stds) == 1 or first is None:
-        return first
-    if _numbers.is_traced(*stds):
-        return None
-    same = all(std is not None and math.isclose(std, first) for std in stds)
-    return first if same else None
 
 
 def _is_of_index(function: Callable[..., Any]) -> bool:

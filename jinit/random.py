@@ -263,7 +263,7 @@ def _bits(key: jax.Array, *, shape: _checks.Shape, dtype: np.dtype) -> jax.Array
 
 
 def scaled(
-    key: jax.Array, scale: ArrayLike, *, law: Law, shape: _checks.Shape, dtype: np.dtype
+    key: jax.Array, scale: Any, *, law: Law, shape: _checks.Shape, dtype: np.dtype
 ) -> jax.Array:
     """`scale` times a law, as operations for a larger program."""
     wide = real_dtype(dtype)

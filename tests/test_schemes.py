@@ -232,10 +232,3 @@ def test_a_wrong_setting_is_the_maker_s_error(make, error, text):
 def test_a_wrong_shape_or_key_is_the_call_s_error(call, error, text, key):
     with pytest.raises(error, match=text):
         call(key)
-
-
-def test_a_traced_setting_is_an_error_that_says_what_to_do(key):
-    with pytest.raises(TypeError, match="not a traced array"):
-        jax.jit(lambda s: jinit.normal(s)(key, (3,)))(0.5)
-    with pytest.raises(TypeError, match="being traced"):
-        jax.jit(lambda s: jinit.constant(s)(key, (3,)))(0.5)

@@ -1,0 +1,93 @@
+"""The parts of an initializer that is made of other initializers."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.typing import DTypeLike
+
+from . import _checks, _numbers, _sample
+from ._compiled import Sharding, check_fits, explicit_axes, jit_to
+from ._initializer import Initializer
+
+
+class Composed(Initializer):
+    """An initializer that draws parts, each with a key of its own, and joins them."""
+
+    def _draw(
+        self,
+        key: jax.Array,
+        shape: _checks.Shape,
+        dtype: DTypeLike | None,
+        out_sharding: Sharding,
+        factor: float,
+    ) -> jax.Array:
+        _checks.key(key)
+        self._check(shape)
+
+        def join(key: jax.Array) -> jax.Array:
+            return self._joined(key, shape, dtype, factor)
+
+        if out_sharding is None:
+            return join(key)
+        # As one program, so that no device ever holds a whole part.
+        check_fits(out_sharding, shape)
+        return jit_to(join, (), out_sharding, explicit_axes())(key)
+
+    def _check(self, shape: _checks.Shape) -> None:
+        """Raise for a shape that cannot be made of the parts."""
+        raise NotImplementedError
+
+    def _joined(
+        self,
+        key: jax.Array,
+        shape: _checks.Shape,
+        dtype: DTypeLike | None,
+        factor: float,
+    ) -> jax.Array:
+        raise NotImplementedError
+
+
+def part(
+    init: Any, key: jax.Array, shape: _checks.Shape, dtype: np.dtype, factor: float
+) -> jax.Array:
+    """Draw a part by an initializer of any origin."""
+    if isinstance(init, Initializer):
+        return init._draw(key, shape, dtype, None, factor)
+    drawn = _sample.call(init, key, shape, dtype)
+    return drawn if _numbers.is_one(factor) else (drawn * factor).astype(drawn.dtype)
+
+
+def own_dtype(parts: Sequence[Any], dtype: DTypeLike | None) -> np.dtype:
+    """The type asked for, or else the parts' own, which must agree."""
+    if dtype is not None:
+        return _checks.dtype(dtype, np.inexact)
+    own = {getattr(init, "dtype", None) for init in parts}
+    if len(own) > 1:
+        named = ", ".join(sorted(str(d) for d in own))
+        raise ValueError(
+            f"`dtype` is None, and the parts have different types of their own: "
+            f"{named}; pass `dtype`, or make them agree."
+        )
+    return _checks.dtype(own.pop() if own else None, np.inexact)
+
+
+def std_of(init: Any, shape: _checks.Shape) -> float | None:
+    return init.std(shape) if isinstance(init, Initializer) else None
+
+
+def common_std(parts: list[tuple[Any, _checks.Shape]]) -> float | None:
+    """The one standard deviation of all parts, where they have one."""
+    if not parts:
+        return None
+    distinct = {(id(init), shape): (init, shape) for init, shape in parts}
+    stds = [std_of(*part) for part in distinct.values()]
+    first = stds[0]
+    if len(stds) == 1 or first is None:
+        return first
+    if _numbers.is_traced(*stds):
+        return None
+    same = all(std is not None and math.isclose(std, first) for std in stds)
+    return first if same else None
