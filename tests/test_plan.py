@@ -421,7 +421,7 @@ def test_metadata(kind, key):
         [nn.Dense(16, kernel_init=boxed), nn.Dense(4, True, kernel_init=logical)]
     )
     shapes = jax.eval_shape(model.init, key, jnp.ones((1, 8)))
-    plan = jinit.plan(shapes, [("**/kernel", jinit.he()), ("**", jinit.zeros)])
+    plan = jinit.plan(shapes, [("**/kernel", jinit.he_uniform()), ("**", jinit.zeros)])
     wanted = plan.init(key)
     with jax.set_mesh(make_mesh((2, 4), kind)):
         with nn.logical_axis_rules([("in", "y"), ("out", None)]):
