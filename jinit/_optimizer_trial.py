@@ -9,7 +9,6 @@ both. Each array is then one number: no array of a model's size is made, and not
 compiled. See `_uniform`.
 """
 
-import functools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ import jax
 import numpy as np
 
 from . import _jaxpr, _uniform
+from ._identity import remembered
 from ._uniform import Uniform
 
 # Transformations whose update is no function of this step's gradient and parameters
@@ -131,7 +131,7 @@ def _lanes(sizes: Sequence[int]) -> Trial:
     )  # fmt: skip
 
 
-@functools.lru_cache(maxsize=64)
+@remembered(64)
 def answer(tx: Any, structure: Any, types: tuple[Any, ...]) -> Answer:
     """Try a transformation on a tree of arrays of such shapes and dtypes.
 

@@ -221,7 +221,9 @@ def network(lib, wrap):
     return Net()
 
 
-@pytest.mark.parametrize("wrap", [lambda c: c, nn.jit, nn.remat], ids=str)
+@pytest.mark.parametrize(
+    "wrap", [lambda c: c, nn.jit, nn.remat], ids=["called", "nn.jit", "nn.remat"]
+)
 def test_numbers_of_jax_inside_compact(wrap, key):
     x = jnp.ones((2, 3))
     model = network(jinit, wrap)
