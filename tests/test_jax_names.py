@@ -1,6 +1,7 @@
 """Every name of jax.nn.initializers and flax: same signature, same values."""
 
 import inspect
+import itertools
 
 import flax.linen.initializers as flax_initializers
 import flax.nnx as nnx
@@ -240,3 +241,28 @@ def test_eager_jax_is_within_an_ulp(key):
     ours = np.asarray(jinit.normal(0.3)(key, (1000, 100)))
     eager = np.asarray(jax_initializers.normal(0.3)(key, (1000, 100)))
     np.testing.assert_array_max_ulp(ours, eager, maxulp=1)
+
+
+# Shapes such that XLA unrolls a loop over the last axis, or writes it out whole.
+ROWS = (1, 2, 4, 8, 17, 23, 30, 33, 40, 500)
+UNROLLED = [
+    *itertools.product(ROWS, (2, 3, 4, 5, 6)),
+    *itertools.product((2, 4, 8), (3, 4), (3, 4, 5)),
+    (5, 5, 3, 3), (3, 3, 64, 3), (2, 2, 2, 4), (30, 5, 1), (30, 1, 4), (7, 3, 1, 1),
+]  # fmt: skip
+BY_DEFAULT = [(4, 3), (33, 5), (4, 4, 4)]
+
+
+@pytest.mark.parametrize(
+    "shape", slow_unless([(s,) for s in BY_DEFAULT], [(s,) for s in UNROLLED])
+)
+def test_float32_equals_jax_where_xla_unrolls_loops(shape, key):
+    for name, numbers in {
+        "normal": [0.02],
+        "he_normal": [],
+        "xavier_normal": [],
+    }.items():
+        init = getattr(jax_initializers, name)(*numbers)
+        theirs = jax.jit(init, static_argnums=1)(key, shape)
+        ours = getattr(jinit, name)(*numbers)(key, shape)
+        np.testing.assert_array_equal(ours, theirs, name)
