@@ -1,19 +1,30 @@
 """A model, schemes and seeds -> the report of each, side by side."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from . import _checks, _naming
 from ._comparison import Comparison
-from ._probe import compiled
+from ._identity import key_of
+from ._kept import Kept
+from ._materialize import materialize
+from ._naming import Called
+from ._probe import passes_of
 from ._probe_report import Report
 from ._registry import get
 
-# A scheme -> its start, key -> (variables, batch), and its pass, of both.
-Make = Callable[[Any], tuple[Callable[..., Any], Callable[..., Any]]]
+
+class Made(NamedTuple):
+    """What a scheme makes: a start, key -> (variables, rest), and a pass."""
+
+    start: Callable[[Any], tuple[Any, Any]]
+    forward: Callable[[Any, tuple[Any, ...]], Any]
+    # What is computed by each, see `_identity`.
+    start_key: Hashable | None
+    forward_key: Hashable | None
 
 
 def compare(
@@ -69,42 +80,63 @@ def compare(
     """
     inputs = _naming.inputs_of(batch)
 
-    def make(scheme: Any) -> Any:
-        return _parts(make_model(scheme), inputs, rngs, options)
+    def make(scheme: Any) -> Made:
+        return _made(make_model(scheme), rngs, options)
 
-    return compared(make, schemes, keys, loss)
+    return compared(make, inputs, schemes, keys, loss)
 
 
-def compared(make: Make, schemes: Any, keys: Any, loss: Any) -> Comparison:
-    """The reports of every scheme."""
+def compared(
+    make: Callable[[Any], Made], inputs: tuple[Any, ...], schemes: Any, keys: Any,
+    loss: Any,
+) -> Comparison:  # fmt: skip
+    """Return the reports of every scheme."""
     named, keys = _named(schemes), _row_of_keys(keys)
     return Comparison(
-        {name: _reports(*make(scheme), keys, loss) for name, scheme in named.items()}
+        {
+            name: _reports(make(scheme), inputs, keys, loss)
+            for name, scheme in named.items()
+        }
     )
 
 
 def _reports(
-    init: Callable[..., Any], forward: Callable[..., Any], keys: Any, loss: Any
+    made: Made, inputs: tuple[Any, ...], keys: Any, loss: Any
 ) -> tuple[Report, ...]:
-    """One for each key."""
-    variables, batch = jax.eval_shape(init, keys[0])
-    probe = compiled(forward, variables, batch, loss)
-    found = jax.jit(jax.vmap(lambda key: probe.run(*init(key))))(keys)
-    found = jax.device_get(found)
+    """One report for each key."""
+    draw = _DRAWS.get(made.start_key)
+    if draw is None:
+        axes = (0, *[None] * len(inputs))
+        draw = materialize(jax.vmap(made.start, axes))
+        _DRAWS.put(made.start_key, draw)
+    variables, rest = draw(keys, *inputs)
+    one = jax.tree.map(_of_one, (variables, rest))
+    called = Called(made.forward, one[0], (one[1], *inputs), made.forward_key, {})
+    passes = passes_of(called.traced(), one[0], loss)
+    over = 0, (0, *[None] * len(inputs))
+    several = passes.statistics(variables, (rest, *inputs), over)
+    several = jax.device_get(several)
     return tuple(
-        probe.report(jax.tree.map(lambda leaf, i=i: leaf[i], found))
+        passes.report(jax.tree.map(lambda leaf, i=i: leaf[i], several))
         for i in range(len(keys))
     )
 
 
-def _parts(
-    model: Any, inputs: tuple[Any, ...], rngs: Any, options: dict[str, Any]
-) -> tuple[Callable[..., Any], Callable[..., Any]]:
+# How each model is drawn for several keys.
+_DRAWS: Kept[Callable[..., Any]] = Kept(16)
+
+
+def _of_one(leaf: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
+
+
+def _made(model: Any, rngs: Any, options: dict[str, Any]) -> Made:
     """What `make_model` gave: its start and its pass."""
     if isinstance(model, tuple) and len(model) == 2 and all(map(callable, model)):
         init, apply = model
-        forward = _naming.forward_of(apply, rngs, options, "compare")
-        return lambda key: (init(key, *inputs), inputs), forward
+        forward = _naming.forward_of(apply, options, "compare")
+        keys = key_of("pair", init), key_of(apply, options)
+        return Made(lambda key, *inputs: (init(key, *inputs), None), forward, *keys)
     if not _naming.is_module(model, "flax.linen"):
         raise TypeError(
             f"`make_model` gave {model!r}, of type {type(model).__name__}; it must "
@@ -112,11 +144,12 @@ def _parts(
             "call jinit.nnx.compare."
         )
 
-    def start(key: jax.Array) -> Any:
+    def start(key: jax.Array, *inputs: Any) -> Any:
         streams = {**rngs, "params": key} if isinstance(rngs, dict) else key
-        return model.init(streams, *inputs, **options), inputs
+        return model.init(streams, *inputs, **options), rngs
 
-    return start, _naming.forward_of(model, rngs, options, "compare")
+    forward = _naming.forward_of(model, options, "compare")
+    return Made(start, forward, key_of(model, options, rngs), key_of(model, options))
 
 
 def _named(schemes: Any) -> dict[str, Any]:

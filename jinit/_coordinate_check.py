@@ -225,14 +225,14 @@ def _takes_rngs(make_model: Callable[..., Any]) -> bool:
 
 
 def _linen(model: Any, x: Any, options: dict[str, Any]) -> _Model:
-    forward = _naming.linen(model, None, options)
+    forward = _naming.linen(model, options)
 
     def draw(key: jax.Array) -> tuple[Any, Any]:
         variables = dict(model.init(key, x, **options))
         return variables.pop("params"), variables
 
     def apply(params: Any, rest: Any, x: Any) -> Any:
-        return forward({"params": params, **rest}, (x,))
+        return forward({"params": params, **rest}, (None, x))
 
     return _Model(draw, apply)
 

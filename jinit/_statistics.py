@@ -1,5 +1,7 @@
 """Numbers that say how a signal is: of a layer's output, and of its gradient."""
 
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -8,6 +10,37 @@ import numpy as np
 
 # An entry this near to the largest counts as saturated.
 _SATURATED = 0.99
+
+
+OF_OUTPUT = (
+    "mean", "std", "rms", "dead", "kurtosis", "cosine", "saturation", "grad_rms",
+)  # fmt: skip
+OF_PARAMETER = ("rms", "grad_rms", "grad_ratio")
+
+
+@functools.partial(jax.jit, static_argnames="over")
+def of_outputs(x: jax.Array, gradient: jax.Array, *, over: int) -> jax.Array:
+    """Return the numbers of `of_output`, for each index of the first `over` axes."""
+    return _numbers(of_output, over)(x, gradient)
+
+
+@functools.partial(jax.jit, static_argnames="over")
+def of_parameters(w: jax.Array, gradient: jax.Array, *, over: int) -> jax.Array:
+    """Return the numbers of `of_parameter`, for each index of the first `over` axes."""
+    return _numbers(of_parameter, over)(w, gradient)
+
+
+def _numbers(function: Callable[..., Any], over: int) -> Callable[..., jax.Array]:
+    """A function's numbers in one array: they are many, and each array costs time."""
+
+    def run(*arrays: jax.Array) -> jax.Array:
+        values = list(function(*arrays).values())
+        wide = functools.reduce(jnp.promote_types, (x.dtype for x in values))
+        return jnp.stack([x.astype(wide) for x in values])
+
+    for _ in range(over):
+        run = jax.vmap(run)
+    return run
 
 
 def of_output(x: jax.Array, gradient: jax.Array) -> dict[str, jax.Array]:
@@ -74,6 +107,6 @@ def _ratio(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.where(b > 0, a / jnp.where(b > 0, b, 1), jnp.where(a > 0, np.inf, 0.0))
 
 
-def plain(values: dict[str, Any]) -> dict[str, float]:
-    """Python numbers."""
-    return {name: float(value) for name, value in values.items()}
+def row(values: np.ndarray, names: Sequence[str] = OF_OUTPUT) -> dict[str, float]:
+    """Return numbers by their names, as Python's own."""
+    return dict(zip(names, values.tolist(), strict=True))

@@ -7,9 +7,11 @@ import jax
 from flax import nnx
 
 from . import _materialize
-from ._compare import compared
+from ._compare import Made, compared
 from ._comparison import Comparison
 from ._compiled import explicit_axes
+from ._identity import key_of
+from ._kept import Kept
 from ._naming import inputs_of
 from ._nnx_data import autoinit as autoinit
 from ._nnx_data import data_dependent as data_dependent
@@ -18,7 +20,7 @@ from ._nnx_data import lsuv as lsuv
 from ._nnx_data import metainit as metainit
 from ._nnx_data import weight_norm_init as weight_norm_init
 from ._nnx_data import whiten_first_layer as whiten_first_layer
-from ._nnx_model import taken_apart
+from ._nnx_model import called, taken_apart
 from ._probe import report_of
 from ._probe_report import Report
 
@@ -135,8 +137,7 @@ def probe(
       >>> [row["path"] for row in report.rows]
       ['layers/0', 'layers/1']
     """
-    forward, params, rest, _ = taken_apart(model, options, "probe")
-    return report_of(forward, params, (rest, *batch), loss, jacobian, start=1)
+    return report_of(called(model, batch, options, "probe")[0], loss, jacobian)
 
 
 def compare(
@@ -179,15 +180,32 @@ def compare(
       >>> found.reports["he"][2].rows[0]["path"]
       'layers/0'
     """
-    inputs = inputs_of(batch)
 
-    def make(scheme: Any) -> Any:
-        def start(key: jax.Array) -> Any:
-            model = make_model(scheme, nnx.Rngs(key))
-            _, params, rest, _ = taken_apart(model, options, "compare")
-            return params, (rest, *inputs)
+    def make(scheme: Any) -> Made:
+        return _made(make_model, scheme, options)
 
-        abstract = nnx.eval_shape(lambda: make_model(scheme, nnx.Rngs(0)))
-        return start, taken_apart(abstract, options, "compare")[0]
+    return compared(make, inputs_of(batch), schemes, keys, loss)
 
-    return compared(make, schemes, keys, loss)
+
+_MADE: Kept[Made] = Kept(16)
+
+
+def _made(
+    make_model: Callable[[Any, nnx.Rngs], Any], scheme: Any, options: dict[str, Any]
+) -> Made:
+    """What a scheme makes; the constructor is traced once."""
+    key = key_of(make_model, scheme, options)
+    known = _MADE.get(key)
+    if known is not None:
+        return known
+
+    def start(key: jax.Array, *_: Any) -> tuple[Any, Any]:
+        model = make_model(scheme, nnx.Rngs(key))
+        _, params, rest, _ = taken_apart(model, options, "compare")
+        return params, rest
+
+    abstract = nnx.eval_shape(lambda: make_model(scheme, nnx.Rngs(0)))
+    forward, _, _, graph = taken_apart(abstract, options, "compare")
+    made = Made(start, forward, key, key_of(graph, options))
+    _MADE.put(key, made)
+    return made
