@@ -28,7 +28,7 @@ def balanced(
     layers and relus a power of 1 does it at once; where a step makes it worse it is
     taken back, and the power is halved.
     """
-    bare = task.layers, task.bare.trace, loss._replace(consts=())
+    bare = task.layers, task.bare.trace, loss.bare
     ratios = program(
         ("balance", task.key, loss.form), lambda: functools.partial(_ratios, *bare)
     )
@@ -65,8 +65,8 @@ def _ratios(
         values = list(flat)
         for layer, scale in zip(layers, scales, strict=True):
             values[layer.scale] = scale
-        output = trace(consts[0], jax.tree.unflatten(tree, values), beside)
-        loss_value: jax.Array = loss(consts[1], output)
+        output = trace.run(consts[0], jax.tree.unflatten(tree, values), beside)
+        loss_value: jax.Array = loss.run(consts[1], output)
         return loss_value
 
     scales = [flat[layer.scale] for layer in layers]

@@ -1,6 +1,7 @@
 """A model, schemes and seeds -> the report of each, side by side."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 from . import _checks, _naming
 from ._comparison import Comparison
 from ._identity import key_of
-from ._kept import Kept
+from ._kept import Kept, Key
 from ._materialize import materialize
 from ._naming import Called
 from ._probe import passes_of
@@ -22,9 +23,9 @@ class Made(NamedTuple):
 
     start: Callable[[Any], tuple[Any, Any]]
     forward: Callable[[Any, tuple[Any, ...]], Any]
-    # What is computed by each, see `_identity`.
-    start_key: Hashable | None
-    forward_key: Hashable | None
+    # Tell what is computed by each, see `_identity`.
+    start_key: Key
+    forward_key: Key
 
 
 def compare(
@@ -104,12 +105,7 @@ def _reports(
     made: Made, inputs: tuple[Any, ...], keys: Any, loss: Any
 ) -> tuple[Report, ...]:
     """One report for each key."""
-    draw = _DRAWS.get(made.start_key)
-    if draw is None:
-        axes = (0, *[None] * len(inputs))
-        draw = materialize(jax.vmap(made.start, axes))
-        _DRAWS.put(made.start_key, draw)
-    variables, rest = draw(keys, *inputs)
+    variables, rest = _drawn(made, keys, inputs)
     one = jax.tree.map(_of_one, (variables, rest))
     called = Called(made.forward, one[0], (one[1], *inputs), made.forward_key, {})
     passes = passes_of(called.traced(), one[0], loss)
@@ -126,6 +122,16 @@ def _reports(
 _DRAWS: Kept[Callable[..., Any]] = Kept(16)
 
 
+def _drawn(made: Made, keys: Any, inputs: tuple[Any, ...]) -> tuple[Any, Any]:
+    draw = _DRAWS.get(made.start_key())
+    if draw is None:
+        draw = materialize(jax.vmap(made.start, (0, *[None] * len(inputs))))
+    drawn: tuple[Any, Any] = draw(keys, *inputs)
+    # After the first draw, which traces the model.
+    _DRAWS.put(made.start_key(), draw)
+    return drawn
+
+
 def _of_one(leaf: jax.Array) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
 
@@ -135,7 +141,7 @@ def _made(model: Any, rngs: Any, options: dict[str, Any]) -> Made:
     if isinstance(model, tuple) and len(model) == 2 and all(map(callable, model)):
         init, apply = model
         forward = _naming.forward_of(apply, options, "compare")
-        keys = key_of("pair", init), key_of(apply, options)
+        keys = partial(key_of, "init", init), partial(key_of, "model", apply, options)
         return Made(lambda key, *inputs: (init(key, *inputs), None), forward, *keys)
     if not _naming.is_module(model, "flax.linen"):
         raise TypeError(
@@ -149,7 +155,8 @@ def _made(model: Any, rngs: Any, options: dict[str, Any]) -> Made:
         return model.init(streams, *inputs, **options), rngs
 
     forward = _naming.forward_of(model, options, "compare")
-    return Made(start, forward, key_of(model, options, rngs), key_of(model, options))
+    key = partial(key_of, "model", model, options)
+    return Made(start, forward, partial(key_of, "init", model, options, rngs), key)
 
 
 def _named(schemes: Any) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def of_first(trace: Traced, arguments: tuple[Any, Any]) -> dict[str, float]:
 
     The other inputs stay as they are, so a batch norm sees the batch that it has.
     """
-    bare = trace._replace(consts=())
+    bare = trace.bare
     run = program(("jacobian", trace.form), lambda: functools.partial(_of_first, bare))
     ends = jax.device_get(run(trace.consts, *arguments))
     return {name: float(value) for name, value in ends.items()}
@@ -46,7 +46,7 @@ def _of_first(
     def output(x: jax.Array) -> jax.Array:
         values = list(flat)
         values[place] = flat[place].at[0].set(x)
-        result = trace(consts, variables, jax.tree.unflatten(tree, values))
+        result = trace.run(consts, variables, jax.tree.unflatten(tree, values))
         rows = [leaf[0].ravel() for leaf in jax.tree.leaves(result) if _has_rows(leaf)]
         if not rows:
             raise ValueError("`jacobian=True` needs an output of floating numbers.")

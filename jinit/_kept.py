@@ -20,6 +20,15 @@ from ._form import form_of
 from ._identity import SMALL, Same
 
 T = TypeVar("T")
+Key = Callable[[], Hashable | None]
+
+_STORES: list["Kept[Any]"] = []
+
+
+def forget() -> None:
+    """Forget everything that is kept, as in a fresh process."""
+    for store in _STORES:
+        store.clear()
 
 
 class Kept(Generic[T]):
@@ -27,13 +36,24 @@ class Kept(Generic[T]):
 
     def __init__(self, size: int) -> None:
         self.size = size
+        _STORES.append(self)
         self._values: collections.OrderedDict[Hashable, T] = collections.OrderedDict()
-        # One thread makes a program, and the others wait, since a program that two
-        # threads make is compiled twice.
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._values)
+
+    def made(self, key: Key, make: Callable[[], T]) -> T:
+        """Return the value of a key, made now where there is none yet.
+
+        The value is kept under the key as it is after the making. A model may count how
+        often it is traced, say in a list of its module, which is a part of its key.
+        """
+        value = self.get(key())
+        if value is None:
+            value = make()
+            self.put(key(), value)
+        return value
 
     def get(self, key: Hashable | None) -> T | None:
         """Return the value of a key, which counts as used, or None."""
@@ -75,10 +95,15 @@ class Traced(NamedTuple):
         """The results as a tree of types."""
         return jax.tree.unflatten(self.tree, self.types)
 
-    def __call__(self, consts: Sequence[Any], *arguments: Any) -> Any:
+    @property
+    def bare(self) -> "Traced":
+        """The trace without its constants, which a kept program must not keep."""
+        return self._replace(consts=())
+
+    def run(self, consts: Sequence[Any], *arguments: Any) -> Any:
         """Run the function; a program takes the constants as arguments, too."""
-        run = jaxpr_as_fun(ClosedJaxpr(self.jaxpr, tuple(consts)))
-        return jax.tree.unflatten(self.tree, run(*jax.tree.leaves(arguments)))
+        flat = jaxpr_as_fun(ClosedJaxpr(self.jaxpr, tuple(consts)))
+        return jax.tree.unflatten(self.tree, flat(*jax.tree.leaves(arguments)))
 
 
 TRACES: Kept[Traced] = Kept(64)
@@ -88,7 +113,7 @@ _FORMS: Kept[Hashable] = Kept(128)
 
 
 def traced(
-    key: Hashable | None,
+    key: Key,
     function: Callable[..., Any],
     arguments: Sequence[Any],
     notes: Callable[[], Hashable] = tuple,
@@ -96,23 +121,35 @@ def traced(
     """Trace a function, or take the trace of an earlier call with this key.
 
     Args:
-      key: what the function computes, as `_identity.key_of` tells; None if unknown.
+      key: tells what the function computes, by `_identity.key_of`, or None if that is
+        unknown.
       function: the function.
       arguments: its arguments, or their shapes.
       notes: gives, after the tracing, what it noted.
     """
-    whole = None if key is None else (key, types_of(arguments), _context())
-    known = TRACES.get(whole)
+    types = types_of(arguments), context()
+
+    def whole() -> Hashable | None:
+        model = key()
+        return None if model is None else (model, types)
+
+    known = TRACES.get(whole())
     if known is None:
-        closed, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
-        leaves, tree = jax.tree.flatten(shapes)
-        noted = notes()
-        form = _token((form_of(closed.jaxpr), tree, noted))
-        consts = tuple(closed.consts)
-        known = Traced(closed.jaxpr, consts, tree, tuple(leaves), form, noted)
-        if sum(getattr(x, "nbytes", 0) for x in consts) <= SMALL:
-            TRACES.put(whole, known)
+        known = _trace(function, arguments, notes)
+        if sum(getattr(x, "nbytes", 0) for x in known.consts) <= SMALL:
+            # As in `Kept.made`, under the key as it is after the tracing.
+            TRACES.put(whole(), known)
     return known
+
+
+def _trace(
+    function: Callable[..., Any], arguments: Sequence[Any], notes: Callable[[], Any]
+) -> Traced:
+    closed, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    leaves, tree = jax.tree.flatten(shapes)
+    noted = notes()
+    form = _token((form_of(closed.jaxpr), tree, noted))
+    return Traced(closed.jaxpr, tuple(closed.consts), tree, tuple(leaves), form, noted)
 
 
 def _token(form: Hashable) -> Hashable:
@@ -128,11 +165,7 @@ def program(key: Hashable, make: Callable[[], Callable[..., Any]]) -> Any:
 
     `make` must close over nothing that the key does not hold.
     """
-    known = PROGRAMS.get(key)
-    if known is None:
-        known = jax.jit(make())
-        PROGRAMS.put(key, known)
-    return known
+    return PROGRAMS.made(lambda: key, lambda: jax.jit(make()))
 
 
 def types_of(tree: Any) -> Hashable:
@@ -156,7 +189,7 @@ class _Number(int):
 
 
 @jax.jit
-def _context() -> _Number:
+def context() -> _Number:
     """Return a number for the settings that a trace hangs on: x64, a mesh, and more.
 
     JAX traces this function anew in each context that it tells apart, which is the

@@ -20,7 +20,7 @@ import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
 from ._identity import key_of
-from ._kept import Traced, traced
+from ._kept import Key, Traced, traced
 
 _PATCHING = threading.RLock()
 # The path of the module that is being called.
@@ -87,16 +87,15 @@ class Called(NamedTuple):
     # What is no parameter and no input (keys of dropout, statistics of a batch norm),
     # then the inputs.
     beside: tuple[Any, ...]
-    # What the function computes, see `_identity`; None where that cannot be told.
-    key: Hashable | None
+    # Tells what the function computes, see `_identity`, or None.
+    key: Key
     # Filled while the function is traced or run.
     seen: dict[str, Seen]
 
     def traced(self) -> Traced:
         """Return the trace of the function, kept from an earlier call where it can."""
-        key = None if self.key is None else ("model", self.key)
         arguments = (self.variables, self.beside)
-        return traced(key, self.forward, arguments, self._noted)
+        return traced(self.key, self.forward, arguments, self._noted)
 
     def _noted(self) -> Hashable:
         """What was seen of modules, without their inputs, which are arrays."""
@@ -126,9 +125,14 @@ def called(
     """
     seen: dict[str, Seen] = {}
     forward = forward_of(model, options, caller, seen.setdefault)
-    key = key_of(model, options)
     keys = rngs if is_module(model, "flax.linen") else None
-    return Called(forward, variables, (keys, *inputs_of(batch)), key, seen)
+    return Called(
+        forward,
+        variables,
+        (keys, *inputs_of(batch)),
+        functools.partial(key_of, "model", model, options),
+        seen,
+    )
 
 
 def forward_of(

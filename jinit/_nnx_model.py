@@ -1,5 +1,6 @@
 """An NNX model -> a function whose layers' outputs are named, and its parameters."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,8 @@ def called(
     """Return a model as a function with names, and how it is put together again."""
     seen: dict[str, Seen] = {}
     forward, params, rest, graph = taken_apart(model, options, caller, seen.setdefault)
-    one = Called(forward, params, (rest, *inputs), key_of(graph, options), seen)
+    key = functools.partial(key_of, "nnx", graph, options)
+    one = Called(forward, params, (rest, *inputs), key, seen)
     return one, lambda params: nnx.merge(graph, params, rest)
 
 

@@ -134,7 +134,7 @@ class Passes(NamedTuple):
     def _program(self, over: Any) -> Callable[..., Any]:
         key = "probe", self.tapped.form, self.loss.form, self.trained, over
         # Without the constants: a program that is kept must not keep arrays.
-        bare = self.tapped, self.loss._replace(consts=()), self.trained
+        bare = self.tapped, self.loss.bare, self.trained
 
         def make() -> Callable[..., Any]:
             run = functools.partial(_passes, *bare)
@@ -186,7 +186,7 @@ def _passes(
             values[index] = parameter
         arguments = jax.tree.unflatten(tree, values), beside
         output, named = taps.run(consts[0], arguments, nudges)
-        return loss(consts[1], output), named
+        return loss.run(consts[1], output), named
 
     parameters = [flat[i] for i in trained]
     nudges = [jnp.zeros(tap.shape, tap.dtype) for tap in taps.taps]
@@ -196,8 +196,7 @@ def _passes(
 
 def loss_of(loss: Callable[[Any], Any], trace: Traced) -> Traced:
     """Return the trace of a loss of a traced model's output."""
-    key = key_of(loss)
-    key = None if key is None else ("loss", key)
+    key = functools.partial(key_of, "loss", loss)
     return traced(key, lambda output: scalar(loss(output)), (trace.shapes,))
 
 

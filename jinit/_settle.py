@@ -57,7 +57,7 @@ class Task(NamedTuple):
     @property
     def bare(self) -> "Task":
         """The task without the constants, which a kept program must not keep."""
-        return self._replace(trace=self.trace._replace(consts=()))
+        return self._replace(trace=self.trace.bare)
 
 
 def task_of(

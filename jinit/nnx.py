@@ -1,5 +1,6 @@
 """jinit for Flax NNX, whose models are objects. Loaded when it is first used."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -194,18 +195,17 @@ def _made(
     make_model: Callable[[Any, nnx.Rngs], Any], scheme: Any, options: dict[str, Any]
 ) -> Made:
     """What a scheme makes; the constructor is traced once."""
-    key = key_of(make_model, scheme, options)
-    known = _MADE.get(key)
-    if known is not None:
-        return known
+    key = functools.partial(key_of, "nnx init", make_model, scheme, options)
 
-    def start(key: jax.Array, *_: Any) -> tuple[Any, Any]:
+    def start(key: jax.Array, *inputs: Any) -> tuple[Any, Any]:
         model = make_model(scheme, nnx.Rngs(key))
         _, params, rest, _ = taken_apart(model, options, "compare")
         return params, rest
 
-    abstract = nnx.eval_shape(lambda: make_model(scheme, nnx.Rngs(0)))
-    forward, _, _, graph = taken_apart(abstract, options, "compare")
-    made = Made(start, forward, key, key_of(graph, options))
-    _MADE.put(key, made)
-    return made
+    def make() -> Made:
+        abstract = nnx.eval_shape(lambda: make_model(scheme, nnx.Rngs(0)))
+        apart = taken_apart(abstract, options, "compare")
+        of_model = functools.partial(key_of, "nnx", apart[3], options)
+        return Made(start, apart[0], key, of_model)
+
+    return _MADE.made(key, make)
