@@ -9,11 +9,11 @@ import jax.numpy as jnp
 
 from . import _checks, _naming
 from ._comparison import Comparison
-from ._identity import key_of
+from ._identity import Same, key_of
 from ._kept import Kept, Key
 from ._materialize import materialize
 from ._naming import Called
-from ._probe import passes_of
+from ._probe import report_of
 from ._probe_report import Report
 from ._registry import get
 
@@ -40,7 +40,8 @@ def compare(
 ) -> Comparison:
     """Probe one model under several schemes and seeds, before any training.
 
-    Each scheme's model is drawn and probed for all keys in one vmapped program.
+    Schemes and keys share the programs of one model, so a comparison compiles little
+    more than one `jinit.probe`.
 
     Args:
       make_model: a function of a scheme that gives a Linen module, or a pair of
@@ -105,35 +106,24 @@ def _reports(
     made: Made, inputs: tuple[Any, ...], keys: Any, loss: Any
 ) -> tuple[Report, ...]:
     """One report for each key."""
-    variables, rest = _drawn(made, keys, inputs)
-    one = jax.tree.map(_of_one, (variables, rest))
-    called = Called(made.forward, one[0], (one[1], *inputs), made.forward_key, {})
-    passes = passes_of(called.traced(), one[0], loss)
-    over = 0, (0, *[None] * len(inputs))
-    several = passes.statistics(variables, (rest, *inputs), over)
-    several = jax.device_get(several)
-    return tuple(
-        passes.report(jax.tree.map(lambda leaf, i=i: leaf[i], several))
-        for i in range(len(keys))
-    )
-
-
-# How each model is drawn for several keys.
-_DRAWS: Kept[Callable[..., Any]] = Kept(16)
-
-
-def _drawn(made: Made, keys: Any, inputs: tuple[Any, ...]) -> tuple[Any, Any]:
-    draw = _DRAWS.get(made.start_key())
-    if draw is None:
-        draw = materialize(jax.vmap(made.start, (0, *[None] * len(inputs))))
-    drawn: tuple[Any, Any] = draw(keys, *inputs)
-    # After the first draw, which traces the model.
+    draw = _DRAWS.get(made.start_key()) or materialize(made.start)
+    # Without a key of its own, a pass has one that its seeds share.
+    shared = Same(object())
+    reports = []
+    for key in keys:
+        variables, rest = draw(key, *inputs)
+        called = Called(
+            made.forward, variables, (rest, *inputs),
+            lambda: made.forward_key() or shared, {},
+        )  # fmt: skip
+        reports.append(report_of(called, loss))
+    # Under the key as it is after the first draw, which traces the model.
     _DRAWS.put(made.start_key(), draw)
-    return drawn
+    return tuple(reports)
 
 
-def _of_one(leaf: jax.Array) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
+# How each model is drawn.
+_DRAWS: Kept[Callable[..., Any]] = Kept(16)
 
 
 def _made(model: Any, rngs: Any, options: dict[str, Any]) -> Made:

@@ -105,42 +105,35 @@ class Passes(NamedTuple):
     trained: tuple[int, ...]
 
     def statistics(
-        self, variables: Any, beside: tuple[Any, ...], over: Any = None
+        self, variables: Any, beside: tuple[Any, ...]
     ) -> tuple[list[Any], list[Any]]:
         """Return the statistics of each tap and of each parameter.
 
         Each shape has a program of its own, shared by all layers of that shape: as a
         part of the passes' program, the statistics of each layer would be compiled
         anew, which takes five times as long as the passes themselves.
-
-        `over` are the `in_axes` of a vmap over several models.
         """
-        values, of_values, of_parameters = self._program(over)(
+        values, of_values, of_parameters = self._program()(
             (self.consts, self.loss.consts), variables, beside
         )
-        members = 0 if over is None else 1
         outputs = []
         for tap in self.tapped.taps:
             # Taken out of the lists, so that their memory is free as soon as can be.
             pair = values.pop(0), of_values.pop(0)
-            outputs.append(_statistics.of_outputs(*pair, over=tap.scans + members))
+            outputs.append(_statistics.of_outputs(*pair, scans=tap.scans))
         flat = jax.tree.leaves(variables)
         parameters = [
-            _statistics.of_parameters(flat[i], slope, over=members)
+            _statistics.of_parameter(flat[i], slope)
             for i, slope in zip(self.trained, of_parameters, strict=True)
         ]
         return outputs, parameters
 
-    def _program(self, over: Any) -> Callable[..., Any]:
-        key = "probe", self.tapped.form, self.loss.form, self.trained, over
+    def _program(self) -> Callable[..., Any]:
+        key = "probe", self.tapped.form, self.loss.form, self.trained
         # Without the constants: a program that is kept must not keep arrays.
         bare = self.tapped, self.loss.bare, self.trained
 
-        def make() -> Callable[..., Any]:
-            run = functools.partial(_passes, *bare)
-            return run if over is None else jax.vmap(run, (None, *over))
-
-        return program(key, make)
+        return program(key, lambda: functools.partial(_passes, *bare))
 
     def report(self, statistics: Any, jacobian: Any = None) -> Report:
         """Return what a run gave as plain rows."""

@@ -1,8 +1,7 @@
 """Numbers that say how a signal is: of a layer's output, and of its gradient."""
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -18,29 +17,19 @@ OF_OUTPUT = (
 OF_PARAMETER = ("rms", "grad_rms", "grad_ratio")
 
 
-@functools.partial(jax.jit, static_argnames="over")
-def of_outputs(x: jax.Array, gradient: jax.Array, *, over: int) -> jax.Array:
-    """Return the numbers of `of_output`, for each index of the first `over` axes."""
-    return _numbers(of_output, over)(x, gradient)
+@functools.partial(jax.jit, static_argnames="scans")
+def of_outputs(x: jax.Array, gradient: jax.Array, *, scans: int) -> jax.Array:
+    """Return the numbers of `of_output`, for each index of the first axes."""
 
+    def run(x: jax.Array, gradient: jax.Array) -> jax.Array:
+        # In one array: the numbers are many, and each array costs time.
+        values = list(of_output(x, gradient).values())
+        wide = functools.reduce(jnp.promote_types, (v.dtype for v in values))
+        return jnp.stack([v.astype(wide) for v in values])
 
-@functools.partial(jax.jit, static_argnames="over")
-def of_parameters(w: jax.Array, gradient: jax.Array, *, over: int) -> jax.Array:
-    """Return the numbers of `of_parameter`, for each index of the first `over` axes."""
-    return _numbers(of_parameter, over)(w, gradient)
-
-
-def _numbers(function: Callable[..., Any], over: int) -> Callable[..., jax.Array]:
-    """A function's numbers in one array: they are many, and each array costs time."""
-
-    def run(*arrays: jax.Array) -> jax.Array:
-        values = list(function(*arrays).values())
-        wide = functools.reduce(jnp.promote_types, (x.dtype for x in values))
-        return jnp.stack([x.astype(wide) for x in values])
-
-    for _ in range(over):
+    for _ in range(scans):
         run = jax.vmap(run)
-    return run
+    return run(x, gradient)
 
 
 def of_output(x: jax.Array, gradient: jax.Array) -> dict[str, jax.Array]:
@@ -61,10 +50,13 @@ def of_output(x: jax.Array, gradient: jax.Array) -> dict[str, jax.Array]:
     }
 
 
-def of_parameter(w: jax.Array, gradient: jax.Array) -> dict[str, jax.Array]:
-    """Of one parameter, and of the gradient in it."""
-    size, slope = rms(w), rms(gradient)
-    return {"rms": size, "grad_rms": slope, "grad_ratio": _ratio(slope, size)}
+@jax.jit
+def of_parameter(w: jax.Array, gradient: jax.Array) -> jax.Array:
+    """Return `OF_PARAMETER` of one parameter, and of the gradient in it."""
+    wide = jnp.promote_types(w.dtype, np.float32)
+    # Both at once: half of the program to compile.
+    size, slope = jax.vmap(rms)(jnp.stack([w.astype(wide), gradient.astype(wide)]))
+    return jnp.stack([size, slope, _ratio(slope, size)])
 
 
 def rms(x: jax.Array) -> jax.Array:

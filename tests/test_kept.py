@@ -1,4 +1,4 @@
-"""What is kept between calls: nothing is compiled twice, and nothing stale comes back."""
+"""What is kept between calls: nothing is compiled twice, nothing stale comes back."""
 
 import gc
 import types
