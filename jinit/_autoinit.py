@@ -1,6 +1,6 @@
 """Weights set by analysis: the mean and variance of a signal, through every layer."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -9,6 +9,8 @@ import numpy as np
 
 from . import _laws, _naming, _paths
 from ._history import History, Row
+from ._identity import key_of
+from ._kept import Kept, context, types_of
 from ._laws import Law
 from ._propagate import Known, propagate
 from ._settle import times
@@ -76,7 +78,15 @@ def autoinit(
     """
     if batch is None:
         forward = _naming.forward_of(model, options, "autoinit")
-        batch = _fitting(lambda x: forward(variables, (rngs, x)), variables)
+        types = types_of((variables, rngs)), context()
+
+        def key() -> Hashable | None:
+            known = key_of(model, options)
+            return None if known is None else (known, types)
+
+        batch = _FITTING.made(
+            key, lambda: _fitting(lambda x: forward(variables, (rngs, x)), variables)
+        )
     called = _naming.called(model, variables, batch, rngs, options, "autoinit")
     return analyzed(called, input_stats, skip)
 
@@ -190,6 +200,10 @@ def _input(leaf: Any, mean: float, variance: float) -> Law:
     if jnp.issubdtype(leaf.dtype, jnp.floating):
         return _laws.gaussian(mean, variance)
     return _laws.gaussian(0.0, 1.0, np.int32)
+
+
+# The input of each model for which one was looked for.
+_FITTING: Kept[jax.ShapeDtypeStruct] = Kept(64)
 
 
 def _fitting(run: Callable[[Any], Any], variables: Any) -> jax.ShapeDtypeStruct:

@@ -1,8 +1,6 @@
 """A model at several widths, trained a little -> how large every activation becomes."""
 
-import dataclasses
 import functools
-import inspect
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import _checks, _mup_infer, _naming
+from . import _checks, _naming
+from ._coordinate_models import Model, Settings, model_of
 from ._coordinate_report import CoordinateReport, row
 from ._identity import key_of
 from ._kept import Kept, Traced, context, program, traced, types_of
@@ -99,7 +98,7 @@ def coordinate_check(
     """
     sizes = _widths(widths)
     inputs, targets = _stacked(batches)
-    settings = _Settings(make_model, tx, loss, parametrize, init, options)
+    settings = Settings(make_model, tx, loss, parametrize, init, options)
     keys = jax.random.split(jax.random.key(seed), _checks.count("seeds", seeds) or 1)
     found = [
         _sizes(settings, base_width or sizes[0], width, keys, inputs, targets)
@@ -154,115 +153,8 @@ def _stacked(batches: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
     return inputs, targets
 
 
-@dataclasses.dataclass(frozen=True)
-class _Settings:
-    """What the user gave, for every width."""
-
-    make_model: Callable[..., Any]
-    tx: Any
-    loss: Callable[[Any, Any], Any]
-    parametrize: Callable[[Any, Any], Parametrization] | None
-    init: Callable[[Parametrization, Any], Any] | None
-    options: dict[str, Any]
-
-    @property
-    def is_parametrized(self) -> bool:
-        return callable(self.tx) and not hasattr(self.tx, "update")
-
-    def parametrization(self, base: Any, shapes: Any) -> Parametrization:
-        if not self.is_parametrized and self.init is None:
-            return Parametrization(())
-        if self.parametrize is not None:
-            return self.parametrize(base, shapes)
-        tensors = _mup_infer.infer(base, shapes, None, ())
-        return _mup_infer.relative(
-            tensors, kind="adam", depth=None, depth_rule=None, readout="multiplier"
-        )
-
-    def start(self, p: Parametrization, params: Any) -> Any:
-        if self.init is not None:
-            return self.init(p, params)
-        return p.init(params) if self.is_parametrized else params
-
-    def transformation(self, p: Parametrization) -> Any:
-        tx = self.tx(p) if self.is_parametrized else self.tx
-        if not (hasattr(tx, "init") and hasattr(tx, "update")):
-            raise TypeError(
-                f"`tx` gave {tx!r}, of type {type(tx).__name__}; it must be an Optax "
-                "transformation, or a function of a Parametrization that gives one."
-            )
-        return tx
-
-
-@dataclasses.dataclass(frozen=True)
-class _Model:
-    """A model of one width: a draw (params, rest), and its output."""
-
-    draw: Callable[[jax.Array], tuple[Any, Any]]
-    apply: Callable[[Any, Any, Any], Any]
-
-
-def _model(settings: _Settings, width: int, x: Any) -> _Model:
-    if _takes_rngs(settings.make_model):
-        return _nnx(settings, width)
-    model = settings.make_model(width)
-    if _naming.is_module(model, "flax.linen"):
-        return _linen(model, x, settings.options)
-    if isinstance(model, tuple) and len(model) == 2 and all(map(callable, model)):
-        start, apply = model
-        return _Model(lambda key: (start(key, x), ()), lambda w, _, x: apply(w, x))
-    raise TypeError(
-        f"`make_model({width})` gave {model!r}, of type {type(model).__name__}; it "
-        "must give a Linen module or a pair of functions (init, apply). For NNX "
-        "let it take the width and `rngs`."
-    )
-
-
-def _takes_rngs(make_model: Callable[..., Any]) -> bool:
-    try:
-        # A class of NNX hides the signature of what makes it.
-        made: Any = make_model.__init__ if inspect.isclass(make_model) else make_model
-        parameters = inspect.signature(made).parameters.values()
-    except (TypeError, ValueError):
-        return False
-    return any(parameter.name == "rngs" for parameter in parameters)
-
-
-def _linen(model: Any, x: Any, options: dict[str, Any]) -> _Model:
-    forward = _naming.linen(model, options)
-
-    def draw(key: jax.Array) -> tuple[Any, Any]:
-        variables = dict(model.init(key, x, **options))
-        return variables.pop("params"), variables
-
-    def apply(params: Any, rest: Any, x: Any) -> Any:
-        return forward({"params": params, **rest}, (None, x))
-
-    return _Model(draw, apply)
-
-
-def _nnx(settings: _Settings, width: int) -> _Model:
-    from flax import nnx
-
-    graph: Any = None
-
-    def draw(key: jax.Array) -> tuple[Any, Any]:
-        nonlocal graph
-        made: Any = settings.make_model(width, rngs=nnx.Rngs(key))
-        parts: Any = nnx.split(made, nnx.Param, ...)
-        graph, params, rest = parts
-        return params, rest
-
-    def apply(params: Any, rest: Any, x: Any) -> Any:
-        model: Any = nnx.merge(graph, params, rest)
-        with _naming.nnx_calls(model):
-            return model(x, **settings.options)
-
-    return _Model(draw, apply)
-
-
 def _sizes(
-    settings: _Settings, base: int, width: int, keys: Any, inputs: Any, targets: Any
+    settings: Settings, base: int, width: int, keys: Any, inputs: Any, targets: Any
 ) -> tuple[dict[str, Any], frozenset[str]]:
     """Of every layer of one width: rms before, after, and of the change, by seed.
 
@@ -318,13 +210,11 @@ def _unknown() -> None:
     """The key of a trace that is kept as a part of something else."""
 
 
-def _run_of(
-    settings: _Settings, base: int, width: int, keys: Any, batches: Any
-) -> _Run:
+def _run_of(settings: Settings, base: int, width: int, keys: Any, batches: Any) -> _Run:
     x = jax.tree.map(lambda values: values[0], batches[0])
-    model = _model(settings, width, x)
+    model = model_of(settings, width, x)
     params, rest = jax.eval_shape(model.draw, keys[0])
-    narrow = _model(settings, base, x)
+    narrow = model_of(settings, base, x)
     p = settings.parametrization(jax.eval_shape(narrow.draw, keys[0])[0], params)
     with _naming.softmax_inputs():
         trace = traced(_unknown, model.apply, (params, rest, x))
@@ -366,7 +256,7 @@ def _outputs(p: Parametrization) -> set[str]:
 
 
 def _trained(
-    settings: _Settings, model: _Model, taps: tuple[Tapped, Any], tx: Any,
+    settings: Settings, model: Model, taps: tuple[Tapped, Any], tx: Any,
     params: Any, rest: Any, batches: Any,
 ) -> Any:  # fmt: skip
     """One seed: train, and give the activations before and after."""

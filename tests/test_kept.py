@@ -99,6 +99,7 @@ CASES = {
     "data_dependent of NNX": lambda: jinit.nnx.data_dependent(*NNX),
     "weight_norm_init": lambda: jinit.weight_norm_init(*LINEN),
     "autoinit": lambda: jinit.autoinit(MODEL, VARIABLES, batch=X),
+    "autoinit without a batch": lambda: jinit.autoinit(MODEL, VARIABLES),
     "autoinit of NNX": lambda: jinit.nnx.autoinit(NNX[0], batch=X),
     "coordinate_check": coordinates(lambda width: MLP(width)),
     "coordinate_check of NNX": coordinates(widths),

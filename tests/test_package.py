@@ -62,7 +62,7 @@ ORDER = [
     "_data_dependent", "_first_layer", "_laws", "_propagate", "_autoinit", "_learned",
     "_gradinit", "_metainit", "_nnx_model", "_nnx_data", "nnx", "_mup_classes",
     "_mup_factors", "_mup_init", "_optimizer_trial", "_mup_optimizer",
-    "_parametrization", "_mup_infer", "_coordinate_report", "_coordinate_check", "mup",
+    "_parametrization", "_mup_infer", "_coordinate_models", "_coordinate_report", "_coordinate_check", "mup",
     "__init__",
 ]  # fmt: skip
 
