@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -97,7 +98,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     size = QUICK if arguments.quick else FULL
     table = Table("function", "value_and_grad", "first call", "ratio", "pass",
-                  "later call", "models", "passes")  # fmt: skip
+                  "later call", "models", "passes", box=box.SIMPLE)  # fmt: skip
     for name, case in _cases(size).items():
         if not arguments.names or name in arguments.names:
             table.add_row(name, *_timed(case, size.rounds))
