@@ -1,7 +1,9 @@
 """A model, its parameters and a batch -> how the signal is in every layer."""
 
 import functools
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +12,7 @@ import numpy as np
 
 from . import _jacobian, _naming, _paths, _statistics
 from ._identity import key_of
-from ._kept import Traced, program, traced
+from ._kept import PROGRAMS, Traced, program, traced
 from ._naming import Called
 from ._probe_report import Report
 from ._taps import Tap, Tapped, tapped
@@ -113,27 +115,49 @@ class Passes(NamedTuple):
         part of the passes' program, the statistics of each layer would be compiled
         anew, which takes five times as long as the passes themselves.
         """
-        values, of_values, of_parameters = self._program()(
-            (self.consts, self.loss.consts), variables, beside
-        )
+        flat = jax.tree.leaves(variables)
+        run, is_new = self._program()
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            # While the program of the passes compiles here.
+            if is_new and not any(getattr(x, "committed", False) for x in flat):
+                for lowered in self._lowered(flat):
+                    pool.submit(lowered.compile)
+            values, of_values, of_parameters = run(
+                (self.consts, self.loss.consts), variables, beside
+            )
         outputs = []
         for tap in self.tapped.taps:
             # Taken out of the lists, so that their memory is free as soon as can be.
             pair = values.pop(0), of_values.pop(0)
             outputs.append(_statistics.of_outputs(*pair, scans=tap.scans))
-        flat = jax.tree.leaves(variables)
         parameters = [
             _statistics.of_parameter(flat[i], slope)
             for i, slope in zip(self.trained, of_parameters, strict=True)
         ]
         return outputs, parameters
 
-    def _program(self) -> Callable[..., Any]:
+    def _lowered(self, flat: Sequence[Any]) -> list[Any]:
+        """The programs of the statistics, lowered: JAX keeps what they compile to."""
+        taps = {(tap.shape, tap.dtype, tap.scans) for tap in self.tapped.taps}
+        parameters = {(flat[i].shape, flat[i].dtype) for i in self.trained}
+        of_taps = [
+            _statistics.of_outputs.lower(x, x, scans=scans)
+            for *kind, scans in taps
+            for x in [jax.ShapeDtypeStruct(*kind)]
+        ]
+        return of_taps + [
+            _statistics.of_parameter.lower(w, w)
+            for w in (jax.ShapeDtypeStruct(*kind) for kind in parameters)
+        ]
+
+    def _program(self) -> tuple[Callable[..., Any], bool]:
+        """The program of the passes, and whether it is new."""
         key = "probe", self.tapped.form, self.loss.form, self.trained
         # Without the constants: a program that is kept must not keep arrays.
         bare = self.tapped, self.loss.bare, self.trained
 
-        return program(key, lambda: functools.partial(_passes, *bare))
+        is_new = PROGRAMS.get(key) is None
+        return program(key, lambda: functools.partial(_passes, *bare)), is_new
 
     def report(self, statistics: Any, jacobian: Any = None) -> Report:
         """Return what a run gave as plain rows."""
