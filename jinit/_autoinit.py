@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import _laws, _naming, _paths
+from ._behavior import key_of
 from ._history import History, Row
-from ._identity import key_of
 from ._kept import Kept, context, types_of
 from ._laws import Law
 from ._propagate import Known, propagate

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from . import _checks, _naming
+from ._behavior import Same, key_of
 from ._comparison import Comparison
-from ._identity import Same, key_of
 from ._kept import Kept, Key
 from ._materialize import materialize
 from ._naming import Called
@@ -23,7 +23,7 @@ class Made(NamedTuple):
 
     start: Callable[[Any], tuple[Any, Any]]
     forward: Callable[[Any, tuple[Any, ...]], Any]
-    # Tell what is computed by each, see `_identity`.
+    # Tell what is computed by each, see `_behavior`.
     start_key: Key
     forward_key: Key
 

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import _checks, _naming
+from ._behavior import key_of
 from ._coordinate_models import Model, Settings, model_of
 from ._coordinate_report import CoordinateReport, row
-from ._identity import key_of
 from ._kept import Kept, Traced, context, program, traced, types_of
 from ._materialize import materialize
 from ._parametrization import Parametrization

@@ -9,7 +9,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, primitives
 
 from . import _jaxpr
-from ._identity import Same
+from ._behavior import Same
 
 
 def form_of(jaxpr: Jaxpr) -> Hashable:

@@ -1,6 +1,6 @@
 """What is kept between calls: traces of models, and the programs made of them.
 
-A trace is kept under a key of the model (see `_identity`) with the types of what it is
+A trace is kept under a key of the model (see `_behavior`) with the types of what it is
 called with, so a second call traces nothing. A program is kept under the form of the
 jaxpr that it runs (see `_form`), so a model that is made anew, or cannot be told by
 looking at it, is traced again and compiles nothing. Both stores are small, and hold
@@ -16,8 +16,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
 
+from ._behavior import SMALL, Same
 from ._form import form_of
-from ._identity import SMALL, Same
 
 T = TypeVar("T")
 Key = Callable[[], Hashable | None]
@@ -121,7 +121,7 @@ def traced(
     """Trace a function, or take the trace of an earlier call with this key.
 
     Args:
-      key: tells what the function computes, by `_identity.key_of`, or None if that is
+      key: tells what the function computes, by `_behavior.key_of`, or None if that is
         unknown.
       function: the function.
       arguments: its arguments, or their shapes.

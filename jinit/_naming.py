@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
-from ._identity import key_of
+from ._behavior import key_of
 from ._kept import Key, Traced, traced
 
 _PATCHING = threading.RLock()
@@ -87,7 +87,7 @@ class Called(NamedTuple):
     # What is no parameter and no input (keys of dropout, statistics of a batch norm),
     # then the inputs.
     beside: tuple[Any, ...]
-    # Tells what the function computes, see `_identity`, or None.
+    # Tells what the function computes, see `_behavior`, or None.
     key: Key
     # Filled while the function is traced or run.
     seen: dict[str, Seen]

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from ._identity import key_of
+from ._behavior import key_of
 from ._naming import Called, Notes, Seen, nnx_calls
 
 

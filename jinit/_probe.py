@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import _jacobian, _naming, _paths, _statistics
-from ._identity import key_of
+from ._behavior import key_of
 from ._kept import PROGRAMS, Traced, program, traced
 from ._naming import Called
 from ._probe_report import Report

@@ -8,10 +8,10 @@ import jax
 from flax import nnx
 
 from . import _materialize
+from ._behavior import key_of
 from ._compare import Made, compared
 from ._comparison import Comparison
 from ._compiled import explicit_axes
-from ._identity import key_of
 from ._kept import Kept
 from ._naming import inputs_of
 from ._nnx_data import autoinit as autoinit

@@ -14,7 +14,7 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 import jinit
-from jinit import _identity, _kept
+from jinit import _behavior, _kept
 
 from .counting import count_compilations, count_traces
 
@@ -288,8 +288,8 @@ ALIKE = [
 
 @pytest.mark.parametrize("make", ALIKE)
 def test_keys_of_things_that_are_made_alike_are_equal(make):
-    key = _identity.key_of(make())
-    assert key is not None and key == _identity.key_of(make())
+    key = _behavior.key_of(make())
+    assert key is not None and key == _behavior.key_of(make())
 
 
 DIFFERENT = [
@@ -305,7 +305,7 @@ DIFFERENT = [
 
 @pytest.mark.parametrize("one, other", DIFFERENT)
 def test_keys_of_different_things_differ(one, other):
-    keys = _identity.key_of(one), _identity.key_of(other)
+    keys = _behavior.key_of(one), _behavior.key_of(other)
     assert keys[0] != keys[1] or keys == (None, None)
 
 
@@ -313,14 +313,14 @@ def test_a_key_sees_what_a_function_calls(monkeypatch):
     space = {"scale": 1.0, "__name__": "users"}
     exec("def inner(x): return scale * x\ndef outer(x): return inner(x)", space)
     outer = space["outer"]
-    before = _identity.key_of(outer)
-    assert before is not None and before == _identity.key_of(outer)
+    before = _behavior.key_of(outer)
+    assert before is not None and before == _behavior.key_of(outer)
     space["scale"] = 2.0
-    assert _identity.key_of(outer) != before
+    assert _behavior.key_of(outer) != before
     space["scale"] = 1.0
-    assert _identity.key_of(outer) == before
+    assert _behavior.key_of(outer) == before
     exec("def inner(x): return scale + x", space)
-    assert _identity.key_of(outer) != before
+    assert _behavior.key_of(outer) != before
 
 
 @pytest.mark.parametrize("name", ["probe", "lsuv", "compare NNX"])
