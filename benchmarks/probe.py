@@ -1,47 +1,216 @@
-"""What the statistics of `jinit.probe` cost beside a plain pass forward and back.
+"""How long users wait for the functions that look at a model, beside its own passes.
 
 python -m benchmarks.probe --help
+
+Each function is called as a user calls it. The first call, with nothing compiled, is
+divided by the first call of `jax.value_and_grad` of the same model under `jax.jit`; the
+later ones by plain passes forward and back, in turns. `models` tells how many models a
+call runs: a comparison of two schemes with two seeds runs four.
 """
 
 import argparse
 import sys
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import optax
+from flax import nnx
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
+import jinit
 from benchmarks import _timing
 from examples.transformer import Transformer
-from jinit import _naming, _probe
+from jinit import _kept, _probe
+
+
+class Size(NamedTuple):
+    """How large the models are, and how often a later call is timed."""
+
+    layers: int
+    width: int
+    batch: int
+    rounds: int
+
+
+FULL, QUICK = Size(12, 48, 16, 9), Size(1, 16, 2, 1)
+
+
+class Case(NamedTuple):
+    """A call of jinit, plain passes of the same model, and how many models it runs."""
+
+    call: Callable[[], Any]
+    plain: Callable[[], Callable[[], Any]]
+    models: int = 1
+
+
+class Perceptron(nn.Module):
+    """Residual layers whose kernels come from one initializer, for `compare`."""
+
+    layers: int
+    width: int
+    kernel: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for _ in range(self.layers):
+            y = nn.relu(nn.Dense(4 * self.width, kernel_init=self.kernel)(x))
+            x = nn.LayerNorm()(x + nn.Dense(self.width, kernel_init=self.kernel)(y))
+        return x
+
+
+class Stack(nnx.Module):
+    """The same layers in NNX."""
+
+    def __init__(self, layers: int, width: int, rngs: nnx.Rngs) -> None:
+        self.parts = nnx.List(
+            [
+                nnx.Sequential(
+                    nnx.Linear(width, 4 * width, rngs=rngs),
+                    nnx.relu,
+                    nnx.Linear(4 * width, width, rngs=rngs),
+                    nnx.LayerNorm(width, rngs=rngs),
+                )
+                for _ in range(layers)
+            ]
+        )
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for part in self.parts:
+            x = x + part(x)
+        return x
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Time both, compiled, in turns; print the ratio."""
+    """Time first and later calls of each function; print the ratios."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.probe", description=__doc__
     )
     parser.add_argument("--quick", action="store_true", help="small, for CI")
-    quick = parser.parse_args(argv).quick
-    layers, width, batch = (1, 16, 2) if quick else (4, 128, 16)
-    model = Transformer(96, layers, width, 4)
-    tokens = jnp.tile(jnp.arange(64) % 96, (batch, 1))
-    variables = model.init(jax.random.key(0), tokens)
-
-    def loss(variables: object) -> jax.Array:
-        return _probe.direction(model.apply(variables, tokens))  # type: ignore[arg-type]
-
-    plain = jax.jit(jax.grad(loss))
-    probed = _probe.compiled(_naming.linen(model, None, {}), variables, (tokens,))
-    calls = {
-        "plain": lambda: plain(variables),
-        "probe": lambda: probed(variables, (tokens,)),
-    }
-    timings = _timing.interleaved(calls, 1 if quick else 15)
-    ratio = timings["probe"].median / timings["plain"].median
-    for name, timing in timings.items():
-        Console().print(f"{name}: {1e3 * timing.median:.1f} ms")
-    Console().print(f"probe / plain: {ratio:.2f}")
+    parser.add_argument(
+        "names", nargs="*", help="some of the functions; by default all"
+    )
+    arguments = parser.parse_args(argv)
+    size = QUICK if arguments.quick else FULL
+    table = Table("function", "value_and_grad", "first call", "ratio", "pass",
+                  "later call", "models", "passes", box=box.SIMPLE)  # fmt: skip
+    for name, case in _cases(size).items():
+        if not arguments.names or name in arguments.names:
+            table.add_row(name, *_timed(case, size.rounds))
+    Console(width=110).print(table)
     return 0
+
+
+def _timed(case: Case, rounds: int) -> list[str]:
+    """The cells of a row: seconds, milliseconds, and their ratios."""
+    plain = case.plain()
+    compilation = _first(plain)
+    first = _first(case.call)
+    later = _timing.interleaved({"plain": plain, "jinit": case.call}, rounds)
+    one, call = (later[name].median for name in ("plain", "jinit"))
+    return [
+        f"{compilation:.2f} s", f"{first:.2f} s", f"{first / compilation:.2f}",
+        f"{1e3 * one:.1f} ms", f"{1e3 * call:.1f} ms", str(case.models),
+        f"{call / one:.2f}",
+    ]  # fmt: skip
+
+
+def _first(call: Callable[[], Any]) -> float:
+    """Seconds of a call for which nothing is traced or compiled yet."""
+    jax.clear_caches()
+    _kept.forget()
+    start = time.perf_counter()
+    jax.block_until_ready(call())
+    return time.perf_counter() - start
+
+
+def _cases(size: Size) -> dict[str, Case]:
+    """Every function by its name."""
+    return {**_of_decoder(size), **_of_perceptron(size), **_of_nnx(size)}
+
+
+def _of_decoder(size: Size) -> dict[str, Case]:
+    model = Transformer(96, size.layers, size.width, 4)
+    tokens = jnp.tile(jnp.arange(64) % 96, (size.batch, 1))
+    variables = jax.jit(model.init)(jax.random.key(0), tokens)
+    arguments = model, variables, tokens
+
+    def function(variables: Any, tokens: jax.Array) -> jax.Array:
+        return jax.ad_checkpoint.checkpoint_name(model.apply(variables, tokens), "out")
+
+    def loss(logits: jax.Array) -> jax.Array:
+        wanted = jnp.roll(tokens, 1, 1)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, wanted).mean()
+
+    def coordinate_check() -> Any:
+        return jinit.mup.coordinate_check(
+            lambda width: Transformer(96, size.layers, width, 4),
+            [size.width // 2, size.width], [(tokens, tokens)] * 2, optax.adam(1e-3),
+            loss=lambda logits, _: loss(logits), seeds=2,
+        )  # fmt: skip
+
+    def plain(loss: Callable[[Any], jax.Array]) -> Callable[[], Callable[[], Any]]:
+        return lambda: _passes(lambda v: loss(model.apply(v, tokens)), variables)
+
+    by_default, by_loss = plain(_probe.direction), plain(loss)
+    return {
+        "probe": Case(lambda: jinit.probe(*arguments), by_default),
+        "probe, with a loss": Case(lambda: jinit.probe(*arguments, loss=loss), by_loss),
+        "probe, a new lambda each time": Case(
+            lambda: jinit.probe(lambda v, x: function(v, x), variables, tokens),
+            by_default,
+        ),
+        "lsuv": Case(lambda: jinit.lsuv(*arguments), by_default),
+        "data_dependent": Case(lambda: jinit.data_dependent(*arguments), by_default),
+        "autoinit": Case(
+            lambda: jinit.autoinit(model, variables, batch=tokens), by_default
+        ),
+        # Two widths, two seeds, two steps of training and two looks.
+        "mup.coordinate_check": Case(coordinate_check, by_loss, 2 * 2 * 4),
+    }
+
+
+def _of_perceptron(size: Size) -> dict[str, Case]:
+    x = jax.random.normal(jax.random.key(0), (64 * size.batch, size.width))
+    keys = jax.random.split(jax.random.key(1), 2)
+    model = Perceptron(size.layers, size.width, jinit.he())
+    variables = model.init(keys[0], x)
+
+    def compare() -> Any:
+        return jinit.compare(
+            lambda init: Perceptron(size.layers, size.width, init),
+            ["he", "lecun"], x, keys,
+        )  # fmt: skip
+
+    def plain() -> Callable[[], Any]:
+        return _passes(lambda v: _probe.direction(model.apply(v, x)), variables)
+
+    return {"compare": Case(compare, plain, 2 * 2)}
+
+
+def _of_nnx(size: Size) -> dict[str, Case]:
+    x = jax.random.normal(jax.random.key(0), (64 * size.batch, size.width))
+    model = Stack(size.layers, size.width, nnx.Rngs(0))
+    graph, params = nnx.split(model)
+
+    def plain() -> Callable[[], Any]:
+        return _passes(lambda p: _probe.direction(nnx.merge(graph, p)(x)), params)
+
+    return {
+        "nnx.probe": Case(lambda: jinit.nnx.probe(model, x), plain),
+        "nnx.lsuv": Case(lambda: jinit.nnx.lsuv(model, x), plain),
+    }
+
+
+def _passes(loss: Callable[[Any], jax.Array], variables: Any) -> Callable[[], Any]:
+    """A plain pass forward and back, compiled when it is first called."""
+    run = jax.jit(jax.value_and_grad(loss))
+    return lambda: run(variables)
 
 
 if __name__ == "__main__":

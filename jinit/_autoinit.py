@@ -1,6 +1,6 @@
 """Weights set by analysis: the mean and variance of a signal, through every layer."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import _laws, _naming, _paths
+from ._behavior import key_of
 from ._history import History, Row
+from ._kept import Kept, context, types_of
 from ._laws import Law
 from ._propagate import Known, propagate
 from ._settle import times
@@ -74,27 +76,28 @@ def autoinit(
       Bingham and Miikkulainen, "AutoInit: analytic signal-preserving weight
       initialization for neural networks", 2023.
     """
-    seen: dict[str, _naming.Seen] = {}
-    forward = _naming.forward_of(model, rngs, options, "autoinit", seen.setdefault)
     if batch is None:
-        batch = _fitting(forward, variables)
-    inputs = _naming.inputs_of(batch)
-    return analyzed(forward, variables, inputs, seen, input_stats, skip)
+        forward = _naming.forward_of(model, options, "autoinit")
+        types = types_of((variables, rngs)), context()
+
+        def key() -> Hashable | None:
+            known = key_of(model, options)
+            return None if known is None else (known, types)
+
+        batch = _FITTING.made(
+            key, lambda: _fitting(lambda x: forward(variables, (rngs, x)), variables)
+        )
+    called = _naming.called(model, variables, batch, rngs, options, "autoinit")
+    return analyzed(called, input_stats, skip)
 
 
 def analyzed(
-    forward: Callable[..., Any],
-    variables: Any,
-    batch: tuple[Any, ...],
-    seen: dict[str, _naming.Seen],
-    input_stats: tuple[Any, Any],
-    skip: Sequence[str],
-    start: int = 0,
+    called: _naming.Called, input_stats: tuple[Any, Any], skip: Sequence[str]
 ) -> tuple[Any, History]:
-    """`autoinit` of a function; `start` tells where in `batch` the inputs begin."""
+    """`autoinit` of a model whose layers' outputs are named."""
     mean, variance = _moments(input_stats)
-    traced = tapped(forward, (variables, batch))
-    layers = layers_of(traced, variables, seen, skip)
+    trace, variables = called.traced(), called.variables
+    layers = layers_of(tapped(trace), variables, _naming.seen_in(trace), skip)
     setter = _Setter(layers)
     flat, tree = jax.tree.flatten(variables)
     weights = {layer.kernel for layer in layers}
@@ -102,11 +105,11 @@ def analyzed(
         Known(leaf, (number, ()) if number in weights else None)
         for number, leaf in enumerate(flat)
     ]
-    arguments += map(Known, jax.tree.leaves(batch[:start]))
-    arguments += [_input(x, mean, variance) for x in jax.tree.leaves(batch[start:])]
-    closed = traced.closed
+    rest, *inputs = called.beside
+    arguments += map(Known, jax.tree.leaves(rest))
+    arguments += [_input(x, mean, variance) for x in jax.tree.leaves(inputs)]
     try:
-        propagate(closed.jaxpr, closed.consts, arguments, setter.meet)
+        propagate(trace.jaxpr, trace.consts, arguments, setter.meet)
     except NotImplementedError as error:
         raise ValueError(
             f"{error}, so that this model cannot be analyzed; jinit.lsuv finds the "
@@ -199,12 +202,16 @@ def _input(leaf: Any, mean: float, variance: float) -> Law:
     return _laws.gaussian(0.0, 1.0, np.int32)
 
 
-def _fitting(forward: Callable[..., Any], variables: Any) -> jax.ShapeDtypeStruct:
+# The input of each model for which one was looked for.
+_FITTING: Kept[jax.ShapeDtypeStruct] = Kept(64)
+
+
+def _fitting(run: Callable[[Any], Any], variables: Any) -> jax.ShapeDtypeStruct:
     """An input that the model takes, as long as one of its kernels is."""
     for shape in dict.fromkeys(_candidates(variables)):
         found = jax.ShapeDtypeStruct(shape, np.float32)
         try:
-            jax.eval_shape(forward, variables, (found,))
+            jax.eval_shape(run, found)
         except Exception:  # noqa: BLE001 - whatever a model says of a wrong shape
             continue
         return found

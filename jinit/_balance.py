@@ -1,6 +1,7 @@
 """Layers that learn at one rate: their relative gradients are made equal."""
 
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -8,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._history import Row
-from ._probe import groups, scalar
+from ._kept import Traced, program
+from ._probe import groups
 from ._settle import Task, times
 from ._weights import Layer
 
@@ -18,11 +20,7 @@ _EQUAL, _LEAST = 0.01, 1 / 64
 
 
 def balanced(
-    task: Task,
-    forward: Callable[..., Any],
-    variables: Any,
-    batch: tuple[Any, ...],
-    loss: Callable[[Any], Any],
+    task: Task, variables: Any, beside: tuple[Any, ...], loss: Traced
 ) -> tuple[Any, list[Row]]:
     """Scale layers until C = rms(dloss/dW) / rms(W) is the same for all.
 
@@ -30,8 +28,12 @@ def balanced(
     layers and relus a power of 1 does it at once; where a step makes it worse it is
     taken back, and the power is halved.
     """
-    ratios = jax.jit(lambda v, b: _ratios(task.layers, forward, v, b, loss))
-    logs = _logs(task, jax.device_get(ratios(variables, batch)))
+    bare = task.layers, task.bare.trace, loss.bare
+    ratios = program(
+        ("balance", task.key, loss.form), lambda: functools.partial(_ratios, *bare)
+    )
+    consts = task.trace.consts, loss.consts
+    logs = _logs(task, jax.device_get(ratios(consts, variables, beside)))
     rows = list(_rows(task, logs, 0))
     power = 1.0
     for step in range(1, _STEPS):
@@ -39,7 +41,7 @@ def balanced(
             break
         mean = np.mean(np.concatenate([log.ravel() for log in logs]))
         changed = _scaled(task, variables, [power * (x - mean) / 2 for x in logs])
-        found = _logs(task, jax.device_get(ratios(changed, batch)))
+        found = _logs(task, jax.device_get(ratios(consts, changed, beside)))
         if _spread(found) < _spread(logs):
             variables, logs = changed, found
             rows += _rows(task, logs, step)
@@ -50,10 +52,11 @@ def balanced(
 
 def _ratios(
     layers: Sequence[Layer],
-    forward: Callable[..., Any],
+    trace: Traced,
+    loss: Traced,
+    consts: tuple[Any, Any],
     variables: Any,
-    batch: tuple[Any, ...],
-    loss: Callable[[Any], Any],
+    beside: tuple[Any, ...],
 ) -> list[jax.Array]:
     """C of each layer, for a stacked one each of its steps."""
     flat, tree = jax.tree.flatten(variables)
@@ -62,7 +65,9 @@ def _ratios(
         values = list(flat)
         for layer, scale in zip(layers, scales, strict=True):
             values[layer.scale] = scale
-        return scalar(loss(forward(jax.tree.unflatten(tree, values), batch)))
+        output = trace.run(consts[0], jax.tree.unflatten(tree, values), beside)
+        loss_value: jax.Array = loss.run(consts[1], output)
+        return loss_value
 
     scales = [flat[layer.scale] for layer in layers]
     slopes = jax.grad(run)(scales)

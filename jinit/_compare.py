@@ -1,19 +1,31 @@
 """A model, schemes and seeds -> the report of each, side by side."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from . import _checks, _naming
+from ._behavior import Same, key_of
 from ._comparison import Comparison
-from ._probe import compiled
+from ._kept import Kept, Key
+from ._materialize import materialize
+from ._naming import Called
+from ._probe import report_of
 from ._probe_report import Report
 from ._registry import get
 
-# A scheme -> its start, key -> (variables, batch), and its pass, of both.
-Make = Callable[[Any], tuple[Callable[..., Any], Callable[..., Any]]]
+
+class Made(NamedTuple):
+    """What a scheme makes: a start, key -> (variables, rest), and a pass."""
+
+    start: Callable[[Any], tuple[Any, Any]]
+    forward: Callable[[Any, tuple[Any, ...]], Any]
+    # Tell what is computed by each, see `_behavior`.
+    start_key: Key
+    forward_key: Key
 
 
 def compare(
@@ -28,7 +40,8 @@ def compare(
 ) -> Comparison:
     """Probe one model under several schemes and seeds, before any training.
 
-    Each scheme's model is drawn and probed for all keys in one vmapped program.
+    Schemes and keys share the programs of one model, so a comparison compiles little
+    more than one `jinit.probe`.
 
     Args:
       make_model: a function of a scheme that gives a Linen module, or a pair of
@@ -69,42 +82,57 @@ def compare(
     """
     inputs = _naming.inputs_of(batch)
 
-    def make(scheme: Any) -> Any:
-        return _parts(make_model(scheme), inputs, rngs, options)
+    def make(scheme: Any) -> Made:
+        return _made(make_model(scheme), rngs, options)
 
-    return compared(make, schemes, keys, loss)
+    return compared(make, inputs, schemes, keys, loss)
 
 
-def compared(make: Make, schemes: Any, keys: Any, loss: Any) -> Comparison:
-    """The reports of every scheme."""
+def compared(
+    make: Callable[[Any], Made], inputs: tuple[Any, ...], schemes: Any, keys: Any,
+    loss: Any,
+) -> Comparison:  # fmt: skip
+    """Return the reports of every scheme."""
     named, keys = _named(schemes), _row_of_keys(keys)
     return Comparison(
-        {name: _reports(*make(scheme), keys, loss) for name, scheme in named.items()}
+        {
+            name: _reports(make(scheme), inputs, keys, loss)
+            for name, scheme in named.items()
+        }
     )
 
 
 def _reports(
-    init: Callable[..., Any], forward: Callable[..., Any], keys: Any, loss: Any
+    made: Made, inputs: tuple[Any, ...], keys: Any, loss: Any
 ) -> tuple[Report, ...]:
-    """One for each key."""
-    variables, batch = jax.eval_shape(init, keys[0])
-    probe = compiled(forward, variables, batch, loss)
-    found = jax.jit(jax.vmap(lambda key: probe.run(*init(key))))(keys)
-    found = jax.device_get(found)
-    return tuple(
-        probe.report(jax.tree.map(lambda leaf, i=i: leaf[i], found))
-        for i in range(len(keys))
-    )
+    """One report for each key."""
+    draw = _DRAWS.get(made.start_key()) or materialize(made.start)
+    # Without a key of its own, a pass has one that its seeds share.
+    shared = Same(object())
+    reports = []
+    for key in keys:
+        variables, rest = draw(key, *inputs)
+        called = Called(
+            made.forward, variables, (rest, *inputs),
+            lambda: made.forward_key() or shared, {},
+        )  # fmt: skip
+        reports.append(report_of(called, loss))
+    # Under the key as it is after the first draw, which traces the model.
+    _DRAWS.put(made.start_key(), draw)
+    return tuple(reports)
 
 
-def _parts(
-    model: Any, inputs: tuple[Any, ...], rngs: Any, options: dict[str, Any]
-) -> tuple[Callable[..., Any], Callable[..., Any]]:
+# How each model is drawn.
+_DRAWS: Kept[Callable[..., Any]] = Kept(16)
+
+
+def _made(model: Any, rngs: Any, options: dict[str, Any]) -> Made:
     """What `make_model` gave: its start and its pass."""
     if isinstance(model, tuple) and len(model) == 2 and all(map(callable, model)):
         init, apply = model
-        forward = _naming.forward_of(apply, rngs, options, "compare")
-        return lambda key: (init(key, *inputs), inputs), forward
+        forward = _naming.forward_of(apply, options, "compare")
+        keys = partial(key_of, "init", init), partial(key_of, "model", apply, options)
+        return Made(lambda key, *inputs: (init(key, *inputs), None), forward, *keys)
     if not _naming.is_module(model, "flax.linen"):
         raise TypeError(
             f"`make_model` gave {model!r}, of type {type(model).__name__}; it must "
@@ -112,11 +140,13 @@ def _parts(
             "call jinit.nnx.compare."
         )
 
-    def start(key: jax.Array) -> Any:
+    def start(key: jax.Array, *inputs: Any) -> Any:
         streams = {**rngs, "params": key} if isinstance(rngs, dict) else key
-        return model.init(streams, *inputs, **options), inputs
+        return model.init(streams, *inputs, **options), rngs
 
-    return start, _naming.forward_of(model, rngs, options, "compare")
+    forward = _naming.forward_of(model, options, "compare")
+    key = partial(key_of, "model", model, options)
+    return Made(start, forward, partial(key_of, "init", model, options, rngs), key)
 
 
 def _named(schemes: Any) -> dict[str, Any]:

@@ -1,20 +1,23 @@
 """A model at several widths, trained a little -> how large every activation becomes."""
 
-import dataclasses
-import inspect
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+import functools
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import _checks, _mup_infer, _naming
+from . import _checks, _naming
+from ._behavior import key_of
+from ._coordinate_models import Model, Settings, model_of
 from ._coordinate_report import CoordinateReport, row
+from ._kept import Kept, Traced, context, program, traced, types_of
+from ._materialize import materialize
 from ._parametrization import Parametrization
 from ._probe import rows_of
 from ._statistics import rms
-from ._taps import Tapped, tapped
+from ._taps import Tap, Tapped, tapped
 
 # Attention's masks write such numbers where there is no logit.
 _MASKED = 1e8
@@ -95,7 +98,7 @@ def coordinate_check(
     """
     sizes = _widths(widths)
     inputs, targets = _stacked(batches)
-    settings = _Settings(make_model, tx, loss, parametrize, init, options)
+    settings = Settings(make_model, tx, loss, parametrize, init, options)
     keys = jax.random.split(jax.random.key(seed), _checks.count("seeds", seeds) or 1)
     found = [
         _sizes(settings, base_width or sizes[0], width, keys, inputs, targets)
@@ -121,7 +124,7 @@ def coordinate_check(
 def _by_width(values: list[dict[str, Any]]) -> dict[str, np.ndarray]:
     return {
         name: np.stack([np.asarray(one[name], np.float64) for one in values])
-        for name in ("init", "size", "change")
+        for name in _COMPARED
     }
 
 
@@ -150,142 +153,89 @@ def _stacked(batches: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
     return inputs, targets
 
 
-@dataclasses.dataclass(frozen=True)
-class _Settings:
-    """What the user gave, for every width."""
-
-    make_model: Callable[..., Any]
-    tx: Any
-    loss: Callable[[Any, Any], Any]
-    parametrize: Callable[[Any, Any], Parametrization] | None
-    init: Callable[[Parametrization, Any], Any] | None
-    options: dict[str, Any]
-
-    @property
-    def is_parametrized(self) -> bool:
-        return callable(self.tx) and not hasattr(self.tx, "update")
-
-    def parametrization(self, base: Any, shapes: Any) -> Parametrization:
-        if not self.is_parametrized and self.init is None:
-            return Parametrization(())
-        if self.parametrize is not None:
-            return self.parametrize(base, shapes)
-        tensors = _mup_infer.infer(base, shapes, None, ())
-        return _mup_infer.relative(
-            tensors, kind="adam", depth=None, depth_rule=None, readout="multiplier"
-        )
-
-    def start(self, p: Parametrization, params: Any) -> Any:
-        if self.init is not None:
-            return self.init(p, params)
-        return p.init(params) if self.is_parametrized else params
-
-    def transformation(self, p: Parametrization) -> Any:
-        tx = self.tx(p) if self.is_parametrized else self.tx
-        if not (hasattr(tx, "init") and hasattr(tx, "update")):
-            raise TypeError(
-                f"`tx` gave {tx!r}, of type {type(tx).__name__}; it must be an Optax "
-                "transformation, or a function of a Parametrization that gives one."
-            )
-        return tx
-
-
-@dataclasses.dataclass(frozen=True)
-class _Model:
-    """A model of one width: a draw (params, rest), and its output."""
-
-    draw: Callable[[jax.Array], tuple[Any, Any]]
-    apply: Callable[[Any, Any, Any], Any]
-
-
-def _model(settings: _Settings, width: int, x: Any) -> _Model:
-    if _takes_rngs(settings.make_model):
-        return _nnx(settings, width)
-    model = settings.make_model(width)
-    if _naming.is_module(model, "flax.linen"):
-        return _linen(model, x, settings.options)
-    if isinstance(model, tuple) and len(model) == 2 and all(map(callable, model)):
-        start, apply = model
-        return _Model(lambda key: (start(key, x), ()), lambda w, _, x: apply(w, x))
-    raise TypeError(
-        f"`make_model({width})` gave {model!r}, of type {type(model).__name__}; it "
-        "must give a Linen module or a pair of functions (init, apply). For NNX "
-        "let it take the width and `rngs`."
-    )
-
-
-def _takes_rngs(make_model: Callable[..., Any]) -> bool:
-    try:
-        # A class of NNX hides the signature of what makes it.
-        made: Any = make_model.__init__ if inspect.isclass(make_model) else make_model
-        parameters = inspect.signature(made).parameters.values()
-    except (TypeError, ValueError):
-        return False
-    return any(parameter.name == "rngs" for parameter in parameters)
-
-
-def _linen(model: Any, x: Any, options: dict[str, Any]) -> _Model:
-    forward = _naming.linen(model, None, options)
-
-    def draw(key: jax.Array) -> tuple[Any, Any]:
-        variables = dict(model.init(key, x, **options))
-        return variables.pop("params"), variables
-
-    def apply(params: Any, rest: Any, x: Any) -> Any:
-        return forward({"params": params, **rest}, (x,))
-
-    return _Model(draw, apply)
-
-
-def _nnx(settings: _Settings, width: int) -> _Model:
-    from flax import nnx
-
-    graph: Any = None
-
-    def draw(key: jax.Array) -> tuple[Any, Any]:
-        nonlocal graph
-        made: Any = settings.make_model(width, rngs=nnx.Rngs(key))
-        parts: Any = nnx.split(made, nnx.Param, ...)
-        graph, params, rest = parts
-        return params, rest
-
-    def apply(params: Any, rest: Any, x: Any) -> Any:
-        model: Any = nnx.merge(graph, params, rest)
-        with _naming.nnx_calls(model):
-            return model(x, **settings.options)
-
-    return _Model(draw, apply)
-
-
 def _sizes(
-    settings: _Settings, base: int, width: int, keys: Any, inputs: Any, targets: Any
-) -> tuple[dict[str, Any], set[str]]:
+    settings: Settings, base: int, width: int, keys: Any, inputs: Any, targets: Any
+) -> tuple[dict[str, Any], frozenset[str]]:
     """Of every layer of one width: rms before, after, and of the change, by seed.
 
     And the modules of output tensors.
     """
-    x = jax.tree.map(lambda values: values[0], inputs)
-    model = _model(settings, width, x)
+    batches = inputs, targets
+    types = types_of((keys, batches)), context()
+
+    def key() -> Hashable | None:
+        parts = vars(settings), base, width
+        known = key_of(*parts)
+        return None if known is None else (known, types)
+
+    run = _RUNS.made(key, lambda: _run_of(settings, base, width, keys, batches))
+    layers, output = run(keys, batches)
+    found = {
+        path: dict(zip(_COMPARED, values, strict=True))
+        for path, _, values in rows_of(run.taps, layers)
+        if path.partition("#")[0] not in run.hidden
+    }
+    return {**found, "output": dict(zip(_COMPARED, output, strict=True))}, run.outputs
+
+
+class _Run(NamedTuple):
+    """A model of one width, drawn and trained for several seeds."""
+
+    taps: tuple[Tap, ...]
+    # The modules whose output has still to be multiplied, and those of outputs.
+    hidden: frozenset[str]
+    outputs: frozenset[str]
+    draw: Callable[..., tuple[Any, Any]]
+    trained: Traced
+
+    def __call__(self, keys: Any, batches: Any) -> tuple[list[Any], Any]:
+        bare = self.trained.bare
+        run = program(
+            ("coordinates", self.trained.form), lambda: functools.partial(bare.run)
+        )
+        named, output = run(self.trained.consts, *self.draw(keys), batches)
+        layers = []
+        for (
+            tap
+        ) in self.taps:  # As in a probe: a program for each shape, not each layer.
+            layers.append(_compared(named.pop(0), over=tap.scans))
+        found: tuple[list[Any], Any] = jax.device_get((layers, _compared(output)))
+        return found
+
+
+_RUNS: Kept[_Run] = Kept(16)
+
+
+def _unknown() -> None:
+    """The key of a trace that is kept as a part of something else."""
+
+
+def _run_of(settings: Settings, base: int, width: int, keys: Any, batches: Any) -> _Run:
+    x = jax.tree.map(lambda values: values[0], batches[0])
+    model = model_of(settings, width, x)
     params, rest = jax.eval_shape(model.draw, keys[0])
-    narrow = _model(settings, base, x)
+    narrow = model_of(settings, base, x)
     p = settings.parametrization(jax.eval_shape(narrow.draw, keys[0])[0], params)
     with _naming.softmax_inputs():
-        # The output alone says much.
-        taps = tapped(model.apply, (params, rest, x), may_be_none=True)
+        trace = traced(_unknown, model.apply, (params, rest, x))
+    # The output alone says much.
+    taps = tapped(trace, may_be_none=True)
     tx = settings.transformation(p)
 
-    def run(key: jax.Array) -> Any:
-        return _trained(settings, model, taps, p, tx, key, (inputs, targets))
+    def start(key: jax.Array) -> tuple[Any, Any]:
+        params, rest = model.draw(key)
+        return settings.start(p, params), rest
 
-    # Seeds last, so that the steps of scans come first.
-    layers, output = jax.device_get(jax.jit(jax.vmap(run, out_axes=-1))(keys))
+    def train(params: Any, rest: Any, batches: Any) -> Any:
+        consts = trace.consts
+        return _trained(settings, model, (taps, consts), tx, params, rest, batches)
+
+    several = jax.vmap(start)
+    arguments = (*jax.eval_shape(several, keys), batches)
+    trained = traced(_unknown, jax.vmap(train, (0, 0, None)), arguments)
     hidden = _multiplied(p) if settings.is_parametrized else set()
-    found = {
-        path: values
-        for path, _, values in rows_of(taps.taps, layers)
-        if path.partition("#")[0] not in hidden
-    }
-    return {**found, "output": output}, _outputs(p)
+    names = frozenset(hidden), frozenset(_outputs(p))
+    return _Run(taps.taps, *names, materialize(several), trained)
 
 
 def _multiplied(p: Parametrization) -> set[str]:
@@ -306,17 +256,16 @@ def _outputs(p: Parametrization) -> set[str]:
 
 
 def _trained(
-    settings: _Settings, model: _Model, taps: Tapped, p: Parametrization, tx: Any,
-    key: jax.Array, batches: Any,
+    settings: Settings, model: Model, taps: tuple[Tapped, Any], tx: Any,
+    params: Any, rest: Any, batches: Any,
 ) -> Any:  # fmt: skip
-    """One seed: draw, train, and compare the activations with the first ones."""
-    params, rest = model.draw(key)
-    params = settings.start(p, params)
+    """One seed: train, and give the activations before and after."""
+    tapped, consts = taps
     x = jax.tree.map(lambda values: values[0], batches[0])
 
     def activations(params: Any) -> tuple[list[Any], Any]:
-        nudges = [jnp.zeros(tap.shape, tap.dtype) for tap in taps.taps]
-        output, named = taps.run((params, rest, x), nudges)
+        nudges = [jnp.zeros(tap.shape, tap.dtype) for tap in tapped.taps]
+        output, named = tapped.run(consts, (params, rest, x), nudges)
         return named, output
 
     def slope(params: Any, x: Any, y: Any) -> Any:
@@ -338,26 +287,29 @@ def _trained(
     (trained, _), _ = jax.lax.scan(step, (params, tx.init(params)), batches)
     # Both at once: half of the program to compile.
     both = jax.tree.map(lambda *pair: jnp.stack(pair), params, trained)
-    named, output = jax.vmap(activations)(both)
-    layers = [
-        _over_scans(tap.scans)(value)
-        for tap, value in zip(taps.taps, named, strict=True)
-    ]
-    return layers, _compared(output)
+    return jax.vmap(activations)(both)
 
 
-def _over_scans(scans: int) -> Callable[..., Any]:
-    function: Callable[..., Any] = _compared
-    for _ in range(scans):
+_COMPARED = ("init", "size", "change")
+
+
+@functools.partial(jax.jit, static_argnames="over")
+def _compared(pairs: Any, over: int = 0) -> jax.Array:
+    """rms at the start, at the end, and of the difference, of (seed, start or end, ..).
+
+    One row for each index of `over` axes of scans, with the seeds last.
+    """
+
+    def compare(pairs: Any) -> jax.Array:
+        values = list(map(_flat, jax.tree.leaves(pairs)))
+        first, last = jnp.concatenate(values, axis=1)
+        return jnp.stack([rms(first), rms(last), rms(last - first)])
+
+    function: Callable[..., Any] = compare
+    for _ in range(over):
         function = jax.vmap(function, in_axes=1)
-    return function
-
-
-def _compared(pairs: Any) -> dict[str, jax.Array]:
-    """rms at the start, at the end, and of the difference, for (start, end) values."""
-    values = list(map(_flat, jax.tree.leaves(pairs)))
-    first, last = jnp.concatenate(values, axis=1)
-    return {"init": rms(first), "size": rms(last), "change": rms(last - first)}
+    found: jax.Array = jax.vmap(function, out_axes=-1)(pairs)
+    return found
 
 
 def _flat(x: Any) -> jax.Array:

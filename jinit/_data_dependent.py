@@ -11,7 +11,8 @@ from . import _checks, _naming, _paths
 from ._balance import balanced
 from ._distributions import normal
 from ._history import History
-from ._probe import direction
+from ._naming import Called
+from ._probe import direction, loss_of
 from ._settle import Settled, Task, settle, task_of, units_of
 from ._weights import Layer, left_by, placed
 
@@ -79,34 +80,27 @@ def data_dependent(
       Kraehenbuehl, Doersch, Donahue and Darrell, "Data-dependent initializations of
       convolutional neural networks", 2016.
     """
-    seen: dict[str, _naming.Seen] = {}
-    forward = _naming.forward_of(
-        model, rngs, options, "data_dependent", seen.setdefault
-    )
-    inputs = _naming.inputs_of(batch)
-    settings = (loss, balance, tol, max_iter, skip)
-    return unit_statistics(forward, variables, inputs, seen, *settings)
+    called = _naming.called(model, variables, batch, rngs, options, "data_dependent")
+    return unit_statistics(called, loss, balance, tol, max_iter, skip)
 
 
 def unit_statistics(
-    forward: Callable[..., Any],
-    variables: Any,
-    batch: tuple[Any, ...],
-    seen: dict[str, _naming.Seen],
+    called: Called,
     loss: Callable[[Any], Any] | None,
     balance: bool | None,
     tol: float,
     max_iter: int,
     skip: Sequence[str],
 ) -> tuple[Any, History]:
-    """`data_dependent` of a function whose layers' outputs are named."""
+    """`data_dependent` of a model whose layers' outputs are named."""
     balances = loss is not None
     if balance is not None:
         balances = _checks.boolean("balance", balance)
-    task = _task(forward, variables, batch, seen, tol, skip)
-    variables, rows = settle(task, variables, batch, tol, max_iter)
+    task = _task(called, tol, skip)
+    variables, rows = settle(task, called.variables, called.beside, tol, max_iter)
     if balances:
-        variables, ratios = balanced(task, forward, variables, batch, loss or direction)
+        lost = loss_of(loss or direction, task.trace)
+        variables, ratios = balanced(task, variables, called.beside, lost)
         rows = (*rows, *ratios)
     drawn = (*_DRAWN, "ratio") if balances else _DRAWN
     left = left_by(task.layers, variables)
@@ -170,30 +164,20 @@ def weight_norm_init(
       Salimans and Kingma, "Weight normalization: a simple reparameterization to
       accelerate training of deep neural networks", 2016.
     """
-    seen: dict[str, _naming.Seen] = {}
-    forward = _naming.forward_of(
-        model, rngs, options, "weight_norm_init", seen.setdefault
-    )
-    inputs = _naming.inputs_of(batch)
-    return weight_norm(forward, variables, inputs, seen, key, tol, max_iter, skip)
+    called = _naming.called(model, variables, batch, rngs, options, "weight_norm_init")
+    return weight_norm(called, key, tol, max_iter, skip)
 
 
 def weight_norm(
-    forward: Callable[..., Any],
-    variables: Any,
-    batch: tuple[Any, ...],
-    seen: dict[str, _naming.Seen],
-    key: Any,
-    tol: float,
-    max_iter: int,
-    skip: Sequence[str],
+    called: Called, key: Any, tol: float, max_iter: int, skip: Sequence[str]
 ) -> tuple[Any, History]:
-    """`weight_norm_init` of a function whose layers' outputs are named."""
-    task = _task(forward, variables, batch, seen, tol, skip)
+    """`weight_norm_init` of a model whose layers' outputs are named."""
+    task = _task(called, tol, skip)
+    variables = called.variables
     if key is not None:
         _checks.key(key)
         variables = _redrawn(variables, task, key)
-    variables, rows = settle(task, variables, batch, tol, max_iter)
+    variables, rows = settle(task, variables, called.beside, tol, max_iter)
     gains = (
         {"step": rows[-1]["step"], "path": layer.path, **_gain(layer, variables)}
         for layer in task.layers
@@ -226,21 +210,14 @@ def _gain(layer: Layer, variables: Any) -> dict[str, float]:
     return {"least gain": float(scale.min()), "largest gain": float(scale.max())}
 
 
-def _task(
-    forward: Callable[..., Any],
-    variables: Any,
-    batch: tuple[Any, ...],
-    seen: dict[str, _naming.Seen],
-    tol: float,
-    skip: Sequence[str],
-) -> Task:
+def _task(called: Called, tol: float, skip: Sequence[str]) -> Task:
     tol = _checks.real("tol", tol, positive=True)
 
     def solve(value: jax.Array, bias: jax.Array, layer: Layer, grain: float) -> Settled:
         return _to_units(value, bias, layer, tol, grain)
 
-    task = task_of(forward, variables, batch, seen, solve, skip)
-    flat = jax.tree.leaves(variables)
+    task = task_of(called, solve, ("units", tol), skip)
+    flat = jax.tree.leaves(called.variables)
     for layer in task.layers:
         tap = task.tapped.taps[layer.taps[0]]
         units = units_of(flat[layer.scale], layer)

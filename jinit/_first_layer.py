@@ -1,6 +1,5 @@
 """The first layer of a model whitens what it is given."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -66,28 +65,20 @@ def whiten_first_layer(
       Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024. Coates and Ng,
       "Learning feature representations with K-means", 2012.
     """
-    seen: dict[str, _naming.Seen] = {}
-    forward = _naming.forward_of(
-        model, rngs, options, "whiten_first_layer", seen.setdefault
+    called = _naming.called(
+        model, variables, batch, rngs, options, "whiten_first_layer"
     )
-    inputs = _naming.inputs_of(batch)
-    return whitened(forward, variables, inputs, seen, eps, signs)
+    return whitened(called, eps, signs)
 
 
-def whitened(
-    forward: Callable[..., Any],
-    variables: Any,
-    batch: tuple[Any, ...],
-    seen: dict[str, _naming.Seen],
-    eps: float,
-    signs: bool,
-) -> tuple[Any, History]:
-    """`whiten_first_layer` of a function whose layers' outputs are named."""
+def whitened(called: _naming.Called, eps: float, signs: bool) -> tuple[Any, History]:
+    """`whiten_first_layer` of a model whose layers' outputs are named."""
     eps = _checks.real("eps", eps, minimum=0.0)
     signs = _checks.boolean("signs", signs)
-    layer = layers_of(tapped(forward, (variables, batch)), variables, seen, ())[0]
+    variables, trace = called.variables, called.traced()
+    layer = layers_of(tapped(trace), variables, _naming.seen_in(trace), ())[0]
     name = _paths.leaves(variables)[layer.kernel].parts[-1]
-    rows = _inputs(layer, name, forward, variables, batch, seen)
+    rows = _inputs(layer, name, called, _naming.seen_in(trace))
     flat, tree = jax.tree.flatten(variables)
     kernel = flat[layer.kernel]
     (units,) = units_of(kernel, layer)
@@ -107,23 +98,18 @@ def whitened(
 
 
 def _inputs(
-    layer: Layer,
-    name: str,
-    forward: Callable[..., Any],
-    variables: Any,
-    batch: tuple[Any, ...],
-    seen: dict[str, _naming.Seen],
+    layer: Layer, name: str, called: _naming.Called, traced: dict[str, _naming.Seen]
 ) -> np.ndarray:
     """What the first layer is given, as rows, each as long as a filter."""
-    if _is_hidden(layer, seen):
+    if _is_hidden(layer, traced):
         raise ValueError(
             f"the first layer, {layer.path}, is one of a function, of a scan or "
             "a vmap, or has a weight norm: its input or its filters cannot be set so. "
             "Use jinit.whitening_conv(patches)."
         )
-    seen.clear()
-    forward(variables, batch)
-    met = seen[layer.path]
+    called.seen.clear()
+    called.forward(called.variables, called.beside)
+    met = called.seen[layer.path]
     if not met.inputs:
         raise ValueError(
             f"the first layer, {layer.path}, is called inside of a jit, where its "

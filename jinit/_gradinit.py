@@ -72,9 +72,9 @@ def gradinit(
       Zhu, Ni, Xu, Kong, Huang and Goldstein, "GradInit: learning to initialize neural
       networks for stable and efficient training", 2021.
     """
-    forward = _naming.forward_of(model, rngs, options, "gradinit")
+    forward = _naming.forward_of(model, options, "gradinit")
     search = {"steps": steps, "learning_rate": learning_rate, "tol": tol}
-    inputs = _naming.inputs_of(batch)
+    inputs = (rngs, *_naming.inputs_of(batch))
     step = (kind, step_size, max_norm)
     return stepped(forward, variables, inputs, loss, *step, search, progress)
 

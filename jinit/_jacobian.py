@@ -1,5 +1,6 @@
 """A function and one input -> the largest and least singular value of its Jacobian."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,21 +8,33 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ._kept import Traced, program
+
 # Up to this many rows or columns the Jacobian is written out, and the values are exact.
 _DENSE = 256
 _STEPS = 100
 
 
-def of_first(
-    forward: Callable[..., Any], variables: Any, batch: Sequence[Any], start: int
-) -> dict[str, jax.Array]:
-    """Of the first output of a batch with respect to the first input.
+# What is beside the parameters begins with what is no input.
+_FIRST = 1
+
+
+def of_first(trace: Traced, arguments: tuple[Any, Any]) -> dict[str, float]:
+    """Return the extremes of the Jacobian of the first output by the first input.
 
     The other inputs stay as they are, so a batch norm sees the batch that it has.
-    `start` tells where in `batch` the inputs begin.
     """
-    flat, tree = jax.tree.flatten(tuple(batch))
-    before = len(jax.tree.leaves(tuple(batch[:start])))
+    bare = trace.bare
+    run = program(("jacobian", trace.form), lambda: functools.partial(_of_first, bare))
+    ends = jax.device_get(run(trace.consts, *arguments))
+    return {name: float(value) for name, value in ends.items()}
+
+
+def _of_first(
+    trace: Traced, consts: Sequence[Any], variables: Any, beside: tuple[Any, ...]
+) -> dict[str, jax.Array]:
+    flat, tree = jax.tree.flatten(beside)
+    before = len(jax.tree.leaves(beside[:_FIRST]))
     places = [i for i in range(before, len(flat)) if _has_rows(flat[i])]
     if not places:
         raise ValueError(
@@ -33,7 +46,7 @@ def of_first(
     def output(x: jax.Array) -> jax.Array:
         values = list(flat)
         values[place] = flat[place].at[0].set(x)
-        result = forward(variables, jax.tree.unflatten(tree, values))
+        result = trace.run(consts, variables, jax.tree.unflatten(tree, values))
         rows = [leaf[0].ravel() for leaf in jax.tree.leaves(result) if _has_rows(leaf)]
         if not rows:
             raise ValueError("`jacobian=True` needs an output of floating numbers.")

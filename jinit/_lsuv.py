@@ -1,7 +1,7 @@
 """Layer-sequential unit variance: every layer's output has the std that is wanted."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -79,35 +79,30 @@ def lsuv(
     References:
       Mishkin and Matas, "All you need is a good init", 2016.
     """
-    seen: dict[str, _naming.Seen] = {}
-    forward = _naming.forward_of(model, rngs, options, "lsuv", seen.setdefault)
-    inputs = _naming.inputs_of(batch)
-    settings = (target_std, tol, max_iter, orthonormal, skip)
-    return scaled(forward, variables, inputs, seen, *settings)
+    called = _naming.called(model, variables, batch, rngs, options, "lsuv")
+    return scaled(called, target_std, tol, max_iter, orthonormal, skip)
 
 
 def scaled(
-    forward: Callable[..., Any],
-    variables: Any,
-    batch: tuple[Any, ...],
-    seen: dict[str, _naming.Seen],
+    called: _naming.Called,
     target_std: float,
     tol: float,
     max_iter: int,
     orthonormal: bool,
     skip: Sequence[str],
 ) -> tuple[Any, History]:
-    """`lsuv` of a function whose layers' outputs are named."""
+    """`lsuv` of a model whose layers' outputs are named."""
     target = _checks.real("target_std", target_std, positive=True)
     tol = _checks.real("tol", tol, positive=True)
 
     def solve(value: jax.Array, bias: jax.Array, layer: Layer, grain: float) -> Settled:
         return _to_std(value, bias, target, tol)
 
-    task = task_of(forward, variables, batch, seen, solve, skip)
+    task = task_of(called, solve, ("lsuv", target, tol), skip)
+    variables = called.variables
     if _checks.boolean("orthonormal", orthonormal):
         variables = _orthonormal(variables, task.layers)
-    variables, rows = settle(task, variables, batch, tol, max_iter)
+    variables, rows = settle(task, variables, called.beside, tol, max_iter)
     left = left_by(task.layers, variables)
     return variables, History("lsuv", rows, ("std",), left)
 

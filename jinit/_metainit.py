@@ -70,9 +70,9 @@ def metainit(
       Dauphin and Schoenholz, "MetaInit: initializing learning by learning to
       initialize", 2019.
     """
-    forward = _naming.forward_of(model, rngs, options, "metainit")
+    forward = _naming.forward_of(model, options, "metainit")
     search = {"steps": steps, "learning_rate": learning_rate, "tol": tol}
-    inputs = _naming.inputs_of(batch)
+    inputs = (rngs, *_naming.inputs_of(batch))
     return least_quotient(forward, variables, inputs, loss, search, progress)
 
 

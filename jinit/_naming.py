@@ -11,13 +11,16 @@ import functools
 import itertools
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
+
+from ._behavior import key_of
+from ._kept import Key, Traced, traced
 
 _PATCHING = threading.RLock()
 # The path of the module that is being called.
@@ -76,20 +79,72 @@ class Seen(NamedTuple):
 Notes = Callable[[str, Seen], object]
 
 
-def forward_of(
-    model: Any,
-    rngs: Any,
-    options: dict[str, Any],
+class Called(NamedTuple):
+    """A model as a function of (variables, beside), with what it is called with."""
+
+    forward: Callable[[Any, tuple[Any, ...]], Any]
+    variables: Any
+    # What is no parameter and no input (keys of dropout, statistics of a batch norm),
+    # then the inputs.
+    beside: tuple[Any, ...]
+    # Tells what the function computes, see `_behavior`, or None.
+    key: Key
+    # Filled while the function is traced or run.
+    seen: dict[str, Seen]
+
+    def traced(self) -> Traced:
+        """Return the trace of the function, kept from an earlier call where it can."""
+        arguments = (self.variables, self.beside)
+        return traced(self.key, self.forward, arguments, self._noted)
+
+    def _noted(self) -> Hashable:
+        """What was seen of modules, without their inputs, which are arrays."""
+        rows = ((path, seen.shapes, seen.units, seen.is_plain) for path, seen in
+                self.seen.items())  # fmt: skip
+        return tuple(
+            (path, tuple(shapes.items()), *rest) for path, shapes, *rest in rows
+        )
+
+
+def seen_in(trace: Traced) -> dict[str, Seen]:
+    """Return what a trace noted of each module."""
+    return {
+        path: Seen(dict(shapes), units, is_plain, ())
+        for path, shapes, units, is_plain in trace.notes
+    }
+
+
+def called(
+    model: Any, variables: Any, batch: Any, rngs: Any, options: dict[str, Any],
     caller: str,
-    notes: Notes | None = None,
-) -> Callable[..., Any]:
-    """A Linen module or a function, as a function of (variables, inputs) with names.
+) -> Called:  # fmt: skip
+    """Return a Linen module or a function as a function whose outputs are named.
 
     Raises:
       TypeError: for anything else; `caller` is named in the text.
     """
+    seen: dict[str, Seen] = {}
+    forward = forward_of(model, options, caller, seen.setdefault)
+    keys = rngs if is_module(model, "flax.linen") else None
+    return Called(
+        forward,
+        variables,
+        (keys, *inputs_of(batch)),
+        functools.partial(key_of, "model", model, options),
+        seen,
+    )
+
+
+def forward_of(
+    model: Any, options: dict[str, Any], caller: str, notes: Notes | None = None
+) -> Callable[..., Any]:
+    """Return a model as a function of (variables, (keys, *inputs)) with names.
+
+    Raises:
+      TypeError: for what is no Linen module and no function; `caller` is named.
+    """
     if is_module(model, "flax.linen"):
-        return linen(model, rngs, options, notes)
+        return linen(model, options, notes)
     if not callable(model) or is_module(model, "flax.nnx"):
         raise TypeError(
             f"`model` is {model!r}, of type {type(model).__name__}; it must be a Linen "
@@ -97,16 +152,16 @@ def forward_of(
             f"jinit.nnx.{caller}."
         )
 
-    def forward(variables: Any, batch: tuple[Any, ...]) -> Any:
-        return model(variables, *batch, **options)
+    def forward(variables: Any, beside: tuple[Any, ...]) -> Any:
+        return model(variables, *beside[1:], **options)
 
     return forward
 
 
 def linen(
-    model: Any, rngs: Any, options: dict[str, Any], notes: Notes | None = None
+    model: Any, options: dict[str, Any], notes: Notes | None = None
 ) -> Callable[..., Any]:
-    """A Linen module as a function of (variables, batch)."""
+    """Return a Linen module as a function of (variables, (keys, *inputs))."""
     import flax.linen as nn
 
     def intercept(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
@@ -120,12 +175,13 @@ def linen(
             _tell(notes, path, context.module, own, (*args, *kwargs.values()))
         return named(path, output, own)
 
-    def forward(variables: Any, batch: tuple[Any, ...]) -> Any:
+    def forward(variables: Any, beside: tuple[Any, ...]) -> Any:
+        rngs, *inputs = beside
         others = [name for name in variables if name != "params"]
         mutable = [*others, f"jinit trace {next(_TRACES)}"]
         with nn.intercept_methods(intercept):
             output, _ = model.apply(
-                variables, *batch, rngs=rngs, mutable=mutable, **options
+                variables, *inputs, rngs=rngs, mutable=mutable, **options
             )
         return output
 

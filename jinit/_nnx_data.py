@@ -12,8 +12,8 @@ from ._gradinit import stepped
 from ._history import History
 from ._lsuv import scaled
 from ._metainit import least_quotient
-from ._naming import Seen, inputs_of
-from ._nnx_model import taken_apart
+from ._naming import inputs_of
+from ._nnx_model import called, taken_apart
 
 Model = TypeVar("Model")
 
@@ -58,13 +58,9 @@ def lsuv(
       >>> round(jinit.nnx.probe(model, x).rows[0]["std"], 3)
       2.0
     """
-    seen: dict[str, Seen] = {}
-    forward, params, rest, graph = taken_apart(model, options, "lsuv", seen.setdefault)
-    params, history = scaled(
-        forward, params, (rest, *batch), seen, target_std, tol, max_iter, orthonormal,
-        skip,
-    )  # fmt: skip
-    return nnx.merge(graph, params, rest), history
+    one, merged = called(model, batch, options, "lsuv")
+    params, history = scaled(one, target_std, tol, max_iter, orthonormal, skip)
+    return merged(params), history
 
 
 def data_dependent(
@@ -108,14 +104,9 @@ def data_dependent(
       >>> bool((abs(y.mean(0)) < 0.01).all() and (abs(y.std(0) - 1) < 0.01).all())
       True
     """
-    seen: dict[str, Seen] = {}
-    forward, params, rest, graph = taken_apart(
-        model, options, "data_dependent", seen.setdefault
-    )
-    params, history = unit_statistics(
-        forward, params, (rest, *batch), seen, loss, balance, tol, max_iter, skip
-    )
-    return nnx.merge(graph, params, rest), history
+    one, merged = called(model, batch, options, "data_dependent")
+    params, history = unit_statistics(one, loss, balance, tol, max_iter, skip)
+    return merged(params), history
 
 
 def weight_norm_init(
@@ -156,14 +147,9 @@ def weight_norm_init(
       >>> bool((abs(model.layers[0](x).std(0) - 1) < 0.01).all())
       True
     """
-    seen: dict[str, Seen] = {}
-    forward, params, rest, graph = taken_apart(
-        model, options, "weight_norm_init", seen.setdefault
-    )
-    params, history = weight_norm(
-        forward, params, (rest, *batch), seen, key, tol, max_iter, skip
-    )
-    return nnx.merge(graph, params, rest), history
+    one, merged = called(model, batch, options, "weight_norm_init")
+    params, history = weight_norm(one, key, tol, max_iter, skip)
+    return merged(params), history
 
 
 def whiten_first_layer(
@@ -201,12 +187,9 @@ def whiten_first_layer(
       >>> abs(float(y.T[0] @ y.T[1] / 64)) < 1e-3
       True
     """
-    seen: dict[str, Seen] = {}
-    forward, params, rest, graph = taken_apart(
-        model, options, "whiten_first_layer", seen.setdefault
-    )
-    params, history = whitened(forward, params, (rest, *batch), seen, eps, signs)
-    return nnx.merge(graph, params, rest), history
+    one, merged = called(model, batch, options, "whiten_first_layer")
+    params, history = whitened(one, eps, signs)
+    return merged(params), history
 
 
 def autoinit(
@@ -245,15 +228,9 @@ def autoinit(
       >>> round(history.rows[0]["weight std"], 4)  # 1 / sqrt(8)
       0.3536
     """
-    seen: dict[str, Seen] = {}
-    forward, params, rest, graph = taken_apart(
-        model, options, "autoinit", seen.setdefault
-    )
-    inputs = (rest, *inputs_of(batch))
-    params, history = analyzed(
-        forward, params, inputs, seen, input_stats, skip, start=1
-    )
-    return nnx.merge(graph, params, rest), history
+    one, merged = called(model, inputs_of(batch), options, "autoinit")
+    params, history = analyzed(one, input_stats, skip)
+    return merged(params), history
 
 
 def gradinit(

@@ -1,12 +1,25 @@
 """An NNX model -> a function whose layers' outputs are named, and its parameters."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 from flax import nnx
 
-from ._naming import Notes, nnx_calls
+from ._behavior import key_of
+from ._naming import Called, Notes, Seen, nnx_calls
+
+
+def called(
+    model: Any, inputs: tuple[Any, ...], options: dict[str, Any], caller: str
+) -> tuple[Called, Callable[[Any], Any]]:
+    """Return a model as a function with names, and how it is put together again."""
+    seen: dict[str, Seen] = {}
+    forward, params, rest, graph = taken_apart(model, options, caller, seen.setdefault)
+    key = functools.partial(key_of, "nnx", graph, options)
+    one = Called(forward, params, (rest, *inputs), key, seen)
+    return one, lambda params: nnx.merge(graph, params, rest)
 
 
 def taken_apart(

@@ -1,14 +1,19 @@
 """A model, its parameters and a batch -> how the signal is in every layer."""
 
-import dataclasses
+import functools
+import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from . import _jacobian, _naming, _paths, _statistics
+from ._behavior import key_of
+from ._kept import PROGRAMS, Traced, program, traced
+from ._naming import Called
 from ._probe_report import Report
 from ._taps import Tap, Tapped, tapped
 
@@ -73,102 +78,143 @@ def probe(
       Glorot and Bengio, "Understanding the difficulty of training deep feedforward
       neural networks", 2010, who looked at these statistics by layer.
     """
-    inputs = _naming.inputs_of(batch)
-    forward = _naming.forward_of(model, rngs, options, "probe")
-    return report_of(forward, variables, inputs, loss, jacobian)
+    return report_of(
+        _naming.called(model, variables, batch, rngs, options, "probe"), loss, jacobian
+    )
 
 
 def report_of(
-    forward: Callable[..., Any],
-    variables: Any,
-    batch: tuple[Any, ...],
-    loss: Callable[[Any], Any] | None,
-    jacobian: bool = False,
-    start: int = 0,
+    called: Called, loss: Callable[[Any], Any] | None, jacobian: bool = False
 ) -> Report:
-    """The report of a function whose layers' outputs are named.
-
-    `start` tells where in `batch` the inputs begin.
-    """
-    run = compiled(forward, variables, batch, loss)
-    ends = None
-    if jacobian:
-        found = jax.jit(_jacobian.of_first, static_argnums=(0, 3))
-        ends = _statistics.plain(found(forward, variables, batch, start))
-    return run.report(jax.device_get(run(variables, batch)), ends)
+    """Return the report of a model whose layers' outputs are named."""
+    trace = called.traced()
+    passes = passes_of(trace, called.variables, loss)
+    arguments = (called.variables, called.beside)
+    statistics = jax.device_get(passes.statistics(*arguments))
+    ends = _jacobian.of_first(trace, arguments) if jacobian else None
+    return passes.report(statistics, ends)
 
 
-@dataclasses.dataclass(frozen=True)
-class Compiled:
-    """(variables, batch) -> the statistics of every tap and of every parameter."""
+class Passes(NamedTuple):
+    """A pass forward and one back, and the statistics of all that is met on the way."""
 
-    taps: list[Tap]
-    trained: list[_paths.Leaf]
-    run: Callable[..., Any]
+    tapped: Tapped
+    consts: tuple[Any, ...]
+    # The loss, as a function of the output.
+    loss: Traced
+    leaves: list[_paths.Leaf]
+    # The numbers of those that are trained.
+    trained: tuple[int, ...]
 
-    def __call__(self, variables: Any, batch: tuple[Any, ...]) -> Any:
-        return self.run(variables, batch)
+    def statistics(
+        self, variables: Any, beside: tuple[Any, ...]
+    ) -> tuple[list[Any], list[Any]]:
+        """Return the statistics of each tap and of each parameter.
+
+        Each shape has a program of its own, shared by all layers of that shape: as a
+        part of the passes' program, the statistics of each layer would be compiled
+        anew, which takes five times as long as the passes themselves.
+        """
+        flat = jax.tree.leaves(variables)
+        run, is_new = self._program()
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            # While the program of the passes compiles here.
+            if is_new and not any(getattr(x, "committed", False) for x in flat):
+                for lowered in self._lowered(flat):
+                    pool.submit(lowered.compile)
+            values, of_values, of_parameters = run(
+                (self.consts, self.loss.consts), variables, beside
+            )
+        outputs = []
+        for tap in self.tapped.taps:
+            # Taken out of the lists, so that their memory is free as soon as can be.
+            pair = values.pop(0), of_values.pop(0)
+            outputs.append(_statistics.of_outputs(*pair, scans=tap.scans))
+        parameters = [
+            _statistics.of_parameter(flat[i], slope)
+            for i, slope in zip(self.trained, of_parameters, strict=True)
+        ]
+        return outputs, parameters
+
+    def _lowered(self, flat: Sequence[Any]) -> list[Any]:
+        """The programs of the statistics, lowered: JAX keeps what they compile to."""
+        taps = {(tap.shape, tap.dtype, tap.scans) for tap in self.tapped.taps}
+        parameters = {(flat[i].shape, flat[i].dtype) for i in self.trained}
+        of_taps = [
+            _statistics.of_outputs.lower(x, x, scans=scans)
+            for *kind, scans in taps
+            for x in [jax.ShapeDtypeStruct(*kind)]
+        ]
+        return of_taps + [
+            _statistics.of_parameter.lower(w, w)
+            for w in (jax.ShapeDtypeStruct(*kind) for kind in parameters)
+        ]
+
+    def _program(self) -> tuple[Callable[..., Any], bool]:
+        """The program of the passes, and whether it is new."""
+        key = "probe", self.tapped.form, self.loss.form, self.trained
+        # Without the constants: a program that is kept must not keep arrays.
+        bare = self.tapped, self.loss.bare, self.trained
+
+        is_new = PROGRAMS.get(key) is None
+        return program(key, lambda: functools.partial(_passes, *bare)), is_new
 
     def report(self, statistics: Any, jacobian: Any = None) -> Report:
-        """What a run gave, as plain rows."""
+        """Return what a run gave as plain rows."""
         outputs, parameters = statistics
         rows = [
-            {"path": path, "shape": shape, **_statistics.plain(values)}
-            for path, shape, values in rows_of(self.taps, outputs)
+            {"path": path, "shape": shape, **_statistics.row(values)}
+            for path, shape, values in rows_of(self.tapped.taps, outputs)
         ]
-        found = [
+        of_parameters = [
             {
-                "path": short(leaf.parts),
-                "shape": tuple(leaf.value.shape),
-                **_statistics.plain(values),
+                "path": short(self.leaves[i].parts),
+                "shape": tuple(self.leaves[i].value.shape),
+                **_statistics.row(values, _statistics.OF_PARAMETER),
             }
-            for leaf, values in zip(self.trained, parameters, strict=True)
+            for i, values in zip(self.trained, parameters, strict=True)
         ]
-        return Report(tuple(rows), tuple(found), jacobian)
+        return Report(tuple(rows), tuple(of_parameters), jacobian)
 
 
-def compiled(
-    forward: Callable[..., Any],
-    variables: Any,
-    batch: tuple[Any, ...],
-    loss: Callable[[Any], Any] | None = None,
-) -> Compiled:
-    """The program of a function whose layers' outputs are named."""
-    taps = tapped(forward, (variables, batch))
+def passes_of(
+    trace: Traced, variables: Any, loss: Callable[[Any], Any] | None
+) -> Passes:
+    """Return the passes of a traced model whose layers' outputs are named."""
     leaves = _paths.leaves(variables)
-    trained = trained_in(leaves)
-
-    def run(variables: Any, batch: tuple[Any, ...]) -> Any:
-        return _statistics_of(taps, variables, batch, loss or direction, trained)
-
-    return Compiled(taps.taps, [leaves[i] for i in trained], jax.jit(run))
+    lost = loss_of(loss or direction, trace)
+    return Passes(tapped(trace), trace.consts, lost, leaves, trained_in(leaves))
 
 
-def _statistics_of(
+def _passes(
     taps: Tapped,
-    variables: Any,
-    batch: Any,
-    loss: Callable[[Any], Any],
+    loss: Traced,
     trained: Sequence[int],
-) -> tuple[list[Any], list[Any]]:
-    """Of each tap and of each parameter; one pass forward, one back."""
+    consts: tuple[Any, Any],
+    variables: Any,
+    beside: tuple[Any, ...],
+) -> tuple[list[Any], list[Any], list[Any]]:
+    """Values of the taps, the gradients in them, and those in the parameters."""
     flat, tree = jax.tree.flatten(variables)
 
     def run(parameters: list[Any], nudges: list[Any]) -> tuple[Any, Any]:
         values = list(flat)
         for index, parameter in zip(trained, parameters, strict=True):
             values[index] = parameter
-        output, named = taps.run((jax.tree.unflatten(tree, values), batch), nudges)
-        return scalar(loss(output)), named
+        arguments = jax.tree.unflatten(tree, values), beside
+        output, named = taps.run(consts[0], arguments, nudges)
+        return loss.run(consts[1], output), named
 
     parameters = [flat[i] for i in trained]
     nudges = [jnp.zeros(tap.shape, tap.dtype) for tap in taps.taps]
     slopes, named = jax.grad(run, (0, 1), has_aux=True)(parameters, nudges)
-    outputs = [
-        _over_scans(tap.scans)(value, slope)
-        for tap, value, slope in zip(taps.taps, named, slopes[1], strict=True)
-    ]
-    return outputs, list(map(_statistics.of_parameter, parameters, slopes[0]))
+    return named, slopes[1], slopes[0]
+
+
+def loss_of(loss: Callable[[Any], Any], trace: Traced) -> Traced:
+    """Return the trace of a loss of a traced model's output."""
+    key = functools.partial(key_of, "loss", loss)
+    return traced(key, lambda output: scalar(loss(output)), (trace.shapes,))
 
 
 def scalar(loss: Any) -> jax.Array:
@@ -182,14 +228,6 @@ def scalar(loss: Any) -> jax.Array:
     return value.astype(np.float32)
 
 
-def _over_scans(scans: int) -> Callable[..., Any]:
-    """The statistics of each step of the scans around a value."""
-    function: Callable[..., Any] = _statistics.of_output
-    for _ in range(scans):
-        function = jax.vmap(function)
-    return function
-
-
 def direction(output: Any) -> jax.Array:
     """A fixed random direction in the output, averaged over the batch."""
     total = jnp.zeros((), np.float32)
@@ -201,7 +239,7 @@ def direction(output: Any) -> jax.Array:
     return total
 
 
-def rows_of(taps: Sequence[Tap], outputs: Sequence[dict[str, Any]]) -> Any:
+def rows_of(taps: Sequence[Tap], outputs: Sequence[Any]) -> Any:
     """Path, shape and numbers of every layer; a scanned one once for each step."""
     seen: dict[str, int] = {}
     for group in groups(taps):
@@ -216,7 +254,7 @@ def rows_of(taps: Sequence[Tap], outputs: Sequence[dict[str, Any]]) -> Any:
                 yield (
                     path + again,
                     tap.shape[tap.scans :],
-                    {name: value[step] for name, value in values.items()},
+                    values[step],
                 )
 
 
@@ -233,15 +271,15 @@ def groups(taps: Sequence[Tap]) -> list[list[int]]:
     return groups
 
 
-def trained_in(leaves: Sequence[_paths.Leaf]) -> list[int]:
+def trained_in(leaves: Sequence[_paths.Leaf]) -> tuple[int, ...]:
     """The floating parameters: of Linen's collections only those in "params"."""
     is_linen = any(leaf.parts[:1] == ("params",) for leaf in leaves)
-    return [
+    return tuple(
         number
         for number, leaf in enumerate(leaves)
         if jnp.issubdtype(getattr(leaf.value, "dtype", np.int32), jnp.floating)
         and (leaf.parts[:1] == ("params",) or not is_linen)
-    ]
+    )
 
 
 def short(parts: tuple[str, ...]) -> str:

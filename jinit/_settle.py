@@ -5,7 +5,8 @@ running the layer again: the output is changed where it is met, the layers behin
 the change, and one pass sets all. The next pass looks whether it holds.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +15,8 @@ import numpy as np
 
 from . import _checks
 from ._history import Row
-from ._naming import Seen
+from ._kept import Traced, program
+from ._naming import Called, seen_in
 from ._taps import Tapped, tapped
 from ._weights import Layer, layers_of, placed
 
@@ -40,24 +42,33 @@ Solve = Callable[[jax.Array, jax.Array, Layer, float], Settled]
 class Task(NamedTuple):
     """A traced model, its layers, and how one of them is set."""
 
+    trace: Traced
     tapped: Tapped
-    layers: Sequence[Layer]
+    layers: tuple[Layer, ...]
     solve: Solve
+    # What `solve` is made of: equal for functions that do the same.
+    settings: Hashable
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for tasks that do the same."""
+        return self.trace.form, self.layers, self.settings
+
+    @property
+    def bare(self) -> "Task":
+        """The task without the constants, which a kept program must not keep."""
+        return self._replace(trace=self.trace.bare)
 
 
 def task_of(
-    forward: Callable[..., Any],
-    variables: Any,
-    batch: tuple[Any, ...],
-    seen: dict[str, Seen],
-    solve: Solve,
-    skip: Sequence[str],
+    called: Called, solve: Solve, settings: Hashable, skip: Sequence[str]
 ) -> Task:
-    """Trace a model, which fills `seen`, and find its layers."""
-    traced = tapped(forward, (variables, batch))
-    layers = layers_of(traced, variables, seen, skip)
+    """Trace a model, and find its layers."""
+    trace = called.traced()
+    taps = tapped(trace)
+    layers = layers_of(taps, called.variables, seen_in(trace), skip)
     for layer in layers:
-        if 0 in traced.taps[layer.taps[0]].shape:
+        if 0 in taps.taps[layer.taps[0]].shape:
             raise ValueError(f"the output of {layer.path} is empty: so is the batch.")
         if layer.is_mapped:
             raise ValueError(
@@ -65,11 +76,11 @@ def task_of(
                 "those of all: set the members one by one, as models of their own, or "
                 f"leave them out by skip=[{layer.path!r}]."
             )
-    return Task(traced, layers, solve)
+    return Task(trace, taps, tuple(layers), solve, settings)
 
 
 def settle(
-    task: Task, variables: Any, batch: tuple[Any, ...], tol: float, max_iter: int
+    task: Task, variables: Any, beside: tuple[Any, ...], tol: float, max_iter: int
 ) -> tuple[Any, tuple[Row, ...]]:
     """Set every layer, and look whether it is set, until all are.
 
@@ -77,11 +88,12 @@ def settle(
       ValueError: for a layer that cannot be set; it is named.
     """
     max_iter = _checks.count("max_iter", max_iter) or 1
-    step = jax.jit(lambda variables, batch: _pass(task, variables, batch))
+    bare = task.bare
+    step = program(("settle", task.key), lambda: functools.partial(_pass, bare))
     rows: list[Row] = []
     start = variables
     for number in range(1, max_iter + 2):
-        changed, told = step(variables, batch)
+        changed, told = step(task.trace.consts, variables, beside)
         told = jax.device_get(told)
         now = list(_rows(task, told, number))
         _check(now)
@@ -137,7 +149,7 @@ def _rows(task: Task, told: Sequence[Settled], number: int) -> Iterator[Row]:
 
 
 def _pass(
-    task: Task, variables: Any, batch: tuple[Any, ...]
+    task: Task, consts: Sequence[Any], variables: Any, beside: tuple[Any, ...]
 ) -> tuple[Any, list[Settled]]:
     """The variables with every layer set, and how each was."""
     flat, tree = jax.tree.flatten(variables)
@@ -163,7 +175,7 @@ def _pass(
         return _changed(value, bias, settled), settled
 
     biases = [_bias(task, flat, number) for number in range(len(task.tapped.taps))]
-    _, out = task.tapped.run((variables, batch), biases, meet)
+    _, out = task.tapped.run(consts, (variables, beside), biases, meet)
     told = [_chosen(layer, out[layer.taps[0]]) for layer in task.layers]
     for layer, settled in zip(task.layers, told, strict=True):
         _apply(layer, settled, flat)

@@ -1,6 +1,7 @@
 """Numbers that say how a signal is: of a layer's output, and of its gradient."""
 
-from typing import Any
+import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,27 @@ import numpy as np
 
 # An entry this near to the largest counts as saturated.
 _SATURATED = 0.99
+
+
+OF_OUTPUT = (
+    "mean", "std", "rms", "dead", "kurtosis", "cosine", "saturation", "grad_rms",
+)  # fmt: skip
+OF_PARAMETER = ("rms", "grad_rms", "grad_ratio")
+
+
+@functools.partial(jax.jit, static_argnames="scans")
+def of_outputs(x: jax.Array, gradient: jax.Array, *, scans: int) -> jax.Array:
+    """Return the numbers of `of_output`, for each index of the first axes."""
+
+    def run(x: jax.Array, gradient: jax.Array) -> jax.Array:
+        # In one array: the numbers are many, and each array costs time.
+        values = list(of_output(x, gradient).values())
+        wide = functools.reduce(jnp.promote_types, (v.dtype for v in values))
+        return jnp.stack([v.astype(wide) for v in values])
+
+    for _ in range(scans):
+        run = jax.vmap(run)
+    return run(x, gradient)
 
 
 def of_output(x: jax.Array, gradient: jax.Array) -> dict[str, jax.Array]:
@@ -28,10 +50,13 @@ def of_output(x: jax.Array, gradient: jax.Array) -> dict[str, jax.Array]:
     }
 
 
-def of_parameter(w: jax.Array, gradient: jax.Array) -> dict[str, jax.Array]:
-    """Of one parameter, and of the gradient in it."""
-    size, slope = rms(w), rms(gradient)
-    return {"rms": size, "grad_rms": slope, "grad_ratio": _ratio(slope, size)}
+@jax.jit
+def of_parameter(w: jax.Array, gradient: jax.Array) -> jax.Array:
+    """Return `OF_PARAMETER` of one parameter, and of the gradient in it."""
+    wide = jnp.promote_types(w.dtype, np.float32)
+    # Both at once: half of the program to compile.
+    size, slope = jax.vmap(rms)(jnp.stack([w.astype(wide), gradient.astype(wide)]))
+    return jnp.stack([size, slope, _ratio(slope, size)])
 
 
 def rms(x: jax.Array) -> jax.Array:
@@ -74,6 +99,6 @@ def _ratio(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.where(b > 0, a / jnp.where(b > 0, b, 1), jnp.where(a > 0, np.inf, 0.0))
 
 
-def plain(values: dict[str, Any]) -> dict[str, float]:
-    """Python numbers."""
-    return {name: float(value) for name, value in values.items()}
+def row(values: np.ndarray, names: Sequence[str] = OF_OUTPUT) -> dict[str, float]:
+    """Return numbers by their names, as Python's own."""
+    return dict(zip(names, values.tolist(), strict=True))

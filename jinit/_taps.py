@@ -8,14 +8,16 @@ each step. Activations that JAX calls by their names, such as relu and silu, nee
 mark.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+from jax.extend.core import Jaxpr, JaxprEqn, Literal
 
 from . import _jaxpr
 from ._internals import CALLS, CUSTOM_JVP, CUSTOM_VJP, JIT, NAME, SCAN, body_of, scan_of
+from ._kept import Traced
 
 # Calls that are opened where a name is inside. The body of a custom_vjp would lose its
 # own derivative.
@@ -51,21 +53,26 @@ def add(number: int, value: Any, nudge: Any) -> tuple[Any, Any]:
 class Tapped(NamedTuple):
     """A traced function, and the values that it names, in the order of execution."""
 
-    closed: ClosedJaxpr
+    jaxpr: Jaxpr
     tree: Any
-    taps: list[Tap]
+    form: Hashable
+    taps: tuple[Tap, ...]
 
     def run(
-        self, arguments: Sequence[Any], nudges: Sequence[Any], meet: Meet = add
+        self,
+        consts: Sequence[Any],
+        arguments: Sequence[Any],
+        nudges: Sequence[Any],
+        meet: Meet = add,
     ) -> tuple[Any, Any]:
-        """The function's result, and what `meet` hands out of each named value.
+        """Return the function's result, and what `meet` hands out of each named value.
 
-        A nudge is any tree of arrays that begin with the lengths of the scans around
-        the value.
+        `consts` are those of the trace, which a program takes as arguments. A nudge is
+        any tree of arrays that begin with the lengths of the scans around the value.
         """
         flat = jax.tree.leaves(arguments)
         rest = _Nudges(iter(enumerate(nudges)), meet)
-        results, values = _evaluate(self.closed.jaxpr, self.closed.consts, flat, rest)
+        results, values = _evaluate(self.jaxpr, consts, flat, rest)
         return jax.tree.unflatten(self.tree, results), values
 
 
@@ -76,23 +83,26 @@ class _Nudges(NamedTuple):
     meet: Meet
 
 
-def tapped(
-    function: Callable[..., Any], arguments: Sequence[Any], *, may_be_none: bool = False
-) -> Tapped:
-    """Trace a function, and find what it names.
+# The taps of each jaxpr that is still alive.
+_FOUND: weakref.WeakKeyDictionary[Jaxpr, tuple[Tap, ...]] = weakref.WeakKeyDictionary()
+
+
+def tapped(trace: Traced, *, may_be_none: bool = False) -> Tapped:
+    """Return a traced function with the values that it names.
 
     Raises:
       ValueError: if it names nothing, unless that may be.
     """
-    closed, shapes = _jaxpr.trace(function, arguments)
-    found = list(_find(closed.jaxpr, ()))
-    if not found and not may_be_none:
+    taps = _FOUND.get(trace.jaxpr)
+    if taps is None:
+        taps = _FOUND[trace.jaxpr] = tuple(_find(trace.jaxpr, ()))
+    if not taps and not may_be_none:
         raise ValueError(
             "the model names no values: it has no modules in it (it may be a layer "
             "itself: put it into a Sequential), or hides them in cond or while. Name "
             "some by jax.ad_checkpoint.checkpoint_name(x, 'a name')."
         )
-    return Tapped(closed, jax.tree.structure(shapes), found)
+    return Tapped(trace.jaxpr, trace.tree, trace.form, taps)
 
 
 def _find(jaxpr: Jaxpr, lengths: tuple[int, ...]) -> Iterator[Tap]:

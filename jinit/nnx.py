@@ -1,5 +1,6 @@
 """jinit for Flax NNX, whose models are objects. Loaded when it is first used."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -7,9 +8,11 @@ import jax
 from flax import nnx
 
 from . import _materialize, _shardings
-from ._compare import compared
+from ._behavior import key_of
+from ._compare import Made, compared
 from ._comparison import Comparison
 from ._compiled import explicit_axes
+from ._kept import Kept
 from ._naming import inputs_of
 from ._nnx_data import (
     autoinit,
@@ -20,7 +23,7 @@ from ._nnx_data import (
     weight_norm_init,
     whiten_first_layer,
 )
-from ._nnx_model import taken_apart
+from ._nnx_model import called, taken_apart
 from ._probe import report_of
 from ._probe_report import Report
 
@@ -152,8 +155,7 @@ def probe(
       >>> [row["path"] for row in report.rows]
       ['layers/0', 'layers/1']
     """
-    forward, params, rest, _ = taken_apart(model, options, "probe")
-    return report_of(forward, params, (rest, *batch), loss, jacobian, start=1)
+    return report_of(called(model, batch, options, "probe")[0], loss, jacobian)
 
 
 def compare(
@@ -196,15 +198,31 @@ def compare(
       >>> found.reports["he"][2].rows[0]["path"]
       'layers/0'
     """
-    inputs = inputs_of(batch)
 
-    def make(scheme: Any) -> Any:
-        def start(key: jax.Array) -> Any:
-            model = make_model(scheme, nnx.Rngs(key))
-            _, params, rest, _ = taken_apart(model, options, "compare")
-            return params, (rest, *inputs)
+    def make(scheme: Any) -> Made:
+        return _made(make_model, scheme, options)
 
+    return compared(make, inputs_of(batch), schemes, keys, loss)
+
+
+_MADE: Kept[Made] = Kept(16)
+
+
+def _made(
+    make_model: Callable[[Any, nnx.Rngs], Any], scheme: Any, options: dict[str, Any]
+) -> Made:
+    """What a scheme makes; the constructor is traced once."""
+    key = functools.partial(key_of, "nnx init", make_model, scheme, options)
+
+    def start(key: jax.Array, *inputs: Any) -> tuple[Any, Any]:
+        model = make_model(scheme, nnx.Rngs(key))
+        _, params, rest, _ = taken_apart(model, options, "compare")
+        return params, rest
+
+    def make() -> Made:
         abstract = nnx.eval_shape(lambda: make_model(scheme, nnx.Rngs(0)))
-        return start, taken_apart(abstract, options, "compare")[0]
+        apart = taken_apart(abstract, options, "compare")
+        of_model = functools.partial(key_of, "nnx", apart[3], options)
+        return Made(start, apart[0], key, of_model)
 
-    return compared(make, schemes, keys, loss)
+    return _MADE.made(key, make)

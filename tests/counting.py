@@ -5,13 +5,22 @@ import contextlib
 import jax
 
 
-@contextlib.contextmanager
 def count_compilations():
     """How many XLA compilations happen inside the block, as a function."""
+    return _count("/jax/core/compile/backend_compile_duration")
+
+
+def count_traces():
+    """How many functions JAX traces inside the block, as a function."""
+    return _count("/jax/core/compile/jaxpr_trace_duration")
+
+
+@contextlib.contextmanager
+def _count(event):
     events = []
 
     def heard(name, *_, **__):
-        if name == "/jax/core/compile/backend_compile_duration":
+        if name == event:
             events.append(name)
 
     jax.monitoring.register_event_duration_secs_listener(heard)

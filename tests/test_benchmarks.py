@@ -61,12 +61,19 @@ def test_starting_models(tmp_path, capsys, monkeypatch):
 
 
 def test_the_cost_of_a_probe(capsys):
-    assert probe.main(["--quick"]) == 0
-    plain, probed, ratio = (
-        float(re.search(r"([\d.]+)( ms)?$", line)[1])
-        for line in capsys.readouterr().out.strip().splitlines()
-    )
-    assert ratio == pytest.approx(probed / plain, rel=0.2)
+    assert probe.main(["--quick", "probe", "compare", "nnx.probe"]) == 0
+    rows = re.findall(
+        r"^ *(probe|compare|nnx.probe) +([\d.]+) s +([\d.]+) s +([\d.]+) +([\d.]+) ms "
+        r"+([\d.]+) ms +(\d) +([\d.]+)", capsys.readouterr().out, re.M
+    )  # fmt: skip
+    assert {name: int(models) for name, *_, models, _ in rows} == {
+        "probe": 1, "compare": 4, "nnx.probe": 1,
+    }  # fmt: skip
+    for _, compilation, first, ratio, one, later, _, passes in rows:
+        assert float(ratio) == pytest.approx(float(first) / float(compilation), rel=0.2)
+        assert float(passes) == pytest.approx(float(later) / float(one), rel=0.3)
+        # A later call compiles nothing.
+        assert float(later) < 1e3 * float(first) / 3
 
 
 def test_the_cost_of_an_import(capsys):

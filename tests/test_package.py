@@ -60,14 +60,15 @@ ORDER = [
     "_layers", "_lora", "_upsampling", "_combine", "_whitening", "_registry",
     "_paths", "_rules", "_shardings", "_report", "_planned", "_plan", "_renew",
     "_place", "_branches", "_roles", "_torch_recipes", "recipes", "_progress",
-    "_sweep", "_jaxpr", "_units", "_traces", "_materialize", "_taps", "_statistics",
-    "_findings", "_probe_report", "_naming", "_jacobian", "_probe", "_comparison",
-    "_compare", "_history", "_weights", "_settle", "_lsuv", "_balance",
-    "_data_dependent", "_first_layer", "_laws", "_propagate", "_autoinit",
-    "_learned", "_gradinit", "_metainit", "_nnx_model", "_nnx_data", "nnx",
-    "_mup_classes", "_mup_factors", "_mup_init", "_uniform", "_optimizer_trial",
-    "_optimizer_kind", "_mup_optimizer", "_parametrization", "_mup_infer",
-    "_coordinate_report", "_coordinate_check", "mup", "_weight_norm", "__init__",
+    "_sweep", "_jaxpr", "_units", "_traces", "_materialize", "_behavior", "_form",
+    "_kept", "_taps", "_statistics", "_findings", "_probe_report", "_naming",
+    "_jacobian", "_probe", "_comparison", "_compare", "_history", "_weights",
+    "_settle", "_lsuv", "_balance", "_data_dependent", "_first_layer", "_laws",
+    "_propagate", "_autoinit", "_learned", "_gradinit", "_metainit", "_nnx_model",
+    "_nnx_data", "nnx", "_mup_classes", "_mup_factors", "_mup_init", "_uniform",
+    "_optimizer_trial", "_optimizer_kind", "_mup_optimizer", "_parametrization",
+    "_mup_infer", "_coordinate_report", "_coordinate_models", "_coordinate_check",
+    "mup", "_weight_norm", "__init__",
 ]  # fmt: skip
 
 
