@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from . import _checks, _naming
+from . import _checks, _naming, _statistics
 from ._comparison import Comparison
 from ._probe import compiled
 from ._probe_report import Report
@@ -79,7 +79,11 @@ def compared(make: Make, schemes: Any, keys: Any, loss: Any) -> Comparison:
     """The reports of every scheme."""
     named, keys = _named(schemes), _row_of_keys(keys)
     return Comparison(
-        {name: _reports(*make(scheme), keys, loss) for name, scheme in named.items()}
+        {
+            # On purpose every scheme has the same keys.
+            name: _reports(*make(scheme), jax.random.clone(keys), loss)
+            for name, scheme in named.items()
+        }
     )
 
 
@@ -87,9 +91,11 @@ def _reports(
     init: Callable[..., Any], forward: Callable[..., Any], keys: Any, loss: Any
 ) -> tuple[Report, ...]:
     """One for each key."""
-    variables, batch = jax.eval_shape(init, keys[0])
+    variables, batch = jax.eval_shape(lambda keys: init(keys[0]), keys)
     probe = compiled(forward, variables, batch, loss)
-    found = jax.jit(jax.vmap(lambda key: probe.run(*init(key))))(keys)
+    run = jax.jit(jax.vmap(lambda key: probe.run(*init(key))))
+    with _statistics.may_be_infinite():
+        found = run(keys)
     found = jax.device_get(found)
     return tuple(
         probe.report(jax.tree.map(lambda leaf, i=i: leaf[i], found))
@@ -160,5 +166,6 @@ def _row_of_keys(keys: Any) -> Any:
             f"`keys` is {keys!r}; it must be an array of keys, such as "
             "jax.random.split(key, 5), or one key."
         )
-    _checks.key(keys[0])
+    # The clone is for JAX's checker of key reuse: a look uses up nothing.
+    _checks.key(jax.random.clone(keys)[0] if typed else keys[0])
     return keys

@@ -98,7 +98,11 @@ def coordinate_check(
     settings = _Settings(make_model, tx, loss, parametrize, init, options)
     keys = jax.random.split(jax.random.key(seed), _checks.count("seeds", seeds) or 1)
     found = [
-        _sizes(settings, base_width or sizes[0], width, keys, inputs, targets)
+        # On purpose every width has the same keys.
+        _sizes(
+            settings, base_width or sizes[0], width, jax.random.clone(keys), inputs,
+            targets,
+        )
         for width in sizes
     ]
     outputs = found[-1][1]
@@ -266,9 +270,10 @@ def _sizes(
     """
     x = jax.tree.map(lambda values: values[0], inputs)
     model = _model(settings, width, x)
-    params, rest = jax.eval_shape(model.draw, keys[0])
+    first = jax.eval_shape(lambda keys: keys[0], keys)
+    params, rest = jax.eval_shape(model.draw, first)
     narrow = _model(settings, base, x)
-    p = settings.parametrization(jax.eval_shape(narrow.draw, keys[0])[0], params)
+    p = settings.parametrization(jax.eval_shape(narrow.draw, first)[0], params)
     with _naming.softmax_inputs():
         # The output alone says much.
         taps = tapped(model.apply, (params, rest, x), may_be_none=True)

@@ -107,7 +107,8 @@ class Compiled:
     run: Callable[..., Any]
 
     def __call__(self, variables: Any, batch: tuple[Any, ...]) -> Any:
-        return self.run(variables, batch)
+        with _statistics.may_be_infinite():
+            return self.run(variables, batch)
 
     def report(self, statistics: Any, jacobian: Any = None) -> Report:
         """What a run gave, as plain rows."""

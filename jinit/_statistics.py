@@ -1,5 +1,7 @@
 """Numbers that say how a signal is: of a layer's output, and of its gradient."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -8,6 +10,17 @@ import numpy as np
 
 # An entry this near to the largest counts as saturated.
 _SATURATED = 0.99
+
+
+@contextlib.contextmanager
+def may_be_infinite() -> Iterator[None]:
+    """Let a program give NaN and infinity, also under JAX's checkers of both.
+
+    They are answers here: the cosine of a single input is NaN, and the ratio of a
+    gradient to a bias of zeros is infinite.
+    """
+    with jax.debug_nans(False), jax.debug_infs(False):
+        yield
 
 
 def of_output(x: jax.Array, gradient: jax.Array) -> dict[str, jax.Array]:
@@ -63,7 +76,7 @@ def _cosine(x: jax.Array) -> jax.Array:
     rows = rows / jnp.where((m := jnp.max(jnp.abs(rows), 1, keepdims=True)) > 0, m, 1)
     norms = jnp.linalg.norm(rows, axis=1, keepdims=True)
     units = rows / jnp.where(norms > 0, norms, 1)
-    count = jnp.sum(norms > 0)
+    count = jnp.sum(norms > 0).astype(x.dtype)
     pairs = count * (count - 1)
     total = jnp.sum(jnp.sum(units, axis=0) ** 2) - count
     return jnp.where(pairs > 0, total / jnp.maximum(pairs, 1), np.nan)
