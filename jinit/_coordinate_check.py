@@ -100,7 +100,11 @@ def coordinate_check(
     found = [
         # On purpose every width has the same keys.
         _sizes(
-            settings, base_width or sizes[0], width, jax.random.clone(keys), inputs,
+            settings,
+            base_width or sizes[0],
+            width,
+            jax.random.clone(keys),
+            inputs,
             targets,
         )
         for width in sizes

@@ -236,11 +236,12 @@ def theory() -> Any:
 
 
 def sweep() -> Any:
-    return jinit.sweep(lambda k: jinit.he()(k, (4, 4)).std(), key(), 9, progress=False)
+    fn, devices = lambda k: jinit.he()(k, (4, 4)).std(), jax.devices()[:2]
+    return jinit.sweep(fn, key(), 3, devices=devices, progress=False)
 
 
 def compare() -> Any:
-    keys = jax.random.split(key(), 2)
+    keys = jax.random.split(key(), 1)
     return {
         name: [report.rows for report in reports]
         for name, reports in jinit.compare(

@@ -151,7 +151,16 @@ def test_whole_networks_raise_no_alarm():
     plan.reinit(jax.random.key(0), params, only="**/kernel")
     jinit.perturb(params, jax.random.key(0), 0.5, plan)
     jinit.fill_missing({}, params, plan, jax.random.key(0))
+
+
+def test_sweep():
+    def sweep(fn, key):
+        # Three seeds on two devices: the first runs again to fill the last chunk.
+        return jinit.sweep(fn, key, 3, devices=jax.devices()[:2], progress=False)
+
+    draw, key = draw_of("he"), jax.random.key(0)
+    sweep(draw, key)
     with pytest.raises(KeyReuseError):
-        key = jax.random.key(0)
-        jinit.sweep(lambda k: jinit.he()(k, (4, 4)), key, 3, progress=False)
-        jinit.sweep(lambda k: jinit.he()(k, (4, 4)), key, 3, progress=False)
+        sweep(draw, key)
+    with pytest.raises(KeyReuseError):
+        sweep(lambda key: draw(key) + draw(key), jax.random.key(0))
