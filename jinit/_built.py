@@ -27,8 +27,6 @@ class Built(Initializer):
     """
 
     _kind: ClassVar[type[Any]] = np.inexact
-    # Whether the key decides the values; else it is not even looked at.
-    _random: ClassVar[bool] = True
     # The settings that `_scale` and the dtype of the call stand for.
     _operands: ClassVar[tuple[str, ...]] = ("gain", "dtype")
 

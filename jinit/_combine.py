@@ -106,6 +106,7 @@ class FromArray(Initializer):
     dtype: np.dtype | None = None
 
     _name: ClassVar[str] = "from_array"
+    _random: ClassVar[bool] = False
     _any_layout: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -96,7 +96,8 @@ def compared(
     named, keys = _named(schemes), _row_of_keys(keys)
     return Comparison(
         {
-            name: _reports(make(scheme), inputs, keys, loss)
+            # On purpose every scheme has the same keys.
+            name: _reports(make(scheme), inputs, jax.random.clone(keys), loss)
             for name, scheme in named.items()
         }
     )
@@ -190,5 +191,6 @@ def _row_of_keys(keys: Any) -> Any:
             f"`keys` is {keys!r}; it must be an array of keys, such as "
             "jax.random.split(key, 5), or one key."
         )
-    _checks.key(keys[0])
+    # The clone is for JAX's checker of key reuse: a look uses up nothing.
+    _checks.key(jax.random.clone(keys)[0] if typed else keys[0])
     return keys

@@ -21,6 +21,7 @@ class Filling(Initializer):
     dtype: np.dtype | None
 
     _kind: ClassVar[type[Any]] = np.generic
+    _random: ClassVar[bool] = False
     _symbolic: ClassVar[bool] = True
     _any_layout: ClassVar[bool] = True
 

@@ -101,7 +101,15 @@ def coordinate_check(
     settings = Settings(make_model, tx, loss, parametrize, init, options)
     keys = jax.random.split(jax.random.key(seed), _checks.count("seeds", seeds) or 1)
     found = [
-        _sizes(settings, base_width or sizes[0], width, keys, inputs, targets)
+        # On purpose every width has the same keys.
+        _sizes(
+            settings,
+            base_width or sizes[0],
+            width,
+            jax.random.clone(keys),
+            inputs,
+            targets,
+        )
         for width in sizes
     ]
     outputs = found[-1][1]
@@ -213,9 +221,10 @@ def _unknown() -> None:
 def _run_of(settings: Settings, base: int, width: int, keys: Any, batches: Any) -> _Run:
     x = jax.tree.map(lambda values: values[0], batches[0])
     model = model_of(settings, width, x)
-    params, rest = jax.eval_shape(model.draw, keys[0])
+    first = jax.eval_shape(lambda keys: keys[0], keys)
+    params, rest = jax.eval_shape(model.draw, first)
     narrow = model_of(settings, base, x)
-    p = settings.parametrization(jax.eval_shape(narrow.draw, keys[0])[0], params)
+    p = settings.parametrization(jax.eval_shape(narrow.draw, first)[0], params)
     with _naming.softmax_inputs():
         trace = traced(_unknown, model.apply, (params, rest, x))
     # The output alone says much.

@@ -29,6 +29,8 @@ class Initializer:
     """
 
     _name: ClassVar[str]
+    # Whether the key decides the values; else it is not even looked at.
+    _random: ClassVar[bool] = True
     # Whether the draw is the same law whichever axes are inputs and outputs.
     _any_layout: ClassVar[bool] = False
     # Whether the scheme draws shapes with the symbolic dimensions of `jax.export`.
@@ -279,6 +281,15 @@ TRACED_ADVICE = (
     "A traced number has no value outside of its trace. Make the initializer with a "
     "Python number, or multiply what it draws by the traced one."
 )
+
+
+def is_random(init: Any) -> bool:
+    """Return whether the key decides what an initializer draws; users' own may."""
+    if not isinstance(init, Initializer):
+        return init not in (jax.nn.initializers.zeros, jax.nn.initializers.ones)
+    settings = [getattr(init, field.name) for field in dataclasses.fields(init)]
+    parts = list(filter(callable, jax.tree.leaves(settings)))
+    return init._random and (not parts or any(map(is_random, parts)))
 
 
 def canonical_dtype(dtype: DTypeLike | None) -> np.dtype | None:

@@ -45,7 +45,7 @@ def _of_first(
 
     def output(x: jax.Array) -> jax.Array:
         values = list(flat)
-        values[place] = flat[place].at[0].set(x)
+        values[place] = jnp.asarray(flat[place]).at[0].set(x)
         result = trace.run(consts, variables, jax.tree.unflatten(tree, values))
         rows = [leaf[0].ravel() for leaf in jax.tree.leaves(result) if _has_rows(leaf)]
         if not rows:

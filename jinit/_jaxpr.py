@@ -40,7 +40,9 @@ class Listing(NamedTuple):
 
 def trace(function: Callable, arguments: Sequence[Any]) -> tuple[ClosedJaxpr, Any]:
     """The equations of `function(*arguments)`, and the tree of its results' shapes."""
-    return jax.make_jaxpr(function, return_shape=True)(*arguments)
+    # Equations of a function whose calls have names, also where `jit` is disabled.
+    with jax.disable_jit(False):
+        return jax.make_jaxpr(function, return_shape=True)(*arguments)
 
 
 def listing(closed: ClosedJaxpr) -> Listing:
@@ -142,6 +144,14 @@ def replay(listing: Listing, inputs: Sequence[Any]) -> list[Any]:
         results = run(step.eqn, list(map(value, step.reads)))
         slots |= zip(step.writes, results, strict=True)
     return list(map(value, listing.outputs))
+
+
+def spend_keys(listing: Listing, inputs: Sequence[Any]) -> None:
+    """Let JAX's checker of key reuse see what a listing does with the keys in `inputs`.
+
+    The checker reads the equations of a `jit`; without results there is nothing to run.
+    """
+    jax.jit(lambda *inputs: replay(listing, inputs) and None)(*inputs)
 
 
 def _evaluated(closed: ClosedJaxpr, arguments: Sequence[Any]) -> list[Any]:

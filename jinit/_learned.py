@@ -119,7 +119,9 @@ def learn(
             logs,
         )
         slope = jnp.nan_to_num(slope, posinf=0.0, neginf=0.0)
-        updates, state = tx.update(slope, state)
+        # Optax's Adam divides by a Python float to the power of a whole number.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, state = tx.update(slope, state)
         return optax.apply_updates(logs, updates), state, found
 
     logs = best = jnp.zeros(len(trained.numbers), np.float32)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
-from . import _jaxpr, _paths, _shardings, _units
+from . import _checks, _jaxpr, _paths, _shardings, _units
 from ._compiled import at_top_level, explicit_axes, jit_to
 from ._paths import Leaf
 from ._progress import track
@@ -72,7 +72,8 @@ def materialize(
     traces = Traces(init_fn)
 
     def materialized(*args: Any, **kwargs: Any) -> Any:
-        with _without_collecting():
+        # Its programs are its own: `jax.disable_jit` is for those of users.
+        with _without_collecting(), jax.disable_jit(False):
             call, arguments = traces.of(args, kwargs)
             where = _where(shardings, call)
             return _joined(call, _run(call, arguments, where, progress), where)
@@ -126,6 +127,8 @@ def _run(
     inputs = _inputs(call.listing, arguments)
     if not at_top_level():
         return _run_inside(call, inputs, where)
+    if _checks.flag("jax_debug_key_reuse"):
+        _jaxpr.spend_keys(call.listing, inputs)
     programs = _programs(call, _places(call, where), _committed(inputs))
     _compile(programs)
     slots = dict(enumerate(map(_jaxpr.raw, inputs)))

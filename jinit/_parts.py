@@ -10,7 +10,8 @@ from jax.typing import DTypeLike
 
 from . import _checks, _numbers, _sample
 from ._compiled import Sharding, check_fits, explicit_axes, jit_to
-from ._initializer import Initializer
+from ._initializer import Initializer, is_random
+from ._threefry import spent
 
 
 class Composed(Initializer):
@@ -28,7 +29,8 @@ class Composed(Initializer):
         self._check(shape)
 
         def join(key: jax.Array) -> jax.Array:
-            return self._joined(key, shape, dtype, factor)
+            used = spent(key) if is_random(self) else key
+            return self._joined(used, shape, dtype, factor)
 
         if out_sharding is None:
             return join(key)

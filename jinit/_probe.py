@@ -90,7 +90,8 @@ def report_of(
     trace = called.traced()
     passes = passes_of(trace, called.variables, loss)
     arguments = (called.variables, called.beside)
-    statistics = jax.device_get(passes.statistics(*arguments))
+    with _statistics.may_be_infinite():
+        statistics = jax.device_get(passes.statistics(*arguments))
     ends = _jacobian.of_first(trace, arguments) if jacobian else None
     return passes.report(statistics, ends)
 

@@ -1,7 +1,8 @@
 """Numbers that say how a signal is: of a layer's output, and of its gradient."""
 
+import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,17 @@ def of_outputs(x: jax.Array, gradient: jax.Array, *, scans: int) -> jax.Array:
     for _ in range(scans):
         run = jax.vmap(run)
     return run(x, gradient)
+
+
+@contextlib.contextmanager
+def may_be_infinite() -> Iterator[None]:
+    """Let a program give NaN and infinity, also under JAX's checkers of both.
+
+    They are answers here: the cosine of a single input is NaN, and the ratio of a
+    gradient to a bias of zeros is infinite.
+    """
+    with jax.debug_nans(False), jax.debug_infs(False):
+        yield
 
 
 def of_output(x: jax.Array, gradient: jax.Array) -> dict[str, jax.Array]:
@@ -88,7 +100,7 @@ def _cosine(x: jax.Array) -> jax.Array:
     rows = rows / jnp.where((m := jnp.max(jnp.abs(rows), 1, keepdims=True)) > 0, m, 1)
     norms = jnp.linalg.norm(rows, axis=1, keepdims=True)
     units = rows / jnp.where(norms > 0, norms, 1)
-    count = jnp.sum(norms > 0)
+    count = jnp.sum(norms > 0).astype(x.dtype)
     pairs = count * (count - 1)
     total = jnp.sum(jnp.sum(units, axis=0) ** 2) - count
     return jnp.where(pairs > 0, total / jnp.maximum(pairs, 1), np.nan)

@@ -177,4 +177,6 @@ def _filled(keys: Any, size: int) -> Any:
     missing = size - len(keys)
     if not missing:
         return keys
-    return jnp.concatenate([keys, jnp.repeat(keys[:1], missing, axis=0)])
+    # Clones, so that JAX's checker of key reuse lets the first seed run again.
+    again = jnp.repeat(jax.random.clone(keys)[:1], missing, axis=0)
+    return jnp.concatenate([jax.random.clone(keys), again])

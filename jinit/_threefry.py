@@ -26,14 +26,15 @@ Words = tuple[jax.Array, jax.Array]
 def bits(key: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
     """Random bits of `width` 8, 16, 32 or 64, equal to `jax.random.bits`."""
     dtype = np.dtype(f"uint{width}")
-    words = threefry_words(key)
     # The stride of a symbolic dimension is no number, and an axis of 2**32 or more has
     # no 32-bit iota; nobody has met one yet.
     is_small = _checks.is_static(shape) and max(shape, default=0) <= _WORD
-    if words is None or not is_small or (width == 64 and not _x64()):
+    if not is_small or (width == 64 and not _x64()) or depends_on_loop(shape):
+        # In the last case what is done to the bits must not share a loop with the
+        # rounds of threefry.
         return jax.random.bits(key, shape, dtype)
-    if depends_on_loop(shape):
-        # What is done to the bits must not share a loop with the rounds of threefry.
+    words = threefry_words(key)
+    if words is None:
         return jax.random.bits(key, shape, dtype)
     high, low = threefry2x32(words, counters(shape))
     if width == 64:
@@ -49,8 +50,23 @@ def threefry_words(key: jax.Array) -> Words | None:
         name = _checks.flag("jax_default_prng_impl")
     if name != "threefry2x32" or not _checks.flag("jax_threefry_partitionable"):
         return None
-    data = jax.random.key_data(key)
+    data = jax.random.key_data(spent(key))
     return data[0], data[1]
+
+
+def spent(key: jax.Array) -> jax.Array:
+    """Use a key up, as JAX's checker of key reuse sees it, and return an equal key.
+
+    The checker counts the draws of `jax.random`: a look at a key's words it does not
+    see, and `jax.random.fold_in` leaves a key unused. Where the checker is off, or does
+    not follow the key, this is the key itself.
+    """
+    if not _checks.flag("jax_debug_key_reuse") or key.dtype == np.uint32:
+        return key
+    # The draw must be needed for the result: what nothing reads may be dropped unseen.
+    used = jax.random.key_data(key), jax.random.bits(key)
+    words, _ = lax.optimization_barrier(used)
+    return jax.random.wrap_key_data(words, impl=jax.random.key_impl(key))
 
 
 def threefry2x32(key: Words, counter: Words) -> Words:

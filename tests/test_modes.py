@@ -1,0 +1,131 @@
+"""Every public entry point in each of JAX's strict modes, and under its checkers."""
+
+import contextlib
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.entry_points import DRAWS, OF_MODELS, QUICK
+
+ENTRY_POINTS = QUICK | OF_MODELS | DRAWS
+
+# These change no value.
+CHECKERS = {
+    "leaks": jax.checking_leaks,
+    "nan": lambda: jax.debug_nans(True),
+    "infinity": lambda: jax.debug_infs(True),
+    "dtypes": lambda: jax.numpy_dtype_promotion("strict"),
+    "ranks": lambda: jax.numpy_rank_promotion("raise"),
+    "checks": lambda: jax.enable_checks(True),
+    "key reuse": lambda: jax.debug_key_reuse(True),
+    "legacy keys": lambda: jax.legacy_prng_key("error"),
+}
+
+
+@contextlib.contextmanager
+def all_checkers():
+    with contextlib.ExitStack() as stack:
+        for mode in CHECKERS.values():
+            stack.enter_context(mode())
+        yield
+
+
+@functools.cache
+def without_a_mode(name):
+    """What an entry point gives; ranks are promoted, unlike in the other tests."""
+    with jax.numpy_rank_promotion("allow"):
+        return leaves_of(ENTRY_POINTS[name]())
+
+
+def leaves_of(tree):
+    """Results as NumPy's arrays, by their paths."""
+    found = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in found}
+
+
+def assert_equal(name, results, compare):
+    wanted = without_a_mode(name)
+    assert results.keys() == wanted.keys()
+    for path, value in results.items():
+        assert value.shape == wanted[path].shape, path
+        compare(value, wanted[path], path)
+
+
+def equal(value, wanted, path):
+    assert value.dtype == wanted.dtype, path
+    np.testing.assert_array_equal(value, wanted, path)
+
+
+def nearly_equal(value, wanted, path):
+    """Operation by operation, rounding is another."""
+    if not jnp.issubdtype(wanted.dtype, jnp.inexact):
+        return equal(value, wanted, path)
+    assert value.dtype == wanted.dtype, path
+    narrow = jnp.finfo(value.dtype).bits < 32
+    rtol, atol = (1e-2, 1e-2) if narrow else (1e-4, 2e-5)
+    value, wanted = (np.asarray(x, complex) for x in (value, wanted))
+    np.testing.assert_allclose(value, wanted, rtol, atol, err_msg=path)
+
+
+def of_another_precision(value, wanted, path):
+    """The draws are others; a number is missing or infinite in both or in none."""
+    if wanted.dtype.kind in "US":
+        return equal(value, wanted, path)
+    for test in (np.isnan, np.isinf):
+        values = (np.asarray(x, complex) for x in (value, wanted))
+        np.testing.assert_array_equal(*map(test, values), path)
+
+
+@pytest.mark.parametrize("name", ENTRY_POINTS)
+def test_under_all_checkers_at_once(name):
+    with all_checkers():
+        results = leaves_of(ENTRY_POINTS[name]())
+    assert_equal(name, results, equal)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", CHECKERS)
+@pytest.mark.parametrize("name", ENTRY_POINTS)
+def test_under_one_checker(name, mode):
+    with CHECKERS[mode]():
+        results = leaves_of(ENTRY_POINTS[name]())
+    assert_equal(name, results, equal)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+        for name in ENTRY_POINTS
+    ],
+)
+def test_where_jit_is_disabled(name):
+    with jax.disable_jit():
+        results = leaves_of(ENTRY_POINTS[name]())
+    assert_equal(name, results, nearly_equal)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        # tests/test_contract.py draws every scheme in float64.
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+        for name in ENTRY_POINTS
+    ],
+)
+def test_in_double_precision(name):
+    with jax.enable_x64(True):
+        results = leaves_of(ENTRY_POINTS[name]())
+    assert_equal(name, results, of_another_precision)
+
+
+def test_the_comparison_can_fail():
+    results = without_a_mode("random")
+    path = next(path for path in results if results[path].dtype == np.float32)
+    changed = results | {path: np.nextafter(results[path], np.float32(np.inf))}
+    assert_equal("random", results, equal)
+    with pytest.raises(AssertionError):
+        assert_equal("random", changed, equal)
