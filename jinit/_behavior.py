@@ -22,6 +22,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from ._initializer import Initializer
+
 # Arrays in a closure stay alive as long as a key does, so they have to be small.
 SMALL = 1 << 20
 
@@ -131,6 +133,10 @@ class _Walk:
             return "tree", value, str(value)
         if _is_of_library(value):
             return Same(value)
+        if isinstance(value, Initializer):
+            if value._is_traced:
+                raise _CannotTell
+            return value._identity
         return self._made(value)
 
     def _made(self, value: Any) -> Hashable:
