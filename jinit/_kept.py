@@ -16,6 +16,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
 
+from . import _jaxpr
 from ._behavior import SMALL, Same
 from ._form import form_of
 
@@ -145,7 +146,7 @@ def traced(
 def _trace(
     function: Callable[..., Any], arguments: Sequence[Any], notes: Callable[[], Any]
 ) -> Traced:
-    closed, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments)
+    closed, shapes = _jaxpr.trace(function, arguments)
     leaves, tree = jax.tree.flatten(shapes)
     noted = notes()
     form = _token((form_of(closed.jaxpr), tree, noted))

@@ -303,6 +303,8 @@ OF_MODELS: dict[str, Callable[[], Any]] = {
     "coordinate_check": coordinate_check,
 }
 
+NNX_TWINS = {"nnx.probe", "nnx.compare", "nnx.data_dependent"}
+
 DRAWS: dict[str, Callable[[], Any]] = {
     f"draw {name}": functools.partial(
         lambda case: case.init(key(), case.shape), CASES[name]

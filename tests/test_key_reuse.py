@@ -24,6 +24,24 @@ def checker():
         yield
 
 
+@functools.cache
+def jax_forgets():
+    """Whether JAX does not check programs from before its checker was turned on.
+
+    So it is before jax 0.10; jinit's programs are JAX's.
+    """
+    draw = functools.partial(jax.nn.initializers.he_normal(), shape=(2, 5))
+    key = jax.random.key(0)
+    with jax.debug_key_reuse(False):
+        draw(jax.random.key(0))
+    draw(key)
+    try:
+        draw(key)
+    except KeyReuseError:
+        return False
+    return True
+
+
 def draw_of(name):
     return functools.partial(CASES[name].init, shape=CASES[name].shape)
 
@@ -85,6 +103,8 @@ def check_eager(name):
     draw, key = draw_of(name), jax.random.key(3)
     with jax.debug_key_reuse(False):
         wanted = np.asarray(draw(jax.random.key(3)))
+    if jax_forgets():
+        jax.clear_caches()
     np.testing.assert_array_equal(draw(key), wanted)
     with pytest.raises(KeyReuseError):
         draw(key)
@@ -109,6 +129,8 @@ def test_arrays_of_jinit_random():
 
 
 def test_programs_from_before_the_checker():
+    if jax_forgets():
+        pytest.skip("this JAX does not check such programs, its own neither")
     draw = draw_of("he")
     materialized = jinit.materialize(lambda key: (draw(key), draw(key)))
     with jax.debug_key_reuse(False):

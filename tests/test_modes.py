@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.entry_points import DRAWS, OF_MODELS, QUICK
+from tests.entry_points import DRAWS, NNX_TWINS, OF_MODELS, QUICK
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 ENTRY_POINTS = QUICK | OF_MODELS | DRAWS
 
@@ -79,7 +81,16 @@ def of_another_precision(value, wanted, path):
         np.testing.assert_array_equal(*map(test, values), path)
 
 
-@pytest.mark.parametrize("name", ENTRY_POINTS)
+def entry_points(often):
+    """All entry points; those that are not in `often` only in the slow run."""
+    slow = [name for name in ENTRY_POINTS if name not in often]
+    return pytest.mark.parametrize(
+        "name", [*often, *(pytest.param(name, marks=pytest.mark.slow) for name in slow)]
+    )
+
+
+# The functions of NNX models share all but their first lines with those of Linen.
+@entry_points([name for name in ENTRY_POINTS if name not in NNX_TWINS])
 def test_under_all_checkers_at_once(name):
     with all_checkers():
         results = leaves_of(ENTRY_POINTS[name]())
@@ -95,27 +106,16 @@ def test_under_one_checker(name, mode):
     assert_equal(name, results, equal)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
-        for name in ENTRY_POINTS
-    ],
-)
+# Each operation is a program to compile.
+@entry_points(["names", "gains", "plan.init", "materialize", "nnx.materialize", "lsuv"])
 def test_where_jit_is_disabled(name):
     with jax.disable_jit():
         results = leaves_of(ENTRY_POINTS[name]())
     assert_equal(name, results, nearly_equal)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        # tests/test_contract.py draws every scheme in float64.
-        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
-        for name in ENTRY_POINTS
-    ],
-)
+# tests/test_contract.py draws every scheme in float64.
+@entry_points([*QUICK, "probe"])
 def test_in_double_precision(name):
     with jax.enable_x64(True):
         results = leaves_of(ENTRY_POINTS[name]())
