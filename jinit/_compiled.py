@@ -16,11 +16,12 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ._checks import is_static
-from ._erf_inv import depends_on_loop
+from ._erf_inv import parts_depend_on_loop
 from ._internals import get_opaque_trace_state
 
 _VECTOR_WIDTH = "xla_cpu_prefer_vector_width"
@@ -151,32 +152,62 @@ def _without_unlike_parts(
 ) -> Callable[..., Any]:
     """Let each device draw arrays whole whose parts would have other last bits.
 
-    Of a shape that XLA's erf_inv depends on, a part is another shape. The values of an
-    array must not depend on the mesh, so that each device computes all of it, and keeps
-    its part.
+    XLA's erf_inv may give a part of an array other bits than the array, since its loop
+    is another one. The values of an array must not depend on the mesh, so that each
+    device computes all of it, and keeps its part.
     """
-
-    def whole(result: Any, sharding: Any) -> Any:
-        is_placed = isinstance(sharding, NamedSharding | PartitionSpec)
-        is_large = math.prod(result.shape) > _MOST_WHOLE
-        if not is_placed or is_large or not depends_on_loop(result.shape):
-            return result
-        everywhere: Any = PartitionSpec()
-        if isinstance(sharding, NamedSharding):
-            everywhere = NamedSharding(sharding.mesh, everywhere)
-        # Cut before the barrier, the parts would be what is computed.
-        result = jax.lax.with_sharding_constraint(result, everywhere)
-        result = jax.lax.optimization_barrier(result)
-        return jax.lax.with_sharding_constraint(result, everywhere)
 
     @functools.wraps(function)
     def run(*operands: Any, **settings: Any) -> Any:
         results = function(*operands, **settings)
-        if isinstance(results, tuple):
-            return tuple(map(whole, results, out_sharding))
-        return whole(results, out_sharding)
+        if not isinstance(results, tuple):
+            return _whole_if_unlike(results, out_sharding)[0]
+        pairs = list(map(_whole_if_unlike, results, out_sharding))
+        unlike = {result.shape for result, is_whole in pairs if is_whole}
+        if any(jnp.shape(x) in unlike for x in operands):
+            # What is computed of parts is computed in parts.
+            operands = tuple(
+                _everywhere(x, out_sharding[0]) if jnp.shape(x) in unlike else x
+                for x in operands
+            )
+            results = function(*operands, **settings)
+            pairs = list(map(_whole_if_unlike, results, out_sharding))
+        return tuple(result for result, _ in pairs)
 
     return run
+
+
+def _whole_if_unlike(result: Any, sharding: Any) -> tuple[Any, bool]:
+    """Let each device compute a result whole if its parts may have other last bits."""
+    is_large = math.prod(result.shape) > _MOST_WHOLE
+    if is_large or not isinstance(sharding, NamedSharding | PartitionSpec):
+        return result, False
+    mesh, spec = _mesh_and_spec(sharding)
+    part = NamedSharding(mesh, spec).shard_shape(result.shape)
+    if not parts_depend_on_loop(result.shape, part):
+        return result, False
+    return _everywhere(result, sharding), True
+
+
+def _everywhere(x: Any, sharding: Any) -> Any:
+    """Let each device have all of an array, whatever is done with it afterwards."""
+    mesh, _ = _mesh_and_spec(sharding)
+    everywhere: Any = PartitionSpec()
+    if isinstance(mesh, jax.sharding.Mesh):
+        # Explicit axes would make the constraint a part of the result's type.
+        automatic = jax.sharding.Mesh(mesh.devices, mesh.axis_names)
+        everywhere = NamedSharding(automatic, everywhere)
+    # Cut before the barrier, the parts would be what is computed.
+    x = jax.lax.with_sharding_constraint(x, everywhere)
+    x = jax.lax.optimization_barrier(x)
+    return jax.lax.with_sharding_constraint(x, everywhere)
+
+
+def _mesh_and_spec(sharding: Any) -> tuple[Any, PartitionSpec]:
+    """Return the mesh of a sharding, or that of the context, and its spec."""
+    if isinstance(sharding, NamedSharding):
+        return sharding.mesh, sharding.spec
+    return jax.sharding.get_abstract_mesh(), sharding
 
 
 def check_fits(out_sharding: Any, shape: tuple[int, ...]) -> None:
@@ -187,17 +218,13 @@ def check_fits(out_sharding: Any, shape: tuple[int, ...]) -> None:
             "jax.sharding.NamedSharding, or a jax.sharding.PartitionSpec inside "
             "`jax.set_mesh`."
         )
-    context: Any = jax.sharding.get_abstract_mesh()
-    mesh = out_sharding.mesh if isinstance(out_sharding, NamedSharding) else context
+    mesh, spec = _mesh_and_spec(out_sharding)
     if mesh.empty:
         raise ValueError(
             f"`out_sharding` is {out_sharding}, and there is no mesh to apply it to; "
             "call inside `jax.set_mesh(mesh)`, or pass "
             "jax.sharding.NamedSharding(mesh, spec)."
         )
-    spec = (
-        out_sharding.spec if isinstance(out_sharding, NamedSharding) else out_sharding
-    )
     try:
         if len(spec) > len(shape):
             raise ValueError(f"{len(spec)} entries for {len(shape)} axes")

@@ -31,6 +31,9 @@ _LOWEST = np.nextafter(np.float32(-1), np.float32(0))
 
 # Lengths of a last axis that XLA unrolls whole, whichever version does so.
 _UNROLLED = (3, 4, 5)
+_SHORT = 8
+# Stands for a dimension of `jax.export` that has no number yet.
+_SYMBOLIC = 1 << 30
 
 
 def _floats(*words: int) -> tuple[np.float32, ...]:
@@ -113,13 +116,24 @@ def _sample() -> np.ndarray:
 
 def depends_on_loop(shape: Sequence[int]) -> bool:
     """Tell whether JAX's erf_inv of an array of `shape` has bits of its own."""
-    last = next((n for n in reversed(shape) if not (_is_number(n) and n == 1)), 1)
-    return _is_number(last) and last in _UNROLLED and last in _unlike()
+    last = _last_length(shape)
+    return last in _UNROLLED and last in _unlike()
 
 
-def _is_number(length: Any) -> bool:
-    """Tell whether the length of an axis is known, and no symbol of `jax.export`."""
-    return isinstance(length, int)
+def parts_depend_on_loop(shape: Sequence[int], part: Sequence[int]) -> bool:
+    """Tell whether XLA's erf_inv may have other bits for a part of an array.
+
+    A part with a short last axis is doubtful, since its loop may have anything else in
+    it, too.
+    """
+    is_short = _last_length(part) <= _SHORT and tuple(part) != tuple(shape)
+    return depends_on_loop(shape) or (is_short and bool(_unlike()))
+
+
+def _last_length(shape: Sequence[int]) -> int:
+    """Return the length of the last axis over which a loop runs, or 1."""
+    known = (n if isinstance(n, int) else _SYMBOLIC for n in reversed(shape))
+    return next((n for n in known if n != 1), 1)
 
 
 @functools.cache

@@ -28,7 +28,7 @@ from ._compiled import (
 )
 from ._erf_inv import depends_on_loop
 from ._identity import keep
-from ._internals import BROADCAST, MULTIPLY, NEGATE, moves
+from ._internals import BROADCAST, INVERSE_ERF, MULTIPLY, NEGATE, moves
 from ._jaxpr import Step
 
 
@@ -147,10 +147,11 @@ def _chain(
         if len(following) != 1 or following[0] is None:
             return chain
         eqn = steps[following[0]].eqn
+        # From jax 0.12 on a normal law is a uniform one and an inverse erf behind it.
         # A second factor could be multiplied with the first, which rounds otherwise.
         if eqn.primitive is MULTIPLY and _scales(eqn) and not scaled:
             scaled = True
-        elif not moves(eqn) and eqn.primitive is not NEGATE:
+        elif not moves(eqn) and eqn.primitive not in (NEGATE, INVERSE_ERF):
             return chain
         chain.append(following[0])
 
