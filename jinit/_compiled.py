@@ -62,7 +62,7 @@ def compiled(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 
 def _is_arithmetic(shape: tuple[int, ...], dtype: np.dtype, **_: Any) -> bool:
     """Whether wide vectors pay: in narrow types a vector holds enough draws already."""
-    # A symbolic dimension is met inside a `jit` only, whose options are not ours.
+    # A symbolic dimension occurs only inside a `jit`, whose options are the user's.
     return dtype.itemsize >= 4 and is_static(shape) and math.prod(shape) >= LARGE
 
 
@@ -81,7 +81,7 @@ def at_top_level() -> bool:
 
 @jax.tree_util.register_static
 class _Context:
-    """Equal to itself only."""
+    """A context equals only itself."""
 
 
 @jax.jit
@@ -90,11 +90,11 @@ def _traced_anew() -> _Context:
 
 
 def trace_context() -> Hashable:
-    """Return a key of the settings that a trace depends on, as JAX itself has them.
+    """Return a key of the settings of JAX that a trace depends on.
 
     JAX traces a function anew for each set of them: the mesh, x64, promotion, and more.
-    So the result of a traced function tells them apart, whatever their names are. JAX
-    leaves out a few flags that functions read while they are traced.
+    So the result of a traced function tells them apart, whatever their names are. A few
+    flags that functions read while they are traced are added: JAX leaves them out.
     """
     flags = tuple(getattr(jax.config, name, None) for name in _READ_BY_FUNCTIONS)
     return _traced_anew.eval_shape(), flags
@@ -142,18 +142,18 @@ def jit_to(
 
 _jit_to = functools.lru_cache(maxsize=1024)(jit_to)
 
-# Above this size a small difference between meshes is a lesser evil than the memory.
+# Above this size a difference in the last bit is a lesser evil than the memory.
 _MOST_WHOLE = 1 << 20
 
 
 def _without_unlike_parts(
     function: Callable[..., Any], out_sharding: Any
 ) -> Callable[..., Any]:
-    """Let each device draw arrays whole whose parts would have other last bits.
+    """Let each device draw a whole array if its parts would differ in the last bit.
 
-    Of a shape that XLA's erf_inv depends on, a part is another shape. The values of an
-    array must not depend on the mesh, so that each device computes all of it, and keeps
-    its part.
+    XLA's erf_inv depends on some shapes, and a part has another shape than the array.
+    The values of an array must not depend on the mesh, so each device computes all of
+    the array and keeps its part.
     """
 
     def whole(result: Any, sharding: Any) -> Any:
@@ -164,7 +164,7 @@ def _without_unlike_parts(
         everywhere: Any = PartitionSpec()
         if isinstance(sharding, NamedSharding):
             everywhere = NamedSharding(sharding.mesh, everywhere)
-        # Cut before the barrier, the parts would be what is computed.
+        # Without the barrier XLA would compute the parts only.
         result = jax.lax.with_sharding_constraint(result, everywhere)
         result = jax.lax.optimization_barrier(result)
         return jax.lax.with_sharding_constraint(result, everywhere)
