@@ -17,6 +17,7 @@ drawn by JAX's own operations, in JAX's loops.
 
 import functools
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -138,10 +139,17 @@ def _unlike() -> frozenset[int]:
 
 
 def _on_cpu(function: Callable[..., Any], u: np.ndarray) -> list[np.ndarray]:
-    """Evaluate a compiled function of `u` now, even while something is traced."""
-    cpu = jax.devices("cpu")[0]
-    with jax.ensure_compile_time_eval(), jax.default_device(cpu):
-        return list(map(np.asarray, jax.jit(function)(u)))
+    """Evaluate a compiled function of `u` now, even while something is traced.
+
+    A thread of its own has no trace, no mesh, and none of the caller's settings.
+    """
+
+    def evaluate() -> list[np.ndarray]:
+        with jax.default_device(jax.local_devices(backend="cpu")[0]):
+            return list(map(np.asarray, jax.jit(function)(u)))
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(evaluate).result()
 
 
 def _inside(u: jax.Array) -> jax.Array:

@@ -88,24 +88,24 @@ def signatures(*functions):
 
 
 def test_equal_samplers_have_equal_signatures():
-    def scaled(std, shape=(3, 4), dtype="float32"):
+    def scaled(std, shape=(3, 7), dtype="float32"):
         return lambda key: jax.random.normal(key, shape, dtype) * std
 
     one, other = signatures(scaled(0.1), scaled(0.2))
     assert one == other and hash(one) == hash(other)
     different = signatures(
-        scaled(0.1), scaled(0.1, (4, 3)), scaled(0.1, dtype="float16"),
-        lambda key: jax.random.uniform(key, (3, 4)) * 0.1,
-        lambda key: jax.random.normal(key, (3, 4)),
-        lambda key: jax.random.truncated_normal(key, -2, 2, (3, 4)) * 0.1,
+        scaled(0.1), scaled(0.1, (7, 3)), scaled(0.1, dtype="float16"),
+        lambda key: jax.random.uniform(key, (3, 7)) * 0.1,
+        lambda key: jax.random.normal(key, (3, 7)),
+        lambda key: jax.random.truncated_normal(key, -2, 2, (3, 7)) * 0.1,
     )  # fmt: skip
     assert len(set(different)) == len(different)
 
 
 def test_a_unit_is_an_operation_with_the_scaling_of_its_result(key):
     def draw(key):
-        x = jax.random.normal(key, (3, 4)) * 0.1
-        return (x.reshape(12).astype("bfloat16") * jnp.bfloat16(3)) + jnp.bfloat16(1)
+        x = jax.random.normal(key, (3, 7)) * 0.1
+        return (x.reshape(21).astype("bfloat16") * jnp.bfloat16(3)) + jnp.bfloat16(1)
 
     lengths = [len(unit.steps) for unit in _units.units(listing(draw, key))]
     # The second factor and the sum stand alone, or XLA would join the factors.

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jinit import mup
+from jinit import materialize, mup
 from jinit._parametrization import Parametrization
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -51,6 +51,12 @@ class Transformer(nn.Module):
 def variables(width, **options):
     """Return the shapes alone: to draw would compile a program for each of them."""
     return jax.eval_shape(MLP(width, **options).init, KEY, X)
+
+
+@functools.cache
+def arrays(width, **options):
+    """The variables themselves."""
+    return materialize(MLP(width, **options).init)(KEY, X)
 
 
 def transformer(width, heads=2):

@@ -14,7 +14,8 @@ import jinit
 from jinit import mup
 from jinit._mup_factors import Factors, rewritten
 from jinit._parametrization import Parametrization, Tensor
-from tests.test_mup import KEY, MLP, X, Y, by_path, struct, transformer, variables
+from tests.test_mup import KEY, MLP, X, Y, by_path, struct, transformer
+from tests.test_mup import arrays as variables
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
