@@ -101,7 +101,7 @@ def coordinate_check(
     settings = Settings(make_model, tx, loss, parametrize, init, options)
     keys = jax.random.split(jax.random.key(seed), _checks.count("seeds", seeds) or 1)
     found = [
-        # On purpose every width has the same keys.
+        # Every width has the same keys, so that only the width differs.
         _sizes(
             settings,
             base_width or sizes[0],

@@ -25,7 +25,7 @@ class Initializer:
     The fields of a subclass are the arguments of its maker, in the maker's order.
 
     A number among them may be a tracer, inside `jit`, `vmap` or `grad`. Such an
-    initializer is equal to itself only, and cannot be pickled or configured.
+    initializer equals only itself, and cannot be pickled or configured.
     """
 
     _name: ClassVar[str]

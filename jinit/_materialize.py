@@ -43,8 +43,8 @@ def materialize(
         `(path, ShapeDtypeStruct) -> sharding`, with paths such as
         "params/Dense_0/kernel"; or "metadata", for what `nn.with_partitioning` says. No
         device holds more than its part, and the values are those of one device. A
-        Python number that is given a sharding, such as the `step=0` of a TrainState,
-        becomes an array there, as under `jax.jit`; without one it stays a number.
+        Python number with a sharding, such as the `step=0` of a TrainState, becomes an
+        array, as under `jax.jit`; without a sharding it stays a number.
         Entries for leaves that cannot be arrays are not used.
       progress: whether to show a progress bar, on a terminal.
 

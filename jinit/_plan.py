@@ -77,16 +77,16 @@ class Plan:
           shardings: how leaves are laid out over devices: a tree of shardings,
             PartitionSpecs or `ShapeDtypeStruct`s that have a sharding, or a prefix of
             one (a single sharding serves all); a function `(path, ShapeDtypeStruct) ->
-            sharding`; or "metadata", for what `nn.with_partitioning` says. None, there
-            too, for the sharding of the `ShapeDtypeStruct` that the plan was made from,
-            or else JAX's choice. No device holds more than its part, and the values are
-            the same. A kept number that is given a sharding becomes an array.
+            sharding`; or "metadata", for what `nn.with_partitioning` says. None, also
+            inside a tree, for the sharding of the `ShapeDtypeStruct` that the plan was
+            made from, or else JAX's choice. No device holds more than its part, and the
+            values are the same. A kept number with a sharding becomes an array.
 
         Returns:
           A tree as that of the plan.
 
         Raises:
-          TypeError: for a key or a sharding that is none.
+          TypeError: if `key` is no key, or `shardings` no shardings.
           ValueError: for kept leaves whose value the plan does not know, and for
             shardings that do not fit; before anything is drawn.
 

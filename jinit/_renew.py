@@ -18,9 +18,9 @@ def fill_missing(
 ) -> Any:
     """Draw what a checkpoint lacks; what it has stays, the same arrays.
 
-    A leaf is missing if its path is, or if a `jax.ShapeDtypeStruct` or `...`, which is
-    Orbax's placeholder, stands there or above it. It gets the value that
-    `plan.init(key)` gives it.
+    A leaf is missing if `params` has nothing at its path, or has a placeholder there: a
+    `jax.ShapeDtypeStruct`, or Orbax's `...`, which may also stand for a whole subtree.
+    A missing leaf gets the value that `plan.init(key)` gives it.
 
     Args:
       params: what there is: a part of the tree.
