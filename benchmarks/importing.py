@@ -1,9 +1,9 @@
-"""What `import jinit` costs beyond `import jax`, in fresh processes.
+"""`import jinit` costs this much beyond `import jax`, in fresh processes.
 
 python -m benchmarks.importing --help
 
-The processes run in turns, so that what else the machine does hits all of them alike.
-Each process is measured from outside, start and end included, and by itself, from the
+The processes run in turns, so that other load on the machine slows all of them alike.
+Each process is measured from outside, start and end included, and from inside, from the
 end of `import jax` on.
 """
 
@@ -41,9 +41,9 @@ def main(argv: list[str] | None = None) -> int:
     baseline = [outside for outside, _ in runs["import jax"]]
     for name, times in runs.items():
         outside = [wall for wall, _ in times]
-        # Pairs of one round share the machine's state, which medians of all do not.
+        # The processes of one round meet the same load, so they are compared in pairs.
         beyond = [a - b for a, b in zip(outside, baseline, strict=True)]
-        inside = [own for _, own in times]
+        inside = [seconds for _, seconds in times]
         table.add_row(name, *(_median(x) for x in (outside, beyond, inside)))
     console = Console()
     console.print(
@@ -54,9 +54,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measured(rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """Seconds of each process from outside, and of what follows `import jax` inside."""
+    """Return the seconds of each process, and those after its `import jax`."""
     for code in CODES.values():
-        _run(code)  # writes the byte code, and brings the files into memory
+        # The first run writes byte code and reads files, which no later one does.
+        _run(code)
     runs: dict[str, list[tuple[float, float]]] = {name: [] for name in CODES}
     for _ in range(rounds):
         for name, code in CODES.items():

@@ -1,11 +1,12 @@
-"""How long users wait for the functions that look at a model, beside its own passes.
+"""Users wait this long for the functions that look at a model.
 
 python -m benchmarks.probe --help
 
-Each function is called as a user calls it. The first call, with nothing compiled, is
-divided by the first call of `jax.value_and_grad` of the same model under `jax.jit`; the
-later ones by plain passes forward and back, in turns. `models` tells how many models a
-call runs: a comparison of two schemes with two seeds runs four.
+Each function is called as a user calls it. The time of the first call, with nothing
+compiled, is divided by that of the first call of `jax.value_and_grad` of the same model
+under `jax.jit`. Later calls are divided by plain passes forward and back, in turns.
+`models` is the number of models that a call runs: a comparison of two schemes with two
+seeds runs four.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from jinit import _kept, _probe
 
 
 class Size(NamedTuple):
-    """How large the models are, and how often a later call is timed."""
+    """The size of the models, and the number of later calls that are timed."""
 
     layers: int
     width: int
@@ -107,7 +108,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _timed(case: Case, rounds: int) -> list[str]:
-    """The cells of a row: seconds, milliseconds, and their ratios."""
+    """Return the cells of a row: seconds, milliseconds, and their ratios."""
     plain = case.plain()
     compilation = _first(plain)
     first = _first(case.call)
@@ -121,7 +122,7 @@ def _timed(case: Case, rounds: int) -> list[str]:
 
 
 def _first(call: Callable[[], Any]) -> float:
-    """Seconds of a call for which nothing is traced or compiled yet."""
+    """Return the seconds of a call for which nothing is traced or compiled yet."""
     jax.clear_caches()
     _kept.forget()
     start = time.perf_counter()
@@ -130,7 +131,7 @@ def _first(call: Callable[[], Any]) -> float:
 
 
 def _cases(size: Size) -> dict[str, Case]:
-    """Every function by its name."""
+    """Return every function by its name."""
     return {**_of_decoder(size), **_of_perceptron(size), **_of_nnx(size)}
 
 
@@ -170,7 +171,7 @@ def _of_decoder(size: Size) -> dict[str, Case]:
         "autoinit": Case(
             lambda: jinit.autoinit(model, variables, batch=tokens), by_default
         ),
-        # Two widths, two seeds, two steps of training and two looks.
+        # Two widths, two seeds, two steps of training and two measurements.
         "mup.coordinate_check": Case(coordinate_check, by_loss, 2 * 2 * 4),
     }
 
@@ -208,7 +209,7 @@ def _of_nnx(size: Size) -> dict[str, Case]:
 
 
 def _passes(loss: Callable[[Any], jax.Array], variables: Any) -> Callable[[], Any]:
-    """A plain pass forward and back, compiled when it is first called."""
+    """Return a plain pass forward and back, compiled when it is first called."""
     run = jax.jit(jax.value_and_grad(loss))
     return lambda: run(variables)
 

@@ -7,14 +7,14 @@ those of `jax.nn.initializers`. In Flax: `nn.Dense(256, kernel_init=jinit.xavier
 import importlib as _importlib
 import typing as _typing
 
-# JAX cannot be imported by two threads at once, as names of jinit can.
+# Names of jinit may be first used by two threads at once, which cannot import JAX.
 import jax as _jax
 
 __version__ = "0.1.0"
 
 # Names are loaded when they are first used, so that `import jinit` costs next to
-# nothing. This table says where they are; the imports below say it to type checkers and
-# editors, and a test holds the two equal.
+# nothing. This table says where they are. The imports below say the same to type
+# checkers and editors, and a test checks that the two agree.
 _MODULES = ("mup", "nnx", "random", "recipes", "recurrent", "ssm", "theory")
 
 _NAMES_OF_FILES = {
@@ -250,7 +250,7 @@ def _unknown(name: str) -> str:
     return message + did_you_mean(name, __dir__())
 
 
-# What other libraries and papers call them.
+# Names that other libraries and papers use.
 _SYNONYMS = {
     "glorot": "'xavier', 'glorot_normal' or 'glorot_uniform'",
     "msra": "'he', 'he_normal' or 'he_uniform'",
@@ -258,5 +258,5 @@ _SYNONYMS = {
 
 
 def __dir__() -> list[str]:
-    own = [name for name in globals() if name.startswith("__")]
-    return sorted({*own, *_FILES, *_MODULES})
+    dunders = [name for name in globals() if name.startswith("__")]
+    return sorted({*dunders, *_FILES, *_MODULES})

@@ -33,7 +33,7 @@ class Around(Composed):
 
     @property
     def _part(self) -> Any:
-        """The other one, as it draws here."""
+        """Return the initializer inside, with the settings that it draws with here."""
         return self.init
 
     def _inner(self, shape: _checks.Shape) -> _checks.Shape:
@@ -109,7 +109,7 @@ class TorchLayout(Around):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        # What cannot be told is the maker's error, not the first call's.
+        # A layout that is unclear must be an error of the maker, not of the first call.
         self._part  # noqa: B018
 
     @functools.cached_property
@@ -319,12 +319,12 @@ def with_dtype(init: Any, dtype: DTypeLike) -> Initializer:
 def torch_layout(init: Any) -> Initializer:
     """Draw a kernel as (out, in, *window), PyTorch's layout, and return Flax's.
 
-    So a port has the law, and the numbers, that the scheme gives for PyTorch's shape.
-    A scheme of jinit's that counts fans counts them in that layout, unless its settings
-    name axes of their own. For a stack of layers: `stacked(torch_layout(init))`.
+    A model that is ported from PyTorch so keeps the law, and the numbers, of the scheme
+    at PyTorch's shape. A scheme of jinit counts its fans in PyTorch's layout, unless
+    its settings name the axes. For a stack of layers: `stacked(torch_layout(init))`.
 
     Args:
-      init: an initializer of jinit; or one of JAX or your own, for (out, in, *window).
+      init: an initializer of jinit, or any other that draws (out, in, *window).
 
     Raises:
       ValueError: for an initializer whose settings do not tell the inputs from the

@@ -94,7 +94,7 @@ def autoinit(
 def analyzed(
     called: _naming.Called, input_stats: tuple[Any, Any], skip: Sequence[str]
 ) -> tuple[Any, History]:
-    """`autoinit` of a model whose layers' outputs are named."""
+    """Run `autoinit` on a model whose layers' outputs are named."""
     mean, variance = _moments(input_stats)
     trace, variables = called.traced(), called.variables
     layers = layers_of(tapped(trace), variables, _naming.seen_in(trace), skip)
@@ -202,7 +202,7 @@ def _input(leaf: Any, mean: float, variance: float) -> Law:
     return _laws.gaussian(0.0, 1.0, np.int32)
 
 
-# The input of each model for which one was looked for.
+# To find an input takes one trace for each candidate, so it is kept by model.
 _FITTING: Kept[jax.ShapeDtypeStruct] = Kept(64)
 
 

@@ -1,12 +1,12 @@
-"""A model, a loss or any other setting -> a key that says what it computes.
+"""A key says what a model, a loss or any other setting computes.
 
 Functions that look at a model would have to trace and compile it at every call, since
 Python cannot say whether a function still does what it did. A key holds all that a
-function's result hangs on: its code, its defaults, the variables of functions around
+function's result depends on: its code, its defaults, the variables of functions around
 it, and the globals that it names, with those of the functions and classes among them.
-Where something cannot be read, such as an object with a state of its own, there is no
-key, and the caller has to trace again: a stale result would be silent, a second trace
-only costs a second.
+Where something cannot be read, such as an object with a hidden state, there is no key,
+and the caller has to trace again: a stale result would be silent, while a second trace
+only costs time.
 """
 
 import collections.abc
@@ -37,7 +37,7 @@ _NATIVE = (
 
 
 class Same:
-    """An object as a key: equal to itself alone, and kept alive by the key."""
+    """This key equals only keys of the same object, and keeps the object alive."""
 
     __slots__ = ("value",)
 
@@ -52,7 +52,7 @@ class Same:
 
 
 class _CannotTell(Exception):
-    """Raised for a value whose results may change without a trace in the value."""
+    """A value may compute something else without any change that a key could see."""
 
 
 def key_of(*values: Any) -> Hashable | None:
@@ -73,7 +73,7 @@ def key_of(*values: Any) -> Hashable | None:
 
 
 class _Walk:
-    """One walk through values; what is met again stands by its number."""
+    """A walk makes the key of a value; an object met again becomes a number."""
 
     def __init__(self) -> None:
         # The objects are kept too: an id means something only while its object lives.
@@ -84,7 +84,7 @@ class _Walk:
         """Return the key of one value.
 
         Raises:
-          _CannotTell: where there is none.
+          _CannotTell: if no key can say what the value computes.
         """
         # The types stand beside the values, since 1 == 1.0 == True.
         if type(value) in _EXACT:
@@ -140,9 +140,10 @@ class _Walk:
         return self._made(value)
 
     def _made(self, value: Any) -> Hashable:
-        """An instance of a class, by the class and by what is in the instance."""
+        """Return the key of an instance: of its class and of its content."""
         if callable(getattr(value, "__wrapped__", None)):
-            # Such as jax.jit(f) or a custom_jvp: settings of JAX around a function.
+            # The settings of a jax.jit(f) or a custom_jvp cannot be read, so the object
+            # itself is in the key. What its function names may still change.
             rules = (getattr(value, name, None) for name in ("jvp", "fwd", "bwd"))
             return Same(value), self.key(value.__wrapped__), *map(self._rule, rules)
         if getattr(value, "__dict__", None) == {} and type(value).__bases__ == (
@@ -173,7 +174,7 @@ class _Walk:
         return tuple(parts)
 
     def _member(self, name: str, value: Any) -> Hashable:
-        """What a class holds under a name: a method, or a setting of all instances."""
+        """Return the key of an attribute of a class: of a method, or of a setting."""
         if isinstance(value, (staticmethod, classmethod)):
             value = value.__func__
         if isinstance(value, property):
@@ -183,7 +184,8 @@ class _Walk:
         is_setting = isinstance(value, (*_EXACT, float, *_CONTAINERS, np.ndarray))
         if isinstance(value, types.FunctionType) or (is_setting and name[:2] != "__"):
             return self.key(value)
-        # Descriptors and tables that a metaclass made, such as a dataclass's fields.
+        # A metaclass makes descriptors and tables, such as a dataclass's fields, that
+        # have no readable content; the class itself is in the key.
         return Same(value)
 
     def _function(self, function: types.FunctionType) -> Hashable:
@@ -201,7 +203,7 @@ class _Walk:
         return tuple(parts)
 
     def _globals(self, around: dict[str, Any], names: set[str]) -> Iterator[Hashable]:
-        """The globals that a function names, and what it names in modules of users."""
+        """Yield keys of the globals that a function names, also in users' modules."""
         for name in sorted(names & around.keys()):
             value = around[name]
             yield name, self.key(value)
@@ -217,7 +219,7 @@ def _names(code: types.CodeType) -> Iterator[str]:
 
 
 def _is_of_library(value: Any) -> bool:
-    """Whether an object is one that a library holds under its own name."""
+    """Tell whether an object is one that a library holds under the object's name."""
     module, name = (getattr(value, x, None) for x in ("__module__", "__name__"))
     if not (isinstance(module, str) and isinstance(name, str)):
         return False
@@ -227,7 +229,7 @@ def _is_of_library(value: Any) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def _is_library(module: str | None) -> bool:
-    """Whether a module is installed, or Python's own: its code does not change."""
+    """Tell whether a module is installed or Python's own, so that its code is fixed."""
     root = (module or "").partition(".")[0]
     if root in sys.stdlib_module_names or root == __package__:
         return root != "__main__"

@@ -72,7 +72,7 @@ class Built(Initializer):
         )
 
     def _with(self, **settings: Any) -> Self:
-        """A copy with other settings, which are checked already."""
+        """Return a copy with other settings, which must be checked already."""
         new = object.__new__(type(self))
         vars(new).update(_settings(self) | settings)
         return new
@@ -83,9 +83,10 @@ def _settings(init: Built) -> dict[str, Any]:
 
 
 def formed(init: Built, dtype: np.dtype) -> tuple[Built, dict[str, jax.Array]]:
-    """What the program of `init` depends on, and the traced settings that it is given.
+    """Return what the program of `init` depends on, and its traced settings.
 
-    The first is a key of compiled programs, and so must not hold a tracer.
+    The first is a key of compiled programs, so it must not hold a tracer. The traced
+    settings are arguments of the program.
     """
     if not init._is_traced:
         return _form(init), {}

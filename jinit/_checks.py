@@ -60,7 +60,7 @@ def shape(value: object, *, symbolic: bool = False) -> Shape:
 
 
 def is_static(shape: Shape) -> bool:
-    """Whether all dimensions are integers, and none is symbolic."""
+    """Tell whether all dimensions are integers, and none is symbolic."""
     return {*map(type, shape)} <= _INTEGER
 
 
@@ -118,9 +118,9 @@ def real(
 
 
 def number(argument: str, value: Any, **bounds: Any) -> Any:
-    """A setting of an initializer: `real(...)` of it, or a traced real scalar.
+    """Return a setting that is a real number, or a traced real scalar.
 
-    No bound is tested of a traced number: its value is not known yet.
+    A traced number is not compared with the bounds: its value is not known yet.
     """
     if not _numbers.is_traced(value):
         return real(argument, value, **bounds)
@@ -153,7 +153,7 @@ def canonical_axes(argument: str, value: Any) -> int | tuple[int, ...]:
 
 
 def single_axis(argument: str, value: Any) -> int:
-    """One axis, as an integer."""
+    """Return one axis as an integer."""
     axis = canonical_axes(argument, value)
     if isinstance(axis, int):
         return axis
@@ -208,7 +208,7 @@ _WORDS = {"threefry2x32": 2, "rbg": 4, "unsafe_rbg": 4}
 
 
 def _check_words(shape: Shape) -> None:
-    """Raise unless the last axis of a legacy key's array has as many words as a key."""
+    """Raise unless a legacy key has as many words as JAX's implementation needs."""
     implementation = str(flag("jax_default_prng_impl"))
     words = _WORDS.get(implementation, shape[-1])
     if shape[-1] != words:
@@ -246,7 +246,7 @@ def dtype(value: Any, kind: type[Any]) -> np.dtype:
 
 @functools.cache
 def _can_be_drawn(dtype: np.dtype) -> bool:
-    """Whether a type of at most 8 bits has signs, and 8 bits."""
+    """Tell whether a dtype of one byte has a sign and uses all 8 bits."""
     if not jnp.issubdtype(dtype, np.floating):
         return True
     info = jnp.finfo(dtype)
@@ -309,7 +309,7 @@ def count(argument: str, value: Any) -> int | None:
 
 
 def positive(argument: str, value: Any) -> int:
-    """A positive integer."""
+    """Return a positive integer."""
     number = integer(argument, value)
     if number < 1:
         raise ValueError(f"`{argument}` is {number}; it must be 1 or more.")

@@ -228,7 +228,7 @@ def from_array(array: ArrayLike, dtype: DTypeLike | None = None) -> Initializer:
       dtype: the type of the result where the call names none.
 
     Raises:
-      TypeError: for something that is no array.
+      TypeError: if `array` is no array of numbers.
       ValueError: when called, for another shape.
 
     Example:

@@ -19,11 +19,11 @@ from ._registry import get
 
 
 class Made(NamedTuple):
-    """What a scheme makes: a start, key -> (variables, rest), and a pass."""
+    """A scheme makes `start`, key -> (variables, rest), and a pass `forward`."""
 
     start: Callable[[Any], tuple[Any, Any]]
     forward: Callable[[Any, tuple[Any, ...]], Any]
-    # Tell what is computed by each, see `_behavior`.
+    # The keys say what each of the two computes, see `_behavior`.
     start_key: Key
     forward_key: Key
 
@@ -96,7 +96,7 @@ def compared(
     named, keys = _named(schemes), _row_of_keys(keys)
     return Comparison(
         {
-            # On purpose every scheme has the same keys.
+            # Every scheme has the same keys, so that only the schemes differ.
             name: _reports(make(scheme), inputs, jax.random.clone(keys), loss)
             for name, scheme in named.items()
         }
@@ -106,9 +106,9 @@ def compared(
 def _reports(
     made: Made, inputs: tuple[Any, ...], keys: Any, loss: Any
 ) -> tuple[Report, ...]:
-    """One report for each key."""
+    """Return one report for each key."""
     draw = _DRAWS.get(made.start_key()) or materialize(made.start)
-    # Without a key of its own, a pass has one that its seeds share.
+    # A pass that no key can describe is still the same one for all seeds of this call.
     shared = Same(object())
     reports = []
     for key in keys:
@@ -118,12 +118,12 @@ def _reports(
             lambda: made.forward_key() or shared, {},
         )  # fmt: skip
         reports.append(report_of(called, loss))
-    # Under the key as it is after the first draw, which traces the model.
+    # The first draw traces the model, which may change the key, so it is read again.
     _DRAWS.put(made.start_key(), draw)
     return tuple(reports)
 
 
-# How each model is drawn.
+# The materialized draw of each model, which holds the model's trace.
 _DRAWS: Kept[Callable[..., Any]] = Kept(16)
 
 
@@ -191,6 +191,6 @@ def _row_of_keys(keys: Any) -> Any:
             f"`keys` is {keys!r}; it must be an array of keys, such as "
             "jax.random.split(key, 5), or one key."
         )
-    # The clone is for JAX's checker of key reuse: a look uses up nothing.
+    # The clone is for JAX's checker of key reuse: this check must not use the key up.
     _checks.key(jax.random.clone(keys)[0] if typed else keys[0])
     return keys

@@ -63,7 +63,7 @@ def compiled(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 
 def _is_arithmetic(shape: tuple[int, ...], dtype: np.dtype, **_: Any) -> bool:
     """Whether wide vectors pay: in narrow types a vector holds enough draws already."""
-    # A symbolic dimension is met inside a `jit` only, whose options are not ours.
+    # A symbolic dimension occurs only inside a `jit`, whose options are the user's.
     return dtype.itemsize >= 4 and is_static(shape) and math.prod(shape) >= LARGE
 
 
@@ -82,7 +82,7 @@ def at_top_level() -> bool:
 
 @jax.tree_util.register_static
 class _Context:
-    """Equal to itself only."""
+    """A context equals only itself."""
 
 
 @jax.jit
@@ -91,11 +91,11 @@ def _traced_anew() -> _Context:
 
 
 def trace_context() -> Hashable:
-    """Return a key of the settings that a trace depends on, as JAX itself has them.
+    """Return a key of the settings of JAX that a trace depends on.
 
     JAX traces a function anew for each set of them: the mesh, x64, promotion, and more.
-    So the result of a traced function tells them apart, whatever their names are. JAX
-    leaves out a few flags that functions read while they are traced.
+    So the result of a traced function tells them apart, whatever their names are. A few
+    flags that functions read while they are traced are added: JAX leaves them out.
     """
     flags = tuple(getattr(jax.config, name, None) for name in _READ_BY_FUNCTIONS)
     return _traced_anew.eval_shape(), flags
@@ -143,14 +143,14 @@ def jit_to(
 
 _jit_to = functools.lru_cache(maxsize=1024)(jit_to)
 
-# Above this size a small difference between meshes is a lesser evil than the memory.
+# Above this size a difference in the last bit is a lesser evil than the memory.
 _MOST_WHOLE = 1 << 20
 
 
 def _without_unlike_parts(
     function: Callable[..., Any], out_sharding: Any
 ) -> Callable[..., Any]:
-    """Let each device draw arrays whole whose parts would have other last bits.
+    """Let each device draw a whole array if its parts would differ in the last bit.
 
     XLA's erf_inv may give a part of an array other bits than the array, since its loop
     is another one. The values of an array must not depend on the mesh, so that each

@@ -26,7 +26,7 @@ class Filling(Initializer):
     _any_layout: ClassVar[bool] = True
 
     def _value(self) -> Any:
-        """What is filled in, with a factor of 1: an array, or a tracer."""
+        """Return the value for a factor of 1: an array, or a tracer."""
         raise NotImplementedError
 
     def std(self, shape: _checks.Shape) -> float | None:
@@ -65,7 +65,7 @@ class Constant(Filling):
 
 
 def check_representable(argument: str, value: Any, dtype: np.dtype) -> None:
-    """Raise for a number that a type of 8 bits or less would turn into NaN."""
+    """Raise for a number that a dtype of 8 bits or less would turn into NaN."""
     is_tiny = dtype.itemsize == 1 and jnp.issubdtype(dtype, np.floating)
     if not is_tiny or _numbers.is_traced(value):
         return
@@ -75,7 +75,8 @@ def check_representable(argument: str, value: Any, dtype: np.dtype) -> None:
         first = np.asarray(value)[lost].flat[0]
         raise ValueError(
             f"`{argument}` is {first}, and `dtype` {dtype.name} has no such number; "
-            f"they lie between {jnp.finfo(dtype).min} and {jnp.finfo(dtype).max}."
+            f"its numbers lie between {jnp.finfo(dtype).min} and "
+            f"{jnp.finfo(dtype).max}; pass one of these, or a wider `dtype`."
         )
 
 
@@ -138,7 +139,7 @@ def ones_init() -> Initializer:
 
 
 def frozen(value: ArrayLike, argument: str = "value") -> Any:
-    """A number, or nested tuples: values that hash. A tracer stays as it is."""
+    """Return a value that hashes: a number, nested tuples, or the tracer itself."""
     if _numbers.is_traced(value):
         return value
     array = np.asarray(value)
@@ -151,7 +152,7 @@ def frozen(value: ArrayLike, argument: str = "value") -> Any:
 
 
 def thawed(value: Any) -> Any:
-    """What `frozen` took: an array, or a tracer."""
+    """Return the array, or the tracer, that `frozen` got."""
     return value if _numbers.is_traced(value) else np.asarray(value)
 
 

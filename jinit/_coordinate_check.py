@@ -101,7 +101,7 @@ def coordinate_check(
     settings = Settings(make_model, tx, loss, parametrize, init, options)
     keys = jax.random.split(jax.random.key(seed), _checks.count("seeds", seeds) or 1)
     found = [
-        # On purpose every width has the same keys.
+        # Every width has the same keys, so that only the width differs.
         _sizes(
             settings,
             base_width or sizes[0],
@@ -164,9 +164,9 @@ def _stacked(batches: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
 def _sizes(
     settings: Settings, base: int, width: int, keys: Any, inputs: Any, targets: Any
 ) -> tuple[dict[str, Any], frozenset[str]]:
-    """Of every layer of one width: rms before, after, and of the change, by seed.
+    """Return each layer's rms before, after, and of the change, by seed, at one width.
 
-    And the modules of output tensors.
+    The second result is the modules of output tensors.
     """
     batches = inputs, targets
     types = types_of((keys, batches)), context()
@@ -187,10 +187,10 @@ def _sizes(
 
 
 class _Run(NamedTuple):
-    """A model of one width, drawn and trained for several seeds."""
+    """A run draws and trains a model of one width for several seeds."""
 
     taps: tuple[Tap, ...]
-    # The modules whose output has still to be multiplied, and those of outputs.
+    # Modules whose output has yet to be multiplied, and modules of output tensors.
     hidden: frozenset[str]
     outputs: frozenset[str]
     draw: Callable[..., tuple[Any, Any]]
@@ -203,9 +203,8 @@ class _Run(NamedTuple):
         )
         named, output = run(self.trained.consts, *self.draw(keys), batches)
         layers = []
-        for (
-            tap
-        ) in self.taps:  # As in a probe: a program for each shape, not each layer.
+        # As in a probe: one program for each shape is less to compile than the layers.
+        for tap in self.taps:
             layers.append(_compared(named.pop(0), over=tap.scans))
         found: tuple[list[Any], Any] = jax.device_get((layers, _compared(output)))
         return found
@@ -215,7 +214,7 @@ _RUNS: Kept[_Run] = Kept(16)
 
 
 def _unknown() -> None:
-    """The key of a trace that is kept as a part of something else."""
+    """Return None, the key of a trace that is kept only as a part of a run."""
 
 
 def _run_of(settings: Settings, base: int, width: int, keys: Any, batches: Any) -> _Run:
@@ -227,7 +226,7 @@ def _run_of(settings: Settings, base: int, width: int, keys: Any, batches: Any) 
     p = settings.parametrization(jax.eval_shape(narrow.draw, first)[0], params)
     with _naming.softmax_inputs():
         trace = traced(_unknown, model.apply, (params, rest, x))
-    # The output alone says much.
+    # A model that names no values still has its output to compare.
     taps = tapped(trace, may_be_none=True)
     tx = settings.transformation(p)
 
@@ -268,7 +267,7 @@ def _trained(
     settings: Settings, model: Model, taps: tuple[Tapped, Any], tx: Any,
     params: Any, rest: Any, batches: Any,
 ) -> Any:  # fmt: skip
-    """One seed: train, and give the activations before and after."""
+    """Train from one seed, and return the activations before and after."""
     tapped, consts = taps
     x = jax.tree.map(lambda values: values[0], batches[0])
 
@@ -304,9 +303,10 @@ _COMPARED = ("init", "size", "change")
 
 @functools.partial(jax.jit, static_argnames="over")
 def _compared(pairs: Any, over: int = 0) -> jax.Array:
-    """rms at the start, at the end, and of the difference, of (seed, start or end, ..).
+    """Return the rms of the start, of the end, and of their difference.
 
-    One row for each index of `over` axes of scans, with the seeds last.
+    `pairs` are arrays (seed, start or end, ..). The result has a row for each index of
+    the `over` axes of scans, with the seeds last.
     """
 
     def compare(pairs: Any) -> jax.Array:

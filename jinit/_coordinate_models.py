@@ -1,4 +1,4 @@
-"""A model of any width, and what trains it, for a coordinate check."""
+"""A coordinate check draws, applies and trains models by these records."""
 
 import dataclasses
 import inspect
@@ -13,7 +13,7 @@ from ._parametrization import Parametrization
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What the user gave, for every width."""
+    """The settings are what the user passed; they serve every width."""
 
     make_model: Callable[..., Any]
     tx: Any
@@ -53,7 +53,7 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A model of one width: a draw (params, rest), and its output."""
+    """A model of one width: `draw` returns (params, rest), `apply` the output."""
 
     draw: Callable[[jax.Array], tuple[Any, Any]]
     apply: Callable[[Any, Any, Any], Any]

@@ -92,7 +92,7 @@ def unit_statistics(
     max_iter: int,
     skip: Sequence[str],
 ) -> tuple[Any, History]:
-    """`data_dependent` of a model whose layers' outputs are named."""
+    """Run `data_dependent` on a model whose layers' outputs are named."""
     balances = loss is not None
     if balance is not None:
         balances = _checks.boolean("balance", balance)
@@ -171,7 +171,7 @@ def weight_norm_init(
 def weight_norm(
     called: Called, key: Any, tol: float, max_iter: int, skip: Sequence[str]
 ) -> tuple[Any, History]:
-    """`weight_norm_init` of a model whose layers' outputs are named."""
+    """Run `weight_norm_init` on a model whose layers' outputs are named."""
     task = _task(called, tol, skip)
     variables = called.variables
     if key is not None:

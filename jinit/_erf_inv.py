@@ -1,4 +1,4 @@
-"""The inverse error function: the bits of `jax.lax.erf_inv`, in fewer operations.
+"""This file computes the bits of `jax.lax.erf_inv` in fewer operations.
 
 XLA evaluates erf_inv(u) with the polynomials of M. Giles ("Approximating the erfinv
 function", 2010) in w = -log(1 - u^2), and the logarithm with the rational function and
@@ -29,7 +29,7 @@ from jax import lax
 _STEP = np.float32(2.0**-22)
 _LOWEST = np.nextafter(np.float32(-1), np.float32(0))
 
-# Lengths of a last axis that XLA unrolls whole, whichever version does so.
+# Lengths of a last axis that some versions of XLA unroll.
 _UNROLLED = (3, 4, 5)
 _SHORT = 8
 # Stands for a dimension of `jax.export` that has no number yet.
@@ -102,10 +102,11 @@ def uniforms(indices: np.ndarray) -> np.ndarray:
 
 
 def _sample() -> np.ndarray:
-    """Return a hundredth of all uniform numbers, and all near the short form's seams.
+    """Return a hundredth of all uniform numbers, and all near the seams.
 
-    The seams are 0, the ends, and the numbers u at which w = -log(1 - u^2) is 5 and
-    log1p changes from one approximation to the other.
+    The seams, where an error of the short form would show first, are 0, the ends, and
+    the numbers u at which w = -log(1 - u^2) is 5 and log1p changes from one
+    approximation to the other.
     """
     seams = [0.0, np.sqrt(-np.expm1(-5.0)), np.sqrt(_SMALL), 1.0]
     centres = [int((sign * u + 1) * 2**22) for u in seams for sign in (-1, 1)]
@@ -115,7 +116,7 @@ def _sample() -> np.ndarray:
 
 
 def depends_on_loop(shape: Sequence[int]) -> bool:
-    """Tell whether JAX's erf_inv of an array of `shape` has bits of its own."""
+    """Tell whether the bits of JAX's erf_inv depend on `shape`."""
     last = _last_length(shape)
     return last in _UNROLLED and last in _unlike()
 
@@ -138,7 +139,7 @@ def _last_length(shape: Sequence[int]) -> int:
 
 @functools.cache
 def _unlike() -> frozenset[int]:
-    """Find the lengths of a last axis for which XLA's erf_inv gives other bits."""
+    """Find the lengths of a last axis for which XLA's erf_inv has other bits."""
     if jax.default_backend() != "cpu":
         return frozenset()
     u = uniforms(np.arange(0, 1 << 23, 1 << 9))[: 60 * 256]

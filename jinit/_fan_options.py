@@ -1,4 +1,4 @@
-"""The settings that every scheme that counts fans takes by keyword."""
+"""Every scheme that counts fans takes these settings by keyword."""
 
 import functools
 from collections.abc import Callable
@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class FanOptions(TypedDict, total=False):
-    """The types of the settings."""
+    """These are the keyword settings of a scheme that counts fans, by type."""
 
     distribution: str
     layout: str | None
@@ -66,7 +66,7 @@ def fan_maker(record: type[Any], *, but: tuple[str, ...] = ()) -> Callable[[F], 
 
 
 def _checked(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings, of which those that can fit no shape are errors of the maker."""
+    """Check the settings that can be wrong for every shape, and return all settings."""
     if "groups" in settings:
         groups = _checks.positive("groups", settings["groups"])
         settings = {**settings, "groups": groups}
@@ -83,7 +83,7 @@ def _checked(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def refuse_activation(name: str, options: FanOptions, advice: str) -> None:
-    """Raise for a gain that is an activation, in a scheme whose formula counts one."""
+    """Raise if `gain` is an activation and the formula already contains a gain."""
     gain = options.get("gain")
     is_activation = callable(gain) or isinstance(gain, str | tuple)
     if is_activation and gain not in ("linear", "identity"):
@@ -94,7 +94,7 @@ def refuse_activation(name: str, options: FanOptions, advice: str) -> None:
 
 
 def count_once(activation: Any) -> str:
-    """Advise what to write for an activation that a formula counts already."""
+    """Return the advice for an activation whose gain a formula already contains."""
     named = spell(activation)
     return (
         f"Leave `gain` out, or call jinit.kaiming({named}) or "

@@ -187,7 +187,7 @@ def _few_axes(shape: _checks.Shape) -> str:
 
 
 def check_layout(layout: Any, argument: str = "layout") -> None:
-    """Raise unless `layout` fits some shape: the check of a maker, which has none."""
+    """Raise unless `layout` fits some shape; a maker does not know the shape yet."""
     if layout is None:
         return
     if not isinstance(layout, str):
@@ -199,7 +199,7 @@ def check_layout(layout: Any, argument: str = "layout") -> None:
     if unknown:
         raise ValueError(
             f"`{argument}` is {layout!r}, in which "
-            f"{', '.join(map(repr, unknown))} says nothing; the letters are "
+            f"{', '.join(map(repr, unknown))} has no meaning; the letters are "
             f"{_ALPHABET}."
         )
     if not set(layout) & {"i", "o"}:
@@ -212,7 +212,7 @@ def check_layout(layout: Any, argument: str = "layout") -> None:
 def check_layout_or_axes(
     layout: Any, in_axis: Axes, out_axis: Axes, batch_axis: Axes
 ) -> None:
-    """Raise where axes have two roles, or are named by a layout and by numbers."""
+    """Raise if an axis has two roles, or if a layout and numbers both name axes."""
     check_layout(layout)
     named = {"in_axis": in_axis, "out_axis": out_axis, "batch_axis": batch_axis}
     canonical = {name: _checks.canonical_axes(name, v) for name, v in named.items()}
@@ -234,7 +234,7 @@ def check_layout_or_axes(
 
 
 def torch_axes(in_axis: Axes, out_axis: Axes, batch_axis: Axes) -> dict[str, Any]:
-    """The axes of PyTorch's (out, in, *window), where settings name no others."""
+    """Return the axes of PyTorch's (out, in, *window), unless settings name others."""
     if (in_axis, out_axis, batch_axis) == (-2, -1, ()):
         return {"in_axis": 1, "out_axis": 0}
     if in_axis == -2 or out_axis == -1:

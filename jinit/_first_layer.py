@@ -72,7 +72,7 @@ def whiten_first_layer(
 
 
 def whitened(called: _naming.Called, eps: float, signs: bool) -> tuple[Any, History]:
-    """`whiten_first_layer` of a model whose layers' outputs are named."""
+    """Run `whiten_first_layer` on a model whose layers' outputs are named."""
     eps = _checks.real("eps", eps, minimum=0.0)
     signs = _checks.boolean("signs", signs)
     variables, trace = called.variables, called.traced()

@@ -1,4 +1,4 @@
-"""A jaxpr -> a key that equal jaxprs share, whatever their variables are called."""
+"""Equal jaxprs share a key, whatever their variables are called."""
 
 import functools
 from collections.abc import Hashable
@@ -16,18 +16,18 @@ from ._internals import CUSTOM_JVP, CUSTOM_VJP, consts_of
 def form_of(jaxpr: Jaxpr) -> Hashable:
     """Return a key of what a jaxpr does: its operations, in order, and their settings.
 
-    What cannot be compared stands by its identity, and the key keeps it alive: then no
-    other jaxpr has this key, so a program is compiled once more, and never a wrong one
-    taken.
+    A setting that cannot be compared enters by its identity, and the key keeps it
+    alive. Then no other jaxpr has this key: a program is compiled once more, but never
+    a wrong one used.
     """
     return _Form().of(jaxpr)
 
 
 class _Form:
-    """One walk; a body that is met again, as the relu of each layer, is a number."""
+    """A walk makes the key of a jaxpr; a body met again becomes a number."""
 
     def __init__(self) -> None:
-        # With the bodies themselves: an id means something while its object lives.
+        # The bodies are kept too: an id means something only while its object lives.
         self._bodies: dict[int, tuple[int, Jaxpr]] = {}
         self._in_rule = False
 
@@ -59,9 +59,9 @@ class _Form:
         return eqn.primitive, kinds, tuple(params), self._setting(eqn.ctx)
 
     def _rule(self, eqn: JaxprEqn) -> Hashable:
-        """What the gradient of an operation does that has a rule for it.
+        """Return the form of the user's gradient rule of an operation.
 
-        The rule itself is a function that each trace makes anew.
+        The rule is a function that each trace makes anew, so its jaxpr is compared.
         """
         inputs, outputs = (
             [var.aval for var in atoms] for atoms in (eqn.invars, eqn.outvars)
@@ -98,7 +98,7 @@ def _abstract(kind: Any) -> jax.ShapeDtypeStruct:
 
 
 def _pulled(eqn: JaxprEqn, inputs: list[Any], slopes: list[Any]) -> Any:
-    """The gradients in an operation's inputs, of those in its outputs."""
+    """Return the gradients of an operation's inputs, given those of its outputs."""
 
     def run(floats: list[Any]) -> list[Any]:
         rest = iter(floats)

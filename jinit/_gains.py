@@ -85,7 +85,7 @@ def gain(
 
 
 def slope_at_zero(activation: Activation, *, param: float | None = None) -> float:
-    """f'(0), as JAX differentiates f at 0.
+    """Return f'(0), as JAX differentiates f at 0.
 
     At a kink that is a convention: 0 for `jax.nn.relu`, 1 for `jax.nn.leaky_relu`, 0.5
     for `jnp.maximum(x, 0)`.
@@ -107,7 +107,7 @@ def slope_at_zero(activation: Activation, *, param: float | None = None) -> floa
       >>> jinit.slope_at_zero(lambda x: jnp.maximum(x, 0))
       0.5
     """
-    # A function of JAX's stays what it is: the convention at a kink is its own.
+    # A function is not replaced by its name: each has its own convention at a kink.
     if isinstance(activation, tuple):
         activation, param = split(activation, param)
     if isinstance(activation, str):
@@ -151,7 +151,7 @@ def second_moment(
 def split(
     activation: Activation, param: float | None = None
 ) -> tuple[str | Callable[[Any], Any], float | None]:
-    """An activation's name and parameter where it has a name; else the function."""
+    """Return an activation's name and parameter, or the function and None."""
     if param is None:
         activation = canonical(activation)
         if isinstance(activation, tuple):
@@ -164,10 +164,10 @@ def split(
 
 
 def canonical(activation: Any) -> Any:
-    """An activation as a value: a function of JAX's with its slope bound is a pair.
+    """Return a pair (name, slope) for a function of JAX with its slope bound.
 
-    Pairs of a name and a number are equal and have a configuration; partial functions
-    are equal to themselves only.
+    Other activations are returned as they are. Pairs of a name and a number can be
+    equal and have a configuration; a partial function is equal only to itself.
     """
     if isinstance(activation, functools.partial):
         return _bound(activation)
@@ -184,7 +184,7 @@ def canonical(activation: Any) -> Any:
 
 
 def _bound(function: functools.partial) -> Any:
-    """The value of a partial function of jax.nn, or the function."""
+    """Return the pair or the name that a partial function stands for, else itself."""
     name, settings = _known(function.func), dict(function.keywords)
     param = settings.pop(_BOUND.get(name or "", ""), None)
     if function.args or settings or not isinstance(param, int | float):
@@ -194,7 +194,7 @@ def _bound(function: functools.partial) -> Any:
     return name, float(param)
 
 
-# How functions of jax.nn call what may be bound.
+# The parameter of each function of jax.nn that a partial function may bind.
 _BOUND = {
     "leaky_relu": "negative_slope", "elu": "alpha", "celu": "alpha",
     "gelu_tanh": "approximate",

@@ -1,4 +1,4 @@
-"""Keys for caches: equal only for values that act alike, exactly.
+"""Keys of caches are equal only for values that act exactly alike.
 
 Python's equality is too coarse for a key: 1 == 1.0 == True and 0.0 == -0.0, and a tree
 structure or a dataclass that holds them is equal, too. It is also too fine: nan differs
@@ -25,10 +25,11 @@ from ._internals import parts_of
 
 Result = TypeVar("Result")
 
-# A larger value is not worth its key: whoever asks computes anew.
+# To read a larger value costs more than to compute the result anew.
 _MOST_NODES = 20_000
 
-# Up to here a NumPy array, which may change, is compared by its numbers: 10 ms.
+# A NumPy array may change, so its numbers are compared. For a larger one this would
+# take more than 10 ms, and it is compared by identity.
 _MOST_BYTES = 1 << 24
 
 
@@ -49,7 +50,7 @@ def identity(value: Any) -> Hashable:
 
 
 class ById:
-    """Equal to the key of the same object only; refers to the object weakly."""
+    """This key equals only keys of the same object, and refers to it weakly."""
 
     __slots__ = ("_hash", "_value")
 
@@ -100,7 +101,7 @@ def keep(results: dict[Hashable, Any], key: Hashable, result: Any, most: int) ->
 
 
 def remembered_weakly(function: Callable[[Any], Result]) -> Callable[[Any], Result]:
-    """Decorate a function of one object to keep each result as long as the object."""
+    """Decorate a function of one object to keep a result as long as its object."""
     results: weakref.WeakKeyDictionary[Any, Result] = weakref.WeakKeyDictionary()
 
     @functools.wraps(function)
@@ -121,7 +122,7 @@ class _ChangesError(Exception):
 
 
 class _Reader:
-    """Reads one value; knows the values that it is inside of, for those in a cycle."""
+    """A reader makes the key of one value, also of a value that contains itself."""
 
     def __init__(self) -> None:
         self._above: dict[int, int] = {}
@@ -159,7 +160,7 @@ class _Reader:
         return type(value), content, self._attributes(value)
 
     def _content(self, value: Any) -> Hashable | None:
-        """The parts of a value that stands for its parts; else None."""
+        """Return the keys of the parts of a container; None for any other value."""
         if self._functions and isinstance(value, list | set | dict):
             raise _ChangesError
         if isinstance(value, jax.tree_util.PyTreeDef):
@@ -191,7 +192,7 @@ class _Reader:
         try:
             return (
                 value.__code__,
-                # Equal code finds other names in other modules.
+                # The same code has other globals in another module.
                 ById(value.__globals__),
                 tuple(map(self._cell, value.__closure__ or ())),
                 self.read(value.__defaults__),
@@ -211,7 +212,7 @@ class _Reader:
         return self.read(value)
 
     def _attributes(self, value: Any) -> Hashable:
-        """The attributes of an object, which may change while it stays the same."""
+        """Return the key of an object's attributes, which may change."""
         kind: Any = type(value)
         by_fields = hasattr(kind, "__dataclass_fields__")
         if isinstance(value, types.ModuleType) or _is_ready_made(kind):
@@ -233,7 +234,7 @@ class _Reader:
 
 
 def _plain(value: Any) -> Hashable | None:
-    """The key of a value that has no parts to look into; None for all others."""
+    """Return the key of a value without parts; None for all others."""
     kind = type(value)
     if value is None or kind in (bool, int, str, bytes):
         return kind, value
@@ -256,7 +257,7 @@ def _digest(array: Any) -> bytes:
 
 
 def _numbers(values: Any) -> bytes | None:
-    """The digest of many Python numbers, such as the rows of a given array."""
+    """Return the digest of 64 or more Python numbers; None for anything else."""
     if len(values) < 64 or not all(type(x) in (bool, int, float) for x in values):
         return None
     # The text tells apart 1, 1.0 and True, and 0.0 and -0.0; all nans act alike.
@@ -265,8 +266,8 @@ def _numbers(values: Any) -> bytes | None:
 
 def _equals_as_jax_says(value: Any) -> bool:
     kind: Any = type(value)
-    own = kind.__eq__ is not object.__eq__
-    return own and _is_ready_made(kind) and _hashes(value)
+    defines_equality = kind.__eq__ is not object.__eq__
+    return defines_equality and _is_ready_made(kind) and _hashes(value)
 
 
 def _hashes(value: Any) -> bool:
@@ -279,7 +280,7 @@ def _hashes(value: Any) -> bool:
 
 @functools.lru_cache(maxsize=1024)
 def _is_ready_made(kind: Any) -> bool:
-    """Whether a type is one of JAX's, which nobody changes."""
+    """Tell whether a type is one of JAX's, which nobody changes."""
     return kind.__module__.partition(".")[0] in ("jax", "jaxlib")
 
 

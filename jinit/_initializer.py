@@ -25,11 +25,11 @@ class Initializer:
     The fields of a subclass are the arguments of its maker, in the maker's order.
 
     A number among them may be a tracer, inside `jit`, `vmap` or `grad`. Such an
-    initializer is equal to itself only, and cannot be pickled or configured.
+    initializer equals only itself, and cannot be pickled or configured.
     """
 
     _name: ClassVar[str]
-    # Whether the key decides the values; else it is not even looked at.
+    # Whether the values depend on the key; if not, the key is not even checked.
     _random: ClassVar[bool] = True
     # Whether the draw is the same law whichever axes are inputs and outputs.
     _any_layout: ClassVar[bool] = False
@@ -95,17 +95,17 @@ class Initializer:
 
     @functools.cached_property
     def _identity(self) -> Hashable:
-        """Equal for initializers that draw alike: their class and exact settings."""
+        """Return a key of the class and the exact settings."""
         if self._is_traced:
-            # Equal to itself only, as JAX's initializers are. Flax hashes what a module
-            # holds, so that it must have a hash.
+            # Such an initializer equals only itself, as JAX's do. Flax hashes what a
+            # module holds, so it needs a hash.
             return object()
         settings = (getattr(self, field.name) for field in dataclasses.fields(self))
         return type(self), *map(exact, settings)
 
     @property
     def __fn_or_cls__(self) -> Hashable:
-        """Stand in for the fields where Flax's `nn.jit` compares modules.
+        """Return what Flax's `nn.jit` compares instead of the fields.
 
         Flax would compare the fields by `==`, and fail at a tracer.
         """
@@ -113,12 +113,12 @@ class Initializer:
 
     @functools.cached_property
     def _is_traced(self) -> bool:
-        """Whether a setting is a tracer, here or in a part."""
+        """Tell whether a setting is a tracer, here or in a part."""
         settings = (getattr(self, field.name) for field in dataclasses.fields(self))
         return any(map(_numbers.holds_tracer, settings))
 
     def __getstate__(self) -> dict[str, Any]:
-        """The settings alone, without what is remembered beside them."""
+        """Return the settings alone, without the cached properties."""
         if self._is_traced:
             raise TypeError(f"{self!r} cannot be pickled. {TRACED_ADVICE}")
         fields = dataclasses.fields(self)
@@ -156,7 +156,7 @@ class Initializer:
         return self if _numbers.is_one(factor) else Scaled(factor, self)
 
     def _in_torch_layout(self) -> "Initializer":
-        """The same law, with settings that name the axes of (out, in, *window).
+        """Return the same law, with settings that name the axes of (out, in, *window).
 
         Raises:
           ValueError: if the settings do not tell the inputs from the outputs there.
@@ -226,7 +226,7 @@ def law_and_scale(
 def _law_of(
     init: RandomInitializer, shape: _checks.Shape, dtype: np.dtype
 ) -> tuple[Law, Any]:
-    """The law and its scale: remembered, unless a tracer would be."""
+    """Return the law and its scale; remember them unless they hold a tracer."""
     if init._is_traced or not _checks.is_static(shape):
         return init._law(shape, dtype)
     return _known_law_of(init, shape, dtype)
@@ -284,7 +284,7 @@ TRACED_ADVICE = (
 
 
 def is_random(init: Any) -> bool:
-    """Return whether the key decides what an initializer draws; users' own may."""
+    """Tell whether the values depend on the key; assume so for a user's function."""
     if not isinstance(init, Initializer):
         return init not in (jax.nn.initializers.zeros, jax.nn.initializers.ones)
     settings = [getattr(init, field.name) for field in dataclasses.fields(init)]
@@ -298,7 +298,7 @@ def canonical_dtype(dtype: DTypeLike | None) -> np.dtype | None:
 
 
 def spell(value: Any) -> str:
-    """A setting as Python that rebuilds it; a tracer by its type."""
+    """Spell a setting as Python that rebuilds it, and a tracer by its type."""
     if _numbers.is_traced(value):
         return _numbers.spell(value)
     if isinstance(value, np.dtype):
@@ -309,7 +309,7 @@ def spell(value: Any) -> str:
 
 
 def exact(value: Any) -> Hashable:
-    """A key that two settings share only where their types and bits are equal."""
+    """Return a key that two settings share only if their types and bits are equal."""
     if isinstance(value, np.generic):
         value = value.item()
     kind = type(value)
@@ -322,7 +322,7 @@ def exact(value: Any) -> Hashable:
 
 
 def _exact_table(value: tuple[Any, ...]) -> Hashable:
-    """The key of nested tuples of floats, by a digest of their bytes; else None."""
+    """Return a digest of nested tuples of floats; None for anything else."""
     entry: Any = value
     while type(entry) is tuple and entry:
         entry = entry[0]

@@ -1,4 +1,4 @@
-"""Everything that jinit needs of JAX beyond JAX's documented interface.
+"""This file has all that jinit needs of JAX beyond its documented interface.
 
 JAX changes these parts without notice. Each is looked up by what it can do, never by a
 version number, and a primitive by the object that JAX exports, since its printed name
@@ -35,7 +35,7 @@ def _primitives(names: str) -> frozenset[Any]:
 
 
 def _primitive(name: str) -> Any:
-    """Look up one primitive; an object that equals no primitive where it is gone."""
+    """Look up one primitive; return an object that equals no other if it is gone."""
     return next(iter(_primitives(name)), object())
 
 
@@ -86,7 +86,7 @@ REDUCING = (
     | _primitives("reduce_prod reduce_and reduce_or reduce_xor reduce reduce_window")
     | _primitives("reduce_window_min")
 )
-# Operations that keep a shape, and are no functions of one entry.
+# Operations that keep a shape, although an entry depends on more than one entry.
 MIXING = _CUMULATIVE | _primitives(
     "sort fft while cond top_k scatter scatter_add dynamic_update_slice "
     "triangular_solve cholesky svd eigh qr lu"
@@ -99,7 +99,7 @@ def moves(eqn: JaxprEqn) -> bool:
 
 
 def body_of(eqn: JaxprEqn) -> ClosedJaxpr:
-    """Return what a call executes."""
+    """Return the jaxpr that a call executes."""
     body: Any = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
     return body if isinstance(body, ClosedJaxpr) else ClosedJaxpr(body, ())
 
@@ -121,8 +121,8 @@ class Scan(NamedTuple):
 def scan_of(eqn: JaxprEqn) -> Scan:
     """Take a scan's equation apart.
 
-    The counts are read from the shapes: what is stacked has one axis more than what one
-    step takes or gives. JAX has named the counts in different ways.
+    The counts are read from the shapes, since JAX has named the counts in different
+    ways: a stacked operand has one axis more than the operand of one step.
     """
     body = body_of(eqn)
     stacked_in = _more_axes(eqn.invars, body.jaxpr.invars)
@@ -160,7 +160,7 @@ def _only_looks_on(eqn: JaxprEqn) -> bool:
 
 @functools.cache
 def _debug_effects() -> frozenset[type]:
-    """Find the effects of `jax.debug`, without which all values are the same."""
+    """Find the effects of `jax.debug`, which change no value."""
 
     def look(x: Any) -> None:
         jax.debug.callback(lambda x: None, x)

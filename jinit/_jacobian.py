@@ -15,7 +15,7 @@ _DENSE = 256
 _STEPS = 100
 
 
-# What is beside the parameters begins with what is no input.
+# The arguments beside the parameters begin with one that is no input, such as keys.
 _FIRST = 1
 
 

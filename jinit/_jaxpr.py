@@ -1,6 +1,6 @@
-"""The equations of a function as steps, and running them.
+"""A traced function is a list of steps, which this file makes and runs.
 
-The interface of JAX's that this rests on is in _internals.py.
+The parts of JAX that this relies on are in _internals.py.
 """
 
 import functools
@@ -40,7 +40,7 @@ class Listing(NamedTuple):
 
 def trace(function: Callable, arguments: Sequence[Any]) -> tuple[ClosedJaxpr, Any]:
     """The equations of `function(*arguments)`, and the tree of its results' shapes."""
-    # Equations of a function whose calls have names, also where `jit` is disabled.
+    # Without `jit` a function inside, such as relu, would lose the name of its call.
     with jax.disable_jit(False):
         return jax.make_jaxpr(function, return_shape=True)(*arguments)
 
@@ -216,9 +216,9 @@ def _draws_inside(jaxpr: Jaxpr) -> bool:
 
 
 def sums(eqn: JaxprEqn) -> bool:
-    """Whether an equation sums, or has a sum inside it.
+    """Tell whether an equation sums, or has a sum inside it.
 
-    XLA fuses what is summed into the sum, whose rounding then depends on the loop.
+    XLA fuses the summed operations into the sum, whose rounding depends on the loop.
     """
     inside = any(map(_sums_inside, _jaxprs(eqn.params.values())))
     return inside or eqn.primitive in _internals.REDUCING
@@ -235,7 +235,7 @@ def _jaxprs(values: Any) -> Iterator[Jaxpr]:
 
 
 def _bodies(values: Any) -> Iterator[Any]:
-    """The jaxprs among the parameters of an equation, closed ones and others."""
+    """Yield the jaxprs among the parameters of an equation, closed or not."""
     for value in values:
         if isinstance(value, Jaxpr | ClosedJaxpr):
             yield value
@@ -244,9 +244,9 @@ def _bodies(values: Any) -> Iterator[Any]:
 
 
 def signature(eqn: JaxprEqn) -> Hashable:
-    """What an equation does, whatever its variables are called: equal for equal ones.
+    """Return a key that equations share if they do the same to other variables.
 
-    It keeps neither the equation nor its arrays alive.
+    The key keeps neither the equation nor its arrays alive.
     """
     inputs = tuple(_type(atom) for atom in eqn.invars)
     params = tuple((name, _signed(value)) for name, value in eqn.params.items())
@@ -268,7 +268,7 @@ def _signed(value: Any) -> Hashable:
         return _number_of(jaxpr), tuple(map(ById, consts_of(value)))
     if isinstance(value, (tuple, list)):
         return tuple(map(_signed, value))
-    # Exact: with 1 a power is another one than with 1.0, and a pad of 0.0 than of -0.0.
+    # `==` is too coarse: x**1 is not x**1.0, and a pad of 0.0 is not one of -0.0.
     return identity(value)
 
 
@@ -300,7 +300,7 @@ def _number_of(jaxpr: Jaxpr) -> int:
 
 
 def holds_arrays(eqn: JaxprEqn) -> bool:
-    """Whether arrays are written into an equation, or into one inside it."""
+    """Tell whether an equation, or one inside it, contains arrays."""
     bodies = list(_bodies(eqn.params.values()))
     consts = [const for body in bodies for const in consts_of(body)]
     literals = [atom.val for atom in eqn.invars if isinstance(atom, Literal)]

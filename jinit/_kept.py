@@ -1,7 +1,7 @@
-"""What is kept between calls: traces of models, and the programs made of them.
+"""Traces of models, and the programs made of them, are kept between calls.
 
-A trace is kept under a key of the model (see `_behavior`) with the types of what it is
-called with, so a second call traces nothing. A program is kept under the form of the
+A trace is kept under a key of the model (see `_behavior`) and the types of its
+arguments, so a second call traces nothing. A program is kept under the form of the
 jaxpr that it runs (see `_form`), so a model that is made anew, or cannot be told by
 looking at it, is traced again and compiles nothing. Both stores are small, and hold
 neither parameters nor batches.
@@ -33,7 +33,7 @@ def forget() -> None:
 
 
 class Kept(Generic[T]):
-    """The latest values by their keys, at most `size` of them."""
+    """A store keeps the latest values by their keys, at most `size` of them."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -47,8 +47,8 @@ class Kept(Generic[T]):
     def made(self, key: Key, make: Callable[[], T]) -> T:
         """Return the value of a key, made now where there is none yet.
 
-        The value is kept under the key as it is after the making. A model may count how
-        often it is traced, say in a list of its module, which is a part of its key.
+        The value is kept under the key as it is after `make`. A model may count how
+        often it is traced, for example in a list of its module, and so change its key.
         """
         value = self.get(key())
         if value is None:
@@ -57,7 +57,7 @@ class Kept(Generic[T]):
         return value
 
     def get(self, key: Hashable | None) -> T | None:
-        """Return the value of a key, which counts as used, or None."""
+        """Return the value of a key, or None; the key counts as just used."""
         with self._lock:
             if key is None or key not in self._values:
                 return None
@@ -65,7 +65,7 @@ class Kept(Generic[T]):
             return self._values[key]
 
     def put(self, key: Hashable | None, value: T) -> None:
-        """Keep a value, in place of the one that was not used for longest."""
+        """Keep a value; a full store drops the one that was used least recently."""
         with self._lock:
             if key is not None:
                 self._values[key] = value
@@ -79,7 +79,7 @@ class Kept(Generic[T]):
 
 
 class Traced(NamedTuple):
-    """A traced function: its jaxpr, the constants that it closes over, its results."""
+    """A traced function has a jaxpr, constants that it closes over, and results."""
 
     jaxpr: Jaxpr
     consts: tuple[Any, ...]
@@ -93,12 +93,12 @@ class Traced(NamedTuple):
 
     @property
     def shapes(self) -> Any:
-        """The results as a tree of types."""
+        """Return the types of the results, as a tree."""
         return jax.tree.unflatten(self.tree, self.types)
 
     @property
     def bare(self) -> "Traced":
-        """The trace without its constants, which a kept program must not keep."""
+        """Return the trace without its constants, which kept programs must not hold."""
         return self._replace(consts=())
 
     def run(self, consts: Sequence[Any], *arguments: Any) -> Any:
@@ -186,12 +186,12 @@ _NUMBERS = itertools.count()
 
 @jax.tree_util.register_static
 class _Number(int):
-    """A number that a jitted function returns as part of its result's structure."""
+    """A jitted function returns this number as a part of its result's structure."""
 
 
 @jax.jit
 def context() -> _Number:
-    """Return a number for the settings that a trace hangs on: x64, a mesh, and more.
+    """Return a number for the settings that a trace depends on, such as x64 and a mesh.
 
     JAX traces this function anew in each context that it tells apart, which is the
     only public way to ask for them all.

@@ -130,7 +130,7 @@ class PriorBias(Filling):
 def _is_distribution(prior: Any) -> bool:
     if prior.ndim != 1 or prior.size < 2:
         return False
-    # A sum that is traced is not known yet.
+    # The sum of a traced prior is not known yet, so it cannot be checked.
     return _numbers.is_traced(prior) or math.isclose(prior.sum(), 1, abs_tol=1e-6)
 
 

@@ -91,7 +91,7 @@ def scaled(
     orthonormal: bool,
     skip: Sequence[str],
 ) -> tuple[Any, History]:
-    """`lsuv` of a model whose layers' outputs are named."""
+    """Run `lsuv` on a model whose layers' outputs are named."""
     target = _checks.real("target_std", target_std, positive=True)
     tol = _checks.real("tol", tol, positive=True)
 

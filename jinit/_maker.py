@@ -1,4 +1,4 @@
-"""Makers: functions of settings that return initializers, and mistakes in their calls.
+"""A maker takes settings, returns an initializer, and explains mistakes in its call.
 
 The signature of a maker names every setting, also those that it hands on as
 `**options`, so that `help` and editors show them and an error can list them.
@@ -28,12 +28,12 @@ _HOMES = ("jinit", "jinit.recurrent", "jinit.ssm")
 _ACTIVATION_WORDS = ("activation", "nonlinearity", "act")
 _SLOPE_WORDS = ("a", "alpha", "slope", "negative_slope", "param")
 
-# Settings of some schemes that are asked of others.
+# Settings of some schemes that users also pass to others.
 _ELSEWHERE = {"mode": "jinit.he, jinit.kaiming and jinit.variance_scaling"}
 
 
 def maker(function: F) -> F:
-    """Make the mistakes in calling a maker errors that say what to write instead."""
+    """Decorate a maker: a mistake in its call is an error that says what to write."""
 
     @functools.wraps(function)
     def make(*args: Any, **settings: Any) -> Any:
@@ -66,7 +66,7 @@ def spelled(
 
     def spell(function: F) -> F:
         signature = inspect.signature(function)
-        own = [p for p in signature.parameters.values() if p.kind != p.VAR_KEYWORD]
+        explicit = [p for p in signature.parameters.values() if p.kind != p.VAR_KEYWORD]
         names = [n for n in texts if n not in signature.parameters and n not in but]
         options = [
             inspect.Parameter(
@@ -77,7 +77,7 @@ def spelled(
             )
             for name in names
         ]
-        signature = signature.replace(parameters=[*own, *options])
+        signature = signature.replace(parameters=[*explicit, *options])
         function.__signature__ = signature  # type: ignore[attr-defined]
         function.__doc__ = _with_options(function.__doc__, [texts[n] for n in names])
         return function
@@ -86,7 +86,7 @@ def spelled(
 
 
 def _with_options(doc: str | None, texts: list[str]) -> str | None:
-    """The docstring with a line for each option below the one that names `**options`.
+    """Add a line for each option to a docstring, below the line of `**options`.
 
     From Python 3.13 on docstrings come without their indentation.
     """
@@ -103,7 +103,7 @@ def _with_options(doc: str | None, texts: list[str]) -> str | None:
 
 
 def check_called(argument: str, value: Any) -> None:
-    """Raise for a maker where an initializer belongs; `argument` says where."""
+    """Raise if the value of `argument` is a maker, and not an initializer."""
     if getattr(value, "_is_maker", False):
         name = public_name(value)
         raise TypeError(
@@ -113,7 +113,7 @@ def check_called(argument: str, value: Any) -> None:
 
 
 def public_name(make: Callable[..., Any]) -> str:
-    """The name by which users find a maker, such as `jinit.ssm.hippo_legs`."""
+    """Return the name by which users find a maker, such as `jinit.ssm.hippo_legs`."""
     name = make.__name__
     for home in _HOMES:
         if getattr(sys.modules.get(home), name, None) is make:
@@ -122,10 +122,10 @@ def public_name(make: Callable[..., Any]) -> str:
 
 
 def _is_call_of_initializer(args: tuple[Any, ...], settings: dict[str, Any]) -> bool:
-    """Whether the arguments are the (key, shape, ...) that an initializer takes.
+    """Tell whether the arguments are the (key, shape, ...) of an initializer.
 
     A typed key is never a setting. A legacy key is an array of uint32, as the value of
-    a constant may be, so there the shape beside it tells.
+    a constant may be, so such an array counts as a key only if a shape follows it.
     """
     first = args[0] if args else settings.get("key")
     if not isinstance(first, jax.Array | np.ndarray):
@@ -187,9 +187,9 @@ def _misfit(
         return_annotation=signature.empty,
     )
     sentences.append(f"Its settings are {plain}.")
-    if "gain" in parameters and (wanted := _activation(args, surplus, unknown)):
+    if "gain" in parameters and (activation := _activation(args, surplus, unknown)):
         sentences.append(
-            f"For the scale that an activation needs call jinit.kaiming({wanted})."
+            f"For the scale that an activation needs call jinit.kaiming({activation})."
         )
     return " ".join(sentences)
 
@@ -202,7 +202,7 @@ def _no_setting(name: str, key: str, known: list[str]) -> str:
 def _activation(
     args: tuple[Any, ...], surplus: tuple[Any, ...], unknown: dict[str, Any]
 ) -> str | None:
-    """The activation that the arguments name, as the argument of `kaiming`."""
+    """Return the activation that the arguments name, spelled for `kaiming`."""
     named = [*args, *(unknown[w] for w in _ACTIVATION_WORDS if w in unknown)]
     names = [v for v in named if isinstance(v, str) and v in {*ACTIVATIONS, *GATES}]
     slopes = [*surplus, *(unknown[w] for w in _SLOPE_WORDS if w in unknown)]

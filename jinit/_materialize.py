@@ -43,8 +43,8 @@ def materialize(
         `(path, ShapeDtypeStruct) -> sharding`, with paths such as
         "params/Dense_0/kernel"; or "metadata", for what `nn.with_partitioning` says. No
         device holds more than its part, and the values are those of one device. A
-        Python number that is given a sharding, such as the `step=0` of a TrainState,
-        becomes an array there, as under `jax.jit`; without one it stays a number.
+        Python number with a sharding, such as the `step=0` of a TrainState, becomes an
+        array, as under `jax.jit`; without a sharding it stays a number.
         Entries for leaves that cannot be arrays are not used.
       progress: whether to show a progress bar, on a terminal.
 
@@ -72,7 +72,7 @@ def materialize(
     traces = Traces(init_fn)
 
     def materialized(*args: Any, **kwargs: Any) -> Any:
-        # Its programs are its own: `jax.disable_jit` is for those of users.
+        # `jax.disable_jit` is for debugging a user's code, not for these programs.
         with _without_collecting(), jax.disable_jit(False):
             call, arguments = traces.of(args, kwargs)
             where = _where(shardings, call)
@@ -100,14 +100,14 @@ def _where(shardings: Any, call: Call) -> list[Any]:
     if shardings is None:
         return [None] * len(values)
     tree = jax.tree.unflatten(call.results.tree, values)
-    # A tree of shardings may have entries where there is nothing.
+    # A tree of shardings may have entries where the results have None.
     leaves = _paths.leaves(tree, lambda node: node is None)
     places = zip(leaves, _shardings.resolve(shardings, leaves, tree), strict=True)
     return [sharding for leaf, sharding in places if leaf.value is not None]
 
 
 def _joined(call: Call, values: Sequence[Any], where: list[Any]) -> Any:
-    """The tree of results; those that are known are moved where they shall live."""
+    """Return the tree of results; move known results to their shardings."""
     leaves = [
         x if known is None or sharding is None else jax.device_put(x, sharding)
         for x, known, sharding in zip(
@@ -120,7 +120,7 @@ def _joined(call: Call, values: Sequence[Any], where: list[Any]) -> Any:
 def _run(
     call: Call, arguments: list[Leaf], where: list[Any], progress: bool
 ) -> list[Any]:
-    """The results that a traced call draws, each where it shall live."""
+    """Return the results that a traced call draws, each with its sharding."""
     known = call.results.known
     where = [s for s, known in zip(where, known, strict=True) if known is None]
     outputs = call.listing.outputs

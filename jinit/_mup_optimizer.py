@@ -20,8 +20,8 @@ from ._optimizer_kind import Behaviour, elsewhere
 from ._optimizer_trial import Answer
 from ._paths import leaves
 
-# The relative change of a measured size that counts as none: the epsilons of an
-# optimizer are beside a little larger or smaller numbers at another width.
+# Two measured sizes whose relative difference is less count as equal: at another width
+# an epsilon of the optimizer is a little more, or a little less, of the update.
 _SAME = 0.02
 
 
@@ -78,7 +78,7 @@ def wrapped(
 
 
 def _check_kind(kind: Any) -> None:
-    """Raise unless it is a kind, or pairs of a pattern and a kind."""
+    """Raise unless `kind` is None, a kind, or pairs of a pattern and a kind."""
     if kind is None or isinstance(kind, str):
         pairs = [("**", kind)] if kind else []
     else:
@@ -125,13 +125,13 @@ def _rates(
 
 
 def _wider(tensor: Tensor) -> tuple[int, ...]:
-    """Return a shape with twice as much along the axes that grow with the width."""
+    """Return a shape whose axes that grow with the width are twice as long."""
     grows = tensor.axes if tensor.base else range(len(tensor.shape))
     return tuple(2 * n if axis in grows else n for axis, n in enumerate(tensor.shape))
 
 
 def _base(tensor: Tensor) -> tuple[int, ...]:
-    """Return the shape at the base width; absolute rates are those of one number."""
+    """Return the shape at the base width; for absolute rates that of one number."""
     return tensor.base or (1,) * len(tensor.shape)
 
 
@@ -142,7 +142,7 @@ def _rate(
     wide: float | None,
     kind: str | None,
 ) -> float | str:
-    """Return the factor of a learning rate, of an update that may depend on the shape.
+    """Return the factor of the learning rate if an update may depend on its shape.
 
     A gradient of equal entries has rank one, and so has its update, of entries u. Its
     spectral norm is |u| sqrt(n_in n_out), whatever Muon multiplies it by, and it has to
@@ -157,7 +157,8 @@ def _rate(
     """
     here = behaviour.entry
     assert here is not None
-    # Where labels by size give a small base another optimizer: does the size matter?
+    # Labels by size may give the base another optimizer. An equal update at another
+    # width then shows that the shape does not matter.
     other = (None if behaviour.multiplies else wide) if base is None else base
     if other is not None and _optimizer_kind.alike(other, here, _SAME):
         return tensor.rate(behaviour.kind)
@@ -179,14 +180,16 @@ def _rate(
 
 
 def _wanted_norm(tensor: Tensor) -> float:
-    """Return by how much the norm of an update has to grow: Muon's rates are for
-    Optax's own norms, sqrt(max(1, n_out / n_in))."""
+    """Return the factor by which the norm of an update has to grow.
+
+    Muon's rates are for the norms of Optax, sqrt(max(1, n_out / n_in)).
+    """
     norms = [muon_norm(shape, tensor.layout) for shape in (tensor.shape, _base(tensor))]
     return tensor.rate("muon") * norms[0] / norms[1]
 
 
 def _size(tensor: Tensor, shape: tuple[int, ...], entry: float) -> float:
-    """Return the norm of an update of equal entries, of one member of a stack."""
+    """Return the norm of an update of equal entries; of one member if it is a stack."""
     pairs = zip(shape, tensor.layout, strict=True)
     return abs(entry) * math.sqrt(math.prod(n for n, letter in pairs if letter != "b"))
 
@@ -203,7 +206,7 @@ def _scales(
         kind = "muon" if behaviour.multiplies else behaviour.kind
         raise ValueError(
             f"the parametrization has no learning rate of the kind {kind!r} "
-            f"for {tensor.path!r}; it is for Adam-like optimizers."
+            f"for {tensor.path!r}; it is for Adam-like optimizers, so pass one of them."
         )
     gradient = 1.0
     if epsilon and behaviour.kind == "adam":

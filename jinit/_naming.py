@@ -80,25 +80,25 @@ Notes = Callable[[str, Seen], object]
 
 
 class Called(NamedTuple):
-    """A model as a function of (variables, beside), with what it is called with."""
+    """A called model is a function of (variables, beside), with its arguments."""
 
     forward: Callable[[Any, tuple[Any, ...]], Any]
     variables: Any
-    # What is no parameter and no input (keys of dropout, statistics of a batch norm),
-    # then the inputs.
+    # First what is neither parameter nor input, such as the keys of dropout or the
+    # statistics of a batch norm; then the inputs.
     beside: tuple[Any, ...]
-    # Tells what the function computes, see `_behavior`, or None.
+    # The key of what the function computes, see `_behavior`, or None.
     key: Key
     # Filled while the function is traced or run.
     seen: dict[str, Seen]
 
     def traced(self) -> Traced:
-        """Return the trace of the function, kept from an earlier call where it can."""
+        """Return the trace of the function, from an earlier call where possible."""
         arguments = (self.variables, self.beside)
         return traced(self.key, self.forward, arguments, self._noted)
 
     def _noted(self) -> Hashable:
-        """What was seen of modules, without their inputs, which are arrays."""
+        """Return what was seen of modules, without their inputs, which are arrays."""
         rows = ((path, seen.shapes, seen.units, seen.is_plain) for path, seen in
                 self.seen.items())  # fmt: skip
         return tuple(
@@ -107,7 +107,7 @@ class Called(NamedTuple):
 
 
 def seen_in(trace: Traced) -> dict[str, Seen]:
-    """Return what a trace noted of each module."""
+    """Return what was noted of each module while it was traced."""
     return {
         path: Seen(dict(shapes), units, is_plain, ())
         for path, shapes, units, is_plain in trace.notes
@@ -141,7 +141,7 @@ def forward_of(
     """Return a model as a function of (variables, (keys, *inputs)) with names.
 
     Raises:
-      TypeError: for what is no Linen module and no function; `caller` is named.
+      TypeError: if it is neither a Linen module nor a function; `caller` is named.
     """
     if is_module(model, "flax.linen"):
         return linen(model, options, notes)

@@ -14,7 +14,7 @@ from ._naming import Called, Notes, Seen, nnx_calls
 def called(
     model: Any, inputs: tuple[Any, ...], options: dict[str, Any], caller: str
 ) -> tuple[Called, Callable[[Any], Any]]:
-    """Return a model as a function with names, and how it is put together again."""
+    """Return a model as a function with names, and a function params -> model."""
     seen: dict[str, Seen] = {}
     forward, params, rest, graph = taken_apart(model, options, caller, seen.setdefault)
     key = functools.partial(key_of, "nnx", graph, options)

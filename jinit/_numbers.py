@@ -1,4 +1,4 @@
-"""Numbers that may be traced: one arithmetic for Python's numbers and for tracers.
+"""One arithmetic serves Python's numbers and traced ones.
 
 Inside `jit`, `vmap` or `grad` a setting of an initializer may be a tracer, which has no
 value yet. `math.sqrt`, `float` and `if` reject it. All the code that makers share goes
@@ -15,46 +15,46 @@ import numpy as np
 
 
 def is_traced(*values: Any) -> bool:
-    """Whether one of the values is a tracer."""
+    """Tell whether one of the values is a tracer."""
     return any(isinstance(value, jax.core.Tracer) for value in values)
 
 
 def holds_tracer(setting: Any) -> bool:
-    """Whether a setting is a tracer, or a tuple or an initializer that holds one."""
+    """Tell whether a setting is a tracer, or a tuple or initializer that holds one."""
     if isinstance(setting, tuple):
         return any(map(holds_tracer, setting))
     return is_traced(setting) or bool(getattr(setting, "_is_traced", False))
 
 
 def numpy_of(*values: Any) -> ModuleType:
-    """`jax.numpy` if one of the values is traced, and NumPy otherwise."""
+    """Return `jax.numpy` if one of the values is traced, and NumPy otherwise."""
     return jnp if is_traced(*values) else np
 
 
 def sqrt(x: Any) -> Any:
-    """The square root: a tracer's is a tracer, NumPy's numbers keep their type."""
+    """Return the square root; NumPy's numbers keep their type, tracers stay traced."""
     if is_traced(x):
         return jnp.sqrt(x)
     return np.sqrt(x) if isinstance(x, np.generic) else math.sqrt(x)
 
 
 def log(x: Any) -> Any:
-    """The natural logarithm, in Python's floats or in JAX."""
+    """Return the natural logarithm, in Python's floats or in JAX."""
     return jnp.log(x) if is_traced(x) else math.log(x)
 
 
 def at_least(minimum: float, x: Any) -> Any:
-    """`x`, or `minimum` where that is more."""
+    """Return `x`, or `minimum` if `x` is less."""
     return jnp.maximum(x, minimum) if is_traced(x) else max(x, minimum)
 
 
 def cast(x: Any, dtype: np.dtype) -> Any:
-    """`x` as a number of `dtype`, rounded once."""
+    """Return `x` as a number of `dtype`, rounded once."""
     return jnp.asarray(x, dtype) if is_traced(x) else dtype.type(x)
 
 
 def times(x: Any, factor: Any) -> Any:
-    """`factor * x`, computed in Python's floats where neither is traced."""
+    """Return `factor * x`, computed in Python's floats where neither is traced."""
     if is_one(factor):
         # Times 1 would be exact too, but would leave NumPy's type behind.
         return x
@@ -62,26 +62,26 @@ def times(x: Any, factor: Any) -> Any:
 
 
 def is_symbolic(x: Any) -> bool:
-    """Whether `x` is made of dimensions of `jax.export.symbolic_shape`."""
+    """Tell whether `x` is made of dimensions of `jax.export.symbolic_shape`."""
     return hasattr(x, "dimension_as_value")
 
 
 def is_known(x: Any) -> bool:
-    """Whether `x` is a number that can be compared: not traced, not symbolic."""
+    """Tell whether `x` is a number that can be compared: not traced, not symbolic."""
     return not is_traced(x) and not is_symbolic(x)
 
 
 def is_one(x: Any) -> bool:
-    """Whether `x` is known to be 1."""
+    """Tell whether `x` is known to be 1."""
     return is_known(x) and bool(x == 1)
 
 
 def is_zero(x: Any) -> bool:
-    """Whether `x` is known to be 0."""
+    """Tell whether `x` is known to be 0."""
     return is_known(x) and bool(x == 0)
 
 
 def spell(x: Any) -> str:
-    """A tracer as text: its type, since it has no value that could be printed."""
+    """Spell a tracer by its type, since it has no value that could be printed."""
     shape = ",".join(map(str, x.shape))
     return f"<traced {x.dtype.name}{f'[{shape}]' if shape else ''}>"

@@ -1,4 +1,4 @@
-"""Responses of a trial -> the kind of each tensor's update, or why it is in doubt."""
+"""A trial's responses show the kind of each tensor's update, or why it is unclear."""
 
 import itertools
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from . import _optimizer_trial
 from ._optimizer_trial import STEPS, Answer, Response, Trial
 from ._paths import listed
 
-# The relative difference that counts as none.
+# Two sizes whose relative difference is less count as equal.
 _CLOSE = 0.05
 
 ADVICE = (
@@ -19,12 +19,12 @@ ADVICE = (
 
 
 class Behaviour(NamedTuple):
-    """How a tensor is updated.
+    """This record says how a tensor is updated.
 
-    The kind tells whether the update grows with the gradient. `relative` updates are in
-    units of the parameter. `entry` is the size of an update whose entries are equal,
-    where it may depend on the tensor's shape; None where it cannot. `multiplies` tells
-    updates that are products of matrices, as Muon's.
+    `kind` says whether the update grows with the gradient. A `relative` update is in
+    units of the parameter. `entry` is the size of an update whose entries are equal if
+    it may depend on the tensor's shape, else None. `multiplies` says that the update is
+    a product of matrices, as Muon's is.
     """
 
     kind: str
@@ -34,7 +34,7 @@ class Behaviour(NamedTuple):
 
 
 def answered(tx: Any, structure: Any, types: tuple[Any, ...]) -> Answer | str:
-    """Try `tx` at some shapes; where it cannot be run there, say why."""
+    """Try `tx` at some shapes; return a text that says why if it cannot be run."""
     try:
         return _optimizer_trial.answer(tx, structure, types)
     except _optimizer_trial.NotByTensor:
@@ -46,7 +46,7 @@ def answered(tx: Any, structure: Any, types: tuple[Any, ...]) -> Answer | str:
 def behaviours(
     answer: Answer | str, paths: Sequence[str], kinds: Sequence[str | None]
 ) -> list[Behaviour]:
-    """Return how each tensor is updated, by the kinds that a user names, and a trial.
+    """Return how each tensor is updated, from a trial and the kinds that a user names.
 
     Raises:
       ValueError: for tensors whose kind is in doubt, and for updates that cannot be
@@ -72,7 +72,7 @@ def behaviours(
 
 
 def raise_doubts(paths: Sequence[str], judged: Sequence[Any]) -> None:
-    """Raise if something is a text, which says why a tensor's kind is in doubt."""
+    """Raise if an entry is a text, which says why the kind of a tensor is unclear."""
     lines = [
         f"{path}: {doubt}"
         for path, doubt in zip(paths, judged, strict=True)
@@ -88,7 +88,7 @@ def raise_doubts(paths: Sequence[str], judged: Sequence[Any]) -> None:
 def _judged(
     index: int, path: str, kind: str | None, response: Response, clipped: bool
 ) -> Behaviour | str:
-    """Return how one tensor is updated, or why that is in doubt."""
+    """Return how one tensor is updated, or a text that says why that is unclear."""
     trial = response.trial
     if trial is None:
         return Behaviour(kind) if kind else response.reason
@@ -105,7 +105,7 @@ def _judged(
             )
         kind = measured
     if measured != ("sgd" if kind == "sgd" else "adam"):
-        # The user knows better.
+        # The user names a kind because the trial may be wrong.
         return Behaviour(kind, relative)
     entry = _entry(measured, response, relative) if response.sums else None
     return Behaviour(measured, relative, entry, response.multiplies)
@@ -116,7 +116,7 @@ def _entry(kind: str, response: Response, relative: bool) -> float:
     trial = response.trial
     assert trial is not None
     if kind == "sgd":
-        # In proportion to a gradient that no clipping sees.
+        # Only the small gradient is certain not to be clipped.
         pair = _pair(trial, relative, small=True)
         return pair[0] / response.small
     return _pair(trial, relative, small=False)[0]
@@ -127,8 +127,8 @@ def elsewhere(
 ) -> list[float | None]:
     """Return the sizes of updates at other shapes than those of `answer`.
 
-    A size is None where the tensor is updated in another way there: its state lies
-    elsewhere, or the update is of another kind.
+    A size is None if the tensor is updated in another way there: if its state has
+    another place, or its update another kind.
     """
     if isinstance(other, str):
         return [None] * len(updated)
@@ -147,10 +147,10 @@ def elsewhere(
 
 
 def _kind(index: int, response: Response, relative: bool, clipped: bool) -> str:
-    """Return "adam", "sgd" or why it is unclear: whether updates grow with gradients.
+    """Return the kind of an update, "adam" or "sgd", or a text why it is unclear.
 
-    Gradients are tried at two sizes: beside the larger ones the epsilons of Adam are
-    nothing, and the smaller ones have a norm that no clipping sees.
+    Gradients are tried at two sizes: the epsilon of Adam is negligible beside the
+    larger ones, and the smaller ones have a norm that no clipping changes.
     """
     trial = response.trial
     assert trial is not None
@@ -175,10 +175,10 @@ def _kind(index: int, response: Response, relative: bool, clipped: bool) -> str:
 def _at_two_sizes(
     index: int, response: Response, large: str, small: str, clipped: bool
 ) -> str:
-    """Return the kind of an update that is of two kinds at two sizes, or an empty text.
+    """Return the kind of an update that shows two kinds at two sizes, or "".
 
-    Either larger gradients are clipped, or beside smaller ones an epsilon counts. Where
-    they are clipped, larger gradients of other tensors make an update smaller.
+    Either the larger gradients are clipped, or an epsilon counts beside the smaller
+    ones. A clipping shows in that larger gradients of other tensors shrink an update.
     """
     if small == "sgd" and _is_clipped(index, response):
         return "sgd"
@@ -196,9 +196,10 @@ def _untrained(response: Response) -> str:
 
 
 def _pair(trial: Trial, relative: bool, small: bool) -> tuple[float, float]:
-    """Return updates at once and twice the gradient."""
-    # Without parameters there is no decay, and no unit either. But there are clippings
-    # to a part of the parameters, which are the same for any parameters but none.
+    """Return the updates for the gradient and for twice the gradient."""
+    # Experiments with parameters of 0 have no decay. But a relative update needs its
+    # unit; and a clipping to a fraction of the parameters is the same for all
+    # parameters except 0.
     clipped = alike(trial.twice, trial.both) and not alike(trial.both, trial.free)
     if relative or clipped:
         if small:
@@ -216,7 +217,7 @@ def _degree(once: float, twice: float) -> str:
 
 
 def _is_clipped(index: int, response: Response) -> bool:
-    """Whether an update shrinks where the gradients of other tensors are larger."""
+    """Tell whether an update shrinks if the gradients of other tensors grow."""
     trial = response.trial
     if trial is None or not response.on_others:
         return False
@@ -225,7 +226,7 @@ def _is_clipped(index: int, response: Response) -> bool:
 
 
 def _shares_a_norm(trial: Trial) -> bool:
-    """Whether more of some gradients changes the update, and more of all does not."""
+    """Tell whether an update changes if some gradients grow, but not if all do."""
     same = alike(trial.steep, trial.both)
     return same and not alike(trial.uneven, trial.both)
 
@@ -235,7 +236,7 @@ def alike(a: float, b: float, close: float = _CLOSE) -> bool:
 
 
 def _is_relative(path: str, trial: Trial) -> bool:
-    """Whether the update is in units of the parameter, as Adafactor's; else decay."""
+    """Tell whether an update is in units of the parameter, as Adafactor's is."""
     if alike(trial.both, trial.free) or alike(trial.twice, trial.both):
         return False
     if alike(trial.twice, 2 * trial.both, 1e-3):
@@ -243,8 +244,8 @@ def _is_relative(path: str, trial: Trial) -> bool:
             return True
         raise ValueError(
             f"`tx` scales the update of {path} by the size of the weights and decays "
-            "them too (adafactor, lamb and lars with weight decay); wrap it without, "
-            "and chain optax.add_decayed_weights(-rate) behind: "
+            "them too (adafactor, lamb and lars with weight decay); wrap it "
+            "without weight decay, and chain optax.add_decayed_weights(-rate) behind: "
             "optax.chain(p.optimizer(optax.adafactor(lr)), "
             "optax.add_decayed_weights(-rate))."
         )

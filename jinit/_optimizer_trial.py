@@ -1,12 +1,12 @@
-"""Try an Optax transformation: how its updates depend on gradients and parameters.
+"""Try an Optax transformation: see how updates depend on gradients and parameters.
 
 A chain of transformations is a closure. Its state does not tell sign descent from SGD,
 nor whether the parameters are decayed or set the size of the update. So the
 transformation is traced at the shapes of the parameters, where it takes the branches
-that it takes in training (labels by size, factored states), and what it is traced to is
-evaluated on gradients and parameters whose entries are all equal, at a few multiples of
-both. Each array is then one number: no array of a model's size is made, and nothing is
-compiled. See `_uniform`.
+that it takes in training (labels by size, factored states). The traced operations are
+then evaluated on gradients and parameters whose entries are all equal, at a few
+multiples of both. Each array is then one number: no array of a model's size is made,
+and nothing is compiled. See `_uniform`.
 """
 
 import math
@@ -44,17 +44,17 @@ _ADAM = {"ScaleByRssState", "ScaleBySM3State", "ScaleByAdaDeltaState"}
 
 # Steps that a trial takes: RAdam begins as SGD, and gradients may be gathered first.
 STEPS = 16
-# An entry of a gradient, so large that the usual epsilons are nothing beside it; and
-# the norm of all gradients together that no clipping sees, for a second look at
+# An entry of a gradient, so large that the usual epsilons are negligible beside it; and
+# a norm of all gradients together that no clipping changes, for a second trial of
 # transformations that sum over gradients.
 _GRADIENT, _NORM = 5e-3, 0.02
-# Many times the norm of the other gradients, and what marks even and odd ones.
+# A multiple of the norm of the other gradients, and the marks of even and odd ones.
 _MORE = 32.0
 _MARKS = (_uniform.FIRST_MARK, 2 * _uniform.FIRST_MARK)
 
 
 class Lane(NamedTuple):
-    """What the gradients of even and of odd tensors, and the parameters, are times."""
+    """An experiment multiplies even and odd tensors' gradients, and the parameters."""
 
     even: float
     odd: float
@@ -62,23 +62,24 @@ class Lane(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """The entry of an update, or the lanes of the experiments that it is from."""
+    """A trial has a field for each experiment: its lane, or the entry of the update."""
 
     both: Any
-    # Without parameters, and so without decay; and with twice the gradient.
+    # With parameters of 0, and so without decay; with once and twice the gradient.
     free: Any
     free_steep: Any
-    # Without a gradient, with twice of it, and with twice of it in every other tensor.
+    # With a gradient of 0, with twice the gradient, and with twice the gradient in odd
+    # tensors only.
     still: Any
     steep: Any
     uneven: Any
     # With larger parameters.
     twice: Any
-    # Without parameters, and with gradients of the even tensors, or of the odd ones,
+    # With parameters of 0, and with gradients of the even tensors, or of the odd ones,
     # that outgrow all others.
     more_even: Any
     more_odd: Any
-    # With gradients that no clipping sees.
+    # With gradients so small that no clipping changes them.
     small: Any
     small_steep: Any
     small_free: Any
@@ -86,28 +87,30 @@ class Trial(NamedTuple):
 
 
 class Response(NamedTuple):
-    """How one tensor is updated: its trial, and what the update depends on.
+    """A response says how one tensor is updated, and what the update depends on.
 
-    `small` is the factor of the small gradients. `reason` says why there is no trial,
-    where an operation is beyond one.
+    `small` is the factor of the small gradients. `reason` says why `trial` is None:
+    which operation could not be evaluated.
     """
 
     trial: Trial | None
     small: float = 1.0
     depends: bool = False
-    # On the gradients of tensors that are even where this one is odd, or odd.
+    # Whether it depends on gradients of tensors that are even if this one is odd, and
+    # odd if it is even.
     on_others: bool = False
-    # On a sum over gradients, on a product of two matrices that both depend on them.
+    # Whether it depends on a sum over gradients, and on a product of two matrices that
+    # both depend on them.
     sums: bool = False
     multiplies: bool = False
     reason: str = ""
 
 
 class Answer(NamedTuple):
-    """What is learned of a transformation at some shapes: of each tensor.
+    """An answer says what a trial of a transformation showed for each tensor.
 
-    `homes` are the places in the state that a tensor has; `gathers` says that its state
-    is one whose kind is Adam's, whatever a trial says.
+    `homes` are the places of a tensor in the optimizer's state. `gathers` says that its
+    state is one of `_ADAM`, whose kind is "adam" whatever the trial shows.
     """
 
     responses: list[Response]
@@ -116,7 +119,7 @@ class Answer(NamedTuple):
 
 
 def _lanes(sizes: Sequence[int]) -> Trial:
-    """Return the experiments, given the numbers of entries of all tensors."""
+    """Return the experiments for tensors with these numbers of entries."""
     even, odd = max(sum(sizes[::2]), 1), max(sum(sizes[1::2]), 1)
     small = min(1.0, _NORM / math.sqrt(even + odd) / _GRADIENT)
     return Trial(
@@ -155,15 +158,15 @@ def answer(tx: Any, structure: Any, types: tuple[Any, ...]) -> Answer:
 
 
 class NotByTensor(ValueError):
-    """An optimizer whose updates cannot be scaled tensor by tensor."""
+    """The updates of the optimizer cannot be scaled tensor by tensor."""
 
 
 def _check_states(names: set[str]) -> None:
     for name in sorted(names & _REFUSED.keys()):
         raise NotByTensor(
-            f"`tx` cannot be scaled tensor by tensor: of {name}, {_REFUSED[name]}. Use "
-            "an optimizer whose update is a learning rate times a function of "
-            "gradients: sgd, adam, adamw, lion, adafactor, muon."
+            f"`tx` has a {name} and cannot be scaled tensor by tensor: "
+            f"{_REFUSED[name]}. Use an optimizer whose update is a learning rate "
+            "times a function of gradients: sgd, adam, adamw, lion, adafactor, muon."
         )
 
 
@@ -180,7 +183,7 @@ def _nodes(state: Any) -> Iterator[Any]:
 
 
 def _homes(state: Any, paths: Sequence[Any]) -> list[frozenset[str]]:
-    """Return for each path of a tensor the places of the state that end in it."""
+    """Return, for each path of a tensor, the places of the state that end in it."""
     places: dict[Any, set[str]] = {path: set() for path in paths}
     for path, _ in jax.tree.leaves_with_path(state):
         for first in range(len(path) + 1):
@@ -209,8 +212,8 @@ def _responses(init: Any, update: Any, leaves: Sequence[Any]) -> list[Response]:
 
 def _inputs(count: int, lanes: np.ndarray) -> tuple[list[Uniform], list[Uniform]]:
     """Return gradients, marked as even or odd, and parameters."""
-    # Tensors differ a little, so that no two of them agree by chance; and a gradient is
-    # less than a hundredth of its parameter, where adaptive clipping begins.
+    # Tensors differ a little, so that no two of them agree by chance. A gradient is
+    # below a hundredth of its parameter, where adaptive clipping begins.
     sizes = [1 + 0.01 * (index % 7) for index in range(count)]
     gradients = [
         Uniform(_GRADIENT * size * lanes[:, index % 2], _MARKS[index % 2])

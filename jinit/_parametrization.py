@@ -188,12 +188,12 @@ class Parametrization:
         for decay added to the gradient it is MuAdam's and MuSGD's. The state is that of
         `tx`, so that jit, sharding and checkpoints are as they were.
 
-        The kind of each update is measured: `tx` is traced at the parameters' own
-        shapes, so that labels, masks and factored states by size are those of the
-        training, and evaluated on gradients and parameters of equal entries, for which
-        no array is made. Updates that depend on the shape (Muon with any of its
-        scalings, NovoGrad) are measured at the base shapes too: their spectral norm has
-        to grow as sqrt(n_out / n_in).
+        The kind of each update is measured. `tx` is traced at the parameters' own
+        shapes, so that labels, masks and factored states that depend on sizes are those
+        of the training. It is evaluated on gradients and parameters of equal entries,
+        without an array of their size. Updates that depend on the shape (Muon with any
+        of its scalings, NovoGrad) are also measured at the base shapes: their spectral
+        norm has to grow as sqrt(n_out / n_in).
 
         Args:
           tx: an Optax transformation with its learning rate or schedule: sgd, adam,
@@ -201,8 +201,8 @@ class Parametrization:
           kind: "adam" if the update does not grow with the gradient, "sgd" if it grows
             in proportion, "muon" for orthogonalized updates with Optax's own norm,
             sqrt(max(1, n_out / n_in)); or pairs (pattern, kind) for some tensors. By
-            default it is measured. It is asked for where that is not possible: `tx`
-            needs more than gradients and parameters, draws random numbers, uses
+            default the kind is measured. Name it if that is not possible: if `tx` needs
+            more than gradients and parameters, draws random numbers, uses
             decompositions, is another optimizer at the base shapes, or is Muon with
             adaptive=True, whose updates depend on the rank of the gradient.
           weight_decay: "independent" of the factor, or "scaled" by it.
@@ -214,10 +214,10 @@ class Parametrization:
           An `optax.GradientTransformationExtraArgs`.
 
         Raises:
-          TypeError: for something that is no transformation, or no kind.
-          ValueError: for an unknown kind; and when it is initialized, for parameters
-            that do not fit, for tensors whose kind cannot be measured, which are named,
-            and for optimizers that cannot be scaled so.
+          TypeError: if `tx` is no Optax transformation, or `kind` no kind.
+          ValueError: for an unknown kind. The new optimizer's `init` raises it for
+            parameters that do not fit, for tensors whose kind cannot be measured (the
+            error names them), and if `tx` cannot be scaled tensor by tensor.
 
         Example:
           >>> import jax.numpy as jnp, jinit, optax

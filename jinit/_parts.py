@@ -1,4 +1,4 @@
-"""The parts of an initializer that is made of other initializers."""
+"""Composed initializers draw parts by other initializers."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from ._threefry import spent
 
 
 class Composed(Initializer):
-    """An initializer that draws parts, each with a key of its own, and joins them."""
+    """A composed initializer draws parts, each with another key, and joins them."""
 
     def _draw(
         self,
@@ -55,7 +55,7 @@ class Composed(Initializer):
 def part(
     init: Any, key: jax.Array, shape: _checks.Shape, dtype: np.dtype, factor: float
 ) -> jax.Array:
-    """Draw a part by an initializer of any origin."""
+    """Draw a part with any callable initializer: jinit's, JAX's or a user's."""
     if isinstance(init, Initializer):
         return init._draw(key, shape, dtype, None, factor)
     drawn = _sample.call(init, key, shape, dtype)
@@ -63,17 +63,17 @@ def part(
 
 
 def own_dtype(parts: Sequence[Any], dtype: DTypeLike | None) -> np.dtype:
-    """The type asked for, or else the parts' own, which must agree."""
+    """Return the dtype of the call, or else the parts' dtype, which must agree."""
     if dtype is not None:
         return _checks.dtype(dtype, np.inexact)
-    own = {getattr(init, "dtype", None) for init in parts}
-    if len(own) > 1:
-        named = ", ".join(sorted(str(d) for d in own))
+    dtypes = {getattr(init, "dtype", None) for init in parts}
+    if len(dtypes) > 1:
+        named = ", ".join(sorted(str(d) for d in dtypes))
         raise ValueError(
             f"`dtype` is None, and the parts have different types of their own: "
             f"{named}; pass `dtype`, or make them agree."
         )
-    return _checks.dtype(own.pop() if own else None, np.inexact)
+    return _checks.dtype(dtypes.pop() if dtypes else None, np.inexact)
 
 
 def std_of(init: Any, shape: _checks.Shape) -> float | None:
@@ -81,7 +81,7 @@ def std_of(init: Any, shape: _checks.Shape) -> float | None:
 
 
 def common_std(parts: list[tuple[Any, _checks.Shape]]) -> float | None:
-    """The one standard deviation of all parts, where they have one."""
+    """Return the standard deviation of all parts; None if they differ."""
     if not parts:
         return None
     distinct = {(id(init), shape): (init, shape) for init, shape in parts}

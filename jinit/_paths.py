@@ -116,18 +116,18 @@ def listed(lines: Iterable[Any]) -> str:
 def struct(value: Any) -> jax.ShapeDtypeStruct | None:
     """Return the shape and dtype of an array or a number; None for any other leaf."""
     if is_number(value):
-        # As under jit: a TrainState begins with step=0.
+        # A TrainState begins with step=0, which `jit` takes for an array, too.
         return jax.ShapeDtypeStruct((), jax.dtypes.result_type(value))
     if not (hasattr(value, "shape") and hasattr(value, "dtype")):
         return None
     if isinstance(value, np.ndarray) and value.dtype.kind in "OSUMm":
-        return None  # of texts, dates or objects
+        return None  # JAX has no arrays of texts, dates or objects.
     sharding = value.sharding if isinstance(value, jax.ShapeDtypeStruct) else None
     return jax.ShapeDtypeStruct(value.shape, canonical(value.dtype), sharding=sharding)
 
 
 def canonical(dtype: Any) -> Any:
-    """Return a dtype as JAX has it: without x64, float32 in the place of float64."""
+    """Return the dtype that JAX has for it: without x64, float32 for float64."""
     if jax.dtypes.issubdtype(dtype, jax.dtypes.extended):
         return dtype
     return jax.dtypes.canonicalize_dtype(dtype)
@@ -153,12 +153,12 @@ def stand_in(leaf: Leaf) -> jax.ShapeDtypeStruct:
 
 
 def is_placeholder(value: Any) -> bool:
-    """Whether a leaf stands for a value that is missing; `...` is Orbax's."""
+    """Tell whether a leaf stands for a missing value; `...` is Orbax's placeholder."""
     return value is ... or isinstance(value, jax.ShapeDtypeStruct)
 
 
 def is_number(value: Any) -> bool:
-    """Whether a leaf is a number of Python's, which JAX takes for an array."""
+    """Tell whether a leaf is a Python number, which JAX takes for an array."""
     return isinstance(value, bool | int | float | complex) and not hasattr(
         value, "dtype"
     )
@@ -184,9 +184,9 @@ def align(
 
 
 def check_like(name: str, leaf: Leaf, wanted: Any, owner: str) -> None:
-    """Raise unless a leaf has the shape and the dtype that are wanted.
+    """Raise unless a leaf has the shape and the dtype of `wanted`.
 
-    A leaf that can be no array agrees with any other one that can be none.
+    Two leaves that cannot be arrays, such as strings, always agree.
     """
     has, needs = struct(leaf.value), struct(wanted)
     if _type(has) == _type(needs):

@@ -37,23 +37,23 @@ class Plan:
 
     leaves: tuple[Planned, ...]
     _structure: PyTreeDef
-    # The values of the leaves that are kept, where they are known.
+    # The values of the kept leaves; a plan of structs or of a configuration has none.
     _kept: dict[tuple[str, ...], Any] = dataclasses.field(compare=False)
     _samplers: Samplers = dataclasses.field(compare=False)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """One dict of plain data for each leaf, in the order of the tree.
+        """Return one dict of plain data for each leaf, in the order of the tree.
 
         Keys: path, shape, dtype, layout, fan_in, fan_out, initializer, std (as the law
-        predicts it), parameters (how many numbers). None where there is nothing to say:
-        a kept function or string has no shape.
+        predicts it), parameters (how many numbers). A value is None if the leaf has no
+        such property: a kept function or string has no shape.
         """
         return [_planned.row(leaf) for leaf in self.leaves]
 
     @property
     def shapes(self) -> Any:
-        """The tree, with a `jax.ShapeDtypeStruct` for each array."""
+        """Return the tree with a `jax.ShapeDtypeStruct` for each array."""
         structs = [leaf.value for leaf in self.leaves]
         return jax.tree.unflatten(self._structure, structs)
 
@@ -77,16 +77,16 @@ class Plan:
           shardings: how leaves are laid out over devices: a tree of shardings,
             PartitionSpecs or `ShapeDtypeStruct`s that have a sharding, or a prefix of
             one (a single sharding serves all); a function `(path, ShapeDtypeStruct) ->
-            sharding`; or "metadata", for what `nn.with_partitioning` says. None, there
-            too, for the sharding of the `ShapeDtypeStruct` that the plan was made from,
-            or else JAX's choice. No device holds more than its part, and the values are
-            the same. A kept number that is given a sharding becomes an array.
+            sharding`; or "metadata", for what `nn.with_partitioning` says. None, also
+            inside a tree, for the sharding of the `ShapeDtypeStruct` that the plan was
+            made from, or else JAX's choice. No device holds more than its part, and the
+            values are the same. A kept number with a sharding becomes an array.
 
         Returns:
           A tree as that of the plan.
 
         Raises:
-          TypeError: for a key or a sharding that is none.
+          TypeError: if `key` is no key, or `shardings` no shardings.
           ValueError: for kept leaves whose value the plan does not know, and for
             shardings that do not fit; before anything is drawn.
 
@@ -123,7 +123,7 @@ class Plan:
           A tree as that of `params`.
 
         Raises:
-          TypeError: for a key or a pattern that is none.
+          TypeError: if `key` is no key, or `only` no pattern.
           ValueError: for paths, shapes or dtypes that are not the plan's, a pattern
             that matches nothing, or only what the plan keeps; before anything is drawn.
 
@@ -197,7 +197,7 @@ class Plan:
         return _build(tree, [by_path[leaf.parts] for leaf in found])
 
     def _places(self, shardings: Any) -> dict[tuple[str, ...], Any]:
-        """The sharding of each leaf, by its path."""
+        """Return the sharding of each leaf, by its path."""
         leaves = [leaf.leaf for leaf in self.leaves]
         return _shardings.by_path(shardings, leaves, self.shapes)
 
@@ -229,7 +229,7 @@ class Plan:
         return chosen
 
     def _check_holds(self, leaves: Sequence[Planned]) -> None:
-        """Raise unless the plan has the values of these leaves, which it keeps."""
+        """Raise unless the plan knows the values of these leaves, which it keeps."""
         absent = [leaf.leaf for leaf in leaves if leaf.parts not in self._kept]
         if absent:
             raise ValueError(
@@ -266,8 +266,8 @@ def plan(shapes: Any, rules: Any, *, allow_unused: bool = False) -> Plan:
       A `Plan`: print it, then `plan.init(key)`.
 
     Raises:
-      TypeError: for rules that are none, and an initializer for a leaf that is no
-        array.
+      TypeError: if `rules` are no rules, or a rule has an initializer for a leaf that
+        is no array.
       ValueError: for leaves that no rule matches, rules that match no leaf (with the
         nearest paths) or are shadowed, and an initializer that does not fit its leaf,
         naming the path.
@@ -287,7 +287,7 @@ def plan(shapes: Any, rules: Any, *, allow_unused: bool = False) -> Plan:
     chosen = _rules.choose(_rules.within(checked, leaves), leaves, allow_unused)
     for rule, leaf in zip(chosen, leaves, strict=True):
         if rule.init is not keep:
-            # Before a function of the rule looks at its shape.
+            # A function in a rule may look at the shape, so its absence is told first.
             _paths.stand_in(leaf)
     return _build(shapes, list(map(_rules.resolve, chosen, leaves)))
 

@@ -99,7 +99,8 @@ def from_config(config: Any) -> tuple[list[Leaf], list[Any]]:
         absent = {"path", "shape", "dtype", "initializer"} - set(entry)
         if absent:
             raise ValueError(f"`config` has a leaf without {sorted(absent)}: {entry!r}")
-        value: Any = ...  # a leaf that is no array, and is not recorded
+        # A configuration does not record the value of a leaf that is no array.
+        value: Any = ...
         if entry["shape"] is not None:
             dtype = _checks.dtype_like(entry["dtype"])
             value = jax.ShapeDtypeStruct(tuple(entry["shape"]), dtype)

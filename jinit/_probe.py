@@ -97,14 +97,14 @@ def report_of(
 
 
 class Passes(NamedTuple):
-    """A pass forward and one back, and the statistics of all that is met on the way."""
+    """Passes run a model forward and back, and take the statistics on the way."""
 
     tapped: Tapped
     consts: tuple[Any, ...]
-    # The loss, as a function of the output.
+    # The trace of the loss, a function of the model's output.
     loss: Traced
     leaves: list[_paths.Leaf]
-    # The numbers of those that are trained.
+    # The indices of the leaves that are trained.
     trained: tuple[int, ...]
 
     def statistics(
@@ -112,14 +112,14 @@ class Passes(NamedTuple):
     ) -> tuple[list[Any], list[Any]]:
         """Return the statistics of each tap and of each parameter.
 
-        Each shape has a program of its own, shared by all layers of that shape: as a
-        part of the passes' program, the statistics of each layer would be compiled
-        anew, which takes five times as long as the passes themselves.
+        All layers of one shape share a program. Inside the passes' program the
+        statistics of each layer would be compiled anew, which takes five times as long
+        as to compile the passes themselves.
         """
         flat = jax.tree.leaves(variables)
         run, is_new = self._program()
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            # While the program of the passes compiles here.
+            # These compile in threads while the program of the passes compiles here.
             if is_new and not any(getattr(x, "committed", False) for x in flat):
                 for lowered in self._lowered(flat):
                     pool.submit(lowered.compile)
@@ -128,7 +128,7 @@ class Passes(NamedTuple):
             )
         outputs = []
         for tap in self.tapped.taps:
-            # Taken out of the lists, so that their memory is free as soon as can be.
+            # `pop` takes them out of the lists, so that their memory is soon free.
             pair = values.pop(0), of_values.pop(0)
             outputs.append(_statistics.of_outputs(*pair, scans=tap.scans))
         parameters = [
@@ -138,7 +138,7 @@ class Passes(NamedTuple):
         return outputs, parameters
 
     def _lowered(self, flat: Sequence[Any]) -> list[Any]:
-        """The programs of the statistics, lowered: JAX keeps what they compile to."""
+        """Return the statistics' lowered programs; JAX keeps the compiled ones."""
         taps = {(tap.shape, tap.dtype, tap.scans) for tap in self.tapped.taps}
         parameters = {(flat[i].shape, flat[i].dtype) for i in self.trained}
         of_taps = [
@@ -152,16 +152,16 @@ class Passes(NamedTuple):
         ]
 
     def _program(self) -> tuple[Callable[..., Any], bool]:
-        """The program of the passes, and whether it is new."""
+        """Return the program of the passes, and whether it is new."""
         key = "probe", self.tapped.form, self.loss.form, self.trained
-        # Without the constants: a program that is kept must not keep arrays.
+        # A kept program must not keep arrays, so the constants are left out.
         bare = self.tapped, self.loss.bare, self.trained
 
         is_new = PROGRAMS.get(key) is None
         return program(key, lambda: functools.partial(_passes, *bare)), is_new
 
     def report(self, statistics: Any, jacobian: Any = None) -> Report:
-        """Return what a run gave as plain rows."""
+        """Return the statistics of a run as plain rows."""
         outputs, parameters = statistics
         rows = [
             {"path": path, "shape": shape, **_statistics.row(values)}
@@ -195,7 +195,7 @@ def _passes(
     variables: Any,
     beside: tuple[Any, ...],
 ) -> tuple[list[Any], list[Any], list[Any]]:
-    """Values of the taps, the gradients in them, and those in the parameters."""
+    """Return the taps' values, the gradients of these, and those of the parameters."""
     flat, tree = jax.tree.flatten(variables)
 
     def run(parameters: list[Any], nudges: list[Any]) -> tuple[Any, Any]:

@@ -101,7 +101,7 @@ def _computed(eqn: JaxprEqn, values: list[Any]) -> list[Known | Law]:
 
 
 def _moves(eqn: JaxprEqn) -> bool:
-    """Whether entries move, and stay what they are."""
+    """Tell whether an equation moves its entries without changing them."""
     return moves(eqn) or eqn.primitive in IDENTITIES
 
 

@@ -18,9 +18,9 @@ def fill_missing(
 ) -> Any:
     """Draw what a checkpoint lacks; what it has stays, the same arrays.
 
-    A leaf is missing if its path is, or if a `jax.ShapeDtypeStruct` or `...`, which is
-    Orbax's placeholder, stands there or above it. It gets the value that
-    `plan.init(key)` gives it.
+    A leaf is missing if `params` has nothing at its path, or has a placeholder there: a
+    `jax.ShapeDtypeStruct`, or Orbax's `...`, which may also stand for a whole subtree.
+    A missing leaf gets the value that `plan.init(key)` gives it.
 
     Args:
       params: what there is: a part of the tree.
@@ -28,15 +28,15 @@ def fill_missing(
         the plan keeps.
       plan: a plan that has every missing leaf.
       key: a PRNG key.
-      shardings: for the missing leaves, as in `Plan.init`; what it says of others is
-        not used. None for the shardings of the `ShapeDtypeStruct`s in `shapes`, or
+      shardings: for the missing leaves, as in `Plan.init`; the entries of other leaves
+        are not used. None for the shardings of the `ShapeDtypeStruct`s in `shapes`, or
         else JAX's choice.
 
     Returns:
       A tree as `shapes`.
 
     Raises:
-      TypeError: for a key, a plan or shardings that are none.
+      TypeError: if `key` is no key, `plan` no plan, or `shardings` no shardings.
       ValueError: for leaves of `params` that `shapes` does not have, or has with
         another shape or dtype, and missing ones that the plan does not have, or keeps
         without a value; before anything is drawn.
@@ -58,7 +58,7 @@ def fill_missing(
     plan._check_holds([leaf for leaf in missing if leaf.init is keep])
     where = _shardings.by_path(shardings, wanted, shapes)
     if shardings is None:
-        # The plan may have been made from structs that say more than `shapes`.
+        # The plan may be made from structs with shardings that `shapes` does not have.
         where |= {p: s for p, s in plan._places(None).items() if where.get(p) is None}
     for leaf in missing:
         present[leaf.parts] = plan._value(key, leaf, where[leaf.parts])
@@ -67,7 +67,7 @@ def fill_missing(
 
 
 def _present(params: Any, wanted: list[Leaf]) -> dict[Any, Any]:
-    """The values of a checkpoint by path, after a check of each."""
+    """Check each leaf of a checkpoint, and return the values by path."""
     leaves = _paths.leaves(params)
     known = {leaf.parts: leaf for leaf in wanted}
     above = {leaf.parts[:n] for leaf in wanted for n in range(len(leaf.parts))}
@@ -119,8 +119,8 @@ def perturb(params: Any, key: jax.Array, shrink: float, noise_plan: Plan) -> Any
       A tree as that of `params`.
 
     Raises:
-      TypeError: for a key, a number or a plan that is none, and arrays of integers
-        that the plan does not keep.
+      TypeError: if `key` is no key, `shrink` no number or `noise` no plan, and for
+        arrays of integers that the plan does not keep.
       ValueError: for a `shrink` outside [0, 1], and for paths, shapes or dtypes that
         are not the plan's; before anything is drawn.
 

@@ -19,10 +19,10 @@ def is_narrow(dtype: np.dtype) -> bool:
 def _as_identity(
     rounding: Callable[..., jax.Array], x: jax.Array, *operands: Any
 ) -> jax.Array:
-    """`rounding(x, *operands)`, with the derivative of a plain conversion of x.
+    """Return `rounding(x, *operands)` with the derivative of a conversion of x.
 
-    By itself its derivative would be zero: that of a bit pattern, or of the bound that
-    a value was moved to.
+    The derivative of `rounding` itself is zero: it is that of a bit pattern, or of the
+    bound that a value was moved to.
     """
     return rounding(x, *operands)
 

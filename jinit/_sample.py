@@ -50,7 +50,7 @@ class Sampler:
         def draw(key: jax.Array) -> Any:
             nonlocal problem
             drawn = self._draw(key)
-            # Said here: a tracer that was kept would outlive its trace.
+            # The problem is spelled here, since a tracer must not outlive its trace.
             problem = self._problem(drawn)
             return () if problem else drawn
 
@@ -59,7 +59,7 @@ class Sampler:
             raise problem
 
     def _problem(self, drawn: Any) -> Exception | None:
-        """The error for something that is no array of the shape and the type."""
+        """Return the error if `drawn` is no array of the right shape and dtype."""
         name = _checks.public_name(self.init)
         if not isinstance(drawn, jax.Array | np.ndarray):
             advice = ": it is a maker, so call it" if callable(drawn) else ""
@@ -94,8 +94,8 @@ class Samplers:
 
     def __init__(self) -> None:
         self._made: dict[Any, Sampler] = {}
-        # Which sampler serves an initializer, by the id of the initializer, which is
-        # held so that its id is not given again.
+        # The sampler of an initializer by its id. The initializer is held, so that no
+        # other object gets its id.
         self._known: dict[Any, tuple[Any, Sampler]] = {}
 
     def of(self, init: Any, shape: _checks.Shape, dtype: Any) -> Sampler:
@@ -109,7 +109,7 @@ class Samplers:
 
 
 def in_torch_layout(init: Any) -> Any:
-    """An initializer of any origin, for kernels of PyTorch's (out, in, *window)."""
+    """Return an initializer for kernels in PyTorch's layout (out, in, *window)."""
     if isinstance(init, Initializer):
         return init._in_torch_layout()
     # The initializers of jax.nn are closures, which count by Flax's axes by default.

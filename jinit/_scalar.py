@@ -37,7 +37,7 @@ def _jumps(s: Scalar, k: float) -> bool:
     return near > max(1e-8, 4 * s.precision, 0.75 * far)
 
 
-# Few: each keeps its function, and what that closes over.
+# Only a few are kept: each keeps its function alive, and what that closes over.
 @remembered(32)
 def scalar(activation: Activation) -> Scalar:
     """The function of an activation, by name or by itself."""

@@ -46,17 +46,17 @@ class Task(NamedTuple):
     tapped: Tapped
     layers: tuple[Layer, ...]
     solve: Solve
-    # What `solve` is made of: equal for functions that do the same.
+    # The settings that `solve` closes over, as a key of what it does.
     settings: Hashable
 
     @property
     def key(self) -> Hashable:
-        """Equal for tasks that do the same."""
+        """Return a key that tasks share if they do the same."""
         return self.trace.form, self.layers, self.settings
 
     @property
     def bare(self) -> "Task":
-        """The task without the constants, which a kept program must not keep."""
+        """Return the task without the constants, which kept programs must not hold."""
         return self._replace(trace=self.trace.bare)
 
 

@@ -16,8 +16,8 @@ from ._paths import Leaf
 def resolve(shardings: Any, leaves: Sequence[Leaf], tree: Any) -> list[Any]:
     """Return the sharding of each leaf, checked; None for JAX's choice.
 
-    A struct that is placed itself lives there, unless `shardings` says otherwise. A
-    leaf that can be no array lives nowhere, whatever is said of it.
+    A struct keeps its sharding, unless `shardings` has another one for it. A leaf that
+    cannot be an array has no sharding, whatever its entry.
 
     Args:
       shardings: None; one sharding for all; a tree of them, or of structs that have
@@ -28,9 +28,9 @@ def resolve(shardings: Any, leaves: Sequence[Leaf], tree: Any) -> list[Any]:
       tree: the tree of these leaves, with its boxes.
 
     Raises:
-      TypeError: for something that is no sharding.
-      ValueError: for leaves that a tree leaves out, entries of it that are of no leaf,
-        and shapes that a sharding does not divide.
+      TypeError: if an entry is no sharding.
+      ValueError: if a leaf has no entry, if an entry has no leaf, or if a sharding does
+        not divide a shape.
     """
     structs = [_paths.struct(leaf.value) for leaf in leaves]
     entries = _entries(shardings, leaves, structs, tree)
@@ -59,7 +59,7 @@ def _is_none(node: Any) -> bool:
 def _entries(
     shardings: Any, leaves: Sequence[Leaf], structs: Sequence[Any], tree: Any
 ) -> list[Any]:
-    """What `shardings` says of each leaf."""
+    """Return the entry of each leaf in `shardings`."""
     if shardings is None:
         return [None] * len(leaves)
     if isinstance(shardings, str):
@@ -75,9 +75,9 @@ def _entries(
 
 
 def is_function(shardings: Any) -> bool:
-    """Whether shardings are a function of (path, leaf), and no tree that is callable.
+    """Tell whether shardings are a function of (path, leaf), and not a callable tree.
 
-    Equinox modules of shardings are such trees.
+    An Equinox module of shardings can be a callable tree.
     """
     is_tree = not jax.tree_util.all_leaves([shardings], _is_entry)
     is_partial = isinstance(shardings, functools.partial)
@@ -118,12 +118,12 @@ def _from_entries(entries: dict[Any, Any], leaves: Sequence[Leaf]) -> list[Any]:
 
 
 def _settled(leaf: Leaf, entry: Any) -> Any:
-    """The sharding that an entry gives to a leaf; without one, the leaf's own."""
+    """Return the sharding of a leaf's entry, or of the leaf if the entry has none."""
     if isinstance(entry, jax.ShapeDtypeStruct):
         if entry.shape != leaf.value.shape:
             raise ValueError(
-                f"`shardings` has for {leaf} a struct of shape {entry.shape}; they "
-                "must agree."
+                f"`shardings` has for {leaf} a struct of shape {entry.shape}; the "
+                "shapes must agree, so pass the structs of the same tree."
             )
         entry = entry.sharding
     if not _is_sharding(entry):
@@ -144,9 +144,9 @@ def _settled(leaf: Leaf, entry: Any) -> Any:
 
 
 def _concrete(sharding: Any) -> Any:
-    """A sharding of which only the axes are known, as one of the context's mesh.
+    """Return the spec of a sharding without devices, for the mesh of the context.
 
-    `jax.eval_shape` inside a mesh gives structs that say how, and not where.
+    `jax.eval_shape` inside a mesh gives structs with such shardings.
     """
     if not isinstance(sharding, NamedSharding):
         return sharding
@@ -169,10 +169,10 @@ def placement(value: Any) -> Any:
 
 
 def _annotated(tree: Any) -> dict[tuple[str, ...], Any]:
-    """The shardings that Flax's boxes around the leaves of `tree` ask for, by path.
+    """Return the shardings that Flax's boxes around the leaves ask for, by path.
 
-    A box names its axes; names that are logical go through Flax's rules. Its mesh is
-    its own, or the context's.
+    A box names its axes; logical names go through Flax's rules. The mesh is that of the
+    box, or else that of the context.
     """
     entries = {}
     for leaf in _paths.leaves(tree, lambda node: _is_none(node) or _paths.is_box(node)):

@@ -23,7 +23,7 @@ def of_outputs(x: jax.Array, gradient: jax.Array, *, scans: int) -> jax.Array:
     """Return the numbers of `of_output`, for each index of the first axes."""
 
     def run(x: jax.Array, gradient: jax.Array) -> jax.Array:
-        # In one array: the numbers are many, and each array costs time.
+        # One array of all numbers: to return many small arrays costs time.
         values = list(of_output(x, gradient).values())
         wide = functools.reduce(jnp.promote_types, (v.dtype for v in values))
         return jnp.stack([v.astype(wide) for v in values])
@@ -64,9 +64,9 @@ def of_output(x: jax.Array, gradient: jax.Array) -> dict[str, jax.Array]:
 
 @jax.jit
 def of_parameter(w: jax.Array, gradient: jax.Array) -> jax.Array:
-    """Return `OF_PARAMETER` of one parameter, and of the gradient in it."""
+    """Return the numbers of `OF_PARAMETER` for a parameter and its gradient."""
     wide = jnp.promote_types(w.dtype, np.float32)
-    # Both at once: half of the program to compile.
+    # Both at once, which halves the program to compile.
     size, slope = jax.vmap(rms)(jnp.stack([w.astype(wide), gradient.astype(wide)]))
     return jnp.stack([size, slope, _ratio(slope, size)])
 
@@ -112,5 +112,5 @@ def _ratio(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def row(values: np.ndarray, names: Sequence[str] = OF_OUTPUT) -> dict[str, float]:
-    """Return numbers by their names, as Python's own."""
+    """Return numbers by their names, as Python numbers."""
     return dict(zip(names, values.tolist(), strict=True))

@@ -139,7 +139,7 @@ class Sparse(Built):
 
     def _zeros(self, n: int) -> Any:
         if _numbers.is_traced(self.sparsity):
-            # As below, with the rounding of float32.
+            # The same guard as below, for the larger rounding of float32.
             return jnp.ceil(self.sparsity * n - 1e-6 * n)
         # A share such as 0.9 of 10 must not become 10 by the rounding of 0.9.
         return math.ceil(self.sparsity * n - 1e-9 * n)

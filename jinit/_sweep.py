@@ -88,8 +88,8 @@ def sweep(
     return jax.tree.map(lambda leaf: leaf[:num], stacked)
 
 
-# For each function its programs. They hold the data that the function closes over, so
-# they go when it goes; they themselves refer to it weakly.
+# The programs of each function. They hold the data that the function closes over, so
+# they refer to the function weakly and are dropped with it.
 _PROGRAMS: dict[Hashable, dict[Hashable, Any]] = {}
 _MOST_PROGRAMS = 8
 
@@ -177,6 +177,6 @@ def _filled(keys: Any, size: int) -> Any:
     missing = size - len(keys)
     if not missing:
         return keys
-    # Clones, so that JAX's checker of key reuse lets the first seed run again.
+    # The keys are cloned, so that JAX's checker lets the first seed run again.
     again = jnp.repeat(jax.random.clone(keys)[:1], missing, axis=0)
     return jnp.concatenate([jax.random.clone(keys), again])

@@ -19,8 +19,8 @@ from . import _jaxpr
 from ._internals import CALLS, CUSTOM_JVP, CUSTOM_VJP, JIT, NAME, SCAN, body_of, scan_of
 from ._kept import Traced
 
-# Calls that are opened where a name is inside. The body of a custom_vjp would lose its
-# own derivative.
+# Calls that are opened if they contain a name. A custom_vjp is never opened: its body
+# alone would lose the user's derivative.
 _CALLS = CALLS - {CUSTOM_VJP}
 
 ACTIVATIONS = {
@@ -65,7 +65,7 @@ class Tapped(NamedTuple):
         nudges: Sequence[Any],
         meet: Meet = add,
     ) -> tuple[Any, Any]:
-        """Return the function's result, and what `meet` hands out of each named value.
+        """Return the function's result, and what `meet` records of each named value.
 
         `consts` are those of the trace, which a program takes as arguments. A nudge is
         any tree of arrays that begin with the lengths of the scans around the value.
@@ -91,7 +91,7 @@ def tapped(trace: Traced, *, may_be_none: bool = False) -> Tapped:
     """Return a traced function with the values that it names.
 
     Raises:
-      ValueError: if it names nothing, unless that may be.
+      ValueError: if it names no values, unless `may_be_none`.
     """
     taps = _FOUND.get(trace.jaxpr)
     if taps is None:

@@ -30,8 +30,8 @@ def bits(key: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
     # no 32-bit iota; nobody has met one yet.
     is_small = _checks.is_static(shape) and max(shape, default=0) <= _WORD
     if not is_small or (width == 64 and not _x64()) or depends_on_loop(shape):
-        # In the last case what is done to the bits must not share a loop with the
-        # rounds of threefry.
+        # For such shapes the rounds of threefry must not share a loop with later
+        # operations on the bits, whose rounding would change.
         return jax.random.bits(key, shape, dtype)
     words = threefry_words(key)
     if words is None:
@@ -57,13 +57,13 @@ def threefry_words(key: jax.Array) -> Words | None:
 def spent(key: jax.Array) -> jax.Array:
     """Use a key up, as JAX's checker of key reuse sees it, and return an equal key.
 
-    The checker counts the draws of `jax.random`: a look at a key's words it does not
-    see, and `jax.random.fold_in` leaves a key unused. Where the checker is off, or does
-    not follow the key, this is the key itself.
+    The checker counts the draws of `jax.random`. It does not see that a key's words are
+    read, and `jax.random.fold_in` leaves a key unused. If the checker is off, or does
+    not follow the key, the result is the key itself.
     """
     if not _checks.flag("jax_debug_key_reuse") or key.dtype == np.uint32:
         return key
-    # The draw must be needed for the result: what nothing reads may be dropped unseen.
+    # The result must need the draw: a draw that nothing reads may be dropped unseen.
     used = jax.random.key_data(key), jax.random.bits(key)
     words, _ = lax.optimization_barrier(used)
     return jax.random.wrap_key_data(words, impl=jax.random.key_impl(key))

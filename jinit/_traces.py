@@ -1,7 +1,7 @@
-"""The calls of a function -> their equations, kept by the exact arguments.
+"""The equations of a function's calls are kept by the exact arguments.
 
-A call is traced once for its settings, for the types of its arrays, and for what else
-a trace depends on in JAX. A later call that is like it in all of these traces nothing.
+A call is traced once for its settings, the types of its arrays, and the settings of JAX
+that a trace depends on. A later call that agrees in all of these traces nothing.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -17,15 +17,15 @@ from ._paths import Leaf
 
 
 class _Known(NamedTuple):
-    """A result that tracing shows already: a number, a string, a given array."""
+    """A known result is no tracer: a number, a string, a given array."""
 
     value: Any
 
 
 class _Results:
-    """The results of a traced function: its tree, and which leaves are known already.
+    """The results of a traced function are a tree; some of its leaves are known.
 
-    It keeps no tracer, which would outlive its trace.
+    This object keeps no tracer, which would outlive its trace.
     """
 
     def __init__(self, results: Any) -> None:
@@ -33,13 +33,13 @@ class _Results:
         self.known = [None if _is_traced(x) else _Known(x) for x in leaves]
 
     def filled(self, values: Iterable[Any]) -> list[Any]:
-        """Return all leaves, given those that are not known."""
-        given = iter(values)
-        return [next(given) if known is None else known.value for known in self.known]
+        """Return all leaves, given the values of those that are not known."""
+        drawn = iter(values)
+        return [next(drawn) if known is None else known.value for known in self.known]
 
 
 class Call(NamedTuple):
-    """A traced call: its units, and how its results are put together."""
+    """A traced call has units, and results that their outputs are put into."""
 
     listing: _jaxpr.Listing
     units: list[_units.Unit]
@@ -50,7 +50,7 @@ class Call(NamedTuple):
 
 
 class Traces:
-    """The latest calls of a function, by the types and settings of their arguments."""
+    """This store keeps the latest calls of a function by their arguments' types."""
 
     _MOST = 8
 
@@ -59,12 +59,12 @@ class Traces:
         self._calls: dict[Hashable, Call] = {}
 
     def of(self, args: Any, kwargs: Any) -> tuple[Call, list[Leaf]]:
-        """The traced call, and the arrays that it is given."""
+        """Return the traced call for these arguments, and the arrays among them."""
         leaves, tree = jax.tree_util.tree_flatten_with_path((args, kwargs))
         arrays = [Leaf((_argument(path),), x) for path, x in leaves if is_array(x)]
         settings = [None if is_array(x) else x for _, x in leaves]
         types = tuple(_type(leaf.value) for leaf in arrays)
-        # The structure, too, holds settings: fields of a dataclass that are static.
+        # The static fields of a dataclass are settings too, and only in the structure.
         alike = identity((tree, settings)), types, trace_context()
         call = self._calls.get(alike)
         if call is None:
@@ -74,8 +74,8 @@ class Traces:
 
     def _trace(self, leaves: list[tuple[Any, Any]], tree: Any) -> Call:
         def function(*arrays: Any) -> Any:
-            given = iter(arrays)
-            values = [next(given) if is_array(x) else x for _, x in leaves]
+            rest = iter(arrays)
+            values = [next(rest) if is_array(x) else x for _, x in leaves]
             args, kwargs = jax.tree.unflatten(tree, values)
             return self._function(*args, **kwargs)
 
@@ -97,7 +97,7 @@ def _type(x: Any) -> Hashable:
 
 
 def _plain(x: Any) -> jax.ShapeDtypeStruct:
-    """The shape and type of an array, without its device."""
+    """Return the shape and dtype of an array, without its device."""
     dtype = _paths.canonical(x.dtype)
     return jax.ShapeDtypeStruct(
         x.shape, dtype, weak_type=getattr(x, "weak_type", False)
@@ -105,13 +105,13 @@ def _plain(x: Any) -> jax.ShapeDtypeStruct:
 
 
 def _argument(path: Any) -> str:
-    """The name of an argument, such as `args[1]` or `kwargs['x']`."""
+    """Return the name of an argument, such as `args[1]` or `kwargs['x']`."""
     (first, *rest) = path
     return ("args", "kwargs")[first.idx] + jax.tree_util.keystr(tuple(rest))
 
 
 def _traced(function: Callable[..., Any], arrays: Sequence[Any]) -> Call:
-    """A function of arrays, traced. Results that are known already are kept aside."""
+    """Trace a function of arrays; its results that are no tracers are kept aside."""
     results: _Results | None = None
 
     def drawn(*values: Any) -> list[Any]:

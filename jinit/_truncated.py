@@ -53,8 +53,8 @@ class TruncatedNormal(RandomInitializer):
         if self._is_search and _numbers.is_traced(*numbers):
             raise TypeError(
                 "`std_is` is 'after' and `bounds` is 'absolute', for which sigma is "
-                "found by a search; `stddev`, `lower`, `upper` and `mean` must then be "
-                "Python numbers, not traced ones."
+                "found by a search; pass `stddev`, `lower`, `upper` and `mean` as "
+                "Python numbers, not as traced ones."
             )
         if not _numbers.is_traced(self.lower, self.upper) and self.lower >= self.upper:
             raise ValueError(
@@ -91,7 +91,7 @@ class TruncatedNormal(RandomInitializer):
             return low / math.ulp(0.0), high / math.ulp(0.0)
         sigma = self._sigma()
         if _numbers.is_traced(sigma):
-            # It may turn out to be 0.
+            # A traced sigma may be 0, by which nothing can be divided.
             sigma = _numbers.at_least(float(np.finfo(np.float32).tiny), sigma)
         return low / sigma, high / sigma
 
@@ -141,18 +141,18 @@ def truncated_std(a: Any, b: Any) -> Any:
     return math.sqrt(1 + (edge_a - edge_b) / mass - mean * mean)
 
 
-# A density of exp(-40) times the largest is less than a float64 shows.
+# A density of exp(-40) times the largest does not change a sum in float64.
 _DECAYED = 40.0
 
 
 def _std_of_operands(a: Any, b: Any) -> jax.Array:
-    """`truncated_std` of traced bounds, by quadrature around the largest density.
+    """Return `truncated_std` of traced bounds, by quadrature around the mode.
 
-    The closed form is a difference of nearly equal numbers where the bounds lie in one
-    tail, and the case distinctions above need to know where they lie.
+    In one tail the closed form is a difference of nearly equal numbers. The case
+    distinctions of `truncated_std` avoid this, but need to know the bounds.
     """
     mode = jnp.clip(0.0, a, b)
-    # Where z^2 / 2 is larger by 40 than at the mode.
+    # At mode + reach, z^2 / 2 is larger by _DECAYED than at the mode.
     far = jnp.abs(mode)
     reach = 2 * _DECAYED / (far + jnp.sqrt(far**2 + 2 * _DECAYED))
     low, high = jnp.maximum(a, mode - reach), jnp.minimum(b, mode + reach)

@@ -5,7 +5,7 @@ arrays are exact: a sum over n entries is n times one of them. A function that w
 traced at the shapes of a large model, with every branch that it takes there, costs as
 much as on scalars, and no array of the model's size is made.
 
-A number may have lanes, an axis of several experiments that run at once.
+An entry may have several lanes: an axis of experiments that run at once.
 """
 
 import functools
@@ -20,23 +20,24 @@ from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, primitives
 
 from . import _jaxpr
 
-# What a number depends on, as bits: a sum over something marked, a product of two such
-# arrays. Inputs are marked by the other bits.
+# The bits of a mark say what a number depends on: on a sum over something marked, on a
+# product of two marked arrays. The higher bits mark the inputs.
 SUMMED, MULTIPLIED, FIRST_MARK = 1, 2, 4
 
-# Constants of fewer entries may have unequal ones; a loop ends after as many rounds.
+# Constants with unequal entries are only followed below this size, and loops only for
+# fewer rounds.
 _SMALL = 2**14
 
 
 class Uniform(NamedTuple):
-    """An array of equal entries: the entry in each lane, and what it depends on."""
+    """A uniform array has one entry in each lane, and marks of what it depends on."""
 
     entry: Any
     marks: int = 0
 
 
 class Unknown(NamedTuple):
-    """An array of unknown entries; why, and the largest entry where that is known."""
+    """An unknown array has a reason, and its largest entry where that is known."""
 
     reason: str
     largest: Uniform | None = None
@@ -47,7 +48,7 @@ Value = Uniform | Unknown | np.ndarray
 
 
 def evaluate(closed: ClosedJaxpr, arguments: Sequence[Value]) -> list[Value]:
-    """Return the results of a traced function for such arguments."""
+    """Return the results of a traced function for uniform or unknown arguments."""
     jaxpr = closed.jaxpr
     slots: dict[Any, Value] = dict(
         zip(jaxpr.constvars, map(_constant, closed.consts), strict=True)
@@ -88,7 +89,7 @@ def _results(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
     if values and len(numbers) == len(values) and eqn.primitive in _RULES:
         return [_RULES[eqn.primitive](eqn, numbers)] * len(eqn.outvars)
     if len(values) == 1 and isinstance(values[0], np.ndarray):
-        # Coefficients are taken from a constant again and again; JAX takes longer.
+        # Loops take coefficients out of a constant again and again. NumPy is faster.
         part = _PARTS.get(eqn.primitive)
         if part is not None:
             return [_constant(part(eqn, values[0]))]
@@ -142,12 +143,12 @@ def _each(function: Callable[..., Any]) -> Callable[..., Uniform]:
 
 
 def _moved(eqn: JaxprEqn, values: Sequence[Uniform]) -> Uniform:
-    """Entries move, and stay equal."""
+    """Return the operand: its entries move, and stay equal."""
     return values[0]
 
 
 def _joined(eqn: JaxprEqn, values: Sequence[Uniform]) -> Any:
-    """Arrays are joined, and what comes out is uniform if they have the same entry."""
+    """Join arrays: the result is uniform if all have the same entry."""
     first = values[0].entry
     if all(np.array_equal(value.entry, first) for value in values):
         return Uniform(first, _marks(values))
@@ -155,7 +156,7 @@ def _joined(eqn: JaxprEqn, values: Sequence[Uniform]) -> Any:
 
 
 def _converted(eqn: JaxprEqn, values: Sequence[Uniform]) -> Uniform:
-    """Change the kind of a number, and not its precision: rounding is no behaviour."""
+    """Convert a number to another kind without rounding, which would hide equality."""
     dtype, (value,) = np.dtype(eqn.params["new_dtype"]), values
     wide = {"b": bool, "i": np.int64, "u": np.int64, "c": np.complex128}
     entry: Any = np.asarray(value.entry).astype(wide.get(dtype.kind, np.float64))
@@ -200,7 +201,7 @@ def _product(eqn: JaxprEqn, values: Sequence[Uniform]) -> Uniform:
 
 
 def _singular_values(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
-    """A matrix of equal entries x has one singular value, |x| sqrt(m n)."""
+    """Return the singular values: |x| sqrt(m n) for equal entries x, and zeros."""
     (value,) = values
     if not isinstance(value, Uniform) or eqn.params["compute_uv"]:
         return _refused(eqn)
@@ -264,8 +265,8 @@ def _while(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
 def _scan(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
     """Run a loop over the leading axis of some operands.
 
-    The body tells them, and results that are stacked, by their number of axes. The
-    equation's own settings, which say the same, are others in each release of JAX.
+    Operands and results are stacked if they have one axis more than in the body. The
+    equation's parameters say the same, but have other names in each release of JAX.
     """
     body, length = eqn.params["jaxpr"], eqn.params["length"]
     inner = body.jaxpr
@@ -311,7 +312,7 @@ def _selected(which: Any, *cases: Any) -> Any:
     return np.select([np.equal(which, i) for i in range(len(cases))], cases)
 
 
-# By name: releases of JAX have more of these primitives, or fewer.
+# The rules are by name, since no release of JAX has all of these primitives.
 _EACH: dict[str, Callable[..., Any]] = {
     "abs": np.abs, "add": np.add, "add_jaxvals": np.add, "and": np.bitwise_and,
     "atan2": np.arctan2, "cbrt": np.cbrt, "ceil": np.ceil, "conj": np.conj,

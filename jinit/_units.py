@@ -83,7 +83,7 @@ class Unit:
 
     @property
     def holds_arrays(self) -> bool:
-        """Whether arrays are written into its equations, as constants."""
+        """Tell whether its equations contain arrays, as constants."""
         return any(_jaxpr.holds_arrays(step.eqn) for step in self.steps)
 
     @functools.cached_property
@@ -140,7 +140,8 @@ def _chain(
             return chain
         kind: Any = step.eqn.outvars[0].aval
         if depends_on_loop(kind.shape):
-            # Fused with what follows, its loop would be another one than JAX's.
+            # Fused with the next operation, this one would have another loop than in
+            # JAX, and other bits.
             return chain
         (slot,) = step.writes
         following = readers.get(slot, [])
@@ -188,10 +189,9 @@ def run(unit: Unit, values: Sequence[Any]) -> list[Any]:
 def _joins_factors() -> bool:
     """Tell whether XLA multiplies two factors with each other before it applies them.
 
-    It would join the factor that a sampler ends with, sqrt(2), and the standard
-    deviation, which rounds otherwise than one after the other. A barrier keeps them
-    apart. Where XLA does not join them, as from jax 0.12 on, a barrier would only cost
-    a pass over memory.
+    The last factor of a sampler, sqrt(2), times the standard deviation rounds otherwise
+    than one factor after the other. A barrier keeps them apart. Where XLA does not join
+    them, as from jax 0.12 on, a barrier would only cost a pass over memory.
     """
 
     def scaled(x: Any, factor: Any) -> Any:
@@ -251,8 +251,8 @@ _MOST_PROGRAMS = 4096
 
 
 def context() -> Hashable:
-    """What a program depends on beside its unit: settings, and the devices."""
-    # Compiled for the devices of the mesh, whatever its axes are called.
+    """Return what a program depends on beside its unit: settings and devices."""
+    # The mesh is a part of the key, since a program is compiled for its devices.
     return trace_context(), jax.sharding.get_mesh(), _checks.flag("jax_default_device")
 
 

@@ -50,7 +50,7 @@ def fan(mode: str, fan_in: float, fan_out: float) -> float:
         return fan_out
     if mode == "fan_avg":
         return (fan_in + fan_out) / 2
-    # As a float first: a symbolic dimension has no root.
+    # A symbolic dimension has no root, but 1.0 times it is a float.
     return (1.0 * fan_in * fan_out) ** 0.5
 
 

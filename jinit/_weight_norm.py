@@ -1,4 +1,4 @@
-"""The scales of Flax's WeightNorm, set so that it changes nothing at first."""
+"""WeightNorm's scales are set so that a model starts as the one without it."""
 
 from typing import Any
 
@@ -18,16 +18,16 @@ def weight_norm_scales(
     """Set every scale of `flax.linen.WeightNorm` to the norm of its kernel: g = |v|.
 
     A layer inside of WeightNorm has the kernel g v / |v|, and Flax starts g at 1, which
-    throws the scale of v's initializer away. With g = |v| the model starts as the one
-    without WeightNorm. Flax's own `init` returns v / |v|, whose norm is 1, so draw v by
-    a plan. To set g from a batch, use `jinit.weight_norm_init`.
+    throws away the scale of v's initializer. With g = |v| the model starts as the one
+    without WeightNorm. Draw v by a plan: Flax's `init` returns v / |v|, whose norm is
+    1. To set g from a batch, use `jinit.weight_norm_init`.
 
     Args:
       params: the variables or the parameters of a Linen model, drawn by a plan.
       feature_axes: the argument of the same name of WeightNorm.
 
     Returns:
-      A new tree, with other scales.
+      A new tree: `params` with the new scales.
 
     Raises:
       ValueError: for a tree without such scales, a scale without its kernel, or shapes
@@ -66,16 +66,16 @@ def weight_norm_scales(
 
 
 def _is_scale(leaf: _paths.Leaf) -> bool:
-    """Flax names a scale by the path of its kernel, in one part."""
+    """Tell whether a leaf is a scale: its last part is the whole path of a kernel."""
     name = leaf.parts[-1] if leaf.parts else ""
     return name.endswith(_SCALE) and name.count("/") > 1
 
 
 def _kernel_of(leaf: _paths.Leaf, numbers: dict[str, int]) -> int:
-    """The kernel that a scale belongs to.
+    """Return the number of the leaf that is the kernel of a scale.
 
-    The layer lies beside the WeightNorm, whose name is the last part but one; or inside
-    of it, where the WeightNorm is the whole model or was given a layer by `setup`.
+    The layer lies beside the WeightNorm, whose name is the last part but one. It lies
+    inside if the WeightNorm is the whole model, or got its layer in `setup`.
     """
     name = leaf.parts[-1].removesuffix(_SCALE)
     beside = ["/".join((*leaf.parts[:end], name)) for end in (-1, -2)]
@@ -91,7 +91,7 @@ def _kernel_of(leaf: _paths.Leaf, numbers: dict[str, int]) -> int:
 
 
 def _norm(path: str, kernel: Any, scale: Any, feature_axes: Any) -> jax.Array:
-    """The norm of each unit of a kernel, in the type of its scale."""
+    """Return the norm of each unit of a kernel, in the dtype of its scale."""
     features = () if feature_axes is None else feature_axes
     # Flax takes the sizes in the order of the kernel's axes.
     kept = sorted(_checks.axes("feature_axes", features, kernel.ndim, kernel.shape))
@@ -105,7 +105,7 @@ def _norm(path: str, kernel: Any, scale: Any, feature_axes: Any) -> jax.Array:
     others = tuple(axis for axis in range(kernel.ndim) if axis not in kept)
     kernel = jnp.asarray(kernel)
     wide = jnp.abs(kernel.astype(jnp.promote_types(kernel.dtype, np.float32)))
-    # Divided by its largest entry, whose square may be out of range.
+    # The square of the largest entry may overflow, so the kernel is divided by it.
     largest = jnp.max(wide, others, keepdims=True, initial=0)
     unit = jnp.where(largest > 0, largest, 1)
     norm = jnp.sqrt(jnp.sum((wide / unit) ** 2, others)) * unit.reshape(sizes)

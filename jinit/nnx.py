@@ -211,7 +211,7 @@ _MADE: Kept[Made] = Kept(16)
 def _made(
     make_model: Callable[[Any, nnx.Rngs], Any], scheme: Any, options: dict[str, Any]
 ) -> Made:
-    """What a scheme makes; the constructor is traced once."""
+    """Return the functions of a scheme; the constructor is traced once."""
     key = functools.partial(key_of, "nnx init", make_model, scheme, options)
 
     def start(key: jax.Array, *inputs: Any) -> tuple[Any, Any]:

@@ -207,7 +207,7 @@ def truncated_normal(
 class Law:
     """A law with scale 1: normal, or uniform or truncated normal between two bounds.
 
-    A truncated normal law may be that of mean + sigma z, z between the bounds. These
+    A truncated normal law may be that of mean + sigma z, with z between the bounds. Its
     four numbers may be traced.
     """
 
@@ -219,7 +219,7 @@ class Law:
 
     @property
     def is_traced(self) -> bool:
-        """Whether the law holds a tracer, so that no program can be made for it."""
+        """Tell whether the law holds a tracer, so that it cannot be a program's key."""
         return self.name == "truncated_normal" and _numbers.is_traced(
             self.low, self.high, self.mean, self.sigma
         )
@@ -251,8 +251,8 @@ def draw(
         return _truncated_of_operands(key, scale, *operands, **settings)
     unlike = law.name != "uniform" and depends_on_loop(settings["shape"])
     if unlike and not _numbers.is_traced(scale):
-        # There the bits depend, too, on whether the scale is a number in the program,
-        # as JAX's is.
+        # The bits of such shapes also depend on whether the scale is a number in the
+        # program. In JAX it is.
         return _scaled_by(key, scale=scale, law=law, **settings)
     return _scaled(key, scale, law=law, **settings)
 
@@ -308,7 +308,7 @@ def _truncated_of_operands(
     shape: _checks.Shape,
     dtype: np.dtype,
 ) -> jax.Array:
-    """`scale` times mean + sigma z, z truncated to bounds that are not known yet."""
+    """Draw `scale` times mean + sigma z, with z truncated to traced bounds."""
     z = unit_truncated(key, low, high, shape, real_dtype(dtype), math.inf)
     low, high = ((mean + sigma * end) * scale for end in (low, high))
     return _narrowed((mean + sigma * z) * scale, dtype, low, high, open_low=True)

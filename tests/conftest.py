@@ -32,15 +32,16 @@ def x64():
     jax.config.update("jax_enable_x64", False)
 
 
-# A part of the key of every compiled program, so that no program without optimizations
-# is reused by a test that compares bits.
+# This is a part of the key of every compiled program, so that no test that compares
+# bits reuses a program without optimizations.
 COMPILATION = jax.make_user_context("optimized")
 
 
 @pytest.fixture(scope="module")
 def quick_compilation():
     """For programs that run for milliseconds: to compile them takes all the time."""
-    # Compared once in a process, and without optimizations XLA may have other bits.
+    # The comparison runs once in a process, and must not run without optimizations,
+    # where XLA may have other bits.
     _erf_inv.is_exact()
     _erf_inv._unlike()
     name = "jax_disable_most_optimizations"

@@ -11,7 +11,7 @@ def count_compilations():
 
 
 def count_traces():
-    """How many functions JAX traces inside the block, as a function."""
+    """Count the functions that JAX traces inside the block; yield the counter."""
     return _count("/jax/core/compile/jaxpr_trace_duration")
 
 

@@ -1,4 +1,4 @@
-"""Every public entry point, called once on something small, for tests of modes."""
+"""Every public entry point is called once on something small, for tests of modes."""
 
 import functools
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from tests.cases import CASES
 
 
 def key(seed: int = 0) -> jax.Array:
-    """A key that nobody has used yet."""
+    """Return a key that nobody has used yet."""
     return jax.random.key(seed)
 
 
@@ -72,7 +72,7 @@ def squares(outputs: jax.Array) -> jax.Array:
 
 
 def of_data(method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """The parameters and the history that a method of the data gives."""
+    """Return the parameters and the history of a method that sets from data."""
     start = jax.tree.map(lambda x: x.astype("float32"), variables())
     found, history = method(linen(), start, *arguments, **options)
     return found, history.rows
@@ -117,7 +117,7 @@ def widths(width: int) -> Any:
 
 
 def widened() -> Any:
-    """Parameters of the wide model, and gradients."""
+    """Return parameters of the wide model, and gradients."""
     return jax.tree.map(lambda s: jnp.full(s.shape, 0.5, s.dtype), widths(8))
 
 
@@ -155,7 +155,7 @@ def coordinate_check() -> Any:
 
 
 def recipes() -> Any:
-    """Every recipe's parameters of a small transformer's block."""
+    """Draw a small transformer's block by every recipe."""
     block = {
         "attn": {"query": {"kernel": jnp.ones((4, 2, 2), "float32")}},
         "mlp": {"up": {"kernel": jnp.ones((4, 6), "float32")}},

@@ -75,7 +75,7 @@ def test_it_is_compared_while_something_is_traced():
 @pytest.mark.parametrize("shape", [(40,), (2, 40), (3, 4)])
 @pytest.mark.parametrize("length", range(1, 10))
 def test_jax_unrolls_no_other_lengths(length, shape, key):
-    """Where this fails, XLA unrolls other lengths than `_UNROLLED` names."""
+    """If this fails, XLA unrolls other lengths than those of `_UNROLLED`."""
     shape = (*shape, length)
     theirs = jax.jit(lambda key: jax.random.normal(key, shape))(key)
     np.testing.assert_array_equal(jinit.random.normal(key, shape), theirs)

@@ -136,7 +136,7 @@ ERRORS = [
     (lambda: fans(()), ValueError, "too few"),
     (lambda: fans((3, 4), "ioo"), ValueError, "3 letters, and shape \\(3, 4\\) has 2"),
     (lambda: fans((3, 4), "ioo"), ValueError, "DenseGeneral.*`fan_in=`"),
-    (lambda: fans((3, 4), "iz"), ValueError, "'z' says nothing.*'k' window"),
+    (lambda: fans((3, 4), "iz"), ValueError, "'z' has no meaning.*'k' window"),
     (lambda: fans((3, 4), 5), TypeError, "a string of one letter per axis"),
     (lambda: fans((3, 4), "kb"), ValueError, "neither an input nor an output"),
     (lambda: fans((3, 4), "io", in_axis=0), ValueError, "give one or the other"),

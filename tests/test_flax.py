@@ -154,7 +154,7 @@ class Inner(nn.Module):
 
 
 class Normalized(nn.Module):
-    """Layers of all kinds of WeightNorm, or the same ones without."""
+    """The model has layers of all kinds of WeightNorm, or the same ones without."""
 
     wrap: bool = True
 

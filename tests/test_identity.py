@@ -1,4 +1,4 @@
-"""Keys of caches: exact where Python's equality is not, and holding nothing alive."""
+"""Keys of caches are exact where Python's equality is not, and hold nothing alive."""
 
 import dataclasses
 import enum

@@ -1,4 +1,4 @@
-"""What jinit needs of JAX beyond its interface is there, and does what it should.
+"""JAX has the parts beyond its interface that jinit needs, and they work as expected.
 
 A failure here names the part of JAX that a release took away or changed.
 """

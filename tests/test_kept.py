@@ -1,4 +1,4 @@
-"""What is kept between calls: nothing is compiled twice, nothing stale comes back."""
+"""Between calls traces are kept: none is compiled twice, and none is stale."""
 
 import gc
 import types
@@ -107,7 +107,7 @@ CASES = {
 
 
 def numbers(result):
-    """Everything that a call returned, in one comparable piece."""
+    """Return everything that a call returned in a form that can be compared."""
     if isinstance(result, tuple):
         return jax.device_get(jax.tree.leaves(_pure(result[0]))), result[1].rows
     if isinstance(result, jinit.Comparison):
@@ -152,7 +152,7 @@ def test_a_function_that_is_made_anew_compiles_nothing(make):
 
 
 class Opaque:
-    """A function with a state that no key can tell."""
+    """This function has a state that no key can describe."""
 
     def __init__(self):
         self.table = iter(())
@@ -189,7 +189,7 @@ def rms(report, path):
 
 
 def test_nothing_stale_comes_back(monkeypatch):
-    """Each change is one that the next call must see."""
+    """The next call must see each of these changes."""
     look = CASES["probe of a function"]
     before = look()
     monkeypatch.setitem(globals(), "GAIN", 3.0)

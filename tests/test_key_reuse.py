@@ -26,7 +26,7 @@ def checker():
 
 @functools.cache
 def jax_forgets():
-    """Whether JAX does not check programs from before its checker was turned on.
+    """Tell whether JAX fails to check programs from before its checker was turned on.
 
     So it is before jax 0.10; jinit's programs are JAX's.
     """
@@ -47,7 +47,7 @@ def draw_of(name):
 
 
 def is_caught(function, *arguments):
-    """Whether a function that is only traced, and not run, reuses a key."""
+    """Tell whether the checker finds a reused key when a function is only traced."""
     try:
         jax.make_jaxpr(function)(*arguments)
     except KeyReuseError:

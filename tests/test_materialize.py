@@ -85,10 +85,10 @@ JITTED = jax.jit(INIT)
 
 
 def drawn(key):
-    """What `Everything().init` returns: as called, but scanned layers as jitted.
+    """Return the variables of an eager `init`, with the scanned layers of a jitted one.
 
-    Called, the scan of a model runs its forward pass, too. From jax 0.12 on XLA fuses a
-    kernel that is drawn in it with the product behind, and rounds the draw otherwise.
+    An eager scan runs the forward pass, too. From jax 0.12 on XLA fuses a kernel that
+    is drawn there with the product that follows, and rounds the draw otherwise.
     """
     called, jitted = (init(key, x) for init in (INIT, JITTED))
     scanned = {"ScanLayer_0": jitted["params"]["ScanLayer_0"]}
@@ -97,7 +97,7 @@ def drawn(key):
 
 @functools.cache
 def everything():
-    """What `Everything().init` returns for key 3, drawn once for all tests."""
+    """Return what `drawn` returns for key 3, drawn once for all tests."""
     return drawn(jax.random.key(3))
 
 
@@ -110,7 +110,7 @@ def test_equal_to_the_function_called_eagerly(make_key):
 
 
 class Mapped(nn.Module):
-    """Keys as they are, and keys of a batch, which rbg draws otherwise."""
+    """The model draws from single keys and from batches, where rbg draws otherwise."""
 
     @nn.compact
     def __call__(self, x):

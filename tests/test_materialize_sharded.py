@@ -135,7 +135,7 @@ def test_metadata_of_nnx(kind, shardings):
 
 @flax.struct.dataclass
 class State:
-    """As a TrainState: not all leaves are arrays."""
+    """This state is like a TrainState: not all leaves are arrays."""
 
     params: Any
     step: Any = 0

@@ -1,4 +1,4 @@
-"""Natural mistakes: each is an error that says what to write instead."""
+"""Each natural mistake is an error that says what to write instead."""
 
 import inspect
 import pickle

@@ -1,4 +1,4 @@
-"""Every public entry point in each of JAX's strict modes, and under its checkers."""
+"""Every public entry point runs in JAX's strict modes and under its checkers."""
 
 import contextlib
 import functools
@@ -37,15 +37,15 @@ def all_checkers():
 
 @functools.cache
 def without_a_mode(name):
-    """What an entry point gives; ranks are promoted, unlike in the other tests."""
+    """Return the results of an entry point, with JAX's default promotion of ranks."""
     with jax.numpy_rank_promotion("allow"):
         return leaves_of(ENTRY_POINTS[name]())
 
 
 def leaves_of(tree):
-    """Results as NumPy's arrays, by their paths."""
-    found = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in found}
+    """Return results as NumPy arrays, by their paths."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
 
 def assert_equal(name, results, compare):
@@ -62,7 +62,7 @@ def equal(value, wanted, path):
 
 
 def nearly_equal(value, wanted, path):
-    """Operation by operation, rounding is another."""
+    """Compare up to rounding, which is another one operation by operation."""
     if not jnp.issubdtype(wanted.dtype, jnp.inexact):
         return equal(value, wanted, path)
     assert value.dtype == wanted.dtype, path
@@ -73,7 +73,7 @@ def nearly_equal(value, wanted, path):
 
 
 def of_another_precision(value, wanted, path):
-    """The draws are others; a number is missing or infinite in both or in none."""
+    """Compare only where numbers are NaN or infinite, since the draws differ."""
     if wanted.dtype.kind in "US":
         return equal(value, wanted, path)
     for test in (np.isnan, np.isinf):
@@ -82,7 +82,7 @@ def of_another_precision(value, wanted, path):
 
 
 def entry_points(often):
-    """All entry points; those that are not in `often` only in the slow run."""
+    """Parametrize over all entry points; those not in `often` are slow."""
     slow = [name for name in ENTRY_POINTS if name not in often]
     return pytest.mark.parametrize(
         "name", [*often, *(pytest.param(name, marks=pytest.mark.slow) for name in slow)]

@@ -49,7 +49,7 @@ class Transformer(nn.Module):
 
 @functools.cache
 def variables(width, **options):
-    """The shapes of the variables: to draw them would compile a program for each."""
+    """Return the shapes alone: to draw would compile a program for each of them."""
     return jax.eval_shape(MLP(width, **options).init, KEY, X)
 
 

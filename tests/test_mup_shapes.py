@@ -38,7 +38,7 @@ RATES = {
 
 
 def factors(tx, p=MUP, shapes=WIDE, kind=None):
-    """By how much each update is larger than that of `tx`, with a gradient of ones."""
+    """Return the ratio of each update to that of `tx`, for equal gradients."""
     ones = jax.tree.map(lambda w: jnp.full(w.shape, 1e-3), shapes)
     ours = p.optimizer(tx, kind)
 
@@ -52,7 +52,7 @@ def factors(tx, p=MUP, shapes=WIDE, kind=None):
 
 
 def by(condition, chosen, other=None):
-    """Two optimizers for the leaves whose shape meets a condition, and for others."""
+    """Return an optimizer that updates leaves that meet a condition by `chosen`."""
     return optax.multi_transform(
         {True: chosen, False: other or optax.sgd(0.1)},
         lambda tree: jax.tree.map(lambda w: bool(condition(w)), tree),
@@ -69,10 +69,10 @@ def is_large(w):
     return w.size >= 128
 
 
-# A transformation, and the tensors that are as under SGD.
+# The second item of each case names the tensors that are updated as under SGD.
 BY_SHAPE = {
     "size": (by(is_large, optax.adam(0.1)), {"bias", "scalar"}),
-    # At the base width the output is small.
+    # Only the embedding and the hidden kernel have more than 1000 entries.
     "size, of few": (by(lambda w: w.size > 1000, optax.adam(0.1)),
                      {"bias", "scalar", "output"}),
     "vocabulary": (by(lambda w: 50 in w.shape, optax.adam(0.1)),
@@ -147,7 +147,7 @@ def test_kinds_by_pattern():
 
 
 def test_a_large_model_is_tried_without_its_arrays():
-    """A trillion parameters, in shapes alone."""
+    """The shapes have a trillion parameters, and no machine could hold their arrays."""
 
     def layers(width):
         return {str(i): {"up": leaf((width, 4 * width)), "bias": leaf((4 * width,))}
@@ -183,7 +183,7 @@ def kernels(width, names):
 
 
 def matrix(name, u):
-    """A kernel's update as a matrix (inputs, outputs): of a stack, the first one."""
+    """Return an update as a matrix (inputs, outputs); of a stack the first one."""
     u = u[0] if name == "stack" else u
     if name == "bias":
         return u
@@ -191,27 +191,27 @@ def matrix(name, u):
 
 
 def of_rank_one(shape, random):
-    """With one singular value, of which Newton-Schulz makes the same number."""
+    """Return an array with one singular value, which makes Newton-Schulz exact."""
     signs = [random.choice([-1.0, 1.0], size=n) for n in shape]
     return jnp.asarray(functools.reduce(np.multiply.outer, signs), "float32")
 
 
 def norms(name, width, base=8):
-    """The spectral norm of each update over sqrt(n_out / n_in), for one gradient."""
+    """Return the spectral norm of each update, divided by sqrt(n_out / n_in)."""
     # Few kernels, because each is compiled.
     all_of_them = name in ("plain", "consistent_rms")
     names = list(KERNELS) if all_of_them else ["bias", "stack", "up"]
     dims = {n: {"kernel": KERNELS[n][1]} for n in names}
     tx = contrib.muon(
         0.1, ns_steps=2, **MUON[name],
-        # As a tree, or as a function.
+        # Optax takes the numbers as a tree, or as a function.
         muon_weight_dimension_numbers=dims if name != "momentum" else lambda _: dims,
     )  # fmt: skip
     shapes = kernels(width, names)
     p = mup.infer(kernels(base, names), shapes)
     random, kind, size = np.random.default_rng(0), None, 1.0
     if name == "adaptive":
-        # It grows with the gradient, which is so much smaller in a wider model.
+        # This update grows with the gradient, and a wider model has a smaller one.
         kind, size = [("bias/*", "adam"), ("**", "sgd")], base / width
     gradient = jax.tree.map(lambda w: size * of_rank_one(w.shape, random), shapes)
     ours, still = p.optimizer(tx, kind), jax.tree.map(jnp.zeros_like, gradient)
@@ -230,7 +230,7 @@ def test_the_norm_of_muon_is_flat_in_width(name):
 
 
 def test_muon_in_a_spectral_parametrization():
-    """Of any two matrices the updates have the same norm over sqrt(n_out / n_in)."""
+    """All updates have the same ratio of spectral norm to sqrt(n_out / n_in)."""
     shapes = {"up": leaf((8, 32)), "down": leaf((32, 8)), "square": leaf((16, 16))}
     gradient = {n: of_rank_one(w.shape, np.random.default_rng(0))
                 for n, w in shapes.items()}  # fmt: skip

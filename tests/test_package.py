@@ -189,7 +189,7 @@ print("seen", any("compile" in name for name in seen))
 
 @pytest.fixture(scope="module")
 def loads():
-    """The lines that a fresh process prints, by their first words."""
+    """Return the lines that a fresh process prints, by their first words."""
     lines = in_a_fresh_process(LOADS).splitlines()
     return dict(line.split(" ", 1) for line in lines)
 

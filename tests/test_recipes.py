@@ -258,7 +258,7 @@ class FixupBranch(nn.Module):
 
 
 def change_after_one_step(apply, x, y, rate):
-    """A program for the rms change of the outputs after one step of SGD."""
+    """Return a program for the rms change of the outputs after one step of SGD."""
 
     def loss(params, *settings):
         logits = apply(params, x, *settings)

@@ -203,7 +203,7 @@ BAD_CALLS = [
     (lambda k: jinit.he_normal()(k, (5,)), ValueError, "too few"),
     (lambda k: jinit.he_normal()(k, ()), ValueError, "too few"),
     (lambda k: jinit.he(layout="kkio")(k, (3, 5)), ValueError, "DenseGeneral"),
-    (lambda k: jinit.he(layout="ix")(k, (3, 5)), ValueError, "'x' says nothing"),
+    (lambda k: jinit.he(layout="ix")(k, (3, 5)), ValueError, "'x' has no meaning"),
     (lambda k: jinit.he(in_axis=0, out_axis=0)(k, (3, 5)), ValueError, "name axis 0"),
     (lambda k: jinit.he(in_axis=4)(k, (3, 5)), ValueError, r"has 2 axes.*\[-2, 1\]"),
     (lambda k: jinit.he_normal(in_axis=4)(k, (3, 5)), ValueError, "has 2 axes"),

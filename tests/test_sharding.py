@@ -46,7 +46,7 @@ PLACED = [(*case, *way) for case in ON_MESHES for way in WAYS]
 
 
 def is_default(name, sizes, spec, kind, how):
-    """One engine on every mesh, the others on two; every scheme in two of four ways."""
+    """Tell whether a case runs by default: most meshes are only for one engine."""
     few = name in ENGINES[1:] and (sizes, spec) not in MESHES[3:5]
     return (kind, how) in WAYS[:2] and not few
 

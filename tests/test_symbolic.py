@@ -1,4 +1,4 @@
-"""Shapes with the symbolic dimensions of `jax.export`, where JAX's initializers go."""
+"""Schemes draw shapes with symbolic dimensions wherever JAX's initializers do."""
 
 import jax
 import numpy as np
@@ -24,7 +24,7 @@ INITS = {
 
 
 def exported(function, *dimensions):
-    """A function of (key, array) as a program for every size of the dimensions."""
+    """Return a function of (key, array) as a program for every size."""
     words = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0)))
     array = jax.ShapeDtypeStruct(export.symbolic_shape(*dimensions), np.float32)
     return export.export(jax.jit(function))(words, array).call

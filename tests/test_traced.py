@@ -1,4 +1,4 @@
-"""Numbers that are traced: every maker of a number takes them, and draws the same."""
+"""Every maker that takes a number takes a traced one, and draws the same."""
 
 import copy
 import pickle
@@ -159,7 +159,7 @@ def test_a_traced_share_of_zeros(key):
 
 
 def of_jax(lib, s):
-    """The initializers of JAX that take a number, by name."""
+    """Return the initializers of JAX that take a number, by name."""
     qr = {"method": "qr"} if lib is jinit else {}
     modes = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
     laws = ("normal", "uniform", "truncated_normal")

@@ -1,4 +1,4 @@
-"""A traced function on arrays of equal entries, beside JAX on real arrays."""
+"""Traced functions of uniform arrays give the results of JAX on real arrays."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ COEFFICIENTS = np.array([0.5, -1.5, 2.0], "float32")
 
 
 def looped(x):
-    """A scan over a constant, a loop that looks one up, one that ends by its values."""
+    """Run a scan over a constant, a loop that reads one, and one that tests values."""
     constant = jnp.asarray(COEFFICIENTS)
     total, _ = jax.lax.scan(lambda c, k: (c * 0.5 + k, None), x, constant)
     last = jax.lax.fori_loop(0, 4, lambda i, y: y + constant[i % 3], total)
