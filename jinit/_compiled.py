@@ -16,7 +16,6 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -157,36 +156,28 @@ def _without_unlike_parts(
     device computes all of it, and keeps its part.
     """
 
+    def whole(result: Any, sharding: Any) -> Any:
+        if not is_drawn_whole(result.shape, sharding):
+            return result
+        return _everywhere(result, sharding)
+
     @functools.wraps(function)
     def run(*operands: Any, **settings: Any) -> Any:
         results = function(*operands, **settings)
-        if not isinstance(results, tuple):
-            return _whole_if_unlike(results, out_sharding)[0]
-        pairs = list(map(_whole_if_unlike, results, out_sharding))
-        unlike = {result.shape for result, is_whole in pairs if is_whole}
-        if any(jnp.shape(x) in unlike for x in operands):
-            # What is computed of parts is computed in parts.
-            operands = tuple(
-                _everywhere(x, out_sharding[0]) if jnp.shape(x) in unlike else x
-                for x in operands
-            )
-            results = function(*operands, **settings)
-            pairs = list(map(_whole_if_unlike, results, out_sharding))
-        return tuple(result for result, _ in pairs)
+        if isinstance(results, tuple):
+            return tuple(map(whole, results, out_sharding))
+        return whole(results, out_sharding)
 
     return run
 
 
-def _whole_if_unlike(result: Any, sharding: Any) -> tuple[Any, bool]:
-    """Let each device compute a result whole if its parts may have other last bits."""
-    is_large = math.prod(result.shape) > _MOST_WHOLE
-    if is_large or not isinstance(sharding, NamedSharding | PartitionSpec):
-        return result, False
+def is_drawn_whole(shape: tuple[int, ...], sharding: Any) -> bool:
+    """Tell whether each device draws all of an array, of which it keeps a part."""
+    is_placed = isinstance(sharding, NamedSharding | PartitionSpec)
+    if not is_placed or math.prod(shape) > _MOST_WHOLE:
+        return False
     mesh, spec = _mesh_and_spec(sharding)
-    part = NamedSharding(mesh, spec).shard_shape(result.shape)
-    if not parts_depend_on_loop(result.shape, part):
-        return result, False
-    return _everywhere(result, sharding), True
+    return parts_depend_on_loop(shape, NamedSharding(mesh, spec).shard_shape(shape))
 
 
 def _everywhere(x: Any, sharding: Any) -> Any:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from . import _checks, _jaxpr, _paths, _shardings, _units
-from ._compiled import at_top_level, explicit_axes, jit_to
+from ._compiled import at_top_level, explicit_axes, is_drawn_whole, jit_to
 from ._paths import Leaf
 from ._progress import track
 from ._traces import Call, Traces
@@ -181,8 +181,10 @@ def _places(call: Call, where: list[Any]) -> dict[int, Any]:
     for unit in reversed(call.units):
         if len(unit.writes) == 1 and unit.writes[0] in places:
             sharding, shape = places[unit.writes[0]], unit.write_types()[0].shape
+            # What is computed of parts has the bits of parts.
+            in_parts = not is_drawn_whole(shape, sharding)
             for slot, read_shape in unit.array_reads():
-                same = read_shape == shape
+                same = read_shape == shape and in_parts
                 places.setdefault(slot, sharding if same else _replicated(sharding))
     return places
 
