@@ -21,6 +21,7 @@ from ._weights import Layer, layers_of, left_by
 _SIZES = (32, 28, 64, 224, 16, 8, 96, 128, 256, 14, 299, 48)
 
 
+@_naming.function_of_a_model
 def autoinit(
     model: Any,
     variables: Any,

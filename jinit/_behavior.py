@@ -11,6 +11,7 @@ only costs time.
 
 import collections.abc
 import dataclasses
+import dis
 import enum
 import functools
 import hashlib
@@ -22,6 +23,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ._identity import is_library
 from ._initializer import Initializer
 
 # Arrays in a closure stay alive as long as a key does, so they have to be small.
@@ -89,18 +91,18 @@ class _Walk:
         # The types stand beside the values, since 1 == 1.0 == True.
         if type(value) in _EXACT:
             return type(value), value
-        if isinstance(value, (float, complex)):
+        if type(value) in (float, complex):
             return type(value), repr(value)
         if isinstance(value, (np.generic, np.ndarray, jax.Array)):
             return self._array(value)
-        if isinstance(value, (tuple, list)) and not _is_sharding(value):
-            return type(value), *map(self.key, value)
+        if _is_sharding(value) or not _is_container(value):
+            return self._object(value)
         if isinstance(value, (set, frozenset)):
             return type(value), frozenset(map(self.key, value))
         if isinstance(value, collections.abc.Mapping):
             pairs = ((self.key(k), self.key(v)) for k, v in value.items())
             return type(value), *pairs
-        return self._object(value)
+        return self.key(type(value)), *map(self.key, value)
 
     def _array(self, value: Any) -> Hashable:
         if isinstance(value, jax.core.Tracer) or value.dtype == object:
@@ -125,7 +127,15 @@ class _Walk:
             return "method", self.key(value.__func__), self.key(value.__self__)
         if isinstance(value, functools.partial):
             return "partial", *map(self.key, (value.func, value.args, value.keywords))
-        if isinstance(value, (types.ModuleType, enum.Enum, *_NATIVE)):
+        if isinstance(value, types.ModuleType):
+            return self._module(value)
+        if isinstance(value, enum.Enum):
+            return Same(value), self.key(type(value))
+        if isinstance(value, _NATIVE):
+            # A method of an object, such as dict.get, gives what the object holds.
+            owner = getattr(value, "__self__", None)
+            if not (owner is None or isinstance(owner, (types.ModuleType, type))):
+                raise _CannotTell
             return Same(value)
         if isinstance(value, (np.dtype, jax.sharding.Mesh)) or _is_sharding(value):
             return type(value), value
@@ -149,7 +159,8 @@ class _Walk:
         if getattr(value, "__dict__", None) == {} and type(value).__bases__ == (
             object,
         ):
-            return Same(value)  # A sentinel: without a state, it can only be itself.
+            # A sentinel, or a callable object whose class says what it computes.
+            return Same(value), self.key(type(value))
         kind = self.key(type(value))
         if dataclasses.is_dataclass(value):
             names = [field.name for field in dataclasses.fields(value)]
@@ -163,13 +174,19 @@ class _Walk:
             raise _CannotTell
         return kind, tree, str(tree), *map(self.key, leaves)
 
+    def _module(self, module: types.ModuleType) -> Hashable:
+        """Return the key of a module that no global names: only a library's has one."""
+        if not is_library(module.__name__):
+            raise _CannotTell
+        return Same(module)
+
     def _rule(self, rule: Any) -> Hashable:
         return self.key(rule) if isinstance(rule, types.FunctionType) else None
 
     def _class(self, kind: type) -> Hashable:
         parts: list[Hashable] = [Same(kind)]
         for base in kind.__mro__:
-            if not _is_library(base.__module__):
+            if not is_library(base.__module__):
                 parts += (self._member(n, x) for n, x in list(vars(base).items()))
         return tuple(parts)
 
@@ -181,8 +198,8 @@ class _Walk:
             value = value.fget
         if isinstance(value, functools.cached_property):
             value = value.func
-        is_setting = isinstance(value, (*_EXACT, float, *_CONTAINERS, np.ndarray))
-        if isinstance(value, types.FunctionType) or (is_setting and name[:2] != "__"):
+        is_table = name[:2] == "__" or hasattr(value, "__get__")
+        if isinstance(value, types.FunctionType) or not is_table:
             return self.key(value)
         # A metaclass makes descriptors and tables, such as a dataclass's fields, that
         # have no readable content; the class itself is in the key.
@@ -192,30 +209,55 @@ class _Walk:
         code = function.__code__
         parts: list[Hashable] = [code]
         parts += (self.key(x) for x in (function.__defaults__, function.__kwdefaults__))
+        parts.append(self.key(function.__dict__))
         for cell in function.__closure__ or ():
             try:
                 inside = cell.cell_contents
             except ValueError:  # It is not filled yet.
                 continue
             parts.append(self.key(inside))
-        if not _is_library(function.__module__):
-            parts += self._globals(function.__globals__, set(_names(code)))
+        # `functools.wraps` copies the name of another module into `__module__`.
+        if not is_library(function.__globals__.get("__name__")):
+            names = set(_names(code))
+            if names & _LOOKED_UP:
+                raise _CannotTell
+            parts += self._globals(function.__globals__, names)
         return tuple(parts)
 
     def _globals(self, around: dict[str, Any], names: set[str]) -> Iterator[Hashable]:
         """Yield keys of the globals that a function names, also in users' modules."""
         for name in sorted(names & around.keys()):
             value = around[name]
-            yield name, self.key(value)
-            if isinstance(value, types.ModuleType) and not _is_library(value.__name__):
+            if isinstance(value, types.ModuleType) and not is_library(value.__name__):
+                yield name, Same(value)
                 yield from self._globals(vars(value), names)
+            else:
+                yield name, self.key(value)
+
+
+# What a function looks up by these names is not among its globals.
+_LOOKED_UP = {"globals", "locals", "vars", "eval", "exec", "environ", "getenv"}
 
 
 def _names(code: types.CodeType) -> Iterator[str]:
+    """Yield the names that code may look up, also by `getattr` and a literal."""
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _names(constant)
+        elif isinstance(constant, str) and constant.isidentifier():
+            yield constant
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "IMPORT_NAME" and not is_library(instruction.argval):
+            yield "globals"  # A module of the user's, that no global names.
+
+
+def _is_container(value: Any) -> bool:
+    """Tell whether a value is its contents, and no more."""
+    if isinstance(value, collections.abc.Mapping):
+        return type(value) is dict or is_library(type(value).__module__)
+    is_named_tuple = isinstance(value, tuple) and hasattr(value, "_fields")
+    return type(value) in _CONTAINERS or is_named_tuple
 
 
 def _is_of_library(value: Any) -> bool:
@@ -224,17 +266,7 @@ def _is_of_library(value: Any) -> bool:
     if not (isinstance(module, str) and isinstance(name, str)):
         return False
     holder = sys.modules.get(module)
-    return _is_library(module) and getattr(holder, name, None) is value
-
-
-@functools.lru_cache(maxsize=4096)
-def _is_library(module: str | None) -> bool:
-    """Tell whether a module is installed or Python's own, so that its code is fixed."""
-    root = (module or "").partition(".")[0]
-    if root in sys.stdlib_module_names or root == __package__:
-        return root != "__main__"
-    file = getattr(sys.modules.get(root), "__file__", None) or ""
-    return "site-packages" in file or "dist-packages" in file
+    return is_library(module) and getattr(holder, name, None) is value
 
 
 def _is_linen(value: Any) -> bool:

@@ -123,7 +123,9 @@ def _built(
     if 0 in shape:
         return jnp.zeros(shape, dtype)
     wide = np.dtype(np.float32) if is_narrow(dtype) else dtype
-    x = form._with(**traced)._build(key, shape, wide).astype(wide) * scale
+    x = form._with(**traced)._build(key, shape, wide).astype(wide)
+    # Strict promotion wants the factor's type to be the array's, which may be complex.
+    x = x * jnp.asarray(scale, wide)
     return round_finite(x, dtype) if is_narrow(dtype) else x
 
 

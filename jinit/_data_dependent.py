@@ -19,6 +19,7 @@ from ._weights import Layer, left_by, placed
 _V_STD = 0.05
 
 
+@_naming.function_of_a_model
 def data_dependent(
     model: Any,
     variables: Any,
@@ -110,6 +111,7 @@ def unit_statistics(
 _DRAWN = ("largest mean", "least std", "largest std")
 
 
+@_naming.function_of_a_model
 def weight_norm_init(
     model: Any,
     variables: Any,

@@ -14,6 +14,7 @@ from ._weights import Layer, layers_of, placed
 from ._whitening import images_of, patches_of, whitening_filters
 
 
+@_naming.function_of_a_model
 def whiten_first_layer(
     model: Any,
     variables: Any,

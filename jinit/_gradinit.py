@@ -11,6 +11,7 @@ from ._history import History
 from ._learned import Measured, learn, objective, trained_of
 
 
+@_naming.function_of_a_model
 def gradinit(
     model: Any,
     variables: Any,

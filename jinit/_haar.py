@@ -70,7 +70,8 @@ def reflections(
     # In a square matrix the last reflection acts on one axis: it is the identity.
     is_last = np.arange(columns) == rows - 1
     tau = jnp.where(is_last, 0, 1 + abs(first) / norm).astype(dtype)
-    vectors = jnp.where(row == column, 1, x / (first + sign * norm)[None])
+    along = first + sign * norm.astype(dtype)
+    vectors = jnp.where(row == column, 1, x / along[None])
     return Reflections(vectors, tau, jnp.where(is_last, sign, -sign)[None])
 
 

@@ -13,9 +13,10 @@ import enum
 import functools
 import hashlib
 import struct
+import sys
 import types
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, TypeVar
 
 import jax
@@ -198,6 +199,7 @@ class _Reader:
                 self.read(value.__defaults__),
                 self._items(value.__kwdefaults__ or {}),
                 self._items(value.__dict__),
+                self._items(_named_globals(value)),
             )
         except _ChangesError:
             return types.FunctionType, ById(value)
@@ -231,6 +233,21 @@ class _Reader:
                 if name not in ("__dict__", "__weakref__") and hasattr(value, name):
                     attributes[name] = getattr(value, name)
         return self._items(attributes)
+
+
+def _named_globals(function: types.FunctionType) -> dict[str, Any]:
+    """Return the globals that a user's function names, and what they are now."""
+    around = function.__globals__
+    if is_library(around.get("__name__")):
+        return {}
+    return {name: around[name] for name in _names(function.__code__) if name in around}
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names(constant)
 
 
 def _plain(value: Any) -> Hashable | None:
@@ -290,3 +307,13 @@ def _is_linen(kind: Any) -> bool:
         base.__name__ == "Module" and base.__module__.startswith("flax.linen")
         for base in kind.__mro__
     )
+
+
+@functools.lru_cache(maxsize=4096)
+def is_library(module: str | None) -> bool:
+    """Tell whether a module is installed or Python's own, so that its code is fixed."""
+    root = (module or "").partition(".")[0]
+    if root in sys.stdlib_module_names or root == __package__:
+        return root != "__main__"
+    file = getattr(sys.modules.get(root), "__file__", None) or ""
+    return "site-packages" in file or "dist-packages" in file

@@ -99,7 +99,8 @@ class PriorBias(Filling):
 
     def __post_init__(self) -> None:
         prior = thawed(frozen(self.prior, "prior"))
-        if prior.dtype.kind not in "fiu":
+        kinds = (np.floating, np.integer)
+        if not any(jnp.issubdtype(prior.dtype, kind) for kind in kinds):
             raise TypeError(
                 f"`prior` is {self.prior!r}; it must be a real number or several."
             )

@@ -14,6 +14,7 @@ from ._settle import Settled, settle, task_of
 from ._weights import Layer, left_by, placed
 
 
+@_naming.function_of_a_model
 def lsuv(
     model: Any,
     variables: Any,

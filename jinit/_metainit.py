@@ -14,6 +14,7 @@ from ._learned import Measured, learn, objective, trained_of
 _EPS = 1e-5
 
 
+@_naming.function_of_a_model
 def metainit(
     model: Any,
     variables: Any,

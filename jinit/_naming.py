@@ -8,11 +8,12 @@ beside them.
 import contextlib
 import contextvars
 import functools
+import inspect
 import itertools
 import sys
 import threading
 from collections.abc import Callable, Hashable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +56,44 @@ def named(path: str, output: Any, own: Any = ()) -> Any:
 def _is_signal(leaf: Any) -> bool:
     is_array = isinstance(leaf, jax.Array)
     return is_array and jnp.issubdtype(leaf.dtype, jnp.floating) and leaf.ndim > 0
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def function_of_a_model(function: F) -> F:
+    """Make a call with too few arguments an error that says how to call instead."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **options: Any) -> Any:
+        try:
+            return function(*args, **options)
+        except TypeError:
+            # Binding takes microseconds, so it waits until something went wrong.
+            message = _too_few(run, args, options)
+            if message is None:
+                raise
+        raise TypeError(message)
+
+    return run  # type: ignore[return-value]
+
+
+def _too_few(function: Any, args: Any, options: Any) -> str | None:
+    """Say what a call of (model, variables, ...) lacks; None where it lacks nothing."""
+    signature = inspect.signature(function)
+    try:
+        signature.bind(*args, **options)
+        return None
+    except TypeError as error:
+        problem, name = str(error), f"jinit.{function.__name__}"
+    needed = [p.name for p in signature.parameters.values() if p.default is p.empty]
+    named = [n for n in needed if n != "options"]
+    if args and is_module(args[0], "flax.nnx"):
+        return (
+            f"{name} got an NNX model, which holds its variables, and {problem}. Call "
+            f"jinit.nnx.{function.__name__}(model, ...) instead."
+        )
+    return f"{name}: {problem}. Call {name}({', '.join(named)})."
 
 
 def inputs_of(batch: Any) -> tuple[Any, ...]:

@@ -18,6 +18,7 @@ from ._probe_report import Report
 from ._taps import Tap, Tapped, tapped
 
 
+@_naming.function_of_a_model
 def probe(
     model: Any,
     variables: Any,

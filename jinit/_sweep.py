@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from . import _checks
-from ._identity import ById, keep
+from ._identity import ById, identity, keep
 from ._progress import track
 
 # The share of a device's memory that a chunk may take: the rest is the user's.
@@ -104,10 +104,11 @@ def _program(fn: Callable[..., Any], devices: tuple[Any, ...]) -> Any:
     if name not in _PROGRAMS:
         _PROGRAMS[name] = {}
         weakref.finalize(fn, _PROGRAMS.pop, name, None)
-    if devices not in _PROGRAMS[name]:
-        program = _vmapped(function, devices)
-        keep(_PROGRAMS[name], devices, program, _MOST_PROGRAMS)
-    return _PROGRAMS[name][devices]
+    # The function stays the same, and what it closes over may change.
+    key = identity(fn), devices
+    if key not in _PROGRAMS[name]:
+        keep(_PROGRAMS[name], key, _vmapped(function, devices), _MOST_PROGRAMS)
+    return _PROGRAMS[name][key]
 
 
 def _vmapped(function: Callable[[], Any], devices: tuple[Any, ...]) -> Any:

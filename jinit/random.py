@@ -268,7 +268,8 @@ def scaled(
     """`scale` times a law, as operations for a larger program."""
     wide = real_dtype(dtype)
     if jnp.issubdtype(dtype, np.complexfloating):
-        return complex_unit(law.name, key, shape, dtype) * scale
+        # Strict promotion wants the factor's type to be the array's.
+        return complex_unit(law.name, key, shape, dtype) * jnp.asarray(scale, dtype)
     if law.name == "normal":
         x = erf_inv(open_unit(key, shape, wide), INSIDE) * (sqrt2(wide) * scale)
         return round_finite(x, dtype) if is_narrow(dtype) else x
