@@ -200,16 +200,23 @@ class _Walk:
             value = value.func
         is_table = name[:2] == "__" or hasattr(value, "__get__")
         if isinstance(value, types.FunctionType) or not is_table:
-            return self.key(value)
+            return self._attribute(name, value)[1]
         # A metaclass makes descriptors and tables, such as a dataclass's fields, that
         # have no readable content; the class itself is in the key.
         return Same(value)
+
+    def _attribute(self, name: str, value: Any) -> tuple[str, Hashable]:
+        """An attribute of a class or a function; one of a library's is its own key."""
+        has_state = hasattr(value, "__dict__") and not isinstance(value, type)
+        if is_library(type(value).__module__) and not has_state and not _is_read(value):
+            return name, Same(value)
+        return name, self.key(value)
 
     def _function(self, function: types.FunctionType) -> Hashable:
         code = function.__code__
         parts: list[Hashable] = [code]
         parts += (self.key(x) for x in (function.__defaults__, function.__kwdefaults__))
-        parts.append(self.key(function.__dict__))
+        parts += (self._attribute(n, x) for n, x in function.__dict__.items())
         for cell in function.__closure__ or ():
             try:
                 inside = cell.cell_contents
@@ -250,6 +257,12 @@ def _names(code: types.CodeType) -> Iterator[str]:
     for instruction in dis.get_instructions(code):
         if instruction.opname == "IMPORT_NAME" and not is_library(instruction.argval):
             yield "globals"  # A module of the user's, that no global names.
+
+
+def _is_read(value: Any) -> bool:
+    """Tell whether a value of a library's type has contents that a key can hold."""
+    plain = (*_EXACT, float, complex, *_CONTAINERS, np.generic, np.ndarray, jax.Array)
+    return isinstance(value, (*plain, type, collections.abc.Mapping))
 
 
 def _is_container(value: Any) -> bool:
