@@ -323,7 +323,14 @@ def test_a_key_sees_what_a_function_calls(monkeypatch):
     assert _behavior.key_of(outer) != before
 
 
-@pytest.mark.parametrize("name", ["probe", "lsuv", "compare NNX"])
+# tests/test_modes.py has the others under the checker of leaks, too.
+@pytest.mark.parametrize(
+    "name",
+    [
+        "probe",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("lsuv", "compare NNX")),
+    ],
+)
 def test_no_leaks(name):
     with jax.checking_leaks():
         CASES[name]()

@@ -222,7 +222,14 @@ def norms(name, width, base=8):
     return flat | {"bias": abs(matrices["bias"]).max()}
 
 
-@pytest.mark.parametrize("name", MUON)
+# One that is compiled, and the options that change the norm itself.
+QUICK_MUON = ("plain", "consistent_rms", "adaptive")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n if n in QUICK_MUON else pytest.param(n, marks=pytest.mark.slow) for n in MUON],
+)
 def test_the_norm_of_muon_is_flat_in_width(name):
     if set(MUON[name]) - set(inspect.signature(contrib.muon).parameters):
         pytest.skip("this release of Optax has no such option")

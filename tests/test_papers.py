@@ -69,6 +69,7 @@ def test_spectra_follow_the_law_and_only_orthogonal_tanh_comes_to_isometry(image
     assert min(orthogonal) > 3
 
 
+@pytest.mark.slow
 def test_delta_orthogonal_convolutions_train_deep(images):
     loss = quick("delta_orthogonal", images).measured["loss"]
     assert loss["delta-orthogonal"] < 1.9

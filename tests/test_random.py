@@ -132,7 +132,9 @@ def _draw(draw, dtype, key):
     return draw(jinit.random, key, (40, 30), dtype)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)]
+)
 def test_vmap_over_keys_equals_one_draw_per_key(key, dtype):
     keys = jax.random.split(key, 5)
     for draw in DRAWS.values():

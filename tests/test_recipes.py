@@ -405,6 +405,8 @@ def loss_after_training(deep, key, layers=48, steps=120):
     return float(losses[-10:].mean())
 
 
+# That a step changes them by the same at every depth is tested by default.
+@pytest.mark.slow
 def test_48_post_norm_layers_train_with_deepnorm_and_not_without(key):
     assert loss_after_training(True, key) < 0.3
     assert loss_after_training(False, key) > 0.98 * np.log(10)
