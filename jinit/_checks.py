@@ -138,18 +138,18 @@ def canonical_axes(argument: str, value: Any) -> int | tuple[int, ...]:
     if isinstance(value, numbers.Integral):
         return integer(argument, value)
     try:
-        found = tuple(integer(argument, axis) for axis in value)
+        indices = tuple(integer(argument, axis) for axis in value)
     except TypeError:
         raise TypeError(
             f"`{argument}` is {value!r}; it must be an integer or a sequence of "
             "integers."
         ) from None
-    if len(set(found)) != len(found):
+    if len(set(indices)) != len(indices):
         raise ValueError(
             f"`{argument}` is {value!r}, which names an axis twice; name each axis "
             "once."
         )
-    return found[0] if len(found) == 1 else found
+    return indices[0] if len(indices) == 1 else indices
 
 
 def single_axis(argument: str, value: Any) -> int:
