@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 
 import jinit
 from jinit import _sweep
-from tests.split import slow_unless
+from tests.support.split import slow_unless
 
 KEY = jax.random.key(12)
 INIT = jinit.he()

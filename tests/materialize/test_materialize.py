@@ -1,0 +1,481 @@
+"""materialize: the values of the function called eagerly, and what it does not do."""
+
+import functools
+import gc
+import sys
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.experimental import io_callback
+
+import jinit
+from tests.support.counting import count_compilations
+
+X = jax.ShapeDtypeStruct((2, 3, 12), jnp.float32)
+x = np.ones(X.shape, np.float32)
+
+
+class Layer(nn.Module):
+    """A layer of a scanned stack."""
+
+    kernel_init: object = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, carry, _):
+        return nn.Dense(12, kernel_init=self.kernel_init)(carry), None
+
+
+class Everything(nn.Module):
+    """A module of each kind of Flax's, with each kind of initializer."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Dense(12, kernel_init=jinit.kaiming("gelu"), bias_init=jinit.normal())(x)
+        x = nn.Dense(12, kernel_init=nn.initializers.normal(0.02))(x)
+        x = nn.Dense(12, kernel_init=nn.initializers.orthogonal())(x)
+        x = nn.Dense(12, kernel_init=jinit.orthogonal(), param_dtype=jnp.bfloat16)(x)
+        x = nn.Dense(12, param_dtype=jnp.bfloat16)(x)
+        x = nn.MultiHeadDotProductAttention(3)(x, x)
+        x = nn.Conv(6, (3,), kernel_init=nn.initializers.he_uniform())(x)
+        x = nn.BatchNorm(use_running_average=False)(nn.remat(nn.Dense)(12)(x))
+        scanned = nn.scan(
+            Layer, variable_axes={"params": 0}, split_rngs={"params": True}, length=5
+        )
+        x, _ = scanned()(x, None)
+        x = nn.jit(nn.Dense)(12)(nn.LayerNorm(scale_init=jinit.ones)(x))
+        mapped = nn.vmap(
+            nn.Dense,
+            in_axes=1,
+            variable_axes={"params": 1},
+            split_rngs={"params": True},
+        )
+        return nn.Dropout(0.5, deterministic=True)(mapped(4)(x)), self.own(x)
+
+    def own(self, x):
+        def init(key, shape):
+            values = jax.random.maxwell(key, shape)
+            return 0.5 * (values - values.max()) + 0.1
+
+        x = x * self.param("own", init, (1, 1, 12))
+        return x + nn.Embed(7, 12)(jnp.zeros((2, 3), int))
+
+
+INIT = Everything().init
+
+
+def assert_equal(got, wanted):
+    assert jax.tree.structure(got) == jax.tree.structure(wanted)
+    for (path, a), b in zip(
+        jax.tree_util.tree_leaves_with_path(got), jax.tree.leaves(wanted), strict=True
+    ):
+        assert a.dtype == b.dtype, path
+        if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        np.testing.assert_array_equal(
+            np.asarray(a, np.float64), np.asarray(b, np.float64), str(path)
+        )
+
+
+JITTED = jax.jit(INIT)
+
+
+def drawn(key):
+    """Return the variables of an eager `init`, with the scanned layers of a jitted one.
+
+    An eager scan runs the forward pass, too. From jax 0.12 on XLA fuses a kernel that
+    is drawn there with the product that follows, and rounds the draw otherwise.
+    """
+    called, jitted = (init(key, x) for init in (INIT, JITTED))
+    scanned = {"ScanLayer_0": jitted["params"]["ScanLayer_0"]}
+    return {**called, "params": {**called["params"], **scanned}}
+
+
+@functools.cache
+def everything():
+    """Return what `drawn` returns for key 3, drawn once for all tests."""
+    return drawn(jax.random.key(3))
+
+
+@pytest.mark.parametrize("make_key", [jax.random.key, jax.random.PRNGKey])
+def test_equal_to_the_function_called_eagerly(make_key):
+    key = make_key(3)
+    wanted = everything()
+    assert_equal(jinit.materialize(INIT)(key, X), wanted)
+    assert_equal(jinit.materialize(INIT)(key, x), wanted)
+
+
+class Mapped(nn.Module):
+    """The model draws from single keys and from batches, where rbg draws otherwise."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Dense(12, kernel_init=nn.initializers.normal(0.02))(x)
+        params = {"variable_axes": {"params": 1}, "split_rngs": {"params": True}}
+        mapped = nn.vmap(nn.Dense, in_axes=1, **params)
+        return mapped(4, kernel_init=jinit.kaiming("gelu"))(x)
+
+
+def test_equal_for_other_key_implementations():
+    key = jax.random.key(3, impl="rbg")
+    assert_equal(jinit.materialize(Mapped().init)(key, X), Mapped().init(key, x))
+
+
+@pytest.mark.slow
+def test_everything_is_equal_for_other_key_implementations():
+    key = jax.random.key(3, impl="rbg")
+    assert_equal(jinit.materialize(INIT)(key, X), drawn(key))
+
+
+def test_the_comparison_can_fail():
+    other = jinit.materialize(INIT)(jax.random.key(4), X)
+    with pytest.raises(AssertionError):
+        assert_equal(other, everything())
+
+
+def test_float64(key, x64):
+    model = nn.Dense(9, param_dtype=jnp.float64, kernel_init=jinit.he())
+    assert_equal(jinit.materialize(model.init)(key, x), model.init(key, x))
+
+
+@pytest.mark.parametrize("std", [0.02, 0.3, 7**-0.5])
+def test_normal_laws_have_the_eager_bits(std, key):
+    # Under `jit` XLA may multiply the std with sqrt(2) first, which rounds otherwise.
+    def init(key):
+        return {
+            "jax": nn.initializers.normal(std)(key, (64, 65)),
+            "two operations": jax.random.normal(key, (64, 65)) * std,
+        }
+
+    eager = init(key)
+    assert_equal(jinit.materialize(init)(key), eager)
+    # Multiplied in the other order it is another array.
+    assert (jinit.normal(std)(key, (64, 65)) != eager["two operations"]).any()
+
+
+def test_inside_a_jit_the_bits_are_those_of_a_jit(key):
+    inside = jax.jit(lambda key: jinit.materialize(INIT)(key, X))(key)
+    assert_equal(inside, JITTED(key, x))
+
+
+def test_under_vmap(key):
+    init = jinit.materialize(nn.Dense(5).init)
+    keys = jax.random.split(key, 3)
+    sweep = jax.vmap(lambda key: init(key, X))(keys)
+    assert_equal(jax.tree.map(lambda a: a[1], sweep), nn.Dense(5).init(keys[1], x))
+
+
+def test_boxes_stay(key):
+    kernel_init = nn.with_partitioning(nn.initializers.lecun_normal(), ("in", "out"))
+    model = nn.Dense(5, kernel_init=kernel_init)
+    got = jinit.materialize(model.init)(key, X)
+    assert isinstance(got["params"]["kernel"], nn.Partitioned)
+    assert got["params"]["kernel"].names == ("in", "out")
+    assert_equal(got, model.init(key, x))
+
+
+def test_arguments_that_are_no_arrays_stay_what_they_are(key):
+    class Switched(nn.Module):
+        @nn.compact
+        def __call__(self, x, train, mode="small"):
+            return nn.Dense(3 if train and mode == "small" else 4)(x)
+
+    init = jinit.materialize(Switched().init)
+    for train, mode in ((True, "small"), (False, "small"), (True, "large")):
+        wanted = Switched().init(key, x, train, mode=mode)
+        assert_equal(init(key, X, train, mode=mode), wanted)
+
+
+def test_results_that_are_known_come_back_as_they_are(key):
+    array = np.arange(3)
+
+    def init(key):
+        return {"name": "w", "size": 3, "array": array, "w": jax.random.normal(key)}
+
+    got = jinit.materialize(init)(key)
+    assert got["name"] == "w" and got["size"] == 3 and got["array"] is array
+    assert got["w"] == init(key)["w"]
+
+
+def test_functions_that_cannot_be_cut_apart(key):
+    def init(key, x):
+        a, b = (jax.random.normal(k, (20, 20)) for k in jax.random.split(key))
+        mixed = a @ b - a.mean()
+        chosen = jax.lax.cond(mixed.sum() > 0, jnp.sin, jnp.cos, mixed)
+        looped = jax.lax.while_loop(
+            lambda s: s[0] < 3, lambda s: (s[0] + 1, s[1] * 0.9 + 0.1), (0, chosen)
+        )[1]
+        back = jax.pure_callback(lambda v: np.sort(v), jax.typeof(a), looped)
+        return {"mixed": mixed, "back": back, "same": mixed, "x": x, "key": key}
+
+    got = jinit.materialize(init)(key, np.ones(3))
+    assert_equal(got, init(key, jnp.ones(3)))
+
+
+def test_effects_happen_once_and_looking_on_is_dropped(key, capfd):
+    seen = []
+
+    def init(key, x):
+        jax.debug.print("forward {}", x.sum())
+        w = jax.random.normal(key, (3,))
+        io_callback(lambda v: seen.append(v), None, w, ordered=True)
+        return w
+
+    w = jinit.materialize(init)(key, jax.ShapeDtypeStruct((4,), jnp.float32))
+    jax.effects_barrier()
+    assert len(seen) == 1 and (seen[0] == w).all()
+    assert "forward" not in capfd.readouterr().out
+
+
+def test_effects_keep_their_order(key):
+    seen = []
+
+    def tell(name, value):
+        seen.append(name)
+        return value
+
+    def init(key):
+        w = jax.random.normal(key, (3,))
+        kind = jax.typeof(w)
+        first = io_callback(lambda v: tell("first", v), kind, w, ordered=True)
+        second = io_callback(lambda v: tell("second", v), kind, w, ordered=True)
+        return second, first * 2.0
+
+    jax.block_until_ready(jinit.materialize(init)(key))
+    assert seen == ["first", "second"]
+
+
+def test_the_forward_pass_is_not_run(key):
+    ran = []
+
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            def forward(x):
+                ran.append(None)
+                return x
+
+            kind = jax.ShapeDtypeStruct(x.shape, x.dtype)
+            return nn.Dense(3)(jax.pure_callback(forward, kind, x))
+
+    jinit.materialize(Model().init)(key, X)
+    assert not ran
+    # Where its values are asked for, it is.
+    jinit.materialize(Model().init_with_output)(key, x)
+    assert ran
+
+
+def test_several_keys_and_bound_arguments(key):
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
+            return nn.Dropout(0.5, deterministic=not train)(nn.Dense(3)(x))
+
+    keys = {"params": key, "dropout": jax.random.fold_in(key, 1)}
+    init = functools.partial(Model().init, train=True)
+    assert_equal(jinit.materialize(init)(keys, X), Model().init(keys, x, True))
+
+
+def test_progress_is_shown_on_a_terminal_only(key, capsys, monkeypatch):
+    init = jinit.materialize(nn.Dense(3).init, progress=True)
+    silent = init(key, X)
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert_equal(init(key, X), silent)
+    assert "drawing" in capsys.readouterr().out
+
+
+def test_values_that_are_needed_must_be_there(key):
+    def init(key, data):
+        return {"w": jax.random.normal(key, (3,)), "mean": data["x"].mean(0)}
+
+    with pytest.raises(ValueError, match=r"values of args\[1\]\['x'\].*shape \(2, 3"):
+        jinit.materialize(init)(key, {"x": X})
+    assert_equal(jinit.materialize(init)(key, {"x": x}), init(key, {"x": x}))
+    with pytest.raises(ValueError, match=r"values of args\[0\].*pass the array"):
+        jinit.materialize(init)(jax.eval_shape(jax.random.key, 0), {"x": x})
+
+
+@pytest.mark.parametrize("what", [None, 3, "model.init"])
+def test_what_is_no_function_is_an_error(what):
+    with pytest.raises(TypeError, match="`init_fn` is .* must be a function"):
+        jinit.materialize(what)
+
+
+class Stack(nn.Module):
+    layers: int
+
+    @nn.compact
+    def __call__(self, x):
+        for _ in range(self.layers):
+            x = nn.Dense(x.shape[-1], kernel_init=nn.initializers.he_normal())(x)
+        return x
+
+
+def test_each_distinct_sampler_is_compiled_once(key):
+    def compiled(layers, width, key=key):
+        x = jax.ShapeDtypeStruct((1, width), jnp.float32)
+        with count_compilations() as count:
+            jax.block_until_ready(jinit.materialize(Stack(layers).init)(key, x))
+        return count()
+
+    # Widths that no other test draws. The first compiles what all of them share; to
+    # clear JAX's caches instead would make all later tests compile anew.
+    compiled(2, 61)
+    few = compiled(4, 62)
+    assert few >= 1 and compiled(40, 63) == few
+    # Another key, another depth, another std: nothing new.
+    assert compiled(7, 63, jax.random.fold_in(key, 1)) == 0
+
+
+def test_a_second_call_traces_nothing(key):
+    traced = []
+
+    def init(key, x, flag=True):
+        traced.append(None)
+        return jax.random.normal(key, (3,))
+
+    draw = jinit.materialize(init)
+    for seed in range(3):
+        draw(jax.random.key(seed), x)
+        draw(jax.random.key(seed), X)
+    assert len(traced) == 1
+    draw(key, x, flag=False)
+    draw(key, x[:1])
+    with jax.enable_x64(True):
+        draw(key, x)
+    assert len(traced) == 4
+    # A setting that does not hash is traced each time, and right.
+    draw(key, x, flag=[1])
+    assert len(traced) == 5
+
+
+@flax.struct.dataclass
+class Settings:
+    scale: object
+    fill: object = flax.struct.field(pytree_node=False)
+
+
+FILLS = [1, 1.0, True, 0, 0.0, -0.0, False, np.float32(0), (1,), (1.0,), (True,)]
+
+
+def test_settings_that_are_equal_and_differ_have_traces_of_their_own(key):
+    def init(key, fill, settings):
+        value = fill[0] if isinstance(fill, tuple) else fill
+        hidden = settings.fill[0] if isinstance(fill, tuple) else settings.fill
+        return [jnp.full((2,), value), jnp.full((2,), hidden), jax.random.normal(key)]
+
+    draw = jinit.materialize(init)
+    for fill in FILLS:
+        # As an argument, and as a static field, which is part of the tree's structure.
+        for arguments in ((fill, Settings(1.0, 0)), (0, Settings(1.0, fill))):
+            if isinstance(fill, tuple):
+                arguments = (fill, Settings(1.0, fill))
+            got, wanted = draw(key, *arguments), init(key, *arguments)
+            for a, b in zip(got, wanted, strict=True):
+                assert a.dtype == b.dtype, arguments
+                assert np.asarray(a).tobytes() == np.asarray(b).tobytes(), arguments
+
+
+def test_a_setting_that_changes_is_traced_again(key):
+    class Config:
+        width = 3
+
+    def init(key, config):
+        return jax.random.normal(key, (config.width,))
+
+    draw, config = jinit.materialize(init), Config()
+    assert draw(key, config).shape == (3,)
+    config.width = 5
+    assert draw(key, config).shape == (5,)
+
+
+def test_weak_types_are_told_apart(key):
+    draw = jinit.materialize(lambda key, x: jnp.ones(2, jnp.bfloat16) * x)
+    for scale in (jnp.asarray(2.0), jnp.float32(2.0), jnp.asarray(2.0)):
+        wanted = jnp.ones(2, jnp.bfloat16) * scale
+        assert draw(key, scale).dtype == wanted.dtype
+
+
+def test_settings_of_jax_that_change_a_trace():
+    draw = jinit.materialize(lambda: jax.random.normal(jax.random.key(0), (3,)))
+    before = draw()
+    with jax.default_prng_impl("rbg"):
+        assert_equal(draw(), jax.random.normal(jax.random.key(0), (3,)))
+    assert_equal(draw(), before)
+
+
+def test_no_tracer_outlives_its_trace(key):
+    with jax.checking_leaks():
+        got = jinit.materialize(nn.Dense(3).init)(key, X)
+    assert_equal(got, nn.Dense(3).init(key, x))
+
+
+def test_results_do_not_share_buffers(key):
+    def init(key):
+        return [jnp.zeros(()), jnp.zeros(()), jnp.zeros((3,)), jnp.zeros((3,))]
+
+    got = jinit.materialize(init)(key)
+    pointers = [a.unsafe_buffer_pointer() for a in got]
+    assert len(set(pointers)) == 4
+
+
+def test_the_garbage_collector_is_left_as_it_was(key):
+    assert gc.isenabled()
+    jinit.materialize(nn.Dense(3).init)(key, X)
+    assert gc.isenabled()
+    with pytest.raises(ZeroDivisionError):
+        jinit.materialize(lambda key: 1 / 0)(key)
+    assert gc.isenabled()
+
+
+def test_arrays_bound_to_a_device_stay_there(key):
+    device = jax.devices()[3]
+    got = jinit.materialize(nn.Dense(3).init)(jax.device_put(key, device), X)
+    assert got["params"]["kernel"].devices() == {device}
+    assert_equal(got, nn.Dense(3).init(key, x))
+
+
+def test_the_name_and_docstring_of_the_function_stay():
+    def init(key):
+        """Draw."""
+
+    assert jinit.materialize(init).__name__ == "init"
+    assert jinit.materialize(init).__doc__ == "Draw."
+
+
+class Model(nnx.Module):
+    def __init__(self, rngs):
+        self.linear = nnx.Linear(12, 8, kernel_init=jinit.he(), rngs=rngs)
+        self.attention = nnx.MultiHeadAttention(2, 8, decode=False, rngs=rngs)
+        self.dropout = nnx.Dropout(0.5, rngs=rngs)
+        self.norm = nnx.BatchNorm(8, rngs=rngs)
+        self.blocks = nnx.List([nnx.Linear(8, 8, rngs=rngs) for _ in range(3)])
+
+
+@pytest.mark.parametrize("make", [int, jax.random.key, nnx.Rngs])
+def test_nnx_models_are_those_of_the_constructor(make):
+    wanted = Model(nnx.Rngs(make(5)) if make is not nnx.Rngs else nnx.Rngs(5))
+    got = jinit.nnx.materialize(lambda rngs: Model(rngs), make(5))
+    graph, state = nnx.split(got)
+    assert graph == nnx.split(wanted)[0]
+    assert_equal(state, nnx.split(wanted)[1])
+    y = got.linear(jnp.ones((1, 12)))
+    np.testing.assert_array_equal(y, wanted.linear(jnp.ones((1, 12))))
+
+
+def test_nnx_streams_count_on():
+    ours, theirs = nnx.Rngs(0, params=1), nnx.Rngs(0, params=1)
+    for _ in range(2):
+        got = jinit.nnx.materialize(Model, ours)
+        assert_equal(nnx.state(got), nnx.state(Model(theirs)))
+    assert_equal(nnx.state(ours), nnx.state(theirs))
+
+
+def test_nnx_wants_a_function():
+    with pytest.raises(TypeError, match="`make` is .* must be a function of nnx.Rngs"):
+        jinit.nnx.materialize(Model(nnx.Rngs(0)).norm.epsilon, 0)

@@ -1,0 +1,31 @@
+"""Write the README's table of schemes anew: python -m tests.support.readme_table."""
+
+import pathlib
+
+import jinit
+
+README = pathlib.Path(__file__).parent.parent.parent / "README.md"
+HEAD = ("scheme", "law", "formula", "use it for", "paper", "mind")
+
+
+def table() -> str:
+    """One row per entry of the registry, in Markdown."""
+    rows = [HEAD, ("---",) * len(HEAD)]
+    for e in jinit.registry.values():
+        words = (e.law, e.formula, e.use, e.reference, e.pitfall)
+        # A bar would begin a new cell.
+        cells = [word.replace("|", r"\|") for word in words]
+        rows.append((f"`{e.name}`", *cells))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def write() -> None:
+    """Put the table where the README has its old form."""
+    text = README.read_text()
+    start = text.index(f"| {HEAD[0]} | {HEAD[1]} |")
+    end = text.index("\n\n", start)
+    README.write_text(text[:start] + table() + text[end:])
+
+
+if __name__ == "__main__":
+    write()
