@@ -27,7 +27,7 @@ from rich.table import Table
 import jinit
 from benchmarks import _timing
 from examples.transformer import Transformer
-from jinit import _kept, _probe
+from jinit._network import kept, losses
 
 
 class Size(NamedTuple):
@@ -124,7 +124,7 @@ def _timed(case: Case, rounds: int) -> list[str]:
 def _first(call: Callable[[], Any]) -> float:
     """Return the seconds of a call for which nothing is traced or compiled yet."""
     jax.clear_caches()
-    _kept.forget()
+    kept.forget()
     start = time.perf_counter()
     jax.block_until_ready(call())
     return time.perf_counter() - start
@@ -158,7 +158,7 @@ def _of_decoder(size: Size) -> dict[str, Case]:
     def plain(loss: Callable[[Any], jax.Array]) -> Callable[[], Callable[[], Any]]:
         return lambda: _passes(lambda v: loss(model.apply(v, tokens)), variables)
 
-    by_default, by_loss = plain(_probe.direction), plain(loss)
+    by_default, by_loss = plain(losses.direction), plain(loss)
     return {
         "probe": Case(lambda: jinit.probe(*arguments), by_default),
         "probe, with a loss": Case(lambda: jinit.probe(*arguments, loss=loss), by_loss),
@@ -189,7 +189,7 @@ def _of_perceptron(size: Size) -> dict[str, Case]:
         )  # fmt: skip
 
     def plain() -> Callable[[], Any]:
-        return _passes(lambda v: _probe.direction(model.apply(v, x)), variables)
+        return _passes(lambda v: losses.direction(model.apply(v, x)), variables)
 
     return {"compare": Case(compare, plain, 2 * 2)}
 
@@ -200,7 +200,7 @@ def _of_nnx(size: Size) -> dict[str, Case]:
     graph, params = nnx.split(model)
 
     def plain() -> Callable[[], Any]:
-        return _passes(lambda p: _probe.direction(nnx.merge(graph, p)(x)), params)
+        return _passes(lambda p: losses.direction(nnx.merge(graph, p)(x)), params)
 
     return {
         "nnx.probe": Case(lambda: jinit.nnx.probe(model, x), plain),

@@ -13,66 +13,110 @@ import jax as _jax
 __version__ = "0.1.0"
 
 # Names are loaded when they are first used, so that `import jinit` costs next to
-# nothing. This table says where they are. The imports below say the same to type
-# checkers and editors, and a test checks that the two agree.
+# nothing. Each group is a page of the reference: its caption, and the files with its
+# names. The imports below say the same to type checkers and editors, and a test checks
+# that the two agree.
 _MODULES = ("mup", "nnx", "random", "recipes", "recurrent", "ssm", "theory")
 
-_NAMES_OF_FILES = {
-    "_around": "padded torch_layout transposed with_dtype",
-    "_autoinit": "autoinit",
-    "_combine": "concat from_array masked scaled",
-    "_compare": "compare",
-    "_comparison": "Comparison",
-    "_constant": "constant ones ones_init zeros zeros_init",
-    "_coordinates": "fourier_features siren",
-    "_critical": "critical",
-    "_data_dependent": "data_dependent weight_norm_init",
-    "_depth": "residual_scale",
-    "_distributions": "normal uniform",
-    "_fans": "Fans fans fans_from_einsum",
-    "_first_layer": "whiten_first_layer",
-    "_gains": "gain slope_at_zero",
-    "_gradinit": "gradinit",
-    "_hadamard": "hadamard zero_hadamard",
-    "_history": "History",
-    "_hyper": "hyperfan_in hyperfan_out",
-    "_initializer": "Initializer",
-    "_layers": "constant_bias_from_prior embedding scaled_uniform",
-    "_looks_linear": "looks_linear",
-    "_lora": "lora olora pissa",
-    "_lsuv": "lsuv",
-    "_materialize": "materialize",
-    "_metainit": "metainit",
-    "_mimetic": "mimetic_attention",
-    "_orthogonal": "delta_orthogonal orthogonal scaled_orthogonal",
-    "_place": "place_mimetic_attention",
-    "_plan": "Plan plan",
-    "_probe": "probe",
-    "_probe_report": "Report",
-    "_registry": "from_config get registry to_config",
-    "_renew": "fill_missing perturb",
-    "_rules": "Rule keep",
-    "_schemes": "he kaiming lecun xavier",
-    "_stack": "blocks stacked",
-    "_stft": "stft",
-    "_structured": "dirac identity sparse",
-    "_sweep": "sweep",
-    "_transformers": "layer_scale moe_router ngpt small_init wang_init",
-    "_truncated": "truncated_normal",
-    "_upsampling": "bilinear icnr",
-    "_variance": "glorot_normal glorot_uniform he_normal he_uniform "
-    "kaiming_normal kaiming_uniform lecun_normal lecun_uniform "
-    "variance_scaling xavier_normal xavier_uniform",
-    "_weight_norm": "weight_norm_scales",
-    "_whitening": "whitening_conv",
+_GROUPS = {
+    "The value that all makers return": {
+        "_initializer.base": "Initializer",
+    },
+    "The article's schemes": {
+        "_schemes.fan_based": "he kaiming lecun xavier",
+    },
+    "JAX's variance scaling": {
+        "_schemes.variance_scaling": (
+            "glorot_normal glorot_uniform he_normal he_uniform kaiming_normal "
+            "kaiming_uniform lecun_normal lecun_uniform variance_scaling "
+            "xavier_normal xavier_uniform"
+        ),
+    },
+    "Distributions with a given scale": {
+        "_schemes.distributions": "normal uniform",
+        "_schemes.truncated": "truncated_normal",
+    },
+    "Constants and given arrays": {
+        "_schemes.combine": "from_array",
+        "_schemes.constant": "constant ones ones_init zeros zeros_init",
+    },
+    "Orthogonal kernels": {
+        "_schemes.orthogonal.kernels": "delta_orthogonal orthogonal scaled_orthogonal",
+        "_schemes.orthogonal.looks_linear": "looks_linear",
+    },
+    "Structured kernels": {
+        "_schemes.hadamard": "hadamard zero_hadamard",
+        "_schemes.structured": "dirac identity sparse",
+    },
+    "Embeddings, classifiers, PyTorch's layers": {
+        "_schemes.layers": "constant_bias_from_prior embedding scaled_uniform",
+    },
+    "Images, coordinates and sound": {
+        "_schemes.coordinates": "fourier_features siren",
+        "_schemes.stft": "stft",
+        "_schemes.upsampling": "bilinear icnr",
+        "_schemes.whitening": "whitening_conv",
+    },
+    "Transformers": {
+        "_plan.attention": "place_mimetic_attention",
+        "_schemes.mimetic": "mimetic_attention",
+        "_schemes.transformers": "layer_scale moe_router ngpt small_init wang_init",
+    },
+    "Adapters and hypernetworks": {
+        "_schemes.adapters": "lora olora pissa",
+        "_schemes.hypernetworks": "hyperfan_in hyperfan_out",
+    },
+    "The edge of chaos": {
+        "_schemes.critical": "critical",
+    },
+    "Initializers made of initializers": {
+        "_initializer.around": "padded torch_layout transposed with_dtype",
+        "_initializer.stack": "blocks stacked",
+        "_schemes.combine": "concat masked scaled",
+    },
+    "Fans, gains and scales of depth": {
+        "_scale.depth": "residual_scale",
+        "_scale.fans": "Fans fans fans_from_einsum",
+        "_scale.gains": "gain slope_at_zero",
+    },
+    "Names and configurations": {
+        "_schemes.registry": "from_config get registry to_config",
+    },
+    "Plans: rules for a tree of parameters": {
+        "_plan.plan": "Plan plan",
+        "_plan.rules": "Rule keep",
+        "_plan.update": "fill_missing perturb",
+    },
+    "Whole models, and many seeds": {
+        "_materialize.materialize": "materialize",
+        "_sweep": "sweep",
+    },
+    "Reports of the signal in every layer": {
+        "_probe.compare": "compare",
+        "_probe.comparison": "Comparison",
+        "_probe.probe": "probe",
+        "_probe.report": "Report",
+    },
+    "Initialization from data": {
+        "_from_data.autoinit": "autoinit",
+        "_from_data.first_layer": "whiten_first_layer",
+        "_from_data.gradinit": "gradinit",
+        "_from_data.history": "History",
+        "_from_data.lsuv": "lsuv",
+        "_from_data.metainit": "metainit",
+        "_from_data.unit_statistics": "data_dependent",
+        "_from_data.weight_norm": "weight_norm_init weight_norm_scales",
+    },
 }
 
 _FILES = {
-    name: file for file, names in _NAMES_OF_FILES.items() for name in names.split()
+    name: file
+    for files in _GROUPS.values()
+    for file, names in files.items()
+    for name in names.split()
 }
 
 if _typing.TYPE_CHECKING:
-    # Public modules.
     from . import mup as mup
     from . import nnx as nnx
     from . import random as random
@@ -81,145 +125,139 @@ if _typing.TYPE_CHECKING:
     from . import ssm as ssm
     from . import theory as theory
 
-    # Initializers made of others.
-    from ._around import padded as padded
-    from ._around import torch_layout as torch_layout
-    from ._around import transposed as transposed
-    from ._around import with_dtype as with_dtype
-    from ._combine import concat as concat
-    from ._combine import from_array as from_array
-    from ._combine import masked as masked
-    from ._combine import scaled as scaled
-
-    # Constants.
-    from ._constant import constant as constant
-    from ._constant import ones as ones
-    from ._constant import ones_init as ones_init
-    from ._constant import zeros as zeros
-    from ._constant import zeros_init as zeros_init
-
-    # The edge of chaos.
-    from ._critical import critical as critical
-
-    # Depth rules.
-    from ._depth import residual_scale as residual_scale
-
-    # Laws with a given scale.
-    from ._distributions import normal as normal
-    from ._distributions import uniform as uniform
-    from ._truncated import truncated_normal as truncated_normal
-
-    # Fans of a shape, gains of an activation.
-    from ._fans import Fans as Fans
-    from ._fans import fans as fans
-    from ._fans import fans_from_einsum as fans_from_einsum
-    from ._gains import gain as gain
-    from ._gains import slope_at_zero as slope_at_zero
-
-    # What all of them are.
-    from ._initializer import Initializer as Initializer
-
-    # A whole network: drawn without compiling every layer.
-    from ._materialize import materialize as materialize
-
-    # Orthogonal matrices.
-    from ._looks_linear import looks_linear as looks_linear
-    from ._orthogonal import delta_orthogonal as delta_orthogonal
-    from ._orthogonal import orthogonal as orthogonal
-    from ._orthogonal import scaled_orthogonal as scaled_orthogonal
-
-    # Layers of a kind.
-    from ._coordinates import fourier_features as fourier_features
-    from ._coordinates import siren as siren
-    from ._layers import constant_bias_from_prior as constant_bias_from_prior
-    from ._layers import embedding as embedding
-    from ._layers import scaled_uniform as scaled_uniform
-    from ._stft import stft as stft
-    from ._upsampling import bilinear as bilinear
-    from ._upsampling import icnr as icnr
-
-    # Structured matrices.
-    from ._hadamard import hadamard as hadamard
-    from ._hadamard import zero_hadamard as zero_hadamard
-    from ._structured import dirac as dirac
-    from ._structured import identity as identity
-    from ._structured import sparse as sparse
-
-    # Transformers, adapters, hypernetworks.
-    from ._hyper import hyperfan_in as hyperfan_in
-    from ._hyper import hyperfan_out as hyperfan_out
-    from ._lora import lora as lora
-    from ._lora import olora as olora
-    from ._lora import pissa as pissa
-    from ._mimetic import mimetic_attention as mimetic_attention
-    from ._place import place_mimetic_attention as place_mimetic_attention
-    from ._transformers import layer_scale as layer_scale
-    from ._transformers import moe_router as moe_router
-    from ._transformers import ngpt as ngpt
-    from ._transformers import small_init as small_init
-    from ._transformers import wang_init as wang_init
-    from ._whitening import whitening_conv as whitening_conv
-
-    # A whole tree by rules.
-    from ._plan import Plan as Plan
-    from ._plan import plan as plan
-
-    # How the signal is in every layer.
-    from ._compare import compare as compare
-    from ._comparison import Comparison as Comparison
-    from ._probe import probe as probe
-    from ._probe_report import Report as Report
-
-    # A network set from data.
-    from ._autoinit import autoinit as autoinit
-    from ._data_dependent import data_dependent as data_dependent
-    from ._data_dependent import weight_norm_init as weight_norm_init
-    from ._first_layer import whiten_first_layer as whiten_first_layer
-    from ._gradinit import gradinit as gradinit
-    from ._history import History as History
-    from ._lsuv import lsuv as lsuv
-    from ._metainit import metainit as metainit
-
-    # Names and configurations.
-    from ._registry import from_config as from_config
-    from ._registry import get as get
-    from ._registry import registry as registry
-    from ._registry import to_config as to_config
-
-    # Parameters that exist already.
-    from ._renew import fill_missing as fill_missing
-    from ._renew import perturb as perturb
-    from ._weight_norm import weight_norm_scales as weight_norm_scales
-
-    # Which initializer each leaf gets.
-    from ._rules import Rule as Rule
-    from ._rules import keep as keep
+    # The value that all makers return.
+    from ._initializer.base import Initializer as Initializer
 
     # The article's schemes.
-    from ._schemes import he as he
-    from ._schemes import kaiming as kaiming
-    from ._schemes import lecun as lecun
-    from ._schemes import xavier as xavier
+    from ._schemes.fan_based import he as he
+    from ._schemes.fan_based import kaiming as kaiming
+    from ._schemes.fan_based import lecun as lecun
+    from ._schemes.fan_based import xavier as xavier
 
-    # Kernels made of kernels: layers in a stack, fused projections.
-    from ._stack import blocks as blocks
-    from ._stack import stacked as stacked
+    # JAX's variance scaling.
+    from ._schemes.variance_scaling import glorot_normal as glorot_normal
+    from ._schemes.variance_scaling import glorot_uniform as glorot_uniform
+    from ._schemes.variance_scaling import he_normal as he_normal
+    from ._schemes.variance_scaling import he_uniform as he_uniform
+    from ._schemes.variance_scaling import kaiming_normal as kaiming_normal
+    from ._schemes.variance_scaling import kaiming_uniform as kaiming_uniform
+    from ._schemes.variance_scaling import lecun_normal as lecun_normal
+    from ._schemes.variance_scaling import lecun_uniform as lecun_uniform
+    from ._schemes.variance_scaling import variance_scaling as variance_scaling
+    from ._schemes.variance_scaling import xavier_normal as xavier_normal
+    from ._schemes.variance_scaling import xavier_uniform as xavier_uniform
 
-    # JAX's names.
-    from ._variance import glorot_normal as glorot_normal
-    from ._variance import glorot_uniform as glorot_uniform
-    from ._variance import he_normal as he_normal
-    from ._variance import he_uniform as he_uniform
-    from ._variance import kaiming_normal as kaiming_normal
-    from ._variance import kaiming_uniform as kaiming_uniform
-    from ._variance import lecun_normal as lecun_normal
-    from ._variance import lecun_uniform as lecun_uniform
-    from ._variance import variance_scaling as variance_scaling
-    from ._variance import xavier_normal as xavier_normal
-    from ._variance import xavier_uniform as xavier_uniform
+    # Distributions with a given scale.
+    from ._schemes.distributions import normal as normal
+    from ._schemes.distributions import uniform as uniform
+    from ._schemes.truncated import truncated_normal as truncated_normal
 
-    # Many seeds.
+    # Constants and given arrays.
+    from ._schemes.combine import from_array as from_array
+    from ._schemes.constant import constant as constant
+    from ._schemes.constant import ones as ones
+    from ._schemes.constant import ones_init as ones_init
+    from ._schemes.constant import zeros as zeros
+    from ._schemes.constant import zeros_init as zeros_init
+
+    # Orthogonal kernels.
+    from ._schemes.orthogonal.kernels import delta_orthogonal as delta_orthogonal
+    from ._schemes.orthogonal.kernels import orthogonal as orthogonal
+    from ._schemes.orthogonal.kernels import scaled_orthogonal as scaled_orthogonal
+    from ._schemes.orthogonal.looks_linear import looks_linear as looks_linear
+
+    # Structured kernels.
+    from ._schemes.hadamard import hadamard as hadamard
+    from ._schemes.hadamard import zero_hadamard as zero_hadamard
+    from ._schemes.structured import dirac as dirac
+    from ._schemes.structured import identity as identity
+    from ._schemes.structured import sparse as sparse
+
+    # Embeddings, classifiers, PyTorch's layers.
+    from ._schemes.layers import constant_bias_from_prior as constant_bias_from_prior
+    from ._schemes.layers import embedding as embedding
+    from ._schemes.layers import scaled_uniform as scaled_uniform
+
+    # Images, coordinates and sound.
+    from ._schemes.coordinates import fourier_features as fourier_features
+    from ._schemes.coordinates import siren as siren
+    from ._schemes.stft import stft as stft
+    from ._schemes.upsampling import bilinear as bilinear
+    from ._schemes.upsampling import icnr as icnr
+    from ._schemes.whitening import whitening_conv as whitening_conv
+
+    # Transformers.
+    from ._plan.attention import place_mimetic_attention as place_mimetic_attention
+    from ._schemes.mimetic import mimetic_attention as mimetic_attention
+    from ._schemes.transformers import layer_scale as layer_scale
+    from ._schemes.transformers import moe_router as moe_router
+    from ._schemes.transformers import ngpt as ngpt
+    from ._schemes.transformers import small_init as small_init
+    from ._schemes.transformers import wang_init as wang_init
+
+    # Adapters and hypernetworks.
+    from ._schemes.adapters import lora as lora
+    from ._schemes.adapters import olora as olora
+    from ._schemes.adapters import pissa as pissa
+    from ._schemes.hypernetworks import hyperfan_in as hyperfan_in
+    from ._schemes.hypernetworks import hyperfan_out as hyperfan_out
+
+    # The edge of chaos.
+    from ._schemes.critical import critical as critical
+
+    # Initializers made of initializers.
+    from ._initializer.around import padded as padded
+    from ._initializer.around import torch_layout as torch_layout
+    from ._initializer.around import transposed as transposed
+    from ._initializer.around import with_dtype as with_dtype
+    from ._initializer.stack import blocks as blocks
+    from ._initializer.stack import stacked as stacked
+    from ._schemes.combine import concat as concat
+    from ._schemes.combine import masked as masked
+    from ._schemes.combine import scaled as scaled
+
+    # Fans, gains and scales of depth.
+    from ._scale.depth import residual_scale as residual_scale
+    from ._scale.fans import Fans as Fans
+    from ._scale.fans import fans as fans
+    from ._scale.fans import fans_from_einsum as fans_from_einsum
+    from ._scale.gains import gain as gain
+    from ._scale.gains import slope_at_zero as slope_at_zero
+
+    # Names and configurations.
+    from ._schemes.registry import from_config as from_config
+    from ._schemes.registry import get as get
+    from ._schemes.registry import registry as registry
+    from ._schemes.registry import to_config as to_config
+
+    # Plans: rules for a tree of parameters.
+    from ._plan.plan import Plan as Plan
+    from ._plan.plan import plan as plan
+    from ._plan.rules import Rule as Rule
+    from ._plan.rules import keep as keep
+    from ._plan.update import fill_missing as fill_missing
+    from ._plan.update import perturb as perturb
+
+    # Whole models, and many seeds.
+    from ._materialize.materialize import materialize as materialize
     from ._sweep import sweep as sweep
+
+    # Reports of the signal in every layer.
+    from ._probe.compare import compare as compare
+    from ._probe.comparison import Comparison as Comparison
+    from ._probe.probe import probe as probe
+    from ._probe.report import Report as Report
+
+    # Initialization from data.
+    from ._from_data.autoinit import autoinit as autoinit
+    from ._from_data.first_layer import whiten_first_layer as whiten_first_layer
+    from ._from_data.gradinit import gradinit as gradinit
+    from ._from_data.history import History as History
+    from ._from_data.lsuv import lsuv as lsuv
+    from ._from_data.metainit import metainit as metainit
+    from ._from_data.unit_statistics import data_dependent as data_dependent
+    from ._from_data.weight_norm import weight_norm_init as weight_norm_init
+    from ._from_data.weight_norm import weight_norm_scales as weight_norm_scales
 
 else:
     # `nnx` needs Flax, so `from jinit import *` leaves it out.
@@ -241,7 +279,7 @@ def _unknown(name: str) -> str:
     # The import system asks for private names, and must not import anything meanwhile.
     if name.startswith("_"):
         return message
-    from ._checks import did_you_mean
+    from ._core.names import did_you_mean
 
     if name in ("init", "inits", "initializers"):
         return f"{message} The initializers are in jinit itself: jinit.he_normal()."

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from . import _checks
-from ._identity import ById, identity, keep
-from ._progress import track
+from ._core import checks
+from ._core.identity import ById, identity, keep
+from ._core.terminal import track
 
 # The share of a device's memory that a chunk may take: the rest is the user's.
 _SHARE = 0.5
@@ -69,12 +69,12 @@ def sweep(
             f"`fn` is {fn!r}, of type {type(fn).__name__}; it must be a function of a "
             "key."
         )
-    _checks.key(key)
-    num = _checks.count("num", _checks.integer("num", num)) or 1
+    checks.key(key)
+    num = checks.count("num", checks.integer("num", num)) or 1
     where = _devices(devices)[:num]
     program = _program(fn, where)
     keys = jax.random.split(key, num)
-    size = _size(program, keys, len(where), _checks.count("batch_size", batch_size))
+    size = _size(program, keys, len(where), checks.count("batch_size", batch_size))
     starts = range(0, num, size)
     chunks = [
         jax.block_until_ready(program(_filled(keys[start : start + size], size)))

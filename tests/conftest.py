@@ -11,7 +11,8 @@ import jax  # noqa: E402
 import matplotlib  # noqa: E402
 import pytest  # noqa: E402
 
-from jinit import _erf_inv, _units  # noqa: E402
+from jinit._core import erf_inv  # noqa: E402
+from jinit._materialize import executables  # noqa: E402
 
 matplotlib.use("Agg")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -42,13 +43,13 @@ def quick_compilation():
     """For programs that run for milliseconds: to compile them takes all the time."""
     # The comparison runs once in a process, and must not run without optimizations,
     # where XLA may have other bits.
-    _erf_inv.is_exact()
-    _erf_inv._unlike()
+    erf_inv.is_exact()
+    erf_inv._unlike()
     name = "jax_disable_most_optimizations"
     before = jax.config.read(name)
     jax.config.update(name, True)
     with COMPILATION("quick"):
         yield
     # The programs of `materialize` have keys of their own.
-    _units.PROGRAMS.clear()
+    executables.PROGRAMS.clear()
     jax.config.update(name, before)

@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 import jinit
-from jinit._fan_options import OPTIONS
+from jinit._schemes.fan_options import OPTIONS
 from tests.support import cases
 
 # Every maker: those of the registry, of which `zeros` and `ones` name the makers of

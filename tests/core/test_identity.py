@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 import jinit
-from jinit import _identity, _jaxpr, _units
-from jinit._compiled import trace_context
-from jinit._identity import identity
+from jinit._core import identity as identity_file
+from jinit._core.identity import identity
+from jinit._core.programs import trace_context
+from jinit._materialize import executables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +108,7 @@ def test_values_that_hold_themselves_have_keys():
     ring = [1]
     ring.append(ring)
     assert identity(ring) == identity(ring)
-    many = {i: (i,) for i in range(_identity._MOST_NODES)}
+    many = {i: (i,) for i in range(identity_file._MOST_NODES)}
     assert identity(many) != identity(many)  # not worth a key
 
 
@@ -124,7 +125,7 @@ def test_closures_of_jax_are_alike():
 def test_a_cache_is_bounded():
     calls = []
 
-    @_identity.remembered(3)
+    @identity_file.remembered(3)
     def square(x):
         calls.append(x)
         return x * x
@@ -205,13 +206,13 @@ def test_programs_differ_where_their_parameters_differ():
             jnp.ones(2)
         )
         (step,) = [e for e in closed.jaxpr.eqns if e.primitive.name == "pad"]
-        return _jaxpr.signature(step)
+        return signature_of(step)
 
     assert signature(0.0) == signature(0.0)
 
     def of_power(value):
         eqn = jax.make_jaxpr(lambda x: jax.lax.integer_pow(x, value))(2.0).jaxpr.eqns[0]
-        return _jaxpr.signature(eqn)
+        return signature_of(eqn)
 
     assert of_power(2) == of_power(2) != of_power(3)
-    assert len(_units.PROGRAMS) <= _units._MOST_PROGRAMS
+    assert len(executables.PROGRAMS) <= executables._MOST_PROGRAMS

@@ -10,7 +10,7 @@ from scipy import stats
 
 import jinit
 from examples import transformer
-from jinit import _laws
+from jinit._from_data import signals
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -198,9 +198,9 @@ def test_nnx_models():
 
 
 def test_laws_of_largest_entries_are_those_of_scipy():
-    law = _laws.gaussian(0.0, 1.0)
+    law = signals.gaussian(0.0, 1.0)
     for count in (2, 9, 64):
-        largest = _laws.largest(law, count)
+        largest = signals.largest(law, count)
         grid = np.linspace(-8, 8, 4001)
         density = count * stats.norm.cdf(grid) ** (count - 1) * stats.norm.pdf(grid)
         mean = np.trapezoid(grid * density, grid)

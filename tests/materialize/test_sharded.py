@@ -15,7 +15,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jinit
-from jinit import _units
+from jinit._materialize import executables
 from tests.contract.test_sharding import COLLECTIVES, make_mesh
 from tests.materialize.test_materialize import INIT, X, assert_equal, everything
 from tests.support.split import slow_unless
@@ -232,7 +232,7 @@ def test_functions_of_paths_for_nnx():
 
 
 def test_no_device_holds_more_than_its_part_and_nothing_is_sent(key):
-    _units.PROGRAMS.clear()
+    executables.PROGRAMS.clear()
     mesh = make_mesh((8,))
 
     def init(key):
@@ -245,7 +245,7 @@ def test_no_device_holds_more_than_its_part_and_nothing_is_sent(key):
     }
     jax.block_until_ready(jinit.materialize(init, shardings=where)(key))
     part = 1024 * 4096 * 4 // 8
-    for program in _units.PROGRAMS.values():
+    for program in executables.PROGRAMS.values():
         compiled = program.executable.result()
         memory = compiled.memory_analysis()
         assert memory.output_size_in_bytes <= part + 1024

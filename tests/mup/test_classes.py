@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 from jinit import materialize, mup
-from jinit._parametrization import Parametrization
+from jinit.mup._parametrization import Parametrization
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -14,7 +14,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 import jinit
 from jinit import mup
-from jinit._coordinate_report import row
+from jinit.mup._coordinate_report import row
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jinit import _jaxpr, _uniform
-from jinit._uniform import FIRST_MARK, MULTIPLIED, SUMMED, Uniform, Unknown
+from jinit._network import jaxpr
+from jinit.mup import _equal_entries
+from jinit.mup._equal_entries import FIRST_MARK, MULTIPLIED, SUMMED, Uniform, Unknown
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -43,8 +44,8 @@ FUNCTIONS = {
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_it_is_what_jax_computes(name):
     function, entries = FUNCTIONS[name], [-1.25, 0.5, 2.0]
-    closed, _ = _jaxpr.trace(function, [jax.ShapeDtypeStruct(SHAPE, "float32")])
-    (value,) = _uniform.evaluate(closed, [Uniform(np.array(entries))])
+    closed, _ = jaxpr.trace(function, [jax.ShapeDtypeStruct(SHAPE, "float32")])
+    (value,) = _equal_entries.evaluate(closed, [Uniform(np.array(entries))])
     lanes = np.broadcast_to(value.entry, 3)
     for entry, result in zip(entries, lanes, strict=True):
         wanted = np.asarray(function(jnp.full(SHAPE, entry, jnp.float32)))
@@ -53,9 +54,9 @@ def test_it_is_what_jax_computes(name):
 
 def marks(function):
     shapes = [jax.ShapeDtypeStruct(SHAPE, "float32")] * 2
-    closed, _ = _jaxpr.trace(function, shapes)
+    closed, _ = jaxpr.trace(function, shapes)
     inputs = [Uniform(1.0, FIRST_MARK), Uniform(1.0)]
-    (value,) = _uniform.evaluate(closed, inputs)
+    (value,) = _equal_entries.evaluate(closed, inputs)
     return value.marks
 
 
@@ -79,13 +80,13 @@ def test_marks_tell_what_a_result_depends_on():
     ],
 )
 def test_what_is_beyond_it_is_unknown(function, text):
-    closed, _ = _jaxpr.trace(function, [jax.ShapeDtypeStruct(SHAPE, "float32")])
-    value = _uniform.evaluate(closed, [Uniform(np.array([1.0, 2.0]))])[0]
+    closed, _ = jaxpr.trace(function, [jax.ShapeDtypeStruct(SHAPE, "float32")])
+    value = _equal_entries.evaluate(closed, [Uniform(np.array([1.0, 2.0]))])[0]
     assert isinstance(value, Unknown) and text in value.reason
 
 
 def test_the_size_of_an_array_costs_nothing():
     struct = jax.ShapeDtypeStruct((2**20, 2**20), "float32")
-    closed, _ = _jaxpr.trace(lambda x: jnp.mean(x @ x.T), [struct])
-    (value,) = _uniform.evaluate(closed, [Uniform(2.0)])
+    closed, _ = jaxpr.trace(lambda x: jnp.mean(x @ x.T), [struct])
+    (value,) = _equal_entries.evaluate(closed, [Uniform(2.0)])
     assert value.entry == 2.0**22

@@ -9,17 +9,18 @@ import pytest
 from jax import lax
 from jax.extend.core import Primitive
 
-from jinit import _internals
+from jinit._core import identity, programs
+from jinit._network import equations
 
 
 def test_every_primitive_is_exported():
-    assert _internals.MISSING == []
+    assert equations.MISSING == []
 
 
 def test_a_primitive_that_is_gone_is_named(monkeypatch):
-    monkeypatch.setattr(_internals, "MISSING", [])
-    assert not _internals._primitives("no_such_thing")
-    assert _internals.MISSING == ["no_such_thing"]
+    monkeypatch.setattr(equations, "MISSING", [])
+    assert not equations._primitives("no_such_thing")
+    assert equations.MISSING == ["no_such_thing"]
 
 
 def equation(function, *arguments):
@@ -43,13 +44,13 @@ def test_the_context_of_a_trace_can_be_told():
 
 
 def state():
-    return _internals.get_opaque_trace_state(convention="jinit")
+    return programs.get_opaque_trace_state(convention="jinit")
 
 
 def test_equations_are_evaluated_for_other_operands():
     for function in (jnp.sin, jax.nn.relu, jax.checkpoint(jnp.cos)):
         eqn = equation(function, 1.0)
-        (result,) = _internals.bind(eqn, [jnp.float32(-2)])
+        (result,) = equations.bind(eqn, [jnp.float32(-2)])
         assert result == function(-2.0)
 
 
@@ -59,7 +60,7 @@ def test_dead_code_and_what_only_looks_on_are_dropped():
         jax.debug.print("{}", x, ordered=True)
         return jnp.exp(y)
 
-    jaxpr, used = _internals.without_dead_code(jax.make_jaxpr(function)(1.0, 2.0).jaxpr)
+    jaxpr, used = equations.without_dead_code(jax.make_jaxpr(function)(1.0, 2.0).jaxpr)
     assert [eqn.primitive.name for eqn in jaxpr.eqns] == ["exp"]
     assert used == [False, True]
 
@@ -81,8 +82,8 @@ def test_a_scan_is_taken_apart(reverse, constants, has_inputs):
     outside = [jnp.ones(2)] * constants
     first = (jnp.ones(2), (jnp.ones(()), jnp.ones((5, 5))))
     eqn = equation(function, outside, first, jnp.ones((5, 3)) if has_inputs else None)
-    assert eqn.primitive is _internals.SCAN
-    scan = _internals.scan_of(eqn)
+    assert eqn.primitive is equations.SCAN
+    scan = equations.scan_of(eqn)
     assert scan[1:] == (constants, 3, 5, reverse)
     assert len(scan.body.jaxpr.invars) == constants + 3 + has_inputs
 
@@ -103,8 +104,8 @@ def test_calls_have_bodies(call):
     elif hasattr(wrapped, "defvjp"):
         wrapped.defvjp(lambda x: (x, None), lambda r, g: (g,))
     eqn = equation(wrapped, 1.0)
-    assert eqn.primitive in _internals.CALLS
-    (inner,) = _internals.body_of(eqn).jaxpr.eqns
+    assert eqn.primitive in equations.CALLS
+    (inner,) = equations.body_of(eqn).jaxpr.eqns
     assert inner.primitive.name == "sin"
 
 
@@ -117,13 +118,13 @@ def test_operations_that_only_move():
         lambda x: lax.convert_element_type(x, "int32"),
         lambda x: lax.broadcast_in_dim(x, (4, 2, 3), (1, 2)),
     ]
-    assert all(_internals.moves(equation(function, x)) for function in moving)
-    assert not _internals.moves(equation(jnp.sin, x))
+    assert all(equations.moves(equation(function, x)) for function in moving)
+    assert not equations.moves(equation(jnp.sin, x))
 
 
 def test_structures_are_taken_apart():
     tree = jax.tree.structure({"a": [1, None], "b": 2})
-    data, (first, leaf) = _internals.parts_of(tree)
+    data, (first, leaf) = identity.parts_of(tree)
     assert data == (dict, ["a", "b"])
-    assert _internals.parts_of(first)[0][0] is list
-    assert _internals.parts_of(leaf) == (None, [])
+    assert identity.parts_of(first)[0][0] is list
+    assert identity.parts_of(leaf) == (None, [])

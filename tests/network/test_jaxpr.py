@@ -5,11 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jinit import _jaxpr, _units
+from jinit._materialize import units
+from jinit._network import interpret, jaxpr
 
 
 def listing(function, *arguments):
-    return _jaxpr.listing(_jaxpr.trace(function, arguments)[0])
+    return jaxpr.listing(jaxpr.trace(function, arguments)[0])
 
 
 def primitives(function, *arguments):
@@ -54,13 +55,13 @@ def test_constants_come_first():
     array = jnp.arange(3.0)
     found = listing(lambda x: x + array, jnp.ones(3))
     assert len(found.consts) == 1 and found.steps[0].reads == (1, 0)
-    (result,) = _jaxpr.replay(found, [array, jnp.ones(3)])
+    (result,) = interpret.replay(found, [array, jnp.ones(3)])
     np.testing.assert_array_equal(result, [1, 2, 3])
 
 
 def test_outputs_may_be_inputs_and_numbers():
     found = listing(lambda x: [x, jnp.float32(2) * 1, x], jnp.ones(3))
-    assert [o for o in found.outputs if not _jaxpr.is_literal(o)][-1] == 0
+    assert [o for o in found.outputs if not jaxpr.is_literal(o)][-1] == 0
 
 
 @pytest.mark.parametrize("width", [8, 16, 32])
@@ -69,22 +70,22 @@ def test_random_bits_are_replaced_by_equal_ones(width, key):
         return jax.random.bits(key, (5, 7), f"uint{width}")
 
     found = listing(draw, key)
-    traced = jax.make_jaxpr(lambda key: _jaxpr.replay(found, [key]))(key)
+    traced = jax.make_jaxpr(lambda key: interpret.replay(found, [key]))(key)
     assert "random_bits" not in str(traced)
-    np.testing.assert_array_equal(_jaxpr.replay(found, [key])[0], draw(key))
+    np.testing.assert_array_equal(interpret.replay(found, [key])[0], draw(key))
 
 
 def test_bits_of_a_batch_of_keys(key):
     keys = jax.random.split(key, 6).reshape(2, 3)
     draw = jax.vmap(jax.vmap(lambda k: jax.random.normal(k, (4,))))
     found = listing(draw, keys)
-    np.testing.assert_array_equal(_jaxpr.replay(found, [keys])[0], draw(keys))
+    np.testing.assert_array_equal(interpret.replay(found, [keys])[0], draw(keys))
 
 
 def signatures(*functions):
     key = jax.random.key(0)
-    found = [_units.units(listing(f, key)) for f in functions]
-    return [units[-1].signature for units in found]
+    found = [units.units(listing(f, key)) for f in functions]
+    return [made[-1].signature for made in found]
 
 
 def test_equal_samplers_have_equal_signatures():
@@ -107,17 +108,17 @@ def test_a_unit_is_an_operation_with_the_scaling_of_its_result(key):
         x = jax.random.normal(key, (3, 7)) * 0.1
         return (x.reshape(21).astype("bfloat16") * jnp.bfloat16(3)) + jnp.bfloat16(1)
 
-    lengths = [len(unit.steps) for unit in _units.units(listing(draw, key))]
+    lengths = [len(unit.steps) for unit in units.units(listing(draw, key))]
     # The second factor and the sum stand alone, or XLA would join the factors.
     assert lengths == [4, 1, 1]
 
 
 def test_keys_travel_as_words(key):
     keys = jax.random.split(key, 3)
-    assert _jaxpr.raw_type(jax.typeof(keys)).shape == (3, 2)
-    again = _jaxpr.typed(_jaxpr.raw(keys), keys)
+    assert jaxpr.raw_type(jax.typeof(keys)).shape == (3, 2)
+    again = jaxpr.typed(jaxpr.raw(keys), keys)
     assert (jax.random.key_data(again) == jax.random.key_data(keys)).all()
     other = jax.random.key(0, impl="unsafe_rbg")
-    assert jax.random.key_impl(_jaxpr.typed(_jaxpr.raw(other), other)) == "unsafe_rbg"
+    assert jax.random.key_impl(jaxpr.typed(jaxpr.raw(other), other)) == "unsafe_rbg"
     plain = jnp.ones(3)
-    assert _jaxpr.raw(plain) is plain and _jaxpr.typed(plain, plain) is plain
+    assert jaxpr.raw(plain) is plain and jaxpr.typed(plain, plain) is plain

@@ -14,7 +14,7 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 import jinit
-from jinit import _behavior, _kept
+from jinit._network import behavior, kept
 from tests.support.counting import count_compilations, count_traces
 
 KEY = jax.random.key(3)
@@ -235,7 +235,7 @@ def test_options_and_losses_are_told_apart():
 
 def test_what_is_kept_is_bounded_and_keeps_no_large_array():
     held = []
-    for i in range(_kept.TRACES.size + _kept.PROGRAMS.size):
+    for i in range(kept.TRACES.size + kept.PROGRAMS.size):
         # Each of another structure, and with an array of its own in its closure.
         table = jnp.full((600, 600), i + 1.0)
         held.append(weakref.ref(table))
@@ -249,18 +249,18 @@ def test_what_is_kept_is_bounded_and_keeps_no_large_array():
         del table, model
     gc.collect()
     assert sum(ref() is not None for ref in held) <= 1
-    assert all(len(store) <= store.size for store in _kept._STORES)
+    assert all(len(store) <= store.size for store in kept._STORES)
 
 
 def _naming_only(model):
     """Trace a model as every function does, without compiling it."""
-    from jinit import _naming
+    from jinit._network import network
 
-    _naming.called(model, WEIGHTS, X, None, {}, "probe").traced()
+    network.called(model, WEIGHTS, X, None, {}, "probe").traced()
 
 
 def test_stores_forget_what_was_not_used_for_longest():
-    store = _kept.Kept(2)
+    store = kept.Kept(2)
     for key in "abac":
         store.put(key, key.upper())
         store.get("a")
@@ -287,8 +287,8 @@ ALIKE = [
 
 @pytest.mark.parametrize("make", ALIKE)
 def test_keys_of_things_that_are_made_alike_are_equal(make):
-    key = _behavior.key_of(make())
-    assert key is not None and key == _behavior.key_of(make())
+    key = behavior.key_of(make())
+    assert key is not None and key == behavior.key_of(make())
 
 
 DIFFERENT = [
@@ -304,7 +304,7 @@ DIFFERENT = [
 
 @pytest.mark.parametrize("one, other", DIFFERENT)
 def test_keys_of_different_things_differ(one, other):
-    keys = _behavior.key_of(one), _behavior.key_of(other)
+    keys = behavior.key_of(one), behavior.key_of(other)
     assert keys[0] != keys[1] or keys == (None, None)
 
 
@@ -312,14 +312,14 @@ def test_a_key_sees_what_a_function_calls(monkeypatch):
     space = {"scale": 1.0, "__name__": "users"}
     exec("def inner(x): return scale * x\ndef outer(x): return inner(x)", space)
     outer = space["outer"]
-    before = _behavior.key_of(outer)
-    assert before is not None and before == _behavior.key_of(outer)
+    before = behavior.key_of(outer)
+    assert before is not None and before == behavior.key_of(outer)
     space["scale"] = 2.0
-    assert _behavior.key_of(outer) != before
+    assert behavior.key_of(outer) != before
     space["scale"] = 1.0
-    assert _behavior.key_of(outer) == before
+    assert behavior.key_of(outer) == before
     exec("def inner(x): return scale + x", space)
-    assert _behavior.key_of(outer) != before
+    assert behavior.key_of(outer) != before
 
 
 # tests/contract/test_modes.py has the others under the checker of leaks, too.

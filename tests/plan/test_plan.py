@@ -18,7 +18,8 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jinit
-from jinit._sample import Sampler
+from jinit._core import trees
+from jinit._initializer.foreign import BoundInitializer as Sampler
 from tests.contract.test_sharding import make_mesh
 from tests.plan.test_rules import Module
 from tests.support import laws
@@ -76,7 +77,7 @@ def assert_trees_equal(a, b):
 
 
 def by_path(tree):
-    return {leaf.path: leaf.value for leaf in jinit._paths.leaves(tree)}
+    return {leaf.path: leaf.value for leaf in trees.leaves(tree)}
 
 
 def struct(*shape, dtype="float32"):
@@ -327,7 +328,7 @@ def test_initializers_of_any_origin(name, dtype, key):
     assert placed.sharding.is_equivalent_to(sharding, 2)
     np.testing.assert_array_equal(placed, drawn)
     if name == "jax":
-        own = jinit._paths.key_of(key, ("w",))
+        own = trees.key_of(key, ("w",))
         same = jax.jit(lambda k: init(k, (8, 16), dtype))(own)
         np.testing.assert_array_equal(drawn, same)
 

@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jinit
-from jinit import _paths, _rules
-from jinit._paths import Leaf
+from jinit._core import trees
+from jinit._core.trees import Leaf
+from jinit._plan import rules
 
 PARTS = st.sampled_from(["a", "b", "ab", "Dense_0", "Dense_10", "kernel", "x.y"])
 GLOBS = st.sampled_from(["*", "**", "a", "a*", "*b", "Dense_*", "*e*n*", "x.y", "ke*l"])
@@ -46,7 +47,7 @@ def text(glob: str, part: str) -> bool:
 @given(st.lists(GLOBS, min_size=1, max_size=4), st.lists(PARTS, max_size=5))
 def test_globs(glob, parts):
     leaf = Leaf(tuple(parts), None)
-    found = _rules.matches("/".join(glob), leaf)
+    found = rules.matches("/".join(glob), leaf)
     assert found == reference(glob, parts)
 
 
@@ -74,14 +75,14 @@ def test_globs(glob, parts):
 )
 def test_patterns(pattern, path, expected):
     leaf = Leaf(tuple(path.split("/")) if path else (), None)
-    assert _rules.matches(pattern, leaf) is expected
+    assert rules.matches(pattern, leaf) is expected
 
 
 def test_a_key_with_slashes_is_several_parts():
     tree = {"mlp/~/linear_0": {"w": jnp.ones(2)}}
-    (leaf,) = _paths.leaves(tree)
+    (leaf,) = trees.leaves(tree)
     assert leaf.path == "mlp/~/linear_0/w"
-    assert _rules.matches("**/linear_*/w", leaf)
+    assert rules.matches("**/linear_*/w", leaf)
 
 
 @functools.partial(
@@ -99,7 +100,7 @@ class Module:
 
 
 def paths(tree):
-    return [leaf.path for leaf in _paths.leaves(tree)]
+    return [leaf.path for leaf in trees.leaves(tree)]
 
 
 def test_paths():
@@ -140,7 +141,7 @@ def test_paths_of_nnx():
 def test_leaves_are_in_the_order_of_jax():
     x = iter(range(10))
     tree = {"b": nn.Partitioned(next(x), ()), "a": [next(x), next(x)]}
-    assert [leaf.value for leaf in _paths.leaves(tree)] == jax.tree.leaves(tree)
+    assert [leaf.value for leaf in trees.leaves(tree)] == jax.tree.leaves(tree)
 
 
 def test_two_leaves_at_one_path():
@@ -155,7 +156,7 @@ def test_two_leaves_at_one_path():
             return cls()
 
     with pytest.raises(ValueError, match="two leaves at 'a/w'"):
-        _paths.leaves({"a": Twice()})
+        trees.leaves({"a": Twice()})
 
 
 # A plan's values hang on these: they may never change.
@@ -168,7 +169,7 @@ DIGESTS = {
 
 
 def test_digests_are_stable():
-    found = {parts: tuple(map(int, _paths.digest(parts))) for parts in DIGESTS}
+    found = {parts: tuple(map(int, trees.digest(parts))) for parts in DIGESTS}
     assert found == DIGESTS
     assert len(set(found.values())) == len(found)
 
@@ -241,7 +242,7 @@ class Callable:
     ],
 )
 def test_what_is_an_initializer(function, expected):
-    assert _rules.is_initializer(function) is expected
+    assert rules.is_initializer(function) is expected
 
 
 ERRORS = [

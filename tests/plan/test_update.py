@@ -13,7 +13,8 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jinit
-from jinit._sample import Sampler
+from jinit._core import trees
+from jinit._initializer.foreign import BoundInitializer as Sampler
 from tests.contract.test_sharding import make_mesh
 from tests.plan.test_plan import by_path, struct
 from tests.plan.test_rules import Module
@@ -59,9 +60,7 @@ def test_a_new_head(params, plan, key):
     new = plan.reinit(other, params, only="**/head/*")
     assert changed(new, params) == {"params/head/bias", "params/head/kernel"}
     # The values of the whole plan.
-    kernel = jinit.he()(
-        jinit._paths.key_of(other, ("params", "head", "kernel")), (8, 3)
-    )
+    kernel = jinit.he()(trees.key_of(other, ("params", "head", "kernel")), (8, 3))
     np.testing.assert_array_equal(new["params"]["head"]["kernel"], kernel)
     assert np.isfinite(Net().apply(new, jnp.ones((1, 4)))).all()
 
@@ -366,7 +365,7 @@ def test_sixteen_bits_are_rounded_once(key):
     params = {"w": jnp.full((300, 300), 1.0, "bfloat16")}
     plan = jinit.plan(params, [("w", jinit.normal(0.004))])
     new = np.asarray(jinit.perturb(params, key, 1.0, plan)["w"], np.float32)
-    own = jinit._paths.key_of(key, ("w",))
+    own = trees.key_of(key, ("w",))
     wide = 1 + np.asarray(jinit.normal(0.004)(own, (300, 300), "float32"))
     np.testing.assert_array_equal(new, wide.astype(jnp.bfloat16).astype(np.float32))
 

@@ -9,13 +9,13 @@ import pytest
 from jax import lax
 
 import jinit
-from jinit import _erf_inv
-from jinit._erf_inv import CENTRAL, INSIDE, erf_inv
+from jinit._core import erf_inv as source
+from jinit._core.erf_inv import CENTRAL, INSIDE, erf_inv
 
 LOW = np.nextafter(np.float32(-1), np.float32(0))
 
 
-ALL = _erf_inv.uniforms(np.arange(1 << 23))
+ALL = erf_inv.uniforms(np.arange(1 << 23))
 
 
 def all_uniforms(low, high):
@@ -27,23 +27,23 @@ def all_uniforms(low, high):
 
 def test_short_form_is_in_use_here():
     # Where this fails, draws are right but slow: XLA's code has changed.
-    assert _erf_inv.is_exact()
+    assert source.is_exact()
 
 
 def test_all_values_of_a_draw_agree():
-    assert _erf_inv.differences(ALL) == 0
+    assert erf_inv.differences(ALL) == 0
     near = ALL[np.abs(ALL) < 0.996]
-    assert _erf_inv.differences(near, _erf_inv._central) == 0
+    assert erf_inv.differences(near, source._central) == 0
 
 
 # Both forms, the logarithm near 1 and elsewhere, and the tail that few values reach.
 @pytest.mark.parametrize("name", ["_CENTRE", "_TAIL", "_LOG1P_ABOVE", "_LOG1P_BELOW"])
 def test_the_comparison_can_fail(name, monkeypatch):
-    *others, last = getattr(_erf_inv, name)
-    monkeypatch.setattr(_erf_inv, name, (*others, np.nextafter(last, np.float32(99))))
-    _erf_inv.is_exact.cache_clear()
-    assert not _erf_inv.is_exact()
-    _erf_inv.is_exact.cache_clear()
+    *others, last = getattr(source, name)
+    monkeypatch.setattr(source, name, (*others, np.nextafter(last, np.float32(99))))
+    source.is_exact.cache_clear()
+    assert not source.is_exact()
+    source.is_exact.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -65,11 +65,11 @@ def test_bounds_that_allow_one_use_lax():
 
 
 def test_it_is_compared_while_something_is_traced():
-    _erf_inv.is_exact.cache_clear()
+    source.is_exact.cache_clear()
     u = jnp.linspace(-0.9, 0.9, 7)
     ours = jax.jit(lambda u: erf_inv(u, INSIDE))(u)
     assert (ours == jax.jit(lax.erf_inv)(u)).all()
-    assert _erf_inv.is_exact.cache_info().currsize == 1
+    assert source.is_exact.cache_info().currsize == 1
 
 
 @pytest.mark.parametrize("shape", [(40,), (2, 40), (3, 4)])

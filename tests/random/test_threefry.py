@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jinit import _threefry
+from jinit.random import _threefry
 
 SHAPES = [(), (0,), (1,), (5,), (3, 4, 5), (1, 7, 1), (0, 3), (70, 30, 9, 5)]
 

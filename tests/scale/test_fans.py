@@ -9,7 +9,7 @@ from jax._src.nn.initializers import _compute_fans
 
 import jinit
 from jinit import Fans, fans, fans_from_einsum
-from jinit._fans import jax_fans
+from jinit._scale.fans import jax_fans
 
 # what, shape, arguments, fan_in, fan_out
 HAND = [

@@ -12,9 +12,10 @@ import pytest
 from scipy import integrate, stats
 
 import jinit
-from jinit import _activations, gain, slope_at_zero, theory
-from jinit._activations import ACTIVATIONS
-from jinit._gains import _jax_function
+from jinit import gain, slope_at_zero, theory
+from jinit._scale import activations
+from jinit._scale.activations import ACTIVATIONS
+from jinit._scale.gains import _jax_function
 
 E = math.e
 PHI = stats.norm.cdf
@@ -148,7 +149,7 @@ def test_inside_a_program_and_under_x64(x64):
 
 
 def test_gates_take_the_gain_of_their_activation():
-    for gate, name in _activations.GATES.items():
+    for gate, name in activations.GATES.items():
         assert gain(gate) == gain(name)
         with pytest.raises(ValueError, match="no single backward gain"):
             gain(gate, direction="backward")

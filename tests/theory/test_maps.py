@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import jinit
-from jinit import _dual, theory
-from jinit._scalar import scalar
+from jinit import theory
+from jinit.theory import _dual
+from jinit.theory._scalar import scalar
 
 CS = [-1.0, -0.99, -0.5, 0.0, 0.3, 0.9, 0.999, 1 - 1e-6, 1.0]
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 import jinit
-from jinit import _haar
+from jinit._schemes.orthogonal import haar
 from tests.support.laws import FAILURE_RATE
 from tests.support.split import slow_unless
 
@@ -61,9 +61,9 @@ def test_as_exact_as_jax(key):
     "rows, columns", [(1, 1), (64, 64), (65, 64), (90, 70), (200, 129), (700, 600)]
 )
 def test_blocks_are_the_product_of_the_reflections(rows, columns, key):
-    drawn = _haar.reflections(key, rows, columns, np.dtype(np.float32))
-    blocked = jax.jit(_haar.blocked_product)(drawn)
-    np.testing.assert_allclose(blocked, _haar.lapack_product(drawn), atol=3e-6)
+    drawn = haar.reflections(key, rows, columns, np.dtype(np.float32))
+    blocked = jax.jit(haar.blocked_product)(drawn)
+    np.testing.assert_allclose(blocked, haar.lapack_product(drawn), atol=3e-6)
     # And they are those of a factorization: Q R is the matrix that was drawn.
     x = jinit.random.normal(key, (rows, columns))
     first = np.asarray(blocked * drawn.signs)[:, 0]

@@ -10,7 +10,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jinit
-from jinit import _polar
+from jinit._schemes.orthogonal import polar
 from tests.contract.test_sharding import make_mesh
 from tests.schemes.orthogonal.test_kernels import error
 from tests.support.split import slow_unless
@@ -56,8 +56,8 @@ def test_float64_and_complex(key, x64):
 
 @pytest.mark.parametrize("shape", [(40, 40), (1000, 10), (4096, 4096), (4096, 2048)])
 def test_the_schedule_takes_every_singular_value_to_one(shape):
-    steps = _polar.schedule(*shape, np.dtype("float32"))
-    low = (np.sqrt(shape[0]) - np.sqrt(shape[1]) - 8) / _polar._bound(*shape)
+    steps = polar.schedule(*shape, np.dtype("float32"))
+    low = (np.sqrt(shape[0]) - np.sqrt(shape[1]) - 8) / polar._bound(*shape)
     x = np.geomspace(max(low, 1e-9), 1, 10_000)
     for scale in steps:
         x = scale * x * (3 - scale**2 * x**2) / 2

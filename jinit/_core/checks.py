@@ -1,0 +1,259 @@
+"""What a user passed -> what was meant, or an error that says what to do."""
+
+import math
+import numbers
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import numbers as _numbers
+from .names import did_you_mean
+
+Shape = tuple[int, ...]
+
+
+def choice(argument: str, value: object, allowed: Sequence[str]) -> str:
+    """`value` if it is one of `allowed`; otherwise a ValueError with the nearest."""
+    if isinstance(value, str) and value in allowed:
+        return value
+    listed = ", ".join(repr(name) for name in allowed)
+    raise ValueError(
+        f"`{argument}` is {value!r}; it must be one of {listed}."
+        f"{did_you_mean(value, allowed)}"
+    )
+
+
+def shape(value: object, *, symbolic: bool = False) -> Shape:
+    """`value` as a tuple of non-negative Python integers.
+
+    With `symbolic` the dimensions of `jax.export.symbolic_shape` may be among them.
+    """
+    # One comparison serves the common case, a tuple that is right already.
+    if type(value) is tuple and all(type(d) is int and d >= 0 for d in value):
+        return value
+    if isinstance(value, (str, bytes)) or not isinstance(
+        value, (Iterable, numbers.Integral)
+    ):
+        raise TypeError(
+            f"`shape` is {value!r}; it must be a sequence of non-negative integers, "
+            "such as (784, 256)."
+        )
+    dims = (value,) if isinstance(value, numbers.Integral) else tuple(value)
+    return tuple(
+        d if symbolic and _numbers.is_symbolic(d) else _dimension(d, dims) for d in dims
+    )
+
+
+def is_static(shape: Shape) -> bool:
+    """Tell whether all dimensions are integers, and none is symbolic."""
+    return {*map(type, shape)} <= _INTEGER
+
+
+_INTEGER = {int}
+
+
+def _dimension(d: Any, dims: tuple) -> int:
+    if _numbers.is_symbolic(d):
+        raise TypeError(
+            f"`shape` is {dims!r}, and its dimension {d!r} is symbolic; here every "
+            "dimension must be an integer. Constants and schemes with a normal or "
+            "uniform law take symbolic ones."
+        )
+    try:
+        if isinstance(d, (bool, np.bool_)):
+            raise TypeError
+        size = operator.index(d)
+    except TypeError:
+        raise TypeError(
+            f"`shape` is {dims!r}, and its dimension {d!r} is not an integer; "
+            "every dimension must be a non-negative Python integer."
+        ) from None
+    if size < 0:
+        raise ValueError(
+            f"`shape` is {dims!r}, and its dimension {size} is negative; "
+            "every dimension must be zero or more."
+        )
+    return size
+
+
+def real(
+    argument: str,
+    value: Any,
+    *,
+    minimum: float = -math.inf,
+    positive: bool = False,
+    finite: bool = True,
+) -> float:
+    """`value` as a Python float: finite, and at least `minimum`."""
+    if isinstance(value, (bool, np.bool_, str)) or np.ndim(value) != 0:
+        raise TypeError(f"`{argument}` is {value!r}; it must be a real number.")
+    try:
+        number = float(value)
+    except TypeError:
+        raise TypeError(
+            f"`{argument}` is {value!r}; it must be a real number that is known when "
+            "the initializer is made (a Python or NumPy number, not a traced array)."
+        ) from None
+    if math.isnan(number) or (finite and math.isinf(number)):
+        raise ValueError(f"`{argument}` is {number}; it must be a finite number.")
+    if number < minimum or (positive and number <= 0):
+        wanted = "greater than 0" if positive else f"at least {minimum:g}"
+        raise ValueError(f"`{argument}` is {value!r}; it must be {wanted}.")
+    return number
+
+
+def number(argument: str, value: Any, **bounds: Any) -> Any:
+    """Return a setting that is a real number, or a traced real scalar.
+
+    A traced number is not compared with the bounds: its value is not known yet.
+    """
+    if not _numbers.is_traced(value):
+        return real(argument, value, **bounds)
+    kinds = (np.floating, np.integer)
+    is_real = any(jnp.issubdtype(value.dtype, kind) for kind in kinds)
+    if value.ndim or not is_real:
+        raise TypeError(
+            f"`{argument}` is {_numbers.spell(value)}; it must be one real number."
+        )
+    return value
+
+
+def canonical_axes(argument: str, value: Any) -> int | tuple[int, ...]:
+    """An axis or several as a value that hashes: an integer, or a tuple of them."""
+    if isinstance(value, numbers.Integral):
+        return integer(argument, value)
+    try:
+        indices = tuple(integer(argument, axis) for axis in value)
+    except TypeError:
+        raise TypeError(
+            f"`{argument}` is {value!r}; it must be an integer or a sequence of "
+            "integers."
+        ) from None
+    if len(set(indices)) != len(indices):
+        raise ValueError(
+            f"`{argument}` is {value!r}, which names an axis twice; name each axis "
+            "once."
+        )
+    return indices[0] if len(indices) == 1 else indices
+
+
+def single_axis(argument: str, value: Any) -> int:
+    """Return one axis as an integer."""
+    axis = canonical_axes(argument, value)
+    if isinstance(axis, int):
+        return axis
+    raise TypeError(f"`{argument}` is {value!r}; it must be one integer.")
+
+
+def axes(argument: str, value: Any, ndim: int, shape: Shape) -> tuple[int, ...]:
+    """`value` (an axis or several, negative ones too) as indices into `shape`."""
+    given = canonical_axes(argument, value)
+    found = []
+    for index in (given,) if isinstance(given, int) else given:
+        if not -ndim <= index < ndim:
+            raise ValueError(
+                f"`{argument}` is {value!r}, but shape {shape} has {ndim} axes; "
+                f"an axis must lie in [{-ndim}, {ndim - 1}]."
+            )
+        found.append(index % ndim)
+    if len(set(found)) != len(found):
+        raise ValueError(
+            f"`{argument}` is {value!r}, which names an axis of shape {shape} twice; "
+            "name each axis once."
+        )
+    return tuple(found)
+
+
+def key(value: Any) -> None:
+    """Raise unless `value` is one PRNG key, typed (`key`) or legacy (`PRNGKey`)."""
+    if not isinstance(value, (jax.Array, np.ndarray)):
+        raise TypeError(
+            f"`key` is {value!r}, of type {type(value).__name__}; it must be a PRNG "
+            "key, such as jax.random.key(0)."
+        )
+    if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+        batch = value.shape
+    elif value.dtype == np.uint32 and value.ndim:
+        _check_words(value.shape)
+        batch = value.shape[:-1]
+    else:
+        raise TypeError(
+            f"`key` is an array of dtype {value.dtype} and shape {value.shape}; it "
+            "must be a PRNG key, such as jax.random.key(0)."
+        )
+    if batch:
+        raise ValueError(
+            f"`key` is a batch of keys, of shape {batch}; it must be a single key. "
+            "For one draw per key use jax.vmap(lambda key: init(key, shape))(keys)."
+        )
+
+
+# The words of a key of each of JAX's implementations.
+_WORDS = {"threefry2x32": 2, "rbg": 4, "unsafe_rbg": 4}
+
+
+def _check_words(shape: Shape) -> None:
+    """Raise unless a legacy key has as many words as JAX's implementation needs."""
+    implementation = str(flag("jax_default_prng_impl"))
+    words = _WORDS.get(implementation, shape[-1])
+    if shape[-1] != words:
+        raise ValueError(
+            f"`key` is an array of uint32 of shape {shape}, and a key of JAX's "
+            f"default implementation, {implementation!r}, has {words} words; pass a "
+            "key such as jax.random.key(0)."
+        )
+
+
+def broadcasts(shape: Shape, **bounds: Any) -> None:
+    """Raise unless every bound broadcasts to `shape`."""
+    for name, bound in bounds.items():
+        if np.ndim(bound) == 0:
+            continue
+        try:
+            fits = jax.lax.broadcast_shapes(np.shape(bound), shape) == shape
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(
+                f"`{name}` has shape {np.shape(bound)}, which does not broadcast to "
+                f"`shape` {shape}; make it a scalar, or of that shape."
+            )
+
+
+def count(argument: str, value: Any) -> int | None:
+    """A positive integer, or None."""
+    return None if value is None else positive(argument, value)
+
+
+def positive(argument: str, value: Any) -> int:
+    """Return a positive integer."""
+    number = integer(argument, value)
+    if number < 1:
+        raise ValueError(f"`{argument}` is {number}; it must be 1 or more.")
+    return number
+
+
+def flag(name: str) -> Any:
+    """One of JAX's settings, as the current context has it."""
+    return getattr(jax.config, name)
+
+
+def integer(argument: str, value: Any) -> int:
+    """`value` as a Python integer."""
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"`{argument}` is {value!r}; it must be an integer.") from None
+
+
+def boolean(argument: str, value: Any) -> bool:
+    """True or False, and nothing that only counts as such."""
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    raise TypeError(f"`{argument}` is {value!r}; it must be True or False.")

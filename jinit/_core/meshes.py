@@ -1,0 +1,56 @@
+"""Shardings fit shapes, and meshes have explicit and automatic axes."""
+
+import contextlib
+from typing import Any
+
+import jax
+from jax.sharding import NamedSharding, PartitionSpec
+
+Sharding = NamedSharding | PartitionSpec | None
+
+
+def explicit_axes() -> tuple[str, ...]:
+    """The axes of the context's mesh that are a part of the types of arrays."""
+    return tuple(jax.sharding.get_abstract_mesh().explicit_axes)
+
+
+def automatic_axes() -> contextlib.AbstractContextManager[Any]:
+    """The context's mesh, with the partitioning left to the compiler."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if not mesh.explicit_axes:
+        return contextlib.nullcontext()
+    automatic = dict.fromkeys(mesh.explicit_axes, jax.sharding.AxisType.Auto)
+    return jax.sharding.use_abstract_mesh(mesh.update_axis_types(automatic))
+
+
+def mesh_and_spec(sharding: Any) -> tuple[Any, PartitionSpec]:
+    """Return the mesh of a sharding, or that of the context, and its spec."""
+    if isinstance(sharding, NamedSharding):
+        return sharding.mesh, sharding.spec
+    return jax.sharding.get_abstract_mesh(), sharding
+
+
+def check_fits(out_sharding: Any, shape: tuple[int, ...]) -> None:
+    """Raise unless `shape` can be cut as the sharding says."""
+    if not isinstance(out_sharding, (NamedSharding, PartitionSpec)):
+        raise TypeError(
+            f"`out_sharding` is {out_sharding!r}; it must be a "
+            "jax.sharding.NamedSharding, or a jax.sharding.PartitionSpec inside "
+            "`jax.set_mesh`."
+        )
+    mesh, spec = mesh_and_spec(out_sharding)
+    if mesh.empty:
+        raise ValueError(
+            f"`out_sharding` is {out_sharding}, and there is no mesh to apply it to; "
+            "call inside `jax.set_mesh(mesh)`, or pass "
+            "jax.sharding.NamedSharding(mesh, spec)."
+        )
+    try:
+        if len(spec) > len(shape):
+            raise ValueError(f"{len(spec)} entries for {len(shape)} axes")
+        NamedSharding(mesh, spec).shard_shape(shape)
+    except ValueError as error:
+        raise ValueError(
+            f"`out_sharding` {spec} on a mesh of {dict(mesh.shape)} does not fit shape "
+            f"{shape}; every sharded axis must be a multiple of its devices."
+        ) from error

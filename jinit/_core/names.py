@@ -1,0 +1,39 @@
+"""Functions have public names, and a misspelled name has a suggestion."""
+
+import difflib
+import importlib
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+
+def did_you_mean(value: object, allowed: Iterable[str]) -> str:
+    """A sentence with the names nearest to `value`, or nothing."""
+    near = difflib.get_close_matches(str(value), list(allowed), n=3, cutoff=0.5)
+    if not near:
+        return ""
+    return " Did you mean " + " or ".join(repr(name) for name in near) + "?"
+
+
+_PUBLIC_MODULES = ("jax.nn", "jax.numpy", "jax.lax", "jax.scipy.special")
+
+
+def public_name(function: Any) -> str:
+    """Where a function is found: `jax.nn.gelu`; else its own name."""
+    name = getattr(function, "__name__", "")
+    for module_name in _PUBLIC_MODULES:
+        module = sys.modules.get(module_name)
+        if name and getattr(module, name, None) is function:
+            return f"{module_name}.{name}"
+    return getattr(function, "__qualname__", repr(function))
+
+
+def public_function(path: str) -> Any:
+    """The function that `public_name` named."""
+    module_name, _, name = path.rpartition(".")
+    function = None
+    if module_name in _PUBLIC_MODULES:
+        function = getattr(importlib.import_module(module_name), name, None)
+    if function is None:
+        raise ValueError(f"{path!r} names no function of {', '.join(_PUBLIC_MODULES)}.")
+    return function

@@ -1,0 +1,182 @@
+"""A sampler -> its compiled programs: one per shape, dtype and sharding.
+
+Called from the top, a sampler is compiled with 512-bit vectors preferred, where XLA's
+default is 256: the loop is bound by arithmetic, and processors that have the wider
+registers finish it in two thirds of the time (processors that lack them ignore the
+preference). Inside somebody's `jit` it is part of their program, with their options.
+The values are the same.
+"""
+
+import functools
+import inspect
+import math
+import os
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from .checks import is_static
+from .erf_inv import parts_depend_on_loop
+from .meshes import Sharding, check_fits, explicit_axes, mesh_and_spec
+
+try:
+    from jax.extend.core import get_opaque_trace_state as get_opaque_trace_state
+except ImportError:
+    from jax.core import get_opaque_trace_state as get_opaque_trace_state
+
+_VECTOR_WIDTH = "xla_cpu_prefer_vector_width"
+WIDE = {_VECTOR_WIDTH: 512}
+
+# Below this many elements a draw takes microseconds, whatever the vectors.
+LARGE = 1 << 14
+
+# A name of jinit may be loaded while something is being traced.
+with jax.core.eval_context():
+    _TOP_LEVEL = get_opaque_trace_state(convention="jinit")
+
+
+def compiled(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """Jit `function(*operands, *, shape, ...)`, and give it `out_sharding`."""
+    static = tuple(
+        name
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    )
+    jit = functools.partial(jax.jit, function, static_argnames=static)
+    plain, wide = jit(), jit(compiler_options=WIDE)
+
+    @functools.wraps(function)
+    def sample(*operands: Any, out_sharding: Sharding = None, **settings: Any) -> Any:
+        if out_sharding is not None:
+            check_fits(out_sharding, settings["shape"])
+            run = _jit_to(function, static, out_sharding, explicit_axes())
+        elif _is_arithmetic(**settings) and may_choose_options():
+            run = wide
+        else:
+            run = plain
+        return run(*operands, **settings)
+
+    return sample
+
+
+def _is_arithmetic(shape: tuple[int, ...], dtype: np.dtype, **_: Any) -> bool:
+    """Whether wide vectors pay: in narrow types a vector holds enough draws already."""
+    # A symbolic dimension occurs only inside a `jit`, whose options are the user's.
+    return dtype.itemsize >= 4 and is_static(shape) and math.prod(shape) >= LARGE
+
+
+def may_choose_options() -> bool:
+    """Whether this call becomes a CPU program of its own, with options of its own."""
+    chosen = _VECTOR_WIDTH in os.environ.get("XLA_FLAGS", "")
+    if chosen or jax.default_backend() != "cpu":
+        return False
+    return at_top_level()
+
+
+def at_top_level() -> bool:
+    """Whether nothing is being traced: inside a `jit` a call is a part of it."""
+    return bool(get_opaque_trace_state(convention="jinit") == _TOP_LEVEL)
+
+
+@jax.tree_util.register_static
+class _Context:
+    """A context equals only itself."""
+
+
+@jax.jit
+def _traced_anew() -> _Context:
+    return _Context()
+
+
+def trace_context() -> Hashable:
+    """Return a key of the settings of JAX that a trace depends on.
+
+    JAX traces a function anew for each set of them: the mesh, x64, promotion, and more.
+    So the result of a traced function tells them apart, whatever their names are. A few
+    flags that functions read while they are traced are added: JAX leaves them out.
+    """
+    flags = tuple(getattr(jax.config, name, None) for name in _READ_BY_FUNCTIONS)
+    return _traced_anew.eval_shape(), flags
+
+
+_READ_BY_FUNCTIONS = (
+    "jax_default_prng_impl", "jax_enable_custom_prng", "jax_default_dtype_bits",
+)  # fmt: skip
+
+
+def jit_to(
+    function: Callable[..., Any],
+    static: tuple[str, ...],
+    out_sharding: Any,
+    explicit: tuple[str, ...],
+) -> Callable[..., Any]:
+    """A program for one sharding; in an explicit mesh the result's type names it."""
+    if out_sharding is not None:
+        function = _without_unlike_parts(function, out_sharding)
+    if not explicit:
+        return jax.jit(function, static_argnames=static, out_shardings=out_sharding)
+
+    def typed(*operands: Any, **settings: Any) -> jax.Array:
+        run = functools.partial(function, **settings)
+        return jax.sharding.auto_axes(run, out_sharding=out_sharding, axes=explicit)(
+            *operands
+        )
+
+    return jax.jit(typed, static_argnames=static)
+
+
+_jit_to = functools.lru_cache(maxsize=1024)(jit_to)
+
+# Above this size a difference in the last bit is a lesser evil than the memory.
+_MOST_WHOLE = 1 << 20
+
+
+def _without_unlike_parts(
+    function: Callable[..., Any], out_sharding: Any
+) -> Callable[..., Any]:
+    """Let each device draw a whole array if its parts would differ in the last bit.
+
+    XLA's erf_inv may give a part of an array other bits than the array, since its loop
+    is another one. The values of an array must not depend on the mesh, so that each
+    device computes all of it, and keeps its part.
+    """
+
+    def whole(result: Any, sharding: Any) -> Any:
+        if not is_drawn_whole(result.shape, sharding):
+            return result
+        return _everywhere(result, sharding)
+
+    @functools.wraps(function)
+    def run(*operands: Any, **settings: Any) -> Any:
+        results = function(*operands, **settings)
+        if isinstance(results, tuple):
+            return tuple(map(whole, results, out_sharding))
+        return whole(results, out_sharding)
+
+    return run
+
+
+def is_drawn_whole(shape: tuple[int, ...], sharding: Any) -> bool:
+    """Tell whether each device draws all of an array, of which it keeps a part."""
+    is_placed = isinstance(sharding, NamedSharding | PartitionSpec)
+    if not is_placed or math.prod(shape) > _MOST_WHOLE:
+        return False
+    mesh, spec = mesh_and_spec(sharding)
+    return parts_depend_on_loop(shape, NamedSharding(mesh, spec).shard_shape(shape))
+
+
+def _everywhere(x: Any, sharding: Any) -> Any:
+    """Let each device have all of an array, whatever is done with it afterwards."""
+    mesh, _ = mesh_and_spec(sharding)
+    everywhere: Any = PartitionSpec()
+    if isinstance(mesh, jax.sharding.Mesh):
+        # Explicit axes would make the constraint a part of the result's type.
+        automatic = jax.sharding.Mesh(mesh.devices, mesh.axis_names)
+        everywhere = NamedSharding(automatic, everywhere)
+    # Cut before the barrier, the parts would be what is computed.
+    x = jax.lax.with_sharding_constraint(x, everywhere)
+    x = jax.lax.optimization_barrier(x)
+    return jax.lax.with_sharding_constraint(x, everywhere)

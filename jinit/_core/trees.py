@@ -1,0 +1,230 @@
+"""A tree -> its leaves and their paths; a path -> the key that its leaf draws with.
+
+The parts of a path are what jax.tree_util calls the keys, attributes and indices on the
+way to a leaf, as text. The boxes that Flax puts around arrays, nnx.Variable and
+nn.Partitioned, are no parts of it: their attribute has had several names over the
+years, and a path must outlive them.
+"""
+
+import functools
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# Where Flax's boxes come from, by name: Flax itself is not imported here.
+_BOXES = {"AxisMetadata", "Variable", "VariableState"}
+
+
+class Leaf(NamedTuple):
+    """What lies at a path."""
+
+    parts: tuple[str, ...]
+    value: Any
+
+    @property
+    def path(self) -> str:
+        return "/".join(self.parts)
+
+    def __str__(self) -> str:
+        shape = getattr(self.value, "shape", None)
+        return repr(self.path) if shape is None else f"{self.path!r} {tuple(shape)}"
+
+
+def leaves(tree: Any, is_leaf: Any = lambda _: False) -> list[Leaf]:
+    """The leaves of `tree`, in JAX's order.
+
+    Raises:
+      ValueError: where two leaves have one path.
+    """
+    found = list(_walk(tree, (), is_leaf))
+    seen = set()
+    for leaf in found:
+        if leaf.parts in seen:
+            raise ValueError(
+                f"the tree has two leaves at {leaf.path!r}; register its nodes with "
+                "keys that tell them apart (jax.tree_util.register_dataclass)."
+            )
+        seen.add(leaf.parts)
+    return found
+
+
+def _walk(tree: Any, above: tuple[str, ...], is_leaf: Any) -> Iterable[Leaf]:
+    boxed = is_box(tree) and not is_leaf(tree)
+
+    def stops(node: Any) -> bool:
+        return is_leaf(node) or (is_box(node) and node is not tree)
+
+    for keys, node in jax.tree_util.tree_flatten_with_path(tree, stops)[0]:
+        parts = above + tuple(map(_part, keys[1:] if boxed else keys))
+        if node is not tree and is_box(node) and not is_leaf(node):
+            yield from _walk(node, parts, is_leaf)
+        else:
+            yield Leaf(parts, node)
+
+
+def is_box(node: Any) -> bool:
+    """Whether a node is one of Flax's boxes around an array."""
+    kind: Any = type(node)
+    return _is_box_type(kind)
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_box_type(kind: type) -> bool:
+    return any(
+        base.__name__ in _BOXES and base.__module__.partition(".")[0] == "flax"
+        for base in kind.__mro__
+    )
+
+
+def _part(key: Any) -> str:
+    """One part of a path, without the brackets and dots that JAX prints."""
+    for attribute in ("key", "idx", "name"):
+        if hasattr(key, attribute):
+            return str(getattr(key, attribute))
+    return str(key)
+
+
+def digest(parts: tuple[str, ...]) -> tuple[np.uint32, np.uint32]:
+    """64 bits of a path: the same in every process, on every machine.
+
+    Each part is preceded by its length, so ("ab", "c") and ("a", "bc") differ.
+    """
+    encoded = [part.encode("utf-8", "surrogatepass") for part in parts]
+    text = b"".join(len(part).to_bytes(8, "little") + part for part in encoded)
+    low, high = np.frombuffer(hashlib.blake2b(text, digest_size=8).digest(), "<u4")
+    return np.uint32(low), np.uint32(high)
+
+
+def key_of(key: jax.Array, parts: tuple[str, ...]) -> jax.Array:
+    """The root key, folded with the digest of a path."""
+    return _fold(key, *digest(parts))
+
+
+@jax.jit
+def _fold(key: jax.Array, low: np.uint32, high: np.uint32) -> jax.Array:
+    return jax.random.fold_in(jax.random.fold_in(key, low), high)
+
+
+def listed(lines: Iterable[Any]) -> str:
+    """An indented line for each."""
+    return "".join(f"\n  {line}" for line in lines)
+
+
+def struct(value: Any) -> jax.ShapeDtypeStruct | None:
+    """Return the shape and dtype of an array or a number; None for any other leaf."""
+    if is_number(value):
+        # A TrainState begins with step=0, which `jit` takes for an array, too.
+        return jax.ShapeDtypeStruct((), jax.dtypes.result_type(value))
+    if not (hasattr(value, "shape") and hasattr(value, "dtype")):
+        return None
+    if isinstance(value, np.ndarray) and value.dtype.kind in "OSUMm":
+        return None  # JAX has no arrays of texts, dates or objects.
+    sharding = value.sharding if isinstance(value, jax.ShapeDtypeStruct) else None
+    return jax.ShapeDtypeStruct(value.shape, canonical(value.dtype), sharding=sharding)
+
+
+def canonical(dtype: Any) -> Any:
+    """Return the dtype that JAX has for it: without x64, float32 for float64."""
+    if jax.dtypes.issubdtype(dtype, jax.dtypes.extended):
+        return dtype
+    return jax.dtypes.canonicalize_dtype(dtype)
+
+
+def stand_in(leaf: Leaf) -> jax.ShapeDtypeStruct:
+    """Return the shape and dtype of a leaf that must be an array.
+
+    Raises:
+      TypeError: if the leaf is no array.
+    """
+    likeness = None if is_number(leaf.value) else struct(leaf.value)
+    if likeness is None:
+        raise TypeError(
+            f"the leaf at {leaf.path!r} is {leaf.value!r}, of type "
+            f"{type(leaf.value).__name__}; an initializer draws only arrays, or what a "
+            "jax.ShapeDtypeStruct stands for. Keep all other leaves by a first rule, "
+            "(lambda path, leaf: not hasattr(leaf, 'shape'), jinit.keep), or leave "
+            "them out (for an Equinox module that holds arrays, "
+            "equinox.filter(module, equinox.is_array))."
+        )
+    return likeness
+
+
+def is_placeholder(value: Any) -> bool:
+    """Tell whether a leaf stands for a missing value; `...` is Orbax's placeholder."""
+    return value is ... or isinstance(value, jax.ShapeDtypeStruct)
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a leaf is a Python number, which JAX takes for an array."""
+    return isinstance(value, bool | int | float | complex) and not hasattr(
+        value, "dtype"
+    )
+
+
+def align(
+    name: str, tree: Any, wanted: Mapping[tuple[str, ...], Leaf], owner: str
+) -> list[Leaf]:
+    """The leaves of a tree, after a check of its paths, shapes and dtypes."""
+    found = leaves(tree)
+    here = {leaf.parts for leaf in found}
+    absent = [leaf for parts, leaf in wanted.items() if parts not in here]
+    extra = [leaf for leaf in found if leaf.parts not in wanted]
+    for wrong, text in (
+        (absent, f"`{name}` lacks {len(absent)} leaves of {owner}"),
+        (extra, f"`{name}` has {len(extra)} leaves that {owner} does not know"),
+    ):
+        if wrong:
+            raise ValueError(f"{text}:{listed(wrong)}")
+    for leaf in found:
+        check_like(name, leaf, wanted[leaf.parts].value, owner)
+    return found
+
+
+def check_like(name: str, leaf: Leaf, wanted: Any, owner: str) -> None:
+    """Raise unless a leaf has the shape and the dtype of `wanted`.
+
+    Two leaves that cannot be arrays, such as strings, always agree.
+    """
+    has, needs = struct(leaf.value), struct(wanted)
+    if _type(has) == _type(needs):
+        return
+    if has is None or is_number(leaf.value):
+        raise TypeError(
+            f"`{name}` must agree with {owner}: the leaf at {leaf.path!r} is "
+            f"{leaf.value!r}, of type {type(leaf.value).__name__}, where {owner} has "
+            f"{_spelled(wanted, needs)}."
+        )
+    raise ValueError(
+        f"`{name}` has at {leaf.path!r} {_spelled(leaf.value, has)}, where {owner} has "
+        f"{_spelled(wanted, needs)}; they must agree."
+    )
+
+
+def _type(likeness: jax.ShapeDtypeStruct | None) -> Any:
+    return None if likeness is None else (likeness.shape, likeness.dtype)
+
+
+def _spelled(value: Any, likeness: jax.ShapeDtypeStruct | None) -> str:
+    if likeness is None:
+        return f"{value!r}, which is no array"
+    return f"shape {likeness.shape} and dtype {likeness.dtype}"
+
+
+def trained_in(leaves: Sequence[Leaf]) -> tuple[int, ...]:
+    """The floating parameters: of Linen's collections only those in "params"."""
+    is_linen = any(leaf.parts[:1] == ("params",) for leaf in leaves)
+    return tuple(
+        number
+        for number, leaf in enumerate(leaves)
+        if jnp.issubdtype(getattr(leaf.value, "dtype", np.int32), jnp.floating)
+        and (leaf.parts[:1] == ("params",) or not is_linen)
+    )
+
+
+def short(parts: tuple[str, ...]) -> str:
+    """A path without Linen's collection."""
+    return "/".join(parts[1:] if parts[:1] == ("params",) else parts)

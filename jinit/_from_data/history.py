@@ -1,0 +1,95 @@
+"""What the functions that set a network from data tell of it: rows, table, figure."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from .._core.terminal import plain_table
+
+Row = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class History:
+    """What was measured and done, in order: `rows` are dicts.
+
+    Of a function that goes from layer to layer they have `step` (which pass), `path`
+    and what was measured; of one that learns, `step` and the values of its objective.
+    `left` names the weights that are those of no layer, and stayed as they were.
+    `print(history)` shows a table, `history.plot(path)` a figure.
+
+    Example:
+      >>> import flax.linen as nn, jax, jinit
+      >>> model = nn.Sequential([nn.Dense(32), nn.Dense(32)])
+      >>> x = jax.random.normal(jax.random.key(0), (64, 16))
+      >>> variables = model.init(jax.random.key(1), x)
+      >>> variables, history = jinit.lsuv(model, variables, x)
+      >>> [row["path"] for row in history.rows if row["step"] == 1]
+      ['layers_0', 'layers_1']
+    """
+
+    name: str
+    rows: tuple[Row, ...]
+    # The columns that are drawn.
+    drawn: tuple[str, ...]
+    # Paths of parameters with two axes or more that no layer was found for.
+    left: tuple[str, ...] = ()
+
+    @property
+    def steps(self) -> int:
+        """How many passes, or steps, there were."""
+        return max((row["step"] for row in self.rows), default=0)
+
+    def __str__(self) -> str:
+        if not self.rows:
+            return f"{self.name}: nothing to do"
+        head = tuple(dict.fromkeys(name for row in self.rows for name in row))
+        lines = [[_cell(row.get(name, "")) for name in head] for row in self.rows]
+        table = plain_table(head, lines)
+        left = f"\nleft as they are: {', '.join(self.left)}" if self.left else ""
+        return f"{self.name}, {self.steps} steps\n{table}{left}"
+
+    def plot(self, path: Any = None) -> Any:
+        """Draw what was measured: by layer, a line for each pass; or by step.
+
+        Args:
+          path: where to write a picture; None for none.
+
+        Returns:
+          The matplotlib figure.
+        """
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(7, 3 * len(self.drawn)), layout="constrained")
+        panels = figure.subplots(len(self.drawn), 1, squeeze=False)[:, 0]
+        for axes, name in zip(panels, self.drawn, strict=True):
+            _draw(axes, self.rows, name)
+        panels[0].set_title(self.name)
+        if path is not None:
+            figure.savefig(path, dpi=120)
+        return figure
+
+
+def _draw(axes: Any, rows: Sequence[Row], name: str) -> None:
+    rows = [row for row in rows if name in row]
+    by_layer = bool(rows) and "path" in rows[0]
+    for step in sorted({row["step"] for row in rows}) if by_layer else (None,):
+        values = [row[name] for row in rows if step in (None, row["step"])]
+        axes.plot(
+            values,
+            marker=".",
+            linewidth=1,
+            label="" if step is None else f"pass {step}",
+        )
+    if all(row[name] > 0 for row in rows):
+        axes.set_yscale("log")
+    if by_layer:
+        axes.legend(fontsize=8)
+    axes.set(
+        ylabel=name, xlabel="layer, in the order of execution" if by_layer else "step"
+    )
+    axes.grid(alpha=0.3)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,223 @@
+"""WeightNorm's scales are set so that a model starts as the one without it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._core import checks, trees
+from .._network import network
+from .._network.layers import Layer, left_by, placed
+from .._network.network import Called
+from .._schemes.distributions import normal
+from .history import History
+from .layerwise import Task, settle
+from .unit_statistics import DRAWN, task_of_units
+
+_V_STD = 0.05
+
+
+@network.function_of_a_model
+def weight_norm_init(
+    model: Any,
+    variables: Any,
+    batch: Any,
+    *,
+    key: Any = None,
+    tol: float = 0.01,
+    max_iter: int = 10,
+    skip: Sequence[str] = (),
+    rngs: Any = None,
+    **options: Any,
+) -> tuple[Any, History]:
+    """Set gains and biases of weight-normalized layers from a batch.
+
+    Of a unit with weights w = g v / |v|, and t = v x / |v|: g = 1 / std(t), b =
+    -mean(t) / std(t), so that over this batch it has mean 0 and variance 1. In a layer
+    inside of `flax.linen.WeightNorm` g is its scale; in any other the product g v / |v|
+    is put in the kernel. Give more than a few examples: the statistics are theirs.
+
+    Args:
+      model: a Linen module, or a function of (variables, batch).
+      variables: what it takes.
+      batch: its input, an array, or a tuple of several.
+      key: a key to draw v from N(0, 0.05^2) with, as the paper does; by default v is
+        what was drawn.
+      tol: how far from 0 and 1 a unit's statistics may stay.
+      max_iter: passes that may change something.
+      skip: patterns of paths to leave as they are.
+      rngs: for a Linen module, the keys of dropout and the like.
+      **options: more arguments of the model, as `train=True`.
+
+    Returns:
+      New variables, and a `History`: means, stds, and the least and largest gain g.
+
+    Raises:
+      TypeError: for something that is neither a module nor a function.
+      ValueError: for a layer that cannot be scaled, by its name, with nothing changed.
+
+    Example:
+      >>> import flax.linen as nn, jax, jinit
+      >>> class Net(nn.Module):
+      ...     @nn.compact
+      ...     def __call__(self, x):
+      ...         return nn.WeightNorm(nn.Dense(8))(x)
+      >>> x = 3 + jax.random.normal(jax.random.key(0), (256, 16))
+      >>> variables = Net().init(jax.random.key(1), x)
+      >>> variables, history = jinit.weight_norm_init(Net(), variables, x)
+      >>> bool((abs(Net().apply(variables, x).std(0) - 1) < 0.01).all())
+      True
+
+    References:
+      Salimans and Kingma, "Weight normalization: a simple reparameterization to
+      accelerate training of deep neural networks", 2016.
+    """
+    called = network.called(model, variables, batch, rngs, options, "weight_norm_init")
+    return weight_norm(called, key, tol, max_iter, skip)
+
+
+def weight_norm(
+    called: Called, key: Any, tol: float, max_iter: int, skip: Sequence[str]
+) -> tuple[Any, History]:
+    """Run `weight_norm_init` on a model whose layers' outputs are named."""
+    task = task_of_units(called, tol, skip)
+    variables = called.variables
+    if key is not None:
+        checks.key(key)
+        variables = _redrawn(variables, task, key)
+    variables, rows = settle(task, variables, called.beside, tol, max_iter)
+    gains = (
+        {"step": rows[-1]["step"], "path": layer.path, **_gain(layer, variables)}
+        for layer in task.layers
+    )
+    history = (*rows, *gains)
+    left = left_by(task.layers, variables)
+    return variables, History("weight_norm_init", history, DRAWN, left)
+
+
+def _redrawn(variables: Any, task: Task, key: jax.Array) -> Any:
+    """Kernels from N(0, 0.05^2), each with the key of its path."""
+    leaves, (flat, tree) = trees.leaves(variables), jax.tree.flatten(variables)
+    for layer in task.layers:
+        old = flat[layer.kernel]
+        own = trees.key_of(key, leaves[layer.kernel].parts)
+        new = normal(_V_STD)(own, old.shape, old.dtype)
+        flat[layer.kernel] = placed(new, old)
+    found: Any = jax.tree.unflatten(tree, flat)
+    return found
+
+
+def _gain(layer: Layer, variables: Any) -> dict[str, float]:
+    """The least and the largest g: a scale, or the norms of a kernel's columns."""
+    scale = jnp.asarray(jax.tree.leaves(variables)[layer.scale], np.float32)
+    if layer.scale == layer.kernel:
+        kept = {axis % scale.ndim for axis in layer.units}
+        kept |= {axis for axis in layer.axes if axis is not None}
+        others = tuple(axis for axis in range(scale.ndim) if axis not in kept)
+        scale = jnp.sqrt(jnp.sum(scale**2, others))
+    return {"least gain": float(scale.min()), "largest gain": float(scale.max())}
+
+
+_SCALE = "/scale"
+
+
+def weight_norm_scales(
+    params: Any, *, feature_axes: int | tuple[int, ...] | None = -1
+) -> Any:
+    """Set every scale of `flax.linen.WeightNorm` to the norm of its kernel: g = |v|.
+
+    A layer inside of WeightNorm has the kernel g v / |v|, and Flax starts g at 1, which
+    throws away the scale of v's initializer. With g = |v| the model starts as the one
+    without WeightNorm. Draw v by a plan: Flax's `init` returns v / |v|, whose norm is
+    1. To set g from a batch, use `jinit.weight_norm_init`.
+
+    Args:
+      params: the variables or the parameters of a Linen model, drawn by a plan.
+      feature_axes: the argument of the same name of WeightNorm.
+
+    Returns:
+      A new tree: `params` with the new scales.
+
+    Raises:
+      ValueError: for a tree without such scales, a scale without its kernel, or shapes
+        that do not agree with `feature_axes`.
+
+    Example:
+      >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit
+      >>> layer, x, key = nn.Dense(8), jnp.ones((2, 16)), jax.random.key(0)
+      >>> model = nn.WeightNorm(layer)
+      >>> shapes = jax.eval_shape(model.init, key, x)
+      >>> plan = jinit.plan(shapes, [("**/kernel", jinit.he()), ("**", jinit.ones)])
+      >>> variables = jinit.weight_norm_scales(plan.init(key))
+      >>> same = layer.apply({"params": variables["params"]["layer_instance"]}, x)
+      >>> bool(jnp.allclose(model.apply(variables, x), same, rtol=1e-5))
+      True
+
+    References:
+      Salimans and Kingma, "Weight normalization: a simple reparameterization to
+      accelerate training of deep neural networks", 2016.
+    """
+    leaves = trees.leaves(params)
+    numbers = {leaf.path: number for number, leaf in enumerate(leaves)}
+    flat, tree = jax.tree.flatten(params)
+    scales = [n for n, leaf in enumerate(leaves) if _is_scale(leaf)]
+    if not scales:
+        raise ValueError(
+            "`params` has no scale of a flax.linen.WeightNorm: a leaf beside the layer "
+            "with a name such as 'Dense_0/kernel/scale'."
+        )
+    for number in scales:
+        leaf = leaves[number]
+        kernel = leaves[_kernel_of(leaf, numbers)]
+        norm = _norm(kernel.path, kernel.value, leaf.value, feature_axes)
+        flat[number] = placed(norm, flat[number])
+    return jax.tree.unflatten(tree, flat)
+
+
+def _is_scale(leaf: trees.Leaf) -> bool:
+    """Tell whether a leaf is a scale: its last part is the whole path of a kernel."""
+    name = leaf.parts[-1] if leaf.parts else ""
+    return name.endswith(_SCALE) and name.count("/") > 1
+
+
+def _kernel_of(leaf: trees.Leaf, numbers: dict[str, int]) -> int:
+    """Return the number of the leaf that is the kernel of a scale.
+
+    The layer lies beside the WeightNorm, whose name is the last part but one. It lies
+    inside if the WeightNorm is the whole model, or got its layer in `setup`.
+    """
+    name = leaf.parts[-1].removesuffix(_SCALE)
+    beside = ["/".join((*leaf.parts[:end], name)) for end in (-1, -2)]
+    paths = list(dict.fromkeys(beside))
+    kernels = [numbers[path] for path in paths if path in numbers]
+    if len(kernels) != 1:
+        raise ValueError(
+            f"`params` has the scale {leaf.path!r}, which is the norm of the kernel at "
+            f"{' or '.join(map(repr, paths))}, and {len(kernels)} of these; pass the "
+            "whole tree of one model."
+        )
+    return kernels[0]
+
+
+def _norm(path: str, kernel: Any, scale: Any, feature_axes: Any) -> jax.Array:
+    """Return the norm of each unit of a kernel, in the dtype of its scale."""
+    features = () if feature_axes is None else feature_axes
+    # Flax takes the sizes in the order of the kernel's axes.
+    kept = sorted(checks.axes("feature_axes", features, kernel.ndim, kernel.shape))
+    sizes = tuple(kernel.shape[axis] for axis in kept)
+    if sizes != tuple(scale.shape):
+        raise ValueError(
+            f"`feature_axes` is {feature_axes!r}, by which the scale of {path!r}, of "
+            f"shape {kernel.shape}, would have shape {sizes}, and it has shape "
+            f"{scale.shape}; pass the `feature_axes` of the WeightNorm."
+        )
+    others = tuple(axis for axis in range(kernel.ndim) if axis not in kept)
+    kernel = jnp.asarray(kernel)
+    wide = jnp.abs(kernel.astype(jnp.promote_types(kernel.dtype, np.float32)))
+    # The square of the largest entry may overflow, so the kernel is divided by it.
+    largest = jnp.max(wide, others, keepdims=True, initial=0)
+    unit = jnp.where(largest > 0, largest, 1)
+    norm = jnp.sqrt(jnp.sum((wide / unit) ** 2, others)) * unit.reshape(sizes)
+    return norm.astype(scale.dtype)

@@ -1,0 +1,1 @@
+"""The value `Initializer`, and the initializers that are made of other initializers."""

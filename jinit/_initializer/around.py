@@ -1,0 +1,377 @@
+"""Initializers around another one: turned, padded, drawn in another type."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+
+from .._core import checks, dtypes
+from .base import Initializer
+from .entry import Entry
+from .foreign import in_torch_layout
+from .maker import check_called, maker
+from .parts import Composed, own_dtype, part, std_of
+
+
+class Around(Composed):
+    """An initializer around another one, which draws with the same key."""
+
+    init: Any
+
+    def __post_init__(self) -> None:
+        check_part("init", self.init)
+
+    def std(self, shape: checks.Shape) -> float | None:
+        shape = checks.shape(shape)
+        self._check(shape)
+        return std_of(self._part, self._inner(shape))
+
+    @property
+    def _part(self) -> Any:
+        """Return the initializer inside, with the settings that it draws with here."""
+        return self.init
+
+    def _inner(self, shape: checks.Shape) -> checks.Shape:
+        """The shape that the other one draws."""
+        raise NotImplementedError
+
+    def _drawn(
+        self,
+        key: jax.Array,
+        shape: checks.Shape,
+        dtype: DTypeLike | None,
+        factor: float,
+    ) -> jax.Array:
+        found = own_dtype([self.init], dtype)
+        return part(self._part, key, self._inner(shape), found, factor)
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Transposed(Around):
+    """The transpose of a draw."""
+
+    init: Any
+    axes: Any = None
+
+    _name: ClassVar[str] = "transposed"
+    _any_layout: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.axes is None:
+            return
+        axes = checks.canonical_axes("axes", self.axes)
+        axes = (axes,) if isinstance(axes, int) else axes
+        if sorted(axes) != list(range(len(axes))):
+            raise ValueError(
+                f"`axes` is {self.axes!r}; it must be a permutation of 0 to n - 1, "
+                "such as (1, 0)."
+            )
+        self._set(axes=axes)
+
+    def _order(self, ndim: int) -> tuple[int, ...]:
+        return tuple(reversed(range(ndim))) if self.axes is None else self.axes
+
+    def _check(self, shape: checks.Shape) -> None:
+        if self.axes is not None and len(self.axes) != len(shape):
+            raise ValueError(
+                f"`shape` is {shape}, of {len(shape)} axes, and `axes` {self.axes} "
+                f"permutes {len(self.axes)}; they must agree."
+            )
+
+    def _inner(self, shape: checks.Shape) -> checks.Shape:
+        order = self._order(len(shape))
+        return tuple(shape[order.index(axis)] for axis in range(len(shape)))
+
+    def _joined(
+        self,
+        key: jax.Array,
+        shape: checks.Shape,
+        dtype: DTypeLike | None,
+        factor: float,
+    ) -> jax.Array:
+        inner = self._drawn(key, shape, dtype, factor)
+        return jnp.transpose(inner, self._order(len(shape)))
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class TorchLayout(Around):
+    """Drawn as (out, in, *window), returned as (*window, in, out)."""
+
+    init: Any
+
+    _name: ClassVar[str] = "torch_layout"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # A layout that is unclear must be an error of the maker, not of the first call.
+        self._part  # noqa: B018
+
+    @functools.cached_property
+    def _part(self) -> Any:
+        return in_torch_layout(self.init)
+
+    def _check(self, shape: checks.Shape) -> None:
+        if len(shape) < 2:
+            raise ValueError(
+                f"`shape` is {shape}, of {len(shape)} axes; a kernel has at least two, "
+                "inputs and outputs."
+            )
+
+    def _inner(self, shape: checks.Shape) -> checks.Shape:
+        *window, inputs, outputs = shape
+        return (outputs, inputs, *window)
+
+    def _joined(
+        self,
+        key: jax.Array,
+        shape: checks.Shape,
+        dtype: DTypeLike | None,
+        factor: float,
+    ) -> jax.Array:
+        inner = self._drawn(key, shape, dtype, factor)
+        return jnp.moveaxis(inner, (0, 1), (-1, -2))
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Padded(Around):
+    """A draw with zeros around it."""
+
+    init: Any
+    widths: tuple[tuple[int, int], ...]
+
+    _name: ClassVar[str] = "padded"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._set(widths=_pairs(self.widths))
+
+    def std(self, shape: checks.Shape) -> None:
+        return None
+
+    def _in_torch_layout(self) -> Initializer:
+        return Padded(in_torch_layout(self.init), self.widths)
+
+    def _pads(self, ndim: int) -> tuple[tuple[int, int], ...]:
+        return self.widths * ndim if len(self.widths) == 1 else self.widths
+
+    def _check(self, shape: checks.Shape) -> None:
+        pads = self._pads(len(shape))
+        if len(pads) != len(shape):
+            raise ValueError(
+                f"`shape` is {shape}, of {len(shape)} axes, and `widths` has a pair "
+                f"for {len(pads)}; give one for each axis, or one for all."
+            )
+        if any(sum(pair) > size for pair, size in zip(pads, shape, strict=True)):
+            raise ValueError(
+                f"`shape` is {shape}, and `widths` {self.widths} leave nothing of an "
+                "axis; the zeros must fit into it."
+            )
+
+    def _inner(self, shape: checks.Shape) -> checks.Shape:
+        pads = self._pads(len(shape))
+        return tuple(n - sum(pair) for n, pair in zip(shape, pads, strict=True))
+
+    def _joined(
+        self,
+        key: jax.Array,
+        shape: checks.Shape,
+        dtype: DTypeLike | None,
+        factor: float,
+    ) -> jax.Array:
+        return jnp.pad(self._drawn(key, shape, dtype, factor), self._pads(len(shape)))
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class WithDtype(Around):
+    """Drawn in one type, and cast to the one asked for."""
+
+    init: Any
+    dtype: Any
+
+    _name: ClassVar[str] = "with_dtype"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._set(dtype=dtypes.dtype_like(self.dtype))
+
+    def _in_torch_layout(self) -> Initializer:
+        return WithDtype(in_torch_layout(self.init), self.dtype)
+
+    def _check(self, shape: checks.Shape) -> None:
+        pass
+
+    def _inner(self, shape: checks.Shape) -> checks.Shape:
+        return shape
+
+    def _joined(
+        self,
+        key: jax.Array,
+        shape: checks.Shape,
+        dtype: DTypeLike | None,
+        factor: float,
+    ) -> jax.Array:
+        wanted = own_dtype([self.init], dtype)
+        return self._drawn(key, shape, self.dtype, factor).astype(wanted)
+
+
+def check_part(name: str, init: Any) -> None:
+    check_called(f"`{name}`", init)
+    if not callable(init):
+        raise TypeError(
+            f"`{name}` is {init!r}, of type {type(init).__name__}; it must be an "
+            "initializer, of jinit, of JAX or your own."
+        )
+
+
+def _pairs(widths: Any) -> tuple[tuple[int, int], ...]:
+    """Widths as (before, after) for each axis, or one pair for all."""
+    try:
+        array = np.asarray(widths)
+    except ValueError:
+        array = np.asarray(None)
+    if array.dtype.kind not in "iu" or array.ndim > 2 or (array < 0).any():
+        raise ValueError(
+            f"`widths` is {widths!r}; it must be a number of zeros, a pair (before, "
+            "after), or a pair for each axis, none of them negative."
+        )
+    if array.ndim == 2 and array.shape[1] != 2 or array.ndim == 1 and array.size != 2:
+        raise ValueError(
+            f"`widths` is {widths!r}; each axis takes two, before and after."
+        )
+    pairs = np.broadcast_to(array, (*(array.shape[:-1] or (1,)), 2))
+    return tuple((int(before), int(after)) for before, after in pairs)
+
+
+@maker
+def padded(init: Any, widths: Any) -> Initializer:
+    """Draw an array with zeros around it.
+
+    The draw has the shape without the zeros, and its fans.
+
+    Args:
+      init: an initializer, of jinit, of JAX or your own.
+      widths: zeros at the ends of the axes: a number, a pair (before, after), or a pair
+        for each axis, as for `jnp.pad`.
+
+    Raises:
+      ValueError: for widths that are none, or, when called, that do not fit the shape.
+
+    Example:
+      >>> import jax, jinit
+      >>> w = jinit.padded(jinit.ones, 1)(jax.random.key(0), (4, 4))
+      >>> w.tolist()[1], float(w.sum())
+      ([0.0, 1.0, 1.0, 0.0], 4.0)
+    """
+    return Padded(init, widths)
+
+
+@maker
+def transposed(init: Any, axes: Sequence[int] | None = None) -> Initializer:
+    """Draw for the permuted shape, and transpose: for kernels kept the other way round.
+
+    Args:
+      init: an initializer, of jinit, of JAX or your own.
+      axes: as for `jnp.transpose`, from the draw to the result; by default reversed.
+
+    Raises:
+      ValueError: for axes that are no permutation, or, when called, not of the shape.
+
+    Example:
+      >>> import jinit
+      >>> jinit.transposed(jinit.lecun()).std((3, 100))  # (out, in)
+      0.1
+    """
+    return Transposed(init, axes)
+
+
+@maker
+def with_dtype(init: Any, dtype: DTypeLike) -> Initializer:
+    """Draw in one dtype, and cast to the one that is asked for.
+
+    For an initializer of JAX's, which draws from the few values of a 16-bit type:
+    `with_dtype(jax.nn.initializers.normal(), "float32")` draws float32 and rounds. (Of
+    jinit's own all do.)
+
+    Args:
+      init: an initializer, of jinit, of JAX or your own.
+      dtype: the type to draw in.
+
+    Raises:
+      TypeError: for something that names no type.
+
+    Example:
+      >>> import jax, jinit
+      >>> init = jinit.with_dtype(jax.nn.initializers.normal(1.0), "float32")
+      >>> w = init(jax.random.key(0), (10_000,), "bfloat16")
+      >>> w.dtype.name, len(set(w.tolist())) > 1000
+      ('bfloat16', True)
+    """
+    return WithDtype(init, dtype)
+
+
+@maker
+def torch_layout(init: Any) -> Initializer:
+    """Draw a kernel as (out, in, *window), PyTorch's layout, and return Flax's.
+
+    A model that is ported from PyTorch so keeps the law, and the numbers, of the scheme
+    at PyTorch's shape. A scheme of jinit counts its fans in PyTorch's layout, unless
+    its settings name the axes. For a stack of layers: `stacked(torch_layout(init))`.
+
+    Args:
+      init: an initializer of jinit, or any other that draws (out, in, *window).
+
+    Raises:
+      ValueError: for an initializer whose settings do not tell the inputs from the
+        outputs in PyTorch's layout; when called, for fewer than two axes.
+
+    Example:
+      >>> import jax, jinit
+      >>> conv = jinit.torch_layout(jinit.scaled_uniform())
+      >>> w = conv(jax.random.key(0), (3, 3, 8, 32))  # PyTorch's (32, 8, 3, 3)
+      >>> bool(abs(w).max() <= 1 / (3 * 3 * 8) ** 0.5)
+      True
+    """
+    return TorchLayout(init)
+
+
+ENTRIES = (
+    Entry(
+        "padded",
+        padded,
+        "of its part",
+        "w = init, with zeros around",
+        "widened layers, padded vocabularies",
+        "-",
+        "the fans are those without the zeros",
+    ),
+    Entry(
+        "transposed",
+        transposed,
+        "of its part",
+        "w = init'",
+        "kernels kept as (out, in)",
+        "-",
+    ),
+    Entry(
+        "with_dtype",
+        with_dtype,
+        "of its part",
+        "w = cast(init in dtype)",
+        "foreign initializers in 16 bits",
+        "-",
+    ),
+    Entry(
+        "torch_layout",
+        torch_layout,
+        "of its part",
+        "w = init(out, in, *k), as (*k, in, out)",
+        "ports from PyTorch",
+        "-",
+    ),
+)

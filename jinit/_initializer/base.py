@@ -1,0 +1,333 @@
+"""`Initializer`: a callable value: frozen, hashable, printable, picklable."""
+
+import copy
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Hashable
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+from jax.typing import DTypeLike
+
+from .._core import checks, dtypes, names, numbers
+from .._core.meshes import Sharding
+from ..random._law import Law, draw
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Initializer:
+    """A law for arrays of any shape, called as `init(key, shape, dtype, out_sharding)`.
+
+    Two initializers made alike are equal and hash alike, so modules that hold them are
+    equal too, and nothing is traced twice. `0.5 * init` is the law scaled by a half.
+    The fields of a subclass are the arguments of its maker, in the maker's order.
+
+    A number among them may be a tracer, inside `jit`, `vmap` or `grad`. Such an
+    initializer equals only itself, and cannot be pickled or configured.
+    """
+
+    _name: ClassVar[str]
+    # Whether the values depend on the key; if not, the key is not even checked.
+    _random: ClassVar[bool] = True
+    # Whether the draw is the same law whichever axes are inputs and outputs.
+    _any_layout: ClassVar[bool] = False
+    # Whether the scheme draws shapes with the symbolic dimensions of `jax.export`.
+    _symbolic: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # A dataclass would compare settings by `==`, for which 1, 1.0 and True are one
+        # number and 0.0 is -0.0. It keeps the methods that a class has already.
+        cls.__eq__ = Initializer.__eq__  # type: ignore[method-assign]
+        cls.__hash__ = Initializer.__hash__  # type: ignore[method-assign]
+
+    def __call__(
+        self,
+        key: jax.Array,
+        shape: checks.Shape,
+        dtype: DTypeLike | None = None,
+        out_sharding: Sharding = None,
+    ) -> jax.Array:
+        """Draw an array of this law.
+
+        Args:
+          key: a PRNG key, typed or legacy; one key, not a batch.
+          shape: the shape of the array.
+          dtype: its type; by default the initializer's own, or else JAX's default
+            float.
+          out_sharding: how the array is laid out over devices: a `NamedSharding`
+            anywhere, a `PartitionSpec` inside `jax.set_mesh`.
+
+        Raises:
+          TypeError: for a key, shape or dtype of the wrong kind.
+          ValueError: for a batch of keys, or a shape that the law does not fit.
+        """
+        sizes = checks.shape(shape, symbolic=self._symbolic)
+        return self._draw(key, sizes, dtype, out_sharding, 1.0)
+
+    def std(self, shape: checks.Shape) -> float | None:
+        """The standard deviation that the law gives for `shape`, without sampling.
+
+        None where the entries have no single one.
+        """
+        raise NotImplementedError
+
+    def __mul__(self, factor: float) -> "Initializer":
+        if isinstance(factor, Initializer):
+            return NotImplemented
+        return self._scaled(checks.number("factor", factor))
+
+    __rmul__ = __mul__
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Initializer):
+            return NotImplemented
+        return self is other or self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        return hash(self._identity)
+
+    @functools.cached_property
+    def _identity(self) -> Hashable:
+        """Return a key of the class and the exact settings."""
+        if self._is_traced:
+            # Such an initializer equals only itself, as JAX's do. Flax hashes what a
+            # module holds, so it needs a hash.
+            return object()
+        settings = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return type(self), *map(exact, settings)
+
+    @property
+    def __fn_or_cls__(self) -> Hashable:
+        """Return what Flax's `nn.jit` compares instead of the fields.
+
+        Flax would compare the fields by `==`, and fail at a tracer.
+        """
+        return self._identity
+
+    @functools.cached_property
+    def _is_traced(self) -> bool:
+        """Tell whether a setting is a tracer, here or in a part."""
+        settings = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return any(map(numbers.holds_tracer, settings))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the settings alone, without the cached properties."""
+        if self._is_traced:
+            raise TypeError(f"{self!r} cannot be pickled. {TRACED_ADVICE}")
+        fields = dataclasses.fields(self)
+        return {field.name: getattr(self, field.name) for field in fields}
+
+    def __copy__(self) -> "Initializer":
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Initializer":
+        if self._is_traced:
+            return self
+        new = object.__new__(type(self))
+        vars(new).update(copy.deepcopy(self.__getstate__(), memo))
+        return new
+
+    def __repr__(self) -> str:
+        name, settings = self._spelling()
+        required = _required(self)
+        positional = [spell(v) for key, v in settings.items() if key in required]
+        named = [f"{k}={spell(v)}" for k, v in settings.items() if k not in required]
+        return f"jinit.{name}({', '.join(positional + named)})"
+
+    def _draw(
+        self,
+        key: jax.Array,
+        shape: checks.Shape,
+        dtype: DTypeLike | None,
+        out_sharding: Sharding,
+        factor: float,
+    ) -> jax.Array:
+        """Draw `factor` times the law; `shape` is checked already."""
+        raise NotImplementedError
+
+    def _scaled(self, factor: float) -> "Initializer":
+        return self if numbers.is_one(factor) else Scaled(factor, self)
+
+    def _in_torch_layout(self) -> "Initializer":
+        """Return the same law, with settings that name the axes of (out, in, *window).
+
+        Raises:
+          ValueError: if the settings do not tell the inputs from the outputs there.
+        """
+        if self._any_layout:
+            return self
+        raise ValueError(
+            f"`init` is {self!r}, which does not tell which axes of PyTorch's kernel "
+            "(out, in, *window) are inputs and outputs. Name them, with a layout such "
+            "as 'oi' where the scheme takes one; or leave `torch_layout` out, since "
+            "the scheme draws Flax's kernels by itself."
+        )
+
+    def _spelling(self) -> tuple[str, dict[str, Any]]:
+        """The maker's name, and the arguments that rebuild this value."""
+        settings = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if exact(getattr(self, field.name)) != exact(field.default)
+        }
+        return self._name, settings
+
+    def _set(self, **canonical: Any) -> None:
+        """Put checked settings in their canonical form, while the value is made."""
+        for name, value in canonical.items():
+            object.__setattr__(self, name, value)
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class RandomInitializer(Initializer):
+    """An initializer that is a scale times one of the fused laws."""
+
+    _kind: ClassVar[type[Any]] = np.inexact
+    _symbolic: ClassVar[bool] = True
+
+    def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
+        """The law with scale 1, and the scale."""
+        raise NotImplementedError
+
+    def _draw(
+        self,
+        key: jax.Array,
+        shape: checks.Shape,
+        dtype: DTypeLike | None,
+        out_sharding: Sharding,
+        factor: float,
+    ) -> jax.Array:
+        own = getattr(self, "dtype", None)
+        found = dtypes.dtype(own if dtype is None else dtype, self._kind)
+        law, scale = _law_of(self, shape, found)
+        scale = numbers.times(scale, factor)
+        return draw(law, key, shape, found, scale, out_sharding)
+
+
+def law_and_scale(
+    init: Any, shape: checks.Shape, dtype: np.dtype, factor: float
+) -> tuple[Law, Any] | None:
+    """The law and the scale that `factor * init` draws by; None where it has none."""
+    if isinstance(init, Scaled):
+        return law_and_scale(init.init, shape, dtype, factor * init.factor)
+    if not isinstance(init, RandomInitializer):
+        return None
+    law, scale = _law_of(init, shape, dtype)
+    return law, numbers.times(scale, factor)
+
+
+def _law_of(
+    init: RandomInitializer, shape: checks.Shape, dtype: np.dtype
+) -> tuple[Law, Any]:
+    """Return the law and its scale; remember them unless they hold a tracer."""
+    if init._is_traced or not checks.is_static(shape):
+        return init._law(shape, dtype)
+    return _known_law_of(init, shape, dtype)
+
+
+@functools.lru_cache(maxsize=4096)
+def _known_law_of(
+    init: RandomInitializer, shape: checks.Shape, dtype: np.dtype
+) -> tuple[Law, Any]:
+    return init._law(shape, dtype)
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Scaled(Initializer):
+    """`factor` times another initializer, rounded once."""
+
+    factor: float
+    init: Initializer
+
+    _name: ClassVar[str] = "scaled"
+
+    @property
+    def _symbolic(self) -> bool:  # type: ignore[override]
+        return self.init._symbolic
+
+    def std(self, shape: checks.Shape) -> float | None:
+        std = self.init.std(shape)
+        return None if std is None else abs(self.factor) * std
+
+    def _draw(
+        self,
+        key: jax.Array,
+        shape: checks.Shape,
+        dtype: DTypeLike | None,
+        out_sharding: Sharding,
+        factor: float,
+    ) -> jax.Array:
+        return self.init._draw(key, shape, dtype, out_sharding, factor * self.factor)
+
+    def _scaled(self, factor: float) -> Initializer:
+        # Scales of scales are multiplied out.
+        return self.init._scaled(factor * self.factor)
+
+    def _in_torch_layout(self) -> Initializer:
+        return Scaled(self.factor, self.init._in_torch_layout())
+
+    def __repr__(self) -> str:
+        return f"{spell(self.factor)} * {self.init!r}"
+
+
+TRACED_ADVICE = (
+    "A traced number has no value outside of its trace. Make the initializer with a "
+    "Python number, or multiply what it draws by the traced one."
+)
+
+
+def is_random(init: Any) -> bool:
+    """Tell whether the values depend on the key; assume so for a user's function."""
+    if not isinstance(init, Initializer):
+        return init not in (jax.nn.initializers.zeros, jax.nn.initializers.ones)
+    settings = [getattr(init, field.name) for field in dataclasses.fields(init)]
+    parts = list(filter(callable, jax.tree.leaves(settings)))
+    return init._random and (not parts or any(map(is_random, parts)))
+
+
+def spell(value: Any) -> str:
+    """Spell a setting as Python that rebuilds it, and a tracer by its type."""
+    if numbers.is_traced(value):
+        return numbers.spell(value)
+    if isinstance(value, np.dtype):
+        return repr(value.name)
+    if isinstance(value, Initializer):
+        return repr(value)
+    return names.public_name(value) if callable(value) else repr(value)
+
+
+def exact(value: Any) -> Hashable:
+    """Return a key that two settings share only if their types and bits are equal."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    kind = type(value)
+    if kind is tuple:
+        return _exact_table(value) or (kind, *map(exact, value))
+    if kind in (float, complex):
+        # 0.0 == -0.0, and nan is not itself; their texts tell.
+        return kind, repr(value)
+    return kind, value
+
+
+def _exact_table(value: tuple[Any, ...]) -> Hashable:
+    """Return a digest of nested tuples of floats; None for anything else."""
+    entry: Any = value
+    while type(entry) is tuple and entry:
+        entry = entry[0]
+    if type(entry) not in (float, complex):
+        return None
+    array = np.asarray(value)
+    digest = hashlib.sha256(array.tobytes()).digest()
+    return tuple, array.dtype.str, array.shape, digest
+
+
+def _required(init: Initializer) -> set[str]:
+    missing = dataclasses.MISSING
+    return {f.name for f in dataclasses.fields(init) if f.default is missing}

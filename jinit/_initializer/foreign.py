@@ -1,0 +1,162 @@
+"""An initializer of any origin, at one shape and type: whether it fits; its draw.
+
+jinit's initializers share their compiled programs by themselves. Those of JAX, of Flax
+and of users are compiled here, once for each shape, type and sharding.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from .._core import checks
+from .._core.identity import identity
+from .._core.meshes import explicit_axes
+from .._core.names import public_name
+from .._core.programs import jit_to
+from .base import Initializer
+
+
+class BoundInitializer:
+    """An initializer at one shape and type, with its programs."""
+
+    def __init__(
+        self, init: Callable[..., Any], shape: checks.Shape, dtype: Any
+    ) -> None:
+        self.init, self.shape, self.dtype = init, shape, dtype
+        self._programs: dict[Any, Any] = {None: jax.jit(self._draw)}
+        self._check()
+
+    def __call__(self, key: jax.Array, sharding: Any = None) -> jax.Array:
+        """Draw an array where it will live; the sharding is checked already."""
+        named = sharding is None or isinstance(sharding, (NamedSharding, PartitionSpec))
+        if isinstance(self.init, Initializer) and named:
+            return self.init(key, self.shape, self.dtype, sharding)
+        axes = explicit_axes() if named else ()
+        where = None if sharding is None else (sharding, axes)
+        if where not in self._programs:
+            self._programs[where] = jit_to(self._draw, (), sharding, axes)
+        return self._programs[where](key)
+
+    def _draw(self, key: jax.Array) -> Any:
+        return call(self.init, key, self.shape, self.dtype)
+
+    def _check(self) -> None:
+        """Raise what a draw would raise; nothing is computed."""
+        problem: Exception | None = None
+
+        def draw(key: jax.Array) -> Any:
+            nonlocal problem
+            drawn = self._draw(key)
+            # The problem is spelled here, since a tracer must not outlive its trace.
+            problem = self._problem(drawn)
+            return () if problem else drawn
+
+        jax.eval_shape(draw, jax.eval_shape(jax.random.key, 0))
+        if problem is not None:
+            raise problem
+
+    def _problem(self, drawn: Any) -> Exception | None:
+        """Return the error if `drawn` is no array of the right shape and dtype."""
+        name = public_name(self.init)
+        if not isinstance(drawn, jax.Array | np.ndarray):
+            advice = ": it is a maker, so call it" if callable(drawn) else ""
+            return TypeError(f"{name} returned {drawn!r}, which is no array{advice}.")
+        if drawn.shape != self.shape or drawn.dtype != self.dtype:
+            return ValueError(
+                f"{name} returned an array of shape {drawn.shape} and dtype "
+                f"{drawn.dtype}; it must have shape {self.shape} and dtype "
+                f"{self.dtype}."
+            )
+        return None
+
+
+def call(init: Any, key: jax.Array, shape: checks.Shape, dtype: Any) -> Any:
+    """Call an initializer with as much of (key, shape, dtype) as it takes."""
+    if isinstance(init, Initializer):
+        return init(key, shape, dtype)
+    try:
+        parameters = list(inspect.signature(init).parameters.values())
+    except (TypeError, ValueError):
+        return init(key, shape, dtype)
+    if any(p.name == "dtype" and p.kind is p.KEYWORD_ONLY for p in parameters):
+        return init(key, shape, dtype=dtype)
+    taken = [p for p in parameters if p.kind not in (p.KEYWORD_ONLY, p.VAR_KEYWORD)]
+    if len(taken) >= 3 or any(p.kind is p.VAR_POSITIONAL for p in taken):
+        return init(key, shape, dtype)
+    return jnp.asarray(init(key, shape)).astype(dtype)
+
+
+class Samplers:
+    """The samplers of a plan: one for all leaves that are drawn alike."""
+
+    def __init__(self) -> None:
+        self._made: dict[Any, BoundInitializer] = {}
+        # The sampler of an initializer by its id. The initializer is held, so that no
+        # other object gets its id.
+        self._known: dict[Any, tuple[Any, BoundInitializer]] = {}
+
+    def of(self, init: Any, shape: checks.Shape, dtype: Any) -> BoundInitializer:
+        name = (id(init), shape, dtype)
+        if name not in self._known:
+            alike = (identity(init), shape, dtype)
+            if alike not in self._made:
+                self._made[alike] = BoundInitializer(init, shape, dtype)
+            self._known[name] = init, self._made[alike]
+        return self._known[name][1]
+
+
+def in_torch_layout(init: Any) -> Any:
+    """Return an initializer for kernels in PyTorch's layout (out, in, *window)."""
+    if isinstance(init, Initializer):
+        return init._in_torch_layout()
+    # The initializers of jax.nn are closures, which count by Flax's axes by default.
+    names = getattr(getattr(init, "__code__", None), "co_freevars", ())
+    if {"in_axis", "out_axis"} <= set(names):
+        cells = dict(zip(names, init.__closure__, strict=True))
+        if [cells[n].cell_contents for n in ("in_axis", "out_axis")] == [-2, -1]:
+            raise ValueError(
+                f"`init` is {init!r}, which counts fans by in_axis=-2 and out_axis=-1, "
+                "and PyTorch's kernel is (out, in, *window). Make it with in_axis=1 "
+                "and out_axis=0, or take jinit's initializer of its name."
+            )
+    return init
+
+
+# How the first parameter of an initializer is called, in JAX and around it.
+_KEYS = ("key", "rng", "prng_key")
+
+
+def is_initializer(function: Callable[..., Any]) -> bool:
+    """Whether a callable is an initializer, rather than a function of (path, leaf).
+
+    Raises:
+      TypeError: if it can be neither.
+    """
+    if isinstance(function, Initializer):
+        return True
+    taken = positional(function)
+    if taken is None or len(taken) >= 3 or (taken and taken[0] in _KEYS):
+        return True
+    if len(taken) == 2:
+        return False
+    raise TypeError(
+        f"{function!r} takes {len(taken)} arguments: it is neither an initializer "
+        "(key, shape, dtype) nor a function (path, leaf) -> initializer."
+    )
+
+
+def positional(function: Callable[..., Any]) -> list[str] | None:
+    """The names of the parameters that may go by position; None if there is no end."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return None
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [p.name for p in parameters if p.kind in kinds]

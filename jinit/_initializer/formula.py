@@ -1,0 +1,145 @@
+"""Initializers that build their array from formulas: structured and derived laws."""
+
+import dataclasses
+import functools
+from typing import Any, ClassVar, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import DTypeLike
+
+from .._core import checks, dtypes, numbers
+from .._core.dtypes import is_narrow, real_dtype
+from .._core.meshes import Sharding
+from .._core.programs import compiled
+from .._core.rounding import round_finite
+from .base import Initializer
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class FormulaInitializer(Initializer):
+    """A scale times an array that `_build` computes, in float32 or wider.
+
+    The scale, and the settings that it stands for, enter the compiled program as an
+    operand: initializers that differ in them alone share one program. So do all other
+    settings that are traced.
+    """
+
+    _kind: ClassVar[type[Any]] = np.inexact
+    # The settings that `_scale` and the dtype of the call stand for.
+    _operands: ClassVar[tuple[str, ...]] = ("gain", "dtype")
+
+    def std(self, shape: checks.Shape) -> float | None:
+        self._check(checks.shape(shape))
+        return None
+
+    def _check(self, shape: checks.Shape) -> None:
+        """Raise unless the scheme fits `shape`."""
+
+    def _scale(self) -> float:
+        return getattr(self, "gain", 1.0)
+
+    def _dtype(self, dtype: DTypeLike | None) -> np.dtype:
+        own = getattr(self, "dtype", None)
+        return dtypes.dtype(own if dtype is None else dtype, self._kind)
+
+    def _build(self, key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
+        """The array at scale 1. It runs inside `jit`; no axis is empty."""
+        raise NotImplementedError
+
+    def _draw(
+        self,
+        key: jax.Array,
+        shape: checks.Shape,
+        dtype: DTypeLike | None,
+        out_sharding: Sharding,
+        factor: float,
+    ) -> jax.Array:
+        if self._random:
+            checks.key(key)
+        self._check(shape)
+        found = self._dtype(dtype)
+        form, traced = formed(self, found)
+        return _built(
+            key if self._random else None,
+            numbers.cast(self._scale() * factor, real_dtype(found)),
+            traced,
+            shape=shape,
+            dtype=found,
+            form=form,
+            out_sharding=out_sharding,
+        )
+
+    def _with(self, **settings: Any) -> Self:
+        """Return a copy with other settings, which must be checked already."""
+        new = object.__new__(type(self))
+        vars(new).update(_settings(self) | settings)
+        return new
+
+
+def _settings(init: FormulaInitializer) -> dict[str, Any]:
+    return {field.name: getattr(init, field.name) for field in dataclasses.fields(init)}
+
+
+def formed(
+    init: FormulaInitializer, dtype: np.dtype
+) -> tuple[FormulaInitializer, dict[str, jax.Array]]:
+    """Return what the program of `init` depends on, and its traced settings.
+
+    The first is a key of compiled programs, so it must not hold a tracer. The traced
+    settings are arguments of the program.
+    """
+    if not init._is_traced:
+        return _form(init), {}
+    wide = real_dtype(dtype)
+    traced = {
+        name: numbers.cast(value, wide)
+        for name, value in _settings(init).items()
+        if numbers.is_traced(value) and name not in init._operands
+    }
+    return _without_operands(init)._with(**dict.fromkeys(traced)), traced
+
+
+@functools.lru_cache(maxsize=4096)
+def _form(init: FormulaInitializer) -> FormulaInitializer:
+    """`init` with its operands at their defaults: what its program depends on."""
+    return _without_operands(init)
+
+
+def _without_operands(init: FormulaInitializer) -> FormulaInitializer:
+    fields = dataclasses.fields(init)
+    return init._with(**{f.name: f.default for f in fields if f.name in init._operands})
+
+
+@compiled
+def _built(
+    key: Any,
+    scale: jax.Array,
+    traced: dict[str, jax.Array],
+    *,
+    shape: checks.Shape,
+    dtype: np.dtype,
+    form: FormulaInitializer,
+) -> jax.Array:
+    if 0 in shape:
+        return jnp.zeros(shape, dtype)
+    wide = np.dtype(np.float32) if is_narrow(dtype) else dtype
+    x = form._with(**traced)._build(key, shape, wide).astype(wide)
+    # Strict promotion wants the factor's type to be the array's, which may be complex.
+    x = x * jnp.asarray(scale, wide)
+    return round_finite(x, dtype) if is_narrow(dtype) else x
+
+
+def index(shape: checks.Shape, axis: int) -> jax.Array:
+    """The index of every entry along one axis."""
+    return lax.broadcasted_iota(np.uint32, shape, axis % len(shape))
+
+
+def flat_index(shape: checks.Shape, axes: tuple[int, ...]) -> jax.Array:
+    """The index of every entry along several axes, counted as one."""
+    flat = jnp.zeros(shape, np.uint32)
+    for axis in axes:
+        flat = flat * np.uint32(shape[axis]) + index(shape, axis)
+    return flat

@@ -1,0 +1,321 @@
+"""Arrays made of independent draws: the layers of a stack, the blocks of a kernel."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+
+from .._core import checks, numbers
+from .._core.programs import compiled
+from ..random._law import Law, scaled
+from .base import Initializer, law_and_scale
+from .entry import Entry
+from .foreign import in_torch_layout, is_initializer, positional
+from .maker import check_called, maker
+from .parts import Composed, common_std, own_dtype, part
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Stacked(Composed):
+    """Independent slices along an axis, each with its own fans."""
+
+    init: Any
+    axis: int = 0
+
+    _name: ClassVar[str] = "stacked"
+
+    def __post_init__(self) -> None:
+        check_called("`init`", self.init)
+        if not callable(self.init):
+            raise TypeError(
+                f"`init` is {self.init!r}; it must be an initializer, or a function of "
+                "the index of a layer that returns one."
+            )
+        self._set(axis=checks.single_axis("axis", self.axis))
+
+    def std(self, shape: checks.Shape) -> float | None:
+        shape = checks.shape(shape)
+        self._check(shape)
+        layer_shape = self._slice(shape)
+        return common_std([(init, layer_shape) for init in self._layers(shape)])
+
+    def _check(self, shape: checks.Shape) -> None:
+        checks.axes("axis", self.axis, len(shape), shape)
+
+    def _in_torch_layout(self) -> Initializer:
+        raise ValueError(
+            f"`init` is {self!r}, whose axis of layers is none of PyTorch's (out, in, "
+            "*window). Stack kernels of that layout instead: "
+            "jinit.stacked(jinit.torch_layout(...))."
+        )
+
+    def _slice(self, shape: checks.Shape) -> checks.Shape:
+        axis = self.axis % len(shape)
+        return shape[:axis] + shape[axis + 1 :]
+
+    def _layers(self, shape: checks.Shape) -> list[Any]:
+        number = shape[self.axis]
+        if _is_of_index(self.init):
+            return [self._layer(index) for index in range(number)]
+        return [self.init] * number
+
+    def _layer(self, index: int) -> Any:
+        found = self.init(index)
+        if not callable(found):
+            raise TypeError(
+                f"`init` gives {found!r} for layer {index}; it must give an "
+                "initializer."
+            )
+        return found
+
+    def _joined(
+        self,
+        key: jax.Array,
+        shape: checks.Shape,
+        dtype: DTypeLike | None,
+        factor: float,
+    ) -> jax.Array:
+        layers, own = self._layers(shape), self._slice(shape)
+        found = own_dtype(layers or [self.init], dtype)
+        if not layers:
+            if not _is_of_index(self.init):
+                # A shape that a layer cannot have is an error all the same.
+                jax.eval_shape(lambda k: part(self.init, k, own, found, 1.0), key)
+            return jnp.zeros(shape, found)
+        axis = self.axis % len(shape)
+        if one := _one_law([law_and_scale(x, own, found, factor) for x in layers]):
+            law, scales = one
+            return _stack(key, scales, law=law, shape=shape, dtype=found, axis=axis)
+        if all(init == layers[0] for init in layers):
+            keys = jax.vmap(jax.random.fold_in, (None, 0))(key, np.arange(len(layers)))
+            draw = jax.vmap(lambda k: part(layers[0], k, own, found, factor))
+            return jnp.moveaxis(draw(keys), 0, axis)
+        parts = [
+            part(init, jax.random.fold_in(key, index), own, found, factor)
+            for index, init in enumerate(layers)
+        ]
+        return jnp.stack(parts, axis)
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Blocks(Composed):
+    """Independent blocks beside each other along an axis, each with its own fans."""
+
+    inits: tuple[Any, ...]
+    axis: int = -1
+    sizes: tuple[int, ...] | None = None
+
+    _name: ClassVar[str] = "blocks"
+
+    def __post_init__(self) -> None:
+        self._set(
+            inits=_several(self.inits), axis=checks.single_axis("axis", self.axis)
+        )
+        if self.sizes is None:
+            return
+        sizes = checks.shape(self.sizes)
+        if len(sizes) != len(self.inits):
+            raise ValueError(
+                f"`sizes` is {sizes}, of {len(sizes)} blocks, and there are "
+                f"{len(self.inits)} initializers; give one size for each."
+            )
+        self._set(sizes=sizes)
+
+    def std(self, shape: checks.Shape) -> float | None:
+        shape = checks.shape(shape)
+        self._check(shape)
+        return common_std(list(zip(self.inits, self._shapes(shape), strict=True)))
+
+    def _check(self, shape: checks.Shape) -> None:
+        checks.axes("axis", self.axis, len(shape), shape)
+        length, number = shape[self.axis], len(self.inits)
+        if self.sizes is None and length % number:
+            raise ValueError(
+                f"`shape` is {shape}, whose axis {self.axis} has length {length}; it "
+                f"must be a multiple of {number}, the number of blocks, or give "
+                "`sizes`."
+            )
+        if self.sizes is not None and sum(self.sizes) != length:
+            raise ValueError(
+                f"`shape` is {shape}, whose axis {self.axis} has length {length}, and "
+                f"`sizes` {self.sizes} sum to {sum(self.sizes)}; they must agree."
+            )
+
+    def _in_torch_layout(self) -> Initializer:
+        if self.axis < 0:
+            raise ValueError(
+                f"`init` is {self!r}, whose axis is counted from the end: Flax's "
+                "outputs, but a window axis of PyTorch's (out, in, *window). Pass "
+                "axis=0 for blocks of outputs and 1 for blocks of inputs."
+            )
+        inits = tuple(map(in_torch_layout, self.inits))
+        return dataclasses.replace(self, inits=inits)
+
+    def _shapes(self, shape: checks.Shape) -> list[checks.Shape]:
+        axis, number = self.axis % len(shape), len(self.inits)
+        sizes = self.sizes or (shape[axis] // number,) * number
+        return [(*shape[:axis], size, *shape[axis + 1 :]) for size in sizes]
+
+    def _joined(
+        self,
+        key: jax.Array,
+        shape: checks.Shape,
+        dtype: DTypeLike | None,
+        factor: float,
+    ) -> jax.Array:
+        found = own_dtype(self.inits, dtype)
+        parts = [
+            part(init, jax.random.fold_in(key, index), own, found, factor)
+            for index, (init, own) in enumerate(
+                zip(self.inits, self._shapes(shape), strict=True)
+            )
+        ]
+        return jnp.concatenate(parts, self.axis)
+
+
+@compiled
+def _stack(
+    key: jax.Array,
+    scales: jax.Array,
+    *,
+    law: Law,
+    shape: checks.Shape,
+    dtype: np.dtype,
+    axis: int,
+) -> jax.Array:
+    """Slices of one law, each with its scale, in one loop."""
+    own = shape[:axis] + shape[axis + 1 :]
+    real = jnp.finfo(dtype).dtype if dtype.itemsize > 2 else np.dtype(np.float32)
+
+    def one(index: jax.Array, scale: jax.Array) -> jax.Array:
+        slice_key = jax.random.fold_in(key, index)
+        return scaled(slice_key, scale, law=law, shape=own, dtype=dtype)
+
+    indices = jnp.arange(shape[axis], dtype=np.uint32)
+    return jnp.moveaxis(jax.vmap(one)(indices, scales.astype(real)), 0, axis)
+
+
+def _one_law(laws: list[tuple[Law, Any] | None]) -> tuple[Law, Any] | None:
+    """The law and the scales of slices that differ in their scales only."""
+    known = [pair for pair in laws if pair is not None and not pair[0].is_traced]
+    if len(known) < len(laws) or len({law for law, _ in known}) != 1:
+        return None
+    scales = [scale for _, scale in known]
+    if not numbers.is_traced(*scales):
+        return known[0][0], np.asarray(scales)
+    return known[0][0], jnp.stack([jnp.asarray(scale, float) for scale in scales])
+
+
+def _is_of_index(function: Callable[..., Any]) -> bool:
+    """Whether a callable is a function of a layer's index, not an initializer."""
+    if isinstance(function, Initializer):
+        return False
+    taken = positional(function)
+    return taken is not None and len(taken) == 1 or not is_initializer(function)
+
+
+def _several(inits: Any) -> tuple[Any, ...]:
+    """Initializers, of which (init, n) is n times the same."""
+    if isinstance(inits, tuple) and len(inits) == 2 and not callable(inits[1]):
+        number = checks.count("n", inits[1]) or 1
+        inits = (inits[0],) * number
+    if isinstance(inits, Initializer) or not isinstance(inits, Sequence):
+        raise TypeError(
+            f"`inits` is {inits!r}; it must be a sequence of initializers, or (init, "
+            "n) for n times the same."
+        )
+    if not inits or not all(map(callable, inits)):
+        raise TypeError(
+            f"`inits` is {inits!r}; it must hold at least one initializer, and nothing "
+            "else."
+        )
+    for number, init in enumerate(inits):
+        check_called(f"`inits[{number}]`", init)
+    return tuple(inits)
+
+
+@maker
+def stacked(init: Any, axis: int = 0) -> Initializer:
+    """Draw each slice along an axis independently: scanned layers, experts, ensembles.
+
+    Slice i is the draw of its own initializer for the slice's shape, with the key
+    `jax.random.fold_in(key, i)`. So its fans are those of one layer, and its scale may
+    depend on the layer.
+
+    Args:
+      init: an initializer, of jinit, of JAX or your own; or a function of the layer's
+        index, from 0, that returns one.
+      axis: the axis that counts the layers.
+
+    Raises:
+      TypeError: for something that is neither, or an axis that is no integer.
+      ValueError: when called, for an axis that the shape does not have.
+
+    Example:
+      >>> import jax, jinit
+      >>> init = jinit.stacked(lambda i: jinit.he() * (i + 1) ** -0.5)
+      >>> w = init(jax.random.key(0), (24, 256, 512))
+      >>> w.shape, bool(w[0].std() > 4 * w[-1].std())
+      ((24, 256, 512), True)
+      >>> jinit.stacked(jinit.he()).std((24, 512, 256))  # not 24 times too many inputs
+      0.0625
+    """
+    return Stacked(init, axis)
+
+
+@maker
+def blocks(
+    inits: Any, axis: int = -1, *, sizes: Sequence[int] | None = None
+) -> Initializer:
+    """Draw blocks beside each other: fused QKV kernels, the gates of an LSTM, GLUs.
+
+    Block i is the draw of its own initializer for the block's shape, with the key
+    `jax.random.fold_in(key, i)`. So each has its own fans: the outputs of a QKV kernel
+    are d, not 3 d.
+
+    Args:
+      inits: a sequence of initializers, of jinit, of JAX or your own; or (init, n).
+      axis: the axis along which the blocks lie.
+      sizes: the lengths of the blocks; by default all equal.
+
+    Raises:
+      TypeError: for something that holds no initializers.
+      ValueError: for sizes that are not one for each, or, when called, that do not fit
+        the shape.
+
+    Example:
+      >>> import jax, jinit
+      >>> qkv = jinit.blocks((jinit.xavier(), 3))
+      >>> qkv.std((512, 3 * 512)) == jinit.xavier().std((512, 512))
+      True
+      >>> grouped = jinit.blocks([jinit.lecun()] * 3, sizes=(512, 128, 128))
+      >>> grouped(jax.random.key(0), (512, 768)).shape
+      (512, 768)
+    """
+    return Blocks(inits, axis, None if sizes is None else tuple(sizes))
+
+
+ENTRIES = (
+    Entry(
+        "stacked",
+        stacked,
+        "of its parts",
+        "w[i] = init_i(fold_in(key, i))",
+        "scanned layers, experts, ensembles; scales that depend on the layer",
+        "-",
+        "the layers' axis is no fan: give the layout of one layer",
+    ),
+    Entry(
+        "blocks",
+        blocks,
+        "of its parts",
+        "w = [init_1 | init_2 | ...]",
+        "fused QKV kernels, gates, GLUs",
+        "-",
+        "the fans are those of a block",
+    ),
+)

@@ -1,0 +1,131 @@
+"""The equations of a function's calls are kept by the exact arguments.
+
+A call is traced once for its settings, the types of its arrays, and the settings of JAX
+that a trace depends on. A later call that agrees in all of these traces nothing.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from .._core import trees
+from .._core.identity import identity, keep
+from .._core.meshes import automatic_axes
+from .._core.programs import trace_context
+from .._core.trees import Leaf
+from .._network import jaxpr
+from . import executables, units
+
+
+class _Known(NamedTuple):
+    """A known result is no tracer: a number, a string, a given array."""
+
+    value: Any
+
+
+class _Results:
+    """The results of a traced function are a tree; some of its leaves are known.
+
+    This object keeps no tracer, which would outlive its trace.
+    """
+
+    def __init__(self, results: Any) -> None:
+        leaves, self.tree = jax.tree.flatten(results)
+        self.known = [None if _is_traced(x) else _Known(x) for x in leaves]
+
+    def filled(self, values: Iterable[Any]) -> list[Any]:
+        """Return all leaves, given the values of those that are not known."""
+        drawn = iter(values)
+        return [next(drawn) if known is None else known.value for known in self.known]
+
+
+class Call(NamedTuple):
+    """A traced call has units, and results that their outputs are put into."""
+
+    listing: jaxpr.Listing
+    units: list[units.ProgramUnit]
+    shapes: list[jax.ShapeDtypeStruct]
+    results: _Results
+    # The programs that hold arrays of the function; they live as long as its trace.
+    programs: dict[Hashable, executables.Program]
+
+
+class Traces:
+    """This store keeps the latest calls of a function by their arguments' types."""
+
+    _MOST = 8
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._calls: dict[Hashable, Call] = {}
+
+    def of(self, args: Any, kwargs: Any) -> tuple[Call, list[Leaf]]:
+        """Return the traced call for these arguments, and the arrays among them."""
+        leaves, tree = jax.tree_util.tree_flatten_with_path((args, kwargs))
+        arrays = [Leaf((_argument(path),), x) for path, x in leaves if is_array(x)]
+        settings = [None if is_array(x) else x for _, x in leaves]
+        types = tuple(_type(leaf.value) for leaf in arrays)
+        # The static fields of a dataclass are settings too, and only in the structure.
+        alike = identity((tree, settings)), types, trace_context()
+        call = self._calls.get(alike)
+        if call is None:
+            call = self._trace(leaves, tree)
+            keep(self._calls, alike, call, self._MOST)
+        return call, arrays
+
+    def _trace(self, leaves: list[tuple[Any, Any]], tree: Any) -> Call:
+        def function(*arrays: Any) -> Any:
+            rest = iter(arrays)
+            values = [next(rest) if is_array(x) else x for _, x in leaves]
+            args, kwargs = jax.tree.unflatten(tree, values)
+            return self._function(*args, **kwargs)
+
+        return _traced(function, [x for _, x in leaves if is_array(x)])
+
+
+def is_array(x: Any) -> bool:
+    return isinstance(x, jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct)
+
+
+def _is_traced(x: Any) -> bool:
+    return isinstance(x, jax.core.Tracer)
+
+
+def _type(x: Any) -> Hashable:
+    if isinstance(x, jax.Array):
+        return jax.typeof(x)
+    return x.shape, x.dtype, getattr(x, "weak_type", False)
+
+
+def _plain(x: Any) -> jax.ShapeDtypeStruct:
+    """Return the shape and dtype of an array, without its device."""
+    dtype = trees.canonical(x.dtype)
+    return jax.ShapeDtypeStruct(
+        x.shape, dtype, weak_type=getattr(x, "weak_type", False)
+    )
+
+
+def _argument(path: Any) -> str:
+    """Return the name of an argument, such as `args[1]` or `kwargs['x']`."""
+    (first, *rest) = path
+    return ("args", "kwargs")[first.idx] + jax.tree_util.keystr(tuple(rest))
+
+
+def _traced(function: Callable[..., Any], arrays: Sequence[Any]) -> Call:
+    """Trace a function of arrays; its results that are no tracers are kept aside."""
+    results: _Results | None = None
+
+    def drawn(*values: Any) -> list[Any]:
+        nonlocal results
+        tree = function(*values)
+        results = _Results(tree)
+        return [x for x in jax.tree.leaves(tree) if _is_traced(x)]
+
+    with automatic_axes():
+        closed, shapes = jaxpr.trace(drawn, list(map(_plain, arrays)))
+    assert results is not None
+    listing = jaxpr.listing(closed)
+    shapes = list(map(_plain, shapes))
+    return Call(listing, units.units(listing), shapes, results, {})

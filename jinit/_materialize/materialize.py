@@ -1,0 +1,305 @@
+"""An init function -> what it returns, without compiling every parameter again.
+
+The function is traced once, to equations. Those that no result needs are dropped: the
+forward pass. The rest runs in units (see units.py), each distinct one compiled once,
+in threads, while the next one is traced.
+"""
+
+import contextlib
+import functools
+import gc
+import os
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+
+from .._core import checks, trees
+from .._core.meshes import explicit_axes
+from .._core.programs import at_top_level, is_drawn_whole, jit_to
+from .._core.terminal import track
+from .._core.trees import Leaf
+from .._network import interpret, jaxpr
+from .._network.shardings import resolve
+from . import executables
+from .call import Call, Traces
+from .units import ProgramUnit
+
+
+def materialize(
+    init_fn: Callable[..., Any], *, shardings: Any = None, progress: bool = False
+) -> Callable[..., Any]:
+    """Transform a function that draws parameters: the same results, in a fraction.
+
+    `materialize(model.init)(key, x)` returns what `model.init(key, x)` returns: the
+    same tree and boxes, equal bit for bit, whatever initializers the model uses. The
+    forward pass is not run, and each distinct sampler is compiled once, however many
+    layers share it. The function may be any that JAX can trace; where results depend on
+    each other, on control flow or on callbacks, they are computed as it says.
+
+    Args:
+      init_fn: a function of keys, arrays, and anything else.
+      shardings: where each array lives, and is drawn: one sharding; a tree of
+        `Sharding`s, `PartitionSpec`s (these inside `jax.set_mesh`) or
+        `ShapeDtypeStruct`s that have a sharding, or a prefix of one; a function
+        `(path, ShapeDtypeStruct) -> sharding`, with paths such as
+        "params/Dense_0/kernel"; or "metadata", for what `nn.with_partitioning` says. No
+        device holds more than its part, and the values are those of one device. A
+        Python number with a sharding, such as the `step=0` of a TrainState, becomes an
+        array, as under `jax.jit`; without a sharding it stays a number.
+        Entries for leaves that cannot be arrays are not used.
+      progress: whether to show a progress bar, on a terminal.
+
+    Returns:
+      A function of the same arguments. Arrays among them may be given as
+      `jax.ShapeDtypeStruct`s, where only their shapes matter.
+
+    Raises:
+      TypeError: for an `init_fn` that is no function, or shardings that are none.
+      ValueError: when called, for shardings that do not fit (the path is named), or a
+        shape given where a value is needed.
+
+    Example:
+      >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit
+      >>> x = jax.ShapeDtypeStruct((1, 3), jnp.float32)
+      >>> variables = jinit.materialize(nn.Dense(4).init)(jax.random.key(0), x)
+      >>> variables["params"]["kernel"].shape
+      (3, 4)
+    """
+    if not callable(init_fn):
+        raise TypeError(
+            f"`init_fn` is {init_fn!r}, of type {type(init_fn).__name__}; it must be a "
+            "function that draws parameters, such as model.init."
+        )
+    traces = Traces(init_fn)
+
+    def materialized(*args: Any, **kwargs: Any) -> Any:
+        # `jax.disable_jit` is for debugging a user's code, not for these programs.
+        with _without_collecting(), jax.disable_jit(False):
+            call, arguments = traces.of(args, kwargs)
+            where = _where(shardings, call)
+            return _joined(call, _run(call, arguments, where, progress), where)
+
+    functools.update_wrapper(materialized, init_fn, updated=())
+    return materialized
+
+
+@contextlib.contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Pause the garbage collector: it looks at each of a trace's objects many times."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _where(shardings: Any, call: Call) -> list[Any]:
+    """The sharding of each result, or None; an error before anything is drawn."""
+    values = call.results.filled(call.shapes)
+    if shardings is None:
+        return [None] * len(values)
+    tree = jax.tree.unflatten(call.results.tree, values)
+    # A tree of shardings may have entries where the results have None.
+    leaves = trees.leaves(tree, lambda node: node is None)
+    places = zip(leaves, resolve(shardings, leaves, tree), strict=True)
+    return [sharding for leaf, sharding in places if leaf.value is not None]
+
+
+def _joined(call: Call, values: Sequence[Any], where: list[Any]) -> Any:
+    """Return the tree of results; move known results to their shardings."""
+    leaves = [
+        x if known is None or sharding is None else jax.device_put(x, sharding)
+        for x, known, sharding in zip(
+            call.results.filled(values), call.results.known, where, strict=True
+        )
+    ]
+    return jax.tree.unflatten(call.results.tree, leaves)
+
+
+def _run(
+    call: Call, arguments: list[Leaf], where: list[Any], progress: bool
+) -> list[Any]:
+    """Return the results that a traced call draws, each with its sharding."""
+    known = call.results.known
+    where = [s for s, known in zip(where, known, strict=True) if known is None]
+    outputs = call.listing.outputs
+    inputs = _inputs(call.listing, arguments)
+    if not at_top_level():
+        return _run_inside(call, inputs, where)
+    if checks.flag("jax_debug_key_reuse"):
+        interpret.spend_keys(call.listing, inputs)
+    programs = _programs(call, _places(call, where), _committed(inputs))
+    _compile(programs)
+    slots = dict(enumerate(map(jaxpr.raw, inputs)))
+    numbers = _Numbers(outputs)
+    for unit, program, over in _tracked(call.units, programs, outputs, progress):
+        given = [_value(read, slots) for read in unit.reads]
+        results = numbers.once(unit, functools.partial(program, *given))
+        slots |= zip(unit.writes, results, strict=True)
+        for slot in over:
+            del slots[slot]
+    values = [_value(output, slots) for output in outputs]
+    return list(map(_placed, map(jaxpr.typed, values, call.shapes), where))
+
+
+def _run_inside(call: Call, inputs: list[Any], where: list[Any]) -> list[Any]:
+    """The results as a part of a larger program, with the bits that JAX gives there."""
+    explicit = explicit_axes()
+    shardings = tuple(PartitionSpec() if s is None and explicit else s for s in where)
+
+    def replay(*inputs: Any) -> tuple[Any, ...]:
+        return tuple(interpret.replay(call.listing, inputs))
+
+    placed = any(s is not None for s in shardings)
+    return list(jit_to(replay, (), shardings if placed else None, explicit)(*inputs))
+
+
+def _inputs(listing: jaxpr.Listing, arguments: list[Leaf]) -> list[Any]:
+    """The first slots: the constants, and the arguments that the results depend on."""
+    used = [leaf for leaf, use in zip(arguments, listing.used, strict=True) if use]
+    for leaf in used:
+        if isinstance(leaf.value, jax.ShapeDtypeStruct):
+            raise ValueError(
+                f"the results depend on the values of {leaf.path}, which is given as "
+                f"the shape {leaf.value.shape}; pass the array itself."
+            )
+    return [*listing.consts, *(leaf.value for leaf in used)]
+
+
+def _value(read: Any, slots: dict[int, Any]) -> Any:
+    return jaxpr.literal_value(read) if jaxpr.is_literal(read) else slots[read]
+
+
+def _places(call: Call, where: list[Any]) -> dict[int, Any]:
+    """The sharding of each slot that has one: results, and what they are made of."""
+    places = {
+        slot: sharding
+        for slot, sharding in zip(call.listing.outputs, where, strict=True)
+        if sharding is not None and not jaxpr.is_literal(slot)
+    }
+    for unit in reversed(call.units):
+        if len(unit.writes) == 1 and unit.writes[0] in places:
+            sharding, shape = places[unit.writes[0]], unit.write_types()[0].shape
+            # What is computed of parts has the bits of parts.
+            in_parts = not is_drawn_whole(shape, sharding)
+            for slot, read_shape in unit.array_reads():
+                same = read_shape == shape and in_parts
+                places.setdefault(slot, sharding if same else _replicated(sharding))
+    return places
+
+
+def _replicated(sharding: Any) -> Any:
+    if isinstance(sharding, NamedSharding):
+        return NamedSharding(sharding.mesh, PartitionSpec())
+    return PartitionSpec() if isinstance(sharding, PartitionSpec) else None
+
+
+def _committed(inputs: Sequence[Any]) -> set[int]:
+    """The slots of inputs that are bound to their devices."""
+    return {i for i, x in enumerate(inputs) if getattr(x, "committed", False)}
+
+
+def _programs(
+    call: Call, places: dict[int, Any], bound: set[int]
+) -> list[Callable[..., Sequence[Any]]]:
+    """What runs each unit. What reads arrays that are bound to devices follows them."""
+    # In an explicit mesh the types of arrays say where they are: somewhere, always.
+    nowhere = PartitionSpec() if explicit_axes() else None
+    context = executables.context()
+    found: list[Callable[..., Sequence[Any]]] = []
+    for unit in call.units:
+        here = {} if unit.is_small else places
+        shardings = tuple(here.get(slot, nowhere) for slot in unit.writes)
+        placed = any(s is not None for s in shardings)
+        follows = any(r in bound for r in unit.reads if not jaxpr.is_literal(r))
+        fill = None if placed or follows else executables.fill(unit)
+        if fill is not None:
+            found.append(fill)
+            continue
+        shared = call.programs if unit.holds_arrays else executables.PROGRAMS
+        program = executables.program(
+            unit, shardings if placed else None, context, shared
+        )
+        found.append(program.jitted if follows else program)
+        if placed or follows:
+            bound.update(unit.writes)
+    return found
+
+
+def _compile(programs: Iterable[Callable[..., Any]]) -> None:
+    """Compile all programs in threads; each lowers here while others compile."""
+    pool = ThreadPoolExecutor(os.cpu_count())
+    for program in programs:
+        if isinstance(program, executables.Program):
+            program.start(pool)
+    pool.shutdown(wait=False)
+
+
+class _Numbers:
+    """What is computed of nothing but numbers is computed once: a sqrt(2 / 256)."""
+
+    def __init__(self, outputs: Sequence[Any]) -> None:
+        self._outputs = {o for o in outputs if not jaxpr.is_literal(o)}
+        self._names: dict[int, Hashable] = {}
+        self._results: dict[Hashable, Sequence[Any]] = {}
+
+    def once(
+        self, unit: ProgramUnit, run: Callable[[], Sequence[Any]]
+    ) -> Sequence[Any]:
+        """The results of a unit, from before where there are any."""
+        name = self._name(unit)
+        if name is None:
+            return run()
+        if name not in self._results:
+            self._results[name] = run()
+        self._names |= {slot: (name, i) for i, slot in enumerate(unit.writes)}
+        return self._results[name]
+
+    def _name(self, unit: ProgramUnit) -> Hashable | None:
+        """What a unit computes of numbers; None where it reads or makes more.
+
+        Two results that a caller sees are never one buffer, which could be donated.
+        """
+        seen = not self._outputs.isdisjoint(unit.writes)
+        if not unit.is_small or unit.has_effects or seen:
+            return None
+        reads = tuple(
+            jaxpr.literal_value(read).tobytes()
+            if jaxpr.is_literal(read)
+            else self._names.get(read)
+            for read in unit.reads
+        )
+        return None if None in reads else (unit.signature, reads)
+
+
+def _tracked(
+    units: list[ProgramUnit],
+    programs: list[Callable[..., Sequence[Any]]],
+    outputs: Sequence[Any],
+    progress: bool,
+) -> Iterator[tuple[ProgramUnit, Callable[..., Sequence[Any]], list[int]]]:
+    """The units in order, each with the slots that nobody reads after it."""
+    last = {slot: -1 for slot in outputs if not jaxpr.is_literal(slot)}
+    over: list[list[int]] = [[] for _ in units]
+    for index in reversed(range(len(units))):
+        unit = units[index]
+        for slot in {r for r in unit.reads if not jaxpr.is_literal(r)} | {*unit.writes}:
+            if last.setdefault(slot, index) == index:
+                over[index].append(slot)
+    rows = list(zip(units, programs, over, strict=True))
+    return iter(track(rows, "drawing", show=progress))
+
+
+def _placed(value: Any, sharding: Any) -> jax.Array:
+    """A result where it shall live. Arrays are drawn there; this moves what is not."""
+    if sharding is None:
+        return jnp.asarray(value)
+    if getattr(value, "sharding", None) == sharding:
+        return value
+    return jax.device_put(value, sharding)

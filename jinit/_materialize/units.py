@@ -1,0 +1,193 @@
+"""Steps -> units: what is compiled as one program, and shared by all that are alike.
+
+A function called outside a `jit` runs operation by operation, and so do units: each is
+one operation (a sampler is one, since JAX jits its samplers), with the scaling, casting
+and reshaping of its result, which change no bit of it whether they are fused or not.
+Numbers enter as operands. So a unit has the values of the function called eagerly, and
+two that differ in a number only, such as their standard deviations, share a program.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from .._core.erf_inv import depends_on_loop
+from .._core.programs import LARGE
+from .._network import interpret, jaxpr, signature
+from .._network.equations import INVERSE_ERF, MULTIPLY, NEGATE, moves
+from .._network.jaxpr import Step
+
+
+@dataclasses.dataclass(frozen=True)
+class ProgramUnit:
+    """Steps that run as one program; what they read and write outside themselves."""
+
+    steps: tuple[Step, ...]
+    reads: tuple[Any, ...]
+    writes: tuple[int, ...]
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it makes no array: a key, a standard deviation."""
+        return all(jaxpr.size(var) <= 1 for var in self.steps[-1].eqn.outvars)
+
+    def read_types(self) -> list[Any]:
+        """The types of what it reads."""
+        inside = {slot for step in self.steps for slot in step.writes}
+        return [
+            atom.aval
+            for step in self.steps
+            for read, atom in zip(step.reads, step.eqn.invars, strict=True)
+            if jaxpr.is_literal(read) or read not in inside
+        ]
+
+    def write_types(self) -> list[Any]:
+        """The types of what it writes."""
+        return [var.aval for var in self.steps[-1].eqn.outvars]
+
+    def array_reads(self) -> list[tuple[int, tuple[int, ...]]]:
+        """The slots of arrays that it reads, and their shapes."""
+        return [
+            (read, kind.shape)
+            for read, kind in zip(self.reads, self.read_types(), strict=True)
+            if not jaxpr.is_literal(read) and math.prod(kind.shape) > 1
+        ]
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether it is a loop over many elements, each by itself."""
+        kinds = self.write_types()
+        large = all(math.prod(kind.shape) >= LARGE for kind in kinds)
+        single = all(kind.dtype.itemsize >= 4 for kind in kinds)
+        sums = any(jaxpr.sums(step.eqn) for step in self.steps)
+        return large and single and not sums and jaxpr.may_draw(self.steps[0].eqn)
+
+    @property
+    def has_effects(self) -> bool:
+        """Whether it does more than compute."""
+        return any(step.eqn.effects for step in self.steps)
+
+    @property
+    def holds_arrays(self) -> bool:
+        """Tell whether its equations contain arrays, as constants."""
+        return any(jaxpr.holds_arrays(step.eqn) for step in self.steps)
+
+    @functools.cached_property
+    def signature(self) -> Hashable:
+        """Equal for units that do the same: one program serves both."""
+        inside: dict[int, int] = {}
+        lines = []
+        for step in self.steps:
+            reads = tuple(
+                "outside" if jaxpr.is_literal(read) else inside.get(read, "outside")
+                for read in step.reads
+            )
+            lines.append((signature.signature(step.eqn), reads))
+            inside |= {slot: len(inside) + i for i, slot in enumerate(step.writes)}
+        return tuple(lines)
+
+
+def units(listing: jaxpr.Listing) -> list[ProgramUnit]:
+    """The steps as units, in an order in which they can run."""
+    readers = _readers(listing)
+    found, absorbed = [], set()
+    for index in range(len(listing.steps)):
+        if index in absorbed:
+            continue
+        chain = _chain(index, listing.steps, readers)
+        absorbed.update(chain)
+        found.append((chain[-1], _unit([listing.steps[i] for i in chain])))
+    return [unit for _, unit in sorted(found, key=lambda pair: pair[0])]
+
+
+def _readers(listing: jaxpr.Listing) -> dict[int, list[int | None]]:
+    """Which steps read a slot; None stands for the caller."""
+    readers: dict[int, list[int | None]] = {}
+    for index, step in enumerate(listing.steps):
+        for read in step.reads:
+            if not jaxpr.is_literal(read):
+                readers.setdefault(read, []).append(index)
+    for slot in listing.outputs:
+        if not jaxpr.is_literal(slot):
+            readers.setdefault(slot, []).append(None)
+    return readers
+
+
+def _chain(
+    first: int, steps: Sequence[Step], readers: dict[int, list[int | None]]
+) -> list[int]:
+    """A step, and those that do no more than scale, cast and move its result."""
+    chain, scaled = [first], False
+    while True:
+        step = steps[chain[-1]]
+        if len(step.writes) != 1 or jaxpr.size(step.eqn.outvars[0]) <= 1:
+            return chain
+        if step.eqn.effects:  # which stay in their order
+            return chain
+        kind: Any = step.eqn.outvars[0].aval
+        if depends_on_loop(kind.shape):
+            # Fused with the next operation, this one would have another loop than in
+            # JAX, and other bits.
+            return chain
+        (slot,) = step.writes
+        following = readers.get(slot, [])
+        if len(following) != 1 or following[0] is None:
+            return chain
+        eqn = steps[following[0]].eqn
+        # From jax 0.12 on a normal law is a uniform one and an inverse erf behind it.
+        # A second factor could be multiplied with the first, which rounds otherwise.
+        if eqn.primitive is MULTIPLY and _scales(eqn) and not scaled:
+            scaled = True
+        elif not moves(eqn) and eqn.primitive not in (NEGATE, INVERSE_ERF):
+            return chain
+        chain.append(following[0])
+
+
+def _scales(eqn: Any) -> bool:
+    """Whether one of two factors is a single number."""
+    return any(jaxpr.size(atom) == 1 for atom in eqn.invars)
+
+
+def _unit(steps: list[Step]) -> ProgramUnit:
+    inside = {slot for step in steps for slot in step.writes}
+    reads = [r for step in steps for r in step.reads]
+    outside = [r for r in reads if jaxpr.is_literal(r) or r not in inside]
+    return ProgramUnit(tuple(steps), tuple(outside), steps[-1].writes)
+
+
+def run(unit: ProgramUnit, values: Sequence[Any]) -> list[Any]:
+    """What a unit writes, from what it reads, in the order of `reads`."""
+    inside: dict[int, Any] = {}
+    given = iter(values)
+    for step in unit.steps:
+        arguments = [
+            inside[r] if not jaxpr.is_literal(r) and r in inside else next(given)
+            for r in step.reads
+        ]
+        scales = step is not unit.steps[0] and step.eqn.primitive is MULTIPLY
+        if scales and _joins_factors():
+            arguments = jax.lax.optimization_barrier(arguments)
+        inside |= zip(step.writes, interpret.run(step.eqn, arguments), strict=True)
+    return [inside[slot] for slot in unit.writes]
+
+
+@functools.cache
+def _joins_factors() -> bool:
+    """Tell whether XLA multiplies two factors with each other before it applies them.
+
+    The last factor of a sampler, sqrt(2), times the standard deviation rounds otherwise
+    than one factor after the other. A barrier keeps them apart. Where XLA does not join
+    them, as from jax 0.12 on, a barrier would only cost a pass over memory.
+    """
+
+    def scaled(x: Any, factor: Any) -> Any:
+        return x * np.float32(math.sqrt(2)) * factor
+
+    x, factor = np.arange(1000, dtype=np.float32), np.float32(0.3)
+    with jax.ensure_compile_time_eval():
+        return bool(np.any(np.asarray(jax.jit(scaled)(x, factor)) != scaled(x, factor)))

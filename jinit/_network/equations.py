@@ -1,0 +1,169 @@
+"""This file has all that jinit needs of JAX beyond its documented interface.
+
+JAX changes these parts without notice. Each is looked up by what it can do, never by a
+version number, and a primitive by the object that JAX exports, since its printed name
+changes too ("closed_call" became "eval_jaxpr"). Where a part is gone,
+tests/network/test_internals.py fails with its name.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+from jax import lax
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, primitives
+from jax.interpreters import partial_eval
+
+# The exported primitives that were looked for and are not there.
+MISSING: list[str] = []
+
+
+def _primitives(names: str) -> frozenset[Any]:
+    """Look up primitives by the names under which JAX exports them."""
+    exported = {}
+    for name in names.split():
+        attribute = f"{name}_p"
+        exported[name] = getattr(primitives, attribute, getattr(lax, attribute, None))
+    MISSING.extend(name for name, primitive in exported.items() if primitive is None)
+    return frozenset(exported.values()) - {None}
+
+
+def _primitive(name: str) -> Any:
+    """Look up one primitive; return an object that equals no other if it is gone."""
+    return next(iter(_primitives(name)), object())
+
+
+JIT = _primitive("jit")
+SCAN = _primitive("scan")
+CUSTOM_JVP = _primitive("custom_jvp_call")
+CUSTOM_VJP = _primitive("custom_vjp_call")
+# `jax.ad_checkpoint.checkpoint_name` leaves it in the equations.
+NAME = _primitive("name")
+RANDOM_BITS = _primitive("random_bits")
+MULTIPLY = _primitive("mul")
+INVERSE_ERF = _primitive("erf_inv")
+BROADCAST = _primitive("broadcast_in_dim")
+CONVERT = _primitive("convert_element_type")
+SPLIT = _primitive("split")
+
+# Calls that, outside of a `jit`, run their body operation by operation.
+TRANSPARENT = _primitives("remat closed_call call custom_jvp_call custom_vjp_call")
+CALLS = TRANSPARENT | {JIT}
+
+# Operations that only move and cast entries, or change their sign.
+_MOVING = _primitives(
+    "reshape transpose convert_element_type broadcast_in_dim squeeze rev copy "
+    "sharding_constraint"
+)
+NEGATE = _primitive("neg")
+# JAX exports no object for these two, so their names have to do.
+_MOVING_BY_NAME = {"reshard", "pvary"}
+IDENTITIES = _primitives("reduce_precision stop_gradient") | {NAME}
+
+PARTS = _primitives("slice dynamic_slice gather")
+SUMS = _primitives("reduce_sum reduce_window_sum")
+MAXIMA = _primitives("reduce_max reduce_window_max")
+MINIMUM = _primitive("reduce_min")
+CONCATENATE = _primitive("concatenate")
+PAD = _primitive("pad")
+SELECT = _primitive("select_n")
+PRODUCT = _primitive("dot_general")
+CONVOLUTION = _primitive("conv_general_dilated")
+
+# Operations that add up, or compare, many entries for one.
+_CUMULATIVE = _primitives("cumsum cumprod cummax cummin cumlogsumexp")
+REDUCING = (
+    SUMS
+    | MAXIMA
+    | {MINIMUM, PRODUCT, CONVOLUTION}
+    | _CUMULATIVE
+    | _primitives("reduce_prod reduce_and reduce_or reduce_xor reduce reduce_window")
+    | _primitives("reduce_window_min")
+)
+# Operations that keep a shape, although an entry depends on more than one entry.
+MIXING = _CUMULATIVE | _primitives(
+    "sort fft while cond top_k scatter scatter_add dynamic_update_slice "
+    "triangular_solve cholesky svd eigh qr lu"
+)
+
+
+def moves(eqn: JaxprEqn) -> bool:
+    """Tell whether an equation only moves or casts the entries of its operand."""
+    return eqn.primitive in _MOVING or eqn.primitive.name in _MOVING_BY_NAME
+
+
+def body_of(eqn: JaxprEqn) -> ClosedJaxpr:
+    """Return the jaxpr that a call executes."""
+    body: Any = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
+    return body if isinstance(body, ClosedJaxpr) else ClosedJaxpr(body, ())
+
+
+class Scan(NamedTuple):
+    """The parts of a scan's equation.
+
+    Its operands are the constants, the first carry, and the stacked inputs; its results
+    are the last carry and the stacked outputs.
+    """
+
+    body: ClosedJaxpr
+    num_consts: int
+    num_carry: int
+    length: int
+    reverse: bool
+
+
+def scan_of(eqn: JaxprEqn) -> Scan:
+    """Take a scan's equation apart.
+
+    The counts are read from the shapes, since JAX has named the counts in different
+    ways: a stacked operand has one axis more than the operand of one step.
+    """
+    body = body_of(eqn)
+    stacked_in = _more_axes(eqn.invars, body.jaxpr.invars)
+    num_carry = len(eqn.outvars) - _more_axes(eqn.outvars, body.jaxpr.outvars)
+    num_consts = len(eqn.invars) - num_carry - stacked_in
+    length, reverse = eqn.params["length"], eqn.params["reverse"]
+    return Scan(body, num_consts, num_carry, length, reverse)
+
+
+def _more_axes(outside: Sequence[Any], inside: Sequence[Any]) -> int:
+    """Count the variables that have more axes outside of a scan than inside."""
+    pairs = zip(outside, inside, strict=True)
+    return sum(o.aval.ndim > i.aval.ndim for o, i in pairs)
+
+
+def bind(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
+    """Return the results of an equation for other operands."""
+    params = eqn.primitive.get_bind_params(eqn.params)
+    # Before jax 0.10 the parameters come in a pair, behind the functions.
+    functions, params = params if isinstance(params, tuple) else ((), params)
+    results = eqn.primitive.bind(*functions, *values, **params)
+    return list(results) if eqn.primitive.multiple_results else [results]
+
+
+def without_dead_code(jaxpr: Jaxpr) -> tuple[Jaxpr, list[bool]]:
+    """Drop the equations that no result needs; tell which arguments are left."""
+    seeing = jaxpr.replace(eqns=[e for e in jaxpr.eqns if not _only_looks_on(e)])
+    return partial_eval.dce_jaxpr(seeing, [True] * len(jaxpr.outvars))
+
+
+def _only_looks_on(eqn: JaxprEqn) -> bool:
+    effects = {type(effect) for effect in eqn.effects}
+    return bool(effects) and effects <= _debug_effects() and not eqn.outvars
+
+
+@functools.cache
+def _debug_effects() -> frozenset[type]:
+    """Find the effects of `jax.debug`, which change no value."""
+
+    def look(x: Any) -> None:
+        jax.debug.callback(lambda x: None, x)
+        jax.debug.callback(lambda x: None, x, ordered=True)
+
+    return frozenset(map(type, jax.make_jaxpr(look)(0.0).effects))
+
+
+def consts_of(jaxpr: Any) -> Sequence[Any]:
+    """Return the arrays that a jaxpr brings along; some versions keep them inside."""
+    return getattr(jaxpr, "consts", ())

@@ -1,0 +1,182 @@
+"""A traced function is a list of steps, which this file makes and runs.
+
+The parts of JAX that this relies on are in equations.py.
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+
+from .._core.identity import remembered_weakly
+from . import equations
+from .equations import body_of, consts_of
+
+
+class Step(NamedTuple):
+    """One equation; what it reads (slots, or literals) and writes (slots)."""
+
+    eqn: JaxprEqn
+    reads: tuple[Any, ...]
+    writes: tuple[int, ...]
+
+
+class Listing(NamedTuple):
+    """A function as a list of steps over numbered slots.
+
+    The first slots are those of `consts`, then those of the arguments that are `used`.
+    """
+
+    steps: list[Step]
+    consts: list[Any]
+    used: list[bool]
+    outputs: list[Any]
+
+
+def trace(function: Callable, arguments: Sequence[Any]) -> tuple[ClosedJaxpr, Any]:
+    """The equations of `function(*arguments)`, and the tree of its results' shapes."""
+    # Without `jit` a function inside, such as relu, would lose the name of its call.
+    with jax.disable_jit(False):
+        return jax.make_jaxpr(function, return_shape=True)(*arguments)
+
+
+def listing(closed: ClosedJaxpr) -> Listing:
+    """The steps that the results need, and no others."""
+    kept, used = equations.without_dead_code(closed.jaxpr)
+    number = itertools.count()
+    slots = {var: next(number) for var in (*kept.constvars, *kept.invars)}
+    steps = list(_opened(kept, slots, number))
+    outputs = [_read(slots, atom) for atom in kept.outvars]
+    return Listing(steps, list(closed.consts), used, outputs)
+
+
+def _read(slots: dict[Any, Any], atom: Any) -> Any:
+    return atom if isinstance(atom, Literal) else slots[atom]
+
+
+def _opened(
+    jaxpr: Jaxpr, slots: dict[Any, Any], number: Iterator[int]
+) -> Iterator[Step]:
+    """The steps of a jaxpr, and in place of a transparent call those of its body."""
+    for eqn in jaxpr.eqns:
+        reads = tuple(_read(slots, atom) for atom in eqn.invars)
+        body = body_of(eqn) if eqn.primitive in equations.TRANSPARENT else None
+        if body is None or body.consts:
+            slots.update((var, next(number)) for var in eqn.outvars)
+            yield Step(eqn, reads, tuple(slots[var] for var in eqn.outvars))
+        else:
+            inner = dict(zip(body.jaxpr.invars, reads, strict=True))
+            yield from _opened(body.jaxpr, inner, number)
+            results = (_read(inner, atom) for atom in body.jaxpr.outvars)
+            slots.update(zip(eqn.outvars, results, strict=True))
+
+
+def is_literal(read: Any) -> bool:
+    """Whether a step reads a number that is written into it."""
+    return isinstance(read, Literal)
+
+
+def literal_value(literal: Any) -> np.ndarray:
+    """A literal as what an operation outside a `jit` would be given."""
+    return np.asarray(literal.val, literal.aval.dtype)
+
+
+def size(atom: Any) -> int:
+    """The number of elements of what an equation reads or writes."""
+    return math.prod(getattr(atom.aval, "shape", ()))
+
+
+def is_key(kind: Any) -> bool:
+    """Whether an array, or its type, is one of typed PRNG keys."""
+    return jax.dtypes.issubdtype(kind.dtype, jax.dtypes.prng_key)
+
+
+def raw_type(kind: Any) -> jax.ShapeDtypeStruct:
+    """The type of an array, or of the words of a key: programs start faster on them."""
+    plain = jax.ShapeDtypeStruct(kind.shape, kind.dtype)
+    return jax.eval_shape(jax.random.key_data, plain) if is_key(kind) else plain
+
+
+def raw(value: Any) -> Any:
+    """An array, or the words of a key."""
+    return jax.random.key_data(value) if is_key(value) else value
+
+
+def typed(value: Any, kind: Any) -> Any:
+    """What `raw` took apart."""
+    if not is_key(kind):
+        return value
+    return jax.random.wrap_key_data(value, impl=_implementation(kind.dtype))
+
+
+@functools.lru_cache(maxsize=64)
+def _implementation(dtype: Any) -> Hashable:
+    found: list[Hashable] = []
+    jax.eval_shape(
+        lambda key: found.append(jax.random.key_impl(key)),
+        jax.ShapeDtypeStruct((), dtype),
+    )
+    return found[0]
+
+
+def draws(eqn: JaxprEqn) -> bool:
+    """Whether random bits are drawn in an equation, or inside it."""
+    inside = any(map(_draws_inside, _jaxprs(eqn.params.values())))
+    return inside or eqn.primitive is equations.RANDOM_BITS
+
+
+def may_draw(eqn: JaxprEqn) -> bool:
+    """Whether an equation is a sampler: JAX's, or a call, as jinit's own are."""
+    return draws(eqn) or eqn.primitive is equations.JIT
+
+
+@remembered_weakly
+def _draws_inside(jaxpr: Jaxpr) -> bool:
+    return any(map(draws, jaxpr.eqns))
+
+
+def sums(eqn: JaxprEqn) -> bool:
+    """Tell whether an equation sums, or has a sum inside it.
+
+    XLA fuses the summed operations into the sum, whose rounding depends on the loop.
+    """
+    inside = any(map(_sums_inside, _jaxprs(eqn.params.values())))
+    return inside or eqn.primitive in equations.REDUCING
+
+
+@remembered_weakly
+def _sums_inside(jaxpr: Jaxpr) -> bool:
+    return any(map(sums, jaxpr.eqns))
+
+
+def _jaxprs(values: Any) -> Iterator[Jaxpr]:
+    for body in _bodies(values):
+        yield body if isinstance(body, Jaxpr) else body.jaxpr
+
+
+def _bodies(values: Any) -> Iterator[Any]:
+    """Yield the jaxprs among the parameters of an equation, closed or not."""
+    for value in values:
+        if isinstance(value, Jaxpr | ClosedJaxpr):
+            yield value
+        elif isinstance(value, (tuple, list)):
+            yield from _bodies(value)
+
+
+def holds_arrays(eqn: JaxprEqn) -> bool:
+    """Tell whether an equation, or one inside it, contains arrays."""
+    bodies = list(_bodies(eqn.params.values()))
+    consts = [const for body in bodies for const in consts_of(body)]
+    literals = [atom.val for atom in eqn.invars if isinstance(atom, Literal)]
+    inside = any(map(_holds_inside, _jaxprs(eqn.params.values())))
+    return inside or any(map(np.ndim, consts + literals))
+
+
+@remembered_weakly
+def _holds_inside(jaxpr: Jaxpr) -> bool:
+    return any(map(holds_arrays, jaxpr.eqns))

@@ -1,0 +1,90 @@
+"""Kernels that are drawn together -> the places that they have in a tree."""
+
+from typing import Any
+
+import jax
+
+from .._core import checks, trees
+from .._core.trees import Leaf
+from .._schemes.mimetic import mimetic_attention
+from . import rules
+
+_MEMBERS = ("query", "key", "value", "out")
+
+
+def place_mimetic_attention(
+    params: Any,
+    key: jax.Array,
+    *,
+    pattern: Any = "**",
+    alpha_qk: float = 0.7,
+    beta_qk: float = 0.7,
+    alpha_vo: float = 0.4,
+    beta_vo: float = -0.4,
+) -> Any:
+    """Give every attention of a model the kernels of `mimetic_attention`.
+
+    An attention is a module with kernels query, key and value of shape (d, heads,
+    head_dim) and out of (heads, head_dim, d), as Flax names and shapes them in Linen
+    and in NNX. Other leaves are returned as they are. Each attention's key is the root
+    key folded with its path.
+
+    Args:
+      params: a tree of parameters: Linen's variables, or an `nnx.State`.
+      key: a PRNG key.
+      pattern: which attentions, by the path of their kernels: a glob, a compiled
+        regular expression or a predicate, as in a rule.
+      alpha_qk, beta_qk, alpha_vo, beta_vo: as for `mimetic_attention`.
+
+    Returns:
+      A tree as `params`.
+
+    Raises:
+      ValueError: if no attention matches, or a kernel has another shape.
+
+    Example:
+      >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit
+      >>> model = nn.MultiHeadDotProductAttention(num_heads=2)
+      >>> params = model.init(jax.random.key(0), jnp.ones((1, 5, 8)))
+      >>> params = jinit.place_mimetic_attention(params, jax.random.key(1))
+      >>> params["params"]["query"]["kernel"].shape
+      (8, 2, 4)
+
+    References:
+      Trockman and Kolter, "Mimetic initialization of self-attention layers", 2023.
+    """
+    checks.key(key)
+    rules.check_pattern("`pattern`", pattern)
+    qk, vo = mimetic_attention(
+        alpha_qk=alpha_qk, beta_qk=beta_qk, alpha_vo=alpha_vo, beta_vo=beta_vo
+    )
+    leaves = trees.leaves(params)
+    values = {leaf.parts: leaf.value for leaf in leaves}
+    for above, members in _attentions(leaves, pattern).items():
+        of_query, of_value = jax.random.split(trees.key_of(key, above))
+        shape, dtype = members["query"].value.shape, members["query"].value.dtype
+        drawn = (*qk(of_query, shape, dtype), *vo(of_value, shape, dtype))
+        for name, kernel in zip(_MEMBERS, drawn, strict=True):
+            trees.check_like("params", members[name], kernel, "an attention")
+            values[members[name].parts] = kernel
+    new = [values[leaf.parts] for leaf in leaves]
+    return jax.tree.unflatten(jax.tree.structure(params), new)
+
+
+def _attentions(leaves: list[Leaf], pattern: Any) -> dict[tuple[str, ...], Any]:
+    """The four kernels of each attention that the pattern matches, by its path."""
+    found: dict[tuple[str, ...], dict[str, Leaf]] = {}
+    for leaf in leaves:
+        # A tree may also be one layer: its kernel has no name above it.
+        member = "".join(leaf.parts[-2:-1])
+        if leaf.parts[-1:] == ("kernel",) and member in _MEMBERS:
+            if rules.matches(pattern, leaf):
+                found.setdefault(leaf.parts[:-2], {})[member] = leaf
+    whole = {above: m for above, m in found.items() if len(m) == len(_MEMBERS)}
+    if not whole:
+        raise ValueError(
+            f"`params` has no attention that {pattern!r} matches: a module with the "
+            "kernels query, key, value and out. With other names or fused kernels, "
+            "draw the pairs of jinit.mimetic_attention() and put them in by hand."
+        )
+    return whole

@@ -1,0 +1,1 @@
+"""A model and a batch become a report: how large the signal is in every layer."""

@@ -1,0 +1,111 @@
+"""A function and one input -> the largest and least singular value of its Jacobian."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._network.kept import Traced, program
+
+# Up to this many rows or columns the Jacobian is written out, and the values are exact.
+_DENSE = 256
+_STEPS = 100
+
+
+# The arguments beside the parameters begin with one that is no input, such as keys.
+_FIRST = 1
+
+
+def of_first(trace: Traced, arguments: tuple[Any, Any]) -> dict[str, float]:
+    """Return the extremes of the Jacobian of the first output by the first input.
+
+    The other inputs stay as they are, so a batch norm sees the batch that it has.
+    """
+    bare = trace.bare
+    run = program(("jacobian", trace.form), lambda: functools.partial(_of_first, bare))
+    ends = jax.device_get(run(trace.consts, *arguments))
+    return {name: float(value) for name, value in ends.items()}
+
+
+def _of_first(
+    trace: Traced, consts: Sequence[Any], variables: Any, beside: tuple[Any, ...]
+) -> dict[str, jax.Array]:
+    flat, tree = jax.tree.flatten(beside)
+    before = len(jax.tree.leaves(beside[:_FIRST]))
+    places = [i for i in range(before, len(flat)) if _has_rows(flat[i])]
+    if not places:
+        raise ValueError(
+            "`jacobian=True` needs an input of floating numbers, with the batch as its "
+            "first axis; whole numbers, such as tokens, have no Jacobian."
+        )
+    place = places[0]
+
+    def output(x: jax.Array) -> jax.Array:
+        values = list(flat)
+        values[place] = jnp.asarray(flat[place]).at[0].set(x)
+        result = trace.run(consts, variables, jax.tree.unflatten(tree, values))
+        rows = [leaf[0].ravel() for leaf in jax.tree.leaves(result) if _has_rows(leaf)]
+        if not rows:
+            raise ValueError("`jacobian=True` needs an output of floating numbers.")
+        return jnp.concatenate(rows)
+
+    return extremes(output, flat[place][0])
+
+
+def _has_rows(leaf: Any) -> bool:
+    is_float = hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.floating)
+    return is_float and leaf.ndim > 0 and leaf.size > 0
+
+
+def extremes(function: Callable[..., Any], x: jax.Array) -> dict[str, jax.Array]:
+    """The largest and the least of the min(n, m) singular values at x.
+
+    A large Jacobian J is not written out: power iteration on the smaller of J J^T and
+    J^T J finds the largest, and on that subtracted from its largest eigenvalue the
+    least, from above.
+    """
+    result, back = jax.vjp(function, x)
+    wide = jnp.promote_types(result.dtype, np.float32)
+
+    def pull(u: jax.Array) -> jax.Array:
+        return back(u.astype(result.dtype))[0].astype(wide)
+
+    def push(v: jax.Array) -> jax.Array:
+        # J v as the transpose of J^T, since a custom_vjp has no jvp.
+        transposed = jax.vjp(lambda u: back(u)[0], jnp.zeros_like(result))[1]
+        return transposed(v.astype(x.dtype))[0].astype(wide)
+
+    if min(x.size, result.size) <= _DENSE:
+        values = jnp.linalg.svd(_written_out(pull, push, x, result), compute_uv=False)
+        return {"top": values[0], "bottom": values[-1]}
+    by_output = result.size <= x.size
+    start = jax.random.normal(
+        jax.random.key(0), result.shape if by_output else x.shape, wide
+    )
+    square = (lambda u: push(pull(u))) if by_output else (lambda v: pull(push(v)))
+    top = _power(square, start)
+    rest = _power(lambda u: top * u - square(u), start)
+    return {"top": jnp.sqrt(top), "bottom": jnp.sqrt(jnp.maximum(top - rest, 0))}
+
+
+def _written_out(
+    pull: Callable[..., Any], push: Callable[..., Any], x: jax.Array, result: jax.Array
+) -> jax.Array:
+    by_output = result.size <= x.size
+    one = result if by_output else x
+    units = jnp.eye(one.size).reshape(one.size, *one.shape)
+    return jax.vmap(pull if by_output else push)(units).reshape(one.size, -1)
+
+
+def _power(square: Callable[..., Any], start: jax.Array) -> jax.Array:
+    """The largest eigenvalue of a symmetric map, which is not negative."""
+
+    def step(_: int, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        unit = pair[0] / jnp.where((norm := jnp.linalg.norm(pair[0])) > 0, norm, 1)
+        image = square(unit)
+        return image, jnp.vdot(unit, image)
+
+    return jax.lax.fori_loop(0, _STEPS, step, (start, jnp.zeros((), start.dtype)))[1]

@@ -1,0 +1,216 @@
+"""A model, its parameters and a batch -> how the signal is in every layer."""
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from .._core import trees
+from .._core.trees import short, trained_in
+from .._network import network
+from .._network.kept import PROGRAMS, Traced, program
+from .._network.losses import direction, loss_of
+from .._network.network import Called
+from .._network.taps import Tapped, rows_of, tapped
+from .jacobian import of_first
+from .report import Report
+from .statistics import OF_PARAMETER, may_be_infinite, of_outputs, of_parameter, row
+
+
+@network.function_of_a_model
+def probe(
+    model: Any,
+    variables: Any,
+    batch: Any,
+    *,
+    loss: Callable[[Any], Any] | None = None,
+    rngs: Any = None,
+    jacobian: bool = False,
+    **options: Any,
+) -> Report:
+    """Look at the signal and the gradient in every layer, in one pass each way.
+
+    Of each layer's output, in the order of execution: mean, std, rms, the share of dead
+    units (0 for every input), excess kurtosis, the mean cosine of two inputs, the share
+    of entries at the largest value, and the rms of the loss's gradient in it; of each
+    parameter its rms, that of its gradient, and their ratio. All are computed in
+    float32 or wider, inside one compiled program.
+
+    A layer is a module of a Linen model (for NNX there is `jinit.nnx.probe`), an
+    activation that JAX calls by its name (relu, silu, elu, ..., but not gelu and tanh,
+    which it writes out), and whatever is named by `jax.ad_checkpoint.checkpoint_name`,
+    in plain functions too. Layers of a scanned stack come one by
+    one, with their index: "layers/Dense_0[3]". Branches of `cond` and bodies of `while`
+    are not looked into.
+
+    Args:
+      model: a Linen module, or a function of (variables, batch).
+      variables: what it takes: Linen's variables, or any tree.
+      batch: its input, an array, or a tuple of several.
+      loss: a function of the output that gives a scalar; by default a fixed random
+        direction in the output, averaged over the batch.
+      rngs: for a Linen module, the keys of dropout and the like.
+      jacobian: whether to find, too, the largest and the least singular value of the
+        Jacobian of the first output with respect to the first input (`Report.jacobian`;
+        exact up to 256 inputs or outputs, beyond by power iteration, which leaves the
+        least too large where many are near it).
+      **options: more arguments of the model, as `train=True`.
+
+    Returns:
+      A `Report`: print it, look at its `rows` and `verdict`, `plot` or `check` it.
+
+    Raises:
+      TypeError: for something that is neither a module nor a function.
+      ValueError: if the model names nothing, or the loss is no scalar.
+
+    Example:
+      >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit
+      >>> he = jinit.he()
+      >>> model = nn.Sequential([nn.Dense(64, kernel_init=he) for _ in range(3)])
+      >>> x = jax.random.normal(jax.random.key(0), (32, 64))
+      >>> report = jinit.probe(model, model.init(jax.random.key(1), x), x)
+      >>> [row["path"] for row in report.rows]
+      ['layers_0', 'layers_1', 'layers_2']
+      >>> report.rows[2]["rms"] > report.rows[0]["rms"]  # he(), and no relu
+      True
+
+    References:
+      Glorot and Bengio, "Understanding the difficulty of training deep feedforward
+      neural networks", 2010, who looked at these statistics by layer.
+    """
+    return report_of(
+        network.called(model, variables, batch, rngs, options, "probe"), loss, jacobian
+    )
+
+
+def report_of(
+    called: Called, loss: Callable[[Any], Any] | None, jacobian: bool = False
+) -> Report:
+    """Return the report of a model whose layers' outputs are named."""
+    trace = called.traced()
+    passes = passes_of(trace, called.variables, loss)
+    arguments = (called.variables, called.beside)
+    with may_be_infinite():
+        statistics = jax.device_get(passes.statistics(*arguments))
+    ends = of_first(trace, arguments) if jacobian else None
+    return passes.report(statistics, ends)
+
+
+class Passes(NamedTuple):
+    """Passes run a model forward and back, and take the statistics on the way."""
+
+    tapped: Tapped
+    consts: tuple[Any, ...]
+    # The trace of the loss, a function of the model's output.
+    loss: Traced
+    leaves: list[trees.Leaf]
+    # The indices of the leaves that are trained.
+    trained: tuple[int, ...]
+
+    def statistics(
+        self, variables: Any, beside: tuple[Any, ...]
+    ) -> tuple[list[Any], list[Any]]:
+        """Return the statistics of each tap and of each parameter.
+
+        All layers of one shape share a program. Inside the passes' program the
+        statistics of each layer would be compiled anew, which takes five times as long
+        as to compile the passes themselves.
+        """
+        flat = jax.tree.leaves(variables)
+        run, is_new = self._program()
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            # These compile in threads while the program of the passes compiles here.
+            if is_new and not any(getattr(x, "committed", False) for x in flat):
+                for lowered in self._lowered(flat):
+                    pool.submit(lowered.compile)
+            values, of_values, of_parameters = run(
+                (self.consts, self.loss.consts), variables, beside
+            )
+        outputs = []
+        for tap in self.tapped.taps:
+            # `pop` takes them out of the lists, so that their memory is soon free.
+            pair = values.pop(0), of_values.pop(0)
+            outputs.append(of_outputs(*pair, scans=tap.scans))
+        parameters = [
+            of_parameter(flat[i], slope)
+            for i, slope in zip(self.trained, of_parameters, strict=True)
+        ]
+        return outputs, parameters
+
+    def _lowered(self, flat: Sequence[Any]) -> list[Any]:
+        """Return the statistics' lowered programs; JAX keeps the compiled ones."""
+        taps = {(tap.shape, tap.dtype, tap.scans) for tap in self.tapped.taps}
+        parameters = {(flat[i].shape, flat[i].dtype) for i in self.trained}
+        of_taps = [
+            of_outputs.lower(x, x, scans=scans)
+            for *kind, scans in taps
+            for x in [jax.ShapeDtypeStruct(*kind)]
+        ]
+        return of_taps + [
+            of_parameter.lower(w, w)
+            for w in (jax.ShapeDtypeStruct(*kind) for kind in parameters)
+        ]
+
+    def _program(self) -> tuple[Callable[..., Any], bool]:
+        """Return the program of the passes, and whether it is new."""
+        key = "probe", self.tapped.form, self.loss.form, self.trained
+        # A kept program must not keep arrays, so the constants are left out.
+        bare = self.tapped, self.loss.bare, self.trained
+
+        is_new = PROGRAMS.get(key) is None
+        return program(key, lambda: functools.partial(_passes, *bare)), is_new
+
+    def report(self, statistics: Any, jacobian: Any = None) -> Report:
+        """Return the statistics of a run as plain rows."""
+        outputs, parameters = statistics
+        rows = [
+            {"path": path, "shape": shape, **row(values)}
+            for path, shape, values in rows_of(self.tapped.taps, outputs)
+        ]
+        of_parameters = [
+            {
+                "path": short(self.leaves[i].parts),
+                "shape": tuple(self.leaves[i].value.shape),
+                **row(values, OF_PARAMETER),
+            }
+            for i, values in zip(self.trained, parameters, strict=True)
+        ]
+        return Report(tuple(rows), tuple(of_parameters), jacobian)
+
+
+def passes_of(
+    trace: Traced, variables: Any, loss: Callable[[Any], Any] | None
+) -> Passes:
+    """Return the passes of a traced model whose layers' outputs are named."""
+    leaves = trees.leaves(variables)
+    lost = loss_of(loss or direction, trace)
+    return Passes(tapped(trace), trace.consts, lost, leaves, trained_in(leaves))
+
+
+def _passes(
+    taps: Tapped,
+    loss: Traced,
+    trained: Sequence[int],
+    consts: tuple[Any, Any],
+    variables: Any,
+    beside: tuple[Any, ...],
+) -> tuple[list[Any], list[Any], list[Any]]:
+    """Return the taps' values, the gradients of these, and those of the parameters."""
+    flat, tree = jax.tree.flatten(variables)
+
+    def run(parameters: list[Any], nudges: list[Any]) -> tuple[Any, Any]:
+        values = list(flat)
+        for index, parameter in zip(trained, parameters, strict=True):
+            values[index] = parameter
+        arguments = jax.tree.unflatten(tree, values), beside
+        output, named = taps.run(consts[0], arguments, nudges)
+        return loss.run(consts[1], output), named
+
+    parameters = [flat[i] for i in trained]
+    nudges = [jnp.zeros(tap.shape, tap.dtype) for tap in taps.taps]
+    slopes, named = jax.grad(run, (0, 1), has_aux=True)(parameters, nudges)
+    return named, slopes[1], slopes[0]

@@ -1,0 +1,125 @@
+"""What `probe` returns: rows, a table, a figure, findings, checks."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from .._core import checks
+from .._core.terminal import plain_table
+from .findings import Finding, Row, findings, outside
+
+STATISTICS = (
+    "mean", "std", "rms", "dead", "kurtosis", "cosine", "saturation", "grad_rms",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Statistics of every layer, in the order of execution, and of every parameter.
+
+    `rows` are dicts with `path`, `shape`, `mean`, `std`, `rms`, `dead`, `kurtosis`,
+    `cosine`, `saturation` and `grad_rms`; `parameters` with `path`, `shape`, `rms`,
+    `grad_rms` and `grad_ratio`. `jacobian` is None, or a dict with the singular values
+    `top` and `bottom`. `print(report)` shows a table.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jinit
+      >>> from jax.ad_checkpoint import checkpoint_name
+      >>> model = lambda w, x: checkpoint_name(x @ w, "hidden") ** 2
+      >>> w = jinit.lecun()(jax.random.key(0), (8, 4))
+      >>> report = jinit.probe(model, w, jnp.eye(8))
+      >>> report.rows[0]["path"], report.verdict
+      ('hidden', [])
+      >>> report.check(rms=(0.01, 10))
+    """
+
+    rows: tuple[Row, ...]
+    parameters: tuple[Row, ...]
+    # Of `probe(jacobian=True)`: its singular values "top" and "bottom".
+    jacobian: dict[str, float] | None = None
+
+    @property
+    def verdict(self) -> list[Finding]:
+        """What is wrong, in plain words, each with the layer, the number and a cure."""
+        return findings(self.rows, self.parameters)
+
+    def __str__(self) -> str:
+        sick = {finding.path for finding in self.verdict}
+        head = ("layer", "shape", *STATISTICS)
+        lines = [
+            (
+                ("! " if row["path"] in sick else "  ") + row["path"],
+                str(row["shape"]),
+                *(f"{row[name]:.3g}" for name in STATISTICS),
+            )
+            for row in self.rows
+        ]
+        words = [f"- {finding}" for finding in self.verdict] or ["- nothing is wrong"]
+        if self.jacobian is not None:
+            top, bottom = self.jacobian["top"], self.jacobian["bottom"]
+            words.append(
+                f"- singular values of the Jacobian: {bottom:.3g} to {top:.3g}"
+            )
+        return "\n".join([plain_table(head, lines), "", *words])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON: None where a number is not finite."""
+        return {
+            "rows": list(map(_plain, self.rows)),
+            "parameters": list(map(_plain, self.parameters)),
+            "verdict": [_plain(finding._asdict()) for finding in self.verdict],
+            "jacobian": None if self.jacobian is None else _plain(self.jacobian),
+        }
+
+    def check(self, **limits: tuple[float, float]) -> None:
+        """Raise if a layer leaves its limits; without limits, if anything is wrong.
+
+        Args:
+          **limits: (low, high) by the name of a statistic: `rms=(0.3, 3)`.
+
+        Raises:
+          AssertionError: with the findings, so that a test fails by it.
+          ValueError: for a statistic that there is none of.
+        """
+        for name in limits:
+            checks.choice("limits", name, STATISTICS)
+        found = list(outside(self.rows, limits)) if limits else self.verdict
+        if found:
+            raise AssertionError("\n".join(map(str, found)))
+
+    def plot(self, path: Any = None) -> Any:
+        """Draw rms and gradients by depth, dead units and similarity.
+
+        Args:
+          path: where to write a picture; None for none.
+
+        Returns:
+          The matplotlib figure.
+        """
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(7, 6), layout="constrained")
+        sizes, shares = figure.subplots(2, 1, sharex=True)
+        _lines(sizes, self.rows, ("rms", "grad_rms"))
+        sizes.set(yscale="log", ylabel="rms")
+        _lines(shares, self.rows, ("dead", "cosine", "saturation"))
+        shares.set(xlabel="layer, in the order of execution", ylim=(-1.05, 1.05))
+        if path is not None:
+            figure.savefig(path, dpi=120)
+        return figure
+
+
+def _plain(row: Row) -> Row:
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in row.items()
+    }
+
+
+def _lines(axes: Any, rows: Sequence[Row], names: Sequence[str]) -> None:
+    for name in names:
+        values = [row[name] for row in rows]
+        axes.plot(range(len(rows)), values, marker=".", linewidth=1, label=name)
+    axes.legend(fontsize=8)
+    axes.grid(alpha=0.3)

@@ -1,0 +1,202 @@
+"""Low-rank adapters: kernels a b beside a weight, and weights split into them."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._core import checks
+from .._core.dtypes import is_narrow, wide_dtype
+from .._core.rounding import round_finite
+from .._initializer.around import check_part
+from .._initializer.base import Initializer
+from .._initializer.entry import Entry
+from .._initializer.maker import maker
+from .constant import zeros
+from .layers import scaled_uniform
+
+# Full precision also where matrix units would round to 16 bits.
+_HIGHEST = "highest"
+
+
+class Split(NamedTuple):
+    """w = residual + scale a b: a (.., in, rank), b (.., rank, out)."""
+
+    a: jax.Array
+    b: jax.Array
+    residual: jax.Array
+
+
+@maker
+def lora(init: Any = None) -> tuple[Any, Initializer]:
+    """The initializers of an adapter y = x (W + s A B): A uniform, B zero.
+
+    A, (in, rank), is U(+-1 / sqrt(n_in)), as in LoRA's own code; the paper says
+    Gaussian, as `lora(jinit.lecun())` is. B, (rank, out), is zero: the adapted model
+    starts as the model.
+
+    Args:
+      init: another initializer for A.
+
+    Returns:
+      (a, b), two initializers.
+
+    Raises:
+      TypeError: for something that is no initializer.
+
+    Example:
+      >>> import jax, jinit
+      >>> a, b = jinit.lora()
+      >>> a, b
+      (jinit.scaled_uniform(), jinit.zeros)
+
+    References:
+      Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang and Chen, "LoRA: low-rank adaptation
+      of large language models", 2021.
+    """
+    if init is None:
+        return scaled_uniform(), zeros
+    check_part("init", init)
+    return init, zeros
+
+
+@maker
+def pissa(w: jax.Array, rank: int, *, scale: float = 1.0) -> Split:
+    """Split a weight into its largest singular directions, to be trained, and the rest.
+
+    w = U S V'; a = U_r sqrt(S_r / scale), b = sqrt(S_r / scale) V_r', residual = w -
+    scale a b. The effective weight is unchanged, up to the rounding of one number.
+
+    Args:
+      w: a kernel (in, out), or a stack of them, (.., in, out).
+      rank: of the adapter, at most the smaller side.
+      scale: the adapter's own factor, alpha / rank in most libraries.
+
+    Returns:
+      (a, b, residual), in the type of w; computed in float32 at least.
+
+    Raises:
+      TypeError: for something that is no floating array of two axes or more.
+      ValueError: for a rank that does not fit, or a weight that is not finite.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jinit
+      >>> w = jax.random.normal(jax.random.key(0), (16, 8))
+      >>> a, b, residual = jinit.pissa(w, 2)
+      >>> bool(jnp.allclose(residual + a @ b, w, atol=1e-5))
+      True
+
+    References:
+      Meng, Wang and Zhang, "PiSSA: principal singular values and singular vectors
+      adaptation of large language models", 2024.
+    """
+    w, wide, rank, scale = _checked(w, rank, scale)
+    u, s, vt = jnp.linalg.svd(wide, full_matrices=False)
+    root = jnp.sqrt(s[..., :rank] / scale)
+    return _split(
+        w,
+        u[..., :rank] * root[..., None, :],
+        root[..., None] * vt[..., :rank, :],
+        scale,
+    )
+
+
+@maker
+def olora(w: jax.Array, rank: int, *, scale: float = 1.0) -> Split:
+    """Split a weight by a QR factorization: b has orthonormal rows.
+
+    w' = Q R; a = R_r', b = Q_r', the first `rank` rows and columns; residual = w -
+    scale a b. The effective weight is unchanged, up to the rounding of one number.
+
+    Args:
+      w: a kernel (in, out), or a stack of them, (.., in, out).
+      rank: of the adapter, at most the smaller side.
+      scale: the adapter's own factor.
+
+    Returns:
+      (a, b, residual), in the type of w; computed in float32 at least.
+
+    Raises:
+      TypeError, ValueError: as `pissa`.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jinit
+      >>> w = jax.random.normal(jax.random.key(0), (16, 8))
+      >>> a, b, residual = jinit.olora(w, 2)
+      >>> bool(jnp.allclose(b @ b.T, jnp.eye(2), atol=1e-6))
+      True
+
+    References:
+      Buyukakyuz, "OLoRA: orthonormal low-rank adaptation of large language models",
+      2024.
+    """
+    w, wide, rank, scale = _checked(w, rank, scale)
+    q, r = jnp.linalg.qr(wide.mT)
+    return _split(w, r[..., :rank, :].mT, q[..., :rank].mT, scale)
+
+
+def _split(w: jax.Array, a: jax.Array, b: jax.Array, scale: float) -> Split:
+    """The residual of what a and b are after they are rounded."""
+    a, b = _rounded(a, w.dtype), _rounded(b, w.dtype)
+    wide = wide_dtype(w.dtype)
+    product = jnp.matmul(a.astype(wide), b.astype(wide), precision=_HIGHEST)
+    return Split(a, b, _rounded(w.astype(wide) - scale * product, w.dtype))
+
+
+def _rounded(x: jax.Array, dtype: np.dtype) -> jax.Array:
+    return round_finite(x, dtype) if is_narrow(dtype) else x
+
+
+def _checked(w: Any, rank: Any, scale: Any) -> tuple[jax.Array, jax.Array, int, float]:
+    """The weight as JAX has it, in the type to compute in too, and the settings."""
+    if not isinstance(w, (jax.Array, np.ndarray)) or np.ndim(w) < 2:
+        raise TypeError(
+            f"`w` is {type(w).__name__} of shape {np.shape(w)}; it must be an array "
+            "(.., in, out)."
+        )
+    if not jnp.issubdtype(w.dtype, np.floating):
+        raise TypeError(f"`w` has dtype {w.dtype}; it must be a real floating type.")
+    found = checks.count("rank", rank)
+    if found is None or found > min(w.shape[-2:]):
+        raise ValueError(
+            f"`rank` is {rank}, and `w` has shape {w.shape}; it must be from 1 to "
+            f"{min(w.shape[-2:])}, the smaller of inputs and outputs."
+        )
+    if not isinstance(w, jax.core.Tracer) and not bool(jnp.isfinite(w).all()):
+        raise ValueError("`w` has entries that are not finite; it cannot be split.")
+    # NumPy's float64 is float32 here, unless JAX is told otherwise.
+    w = jnp.asarray(w)
+    wide = w.astype(wide_dtype(w.dtype))
+    return w, wide, found, checks.number("scale", scale, positive=True)
+
+
+ENTRIES = (
+    Entry(
+        "lora",
+        lora,
+        "uniform; zero",
+        "A: limit = 1 / sqrt(n_in); B = 0",
+        "low-rank adapters",
+        "Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang and Chen 2021",
+        "two initializers, of A and of B",
+    ),
+    Entry(
+        "pissa",
+        pissa,
+        "of a weight",
+        "a b = the largest singular values",
+        "low-rank adapters that train what matters most",
+        "Meng, Wang and Zhang 2024",
+        "a function of a weight; train a and b, keep the residual",
+    ),
+    Entry(
+        "olora",
+        olora,
+        "of a weight",
+        "a b = the first columns of QR",
+        "low-rank adapters with orthonormal rows",
+        "Buyukakyuz 2024",
+        "a function of a weight; train a and b, keep the residual",
+    ),
+)

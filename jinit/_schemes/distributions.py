@@ -1,0 +1,118 @@
+"""Laws with a given scale, whatever the shape: normal and uniform."""
+
+import dataclasses
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+from jax.typing import DTypeLike
+
+from .._core import checks
+from .._core.dtypes import canonical_dtype
+from .._initializer.base import Initializer, RandomInitializer
+from .._initializer.entry import Entry
+from .._initializer.maker import maker
+from ..random._law import Law
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Normal(RandomInitializer):
+    """N(0, stddev^2)."""
+
+    stddev: float = 1e-2
+    dtype: np.dtype | None = None
+
+    _name: ClassVar[str] = "normal"
+    _any_layout: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        stddev = checks.number("stddev", self.stddev, minimum=0.0)
+        self._set(stddev=stddev, dtype=canonical_dtype(self.dtype))
+
+    def std(self, shape: checks.Shape) -> float:
+        return self.stddev
+
+    def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
+        return Law("normal"), self.stddev
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Uniform(RandomInitializer):
+    """U[0, scale)."""
+
+    scale: float = 1e-2
+    dtype: np.dtype | None = None
+
+    _name: ClassVar[str] = "uniform"
+    _any_layout: ClassVar[bool] = True
+    _kind: ClassVar[type[Any]] = np.floating
+
+    def __post_init__(self) -> None:
+        scale = checks.number("scale", self.scale)
+        self._set(scale=scale, dtype=canonical_dtype(self.dtype))
+
+    def std(self, shape: checks.Shape) -> float:
+        return abs(self.scale) / math.sqrt(12)
+
+    def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
+        return Law("uniform", 0.0, 1.0), self.scale
+
+
+@maker
+def normal(stddev: float = 1e-2, dtype: DTypeLike | None = None) -> Initializer:
+    """Draw from N(0, stddev^2), whatever the shape.
+
+    Args:
+      stddev: the standard deviation, zero or more.
+      dtype: the type of the result where the call names none.
+
+    Raises:
+      ValueError: for a `stddev` that is negative or not finite.
+
+    Example:
+      >>> import jinit
+      >>> jinit.normal(0.02).std((512, 512))
+      0.02
+    """
+    return Normal(stddev, canonical_dtype(dtype))
+
+
+@maker
+def uniform(scale: float = 1e-2, dtype: DTypeLike | None = None) -> Initializer:
+    """Draw from U[0, scale): not centred, so not for weights; std = scale / sqrt(12).
+
+    Args:
+      scale: the upper end of the interval.
+      dtype: the type of the result where the call names none.
+
+    Raises:
+      ValueError: for a `scale` that is not finite.
+
+    Example:
+      >>> import jax, jinit
+      >>> bool(jinit.uniform(3.0)(jax.random.key(0), (100,)).min() >= 0)
+      True
+    """
+    return Uniform(scale, canonical_dtype(dtype))
+
+
+ENTRIES = (
+    Entry(
+        "normal",
+        normal,
+        "normal",
+        "std = stddev",
+        "embeddings, a std that you know",
+        "-",
+        "knows nothing of the shape",
+    ),
+    Entry(
+        "uniform",
+        uniform,
+        "uniform on [0, scale)",
+        "std = scale / sqrt(12)",
+        "positive parameters",
+        "-",
+        "not centred: not for weights",
+    ),
+)

@@ -1,0 +1,366 @@
+"""The article's schemes: Xavier, He, Kaiming; and LeCun's, where they come from.
+
+Each is one formula for the standard deviation in the fans of the shape. Unlike JAX's
+names they compute it in Python floats and round once, take layouts, groups, explicit
+fans and gains, and reject axes that overlap.
+"""
+
+import dataclasses
+import math
+from typing import Any, ClassVar, Unpack
+
+import numpy as np
+from jax.typing import DTypeLike
+
+from .._core import checks, numbers
+from .._core.dtypes import canonical_dtype, is_complex
+from .._initializer.base import Initializer, RandomInitializer
+from .._initializer.entry import Entry
+from .._scale.fans import MODES, Fans, fan, fans, torch_axes
+from .._scale.gains import Activation, canonical, gain, second_moment, slope_at_zero
+from ..random._law import Law
+from .fan_options import FanOptions, count_once, fan_maker, refuse_activation
+from .truncated import truncated_std
+from .variance_scaling import UNIT_LAWS, Axes
+
+_DISTRIBUTIONS = ("normal", "truncated_normal", "uniform")
+_RULES = ("gain", "slope_at_zero")
+
+
+@dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
+class FanScheme(RandomInitializer):
+    """A law whose standard deviation is gain times a formula in the fans."""
+
+    distribution: str = "normal"
+    layout: str | None = None
+    in_axis: Axes = -2
+    out_axis: Axes = -1
+    batch_axis: Axes = ()
+    groups: int = 1
+    fan_in: int | None = None
+    fan_out: int | None = None
+    gain: float | Activation = 1.0
+    dtype: DTypeLike | None = None
+
+    def __post_init__(self) -> None:
+        self._set(
+            distribution=checks.choice(
+                "distribution", self.distribution, _DISTRIBUTIONS
+            ),
+            in_axis=checks.canonical_axes("in_axis", self.in_axis),
+            out_axis=checks.canonical_axes("out_axis", self.out_axis),
+            batch_axis=checks.canonical_axes("batch_axis", self.batch_axis),
+            fan_in=checks.count("fan_in", self.fan_in),
+            fan_out=checks.count("fan_out", self.fan_out),
+            dtype=canonical_dtype(self.dtype),
+        )
+        if not callable(self.gain) and not isinstance(self.gain, str | tuple):
+            self._set(gain=checks.number("gain", self.gain, minimum=0.0))
+        # A setting that is wrong is the maker's error, not the first call's.
+        self._gain()
+
+    def std(self, shape: checks.Shape) -> float | None:
+        fans = self._fans(checks.shape(shape, symbolic=True))
+        variance = self._variance(fans)
+        return None if variance is None else self._gain() * numbers.sqrt(variance)
+
+    def _variance(self, fans: Fans) -> float | None:
+        """The law's variance at gain 1; None where a fan is zero."""
+        raise NotImplementedError
+
+    def _mode(self) -> str:
+        return "fan_in"
+
+    def _gain(self) -> Any:
+        if isinstance(self.gain, float) or numbers.is_traced(self.gain):
+            return self.gain
+        return gain(self.gain, direction=direction(self._mode()))
+
+    def _fans(self, shape: checks.Shape) -> Fans:
+        given = self.fan_in, self.fan_out
+        needed = {"fan_in": given[:1], "fan_out": given[1:]}.get(self._mode(), given)
+        if None not in needed:
+            # What the formula does not use may stay unknown, and any shape will do.
+            return Fans(*(0 if f is None else f for f in given))
+        found = fans(
+            shape,
+            self.layout,
+            in_axis=self.in_axis,
+            out_axis=self.out_axis,
+            batch_axis=self.batch_axis,
+            groups=self.groups,
+        )
+        return Fans(*(f if g is None else g for f, g in zip(found, given, strict=True)))
+
+    def _in_torch_layout(self) -> Initializer:
+        if self.layout is not None:
+            return self
+        axes = torch_axes(self.in_axis, self.out_axis, self.batch_axis)
+        return dataclasses.replace(self, **axes)
+
+    def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
+        std = self.std(shape)
+        std = 0.0 if std is None else std
+        if self.distribution == "uniform" and not is_complex(dtype):
+            std = std * math.sqrt(3)
+        if self.distribution == "truncated_normal":
+            std = std / (
+                _MODULUS_STD if is_complex(dtype) else truncated_std(-2.0, 2.0)
+            )
+        return UNIT_LAWS[self.distribution], std
+
+
+# Of a complex normal variable with E|z|^2 = 1 whose modulus is cut at 2.
+_MODULUS_STD = math.sqrt((1 - 5 * math.exp(-4)) / (1 - math.exp(-4)))
+
+
+def direction(mode: str) -> str:
+    """What a mode preserves: fan_out the gradient, all others the signal."""
+    return "backward" if mode == "fan_out" else "forward"
+
+
+@dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
+class Xavier(FanScheme):
+    """Variance 2 / (fan_in + fan_out)."""
+
+    _name: ClassVar[str] = "xavier"
+
+    def _mode(self) -> str:
+        return "fan_avg"
+
+    def _variance(self, fans: Fans) -> float | None:
+        return _over(2, sum(fans))
+
+
+@dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
+class Lecun(FanScheme):
+    """Variance 1 / fan_in."""
+
+    _name: ClassVar[str] = "lecun"
+
+    def _variance(self, fans: Fans) -> float | None:
+        return _over(1, fans.fan_in)
+
+
+@dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
+class He(FanScheme):
+    """Variance 2 / n, n a fan."""
+
+    mode: str = "fan_in"
+
+    _name: ClassVar[str] = "he"
+
+    def __post_init__(self) -> None:
+        checks.choice("mode", self.mode, MODES)
+        super().__post_init__()
+
+    def _mode(self) -> str:
+        return self.mode
+
+    def _variance(self, fans: Fans) -> float | None:
+        return _over(2, fan(self.mode, *fans))
+
+
+@dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
+class Kaiming(FanScheme):
+    """Variance gain(activation)^2 / n, or the article's 2 / (n + f'(0))."""
+
+    activation: Activation = "relu"
+    rule: str = "gain"
+    mode: str = "fan_in"
+
+    _name: ClassVar[str] = "kaiming"
+
+    def __post_init__(self) -> None:
+        checks.choice("rule", self.rule, _RULES)
+        checks.choice("mode", self.mode, MODES)
+        self._numerator_and_addend()
+        super().__post_init__()
+
+    def _mode(self) -> str:
+        return self.mode
+
+    def _variance(self, fans: Fans) -> float | None:
+        numerator, addend = self._numerator_and_addend()
+        return _over(numerator, fan(self.mode, *fans) + addend)
+
+    def _numerator_and_addend(self) -> tuple[float, float]:
+        if self.rule == "slope_at_zero":
+            return 2.0, slope_at_zero(self.activation)
+        # gain^2, without the rounding of a root: for relu exactly 2, as in He's
+        # formula.
+        moment = second_moment(self.activation, direction=direction(self.mode))
+        return 1 / moment, 0.0
+
+
+def _over(numerator: float, n: float) -> float | None:
+    return None if numbers.is_known(n) and n <= 0 else numerator / n
+
+
+@fan_maker(Xavier)
+def xavier(**options: Unpack[FanOptions]) -> Initializer:
+    """Draw with std = gain sqrt(2 / (n_in + n_out)): tanh, sigmoid and linear layers.
+
+    The compromise between keeping the signal (1 / n_in) and keeping the gradient
+    (1 / n_out). Before relu it loses half of the variance in every layer.
+
+    Args:
+      **options: the settings of every scheme that counts fans, by keyword.
+
+    Raises:
+      ValueError: for an unknown distribution, layout or activation, a negative gain,
+        or, when called, a shape that the axes do not fit.
+
+    Example:
+      >>> import jinit
+      >>> jinit.xavier().std((784, 16)) == (2 / 800) ** 0.5
+      True
+      >>> jinit.xavier(distribution="uniform", gain="tanh")
+      jinit.xavier(distribution='uniform', gain='tanh')
+
+    References:
+      Glorot and Bengio, "Understanding the difficulty of training deep feedforward
+      neural networks", 2010.
+    """
+    return Xavier(**options)
+
+
+@fan_maker(Lecun)
+def lecun(**options: Unpack[FanOptions]) -> Initializer:
+    """Draw with std = gain sqrt(1 / n_in): selu, linear layers, and a first layer.
+
+    Args:
+      **options: the settings of every scheme that counts fans, by keyword.
+
+    Raises:
+      ValueError: as `xavier`.
+
+    Example:
+      >>> import jinit
+      >>> jinit.lecun().std((100, 16))
+      0.1
+
+    References:
+      LeCun, Bottou, Orr and Mueller, "Efficient BackProp", 1998.
+    """
+    return Lecun(**options)
+
+
+@fan_maker(He)
+def he(*, mode: str = "fan_in", **options: Unpack[FanOptions]) -> Initializer:
+    """Draw with std = gain sqrt(2 / n_in): relu and its relatives.
+
+    Args:
+      mode: the n of the formula: "fan_in" keeps the signal, "fan_out" the gradient;
+        "fan_avg" and "fan_geo_avg" lie between.
+      **options: the settings of every scheme that counts fans, by keyword.
+
+    Raises:
+      ValueError: for an unknown mode, a gain that is an activation (relu's is in the
+        formula), and as `xavier`.
+
+    Example:
+      >>> import jinit
+      >>> jinit.he().std((512, 256))
+      0.0625
+      >>> jinit.he(layout="oikk").std((32, 8, 2, 2))  # a convolution of PyTorch's
+      0.25
+
+    References:
+      He, Zhang, Ren and Sun, "Delving deep into rectifiers", 2015.
+    """
+    refuse_activation("he", options, count_once(options.get("gain")))
+    return He(mode=mode, **options)
+
+
+@fan_maker(Kaiming)
+def kaiming(
+    activation: Activation = "relu",
+    *,
+    rule: str = "gain",
+    mode: str = "fan_in",
+    **options: Unpack[FanOptions],
+) -> Initializer:
+    """Draw for an activation f: std = gain(f) / sqrt(n), the right scale for any f.
+
+    rule="gain": std = gain(f) / sqrt(n), with gain(f) = 1 / sqrt(E f(z)^2), z ~ N(0,
+    1), for "fan_in", which keeps the signal; for "fan_out" the gain is that of f',
+    which keeps the gradient.
+
+    rule="slope_at_zero": std = sqrt(2 / (n + f'(0))), the formula of the article that
+    jinit began from. It agrees with the first rule exactly for relu, whose f'(0) is 0
+    in JAX; for any other f it hardly rescales at all, since one slope is little beside
+    n inputs: the two differ by about gain(f) / sqrt(2). No paper supports it.
+
+    The first layer of a network sees data, not activations: `lecun()` there.
+
+    Args:
+      activation: a name such as "gelu", a name with its parameter such as
+        ("leaky_relu", 0.2), or any function of a scalar.
+      rule: "gain" or "slope_at_zero".
+      mode: "fan_in", "fan_out", "fan_avg" or "fan_geo_avg".
+      **options: the settings of every scheme that counts fans, by keyword.
+
+    Raises:
+      ValueError: for an unknown activation, rule or mode, an activation without a gain,
+        a `gain` that is a second activation, and as `xavier`.
+
+    Example:
+      >>> import jax, jinit
+      >>> round(jinit.kaiming(jax.nn.silu).std((100, 16)), 6)
+      0.167653
+      >>> jinit.kaiming("relu").std((512, 256)) == jinit.he().std((512, 256))
+      True
+      >>> jinit.to_config(jinit.kaiming(("leaky_relu", 0.2)))
+      {'name': 'kaiming', 'activation': ['leaky_relu', 0.2]}
+
+    References:
+      He, Zhang, Ren and Sun, "Delving deep into rectifiers", 2015.
+    """
+    activation = canonical(activation)
+    if rule != "gain" or activation not in ("linear", "identity"):
+        refuse_activation("kaiming", options, count_once(options.get("gain")))
+    return Kaiming(activation=activation, rule=rule, mode=mode, **options)
+
+
+_GLOROT = "Glorot and Bengio 2010"
+_HE = "He, Zhang, Ren and Sun 2015"
+_LECUN = "LeCun, Bottou, Orr and Mueller 1998"
+
+ENTRIES = (
+    Entry(
+        "xavier",
+        xavier,
+        "normal, uniform or truncated",
+        "std = sqrt(2 / (n_in + n_out))",
+        "tanh, sigmoid, linear layers",
+        _GLOROT,
+        "halves the variance in every relu layer",
+    ),
+    Entry(
+        "he",
+        he,
+        "normal, uniform or truncated",
+        "std = sqrt(2 / n_in)",
+        "relu, leaky relu",
+        _HE,
+        "doubles the variance of the input in a first layer",
+    ),
+    Entry(
+        "kaiming",
+        kaiming,
+        "normal, uniform or truncated",
+        "std = gain(f) / sqrt(n), or sqrt(2 / (n + f'(0)))",
+        "any activation: gelu, silu, your own",
+        _HE,
+        "the second rule, the source article's, hardly rescales",
+    ),
+    Entry(
+        "lecun",
+        lecun,
+        "normal, uniform or truncated",
+        "std = sqrt(1 / n_in)",
+        "selu, linear layers, a first layer",
+        _LECUN,
+    ),
+)

@@ -1,0 +1,157 @@
+"""Hadamard matrices, and ZerO, which starts networks from parts of them."""
+
+import dataclasses
+import math
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import DTypeLike
+
+from .._core import checks
+from .._core.dtypes import canonical_dtype
+from .._initializer.base import Initializer
+from .._initializer.entry import Entry
+from .._initializer.formula import FormulaInitializer, index
+from .._initializer.maker import maker
+from .structured import at_centre, check_window
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Hadamard(FormulaInitializer):
+    """gain H / sqrt(n): every entry +-gain / sqrt(n), rows and columns orthogonal."""
+
+    gain: float = 1.0
+    dtype: np.dtype | None = None
+
+    _name: ClassVar[str] = "hadamard"
+    _random: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        gain = checks.number("gain", self.gain)
+        self._set(gain=gain, dtype=canonical_dtype(self.dtype))
+
+    def _check(self, shape: checks.Shape) -> None:
+        if len(shape) != 2 or shape[0] != shape[1] or shape[0] & (shape[0] - 1):
+            raise ValueError(
+                f"`shape` is {shape}; a Hadamard matrix has two axes of one length, a "
+                f"power of two, such as {_near_powers(shape)}. For other sizes "
+                "jinit.zero_hadamard takes a part of one."
+            )
+
+    def _build(self, key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
+        return _hadamard_entries(shape, shape[0], dtype)
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class ZeroHadamard(Hadamard):
+    """ZerO: a partial identity, or where outputs are more, a part of H / sqrt(p)."""
+
+    _name: ClassVar[str] = "zero_hadamard"
+
+    def _check(self, shape: checks.Shape) -> None:
+        if len(shape) != 2:
+            check_window(self._name, shape, least=2)
+
+    def _build(self, key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
+        inputs, outputs = shape[-2:]
+        if outputs <= inputs:
+            matrix = (index(shape, -2) == index(shape, -1)).astype(dtype)
+        else:
+            matrix = _hadamard_entries(shape, _power_above(outputs), dtype)
+        return jnp.where(at_centre(shape), matrix, 0) if len(shape) > 2 else matrix
+
+
+def _hadamard_entries(shape: checks.Shape, order: int, dtype: np.dtype) -> jax.Array:
+    """Sylvester's matrix, H_ij = (-1)^(number of ones in i & j), over sqrt(order)."""
+    ones = lax.population_count(index(shape, -2) & index(shape, -1))
+    unit = 1 / math.sqrt(order)
+    return jnp.where(ones % 2 == 0, unit, -unit).astype(dtype)
+
+
+def _power_above(n: int) -> int:
+    return 1 << max(n - 1, 0).bit_length()
+
+
+def _near_powers(shape: checks.Shape) -> str:
+    above = _power_above(max((*shape, 1)))
+    below = max(above // 2, 1)
+    return " or ".join(f"({n}, {n})" for n in dict.fromkeys((below, above)))
+
+
+@maker
+def hadamard(gain: float = 1.0, *, dtype: DTypeLike | None = None) -> Initializer:
+    """Fill with a Hadamard matrix, w = gain H / sqrt(n): orthogonal, symmetric, dense.
+
+    H is Sylvester's: H_1 = [[1]], H_2n = [[H, H], [H, -H]].
+
+    Args:
+      gain: what every singular value is.
+      dtype: the type of the result where the call names none.
+
+    Raises:
+      ValueError: when called, for a shape that is not (n, n) with n a power of two.
+
+    Example:
+      >>> import jax, jinit
+      >>> jinit.hadamard(2.0)(jax.random.key(0), (4, 4))[3].tolist()
+      [1.0, -1.0, -1.0, 1.0]
+
+    References:
+      Sylvester, "Thoughts on inverse orthogonal matrices", 1867.
+    """
+    return Hadamard(gain, canonical_dtype(dtype))
+
+
+@maker
+def zero_hadamard(gain: float = 1.0, *, dtype: DTypeLike | None = None) -> Initializer:
+    """Fill by ZerO: zeros and ones where the layer does not widen, else Hadamard's.
+
+    For n_out <= n_in a partial identity; for n_out > n_in the first n_in rows and n_out
+    columns of H / sqrt(p), p the power of two at or above n_out. A partial identity
+    that widens would keep the rank of what is learned at n_in; H does not. For a
+    convolution the matrix is the centre of the window, and the rest zero. Of a residual
+    branch the last layer is to be `jinit.zeros`.
+
+    Args:
+      gain: what the matrix is multiplied by.
+      dtype: the type of the result where the call names none.
+
+    Raises:
+      ValueError: when called, for fewer than 2 or more than 5 axes, or an even window.
+
+    Example:
+      >>> import jax, jinit
+      >>> w = jinit.zero_hadamard()(jax.random.key(0), (2, 4))
+      >>> (w @ w.T).tolist()  # orthonormal, since 4 is a power of two
+      [[1.0, 0.0], [0.0, 1.0]]
+
+    References:
+      Zhao, Schaefer and Anandkumar, "ZerO initialization: initializing neural networks
+      with only zeros and ones", 2021.
+    """
+    return ZeroHadamard(gain, canonical_dtype(dtype))
+
+
+ENTRIES = (
+    Entry(
+        "hadamard",
+        hadamard,
+        "constant",
+        "w = gain H / sqrt(n)",
+        "an orthogonal matrix without randomness",
+        "Sylvester 1867",
+        "(n, n) with n a power of two",
+    ),
+    Entry(
+        "zero_hadamard",
+        zero_hadamard,
+        "constant",
+        "partial identity, or rows of H / sqrt(p)",
+        "residual networks without randomness",
+        "Zhao, Schaefer and Anandkumar 2021",
+        "orthonormal only where the larger side is a power of two",
+    ),
+)

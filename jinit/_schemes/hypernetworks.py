@@ -1,0 +1,227 @@
+"""Heads of hypernetworks: kernels whose outputs are the weights of another layer."""
+
+import dataclasses
+from typing import Any, ClassVar, Unpack
+
+from .._core import checks
+from .._initializer.base import Initializer
+from .._initializer.entry import Entry
+from .._scale.fans import Fans, check_layout, fans
+from .fan_based import FanScheme
+from .fan_options import FanOptions, fan_maker, refuse_activation
+
+
+@dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
+class Hyperfan(FanScheme):
+    """Variance that gives the generated weights that of He, or half of it."""
+
+    generated: Any
+    generated_layout: str | None = None
+    relu: bool = True
+    bias: bool = False
+    embedding_variance: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_layout(self.generated_layout, "generated_layout")
+        self._set(
+            generated=checks.shape(self.generated),
+            relu=checks.boolean("relu", self.relu),
+            bias=checks.boolean("bias", self.bias),
+            embedding_variance=checks.number(
+                "embedding_variance", self.embedding_variance, positive=True
+            ),
+        )
+        self._generated_fan()
+        super().__post_init__()
+
+    def _generated_fan(self) -> int:
+        """The fan of the layer whose weights are generated."""
+        raise NotImplementedError
+
+    def _generated_fans(self) -> Fans:
+        if 0 in self.generated:
+            raise ValueError(
+                f"`shape_of_generated` is {self.generated}; a head that generates "
+                "nothing has no law."
+            )
+        return fans(self.generated, self.generated_layout)
+
+    def _variance(self, fans: Fans) -> float | None:
+        if not fans.fan_in:
+            return None
+        numerator = (2 if self.relu else 1) / self._shares()
+        fan = self._generated_fan()
+        return numerator / (fan * fans.fan_in * self.embedding_variance)
+
+    def _shares(self) -> int:
+        """A generated bias takes half of the variance on the way forward."""
+        # Where the head generates a bias, there is one.
+        return 2 if self.bias or len(self.generated) == 1 else 1
+
+
+@dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
+class HyperfanIn(Hyperfan):
+    """With the fan_in of the generated layer: keeps the signal."""
+
+    _name: ClassVar[str] = "hyperfan_in"
+
+    def _generated_fan(self) -> int:
+        # A generated bias adds to the sum as one input does.
+        if len(self.generated) == 1:
+            return 1
+        return self._generated_fans().fan_in
+
+    def _spelling(self) -> tuple[str, dict[str, Any]]:
+        return _spelled(*super()._spelling())
+
+
+@dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
+class HyperfanOut(Hyperfan):
+    """With the fan_out of the generated layer: keeps the gradient."""
+
+    _name: ClassVar[str] = "hyperfan_out"
+
+    def _mode(self) -> str:
+        return "fan_in"
+
+    def _generated_fan(self) -> int:
+        if len(self.generated) == 1:
+            raise ValueError(
+                f"`shape_of_generated` is {self.generated}, a bias: here it starts at "
+                "zero. Take jinit.zeros for the head that generates it."
+            )
+        return self._generated_fans().fan_out
+
+    def _shares(self) -> int:
+        return 1
+
+    def _spelling(self) -> tuple[str, dict[str, Any]]:
+        return _spelled(*super()._spelling())
+
+
+def _spelled(name: str, settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The field `generated` by the name that the makers give it."""
+    return name, {
+        "shape_of_generated" if key == "generated" else key: value
+        for key, value in settings.items()
+    }
+
+
+@fan_maker(HyperfanIn)
+def hyperfan_in(
+    shape_of_generated: checks.Shape,
+    *,
+    generated_layout: str | None = None,
+    relu: bool = True,
+    bias: bool = False,
+    embedding_variance: float = 1.0,
+    **options: Unpack[FanOptions],
+) -> Initializer:
+    """Draw a hypernetwork's head so that the layer it generates keeps the signal.
+
+    Var = c / (n_in e Var(h)): n_in is the fan_in of the generated kernel, e the inputs
+    of the head and Var(h) their mean square; c is 2 for relu and 1 without, halved
+    where the layer has a generated bias too. The generated weights then have the
+    variance c / n_in: He's.
+
+    Args:
+      shape_of_generated: the shape of the kernel that the head's outputs become, or of
+        a bias, which counts as one input and has the other half of the variance.
+      generated_layout: its layout; by default as `jinit.fans` reads it.
+      relu: whether the generated layer is followed by relu.
+      bias: whether it has a generated bias.
+      embedding_variance: the mean square of the head's inputs.
+      **options: the settings of the head's own kernel, by keyword.
+
+    Raises:
+      TypeError, ValueError: for settings that do not fit.
+
+    Example:
+      >>> import jinit
+      >>> head = jinit.hyperfan_in((100, 50))  # a head (64, 5000)
+      >>> round(head.std((64, 5000)) ** 2 * 64 * 100, 6)
+      2.0
+
+    References:
+      Chang, Flokas and Lipson, "Principled weight initialization for hypernetworks",
+      2020.
+    """
+    if relu:
+        refuse_activation("hyperfan_in", options, "Set relu=False, or a number.")
+    return HyperfanIn(
+        generated=shape_of_generated,
+        generated_layout=generated_layout,
+        relu=relu,
+        bias=bias,
+        embedding_variance=embedding_variance,
+        **options,
+    )
+
+
+@fan_maker(HyperfanOut)
+def hyperfan_out(
+    shape_of_generated: checks.Shape,
+    *,
+    generated_layout: str | None = None,
+    relu: bool = True,
+    embedding_variance: float = 1.0,
+    **options: Unpack[FanOptions],
+) -> Initializer:
+    """Draw a hypernetwork's head so that the layer it generates keeps the gradient.
+
+    Var = c / (n_out e Var(h)), as `hyperfan_in` with the fan_out of the generated
+    kernel; a generated bias starts at zero, and takes no share.
+
+    Args:
+      shape_of_generated: the shape of the kernel that the head's outputs become.
+      generated_layout: its layout; by default as `jinit.fans` reads it.
+      relu: whether the generated layer is followed by relu.
+      embedding_variance: the mean square of the head's inputs.
+      **options: the settings of the head's own kernel, by keyword.
+
+    Raises:
+      TypeError, ValueError: for settings that do not fit.
+
+    Example:
+      >>> import jinit
+      >>> head = jinit.hyperfan_out((100, 50))
+      >>> round(head.std((64, 5000)) ** 2 * 64 * 50, 6)
+      2.0
+
+    References:
+      Chang, Flokas and Lipson, "Principled weight initialization for hypernetworks",
+      2020.
+    """
+    if relu:
+        refuse_activation("hyperfan_out", options, "Set relu=False, or a number.")
+    return HyperfanOut(
+        generated=shape_of_generated,
+        generated_layout=generated_layout,
+        relu=relu,
+        embedding_variance=embedding_variance,
+        **options,
+    )
+
+
+_CHANG = "Chang, Flokas and Lipson 2020"
+
+ENTRIES = (
+    Entry(
+        "hyperfan_in",
+        hyperfan_in,
+        "normal, uniform or truncated",
+        "std = sqrt(c / (n_in e Var(h)))",
+        "heads of hypernetworks: keeps the signal",
+        _CHANG,
+        "n_in is that of the generated kernel",
+    ),
+    Entry(
+        "hyperfan_out",
+        hyperfan_out,
+        "normal, uniform or truncated",
+        "std = sqrt(c / (n_out e Var(h)))",
+        "heads of hypernetworks: keeps the gradient",
+        _CHANG,
+        "n_out is that of the generated kernel",
+    ),
+)

@@ -1,0 +1,1 @@
+"""Orthogonal matrices, and the kernels that are made of them."""

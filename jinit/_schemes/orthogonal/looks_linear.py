@@ -1,0 +1,211 @@
+"""Mirrored orthogonal kernels: a ReLU network that is linear when it starts."""
+
+import dataclasses
+import math
+from typing import Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+
+from ..._core import checks, dtypes
+from ..._core.dtypes import canonical_dtype, wide_dtype
+from ..._core.meshes import Sharding
+from ..._core.programs import compiled
+from ..._initializer.base import Initializer
+from ..._initializer.entry import Entry
+from ..._initializer.maker import maker
+from ..._scale.fans import check_layout
+from .matrices import (
+    METHODS,
+    MatrixView,
+    Method,
+    as_matrices,
+    back_to_shape,
+    draw_stack,
+    mesh_of,
+)
+
+Part = Literal["hidden", "first", "last"]
+# Whether the inputs are mirrored, and the outputs.
+_MIRRORED = {"hidden": (True, True), "first": (False, True), "last": (True, False)}
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class LooksLinear(Initializer):
+    """[[W, -W], [-W, W]], [W, -W] or [W; -W], W with orthonormal rows or columns."""
+
+    scale: float = 1.0
+    dtype: np.dtype | None = None
+    part: Part = "hidden"
+    layout: str | None = None
+    method: Method = "householder"
+
+    _name: ClassVar[str] = "looks_linear"
+
+    def __post_init__(self) -> None:
+        check_layout(self.layout)
+        self._set(
+            scale=checks.number("scale", self.scale),
+            dtype=canonical_dtype(self.dtype),
+            part=checks.choice("part", self.part, tuple(_MIRRORED)),
+            method=checks.choice("method", self.method, METHODS),
+        )
+
+    def std(self, shape: checks.Shape) -> float | None:
+        shape = checks.shape(shape)
+        layout = self._layout(shape)
+        block = self._block(shape, layout)
+        longer = max(block.rows, block.columns)
+        if not longer or "k" in layout:
+            return None
+        return abs(self.scale) / math.sqrt(longer)
+
+    def _in_torch_layout(self) -> Initializer:
+        return super()._in_torch_layout() if self.layout is None else self
+
+    def _layout(self, shape: checks.Shape) -> str:
+        if self.layout is not None:
+            return self.layout
+        if len(shape) < 2:
+            raise ValueError(
+                f"`shape` is {shape}, which has {len(shape)} axes; a looks-linear "
+                "kernel needs at least two: window axes, if any, inputs and outputs."
+            )
+        return "k" * (len(shape) - 2) + "io"
+
+    def _block(self, shape: checks.Shape, layout: str) -> MatrixView:
+        """The sizes of W, half of those of the kernel where it is mirrored."""
+        as_matrices(shape, layout)
+        tap = as_matrices(*_tap(shape, layout))
+        sizes = {"inputs": tap.rows, "outputs": tap.columns}
+        mirrored = _MIRRORED[self.part]
+        for (name, size), halves in zip(sizes.items(), mirrored, strict=True):
+            if halves and size % 2:
+                raise ValueError(
+                    f"`shape` is {shape}: {size} {name}; a looks-linear kernel with "
+                    f"part={self.part!r} holds every one twice, as itself and "
+                    f"negated, so their number must be even, such as {size + 1}."
+                )
+        rows, columns = (
+            size // 2 if halves else size
+            for size, halves in zip(sizes.values(), mirrored, strict=True)
+        )
+        return tap._replace(rows=rows, columns=columns)
+
+    def _draw(
+        self,
+        key: jax.Array,
+        shape: checks.Shape,
+        dtype: DTypeLike | None,
+        out_sharding: Sharding,
+        factor: float,
+    ) -> jax.Array:
+        checks.key(key)
+        layout = self._layout(shape)
+        return _looks_linear(
+            key,
+            factor * self.scale,
+            shape=shape,
+            dtype=dtypes.dtype(self.dtype if dtype is None else dtype, np.inexact),
+            layout=layout,
+            block=self._block(shape, layout),
+            mirrored=_MIRRORED[self.part],
+            method=self.method,
+            mesh=mesh_of(self.method, out_sharding),
+            out_sharding=out_sharding,
+        )
+
+
+def _tap(shape: checks.Shape, layout: str) -> tuple[checks.Shape, str]:
+    """What is left of a shape and its layout without the window."""
+    sizes = tuple(d for d, name in zip(shape, layout, strict=True) if name != "k")
+    return sizes, layout.replace("k", "")
+
+
+@compiled
+def _looks_linear(
+    key: jax.Array,
+    scale: jax.Array,
+    *,
+    shape: checks.Shape,
+    dtype: np.dtype,
+    layout: str,
+    block: MatrixView,
+    mirrored: tuple[bool, bool],
+    method: Method,
+    mesh: Any,
+) -> jax.Array:
+    if 0 in shape:
+        return jnp.zeros(shape, dtype)
+    stack = draw_stack(key, block, wide_dtype(dtype), method, mesh)
+    for axis, halves in zip((-2, -1), mirrored, strict=True):
+        if halves:
+            stack = jnp.concatenate([stack, -stack], axis)
+    tap = back_to_shape(stack, block, scale, dtype)
+    centre = tuple(
+        (size - 1) // 2 if letter == "k" else slice(None)
+        for size, letter in zip(shape, layout, strict=True)
+    )
+    return jnp.zeros(shape, tap.dtype).at[centre].set(tap)
+
+
+@maker
+def looks_linear(
+    scale: float = 1.0,
+    dtype: DTypeLike | None = None,
+    *,
+    part: Part = "hidden",
+    layout: str | None = None,
+    method: Method = "householder",
+) -> Initializer:
+    """Draw mirrored kernels, with which a ReLU network without biases is linear.
+
+    Units come in pairs that hold z and -z. relu(z) - relu(-z) = z, so the next layer
+    gets z back: y = x K with K = [[W, -W], [-W, W]] takes the pairs of z to those of
+    z W. A network that begins with K = [W, -W] and ends with K = [W; -W] is the product
+    of its W, each with orthonormal rows or columns, times scale: its gradients are
+    those of a linear network, at any depth. Biases must be zero.
+
+    With CReLU, which makes the pairs itself, every layer after the first is `part=
+    "last"`, and the first is `orthogonal`.
+
+    Args:
+      scale: what every singular value of W is.
+      dtype: the type of the result where the call names none.
+      part: "hidden", mirrored in inputs and outputs; "first", in outputs only; "last",
+        in inputs only.
+      layout: one letter per axis: i input, o output, k window, b independent copies. By
+        default the last two axes are inputs and outputs, and all before are window:
+        there the kernel is zero but for its centre, as in `delta_orthogonal`.
+      method: as for `orthogonal`.
+
+    Raises:
+      ValueError: for an unknown part, layout or method, or, when called, fewer than two
+        axes, or an odd number of what is mirrored.
+
+    Example:
+      >>> import jax, jinit
+      >>> k = jinit.looks_linear()(jax.random.key(0), (8, 8))
+      >>> bool((k[:4, :4] == -k[4:, :4]).all()), bool((k[:4] == -k[4:]).all())
+      (True, True)
+
+    References:
+      Balduzzi, Frean, Leary, Lewis, Ma and McWilliams, "The shattered gradients
+      problem: if resnets are the answer, then what is the question?", 2017.
+    """
+    return LooksLinear(scale, canonical_dtype(dtype), part, layout, method)
+
+
+ENTRIES = (
+    Entry(
+        "looks_linear",
+        looks_linear,
+        "Haar, mirrored",
+        "[[W, -W], [-W, W]]; first [W, -W], last [W; -W]",
+        "deep relu networks without residuals or normalization",
+        "Balduzzi, Frean, Leary, Lewis, Ma and McWilliams 2017",
+        "even widths and zero biases; linear only at the start",
+    ),
+)

@@ -1,0 +1,90 @@
+"""Shape + layout -> matrices with orthonormal rows or columns, put in that shape."""
+
+import math
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding
+
+from ..._core import checks
+from ..._core.dtypes import is_narrow
+from ..._core.meshes import Sharding
+from ..._core.rounding import round_once
+from ..._scale.fans import fans
+from .haar import haar
+from .polar import polar
+
+Method = Literal["householder", "qr", "polar"]
+METHODS = ("householder", "qr", "polar")
+
+
+class MatrixView(NamedTuple):
+    """How a shape is read: axes of copies, of rows and of columns, and their sizes."""
+
+    axes: tuple[int, ...]
+    sizes: tuple[int, ...]
+    copies: int
+    rows: int
+    columns: int
+    is_stack: bool
+
+
+def as_matrices(shape: checks.Shape, layout: str) -> MatrixView:
+    """Copies are the b axes, columns the o axes, rows the i and k axes."""
+    fans(shape, layout)
+    groups = [
+        [i for i, letter in enumerate(layout) if letter in letters]
+        for letters in ("b", "ik", "o")
+    ]
+    axes = tuple(i for group in groups for i in group)
+    copies, rows, columns = (math.prod(shape[i] for i in g) for g in groups)
+    sizes = tuple(shape[i] for i in axes)
+    return MatrixView(axes, sizes, copies, rows, columns, "b" in layout)
+
+
+def layout_of_column(shape: checks.Shape, column_axis: Any) -> str:
+    """Columns along one axis, and rows along all others."""
+    if len(shape) < 2:
+        raise ValueError(
+            f"`shape` is {shape}, which has {len(shape)} axes; an orthogonal "
+            "matrix needs at least two: rows, and columns along `column_axis`."
+        )
+    (axis,) = checks.axes("column_axis", column_axis, len(shape), shape)
+    return "i" * axis + "o" + "i" * (len(shape) - axis - 1)
+
+
+def mesh_of(method: str, out_sharding: Sharding) -> Any:
+    """The mesh that a method works on: `polar` alone knows how to share the work."""
+    if method != "polar" or out_sharding is None:
+        return None
+    if isinstance(out_sharding, NamedSharding):
+        return out_sharding.mesh
+    return jax.sharding.get_abstract_mesh()
+
+
+def draw_stack(
+    key: jax.Array, reading: MatrixView, dtype: np.dtype, method: Method, mesh: Any
+) -> jax.Array:
+    """Independent matrices, (copies, rows, columns); one has the key itself."""
+    keys = jax.random.split(key, reading.copies) if reading.is_stack else key[None]
+    rows, columns = reading.rows, reading.columns
+    if method == "polar":
+        return polar(keys, rows, columns, dtype, mesh)
+
+    def one(key: jax.Array) -> jax.Array:
+        if method == "qr":
+            return jax.random.orthogonal(key, rows, (), dtype, columns)
+        return haar(key, rows, columns, dtype)
+
+    return jax.vmap(one)(keys) if reading.is_stack else one(key)[None]
+
+
+def back_to_shape(
+    stack: jax.Array, reading: MatrixView, scale: jax.Array, dtype: np.dtype
+) -> jax.Array:
+    """`scale` times a stack of matrices, in the shape that was read, rounded once."""
+    kernel = stack.reshape(reading.sizes).transpose(np.argsort(reading.axes))
+    kernel = jnp.asarray(scale, stack.dtype) * kernel
+    return round_once(kernel, dtype) if is_narrow(dtype) else kernel

@@ -1,0 +1,171 @@
+"""Mamba's state matrix and the biases of its time steps."""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+
+from ... import random
+from ..._core import checks
+from ..._core.dtypes import canonical_dtype
+from ..._core.numbers import is_traced, log
+from ..._initializer.base import Initializer
+from ..._initializer.entry import Entry
+from ..._initializer.formula import FormulaInitializer, index
+from ..._initializer.maker import maker
+
+# Far from where float32 has no more normal numbers.
+_LEAST = 1e-30
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class MambaALog(FormulaInitializer):
+    """log(1), ..., log(n) along the last axis."""
+
+    dtype: np.dtype | None = None
+
+    _name: ClassVar[str] = "ssm.mamba_a_log"
+    _random: ClassVar[bool] = False
+    _kind: ClassVar[type[Any]] = np.floating
+
+    def __post_init__(self) -> None:
+        self._set(dtype=canonical_dtype(self.dtype))
+
+    def _check(self, shape: checks.Shape) -> None:
+        if not shape:
+            raise ValueError(
+                "`shape` is (), which has no axes; A_log is (channels, n), its last "
+                "axis that of the states."
+            )
+
+    def _build(self, key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
+        return jnp.log(index(shape, -1).astype(dtype) + 1)
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class MambaDtBias(FormulaInitializer):
+    """softplus^-1(dt), log dt uniform on [log dt_min, log dt_max]."""
+
+    dt_min: float = 1e-3
+    dt_max: float = 0.1
+    dt_floor: float = 1e-4
+    dtype: np.dtype | None = None
+
+    _name: ClassVar[str] = "ssm.mamba_dt_bias"
+    _kind: ClassVar[type[Any]] = np.floating
+    _operands: ClassVar[tuple[str, ...]] = ("dtype",)
+
+    def __post_init__(self) -> None:
+        self._set(
+            dt_min=checks.number("dt_min", self.dt_min, positive=True),
+            dt_max=checks.number("dt_max", self.dt_max, positive=True),
+            dt_floor=checks.number("dt_floor", self.dt_floor, minimum=0.0),
+            dtype=canonical_dtype(self.dtype),
+        )
+        numbers = self.dt_min, self.dt_max, self.dt_floor
+        if is_traced(*numbers):
+            return
+        if not self.dt_min < self.dt_max:
+            raise ValueError(
+                f"`dt_min` is {self.dt_min} and `dt_max` is {self.dt_max}; `dt_min` "
+                "must be less."
+            )
+        if max(self.dt_min, self.dt_floor) < _LEAST:
+            raise ValueError(
+                f"`dt_min` is {self.dt_min} and `dt_floor` is {self.dt_floor}; one of "
+                f"them must be {_LEAST:g} or more: float32 would round a step to 0, "
+                "whose bias is infinite."
+            )
+
+    def _build(self, key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
+        low, high = log(self.dt_min), log(self.dt_max)
+        u = random.uniform(key, shape, dtype)
+        dt = jnp.maximum(jnp.exp(low + (high - low) * u), self.dt_floor)
+        return dt + jnp.log(-jnp.expm1(-dt))
+
+
+@maker
+def mamba_a_log(*, dtype: DTypeLike | None = None) -> Initializer:
+    """Fill with Mamba's A_log: log(1), ..., log(N) along the last axis.
+
+    A = -exp(A_log) = -1, ..., -N for each channel, as in S4D-Real. Keep it in float32:
+    bfloat16 rounds A by up to 1 in N = 256.
+
+    Args:
+      dtype: the type of the result where the call names none.
+
+    Raises:
+      ValueError: when called, for a shape without axes.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jinit
+      >>> a = jnp.exp(jinit.ssm.mamba_a_log()(jax.random.key(0), (1, 4)))
+      >>> bool(jnp.allclose(a, jnp.array([[1.0, 2.0, 3.0, 4.0]])))
+      True
+
+    References:
+      Gu and Dao, "Mamba: linear-time sequence modeling with selective state spaces",
+      2023.
+    """
+    return MambaALog(canonical_dtype(dtype))
+
+
+@maker
+def mamba_dt_bias(
+    dt_min: float = 1e-3,
+    dt_max: float = 0.1,
+    dt_floor: float = 1e-4,
+    *,
+    dtype: DTypeLike | None = None,
+) -> Initializer:
+    """Draw Mamba's bias of the time step: softplus(b) = dt, log dt uniform.
+
+    log dt ~ U(log dt_min, log dt_max), no dt below dt_floor; b = dt + log(1 -
+    exp(-dt)), computed in float32 at least.
+
+    Args:
+      dt_min: the least step.
+      dt_max: the largest step.
+      dt_floor: what smaller steps are raised to.
+      dtype: the type of the result where the call names none.
+
+    Raises:
+      ValueError: for steps that are not positive, or dt_min >= dt_max.
+
+    Example:
+      >>> import jax, jinit
+      >>> b = jinit.ssm.mamba_dt_bias()(jax.random.key(0), (1000,))
+      >>> dt = jax.nn.softplus(b)
+      >>> bool((dt > 0.9e-3).all()), bool((dt < 0.101).all())
+      (True, True)
+
+    References:
+      Gu and Dao, "Mamba: linear-time sequence modeling with selective state spaces",
+      2023.
+    """
+    return MambaDtBias(dt_min, dt_max, dt_floor, canonical_dtype(dtype))
+
+
+ENTRIES = (
+    Entry(
+        "ssm.mamba_a_log",
+        mamba_a_log,
+        "constant",
+        "log(1), ..., log(N)",
+        "selective state-space layers",
+        "Gu and Dao 2023",
+        "keep it in float32",
+    ),
+    Entry(
+        "ssm.mamba_dt_bias",
+        mamba_dt_bias,
+        "log-uniform steps",
+        "b = dt + log(1 - exp(-dt))",
+        "selective state-space layers",
+        "Gu and Dao 2023",
+        "no weight decay on it",
+    ),
+)

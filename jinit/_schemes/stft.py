@@ -1,0 +1,175 @@
+"""Kernels that compute the short-time Fourier transform of a signal."""
+
+import dataclasses
+from typing import Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike, DTypeLike
+
+from .._core import checks, numbers
+from .._core.dtypes import canonical_dtype
+from .._initializer.base import Initializer
+from .._initializer.entry import Entry
+from .._initializer.formula import FormulaInitializer
+from .._initializer.maker import maker
+from .constant import frozen, thawed
+
+Side = Literal["real", "imag"]
+Scaling = Literal["density", "spectrum"]
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Stft(FormulaInitializer):
+    """A window times the cosines, or the sines, of one frequency for each output."""
+
+    side: Side = "real"
+    window: Any = "hann"
+    scaling: Scaling | None = "density"
+    periodic: bool = False
+    dtype: np.dtype | None = None
+
+    _name: ClassVar[str] = "stft"
+    _random: ClassVar[bool] = False
+    _kind: ClassVar[type[Any]] = np.floating
+    _operands: ClassVar[tuple[str, ...]] = ("dtype",)
+
+    def __post_init__(self) -> None:
+        self._set(
+            side=checks.choice("side", self.side, ("real", "imag")),
+            periodic=checks.boolean("periodic", self.periodic),
+            dtype=canonical_dtype(self.dtype),
+        )
+        if self.scaling is not None:
+            checks.choice("scaling", self.scaling, ("density", "spectrum"))
+        if self.window is not None and not isinstance(self.window, str):
+            self._set(window=frozen(self.window, "window"))
+            window = thawed(self.window)
+            if not numbers.is_traced(window) and not np.isfinite(window).all():
+                raise ValueError("`window` has values that are not finite.")
+        elif self.window is not None:
+            # A name that is wrong is the maker's error, not the first call's.
+            self._window(8)
+
+    def _check(self, shape: checks.Shape) -> None:
+        if len(shape) != 3 or shape[1] != 1:
+            raise ValueError(
+                f"`shape` is {shape}; a kernel of the short-time Fourier transform is "
+                "(frame, 1, frequencies): one signal comes in, and one output for each "
+                "of fft_length / 2 + 1 frequencies goes out."
+            )
+        if shape[2] == 1:
+            raise ValueError(
+                f"`shape` is {shape}, with one frequency; the transform has "
+                "fft_length / 2 + 1 of them, two or more."
+            )
+        if 0 not in shape:
+            self._norm(self._window(shape[0]))
+
+    def _window(self, length: int) -> Any:
+        if self.window is None:
+            return np.ones(length)
+        if not isinstance(self.window, str):
+            return self._given(thawed(self.window), length)
+        # Comes with JAX, and is slow to load.
+        from scipy import signal
+
+        try:
+            return np.asarray(
+                signal.get_window(self.window, length, fftbins=self.periodic)
+            )
+        except ValueError as error:
+            raise ValueError(
+                f"`window` is {self.window!r}, which scipy.signal.get_window does not "
+                f"make ({error}); pass such a name, 'hann' or 'hamming', or an array."
+            ) from None
+
+    def _given(self, window: Any, length: int) -> Any:
+        if window.shape != (length,):
+            raise ValueError(
+                f"`window` has shape {window.shape}, and the frames have {length} "
+                f"samples; it must have shape ({length},)."
+            )
+        return window if numbers.is_traced(window) else window.astype(np.float64)
+
+    def _norm(self, window: Any) -> Any:
+        if self.window is None or self.scaling is None:
+            return 1.0
+        squared = self.scaling == "density"
+        numpy = numbers.numpy_of(window)
+        norm = numpy.sqrt(numpy.sum(window**2)) if squared else numpy.sum(abs(window))
+        if numbers.is_traced(norm):
+            return norm
+        if norm == 0:
+            raise ValueError(
+                f"the window of {len(window)} samples is 0 everywhere, and has no norm "
+                "to divide by; take longer frames, periodic=True, or scaling=None."
+            )
+        return float(norm)
+
+    def _build(self, key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
+        frame, _, frequencies = shape
+        window = self._window(frame)
+        length = 2 * (frequencies - 1)
+        # Whole turns are taken off in integers: float32 keeps no digits of many.
+        turns = np.outer(np.arange(frame), np.arange(frequencies)) % length
+        angles = jnp.asarray(-2 * np.pi * np.arange(length) / length, dtype)
+        wave = jnp.cos(angles) if self.side == "real" else jnp.sin(angles)
+        weights = jnp.asarray(window / self._norm(window), dtype)
+        return (weights[:, None] * wave[turns])[:, None, :]
+
+
+@maker
+def stft(
+    side: Side = "real",
+    window: str | ArrayLike | None = "hann",
+    scaling: Scaling | None = "density",
+    periodic: bool = False,
+    *,
+    dtype: DTypeLike | None = None,
+) -> Initializer:
+    """Fill a one-dimensional convolution so that it is a short-time Fourier transform.
+
+    w[t, 0, f] = window[t] cos(2 pi t f / n) / norm, or -sin for the imaginary side; n =
+    2 (frequencies - 1) is the length of the transform. Two convolutions, one of each
+    side, give the spectrum; their stride is the hop.
+
+    Args:
+      side: "real" or "imag".
+      window: a name that `scipy.signal.get_window` knows, an array of the frame's
+        length, or None.
+      scaling: the norm: "density", sqrt(sum(window^2)); "spectrum", sum(|window|); None
+        for 1.
+      periodic: whether a named window is periodic, not symmetric.
+      dtype: the type of the result where the call names none.
+
+    Raises:
+      ValueError: for a setting that is none of these, or, when called, for a shape that
+        is not (frame, 1, fft_length / 2 + 1), or a window of another length.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jinit
+      >>> w = jinit.stft(window=None)(jax.random.key(0), (8, 1, 5))
+      >>> x = jax.random.normal(jax.random.key(1), (8,))
+      >>> bool(jnp.allclose(x @ w[:, 0], jnp.fft.rfft(x).real, atol=1e-5))
+      True
+
+    References:
+      The arguments and values are those of Keras' STFTInitializer. Allen and Rabiner,
+      "A unified approach to short-time Fourier analysis and synthesis", 1977.
+    """
+    return Stft(side, window, scaling, periodic, canonical_dtype(dtype))
+
+
+ENTRIES = (
+    Entry(
+        "stft",
+        stft,
+        "constant",
+        "w = window[t] cos(2 pi t f / n) / norm",
+        "spectra of signals, fixed or to be trained further",
+        "Allen and Rabiner 1977",
+        "two kernels make a spectrum: the real and the imaginary side",
+    ),
+)

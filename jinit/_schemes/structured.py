@@ -1,0 +1,341 @@
+"""Kernels with a structure: identities, and units with few inputs."""
+
+import dataclasses
+import math
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+
+from .. import random
+from .._core import checks, numbers
+from .._core.dtypes import canonical_dtype
+from .._initializer.base import Initializer
+from .._initializer.entry import Entry
+from .._initializer.formula import FormulaInitializer, flat_index, index
+from .._initializer.maker import maker
+from .._scale.fans import Axes, check_layout, fans
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Identity(FormulaInitializer):
+    """gain where the input's index is the output's, else 0."""
+
+    gain: float = 1.0
+    layout: str | None = None
+    dtype: np.dtype | None = None
+
+    _name: ClassVar[str] = "identity"
+    _random: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_layout(self.layout)
+        if "k" in (self.layout or ""):
+            raise ValueError(
+                f"`layout` is {self.layout!r}, with a window; an identity has inputs, "
+                "outputs and batch axes only. For a convolution use jinit.dirac."
+            )
+        gain = checks.number("gain", self.gain)
+        self._set(gain=gain, dtype=canonical_dtype(self.dtype))
+
+    def _in_torch_layout(self) -> Initializer:
+        return super()._in_torch_layout() if self.layout is None else self
+
+    def _check(self, shape: checks.Shape) -> None:
+        self._axes(shape)
+
+    def _axes(self, shape: checks.Shape) -> tuple[tuple[int, ...], ...]:
+        if self.layout is None and len(shape) not in (2, 3):
+            raise ValueError(
+                f"`shape` is {shape}, which has {len(shape)} axes; an identity has "
+                "two, inputs and outputs, and a stack of them three. For axes that are "
+                "split give a layout, such as identity(layout='ioo'); for a "
+                "convolution use jinit.dirac."
+            )
+        layout = self.layout or ("io" if len(shape) == 2 else "bio")
+        # Fans raise for a layout of another length.
+        fans(shape, layout)
+        inputs, outputs = (
+            tuple(i for i, name in enumerate(layout) if name == letter)
+            for letter in "io"
+        )
+        return inputs, outputs
+
+    def _build(self, key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
+        row, column = (flat_index(shape, axes) for axes in self._axes(shape))
+        return (row == column).astype(dtype)
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Dirac(FormulaInitializer):
+    """A convolution kernel that passes its input on."""
+
+    gain: float = 1.0
+    groups: int = 1
+    dtype: np.dtype | None = None
+
+    _name: ClassVar[str] = "dirac"
+    _random: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        self._set(
+            gain=checks.number("gain", self.gain),
+            groups=checks.positive("groups", self.groups),
+            dtype=canonical_dtype(self.dtype),
+        )
+
+    def _check(self, shape: checks.Shape) -> None:
+        check_window(self._name, shape)
+        if shape[-1] % self.groups:
+            raise ValueError(
+                f"`groups` is {self.groups}, which does not divide the {shape[-1]} "
+                f"outputs of shape {shape}."
+            )
+
+    def _build(self, key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
+        # The inputs of a grouped kernel are those of one group already.
+        own = index(shape, -1) % np.uint32(shape[-1] // self.groups)
+        return (at_centre(shape) & (index(shape, -2) == own)).astype(dtype)
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Sparse(FormulaInitializer):
+    """N(0, std^2), with exactly ceil(sparsity n) of every n entries along axis zero."""
+
+    sparsity: float
+    # `std` is a method; the maker's argument of that name is this field.
+    stddev: float = 0.01
+    axis: Axes = 0
+    dtype: np.dtype | None = None
+
+    _name: ClassVar[str] = "sparse"
+    _operands: ClassVar[tuple[str, ...]] = ("stddev", "dtype")
+
+    def __post_init__(self) -> None:
+        sparsity = checks.number("sparsity", self.sparsity, minimum=0.0)
+        if not numbers.is_traced(sparsity) and sparsity > 1:
+            raise ValueError(
+                f"`sparsity` is {sparsity}; it is the share of zeros, from 0 to 1."
+            )
+        self._set(
+            sparsity=sparsity,
+            stddev=checks.number("std", self.stddev, minimum=0.0),
+            axis=checks.canonical_axes("axis", self.axis),
+            dtype=canonical_dtype(self.dtype),
+        )
+
+    def std(self, shape: checks.Shape) -> float | None:
+        shape = checks.shape(shape)
+        self._check(shape)
+        n = self._length(shape)
+        return self.stddev * numbers.sqrt(1 - self._zeros(n) / n) if n else None
+
+    def _spelling(self) -> tuple[str, dict[str, Any]]:
+        name, settings = super()._spelling()
+        return name, {"std" if k == "stddev" else k: v for k, v in settings.items()}
+
+    def _scale(self) -> float:
+        return self.stddev
+
+    def _zeros(self, n: int) -> Any:
+        if numbers.is_traced(self.sparsity):
+            # The same guard as below, for the larger rounding of float32.
+            return jnp.ceil(self.sparsity * n - 1e-6 * n)
+        # A share such as 0.9 of 10 must not become 10 by the rounding of 0.9.
+        return math.ceil(self.sparsity * n - 1e-9 * n)
+
+    def _length(self, shape: checks.Shape) -> int:
+        return math.prod(shape[i] for i in self._indices(shape))
+
+    def _indices(self, shape: checks.Shape) -> tuple[int, ...]:
+        return checks.axes("axis", self.axis, len(shape), shape)
+
+    def _check(self, shape: checks.Shape) -> None:
+        if len(shape) < 2:
+            raise ValueError(
+                f"`shape` is {shape}, which has {len(shape)} axes; a sparse kernel "
+                "needs two or more: the inputs of a unit, and the units."
+            )
+        n = self._length(shape)
+        if numbers.is_traced(self.sparsity):
+            return
+        if n and self._zeros(n) == n and self.sparsity < 1:
+            raise ValueError(
+                f"`shape` is {shape}, with {n} entries along `axis` {self.axis!r}, of "
+                f"which a sparsity of {self.sparsity} leaves none: every unit would be "
+                f"dead. Take a sparsity of at most {(n - 1) / n:.6g}, or name all axes "
+                "of a unit's inputs, such as axis=(0, 1, 2) for a 2-D convolution."
+            )
+
+    def _build(self, key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
+        values_key, places_key = jax.random.split(key)
+        values = random.normal(values_key, shape, dtype)
+        return jnp.where(self._kept(places_key, shape), values, 0)
+
+    def _kept(self, key: Any, shape: checks.Shape) -> jax.Array:
+        """A uniformly random choice of the entries that stay, per unit."""
+        axes = self._indices(shape)
+        others = tuple(i for i in range(len(shape)) if i not in axes)
+        n = self._length(shape)
+        words = random.bits(key, (math.prod(shape) // n, n), np.uint32)
+        # The rank of a random word among n is a random permutation.
+        rank = jnp.argsort(jnp.argsort(words, axis=-1), axis=-1)
+        order = others + axes
+        kept = (rank >= self._zeros(n)).reshape(tuple(shape[i] for i in order))
+        return jnp.transpose(kept, tuple(int(i) for i in np.argsort(order)))
+
+
+def check_window(name: str, shape: checks.Shape, least: int = 3) -> None:
+    """Raise unless `shape` is a kernel (window.., in, out) that has a centre."""
+    if not least <= len(shape) <= 5:
+        raise ValueError(
+            f"`shape` is {shape}, which has {len(shape)} axes; jinit.{name} takes "
+            f"{least} to 5: up to three window axes, then inputs and outputs."
+        )
+    even = [size for size in shape[:-2] if size and size % 2 == 0]
+    if even:
+        odd = tuple(s + (s % 2 == 0) for s in shape[:-2])
+        raise ValueError(
+            f"`shape` is {shape}, whose window {shape[:-2]} has no centre: "
+            f"{' and '.join(map(str, even))} is even. An odd window, such as {odd}, "
+            "has one."
+        )
+
+
+def at_centre(shape: checks.Shape) -> jax.Array:
+    """Where the entry belongs to the middle of the window."""
+    middle = jnp.ones(shape, bool)
+    for axis, size in enumerate(shape[:-2]):
+        middle &= index(shape, axis) == size // 2
+    return middle
+
+
+@maker
+def identity(
+    gain: float = 1.0, *, layout: str | None = None, dtype: DTypeLike | None = None
+) -> Initializer:
+    """Fill with an identity, cut or padded: w_ij = gain for i = j, else 0.
+
+    Args:
+      gain: what the ones are multiplied by.
+      layout: one letter per axis: i input, o output, b batch (a stack of identities).
+        Several axes of a letter count as one flat index. By default "io", or "bio"
+        for three axes.
+      dtype: the type of the result where the call names none.
+
+    Raises:
+      ValueError: for a `gain` that is not finite, or, when called, for other than two
+        or three axes without a layout, or a layout that does not fit.
+
+    Example:
+      >>> import jax, jinit
+      >>> jinit.identity()(jax.random.key(0), (2, 3)).tolist()
+      [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+
+    References:
+      Le, Jaitly and Hinton, "A simple way to initialize recurrent networks of
+      rectified linear units", 2015.
+    """
+    return Identity(gain, layout, canonical_dtype(dtype))
+
+
+@maker
+def dirac(
+    gain: float = 1.0, groups: int = 1, *, dtype: DTypeLike | None = None
+) -> Initializer:
+    """Fill a convolution kernel so that the layer is the identity: gain at the centre.
+
+    Shapes are Flax's, (window.., inputs, outputs) with one to three window axes of odd
+    length. Output o of a group of n outputs passes on the group's input o; outputs
+    beyond the inputs are zero, inputs beyond the outputs are dropped. Flax's inputs of
+    a grouped kernel are those of one group.
+
+    Args:
+      gain: what the ones are multiplied by.
+      groups: the `feature_group_count` of the convolution.
+      dtype: the type of the result where the call names none.
+
+    Raises:
+      ValueError: for groups below 1, or, when called, for an even window, other than 3
+        to 5 axes, or groups that do not divide the outputs.
+
+    Example:
+      >>> import jax, jinit
+      >>> jinit.dirac()(jax.random.key(0), (3, 1, 1))[:, 0, 0].tolist()
+      [0.0, 1.0, 0.0]
+
+    References:
+      Zagoruyko and Komodakis, "DiracNets: training very deep neural networks without
+      skip-connections", 2017.
+    """
+    return Dirac(gain, groups, canonical_dtype(dtype))
+
+
+@maker
+def sparse(
+    sparsity: float,
+    std: float = 0.01,
+    axis: Axes = 0,
+    *,
+    dtype: DTypeLike | None = None,
+) -> Initializer:
+    """Draw from N(0, std^2), and set an exact number of each unit's weights to zero.
+
+    Of every n entries along `axis` ceil(sparsity n), chosen uniformly, are zero. By
+    default these are the inputs of a unit of an (inputs, outputs) kernel: units then
+    differ however many inputs there are. Martens keeps 15 inputs: a sparsity of
+    1 - 15 / n.
+
+    Args:
+      sparsity: the share of zeros, from 0 to 1.
+      std: the standard deviation of the weights that are not zero.
+      axis: the axis, or axes, of the inputs of a unit: (0, 1, 2) for a 2-D convolution.
+      dtype: the type of the result where the call names none.
+
+    Raises:
+      ValueError: for a sparsity outside [0, 1] or a negative std, or, when called, for
+        a shape of fewer than two axes, or one that would be all zeros.
+
+    Example:
+      >>> import jax, jinit
+      >>> w = jinit.sparse(0.75)(jax.random.key(0), (8, 5))
+      >>> (w == 0).sum(axis=0).tolist()
+      [6, 6, 6, 6, 6]
+
+    References:
+      Martens, "Deep learning via Hessian-free optimization", 2010.
+    """
+    return Sparse(sparsity, std, axis, canonical_dtype(dtype))
+
+
+ENTRIES = (
+    Entry(
+        "identity",
+        identity,
+        "constant",
+        "w_ij = gain for i = j, else 0",
+        "residual and recurrent layers that start as nothing",
+        "Le, Jaitly and Hinton 2015",
+        "a widening layer gets rows of zeros: see `zero_hadamard`",
+    ),
+    Entry(
+        "dirac",
+        dirac,
+        "constant",
+        "identity at the centre tap",
+        "convolutions that start as the identity",
+        "Zagoruyko and Komodakis 2017",
+        "odd windows only",
+    ),
+    Entry(
+        "sparse",
+        sparse,
+        "normal, with exact zeros",
+        "N(0, std^2), ceil(sparsity n) of n inputs zero",
+        "wide layers trained by second-order methods",
+        "Martens 2010",
+        "for a convolution name all axes of the inputs",
+    ),
+)

@@ -1,0 +1,224 @@
+"""Kernels of layers that enlarge images: ICNR, and bilinear interpolation."""
+
+import dataclasses
+from typing import Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+
+from .._core import checks
+from .._core.dtypes import canonical_dtype
+from .._initializer.around import Around, check_part
+from .._initializer.base import Initializer
+from .._initializer.entry import Entry
+from .._initializer.formula import FormulaInitializer, index
+from .._initializer.maker import maker
+
+Order = Literal["minor", "major"]
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Icnr(Around):
+    """Another draw, each of its sub-kernels repeated factor^d times."""
+
+    init: Any
+    factor: int
+    order: Order = "minor"
+    transposed: bool = False
+
+    _name: ClassVar[str] = "icnr"
+
+    def __post_init__(self) -> None:
+        check_part("init", self.init)
+        factor = checks.count("factor", self.factor)
+        if factor is None:
+            raise TypeError("`factor` is None; it must be an integer.")
+        self._set(
+            factor=factor,
+            order=checks.choice("order", self.order, ("minor", "major")),
+            transposed=checks.boolean("transposed", self.transposed),
+        )
+
+    def _check(self, shape: checks.Shape) -> None:
+        if len(shape) not in (3, 4, 5):
+            raise ValueError(
+                f"`shape` is {shape}; ICNR is for kernels of convolutions, one to "
+                "three window axes, then inputs and outputs: 3, 4 or 5 axes in all."
+            )
+        if self.transposed:
+            self._check_window(shape)
+        elif shape[-1] % self._copies(shape):
+            copies = self._copies(shape)
+            raise ValueError(
+                f"`shape` is {shape}, with {shape[-1]} outputs; a shuffle that "
+                f"enlarges {len(shape) - 2} axes {self.factor} times makes one channel "
+                f"of {copies}, so the outputs must be a multiple of {copies}, such as "
+                f"{-(-shape[-1] // copies) * copies}."
+            )
+
+    def _check_window(self, shape: checks.Shape) -> None:
+        window = shape[:-2]
+        if any(size % self.factor for size in window):
+            fits = tuple(-(-size // self.factor) * self.factor for size in window)
+            raise ValueError(
+                f"`shape` is {shape}, and its window {window} is no multiple of "
+                f"`factor` {self.factor}: each tap of a transposed convolution is "
+                f"repeated that often. A window such as {fits} fits."
+            )
+
+    def _copies(self, shape: checks.Shape) -> int:
+        return self.factor ** (len(shape) - 2)
+
+    def _inner(self, shape: checks.Shape) -> checks.Shape:
+        if self.transposed:
+            return tuple(size // self.factor for size in shape[:-2]) + shape[-2:]
+        return (*shape[:-1], shape[-1] // self._copies(shape))
+
+    def _joined(
+        self,
+        key: jax.Array,
+        shape: checks.Shape,
+        dtype: DTypeLike | None,
+        factor: float,
+    ) -> jax.Array:
+        kernel = self._drawn(key, shape, dtype, factor)
+        if self.transposed:
+            for axis in range(len(shape) - 2):
+                kernel = jnp.repeat(kernel, self.factor, axis)
+            return kernel
+        copies = self._copies(shape)
+        if self.order == "minor":
+            return jnp.repeat(kernel, copies, -1)
+        return jnp.concatenate([kernel] * copies, -1)
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Bilinear(FormulaInitializer):
+    """A tent over the window, for each channel by itself."""
+
+    groups: int = 1
+    dtype: np.dtype | None = None
+
+    _name: ClassVar[str] = "bilinear"
+    _random: ClassVar[bool] = False
+    _operands: ClassVar[tuple[str, ...]] = ("dtype",)
+
+    def __post_init__(self) -> None:
+        groups = checks.positive("groups", self.groups)
+        self._set(groups=groups, dtype=canonical_dtype(self.dtype))
+
+    def _check(self, shape: checks.Shape) -> None:
+        if len(shape) not in (3, 4, 5):
+            raise ValueError(
+                f"`shape` is {shape}; a bilinear kernel has one to three window axes, "
+                "then inputs and outputs: 3, 4 or 5 axes in all."
+            )
+        if shape[-2] * self.groups != shape[-1]:
+            raise ValueError(
+                f"`shape` is {shape}, with {shape[-2]} inputs and {shape[-1]} outputs "
+                f"in {self.groups} groups; a bilinear kernel enlarges each channel by "
+                f"itself: it needs {shape[-2] * self.groups} outputs, or "
+                "groups = outputs for one input a group."
+            )
+
+    def _build(self, key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
+        own = index(shape, -1) % np.uint32(shape[-2])
+        kernel = (own == index(shape, -2)).astype(dtype)
+        for axis, size in enumerate(shape[:-2]):
+            kernel = kernel * _tent(size, dtype)[index(shape, axis)]
+        return kernel
+
+
+def _tent(size: int, dtype: np.dtype) -> jax.Array:
+    """1 - |i - c| / f, with f = ceil(size / 2) and c the centre of the window."""
+    f = (size + 1) // 2
+    i = np.arange(size)
+    return jnp.asarray(1 - abs(i - (size - 1) / 2) / f, dtype)
+
+
+@maker
+def icnr(
+    init: Any, factor: int, *, order: Order = "minor", transposed: bool = False
+) -> Initializer:
+    """Draw a kernel that starts as nearest-neighbour enlargement: no checkerboard.
+
+    A convolution to factor^d C channels whose channels are then shuffled into blocks of
+    factor^d pixels: if the kernels of one block are equal, each block is constant. So
+    `init` draws the kernel of C channels, and each is repeated. A transposed
+    convolution of stride `factor` has its blocks in the window: there each tap is
+    repeated along the window's axes.
+
+    Args:
+      init: the initializer of the repeated part, of jinit, of JAX or your own; its fans
+        are those of the part.
+      factor: how many times larger each of the d window axes' images become.
+      order: how the shuffle reads channels: "minor", channel c of pixel p is
+        c factor^d + p (PyTorch's PixelShuffle); "major", p C + c (depth_to_space).
+      transposed: for a transposed convolution of that stride.
+
+    Raises:
+      TypeError: for something that is no initializer, or a factor that is no integer.
+      ValueError: when called, for outputs, or a window, that are no multiple.
+
+    Example:
+      >>> import jax, jinit
+      >>> w = jinit.icnr(jinit.he(), 2)(jax.random.key(0), (3, 3, 8, 4))
+      >>> bool((w == w[..., :1]).all())
+      True
+
+    References:
+      Aitken, Ledig, Theis, Caballero, Wang and Shi, "Checkerboard artifact free
+      sub-pixel convolution", 2017.
+    """
+    return Icnr(init, factor, order, transposed)
+
+
+@maker
+def bilinear(groups: int = 1, *, dtype: DTypeLike | None = None) -> Initializer:
+    """Fill a transposed convolution's kernel so that it interpolates linearly.
+
+    w = prod over window axes of (1 - |i - c| / f), f = ceil(k / 2), c = (k - 1) / 2,
+    for each channel by itself. It enlarges f times, with stride f: k = 2 f, or 2 f - 1.
+
+    Args:
+      groups: the number of groups; each has its own inputs and outputs.
+      dtype: the type of the result where the call names none.
+
+    Raises:
+      ValueError: when called, for other than 3 to 5 axes, or other numbers of inputs
+        and outputs.
+
+    Example:
+      >>> import jax, jinit
+      >>> jinit.bilinear()(jax.random.key(0), (4, 1, 1)).ravel().tolist()
+      [0.25, 0.75, 0.75, 0.25]
+
+    References:
+      Long, Shelhamer and Darrell, "Fully convolutional networks for semantic
+      segmentation", 2015.
+    """
+    return Bilinear(groups, canonical_dtype(dtype))
+
+
+ENTRIES = (
+    Entry(
+        "icnr",
+        icnr,
+        "of its part",
+        "w repeated for each pixel of a block",
+        "convolutions before a pixel shuffle",
+        "Aitken, Ledig, Theis, Caballero, Wang and Shi 2017",
+        "`order` must be that of the shuffle",
+    ),
+    Entry(
+        "bilinear",
+        bilinear,
+        "constant",
+        "w = prod(1 - abs(i - c) / f)",
+        "transposed convolutions that enlarge f times",
+        "Long, Shelhamer and Darrell 2015",
+        "as many outputs as inputs",
+    ),
+)

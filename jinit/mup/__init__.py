@@ -1,0 +1,35 @@
+"""Maximal-update and spectral parametrization: rates tuned small serve large models.
+
+A parametrization says, for every tensor of a model, how its std, its learning rate and
+the product that it is in change with the width, so that the best learning rate does
+not. It is read off the shapes of a base model, on which rates are tuned, and of the
+target, which is trained:
+
+    p = jinit.mup.infer(base_shapes, shapes)
+    params = p.init(params)
+    tx = p.optimizer(optax.adamw(1e-3))
+    logits = readout(p.readout_scale * hidden)  # or times the logits, without a bias
+
+and attention takes q k' / head_dim in the place of q k' / sqrt(head_dim), by
+`attention_scale`. At the base width all of it is what it was, bit for bit.
+"""
+
+from ._attention import attention_scale
+from ._coordinate_check import coordinate_check
+from ._coordinate_report import CoordinateReport
+from ._maximal_update import from_rules, infer
+from ._parametrization import Parametrization
+from ._spectral import spectral
+from ._unit_scaling import unit_scaling
+
+__all__ = [
+    "CoordinateReport",
+    "Parametrization",
+    "attention_scale",
+    "coordinate_check",
+    "from_rules",
+    "infer",
+    "spectral",
+    "unit_scaling",
+]
+__dir__ = __all__.copy  # for `dir`, which would show the imports too

@@ -1,0 +1,60 @@
+"""muP divides attention's logits by the head dimension."""
+
+import math
+
+from .._core import checks
+
+
+def attention_scale(head_dim: int, base_head_dim: int | None = None) -> float:
+    """What q k' is multiplied by, for heads that grow: sqrt(base) / head_dim.
+
+    Queries and keys align as they are trained, so q k' grows as head_dim and not as its
+    root. At head_dim = base_head_dim this is the usual 1 / sqrt(head_dim).
+
+    Args:
+      head_dim: the size of a head.
+      base_head_dim: that of the base model; None for 1 / head_dim. Where width grows by
+        the number of heads, both are equal, and nothing changes.
+
+    Returns:
+      A float.
+
+    Raises:
+      TypeError: for sizes that are no integers.
+      ValueError: for sizes below 1.
+
+    Example:
+      Flax's attention divides by sqrt(head_dim) itself, so the queries take the rest.
+      In Linen:
+
+      >>> import functools, flax.linen as nn, jax, jinit
+      >>> def attention(query, key, value, *, base_head_dim, **options):
+      ...     d = query.shape[-1]
+      ...     scale = jinit.mup.attention_scale(d, base_head_dim) * d**0.5
+      ...     return nn.dot_product_attention(scale * query, key, value, **options)
+      >>> layer = nn.MultiHeadDotProductAttention(
+      ...     4, attention_fn=functools.partial(attention, base_head_dim=16))
+      >>> x = jax.random.normal(jax.random.key(0), (2, 5, 256))
+      >>> layer.init_with_output(jax.random.key(1), x)[0].shape
+      (2, 5, 256)
+
+      In NNX the same function, around `nnx.dot_product_attention`:
+
+      >>> from flax import nnx
+      >>> def attention(query, key, value, **options):
+      ...     d = query.shape[-1]
+      ...     scale = jinit.mup.attention_scale(d, 16) * d**0.5
+      ...     return nnx.dot_product_attention(scale * query, key, value, **options)
+      >>> layer = nnx.MultiHeadAttention(
+      ...     4, 256, attention_fn=attention, decode=False, rngs=nnx.Rngs(0))
+      >>> layer(x).shape
+      (2, 5, 256)
+
+    References:
+      Yang et al., "Tensor programs V", 2021, definition 4.1.
+    """
+    size = checks.count("head_dim", head_dim)
+    if size is None:
+        raise TypeError("`head_dim` is None; it must be an integer.")
+    base = checks.count("base_head_dim", base_head_dim)
+    return math.sqrt(base or 1) / size

@@ -1,0 +1,122 @@
+"""A coordinate check draws, applies and trains models by these records."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from .._network import linen, network
+from . import _classify, _relative
+from ._parametrization import Parametrization
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The settings are what the user passed; they serve every width."""
+
+    make_model: Callable[..., Any]
+    tx: Any
+    loss: Callable[[Any, Any], Any]
+    parametrize: Callable[[Any, Any], Parametrization] | None
+    init: Callable[[Parametrization, Any], Any] | None
+    options: dict[str, Any]
+
+    @property
+    def is_parametrized(self) -> bool:
+        return callable(self.tx) and not hasattr(self.tx, "update")
+
+    def parametrization(self, base: Any, shapes: Any) -> Parametrization:
+        if not self.is_parametrized and self.init is None:
+            return Parametrization(())
+        if self.parametrize is not None:
+            return self.parametrize(base, shapes)
+        tensors = _classify.infer(base, shapes, None, ())
+        return _relative.relative(
+            tensors, kind="adam", depth=None, depth_rule=None, readout="multiplier"
+        )
+
+    def start(self, p: Parametrization, params: Any) -> Any:
+        if self.init is not None:
+            return self.init(p, params)
+        return p.init(params) if self.is_parametrized else params
+
+    def transformation(self, p: Parametrization) -> Any:
+        tx = self.tx(p) if self.is_parametrized else self.tx
+        if not (hasattr(tx, "init") and hasattr(tx, "update")):
+            raise TypeError(
+                f"`tx` gave {tx!r}, of type {type(tx).__name__}; it must be an Optax "
+                "transformation, or a function of a Parametrization that gives one."
+            )
+        return tx
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A model of one width: `draw` returns (params, rest), `apply` the output."""
+
+    draw: Callable[[jax.Array], tuple[Any, Any]]
+    apply: Callable[[Any, Any, Any], Any]
+
+
+def model_of(settings: Settings, width: int, x: Any) -> Model:
+    if _takes_rngs(settings.make_model):
+        return _nnx(settings, width)
+    model = settings.make_model(width)
+    if network.is_module(model, "flax.linen"):
+        return _linen(model, x, settings.options)
+    if isinstance(model, tuple) and len(model) == 2 and all(map(callable, model)):
+        start, apply = model
+        return Model(lambda key: (start(key, x), ()), lambda w, _, x: apply(w, x))
+    raise TypeError(
+        f"`make_model({width})` gave {model!r}, of type {type(model).__name__}; it "
+        "must give a Linen module or a pair of functions (init, apply). For NNX "
+        "let it take the width and `rngs`."
+    )
+
+
+def _takes_rngs(make_model: Callable[..., Any]) -> bool:
+    try:
+        # A class of NNX hides the signature of what makes it.
+        made: Any = make_model.__init__ if inspect.isclass(make_model) else make_model
+        parameters = inspect.signature(made).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return any(parameter.name == "rngs" for parameter in parameters)
+
+
+def _linen(model: Any, x: Any, options: dict[str, Any]) -> Model:
+    forward = linen.linen(model, options)
+
+    def draw(key: jax.Array) -> tuple[Any, Any]:
+        variables = dict(model.init(key, x, **options))
+        return variables.pop("params"), variables
+
+    def apply(params: Any, rest: Any, x: Any) -> Any:
+        return forward({"params": params, **rest}, (None, x))
+
+    return Model(draw, apply)
+
+
+def _nnx(settings: Settings, width: int) -> Model:
+    from flax import nnx
+
+    # This file of the package loads Flax, which a user of Linen may do without.
+    from .._network.nnx import nnx_calls
+
+    graph: Any = None
+
+    def draw(key: jax.Array) -> tuple[Any, Any]:
+        nonlocal graph
+        made: Any = settings.make_model(width, rngs=nnx.Rngs(key))
+        parts: Any = nnx.split(made, nnx.Param, ...)
+        graph, params, rest = parts
+        return params, rest
+
+    def apply(params: Any, rest: Any, x: Any) -> Any:
+        model: Any = nnx.merge(graph, params, rest)
+        with nnx_calls(model):
+            return model(x, **settings.options)
+
+    return Model(draw, apply)

@@ -1,0 +1,379 @@
+"""Evaluate a traced function on arrays whose entries are all equal, of any size.
+
+An array of equal entries is one number, whatever its shape. Sums and products of such
+arrays are exact: a sum over n entries is n times one of them. A function that was
+traced at the shapes of a large model, with every branch that it takes there, costs as
+much as on scalars, and no array of the model's size is made.
+
+An entry may have several lanes: an axis of experiments that run at once.
+"""
+
+import functools
+import math
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, primitives
+
+from .._network import equations, interpret
+from .._network.jaxpr import size
+
+# The bits of a mark say what a number depends on: on a sum over something marked, on a
+# product of two marked arrays. The higher bits mark the inputs.
+SUMMED, MULTIPLIED, FIRST_MARK = 1, 2, 4
+
+# Constants with unequal entries are only followed below this size, and loops only for
+# fewer rounds.
+_SMALL = 2**14
+
+
+class Uniform(NamedTuple):
+    """A uniform array has one entry in each lane, and marks of what it depends on."""
+
+    entry: Any
+    marks: int = 0
+
+
+class Unknown(NamedTuple):
+    """An unknown array has a reason, and its largest entry where that is known."""
+
+    reason: str
+    largest: Uniform | None = None
+
+
+# A constant whose entries are unequal is an array.
+Value = Uniform | Unknown | np.ndarray
+
+
+def evaluate(closed: ClosedJaxpr, arguments: Sequence[Value]) -> list[Value]:
+    """Return the results of a traced function for uniform or unknown arguments."""
+    jaxpr = closed.jaxpr
+    slots: dict[Any, Value] = dict(
+        zip(jaxpr.constvars, map(_constant, closed.consts), strict=True)
+    )
+    slots |= zip(jaxpr.invars, arguments, strict=True)
+
+    def value(atom: Any) -> Value:
+        if isinstance(atom, Literal):
+            return Uniform(np.asarray(atom.val))
+        return slots[atom]
+
+    for eqn in jaxpr.eqns:
+        results = _results(eqn, [value(atom) for atom in eqn.invars])
+        slots |= zip(eqn.outvars, results, strict=True)
+    return [value(atom) for atom in jaxpr.outvars]
+
+
+def _constant(array: Any) -> Value:
+    """Return a constant, as one number where its entries are equal."""
+    if isinstance(array, jax.core.Tracer):
+        return Unknown("it holds a value that is traced outside of it")
+    try:
+        array = np.asarray(array)
+    except TypeError:
+        # Keys of a random generator have no NumPy type.
+        return Unknown("it draws random numbers")
+    first = array.reshape(-1)[:1]
+    if first.size and np.all(array == first):
+        return Uniform(first[0])
+    return array
+
+
+def _results(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
+    """Return the results of one equation."""
+    if eqn.primitive in _OPENED:
+        return _OPENED[eqn.primitive](eqn, values)
+    numbers = [value for value in values if isinstance(value, Uniform)]
+    if values and len(numbers) == len(values) and eqn.primitive in _RULES:
+        return [_RULES[eqn.primitive](eqn, numbers)] * len(eqn.outvars)
+    if len(values) == 1 and isinstance(values[0], np.ndarray):
+        # Loops take coefficients out of a constant again and again. NumPy is faster.
+        part = _PARTS.get(eqn.primitive)
+        if part is not None:
+            return [_constant(part(eqn, values[0]))]
+    unknown = [value for value in values if isinstance(value, Unknown)]
+    if not unknown:
+        return _of_constants(eqn, values)
+    if eqn.primitive is primitives.reduce_max_p and unknown[0].largest:
+        return [unknown[0].largest]
+    return [Unknown(unknown[0].reason)] * len(eqn.outvars)
+
+
+def _of_constants(eqn: JaxprEqn, values: Sequence[Any]) -> list[Value]:
+    """Return the results of an equation that has no rule, for small constants."""
+    atoms = (*eqn.invars, *eqn.outvars)
+    plain = all(isinstance(v, np.ndarray) or np.ndim(v.entry) == 0 for v in values)
+    if not plain or max(map(size, atoms), default=0) >= _SMALL:
+        return _refused(eqn)
+    entries = [getattr(value, "entry", value) for value in values]
+    types: list[Any] = [atom.aval for atom in eqn.invars]
+    arrays = [
+        np.broadcast_to(entry, kind.shape).astype(kind.dtype)
+        for entry, kind in zip(entries, types, strict=True)
+    ]
+    with jax.ensure_compile_time_eval():
+        return list(map(_constant, interpret.run(eqn, arrays)))
+
+
+def _refused(eqn: JaxprEqn) -> list[Value]:
+    return [_refusal(eqn)] * len(eqn.outvars)
+
+
+def _refusal(eqn: JaxprEqn) -> Unknown:
+    return Unknown(f"it uses the operation {eqn.primitive.name!r} on unequal entries")
+
+
+def _shape(atom: Any) -> tuple[int, ...]:
+    return tuple(getattr(atom.aval, "shape", ()))
+
+
+def _marks(values: Sequence[Uniform]) -> int:
+    return functools.reduce(operator.or_, (value.marks for value in values), 0)
+
+
+def _each(function: Callable[..., Any]) -> Callable[..., Uniform]:
+    """Make the rule of an operation that takes every entry by itself."""
+
+    def rule(eqn: JaxprEqn, values: Sequence[Uniform]) -> Uniform:
+        return Uniform(function(*(value.entry for value in values)), _marks(values))
+
+    return rule
+
+
+def _moved(eqn: JaxprEqn, values: Sequence[Uniform]) -> Uniform:
+    """Return the operand: its entries move, and stay equal."""
+    return values[0]
+
+
+def _joined(eqn: JaxprEqn, values: Sequence[Uniform]) -> Any:
+    """Join arrays: the result is uniform if all have the same entry."""
+    first = values[0].entry
+    if all(np.array_equal(value.entry, first) for value in values):
+        return Uniform(first, _marks(values))
+    return _refusal(eqn)
+
+
+def _converted(eqn: JaxprEqn, values: Sequence[Uniform]) -> Uniform:
+    """Convert a number to another kind without rounding, which would hide equality."""
+    dtype, (value,) = np.dtype(eqn.params["new_dtype"]), values
+    wide = {"b": bool, "i": np.int64, "u": np.int64, "c": np.complex128}
+    entry: Any = np.asarray(value.entry).astype(wide.get(dtype.kind, np.float64))
+    return value._replace(entry=entry[()])
+
+
+def _slice(eqn: JaxprEqn, array: np.ndarray) -> np.ndarray:
+    names = ("start_indices", "limit_indices", "strides")
+    first, last, steps = (eqn.params[name] for name in names)
+    return array[tuple(map(slice, first, last, steps or [1] * array.ndim))]
+
+
+def _reshaped(eqn: JaxprEqn, array: np.ndarray) -> np.ndarray:
+    return array.reshape(_shape(eqn.outvars[0]))
+
+
+def _count(eqn: JaxprEqn, operand: int, axes: Sequence[int]) -> int:
+    """Return the number of entries along some axes of an operand."""
+    shape = _shape(eqn.invars[operand])
+    return math.prod(shape[axis] for axis in axes)
+
+
+def _reduced(function: Callable[[Any, int], Any]) -> Callable[..., Uniform]:
+    """Make the rule of a reduction, a function of the entry and of their number."""
+
+    def rule(eqn: JaxprEqn, values: Sequence[Uniform]) -> Uniform:
+        (value,) = values
+        count = _count(eqn, 0, eqn.params["axes"])
+        marks = value.marks | (SUMMED if value.marks >= FIRST_MARK else 0)
+        return Uniform(function(value.entry, count), marks)
+
+    return rule
+
+
+def _product(eqn: JaxprEqn, values: Sequence[Uniform]) -> Uniform:
+    """Multiply two matrices: an entry is a sum over the axes that are contracted."""
+    (contracted, _), _ = eqn.params["dimension_numbers"]
+    left, right = values
+    both = left.marks & right.marks >= FIRST_MARK
+    entry = left.entry * right.entry * _count(eqn, 0, contracted)
+    return Uniform(entry, _marks(values) | (SUMMED | MULTIPLIED if both else 0))
+
+
+def _singular_values(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
+    """Return the singular values: |x| sqrt(m n) for equal entries x, and zeros."""
+    (value,) = values
+    if not isinstance(value, Uniform) or eqn.params["compute_uv"]:
+        return _refused(eqn)
+    largest = abs(value.entry) * math.sqrt(_count(eqn, 0, (-2, -1)))
+    marks = value.marks | (SUMMED | MULTIPLIED if value.marks >= FIRST_MARK else 0)
+    return [Unknown(_refusal(eqn).reason, Uniform(largest, marks))]
+
+
+def _call(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
+    return evaluate(equations.body_of(eqn), values)
+
+
+def _cond(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
+    """Run every branch that some lane takes."""
+    index, *operands = values
+    if not isinstance(index, Uniform):
+        return _refused(eqn)
+    branches = eqn.params["branches"]
+    which = np.clip(index.entry, 0, len(branches) - 1).astype(int)
+    first, *others = np.unique(which)
+    results = evaluate(branches[first], operands)
+    for other in others:
+        taken = Uniform(which == other, index.marks)
+        results = _chosen(taken, evaluate(branches[other], operands), results)
+    return results
+
+
+def _chosen(taken: Uniform, new: Sequence[Value], old: Sequence[Value]) -> list[Value]:
+    """Return new values in the lanes that are taken, old ones in the others."""
+    if np.all(taken.entry):
+        return list(new)
+    return [_either(taken, *pair) for pair in zip(new, old, strict=True)]
+
+
+def _either(taken: Uniform, new: Value, old: Value) -> Value:
+    if isinstance(new, Uniform) and isinstance(old, Uniform):
+        entry = np.where(taken.entry, new.entry, old.entry)
+        return Uniform(entry, _marks([taken, new, old]))
+    if isinstance(new, np.ndarray) and new is old:
+        return new
+    return Unknown("its branches differ in more than one number")
+
+
+def _while(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
+    """Run a loop until it has ended in every lane."""
+    test, body = eqn.params["cond_jaxpr"], eqn.params["body_jaxpr"]
+    last = eqn.params["cond_nconsts"]
+    first = last + eqn.params["body_nconsts"]
+    state = list(values[first:])
+    for _ in range(_SMALL):
+        (going,) = evaluate(test, [*values[:last], *state])
+        if not isinstance(going, Uniform):
+            return _refused(eqn)
+        if not np.any(going.entry):
+            return state
+        after = evaluate(body, [*values[last:first], *state])
+        state = _chosen(going, after, state)
+    return _refused(eqn)
+
+
+def _scan(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
+    """Run a loop over the leading axis of some operands.
+
+    Operands and results are stacked if they have one axis more than in the body. The
+    equation's parameters say the same, but have other names in each release of JAX.
+    """
+    body, length = eqn.params["jaxpr"], eqn.params["length"]
+    inner = body.jaxpr
+    stacked = [len(_shape(a)) > len(_shape(b))
+               for a, b in zip(eqn.invars, inner.invars, strict=True)]  # fmt: skip
+    carries = sum(len(_shape(a)) == len(_shape(b))
+                  for a, b in zip(eqn.outvars, inner.outvars, strict=True))  # fmt: skip
+    first = stacked.count(False) - carries
+    if not 0 < length < _SMALL:
+        return _refused(eqn)
+    state, rows = list(values[first : first + carries]), []
+    for step in range(length)[:: -1 if eqn.params["reverse"] else 1]:
+        slices = [value[step] if isinstance(value, np.ndarray) else value
+                  for value in values[first + carries :]]  # fmt: skip
+        made = evaluate(body, [*values[:first], *state, *map(_sliced, slices)])
+        state, row = made[:carries], made[carries:]
+        rows.append(row)
+    return [*state, *(_joined_rows(eqn, column) for column in zip(*rows, strict=True))]
+
+
+def _sliced(value: Any) -> Value:
+    return value if isinstance(value, Uniform | Unknown) else _constant(value)
+
+
+def _joined_rows(eqn: JaxprEqn, column: Sequence[Value]) -> Value:
+    """Stack the results of a loop's rounds."""
+    numbers = [value for value in column if isinstance(value, Uniform)]
+    if len(numbers) < len(column):
+        return _refusal(eqn)
+    return _joined(eqn, numbers)
+
+
+def _power(value: Uniform, exponent: int) -> Uniform:
+    return value._replace(entry=np.power(np.asarray(value.entry) * 1.0, exponent))
+
+
+def _divided(a: Any, b: Any) -> Any:
+    whole = np.result_type(a, b).kind in "iu"
+    return np.trunc(a / b).astype(int) if whole else a / b
+
+
+def _selected(which: Any, *cases: Any) -> Any:
+    return np.select([np.equal(which, i) for i in range(len(cases))], cases)
+
+
+# The rules are by name, since no release of JAX has all of these primitives.
+_EACH: dict[str, Callable[..., Any]] = {
+    "abs": np.abs, "add": np.add, "add_jaxvals": np.add, "and": np.bitwise_and,
+    "atan2": np.arctan2, "cbrt": np.cbrt, "ceil": np.ceil, "conj": np.conj,
+    "clamp": lambda low, x, high: np.minimum(np.maximum(x, low), high),
+    "complex": lambda a, b: a + 1j * b, "cos": np.cos, "cosh": np.cosh,
+    "div": _divided, "eq": np.equal, "exp": np.exp, "exp2": np.exp2,
+    "expm1": np.expm1, "floor": np.floor, "ge": np.greater_equal, "gt": np.greater,
+    "imag": np.imag, "is_finite": np.isfinite, "le": np.less_equal, "log": np.log,
+    "log1p": np.log1p, "log2": np.log2, "logistic": lambda x: 1 / (1 + np.exp(-x)),
+    "lt": np.less, "max": np.maximum, "min": np.minimum, "mul": np.multiply,
+    "ne": np.not_equal, "neg": np.negative, "not": np.invert, "or": np.bitwise_or,
+    "pow": lambda x, y: np.power(x, np.asarray(y) * 1.0), "real": np.real,
+    "rem": np.fmod, "round": np.round, "rsqrt": lambda x: 1 / np.sqrt(x),
+    "select_n": _selected, "sign": np.sign, "sin": np.sin, "sinh": np.sinh,
+    "sqrt": np.sqrt, "square": np.square, "sub": np.subtract, "tan": np.tan,
+    "tanh": np.tanh, "xor": np.bitwise_xor,
+}  # fmt: skip
+_MOVED = (
+    "broadcast_in_dim", "copy", "dynamic_slice", "gather", "name", "reduce_precision",
+    "reshape", "rev", "sharding_constraint", "slice", "split", "squeeze",
+    "stop_gradient", "tile", "transpose",
+)  # fmt: skip
+_REDUCED: dict[str, Callable[[Any, int], Any]] = {
+    "reduce_sum": lambda entry, count: entry * count,
+    "reduce_prod": lambda entry, count: entry**count,
+    **dict.fromkeys(
+        ("reduce_max", "reduce_min", "reduce_and", "reduce_or"), lambda entry, _: entry
+    ),
+}
+
+
+def _by_primitive(rules: dict[str, Any]) -> dict[Any, Any]:
+    """Key rules by the primitives that this release of JAX has."""
+    homes = (primitives, jax.lax)
+    pairs = [(getattr(home, f"{name}_p", None), rule)
+             for name, rule in rules.items() for home in homes]  # fmt: skip
+    return {primitive: rule for primitive, rule in pairs if primitive is not None}
+
+
+_RULES: dict[Any, Callable[[JaxprEqn, Sequence[Uniform]], Any]] = _by_primitive(
+    {name: _each(function) for name, function in _EACH.items()}
+    | dict.fromkeys(_MOVED, _moved)
+    | {name: _reduced(function) for name, function in _REDUCED.items()}
+    | {
+        "concatenate": _joined,
+        "convert_element_type": _converted,
+        "dot_general": _product,
+        # Behind the two arrays are the positions of one in the other.
+        "dynamic_update_slice": lambda eqn, values: _joined(eqn, values[:2]),
+        "integer_pow": lambda eqn, values: _power(values[0], eqn.params["y"]),
+        "pad": _joined,
+    }
+)
+_PARTS: dict[Any, Callable[[JaxprEqn, np.ndarray], np.ndarray]] = _by_primitive(
+    {"reshape": _reshaped, "slice": _slice, "squeeze": _reshaped}
+)
+_OPENED: dict[Any, Callable[[JaxprEqn, list[Value]], list[Value]]] = _by_primitive(
+    dict.fromkeys(
+        ("call", "closed_call", "custom_jvp_call", "custom_vjp_call", "jit", "remat"),
+        _call,
+    )
+    | {"cond": _cond, "scan": _scan, "svd": _singular_values, "while": _while}
+)

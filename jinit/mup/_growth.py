@@ -1,0 +1,218 @@
+"""A tensor's shapes at several widths -> which axes grow, its layout, its class.
+
+A layout has a letter per axis, as in `jinit.fans`: i input, o output, k window, b
+batch. A tensor whose inputs and outputs grow is hidden; one whose outputs alone grow is
+input, one whose inputs alone grow is output, and one without inputs is a vector.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from .._core import names
+from .._core.trees import Leaf, listed
+from .._network.flax_names import INTO_HEADS, OUT_OF_HEADS
+from .._plan.rules import check_pattern, matches, unknown
+
+CLASSES = ("input", "hidden", "output", "vector", "scalar")
+_VECTORS = ("bias", "scale", "gamma", "beta", "mean", "var")
+
+Shape = tuple[int, ...]
+
+
+class Classed(NamedTuple):
+    """A tensor: how it grows, and by how much."""
+
+    parts: tuple[str, ...]
+    shape: Shape
+    base: Shape
+    role: str
+    layout: str
+    axes: tuple[int, ...]
+
+    def ratio(self, letters: str) -> float:
+        """By how much the product of these axes grew from base to target."""
+        pairs = zip(self.layout, self.shape, self.base, strict=True)
+        return math.prod(n / m for letter, n, m in pairs if letter in letters)
+
+    @property
+    def inputs(self) -> float:
+        return self.ratio("ik")
+
+    @property
+    def outputs(self) -> float:
+        return self.ratio("o")
+
+
+def classed(leaf: Leaf, shapes: Sequence[Shape], override: str | None) -> Classed:
+    """The class of a leaf, given its shapes: base, target, and maybe a third."""
+    axes = tuple(
+        axis for axis, sizes in enumerate(zip(*shapes, strict=True))
+        if len(set(sizes)) > 1
+    )  # fmt: skip
+    return of_axes(leaf, shapes[1], shapes[0], axes, override)
+
+
+def of_axes(
+    leaf: Leaf, shape: Shape, base: Shape, axes: tuple[int, ...], override: str | None
+) -> Classed:
+    """The class of a leaf whose growing axes are known."""
+    if override in CLASSES:
+        role, layout = override, _layout_of_class(leaf, len(shape), axes, override)
+    else:
+        layout = override or _layout(leaf, len(shape), axes)
+        _check_layout(leaf, layout, shape)
+        role = _class_of(layout, axes)
+    return Classed(leaf.parts, shape, base, role, layout, axes)
+
+
+def _class_of(layout: str, axes: tuple[int, ...]) -> str:
+    grows = {layout[axis] for axis in axes} - {"b"}
+    if not grows:
+        return "scalar"
+    if "o" not in grows:
+        return "output"
+    if grows != {"o"}:
+        return "hidden"
+    return "input" if set(layout) & {"i", "k"} else "vector"
+
+
+def _layout(leaf: Leaf, ndim: int, axes: tuple[int, ...]) -> str:
+    """What the axes are: by the names of Flax, and by which of them grow."""
+    module, name = names_of(leaf)
+    if ndim < 2 or name in _VECTORS:
+        return "o" * ndim
+    if ndim == 2:
+        return "io"
+    return heads_layout(module, ndim, axes) or _by_growth(leaf, module, ndim, axes)
+
+
+def names_of(leaf: Leaf) -> tuple[str, str]:
+    """A tensor's module, and its own name, which stands for both where it is alone."""
+    below = [part.lower() for part in leaf.parts] or [""]
+    alone = len(below) < 2 or below[-1] not in ("kernel", "weight", "w")
+    return below[-1 if alone else -2], below[-1]
+
+
+def heads_layout(module: str, ndim: int, axes: tuple[int, ...]) -> str | None:
+    """The layout of a projection into heads, or out of them; a stack has more axes."""
+    stack = "b" * (ndim - 3)
+    # In a layer named "out" that is no attention only some axes grow: see below.
+    if module in INTO_HEADS:
+        return f"{stack}ioo"
+    return f"{stack}iio" if module in OUT_OF_HEADS else None
+
+
+def _by_growth(leaf: Leaf, module: str, ndim: int, axes: tuple[int, ...]) -> str:
+    if len(axes) > 2:
+        raise ambiguous(leaf, axes)
+    # Three axes are a stack of matrices, unless a name says that they are a window's:
+    # growth is the same, the number of inputs is not.
+    around = "k" if ndim > 3 or "conv" in module else "b"
+    if len(axes) == 2:
+        first, last = axes
+        return around * first + "i" * (last - first) + "o" * (ndim - last)
+    window = around * (ndim - 2) + "io"
+    if not axes or axes[0] == ndim - 1 or "conv" in module:
+        return window
+    if axes[0] == 0:
+        return "i" + "o" * (ndim - 1)
+    if ndim > 3 and axes[0] == ndim - 2:
+        return window
+    raise ambiguous(leaf, axes)
+
+
+def ambiguous(leaf: Leaf, axes: Sequence[int]) -> ValueError:
+    grow = ", ".join(map(str, axes)) or "none"
+    what = f"axes that grow: {grow}" if axes else "of no known layout"
+    return ValueError(
+        f"the class of {leaf} is ambiguous ({what}): its shape does not say which axes "
+        "are inputs and which outputs. Say so by an override, with a letter per axis "
+        "(i input, o output, k window, b batch) or a class ('input', 'hidden', "
+        f"'output'): overrides=[({leaf.path!r}, "
+        f"{'i' + 'o' * (len(leaf.value.shape) - 1)!r})]."
+    )
+
+
+def _layout_of_class(leaf: Leaf, ndim: int, axes: tuple[int, ...], role: str) -> str:
+    """The letters of a class that a user names: what grows, and what does not."""
+    if role == "vector":
+        return "o" * ndim
+    if role == "scalar":
+        return "b" * ndim
+    if role == "hidden":
+        if axes and len(axes) < 2:
+            raise ValueError(
+                f"the override makes {leaf} 'hidden', and only its axis {axes[0]} "
+                "grows; a hidden tensor grows in its inputs and its outputs. Name it "
+                "'input' or 'output', or give base and target shapes that differ."
+            )
+        return _layout(leaf, ndim, axes)
+    grows, stays = ("o", "i") if role == "input" else ("i", "o")
+    return "".join(grows if axis in axes else stays for axis in range(ndim))
+
+
+def _check_layout(leaf: Leaf, layout: str, shape: Shape) -> None:
+    if len(layout) != len(shape) or set(layout) - set("iokb"):
+        raise ValueError(
+            f"the override of {leaf} is {layout!r}; it must be a class "
+            f"({', '.join(map(repr, CLASSES))}) or a letter per axis, {len(shape)} of "
+            "them: i input, o output, k window, b batch."
+            f"{names.did_you_mean(layout, CLASSES)}"
+        )
+
+
+def overridden(overrides: Any, leaves: list[Leaf], name: str) -> list[str | None]:
+    """What the first rule that matches says of each leaf; None where none does."""
+    pairs = checked(overrides, name)
+    for pattern, _ in pairs:
+        if not any(matches(pattern, leaf) for leaf in leaves):
+            raise unknown(pattern, leaves)
+    return [
+        next((what for pattern, what in pairs if matches(pattern, leaf)), None)
+        for leaf in leaves
+    ]
+
+
+def checked(rules: Any, name: str) -> list[tuple[Any, str]]:
+    """Pairs (pattern, text), checked."""
+    wanted = f"`{name}` is {rules!r}; it must be a sequence of pairs (pattern, text), "
+    wanted += "such as [('**/embedding', 'output')]."
+    if isinstance(rules, str | dict):
+        raise TypeError(wanted)
+    try:
+        pairs = [(pattern, what) for pattern, what in rules]
+    except (TypeError, ValueError):
+        raise TypeError(wanted) from None
+    for pattern, what in pairs:
+        check_pattern(f"a pattern of `{name}`", pattern)
+        if not isinstance(what, str):
+            raise TypeError(wanted)
+    return pairs
+
+
+def same_structure(trees: Sequence[tuple[str, list[Leaf]]]) -> None:
+    """Raise unless the trees have the same paths, and as many axes at each."""
+    (first, ours), *others = trees
+    here = {leaf.parts: leaf for leaf in ours}
+    for name, theirs in others:
+        there = {leaf.parts: leaf for leaf in theirs}
+        absent = [leaf for parts, leaf in here.items() if parts not in there]
+        extra = [leaf for parts, leaf in there.items() if parts not in here]
+        if absent or extra:
+            lines = [f"{leaf} only in `{first}`" for leaf in absent]
+            lines += [f"{leaf} only in `{name}`" for leaf in extra]
+            raise ValueError(
+                f"`{first}` and `{name}` are trees of different structure:"
+                f"{listed(lines[:10])}\nThey must be shapes of one model, that differ "
+                "in width only; a change of depth goes into `depth=(base, target)`."
+            )
+        wrong = [
+            f"{here[parts]} and {leaf.value.shape}"
+            for parts, leaf in there.items()
+            if len(leaf.value.shape) != len(here[parts].value.shape)
+        ]
+        if wrong:
+            raise ValueError(
+                f"`{first}` and `{name}` have different numbers of axes:{listed(wrong)}"
+            )

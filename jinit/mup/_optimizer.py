@@ -1,0 +1,218 @@
+"""An Optax transformation with per-tensor learning rates, decays and epsilons.
+
+Around the transformation, never inside: gradients and parameters are scaled on their
+way in and updates on their way out, so the state is the transformation's own. Optax is
+imported when a transformation is wrapped.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from .._core import checks
+from .._core.trees import leaves
+from . import _optimizer_kind
+from ._factors import KINDS, Tensor, muon_norm
+from ._growth import checked, overridden
+from ._optimizer_kind import Behaviour, elsewhere
+from ._optimizer_trial import Answer
+from ._rescale import find, times
+
+# Two measured sizes whose relative difference is less count as equal: at another width
+# an epsilon of the optimizer is a little more, or a little less, of the update.
+_SAME = 0.02
+
+
+class Scales(NamedTuple):
+    """What a tensor's gradient, parameter and update are multiplied by."""
+
+    gradient: float
+    parameter: float
+    update: float
+
+
+def wrapped(
+    tensors: Sequence[Tensor], tx: Any, kind: Any, independent: bool, epsilon: bool
+) -> Any:
+    """`tx` with the factors of a parametrization; see `Parametrization.optimizer`."""
+    import optax
+
+    if not (callable(getattr(tx, "init", None)) and hasattr(tx, "update")):
+        raise TypeError(
+            f"`tx` is {tx!r}, of type {type(tx).__name__}; it must be an Optax "
+            "transformation with its learning rate, such as optax.adam(1e-3)."
+        )
+    _check_kind(kind)
+    inner = optax.with_extra_args_support(tx)
+    if all(factor == 1 for tensor in tensors for factor in tensor.factors):
+        # At the base width it is `tx` itself.
+        return inner
+    known: dict[Any, list[Scales]] = {}
+
+    def scales(tree: Any, name: str) -> list[Scales]:
+        # The trial runs once for each structure, while the program is traced.
+        here, structure = find(tensors, tree, name), jax.tree.structure(tree)
+        if structure not in known:
+            rates = _rates(tx, here, tree, kind)
+            known[structure] = [
+                _scales(tensor, *rate, independent, epsilon)
+                for tensor, rate in zip(here, rates, strict=True)
+            ]
+        return known[structure]
+
+    def init(params: Any) -> Any:
+        here = scales(params, "params")
+        return inner.init(times(params, [s.parameter for s in here]))
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
+        here = scales(updates, "updates")
+        if params is not None:
+            params = times(params, [s.parameter for s in here])
+        scaled = times(updates, [s.gradient for s in here])
+        made, state = inner.update(scaled, state, params, **extra)
+        return times(made, [s.update for s in here]), state
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _check_kind(kind: Any) -> None:
+    """Raise unless `kind` is None, a kind, or pairs of a pattern and a kind."""
+    if kind is None or isinstance(kind, str):
+        pairs = [("**", kind)] if kind else []
+    else:
+        pairs = checked(kind, "kind")
+    for _, name in pairs:
+        checks.choice("kind", name, KINDS)
+
+
+def _kinds(kind: Any, tree: Any) -> list[str | None]:
+    """Return the kind that a user names for each leaf."""
+    there = leaves(tree)
+    if kind is None or isinstance(kind, str):
+        return [kind] * len(there)
+    return overridden(kind, there, "kind")
+
+
+def _rates(
+    tx: Any, tensors: Sequence[Tensor], tree: Any, kind: Any
+) -> list[tuple[Behaviour, float]]:
+    """Return how each tensor is updated, and the factor of its learning rate."""
+    flat, structure = jax.tree.flatten(tree)
+    dtypes = [np.dtype(leaf.dtype) for leaf in flat]
+
+    def answered(shapes: Sequence[tuple[int, ...]]) -> Answer | str:
+        types = tuple(zip(shapes, dtypes, strict=True))
+        return _optimizer_kind.answered(tx, structure, types)
+
+    paths, kinds = [tensor.path for tensor in tensors], _kinds(kind, tree)
+    answer = answered([tensor.shape for tensor in tensors])
+    updated = _optimizer_kind.behaviours(answer, paths, kinds)
+    rates: list[Any] = [
+        tensor.rate(one.kind) for tensor, one in zip(tensors, updated, strict=True)
+    ]
+    shaped = [i for i, one in enumerate(updated) if one.entry is not None]
+    if shaped and not isinstance(answer, str):
+        base = elsewhere(answered(list(map(_base, tensors))), answer, updated)
+        wide: list[float | None] = [None] * len(tensors)
+        if any(base[i] is None for i in shaped):
+            wide = elsewhere(answered(list(map(_wider, tensors))), answer, updated)
+        for i in shaped:
+            rates[i] = _rate(tensors[i], updated[i], base[i], wide[i], kinds[i])
+        _optimizer_kind.raise_doubts(paths, rates)
+    return list(zip(updated, rates, strict=True))
+
+
+def _wider(tensor: Tensor) -> tuple[int, ...]:
+    """Return a shape whose axes that grow with the width are twice as long."""
+    grows = tensor.axes if tensor.base else range(len(tensor.shape))
+    return tuple(2 * n if axis in grows else n for axis, n in enumerate(tensor.shape))
+
+
+def _base(tensor: Tensor) -> tuple[int, ...]:
+    """Return the shape at the base width; for absolute rates that of one number."""
+    return tensor.base or (1,) * len(tensor.shape)
+
+
+def _rate(
+    tensor: Tensor,
+    behaviour: Behaviour,
+    base: float | None,
+    wide: float | None,
+    kind: str | None,
+) -> float | str:
+    """Return the factor of the learning rate if an update may depend on its shape.
+
+    A gradient of equal entries has rank one, and so has its update, of entries u. Its
+    spectral norm is |u| sqrt(n_in n_out), whatever Muon multiplies it by, and it has to
+    grow as the weights' norm does, as sqrt(n_out / n_in):
+
+    |f dW| = f |u| sqrt(n_in n_out), so f = growth(wanted norm) / growth(measured norm).
+
+    For Adam |u| is the learning rate, which gives the table's 1 / n. For updates that
+    grow with the gradient it is the table's factor over growth(|u|).
+
+    Yang, Simon and Bernstein, "A spectral condition for feature learning", 2023.
+    """
+    here = behaviour.entry
+    assert here is not None
+    # Labels by size may give the base another optimizer. An equal update at another
+    # width then shows that the shape does not matter.
+    other = (None if behaviour.multiplies else wide) if base is None else base
+    if other is not None and _optimizer_kind.alike(other, here, _SAME):
+        return tensor.rate(behaviour.kind)
+    if base is None and kind is None:
+        return (
+            "its update depends on its shape, and at the base shape "
+            f"{_base(tensor)} it is updated in another way than at {tensor.shape}, so "
+            "that the growth of the update cannot be measured"
+        )
+    if base is None:
+        return tensor.rate(str(kind))
+    if behaviour.kind == "sgd":
+        return tensor.rate("sgd") * base / here
+    return (
+        _wanted_norm(tensor)
+        * _size(tensor, _base(tensor), base)
+        / _size(tensor, tensor.shape, here)
+    )
+
+
+def _wanted_norm(tensor: Tensor) -> float:
+    """Return the factor by which the norm of an update has to grow.
+
+    Muon's rates are for the norms of Optax, sqrt(max(1, n_out / n_in)).
+    """
+    norms = [muon_norm(shape, tensor.layout) for shape in (tensor.shape, _base(tensor))]
+    return tensor.rate("muon") * norms[0] / norms[1]
+
+
+def _size(tensor: Tensor, shape: tuple[int, ...], entry: float) -> float:
+    """Return the norm of an update of equal entries; of one member if it is a stack."""
+    pairs = zip(shape, tensor.layout, strict=True)
+    return abs(entry) * math.sqrt(math.prod(n for n, letter in pairs if letter != "b"))
+
+
+def _scales(
+    tensor: Tensor,
+    behaviour: Behaviour,
+    factor: float,
+    independent: bool,
+    epsilon: bool,
+) -> Scales:
+    std = tensor.factors.std
+    if factor != factor:
+        kind = "muon" if behaviour.multiplies else behaviour.kind
+        raise ValueError(
+            f"the parametrization has no learning rate of the kind {kind!r} "
+            f"for {tensor.path!r}; it is for Adam-like optimizers, so pass one of them."
+        )
+    gradient = 1.0
+    if epsilon and behaviour.kind == "adam":
+        gradient = 1 / tensor.factors.epsilon
+    if behaviour.relative:
+        # An update of so much times the parameter's size: as at the base width.
+        return Scales(gradient, 1 / std if std == std else 1.0, factor)
+    return Scales(gradient, 1 / factor if independent else 1.0, factor)

@@ -1,0 +1,297 @@
+"""The record of a parametrization: a value to look at, save and apply."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .._core import checks
+from .._core.terminal import plain_table
+from .._core.trees import listed
+from . import _optimizer, _rescale
+from ._factors import Factors, Tensor
+
+_COLUMNS = ("path", "shape", "class", "grows", "std", "multiplier", "lr", "decay")
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Parametrization:
+    """How every tensor of a model is started and trained so that rates transfer.
+
+    `mup.infer` and its neighbours make it. `print(p)` shows a table; `p.rows` has the
+    same as plain data. std and rates are factors, relative to the base model; those of
+    `mup.spectral` and `mup.unit_scaling` are absolute. The decay factor is that of a
+    parameter group: with rate lr times f it is 1 / f, so that lr times decay stays.
+
+    Example:
+      >>> import jax, jinit
+      >>> def shapes(d):
+      ...     return {"hidden": jax.ShapeDtypeStruct((d, d), "float32")}
+      >>> p = jinit.mup.infer(shapes(64), shapes(256))
+      >>> p.rows[0]["class"], p.rows[0]["std"], p.rows[0]["lr"], p.rows[0]["decay"]
+      ('hidden', 0.5, 0.25, 4.0)
+    """
+
+    tensors: tuple[Tensor, ...]
+    kind: str = "adam"
+    absolute: bool = False
+    residual_scale: float = 1.0
+    depth_rule: str | None = None
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One dict of plain data for each tensor, in the order of the tree."""
+        return [self._row(tensor) for tensor in self.tensors]
+
+    def _row(self, tensor: Tensor) -> dict[str, Any]:
+        rate = tensor.rate(self.kind)
+        return {
+            "path": tensor.path,
+            "shape": tensor.shape,
+            "class": tensor.role,
+            "grows": tensor.axes,
+            "std": tensor.factors.std,
+            "multiplier": tensor.factors.multiplier,
+            "lr": rate,
+            "decay": 1 / rate,
+            "epsilon": tensor.factors.epsilon,
+        }
+
+    @property
+    def readout_scale(self) -> float:
+        """What the logits are multiplied by: 1 / n for outputs of n times the inputs.
+
+        A bias of the readout has no inputs, and would move n times too slowly: where
+        there is one, multiply what goes into that layer, not what comes out.
+
+        Raises:
+          ValueError: where output tensors have different multipliers; see `rows`.
+        """
+        found = {t.factors.multiplier for t in self.tensors if t.role == "output"}
+        if len(found) > 1:
+            lines = [f"{t.path!r}: {t.factors.multiplier:g}" for t in self.tensors
+                     if t.role == "output"]  # fmt: skip
+            raise ValueError(
+                "the output tensors have different multipliers, so there is no single "
+                f"`readout_scale`:{listed(lines)}\nTake each from p.rows, or pass "
+                "readout='weights', which needs none."
+            )
+        return found.pop() if found else 1.0
+
+    @property
+    def is_noop(self) -> bool:
+        """Whether every factor is 1: base and target are equal."""
+        return not self.absolute and self.residual_scale == 1 and all(
+            factor == 1 for tensor in self.tensors for factor in tensor.factors
+        )  # fmt: skip
+
+    def __repr__(self) -> str:
+        lines = [tuple(map(_cell, map(row.get, _COLUMNS))) for row in self.rows]
+        head = (*_COLUMNS[:6], f"lr ({self.kind})", "decay")
+        return "\n".join([plain_table(head, lines), *self._notes()])
+
+    def _notes(self) -> list[str]:
+        notes = []
+        if self.is_noop:
+            notes.append(
+                "- base and target are equal: every factor is 1, and nothing changes"
+            )
+        outputs = {t.factors.multiplier for t in self.tensors if t.role == "output"}
+        if outputs - {1.0}:
+            values = ", ".join(f"{value:.4g}" for value in sorted(outputs))
+            notes.append(f"- multiply the logits by p.readout_scale = {values}")
+        if self.residual_scale != 1:
+            notes.append(
+                "- multiply each residual branch by p.residual_scale = "
+                f"{self.residual_scale:.4g} ({self.depth_rule})"
+            )
+        if self.absolute:
+            notes.append("- std and lr are absolute, not relative to a base model")
+        return notes
+
+    def init(self, params: Any, *, drawn: Any = "fan_in") -> Any:
+        """Rescale freshly drawn parameters of the target width to the right std.
+
+        w <- w (std factor) / (what the drawing initializer did itself): a std of
+        1 / sqrt(fan_in) has shrunk by n^(-1/2) from base to target already. So hidden
+        kernels of lecun, he and the like stay, and outputs are multiplied by sqrt(n).
+        Flax's `Embed` draws with std 1 / sqrt(features), which depends on width: a leaf
+        called "embedding" is multiplied by sqrt(n), to the size that it has at the base
+        width. Vectors and scalars stay. Call it once: it does not see what was rescaled
+        already. Absolute parametrizations set the rms of each tensor.
+
+        Args:
+          params: parameters, variables or an `nnx.State`, just drawn.
+          drawn: how the std of the initializers depends on the shape: "fan_in",
+            "fan_out", "fan_avg" (Xavier), or "constant" (`normal(0.02)`); or pairs
+            (pattern, one of these), with "fan_in" for the rest.
+
+        Returns:
+          A tree of the same kind. At the base width, exactly the arrays that came.
+
+        Raises:
+          ValueError: for leaves that the parametrization does not know, or of another
+            shape.
+
+        Example:
+          >>> import flax.linen as nn, jax, jinit
+          >>> x = jax.numpy.ones((1, 8))
+          >>> def drawn(d):
+          ...     model = nn.Sequential([nn.Dense(d), nn.relu, nn.Dense(10)])
+          ...     return model.init(jax.random.key(0), x)
+          >>> p = jinit.mup.infer(drawn(64), drawn(256))
+          >>> before, after = drawn(256)["params"], p.init(drawn(256))["params"]
+          >>> readout = after["layers_2"]["kernel"]
+          >>> bool((readout == 2 * before["layers_2"]["kernel"]).all())
+          True
+        """
+        return _rescale.rescaled(self.tensors, self.absolute, params, drawn)
+
+    def rules(self, rules: Any) -> list[Any]:
+        """Rules for `jinit.plan` whose initializers have the right std.
+
+        std = (std factor) (the initializer's std at the base shape).
+
+        Args:
+          rules: rules as for `jinit.plan`, with the initializers of the base model.
+
+        Returns:
+          Rules with the same patterns, for a plan of the target's shapes.
+
+        Raises:
+          TypeError, ValueError: as `jinit.plan`; and, when the plan is made, for an
+            initializer that does not say its std.
+
+        Example:
+          >>> import jax, jinit
+          >>> def shapes(d):
+          ...     return {"readout": jax.ShapeDtypeStruct((d, 10), "float32")}
+          >>> p = jinit.mup.infer(shapes(64), shapes(256))
+          >>> plan = jinit.plan(shapes(256), p.rules([("**", jinit.lecun())]))
+          >>> plan.rows[0]["std"]  # as at the base width: 1 / sqrt(64)
+          0.125
+        """
+        return _rescale.rescaled_rules(self.tensors, self.absolute, rules)
+
+    def optimizer(
+        self,
+        tx: Any,
+        kind: str | Sequence[tuple[Any, str]] | None = None,
+        *,
+        weight_decay: str = "independent",
+        scale_epsilon: bool | None = None,
+    ) -> Any:
+        """Wrap an Optax transformation: per-tensor rates, decays and epsilons.
+
+        update = f tx(g / e, w / f), f the rate factor and e the epsilon's. What decays
+        by lr * decay * w in `tx` still does: dividing the parameters by f cancels it in
+        the decay alone. That is AdamW with rate lr f and decay / f for each tensor, and
+        for decay added to the gradient it is MuAdam's and MuSGD's. The state is that of
+        `tx`, so that jit, sharding and checkpoints are as they were.
+
+        The kind of each update is measured. `tx` is traced at the parameters' own
+        shapes, so that labels, masks and factored states that depend on sizes are those
+        of the training. It is evaluated on gradients and parameters of equal entries,
+        without an array of their size. Updates that depend on the shape (Muon with any
+        of its scalings, NovoGrad) are also measured at the base shapes: their spectral
+        norm has to grow as sqrt(n_out / n_in).
+
+        Args:
+          tx: an Optax transformation with its learning rate or schedule: sgd, adam,
+            adamw, lion, adafactor, rmsprop, optax.contrib.muon, chains of them.
+          kind: "adam" if the update does not grow with the gradient, "sgd" if it grows
+            in proportion, "muon" for orthogonalized updates with Optax's own norm,
+            sqrt(max(1, n_out / n_in)); or pairs (pattern, kind) for some tensors. By
+            default the kind is measured. Name it if that is not possible: if `tx` needs
+            more than gradients and parameters, draws random numbers, uses
+            decompositions, is another optimizer at the base shapes, or is Muon with
+            adaptive=True, whose updates depend on the rank of the gradient.
+          weight_decay: "independent" of the factor, or "scaled" by it.
+          scale_epsilon: whether Adam's epsilon follows the size of the gradient. It
+            divides the gradients, so clipping inside of `tx` sees other norms. By
+            default only with CompleteP, which asks for it.
+
+        Returns:
+          An `optax.GradientTransformationExtraArgs`.
+
+        Raises:
+          TypeError: if `tx` is no Optax transformation, or `kind` no kind.
+          ValueError: for an unknown kind. The new optimizer's `init` raises it for
+            parameters that do not fit, for tensors whose kind cannot be measured (the
+            error names them), and if `tx` cannot be scaled tensor by tensor.
+
+        Example:
+          >>> import jax.numpy as jnp, jinit, optax
+          >>> base, params = {"w": jnp.ones((4, 4))}, {"w": jnp.ones((16, 16))}
+          >>> tx = jinit.mup.infer(base, params).optimizer(optax.adam(0.1))
+          >>> updates, _ = tx.update(params, tx.init(params), params)
+          >>> round(float(updates["w"][0, 0]), 4)  # 0.1 / 4
+          -0.025
+
+        References:
+          Yang et al., "Tensor programs V", 2021.
+          Yang, Simon and Bernstein, "A spectral condition for feature learning", 2023.
+        """
+        checks.choice("weight_decay", weight_decay, ("independent", "scaled"))
+        if scale_epsilon is None:
+            scale_epsilon = self.depth_rule == "completep"
+        return _optimizer.wrapped(
+            self.tensors, tx, kind, weight_decay == "independent", scale_epsilon
+        )
+
+    def __reduce__(self) -> Any:
+        # As plain data: a NaN of another process would equal none of this one.
+        return Parametrization.from_dict, (self.to_dict(),)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON.
+
+        Example:
+          >>> import jax, json, jinit
+          >>> w = {"w": jax.ShapeDtypeStruct((4, 4), "float32")}
+          >>> p = jinit.mup.infer(w, w)
+          >>> text = json.dumps(p.to_dict())
+          >>> jinit.mup.Parametrization.from_dict(json.loads(text)) == p
+          True
+        """
+        tensors = [
+            dataclasses.asdict(t) | {"factors": _plain(t.factors)} for t in self.tensors
+        ]
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return own | {"tensors": tensors}
+
+    @classmethod
+    def from_dict(cls, config: Mapping[str, Any]) -> "Parametrization":
+        """The parametrization that `to_dict` described, also after JSON.
+
+        Raises:
+          TypeError: for something that is no such description.
+        """
+        try:
+            tensors = tuple(map(_tensor, config["tensors"]))
+            return cls(**{**config, "tensors": tensors})
+        except (KeyError, TypeError) as error:
+            raise TypeError(
+                f"`config` is {config!r}; it must be what p.to_dict() returns."
+            ) from error
+
+
+def _plain(factors: Factors) -> dict[str, float | None]:
+    # JSON has no NaN.
+    return {k: None if math.isnan(v) else v for k, v in factors._asdict().items()}
+
+
+def _tensor(config: Mapping[str, Any]) -> Tensor:
+    given = config["factors"].items()
+    found = Factors(**{k: math.nan if v is None else v for k, v in given})
+    sequences = {
+        name: None if config[name] is None else tuple(config[name])
+        for name in ("parts", "shape", "base", "axes")
+    }
+    return Tensor(**{**config, **sequences, "factors": found})
+
+
+def _cell(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return "-" if math.isnan(value) else f"{value:.4g}"

@@ -1,0 +1,165 @@
+"""A parametrization and what was drawn, or the rules to draw by -> the right std."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .._core import checks, numbers
+from .._core.trees import Leaf, leaves, listed
+from .._initializer.base import Initializer
+from .._initializer.foreign import is_initializer
+from .._plan.rules import OfTree, Rule, keep, matches, rules_of, spell_pattern, unknown
+from .._scale.fans import fans
+from .._schemes.combine import scaled
+from ._factors import Tensor
+from ._growth import checked
+
+LAWS = ("fan_in", "fan_out", "fan_avg", "constant")
+
+
+def find(tensors: Sequence[Tensor], tree: Any, name: str) -> list[Tensor]:
+    """What a parametrization says of every leaf, with or without Linen's "params"."""
+    known = {_short(tensor.parts): tensor for tensor in tensors}
+    found = leaves(tree)
+    absent = [leaf for leaf in found if _short(leaf.parts) not in known]
+    if absent:
+        raise ValueError(
+            f"`{name}` has {len(absent)} leaves that the parametrization does not know:"
+            f"{listed(absent[:10])}\nIt was made for {len(known)} leaves, such as "
+            f"{tensors[0].path!r}; make it from the shapes of this tree."
+        )
+    ordered = [known[_short(leaf.parts)] for leaf in found]
+    wrong = [
+        f"{leaf}, for which it knows {tensor.shape}"
+        for leaf, tensor in zip(found, ordered, strict=True)
+        if tuple(leaf.value.shape) != tensor.shape
+    ]
+    if wrong:
+        raise ValueError(
+            f"`{name}` has other shapes than the parametrization was made for:"
+            f"{listed(wrong[:10])}\nMake one with these as its target."
+        )
+    return ordered
+
+
+def _short(parts: tuple[str, ...]) -> tuple[str, ...]:
+    return parts[1:] if parts[:1] == ("params",) else parts
+
+
+def rescaled(tensors: Sequence[Tensor], absolute: bool, params: Any, drawn: Any) -> Any:
+    """Every leaf with the std that it should have."""
+    flat, structure = jax.tree.flatten(params)
+    ordered = find(tensors, params, "params")
+    if absolute:
+        values = [_to_rms(w, t.factors.std) for w, t in zip(flat, ordered, strict=True)]
+        return jax.tree.unflatten(structure, values)
+    laws = _laws(drawn, leaves(params))
+    factors = [
+        tensor.factors.std / _drawn(tensor, law)
+        for tensor, law in zip(ordered, laws, strict=True)
+    ]
+    return times(params, factors)
+
+
+def times(tree: Any, factors: Sequence[float]) -> Any:
+    """A tree with each leaf multiplied; by 1 it stays the same array."""
+    flat, structure = jax.tree.flatten(tree)
+    values = [w if f == 1 else w * f for w, f in zip(flat, factors, strict=True)]
+    return jax.tree.unflatten(structure, values)
+
+
+def _to_rms(value: Any, std: float) -> Any:
+    """A tensor scaled to its std. What is constant, or has no std to get, stays."""
+    if math.isnan(std):
+        return value
+    rms = jnp.sqrt(jnp.mean(jnp.square(value.astype(jnp.float32))))
+    factor = jnp.where(rms > 0, std / jnp.where(rms > 0, rms, 1), 1)
+    return (value * factor).astype(value.dtype)
+
+
+def _laws(drawn: Any, found: list[Leaf]) -> list[str]:
+    """For each leaf, how its initializer's std depends on its shape."""
+    pairs = [("**", drawn)] if isinstance(drawn, str) else checked(drawn, "drawn")
+    for pattern, law in pairs:
+        checks.choice("drawn", law, LAWS)
+        if not any(matches(pattern, leaf) for leaf in found):
+            raise unknown(pattern, found)
+    return [
+        next((law for pattern, law in pairs if matches(pattern, leaf)), "fan_in")
+        for leaf in found
+    ]
+
+
+def _drawn(tensor: Tensor, law: str) -> float:
+    """By how much the initializer's own std grew from base to target."""
+    if law == "constant" or tensor.role in ("vector", "scalar"):
+        return 1.0
+    before, after = _count(tensor, tensor.base, law), _count(tensor, tensor.shape, law)
+    return math.sqrt(before / after)
+
+
+def _count(tensor: Tensor, shape: Any, law: str) -> float:
+    if tensor.parts[-1:] == ("embedding",):
+        # Flax's default counts the features as what comes in.
+        return float(shape[-1])
+    found = fans(shape, tensor.layout)
+    counts = {"fan_in": found.fan_in, "fan_out": found.fan_out}
+    return counts.get(law, sum(found) / 2)
+
+
+def rescaled_rules(tensors: Sequence[Tensor], absolute: bool, rules: Any) -> list[Rule]:
+    """Rules with the same left sides, whose right sides have the right std."""
+    known = {_short(tensor.parts): tensor for tensor in tensors}
+
+    def right(rule: Rule, init: Any) -> Callable[..., Any]:
+        def of_leaf(path: str, leaf: Any) -> Any:
+            found = init if is_initializer(init) else init(path, leaf)
+            if found is keep or not callable(found):
+                return found
+            tensor = known.get(_short(tuple(path.split("/"))))
+            if tensor is None or tensor.shape != tuple(leaf.shape):
+                raise ValueError(
+                    f"the parametrization does not know {path!r} {tuple(leaf.shape)}; "
+                    "make it from the shapes of the plan."
+                )
+            return _scaled(absolute, tensor, found)
+
+        of_leaf.__qualname__ = f"p.rules of {spell_pattern(rule.pattern)}"
+        return of_leaf
+
+    def wrapped(rule: Rule) -> Any:
+        init: Any = rule.init
+        if init is keep:
+            return keep
+        if isinstance(init, OfTree):
+            bind = init.function
+            return OfTree(lambda found: right(rule, bind(found)))
+        return right(rule, init)
+
+    return [
+        Rule(rule.pattern, wrapped(rule), rule.optional) for rule in rules_of(rules)
+    ]
+
+
+def _scaled(absolute: bool, tensor: Tensor, init: Any) -> Any:
+    """An initializer scaled so that the std is that of the parametrization."""
+    std = tensor.factors.std
+    if tensor.role in ("vector", "scalar") or math.isnan(std):
+        return init
+    known = isinstance(init, Initializer)
+    now = init.std(tensor.shape) if known else None
+    wanted: float | None = std
+    if not absolute and tensor.base is not None:
+        before = init.std(tensor.base) if known else None
+        wanted = None if before is None else std * before
+    if now is None or wanted is None:
+        raise ValueError(
+            f"the initializer {init!r} of {tensor.path!r} does not say its std, so it "
+            "cannot be rescaled for the width; use one of jinit's that does (jinit.he, "
+            "jinit.normal, ...), or draw as usual and call p.init(params)."
+        )
+    factor = 1.0 if numbers.is_zero(now) else wanted / now
+    return init if numbers.is_one(factor) else scaled(init, factor)

@@ -1,0 +1,28 @@
+"""jinit for Flax NNX, whose models are objects. Loaded when it is first used."""
+
+from ._compare import compare
+from ._from_data import (
+    autoinit,
+    data_dependent,
+    gradinit,
+    lsuv,
+    metainit,
+    weight_norm_init,
+    whiten_first_layer,
+)
+from ._materialize import materialize
+from ._probe import probe
+
+__all__ = [
+    "autoinit",
+    "compare",
+    "data_dependent",
+    "gradinit",
+    "lsuv",
+    "materialize",
+    "metainit",
+    "probe",
+    "weight_norm_init",
+    "whiten_first_layer",
+]
+__dir__ = __all__.copy  # for `dir`, which would show the imports too

@@ -1,0 +1,85 @@
+"""Schemes are compared on an NNX model."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax import nnx
+
+from .._network.behavior import key_of
+from .._network.kept import Kept
+from .._network.network import inputs_of
+from .._network.nnx import taken_apart
+from .._probe.compare import Made, compared
+from .._probe.comparison import Comparison
+
+
+def compare(
+    make_model: Callable[[Any, nnx.Rngs], Any],
+    schemes: Any,
+    batch: Any,
+    keys: Any,
+    *,
+    loss: Callable[[Any], Any] | None = None,
+    **options: Any,
+) -> Comparison:
+    """Probe one NNX model under several schemes and seeds, before any training.
+
+    As `jinit.compare`.
+
+    Args:
+      make_model: a function of a scheme and of `nnx.Rngs` that gives an NNX module.
+      schemes: a dict from names to what `make_model` takes, or a list; a string stands
+        for the initializer of that name in `jinit.registry`.
+      batch: what the model is called with, an array, or a tuple of several.
+      keys: an array of keys, or one key.
+      loss: as in `jinit.probe`.
+      **options: more arguments of the call.
+
+    Returns:
+      A `jinit.Comparison`.
+
+    Raises:
+      TypeError: for something that is no NNX module, or keys that are no keys.
+      ValueError: for no schemes, or two of one name.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from flax import nnx
+      >>> import jinit
+      >>> def make(init, rngs):
+      ...     return nnx.Sequential(nnx.Linear(8, 8, kernel_init=init, rngs=rngs))
+      >>> keys = jax.random.split(jax.random.key(1), 3)
+      >>> found = jinit.nnx.compare(make, ["he", "lecun"], jnp.eye(8), keys)
+      >>> found.reports["he"][2].rows[0]["path"]
+      'layers/0'
+    """
+
+    def make(scheme: Any) -> Made:
+        return _made(make_model, scheme, options)
+
+    return compared(make, inputs_of(batch), schemes, keys, loss)
+
+
+_MADE: Kept[Made] = Kept(16)
+
+
+def _made(
+    make_model: Callable[[Any, nnx.Rngs], Any], scheme: Any, options: dict[str, Any]
+) -> Made:
+    """Return the functions of a scheme; the constructor is traced once."""
+    key = functools.partial(key_of, "nnx init", make_model, scheme, options)
+
+    def start(key: jax.Array, *inputs: Any) -> tuple[Any, Any]:
+        model = make_model(scheme, nnx.Rngs(key))
+        _, params, rest, _ = taken_apart(model, options, "compare")
+        return params, rest
+
+    def make() -> Made:
+        abstract = nnx.eval_shape(lambda: make_model(scheme, nnx.Rngs(0)))
+        apart = taken_apart(abstract, options, "compare")
+        of_model = functools.partial(key_of, "nnx", apart[3], options)
+        return Made(start, apart[0], key, of_model)
+
+    return _MADE.made(key, make)

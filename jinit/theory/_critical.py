@@ -1,0 +1,132 @@
+"""Where chi_1 = 1: the variances with which deep networks can be trained."""
+
+from typing import Any, NamedTuple
+
+from .._core import checks
+from .._scale.gains import Activation
+from .._scale.quadrature import Unresolved
+from ._dual import moment, slope
+from ._maps import require_slopes, resolved, scalar_of
+from ._root import root
+from ._scalar import Scalar
+
+# Mean squares of a slope below are those of a function that is flat.
+_FLAT = 1e-18
+
+
+class Critical(NamedTuple):
+    """A point on the edge of chaos; whether q stays there, and its slope V'(q)."""
+
+    sigma_w2: float
+    sigma_b2: float
+    stable: bool
+    q: float
+    slope: float
+
+
+def critical(
+    activation: Activation, q: float | None = None, *, sigma_b2: float | None = None
+) -> Critical:
+    """The point on the edge of chaos, chi_1 = 1, with a given q* or sigma_b2.
+
+    sigma_w2 = 1 / E f'(sqrt(q) z)^2 and sigma_b2 = q - sigma_w2 E f(sqrt(q) z)^2.
+    `stable` says whether q returns there when it is moved, or at least stays, V'(q) <=
+    1: gelu and silu leave it, tanh and selu return, relu stays anywhere.
+
+    Args:
+      activation: a name, or any function of a scalar.
+      q: the fixed point; 1 by default.
+      sigma_b2: the variance of the bias, instead of q.
+
+    Returns:
+      A record with `sigma_w2`, `sigma_b2`, `stable`, `q` and `slope`.
+
+    Raises:
+      ValueError: for q and sigma_b2 at once, numbers out of range, or where no such
+        point exists: the bias would need a negative variance, or f has jumps or slope
+        0.
+
+    Example:
+      >>> from jinit import theory
+      >>> point = theory.critical("tanh", sigma_b2=0.05)
+      >>> round(point.sigma_w2, 6), round(point.q, 6), point.stable
+      (1.760955, 0.570048, True)
+      >>> theory.critical("gelu").stable
+      False
+
+    References:
+      Schoenholz, Gilmer, Ganguli and Sohl-Dickstein, "Deep information propagation",
+      2017. Hayou, Doucet and Rousseau, "On the impact of the activation function on
+      deep neural networks training", 2019.
+    """
+    s = scalar_of(activation)
+    resolved(activation, lambda: require_slopes(s))
+    if q is not None and sigma_b2 is not None:
+        raise ValueError(
+            f"`q` is {q} and `sigma_b2` is {sigma_b2}; give one: it decides the other."
+        )
+    if sigma_b2 is None:
+        at = checks.real("q", 1.0 if q is None else q, positive=True)
+        return resolved(activation, lambda: _critical_at(s, activation, at))
+    wanted = checks.real("sigma_b2", sigma_b2, minimum=0.0)
+    return resolved(activation, lambda: _critical_of_bias(s, activation, wanted))
+
+
+def _bias_at(s: Scalar, q: float) -> tuple[float, float]:
+    """sigma_w2 and sigma_b2 where chi_1 = 1 at q."""
+    squared = moment(s, s.df, q)
+    if squared < _FLAT:
+        raise Unresolved(
+            f"has slope 0 where inputs of mean square {q:.4g} are: no sigma_w2 makes "
+            "chi_1 = 1. Take another q, or another activation."
+        )
+    return 1 / squared, q - moment(s, s.f, q) / squared
+
+
+def _point(s: Scalar, sigma_w2: float, sigma_b2: float, q: float) -> Critical:
+    rate = sigma_w2 * slope(s, q) if q > 0 else 1.0
+    return Critical(sigma_w2, sigma_b2, rate <= 1 + 1e-6, q, rate)
+
+
+def _critical_at(s: Scalar, activation: Any, q: float) -> Critical:
+    sigma_w2, sigma_b2 = _bias_at(s, q)
+    if sigma_b2 < -1e-10 * q:
+        raise ValueError(
+            f"{activation!r} has no critical point at q={q}: with chi_1 = 1 its bias "
+            f"would need the variance {sigma_b2:.4g}. Take another q, or another "
+            "activation."
+        )
+    # What rounding leaves of 0 is 0.
+    return _point(s, sigma_w2, sigma_b2 if sigma_b2 > 1e-10 * q else 0.0, q)
+
+
+def _critical_of_bias(s: Scalar, activation: Any, sigma_b2: float) -> Critical:
+    """The smallest q whose critical bias is the given one."""
+    if sigma_b2 == 0 and (found := _without_bias(s, activation)) is not None:
+        return found
+
+    def gap(q: float) -> float:
+        return sigma_b2 - _bias_at(s, q)[1]
+
+    # Where f is flat there is no critical bias, nor a crossing.
+    powers = [10 ** (k / 4) for k in range(-24, 17)]
+    powers = [q for q in powers if moment(s, s.df, q) >= _FLAT]
+    gaps = [gap(q) for q in powers]
+    for k, low in enumerate(powers[:-1]):
+        if gaps[k] > 0 >= gaps[k + 1]:
+            q = root(gap, low, powers[k + 1])
+            return _point(s, _bias_at(s, q)[0], sigma_b2, q)
+    raise ValueError(
+        f"{activation!r} has no critical point with sigma_b2={sigma_b2}: for no q from "
+        "1e-6 to 1e4 is chi_1 = 1 there. Take another sigma_b2, or give q."
+    )
+
+
+def _without_bias(s: Scalar, activation: Any) -> Critical | None:
+    """Where the bias of the whole line is 0, as for relu, q is free; else q is 0."""
+    if moment(s, s.df, 1.0) >= _FLAT and abs(_bias_at(s, 1.0)[1]) < 1e-10:
+        return _critical_at(s, activation, 1.0)
+    at_zero = moment(s, s.df, 0.0)
+    if moment(s, s.f, 0.0) == 0 and at_zero > _FLAT:
+        return _point(s, 1 / at_zero, 0.0, 0.0)
+    return None

@@ -1,0 +1,286 @@
+"""Mean squares and correlations of a deep network's signals, layer by layer."""
+
+import math
+from typing import Any, NamedTuple
+
+from .._core import checks
+from .._scale.gains import Activation
+from .._scale.quadrature import Unresolved
+from ._dual import dual, gap, moment, rough_gap, slope
+from ._root import MOST_STEPS, root
+from ._scalar import Scalar, scalar
+
+_SMALLEST, _LARGEST = 1e-12, 1e12
+# What rounding leaves of V(q) - q, relative; and of a slope of 1.
+_ROUNDING, _NEUTRAL = 1e-13, 1e-12
+# How far from 1 a slope may be and still count as 1.
+_LEVEL = 1e-9
+
+
+class FixedPoint(NamedTuple):
+    """q = V(q), c = R(c), and chi_1 there."""
+
+    q: float
+    c: float
+    chi1: float
+
+
+class DepthScales(NamedTuple):
+    """Layers over which q, and c, come nearer to their fixed points by a factor e."""
+
+    xi_q: float
+    xi_c: float
+
+
+def variance_map(
+    activation: Activation, sigma_w2: float, sigma_b2: float, q: float
+) -> float:
+    """V(q) = sigma_w2 E f(sqrt(q) z)^2 + sigma_b2: the mean square one layer on.
+
+    Args:
+      activation: a name, or any function of a scalar, as for `jinit.gain`.
+      sigma_w2: fan_in times the variance of the kernel.
+      sigma_b2: the variance of the bias.
+      q: the mean square of the pre-activations.
+
+    Raises:
+      ValueError: for numbers that are negative or not finite, or an activation that
+        cannot be integrated.
+
+    Example:
+      >>> from jinit import theory
+      >>> round(theory.variance_map("relu", 2.0, 0.0, 1.0), 12)  # He's: it stays
+      1.0
+
+    References:
+      Poole, Lahiri, Raghu, Sohl-Dickstein and Ganguli, "Exponential expressivity in
+      deep neural networks through transient chaos", 2016.
+    """
+    s = scalar_of(activation)
+    sigma_w2, sigma_b2 = sigmas(sigma_w2, sigma_b2)
+    q = checks.real("q", q, minimum=0.0)
+    return resolved(activation, lambda: sigma_w2 * moment(s, s.f, q) + sigma_b2)
+
+
+def correlation_map(
+    activation: Activation, sigma_w2: float, sigma_b2: float, q: float, c: float
+) -> float:
+    """R(c): the correlation of two inputs one layer on, both of mean square q.
+
+    Args:
+      activation, sigma_w2, sigma_b2, q: as for `variance_map`; q above 0, since
+        signals that are 0 have no correlation.
+      c: their correlation, from -1 to 1.
+
+    Raises:
+      ValueError: as `variance_map`; for q = 0; for c outside [-1, 1]; where the next
+        layer is 0, and nothing has a correlation.
+
+    Example:
+      >>> import math
+      >>> from jinit import theory
+      >>> c = theory.correlation_map("relu", 2.0, 0.0, 1.0, 0.0)
+      >>> abs(c - 1 / math.pi) < 1e-9
+      True
+
+    References:
+      Poole, Lahiri, Raghu, Sohl-Dickstein and Ganguli, "Exponential expressivity in
+      deep neural networks through transient chaos", 2016. In closed form: Cho and Saul,
+      "Kernel methods for deep learning", 2009, for relu; Williams, "Computing with
+      infinite networks", 1996, for erf.
+    """
+    s = scalar_of(activation)
+    sigma_w2, sigma_b2 = sigmas(sigma_w2, sigma_b2)
+    q = checks.real("q", q, positive=True)
+    c = checks.real("c", c)
+    if not -1 <= c <= 1:
+        raise ValueError(f"`c` is {c}; a correlation lies between -1 and 1.")
+    return resolved(activation, lambda: _correlation(s, sigma_w2, sigma_b2, q, c))
+
+
+def _correlation(
+    s: Scalar, sigma_w2: float, sigma_b2: float, q: float, c: float
+) -> float:
+    variance = sigma_w2 * moment(s, s.f, q) + sigma_b2
+    if variance == 0:
+        raise ValueError(
+            f"the next layer is 0 for sigma_w2={sigma_w2}, sigma_b2={sigma_b2} and "
+            f"q={q}: its correlations are not defined."
+        )
+    found = 1 - sigma_w2 * gap(s, s.f, q, 1 - c) / variance
+    # Rounding must not leave the range of a correlation.
+    return max(found, -1.0)
+
+
+def fixed_point(
+    activation: Activation, sigma_w2: float, sigma_b2: float, *, q: float = 1.0
+) -> FixedPoint:
+    """The mean square and the correlation that deep layers come to: q, c, chi_1.
+
+    q is followed from where it starts, so of several fixed points the one that attracts
+    it is found, and where every q is one, as for relu at sigma_w2 = 2, it stays. c is 1
+    unless chi_1 > 1, in the chaotic phase, where all inputs come to c < 1. Signals that
+    die out have q = 0, c = 1.
+
+    Args:
+      activation, sigma_w2, sigma_b2: as for `variance_map`.
+      q: the mean square in the first layer.
+
+    Returns:
+      A record with `q`, `c` and `chi1`.
+
+    Raises:
+      ValueError: as `variance_map`; where q grows without bound; for a function with
+        jumps, whose chi_1 is infinite.
+
+    Example:
+      >>> from jinit import theory
+      >>> [round(x, 4) for x in theory.fixed_point("tanh", 1.3, 0.05)]
+      [0.3153, 1.0, 0.8802]
+
+    References:
+      Schoenholz, Gilmer, Ganguli and Sohl-Dickstein, "Deep information propagation",
+      2017.
+    """
+    s = scalar_of(activation)
+    sigma_w2, sigma_b2 = sigmas(sigma_w2, sigma_b2)
+    start = checks.real("q", q, minimum=0.0)
+
+    def found() -> FixedPoint:
+        q, t, chi1 = _fixed(s, sigma_w2, sigma_b2, start)
+        return FixedPoint(q, 1 - t, chi1)
+
+    return resolved(activation, found)
+
+
+def _fixed(
+    s: Scalar, sigma_w2: float, sigma_b2: float, start: float
+) -> tuple[float, float, float]:
+    """q, 1 - c and chi_1 where q and c come to."""
+    require_slopes(s)
+    q = _fixed_q(s, sigma_w2, sigma_b2, start)
+    chi1 = sigma_w2 * moment(s, s.df, q)
+    return q, _fixed_t(s, sigma_w2, q, chi1), chi1
+
+
+def _fixed_q(s: Scalar, sigma_w2: float, sigma_b2: float, start: float) -> float:
+    """Follow q, with Newton's steps on q - V(q) where they keep to its direction.
+
+    There are no cycles: q d/dq of a normal density is at least -1/2 of it, so V'(q*) >=
+    -1/2 for any function.
+    """
+    q, said = start, f"for sigma_w2={sigma_w2}, sigma_b2={sigma_b2}"
+    for _ in range(MOST_STEPS):
+        step = sigma_w2 * moment(s, s.f, q) + sigma_b2 - q
+        rate = 1 - sigma_w2 * slope(s, q) if q > 0 else 1.0
+        if abs(step) <= max(_ROUNDING, s.precision) * max(q, _SMALLEST):
+            return q
+        if q > _LARGEST or (step > 0 and abs(rate) < max(_NEUTRAL, s.precision)):
+            raise ValueError(
+                f"q grows without bound {said}: there is no fixed point that it comes "
+                "to from where it starts. Take a smaller sigma_w2, or a smaller q."
+            )
+        # Shorter than to another basin, where V has several fixed points.
+        step = step / rate if rate > 0 else step
+        q += max(min(step, q + 1), -0.5 * q)
+        if q < _SMALLEST:
+            q = 0.0
+    raise Unresolved(f"is too wild: {MOST_STEPS} steps found no fixed point {said}.")
+
+
+def _fixed_t(s: Scalar, sigma_w2: float, q: float, chi1: float) -> float:
+    """1 - c at the fixed point of R, of two inputs that are not alike at the start.
+
+    1 - R(c) = sigma_w2 gap(q, t) / q, which is chi_1 t for small t and falls behind t
+    on the way to t = 1. With r = sqrt(t), what is left over is near a line, or near a
+    parabola, for functions with and without kinks.
+    """
+    if chi1 <= 1 + max(_LEVEL, s.precision) or q == 0:
+        return 0.0
+
+    def rise(r: float, mean: Any = rough_gap) -> float:
+        return math.log(sigma_w2 * mean(s, s.f, q, r * r) / (q * r * r))
+
+    # R(0) >= 0 everywhere, and is 0 for odd functions without bias.
+    if rise(1.0) >= -1e-12:
+        return 1.0
+    above = math.log(chi1)
+    r = root(rise, 1e-7, 1.0, above, max(1e-10 * above, s.precision))
+    if abs(rise(r, gap)) > max(1e-9, 4 * s.precision):
+        raise Unresolved("is too wild: the means over two variables do not settle.")
+    return r * r
+
+
+def depth_scales(
+    activation: Activation, sigma_w2: float, sigma_b2: float, *, q: float = 1.0
+) -> DepthScales:
+    """How many layers deep a signal is felt: xi_q and xi_c.
+
+    xi = -1 / log(slope), of V at q* and of R at c*: after xi layers what is left of a
+    difference is 1 / e. Networks train up to about 6 xi_c layers. On the edge of chaos
+    xi_c is infinite.
+
+    Args:
+      activation, sigma_w2, sigma_b2, q: as for `fixed_point`.
+
+    Returns:
+      A record with `xi_q` and `xi_c`, in layers; infinite where the slope is 1, or
+      where a difference grows: q* is then a point that signals leave.
+
+    Raises:
+      ValueError: as `fixed_point`.
+
+    Example:
+      >>> from jinit import theory
+      >>> round(theory.depth_scales("tanh", 1.3, 0.05).xi_c, 3)
+      7.834
+
+    References:
+      Schoenholz, Gilmer, Ganguli and Sohl-Dickstein, "Deep information propagation",
+      2017.
+    """
+    s = scalar_of(activation)
+    sigma_w2, sigma_b2 = sigmas(sigma_w2, sigma_b2)
+    start = checks.real("q", q, minimum=0.0)
+
+    def scales() -> DepthScales:
+        q, t, _ = _fixed(s, sigma_w2, sigma_b2, start)
+        of_c = sigma_w2 * dual(s, s.df, q, t)
+        level = max(_LEVEL, s.precision)
+        return DepthScales(_scale(sigma_w2 * slope(s, q), level), _scale(of_c, level))
+
+    return resolved(activation, scales)
+
+
+def _scale(slope: float, level: float) -> float:
+    size = abs(slope)
+    if size == 0:
+        return 0.0
+    return math.inf if size >= 1 - level else -1 / math.log(size)
+
+
+def scalar_of(activation: Activation) -> Scalar:
+    return resolved(activation, lambda: scalar(activation))
+
+
+def require_slopes(s: Scalar) -> None:
+    if s.jump is not None:
+        raise Unresolved(
+            f"jumps at {s.jump:.6g}: its chi_1 is infinite, and inputs however alike "
+            "are torn apart. Take a function without jumps."
+        )
+
+
+def resolved(activation: Any, compute: Any) -> Any:
+    """What `compute` returns; what cannot be integrated is named."""
+    try:
+        return compute()
+    except Unresolved as error:
+        raise ValueError(f"`activation` {activation!r} {error}") from None
+
+
+def sigmas(sigma_w2: float, sigma_b2: float) -> tuple[float, float]:
+    return (
+        checks.real("sigma_w2", sigma_w2, minimum=0.0),
+        checks.real("sigma_b2", sigma_b2, minimum=0.0),
+    )

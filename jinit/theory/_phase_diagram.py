@@ -1,0 +1,79 @@
+"""The phase diagram of an activation, as a figure."""
+
+from typing import Any
+
+import numpy as np
+
+from .._core import names
+from .._scale.gains import Activation
+from ._dual import moment
+from ._maps import resolved, scalar_of
+from ._scalar import Scalar
+
+
+def phase_figure(s: Scalar, name: str, path: Any) -> Any:
+    """chi_1 at the fixed point, over sigma_w2 and sigma_b2; its level 1 is the edge."""
+    from matplotlib.figure import Figure
+
+    sigma_w2 = np.linspace(0.05, 4, 80)
+    sigma_b2 = np.linspace(0, 1, 41)
+    chi1 = _chi1(s, sigma_w2, sigma_b2)
+    figure = Figure(figsize=(5, 3.8), layout="constrained")
+    axes = figure.subplots()
+    shown = axes.pcolormesh(
+        sigma_w2, sigma_b2, np.log(chi1), cmap="RdBu_r", vmin=-1.5, vmax=1.5
+    )
+    # Where q grows without bound there is no fixed point, and no colour.
+    axes.set_facecolor("lightgray")
+    if np.nanmin(chi1) < 1 < np.nanmax(chi1):
+        axes.contour(sigma_w2, sigma_b2, chi1, levels=[1], colors="black")
+    axes.set(xlabel="sigma_w2", ylabel="sigma_b2", title=f"{name}: log chi_1")
+    figure.colorbar(shown)
+    if path is not None:
+        figure.savefig(path, dpi=120)
+    return figure
+
+
+def _chi1(s: Scalar, sigma_w2: np.ndarray, sigma_b2: np.ndarray) -> np.ndarray:
+    """chi_1 over the grid; NaN where q has no bound.
+
+    The moments are taken once, over a grid of log q, and interpolated.
+    """
+    q = np.geomspace(1e-6, 1e6, 121)
+    of_f, of_df = (np.array([moment(s, g, value) for value in q]) for g in (s.f, s.df))
+    now = np.ones((len(sigma_b2), len(sigma_w2)))
+    for _ in range(2000):
+        after = sigma_w2 * np.interp(now, q, of_f) + sigma_b2[:, None]
+        after = np.clip(after, 0, 2 * q[-1])
+        if np.allclose(after, now, rtol=1e-6, atol=1e-9):
+            break
+        now = after
+    chi1 = sigma_w2 * np.interp(now, q, of_df)
+    return np.where(now >= q[-1], np.nan, np.maximum(chi1, 1e-6))
+
+
+def plot_phase_diagram(activation: Activation, path: Any = None) -> Any:
+    """Draw the ordered and the chaotic phase over sigma_w2 and sigma_b2, and the edge.
+
+    Args:
+      activation: a name, or any function of a scalar.
+      path: where to write a picture; None for none.
+
+    Returns:
+      The matplotlib figure.
+
+    Raises:
+      ValueError: for an activation that cannot be integrated.
+
+    Example:
+      >>> from jinit import theory
+      >>> theory.plot_phase_diagram("tanh").axes[0].get_xlabel()
+      'sigma_w2'
+
+    References:
+      Poole, Lahiri, Raghu, Sohl-Dickstein and Ganguli, "Exponential expressivity in
+      deep neural networks through transient chaos", 2016.
+    """
+    s = scalar_of(activation)
+    name = activation if isinstance(activation, str) else names.public_name(activation)
+    return resolved(activation, lambda: phase_figure(s, name, path))

@@ -1,0 +1,65 @@
+"""An activation as a scalar function in float64: f, f', and where they have kinks."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import numpy as np
+
+from .._core.identity import remembered
+from .._scale.activations import ACTIVATIONS, GATES
+from .._scale.gains import Activation, sampled, split
+from .._scale.quadrature import find_kinks
+
+Function = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Scalar:
+    """f and f' over float64 arrays."""
+
+    f: Function
+    df: Function
+    kinks: tuple[float, ...]
+    # Relative, of what f returns.
+    precision: float
+    is_linear: bool = False
+
+    @functools.cached_property
+    def jump(self) -> float | None:
+        """Where f itself is not continuous."""
+        return next((k for k in self.kinks if _jumps(self, k)), None)
+
+
+def _jumps(s: Scalar, k: float) -> bool:
+    """Whether f differs as much near to k as a little farther off."""
+    near, far = (float(np.ptp(s.f(k + np.array([-h, h])))) for h in (1e-7, 4e-7))
+    return near > max(1e-8, 4 * s.precision, 0.75 * far)
+
+
+# Only a few are kept: each keeps its function alive, and what that closes over.
+@remembered(32)
+def scalar(activation: Activation) -> Scalar:
+    """The function of an activation, by name or by itself."""
+    found, param = split(activation)
+    if not isinstance(found, str):
+        f, of_f = sampled(found, "forward")
+        df, of_df = sampled(found, "backward")
+        precision = max(of_f, of_df)
+        kinks = find_kinks(f, precision) + find_kinks(df, precision)
+        return Scalar(f, df, tuple(sorted(set(kinks))), precision)
+    if found in GATES:
+        raise ValueError(
+            f"`activation` is {found!r}, a gated unit of two inputs; mean-field theory "
+            f"is for functions of one: take its {GATES[found]!r}."
+        )
+    named = ACTIVATIONS[found]
+    param = named.param if param is None else param
+    settings = () if param is None else (param,)
+    return Scalar(
+        lambda z: named.f(z, *settings),
+        lambda z: named.df(z, *settings),
+        named.kinks,
+        0.0,
+        found in ("linear", "identity"),
+    )

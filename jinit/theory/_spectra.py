@@ -1,0 +1,134 @@
+"""The Jacobian's singular values, and how signals fluctuate at finite width."""
+
+import math
+from typing import Literal, NamedTuple
+
+from .._core import checks
+from .._scale.gains import Activation
+from ._dual import moment
+from ._maps import fixed_point, resolved, scalar_of
+
+Weights = Literal["gaussian", "orthogonal"]
+
+
+class JacobianSpectrum(NamedTuple):
+    """Of the squared singular values of the Jacobian of several layers."""
+
+    mean: float
+    variance: float
+    max: float | None
+
+
+class FiniteWidth(NamedTuple):
+    """Of M, the growth of the mean square of a signal over several layers."""
+
+    second_moment: float
+    mean_log: float
+
+
+def jacobian_spectrum(
+    activation: Activation,
+    sigma_w2: float,
+    sigma_b2: float,
+    depth: int,
+    weights: Weights = "gaussian",
+    *,
+    q: float = 1.0,
+) -> JacobianSpectrum:
+    """Mean, variance and maximum of the squared singular values of the Jacobian.
+
+    With mu_k = E f'^2k at q* and chi = sigma_w2 mu_1: mean chi^L, variance chi^2L L
+    (mu_2 / mu_1^2 - 1 - s), s = -1 for Gaussian and 0 for orthogonal kernels. On the
+    edge of chaos the mean is 1; a variance that does not grow with depth (dynamical
+    isometry) needs orthogonal kernels, and f' near constant at q*.
+
+    Args:
+      activation, sigma_w2, sigma_b2, q: as for `fixed_point`.
+      depth: L, the layers.
+      weights: "gaussian", or "orthogonal" for kernels sqrt(sigma_w2) Q.
+
+    Returns:
+      A record with `mean`, `variance` and `max`; infinite beyond the range of float64;
+      `max` is None where it is not known in closed form: it is for linear networks.
+
+    Raises:
+      ValueError: as `fixed_point`; for an unknown kind of weights, a depth below 1.
+
+    Example:
+      >>> from jinit import theory
+      >>> theory.jacobian_spectrum("relu", 2.0, 0.0, 10)
+      JacobianSpectrum(mean=1.0, variance=20.0, max=None)
+      >>> theory.jacobian_spectrum("linear", 1.0, 0.0, 10, "orthogonal").variance
+      0.0
+
+    References:
+      Pennington, Schoenholz and Ganguli, "Resurrecting the sigmoid in deep learning
+      through dynamical isometry: theory and practice", 2017.
+    """
+    checks.choice("weights", weights, ("gaussian", "orthogonal"))
+    layers = _layers("depth", depth)
+    found = fixed_point(activation, sigma_w2, sigma_b2, q=q)
+    s = scalar_of(activation)
+
+    def spectrum() -> JacobianSpectrum:
+        first, second = (moment(s, s.df, found.q, power) for power in (2, 4))
+        if first == 0:
+            return JacobianSpectrum(0.0, 0.0, 0.0)
+        mean = power(found.chi1, layers)
+        spread = second / first**2 - (1 if weights == "orthogonal" else 0)
+        # What rounding leaves of 0 is 0, of either sign.
+        spread = 0.0 if spread < 1e-14 else spread
+        variance = power(mean, 2) * layers * spread if spread else 0.0
+        most = None
+        if s.is_linear:
+            grown = (layers + 1) * (1 + 1 / layers) ** layers
+            most = mean * (grown if weights == "gaussian" else 1.0)
+        return JacobianSpectrum(mean, variance, most)
+
+    return resolved(activation, spectrum)
+
+
+def finite_width(width: int, depth: int) -> FiniteWidth:
+    """How the signal of a relu network fluctuates at finite width, from He's kernels.
+
+    M, the mean square after L layers of n units over that of the input, has mean 1 at
+    any width, E M^2 = (1 + 5 / n)^L, and E log M = -5 L / (2 n) to first order: most
+    networks shrink the signal, and a few blow it up.
+
+    Args:
+      width: n, of all layers.
+      depth: L.
+
+    Returns:
+      A record with `second_moment`, infinite beyond the range of float64, and
+      `mean_log`.
+
+    Raises:
+      TypeError, ValueError: for numbers that are no integers, or below 1.
+
+    Example:
+      >>> from jinit import theory
+      >>> theory.finite_width(500, 100)
+      FiniteWidth(second_moment=2.704813829421..., mean_log=-0.5)
+
+    References:
+      Hanin and Rolnick, "How to start training: the effect of initialization and
+      architecture", 2018.
+    """
+    n, layers = _layers("width", width), _layers("depth", depth)
+    return FiniteWidth(power(1 + 5 / n, layers), -5 * layers / (2 * n))
+
+
+def power(x: float, exponent: int) -> float:
+    """x^exponent; infinite, not an error, beyond the range of float64."""
+    try:
+        return x**exponent
+    except OverflowError:
+        return math.inf
+
+
+def _layers(argument: str, value: int) -> int:
+    found = checks.count(argument, value)
+    if found is None:
+        raise TypeError(f"`{argument}` is None; it must be an integer, 1 or more.")
+    return found
