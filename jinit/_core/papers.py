@@ -309,7 +309,7 @@ WANG_2023 = Paper(
     ("Wang", "Ma", "Huang", "Dong", "Wang", "Peng", "Wu", "Bajaj", "Singhal",
      "Benhaim", "Patra", "Liu", "Chaudhary", "Song", "Wei"), 2023,
     "Magneto: a foundation transformer",
-    "https://arxiv.org/abs/2210.06423", "ICML")
+    "https://openreview.net/forum?id=oeAhgeKFEw", "ICML")
 WANG_2024 = Paper(("Wang", "Ma", "Dong", "Huang", "Zhang", "Wei"), 2024,
     "DeepNet: scaling transformers to 1,000 layers",
     "https://arxiv.org/abs/2203.00555", "TPAMI")
