@@ -47,7 +47,7 @@ class Copier(nn.Module):
 
 
 def biases(t_max: float) -> dict[str, list[Any]]:
-    """name -> the rules for the LSTM's biases."""
+    """Name -> the rules for the LSTM's biases."""
     return {
         "zero": [],
         "unit forget": jinit.recurrent.unit_forget_rules(),

@@ -37,8 +37,7 @@ _GROUPS = {
         "_schemes.truncated": "truncated_normal",
     },
     "Constants and given arrays": {
-        "_schemes.combine": "from_array",
-        "_schemes.constant": "constant ones ones_init zeros zeros_init",
+        "_schemes.constant": "constant from_array ones ones_init zeros zeros_init",
     },
     "Orthogonal kernels": {
         "_schemes.orthogonal.kernels": "delta_orthogonal orthogonal scaled_orthogonal",
@@ -49,7 +48,9 @@ _GROUPS = {
         "_schemes.structured": "dirac identity sparse",
     },
     "Embeddings, classifiers, PyTorch's layers": {
-        "_schemes.layers": "constant_bias_from_prior embedding scaled_uniform",
+        "_schemes.classifier": "constant_bias_from_prior",
+        "_schemes.embedding": "embedding",
+        "_schemes.scaled_uniform": "scaled_uniform",
     },
     "Images, coordinates and sound": {
         "_schemes.coordinates": "fourier_features siren",
@@ -71,8 +72,9 @@ _GROUPS = {
     },
     "Initializers made of initializers": {
         "_initializer.around": "padded torch_layout transposed with_dtype",
-        "_initializer.stack": "blocks stacked",
-        "_schemes.combine": "concat masked scaled",
+        "_initializer.stack": "blocks concat stacked",
+        "_initializer.foreign": "scaled",
+        "_initializer.masked": "masked",
     },
     "Fans, gains and scales of depth": {
         "_scale.depth": "residual_scale",
@@ -153,7 +155,7 @@ if _typing.TYPE_CHECKING:
     from ._schemes.truncated import truncated_normal as truncated_normal
 
     # Constants and given arrays.
-    from ._schemes.combine import from_array as from_array
+    from ._schemes.constant import from_array as from_array
     from ._schemes.constant import constant as constant
     from ._schemes.constant import ones as ones
     from ._schemes.constant import ones_init as ones_init
@@ -174,9 +176,11 @@ if _typing.TYPE_CHECKING:
     from ._schemes.structured import sparse as sparse
 
     # Embeddings, classifiers, PyTorch's layers.
-    from ._schemes.layers import constant_bias_from_prior as constant_bias_from_prior
-    from ._schemes.layers import embedding as embedding
-    from ._schemes.layers import scaled_uniform as scaled_uniform
+    from ._schemes.classifier import (
+        constant_bias_from_prior as constant_bias_from_prior,
+    )
+    from ._schemes.embedding import embedding as embedding
+    from ._schemes.scaled_uniform import scaled_uniform as scaled_uniform
 
     # Images, coordinates and sound.
     from ._schemes.coordinates import fourier_features as fourier_features
@@ -212,9 +216,9 @@ if _typing.TYPE_CHECKING:
     from ._initializer.around import with_dtype as with_dtype
     from ._initializer.stack import blocks as blocks
     from ._initializer.stack import stacked as stacked
-    from ._schemes.combine import concat as concat
-    from ._schemes.combine import masked as masked
-    from ._schemes.combine import scaled as scaled
+    from ._initializer.stack import concat as concat
+    from ._initializer.masked import masked as masked
+    from ._initializer.foreign import scaled as scaled
 
     # Fans, gains and scales of depth.
     from ._scale.depth import residual_scale as residual_scale

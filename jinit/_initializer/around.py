@@ -13,8 +13,8 @@ from jax.typing import DTypeLike
 from .._core import checks, dtypes
 from .base import Initializer
 from .entry import Entry
-from .foreign import in_torch_layout
-from .maker import check_called, maker
+from .foreign import check_part, in_torch_layout
+from .maker import maker
 from .parts import Composed, own_dtype, part, std_of
 
 
@@ -220,15 +220,6 @@ class WithDtype(Around):
         return self._drawn(key, shape, self.dtype, factor).astype(wanted)
 
 
-def check_part(name: str, init: Any) -> None:
-    check_called(f"`{name}`", init)
-    if not callable(init):
-        raise TypeError(
-            f"`{name}` is {init!r}, of type {type(init).__name__}; it must be an "
-            "initializer, of jinit, of JAX or your own."
-        )
-
-
 def _pairs(widths: Any) -> tuple[tuple[int, int], ...]:
     """Widths as (before, after) for each axis, or one pair for all."""
     try:
@@ -240,7 +231,9 @@ def _pairs(widths: Any) -> tuple[tuple[int, int], ...]:
             f"`widths` is {widths!r}; it must be a number of zeros, a pair (before, "
             "after), or a pair for each axis, none of them negative."
         )
-    if array.ndim == 2 and array.shape[1] != 2 or array.ndim == 1 and array.size != 2:
+    if (array.ndim == 2 and array.shape[1] != 2) or (
+        array.ndim == 1 and array.size != 2
+    ):
         raise ValueError(
             f"`widths` is {widths!r}; each axis takes two, before and after."
         )

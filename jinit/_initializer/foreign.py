@@ -4,21 +4,90 @@ jinit's initializers share their compiled programs by themselves. Those of JAX, 
 and of users are compiled here, once for each shape, type and sharding.
 """
 
+import dataclasses
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
+from jax.typing import DTypeLike
 
-from .._core import checks
+from .._core import checks, dtypes, numbers
 from .._core.identity import identity
-from .._core.meshes import explicit_axes
+from .._core.meshes import Sharding, explicit_axes
 from .._core.names import public_name
 from .._core.programs import jit_to
 from .base import Initializer
+from .maker import check_called, maker
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Foreign(Initializer):
+    """An initializer of JAX's or a user's, as a value that can be scaled."""
+
+    init: Any
+
+    _name: ClassVar[str] = "scaled"
+
+    def std(self, shape: checks.Shape) -> None:
+        return None
+
+    def _draw(
+        self,
+        key: jax.Array,
+        shape: checks.Shape,
+        dtype: DTypeLike | None,
+        out_sharding: Sharding,
+        factor: float,
+    ) -> jax.Array:
+        found = dtypes.dtype(dtype, np.inexact)
+        drawn = BoundInitializer(self.init, shape, found)(key, out_sharding)
+        return drawn if numbers.is_one(factor) else (drawn * factor).astype(found)
+
+    def _in_torch_layout(self) -> Initializer:
+        return Foreign(in_torch_layout(self.init))
+
+    def _spelling(self) -> tuple[str, dict[str, Any]]:
+        return self._name, {"init": self.init, "factor": 1.0}
+
+
+@maker
+def scaled(init: Any, factor: float) -> Initializer:
+    """Scale an initializer of any origin: factor times its draw.
+
+    For jinit's own it is `factor * init`, rounded once.
+
+    Args:
+      init: an initializer, of jinit, of JAX or your own.
+      factor: a finite number.
+
+    Raises:
+      TypeError: for something that is no initializer, or no number.
+      ValueError: for a number that is not finite.
+
+    Example:
+      >>> import jax, jinit
+      >>> jinit.scaled(jinit.he(), 0.5) == 0.5 * jinit.he()
+      True
+      >>> small = jinit.scaled(jax.nn.initializers.ones, 0.1)
+      >>> small(jax.random.key(0), (2,)).tolist() == [jax.numpy.float32(0.1)] * 2
+      True
+    """
+    check_part("init", init)
+    found = init if isinstance(init, Initializer) else Foreign(init)
+    return found * factor
+
+
+def check_part(name: str, init: Any) -> None:
+    check_called(f"`{name}`", init)
+    if not callable(init):
+        raise TypeError(
+            f"`{name}` is {init!r}, of type {type(init).__name__}; it must be an "
+            "initializer, of jinit, of JAX or your own."
+        )
 
 
 class BoundInitializer:

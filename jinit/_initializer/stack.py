@@ -19,6 +19,29 @@ from .maker import check_called, maker
 from .parts import Composed, common_std, own_dtype, part
 
 
+@maker
+def concat(
+    inits: Sequence[Any], axis: int = -1, *, sizes: Sequence[int] | None = None
+) -> Initializer:
+    """Draw arrays one after another along an axis: `blocks` by another name.
+
+    Args:
+      inits: a sequence of initializers.
+      axis: the axis along which they lie.
+      sizes: their lengths; by default all equal.
+
+    Raises:
+      TypeError, ValueError: as `blocks`.
+
+    Example:
+      >>> import jax, jinit
+      >>> init = jinit.concat([jinit.ones, jinit.zeros], axis=0, sizes=(1, 3))
+      >>> init(jax.random.key(0), (4,)).tolist()
+      [1.0, 0.0, 0.0, 0.0]
+    """
+    return Blocks(tuple(inits), axis, None if sizes is None else tuple(sizes))
+
+
 @dataclasses.dataclass(frozen=True, repr=False)
 class Stacked(Composed):
     """Independent slices along an axis, each with its own fans."""
@@ -215,7 +238,7 @@ def _is_of_index(function: Callable[..., Any]) -> bool:
     if isinstance(function, Initializer):
         return False
     taken = positional(function)
-    return taken is not None and len(taken) == 1 or not is_initializer(function)
+    return (taken is not None and len(taken) == 1) or not is_initializer(function)
 
 
 def _several(inits: Any) -> tuple[Any, ...]:

@@ -107,7 +107,7 @@ def _cosine(x: jax.Array) -> jax.Array:
 
 
 def _ratio(a: jax.Array, b: jax.Array) -> jax.Array:
-    """a / b, and 0 / 0 = 0."""
+    """A / b, and 0 / 0 = 0."""
     return jnp.where(b > 0, a / jnp.where(b > 0, b, 1), jnp.where(a > 0, np.inf, 0.0))
 
 

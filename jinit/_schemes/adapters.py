@@ -9,12 +9,12 @@ import numpy as np
 from .._core import checks
 from .._core.dtypes import is_narrow, wide_dtype
 from .._core.rounding import round_finite
-from .._initializer.around import check_part
 from .._initializer.base import Initializer
 from .._initializer.entry import Entry
+from .._initializer.foreign import check_part
 from .._initializer.maker import maker
 from .constant import zeros
-from .layers import scaled_uniform
+from .scaled_uniform import scaled_uniform
 
 # Full precision also where matrix units would round to 16 bits.
 _HIGHEST = "highest"

@@ -1,6 +1,7 @@
 """Constants: zeros, ones, and any value that broadcasts."""
 
 import dataclasses
+import math
 from typing import Any, ClassVar
 
 import jax
@@ -14,6 +15,7 @@ from .._core.meshes import Sharding
 from .._core.programs import compiled
 from .._initializer.base import Initializer
 from .._initializer.entry import Entry
+from .._initializer.frozen import check_representable, frozen, thawed
 from .._initializer.maker import maker
 
 
@@ -64,22 +66,6 @@ class Constant(Filling):
 
     def _value(self) -> Any:
         return thawed(self.value)
-
-
-def check_representable(argument: str, value: Any, dtype: np.dtype) -> None:
-    """Raise for a number that a dtype of 8 bits or less would turn into NaN."""
-    is_tiny = dtype.itemsize == 1 and jnp.issubdtype(dtype, np.floating)
-    if not is_tiny or numbers.is_traced(value):
-        return
-    with np.errstate(all="ignore"):
-        lost = np.isnan(np.asarray(value, dtype).astype(np.float32)) != np.isnan(value)
-    if lost.any():
-        first = np.asarray(value)[lost].flat[0]
-        raise ValueError(
-            f"`{argument}` is {first}, and `dtype` {dtype.name} has no such number; "
-            f"its numbers lie between {jnp.finfo(dtype).min} and "
-            f"{jnp.finfo(dtype).max}; pass one of these, or a wider `dtype`."
-        )
 
 
 class _Filled(Constant):
@@ -140,28 +126,6 @@ def ones_init() -> Initializer:
     return ones
 
 
-def frozen(value: ArrayLike, argument: str = "value") -> Any:
-    """Return a value that hashes: a number, nested tuples, or the tracer itself."""
-    if numbers.is_traced(value):
-        return value
-    array = np.asarray(value)
-    if array.dtype == object or array.dtype.kind in "US":
-        raise TypeError(
-            f"`{argument}` is {value!r}; it must be a number or an array of numbers."
-        )
-    plain = array.tolist()
-    return _tupled(plain) if array.ndim else plain
-
-
-def thawed(value: Any) -> Any:
-    """Return the array, or the tracer, that `frozen` got."""
-    return value if numbers.is_traced(value) else np.asarray(value)
-
-
-def _tupled(value: Any) -> Any:
-    return tuple(map(_tupled, value)) if isinstance(value, list) else value
-
-
 zeros = _Filled(0.0)
 ones = _Filled(1.0)
 
@@ -194,3 +158,69 @@ ENTRIES = (
         "-",
     ),
 )
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class FromArray(Initializer):
+    """A given array, for its own shape only."""
+
+    array: Any
+    dtype: np.dtype | None = None
+
+    _name: ClassVar[str] = "from_array"
+    _random: ClassVar[bool] = False
+    _any_layout: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        self._set(array=frozen(self.array), dtype=canonical_dtype(self.dtype))
+
+    def std(self, shape: checks.Shape) -> None:
+        return None
+
+    def _draw(
+        self,
+        key: jax.Array,
+        shape: checks.Shape,
+        dtype: DTypeLike | None,
+        out_sharding: Sharding,
+        factor: float,
+    ) -> jax.Array:
+        checks.key(key)
+        array = thawed(self.array)
+        # A list of no elements does not say what its axes would have been.
+        if array.shape != shape and not (array.size == 0 == math.prod(shape)):
+            raise ValueError(
+                f"`shape` is {shape}, and the array of `from_array` has shape "
+                f"{array.shape}; they must be equal. For a value that is broadcast use "
+                "jinit.constant."
+            )
+        found = dtypes.dtype(self.dtype if dtype is None else dtype, np.generic)
+        value = array if numbers.is_one(factor) else array * factor
+        check_representable("array", value, found)
+        return _as_array(value, shape=shape, dtype=found, out_sharding=out_sharding)
+
+
+@compiled
+def _as_array(value: jax.Array, *, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
+    return jnp.asarray(value).reshape(shape).astype(dtype)
+
+
+@maker
+def from_array(array: ArrayLike, dtype: DTypeLike | None = None) -> Initializer:
+    """Return a given array: pretrained weights, a table, a filter.
+
+    Args:
+      array: an array of numbers; the shape of a call must be its own.
+      dtype: the type of the result where the call names none.
+
+    Raises:
+      TypeError: if `array` is no array of numbers.
+      ValueError: when called, for another shape.
+
+    Example:
+      >>> import jax, jinit
+      >>> init = jinit.from_array([[1.0, 2.0], [3.0, 4.0]])
+      >>> init(jax.random.key(0), (2, 2)).tolist()
+      [[1.0, 2.0], [3.0, 4.0]]
+    """
+    return FromArray(array, canonical_dtype(dtype))

@@ -50,5 +50,5 @@ def critical(
             "which is sqrt(sigma_w2)."
         )
     point = _critical.critical(activation, q)
-    kernel = lecun(**options, **{"gain": math.sqrt(point.sigma_w2)})
+    kernel = lecun(**options, gain=math.sqrt(point.sigma_w2))
     return kernel, normal(math.sqrt(point.sigma_b2), options.get("dtype"))

@@ -13,8 +13,8 @@ from .._core.dtypes import canonical_dtype
 from .._initializer.base import Initializer
 from .._initializer.entry import Entry
 from .._initializer.formula import FormulaInitializer
+from .._initializer.frozen import frozen, thawed
 from .._initializer.maker import maker
-from .constant import frozen, thawed
 
 Side = Literal["real", "imag"]
 Scaling = Literal["density", "spectrum"]

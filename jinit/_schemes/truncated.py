@@ -126,7 +126,7 @@ def truncated_std(a: Any, b: Any) -> Any:
     """
     if is_traced(a, b):
         return _std_of_operands(a, b)
-    if a > 0 and b > 0 or a + b > 0:
+    if (a > 0 and b > 0) or a + b > 0:
         # The law is symmetric, and in the lower tail erfc has digits to lose.
         return truncated_std(-b, -a)
     if b < -1 or b - a < 1:

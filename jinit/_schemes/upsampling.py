@@ -10,9 +10,10 @@ from jax.typing import DTypeLike
 
 from .._core import checks
 from .._core.dtypes import canonical_dtype
-from .._initializer.around import Around, check_part
+from .._initializer.around import Around
 from .._initializer.base import Initializer
 from .._initializer.entry import Entry
+from .._initializer.foreign import check_part
 from .._initializer.formula import FormulaInitializer, index
 from .._initializer.maker import maker
 

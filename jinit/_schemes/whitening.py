@@ -11,7 +11,7 @@ from .._core import checks
 from .._initializer.base import Initializer
 from .._initializer.entry import Entry
 from .._initializer.maker import maker
-from .combine import from_array
+from .constant import from_array
 
 
 @maker

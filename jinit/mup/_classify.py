@@ -87,7 +87,7 @@ def _growing(leaf: Leaf, text: str, ndim: int) -> tuple[int, ...]:
     axes = wanted.get(text, ())
     if text == "vector" and ndim == 0:
         return ()
-    if axes and ndim < -axes[0] or (text == "hidden" and ndim == 3):
+    if (axes and ndim < -axes[0]) or (text == "hidden" and ndim == 3):
         raise ambiguous(leaf, ())
     # An embedding that is read out too has its features last.
     if text == "output" and leaf.parts[-1:] == ("embedding",):

@@ -10,10 +10,9 @@ import jax.numpy as jnp
 from .._core import checks, numbers
 from .._core.trees import Leaf, leaves, listed
 from .._initializer.base import Initializer
-from .._initializer.foreign import is_initializer
+from .._initializer.foreign import is_initializer, scaled
 from .._plan.rules import OfTree, Rule, keep, matches, rules_of, spell_pattern, unknown
 from .._scale.fans import fans
-from .._schemes.combine import scaled
 from ._factors import Tensor
 from ._growth import checked
 

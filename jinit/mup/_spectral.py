@@ -47,7 +47,7 @@ def spectral(
 
 
 def of_norms(shapes: Any, overrides: Any, kind: str) -> Parametrization:
-    """std and rates such that weight and update have norm sqrt(n_out / n_in)."""
+    """Std and rates such that weight and update have norm sqrt(n_out / n_in)."""
     checks.choice("kind", kind, KINDS)
     found = checked_leaves(shapes)
     said = overridden(overrides, found, "overrides")

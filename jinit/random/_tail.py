@@ -43,7 +43,7 @@ def hazard(x: Any) -> Any:
 def excess(
     key: jax.Array, shape: Shape, low: float, high: float, dtype: np.dtype
 ) -> jax.Array:
-    """z - low for z standard normal on (low, high), low positive and far out."""
+    """Z - low for z standard normal on (low, high), low positive and far out."""
     u = _standard.between(key, shape, dtype.type(0), dtype.type(1))
     # t = -log of the survival function, from 0 at low to that at high.
     t = -jnp.log1p(u * dtype.type(math.expm1(-_cost(low, high - low))))

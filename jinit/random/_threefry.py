@@ -112,7 +112,7 @@ def flat_index(index: Sequence[jax.Array], shape: tuple[int, ...]) -> Words:
 
 
 def _times(x: jax.Array, factor: int) -> Words:
-    """x * factor modulo 2**64, from 32-bit products; x has 32 bits, factor 64."""
+    """X * factor modulo 2**64, from 32-bit products; x has 32 bits, factor 64."""
     low_factor, high_factor = factor & _WORD, (factor >> 32) & _WORD
     x_low, x_high = x & np.uint32(0xFFFF), x >> np.uint32(16)
     f_low, f_high = np.uint32(low_factor & 0xFFFF), np.uint32(low_factor >> 16)

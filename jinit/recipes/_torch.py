@@ -11,7 +11,7 @@ from .._scale.fans import Fans, fans
 from .._schemes.constant import constant, zeros
 from .._schemes.distributions import normal
 from .._schemes.fan_based import xavier
-from .._schemes.layers import scaled_uniform
+from .._schemes.scaled_uniform import scaled_uniform
 from . import _layouts
 from ._roles import ATTENTION, WHOLE, Roles, check, kernels, others, role, the_rest
 
@@ -55,7 +55,6 @@ def torch_defaults(
       Paszke et al., "PyTorch: an imperative style, high-performance deep learning
       library", 2019; the `reset_parameters` of its layers.
     """
-
     check("torch_defaults", roles, *ATTENTION, *WHOLE)
 
     def packed(leaves: list[Leaf]) -> Any:

@@ -92,7 +92,6 @@ def small_init(
       Nguyen and Salazar, "Transformers without tears", 2019. Black et al.,
       "GPT-NeoX-20B: an open-source autoregressive language model", 2022.
     """
-
     check("small_init", roles, *_ATTENTION, *_WHOLE)
     last = with_layout(wang_init, stacked, "iio", num_layers=num_layers)
     factor("wang", num_layers, width=1)  # a wrong number is an error here
@@ -244,7 +243,6 @@ def t5(
       Raffel et al., "Exploring the limits of transfer learning with a unified
       text-to-text transformer", 2019.
     """
-
     check("t5", roles, *_ATTENTION, *_WHOLE)
 
     def query(path: str, leaf: Any) -> Initializer:

@@ -6,7 +6,7 @@ from .._core.trees import Leaf
 from .._initializer.base import Initializer
 from .._plan.rules import OfTree, Rule
 from .._schemes.distributions import normal
-from .._schemes.layers import scaled_uniform
+from .._schemes.scaled_uniform import scaled_uniform
 from .._schemes.truncated import truncated_normal
 from . import _layouts
 from ._roles import ATTENTION, WHOLE, Roles, check, kernels, others, role, the_rest

@@ -1,0 +1,47 @@
+"""Arrays become hashable settings, and settings become arrays again."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from .._core import numbers
+
+
+def check_representable(argument: str, value: Any, dtype: np.dtype) -> None:
+    """Raise for a number that a dtype of 8 bits or less would turn into NaN."""
+    is_tiny = dtype.itemsize == 1 and jnp.issubdtype(dtype, np.floating)
+    if not is_tiny or numbers.is_traced(value):
+        return
+    with np.errstate(all="ignore"):
+        lost = np.isnan(np.asarray(value, dtype).astype(np.float32)) != np.isnan(value)
+    if lost.any():
+        first = np.asarray(value)[lost].flat[0]
+        raise ValueError(
+            f"`{argument}` is {first}, and `dtype` {dtype.name} has no such number; "
+            f"its numbers lie between {jnp.finfo(dtype).min} and "
+            f"{jnp.finfo(dtype).max}; pass one of these, or a wider `dtype`."
+        )
+
+
+def frozen(value: ArrayLike, argument: str = "value") -> Any:
+    """Return a value that hashes: a number, nested tuples, or the tracer itself."""
+    if numbers.is_traced(value):
+        return value
+    array = np.asarray(value)
+    if array.dtype == object or array.dtype.kind in "US":
+        raise TypeError(
+            f"`{argument}` is {value!r}; it must be a number or an array of numbers."
+        )
+    plain = array.tolist()
+    return _tupled(plain) if array.ndim else plain
+
+
+def thawed(value: Any) -> Any:
+    """Return the array, or the tracer, that `frozen` got."""
+    return value if numbers.is_traced(value) else np.asarray(value)
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(map(_tupled, value)) if isinstance(value, list) else value

@@ -1,0 +1,87 @@
+"""A mask chooses between the draws of two initializers."""
+
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike, DTypeLike
+
+from .._core import checks, numbers
+from .base import Initializer
+from .foreign import check_part, in_torch_layout
+from .frozen import frozen, thawed
+from .maker import maker
+from .parts import Composed, own_dtype, part
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Masked(Composed):
+    """One draw where a mask is true, another one elsewhere."""
+
+    mask: Any
+    a: Any
+    b: Any
+
+    _name: ClassVar[str] = "masked"
+
+    def __post_init__(self) -> None:
+        check_part("a", self.a)
+        check_part("b", self.b)
+        mask = thawed(frozen(self.mask, "mask"))
+        if mask.dtype != bool:
+            raise TypeError(
+                f"`mask` has dtype {mask.dtype}; it must be an array of booleans."
+            )
+        self._set(mask=frozen(mask, "mask"))
+
+    def std(self, shape: checks.Shape) -> None:
+        return None
+
+    def _in_torch_layout(self) -> Initializer:
+        return Masked(self.mask, in_torch_layout(self.a), in_torch_layout(self.b))
+
+    def _check(self, shape: checks.Shape) -> None:
+        checks.broadcasts(shape, mask=thawed(self.mask))
+
+    def _joined(
+        self,
+        key: jax.Array,
+        shape: checks.Shape,
+        dtype: DTypeLike | None,
+        factor: float,
+    ) -> jax.Array:
+        found = own_dtype([self.a, self.b], dtype)
+        a, b = (
+            part(init, jax.random.fold_in(key, index), shape, found, factor)
+            for index, init in enumerate((self.a, self.b))
+        )
+        mask = thawed(self.mask)
+        whole = numbers.numpy_of(mask).broadcast_to(mask, shape)
+        return jnp.where(whole, a, b)
+
+
+@maker
+def masked(mask: ArrayLike, a: Any, b: Any) -> Initializer:
+    """Draw from `a` where the mask is true, and from `b` elsewhere.
+
+    The keys are `jax.random.fold_in(key, 0)` for a and 1 for b; each draws the whole
+    shape, so that its fans do not depend on the mask.
+
+    Args:
+      mask: booleans that broadcast to the shape.
+      a: an initializer, of jinit, of JAX or your own.
+      b: another one.
+
+    Raises:
+      TypeError: for a mask that is not of booleans, or parts that are no initializers.
+      ValueError: when called, for a mask that does not broadcast to the shape.
+
+    Example:
+      >>> import jax, jinit
+      >>> lower = jax.numpy.tril(jax.numpy.ones((4, 4), bool))
+      >>> w = jinit.masked(lower, jinit.he(), jinit.zeros)(jax.random.key(0), (4, 4))
+      >>> bool((w == jax.numpy.tril(w)).all())
+      True
+    """
+    return Masked(mask, a, b)

@@ -1,0 +1,48 @@
+"""The uniform law of PyTorch's layers: limit 1 / sqrt(n_in)."""
+
+import dataclasses
+from typing import ClassVar, Unpack
+
+from .._initializer.base import Initializer
+from .._scale.fans import Fans
+from .fan_based import FanScheme
+from .fan_options import FanOptions, fan_maker
+
+
+@dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
+class ScaledUniform(FanScheme):
+    """U(+-1 / sqrt(fan_in))."""
+
+    distribution: str = "uniform"
+
+    _name: ClassVar[str] = "scaled_uniform"
+
+    def _variance(self, fans: Fans) -> float | None:
+        return 1 / (3 * fans.fan_in) if fans.fan_in else None
+
+
+@fan_maker(ScaledUniform)
+def scaled_uniform(**options: Unpack[FanOptions]) -> Initializer:
+    """Draw from U(+-1 / sqrt(n_in)): PyTorch's default for kernels and for biases.
+
+    std = 1 / sqrt(3 n_in). PyTorch spells it `kaiming_uniform_(w, a=math.sqrt(5))`. Its
+    biases have the fan_in of their kernel, which a bias's shape does not show:
+    `scaled_uniform(fan_in=256)`.
+
+    Args:
+      **options: the settings of every scheme that counts fans, by keyword.
+
+    Raises:
+      ValueError: for options that do not fit; when called, for a bias without `fan_in`.
+
+    Example:
+      >>> import jax, jinit
+      >>> b = jinit.scaled_uniform(fan_in=256)(jax.random.key(0), (1000,))
+      >>> bool(abs(b).max() <= 1 / 16)
+      True
+
+    References:
+      LeCun, Bottou, Orr and Mueller, "Efficient BackProp", 1998, for the 1 / sqrt(n_in)
+      that its limit, not its std, has.
+    """
+    return ScaledUniform(**options)
