@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from examples import copy_task, diagnose, gallery, sharded_init, transformer
-from tests.package.test_package import ROOT
+from tests.support.repository import ROOT
 from tests.support.split import slow_unless
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

@@ -16,23 +16,12 @@ from jax.sharding import PartitionSpec as P
 
 import jinit
 from jinit import _units
-from tests.contract.test_sharding import COLLECTIVES, make_mesh
-from tests.materialize.test_materialize import INIT, X, assert_equal, everything
+from tests.support.everything import INIT, X, everything
+from tests.support.meshes import COLLECTIVES, divided, make_mesh
 from tests.support.split import slow_unless
+from tests.support.trees import assert_equal
 
 KINDS = [AxisType.Auto, AxisType.Explicit]
-
-
-def divided(mesh):
-    """A sharding for each leaf: the last axis that the mesh's first axis divides."""
-    name, size = next(iter(mesh.shape.items()))
-
-    def sharding(path, leaf):
-        axes = [i for i, d in enumerate(leaf.shape) if d and d % size == 0]
-        spec = P(*[None] * axes[-1], name) if axes else P()
-        return NamedSharding(mesh, spec)
-
-    return sharding
 
 
 # A mesh takes a compilation of the whole model. By default: one device, one axis and

@@ -1,7 +1,6 @@
 """Rules: paths, patterns, which rule wins, and what is said when none does."""
 
 import copy
-import dataclasses
 import functools
 import pickle
 import re
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 import jinit
 from jinit import _paths, _rules
 from jinit._paths import Leaf
+from tests.support.models import Module
 
 PARTS = st.sampled_from(["a", "b", "ab", "Dense_0", "Dense_10", "kernel", "x.y"])
 GLOBS = st.sampled_from(["*", "**", "a", "a*", "*b", "Dense_*", "*e*n*", "x.y", "ke*l"])
@@ -82,20 +82,6 @@ def test_a_key_with_slashes_is_several_parts():
     (leaf,) = _paths.leaves(tree)
     assert leaf.path == "mlp/~/linear_0/w"
     assert _rules.matches("**/linear_*/w", leaf)
-
-
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["weight", "layers"],
-    meta_fields=["activation"],
-)
-@dataclasses.dataclass
-class Module:
-    """As Equinox makes them."""
-
-    weight: object
-    layers: list
-    activation: object = jnp.tanh
 
 
 def paths(tree):
