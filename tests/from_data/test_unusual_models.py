@@ -1,5 +1,6 @@
 """Networks set from data: models that are out of the ordinary."""
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ from flax import nnx
 from jax.sharding import AxisType
 
 import jinit
+from tests.support.trees import same
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -18,10 +20,6 @@ X = 0.7 + jax.random.normal(KEY, (64, 12))
 
 def loss(y):
     return jnp.mean((y - 1) ** 2)
-
-
-def same(a, b):
-    return jax.tree.all(jax.tree.map(lambda u, v: bool((u == v).all()), a, b))
 
 
 class Added(nn.Module):
@@ -111,7 +109,7 @@ def test_nnx_models_that_change_as_they_run_stay_as_they_were():
     jinit.nnx.data_dependent(model, X, loss=loss, skip=["first"])
     jinit.nnx.gradinit(model, X, loss=loss, steps=1)
     after = jax.tree.leaves(nnx.state(model, nnx.BatchStat))
-    assert same(before, after)
+    chex.assert_trees_all_equal(before, after)
 
 
 class Buffered(nn.Module):
@@ -132,7 +130,7 @@ class Named(nn.Module):
 def test_other_names_and_collections():
     variables = Buffered().init(KEY, X)
     new, _ = jinit.gradinit(Buffered(), variables, X, loss=loss, steps=5)
-    assert same(new["buffers"], variables["buffers"])
+    chex.assert_trees_all_equal(new["buffers"], variables["buffers"])
     assert not same(new["params"], variables["params"])
     jinit.whiten_first_layer(Buffered(), variables, X)
 
