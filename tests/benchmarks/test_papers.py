@@ -9,14 +9,8 @@ from matplotlib.figure import Figure
 
 from benchmarks.papers import __main__ as papers
 from benchmarks.papers._result import Result, panels, plain
-from examples import _data
 
 GUESS = math.log(10)
-
-
-@pytest.fixture(scope="module")
-def images():
-    return _data.digits()
 
 
 def quick(name, images):

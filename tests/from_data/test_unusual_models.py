@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from jax.sharding import AxisType
 
 import jinit
+from tests.support.meshes import make_mesh
 from tests.support.trees import same
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -70,8 +70,7 @@ def test_a_part_that_is_jitted_and_ran_before_is_set():
 
 
 def test_parameters_keep_their_shardings():
-    mesh = jax.make_mesh((4, 2), ("a", "b"), axis_types=(AxisType.Auto,) * 2)
-    sharded = jax.NamedSharding(mesh, jax.P("a", "b"))
+    sharded = jax.NamedSharding(make_mesh((4, 2)), jax.P("x", "y"))
     model = nn.Sequential([nn.Dense(16, use_bias=False)])
     variables = jax.device_put(model.init(KEY, X), sharded)
     found = [
