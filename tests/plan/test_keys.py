@@ -41,15 +41,13 @@ def test_other_layers_change_nothing(key):
     first = jinit.plan(small, rule).init(key)
     others = {"z": struct(2), "c": struct(3), "b": {"a": struct(3)}, "a": struct(3)}
     second = jinit.plan(others, rule).init(key)
-    for name in small:
-        np.testing.assert_array_equal(first[name], second[name])
+    chex.assert_trees_all_equal(first, {name: second[name] for name in small})
     # A plan for more layers begins with the plan for fewer.
     few, many = (
         by_path(jinit.plan(shapes_of(Transformer(depth), TOKENS), RULES).init(key))
         for depth in (1, 3)
     )
-    for path, value in few.items():
-        np.testing.assert_array_equal(value, many[path])
+    chex.assert_trees_all_equal(few, {path: many[path] for path in few})
 
 
 def test_no_two_leaves_share_values(key):
