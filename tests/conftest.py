@@ -7,12 +7,12 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
 
-import jax  # noqa: E402
-import matplotlib  # noqa: E402
-import pytest  # noqa: E402
+import jax
+import matplotlib
+import pytest
 
-from jinit._core import erf_inv  # noqa: E402
-from jinit._materialize import executables  # noqa: E402
+from jinit._core import erf_inv
+from jinit._materialize import executables
 
 matplotlib.use("Agg")
 jax.config.update("jax_numpy_rank_promotion", "raise")

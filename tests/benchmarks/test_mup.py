@@ -9,14 +9,9 @@ from matplotlib.figure import Figure
 
 from benchmarks.mup import __main__ as benchmark
 from benchmarks.mup import _studies, _transfer
-from examples import _data, mup_transfer
+from examples import mup_transfer
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
-
-
-@pytest.fixture(scope="module")
-def images():
-    return _data.digits()
 
 
 def quick(name, images):

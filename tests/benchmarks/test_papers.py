@@ -9,14 +9,8 @@ from matplotlib.figure import Figure
 
 from benchmarks.papers import __main__ as papers
 from benchmarks.papers._result import Result, panels, plain
-from examples import _data
 
 GUESS = math.log(10)
-
-
-@pytest.fixture(scope="module")
-def images():
-    return _data.digits()
 
 
 def quick(name, images):
@@ -76,7 +70,7 @@ def test_delta_orthogonal_convolutions_train_deep(images):
     assert loss["he"] > GUESS - 0.15 and loss["xavier"] > GUESS - 0.15
 
 
-# By default tests/recipes/test_recipes.py has the claims of Fixup and DeepNorm.
+# By default tests/recipes/test_training.py has the claims of Fixup and DeepNorm.
 @pytest.mark.slow
 def test_a_step_changes_fixup_by_as_much_at_any_depth(images):
     found = quick("fixup", images).measured

@@ -77,7 +77,7 @@ def test_attention_meets_a_flattened_kernel(key):
 def test_einsum_wants_its_fans_said(key):
     """nn.Einsum hands over the raw kernel, whose default axes are wrong."""
     equation, shape = "abc,cde->abde", (256, 8, 32)
-    fan_in, fan_out = jinit.fans_from_einsum(equation, shape)
+    fan_in, _ = jinit.fans_from_einsum(equation, shape)
     layer = nn.Einsum(
         shape, equation, kernel_init=jinit.lecun(fan_in=fan_in), use_bias=False
     )

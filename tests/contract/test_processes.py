@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from tests.contract.test_sharding import make_mesh
-from tests.package.test_package import ROOT
 from tests.support import processes
+from tests.support.meshes import make_mesh
+from tests.support.repository import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """Arrays that are drawn where they live: equal on every mesh, and no communication."""
 
-import re
-
 import jax
 import jax.nn.initializers as jax_initializers
 import jax.numpy as jnp
@@ -12,19 +10,12 @@ from jax.sharding import PartitionSpec as P
 
 import jinit
 from tests.support.cases import CASES
+from tests.support.meshes import COLLECTIVES, make_mesh
 from tests.support.split import slow_unless
 
 SHAPE = (16, 24)
 MESHES = [((1,), P("x")), ((2,), P("x")), ((4,), P(None, "x")), ((8,), P("x"))]
 MESHES += [((2, 4), P("x", "y")), ((4, 2), P("y", "x")), ((2, 4), P(("x", "y"), None))]
-COLLECTIVES = re.compile(r"all-gather|all-reduce|all-to-all|collective|reduce-scatter")
-
-
-def make_mesh(sizes, kind=AxisType.Auto):
-    return jax.make_mesh(
-        sizes, ("x", "y")[: len(sizes)], axis_types=(kind,) * len(sizes)
-    )
-
 
 # The engines, on every mesh; all schemes, on one.
 ENGINES = [

@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -231,10 +232,7 @@ def test_numbers_of_jax_inside_compact(wrap, key):
     assert jax.eval_shape(model.init, key, x) == structure
     values = jinit.materialize(model.init)(key, x)
     expected = jax.jit(model.init)(key, x)
-    for drawn, array in zip(
-        jax.tree.leaves(values), jax.tree.leaves(expected), strict=True
-    ):
-        np.testing.assert_allclose(drawn, array, rtol=1e-6, atol=1e-6)
+    chex.assert_trees_all_close(values, expected, rtol=1e-6, atol=1e-6)
     jax.eval_shape(jax.grad(lambda v: model.apply(v, x).sum()), values)
     jax.eval_shape(jax.vmap(lambda k: model.init(k, x)), jax.random.split(key, 2))
 

@@ -17,9 +17,9 @@ import pytest
 import jinit
 from jinit._core import identity as identity_file
 from jinit._core.identity import identity
-from jinit._network.signature import signature as signature_of
 from jinit._core.programs import trace_context
 from jinit._materialize import executables
+from jinit._network.signature import signature as signature_of
 
 
 @dataclasses.dataclass(frozen=True)

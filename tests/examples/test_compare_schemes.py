@@ -13,7 +13,10 @@ from examples import _data, compare_schemes
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-SMALL = "--steps 4 --every 2 --width 16 --seeds 2 --batch-size 8".split()
+SMALL = [
+    "--steps", "4", "--every", "2", "--width", "16", "--seeds", "2",
+    "--batch-size", "8",
+]  # fmt: skip
 
 
 def run(capsys, out, *arguments) -> tuple[int, str]:
@@ -60,7 +63,7 @@ def test_seeds_differ_and_runs_repeat(tmp_path, capsys):
 
 def test_thirty_layers_at_initialization(tmp_path, capsys):
     """He keeps the signal, Xavier loses 2^-15 of it, up to the law of finite width."""
-    code, text = run(
+    _, text = run(
         capsys, tmp_path, "--steps", "1", "--every", "1", "--width", "128",
         "--seeds", "4", "--depth", "30", "--schemes", "xavier", "he",
     )  # fmt: skip

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from examples import copy_task, diagnose, gallery, sharded_init, transformer
-from tests.package.test_package import ROOT
+from tests.support.meshes import make_mesh
+from tests.support.repository import ROOT
 from tests.support.split import slow_unless
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -36,7 +37,7 @@ def test_a_model_drawn_on_a_mesh(processes):
 
 
 def test_the_comparison_of_parts_can_fail():
-    mesh = jax.make_mesh((8,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
+    mesh = make_mesh((8,))
     place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("x"))
     whole = {"w": jnp.arange(16.0)}
     parts = jax.device_put(whole, place)

@@ -1,5 +1,6 @@
 """`autoinit`: means and variances by analysis, against networks that are run."""
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -177,8 +178,7 @@ def test_its_own_result_stays_and_shapes_are_found():
     found, _ = jinit.autoinit(Flat(), variables)
     again, _ = jinit.autoinit(Flat(), found)
     for other in (given, again):
-        close = jax.tree.map(lambda a, b: bool(jnp.allclose(a, b)), found, other)
-        assert jax.tree.all(close)
+        chex.assert_trees_all_close(found, other, rtol=1e-5, atol=1e-8)
     assert not (found["params"]["Dense_0"]["kernel"] ==
                 variables["params"]["Dense_0"]["kernel"]).any()  # fmt: skip
 

@@ -1,5 +1,6 @@
 """`lsuv`: every layer's output has the std that is wanted, in every kind of model."""
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 import jinit
+from tests.support.trees import same
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -24,10 +26,6 @@ def stds(model, variables, x=X, **options):
 def set_up(model, x=X, **options):
     variables = model.init(KEY, x)
     return jinit.lsuv(model, variables, x, **options)
-
-
-def same(a, b):
-    return jax.tree.all(jax.tree.map(lambda u, v: bool((u == v).all()), a, b))
 
 
 class Deep(nn.Module):
@@ -60,7 +58,7 @@ def test_one_pass_sets_a_deep_network_and_a_second_looks(bias, target):
     # Kernels are scaled, and nothing else is touched.
     for path, layer in new["params"].items():
         old = variables["params"][path]
-        assert same(layer["bias"], old["bias"])
+        chex.assert_trees_all_equal(layer["bias"], old["bias"])
         ratio = np.asarray(layer["kernel"] / old["kernel"])
         assert np.ptp(ratio) < 1e-5 * ratio.mean() and ratio.mean() > 0
 
@@ -72,7 +70,7 @@ def test_its_own_result_stays_as_it_is():
     assert same(new, again) and history.steps == 1
     # Within the tolerance nothing is changed, either.
     loose, _ = jinit.lsuv(model, new, X, target_std=1.015)
-    assert same(new, loose)
+    chex.assert_trees_all_equal(new, loose)
     strict, _ = jinit.lsuv(model, new, X, target_std=1.015, tol=0.001)
     assert not same(new, strict)
 
@@ -90,8 +88,7 @@ def test_an_orthonormal_start():
         gram = np.asarray(layer["kernel"].T @ layer["kernel"])
         assert np.allclose(gram / gram[0, 0], np.eye(24), atol=1e-4)
     again, _ = jinit.lsuv(Deep(3), new, X, orthonormal=True)
-    close = jax.tree.map(lambda a, b: bool(jnp.allclose(a, b, rtol=0.03)), new, again)
-    assert jax.tree.all(close)
+    chex.assert_trees_all_close(new, again, rtol=0.03, atol=1e-8)
 
 
 class Image(nn.Module):
@@ -162,7 +159,7 @@ def test_each_layer_of_a_scanned_stack_is_set(axis):
 def test_a_recurrent_cell_is_set_for_the_first_step_that_says_anything():
     model = nn.RNN(nn.SimpleCell(24))
     x = jax.random.normal(KEY, (16, 6, 5))
-    new, history = set_up(model, x)
+    new, _ = set_up(model, x)
     found = stds(model, new, x)
     assert found["cell/i[0]"] == pytest.approx(1, rel=0.02)
     assert found["cell/h[0]"] == 0 or found["cell/h[0]"] < 1e-6
@@ -182,7 +179,7 @@ def test_weight_norms_are_scaled_by_their_gains():
     assert found["Dense_0"] == pytest.approx(1, rel=0.02)
     assert found["Dense_1"] == pytest.approx(1, rel=0.02)
     for path in ("Dense_0", "Dense_1"):
-        assert same(new["params"][path], variables["params"][path])
+        chex.assert_trees_all_equal(new["params"][path], variables["params"][path])
 
 
 def test_bfloat16_dropout_batch_norm_and_skip():
@@ -201,8 +198,8 @@ def test_bfloat16_dropout_batch_norm_and_skip():
     new, history = jinit.lsuv(model, variables, X, skip=["left", "z*"], **options)
     found = stds(model, new, **options)
     assert found["Dense_0"] == pytest.approx(1, rel=0.02)
-    assert same(new["params"]["left"], variables["params"]["left"])
-    assert same(new["batch_stats"], variables["batch_stats"])
+    chex.assert_trees_all_equal(new["params"]["left"], variables["params"]["left"])
+    chex.assert_trees_all_equal(new["batch_stats"], variables["batch_stats"])
     assert new["params"]["Dense_0"]["kernel"].dtype == jnp.bfloat16
     assert {row["path"] for row in history.rows} == {"Dense_0"}
 
@@ -261,7 +258,7 @@ def test_nnx_models_with_stacks():
     paths = ["first", *(f"blocks/inner[{i}]" for i in range(3)), "head"]
     assert {row["path"] for row in history.rows} == set(paths)
     assert all(found[path] == pytest.approx(1, rel=0.02) for path in paths)
-    assert same(before, nnx.to_pure_dict(nnx.state(model, nnx.Param)))
+    chex.assert_trees_all_equal(before, nnx.to_pure_dict(nnx.state(model, nnx.Param)))
     assert isinstance(new, Net) and new(X).shape == (32, 2)
 
 

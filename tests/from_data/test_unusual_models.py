@@ -1,14 +1,16 @@
 """Networks set from data: models that are out of the ordinary."""
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from jax.sharding import AxisType
 
 import jinit
+from tests.support.meshes import make_mesh
+from tests.support.trees import same
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -18,10 +20,6 @@ X = 0.7 + jax.random.normal(KEY, (64, 12))
 
 def loss(y):
     return jnp.mean((y - 1) ** 2)
-
-
-def same(a, b):
-    return jax.tree.all(jax.tree.map(lambda u, v: bool((u == v).all()), a, b))
 
 
 class Added(nn.Module):
@@ -72,8 +70,7 @@ def test_a_part_that_is_jitted_and_ran_before_is_set():
 
 
 def test_parameters_keep_their_shardings():
-    mesh = jax.make_mesh((4, 2), ("a", "b"), axis_types=(AxisType.Auto,) * 2)
-    sharded = jax.NamedSharding(mesh, jax.P("a", "b"))
+    sharded = jax.NamedSharding(make_mesh((4, 2)), jax.P("x", "y"))
     model = nn.Sequential([nn.Dense(16, use_bias=False)])
     variables = jax.device_put(model.init(KEY, X), sharded)
     found = [
@@ -111,7 +108,7 @@ def test_nnx_models_that_change_as_they_run_stay_as_they_were():
     jinit.nnx.data_dependent(model, X, loss=loss, skip=["first"])
     jinit.nnx.gradinit(model, X, loss=loss, steps=1)
     after = jax.tree.leaves(nnx.state(model, nnx.BatchStat))
-    assert same(before, after)
+    chex.assert_trees_all_equal(before, after)
 
 
 class Buffered(nn.Module):
@@ -132,7 +129,7 @@ class Named(nn.Module):
 def test_other_names_and_collections():
     variables = Buffered().init(KEY, X)
     new, _ = jinit.gradinit(Buffered(), variables, X, loss=loss, steps=5)
-    assert same(new["buffers"], variables["buffers"])
+    chex.assert_trees_all_equal(new["buffers"], variables["buffers"])
     assert not same(new["params"], variables["params"])
     jinit.whiten_first_layer(Buffered(), variables, X)
 

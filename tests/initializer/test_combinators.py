@@ -11,10 +11,7 @@ import pytest
 
 import jinit
 from tests.support import laws
-
-
-def plain(key, shape, dtype=jnp.float32):
-    return jax.random.normal(key, shape, dtype) * 0.1
+from tests.support.foreign import plain
 
 
 def test_scaled_takes_any_initializer(key):

@@ -9,6 +9,7 @@ import pytest
 import jinit
 from tests.support import laws
 from tests.support.counting import count_compilations
+from tests.support.foreign import plain
 from tests.support.split import slow_unless
 
 
@@ -18,10 +19,6 @@ def decaying(index):
 
 def by_parity(index):
     return jinit.lecun() if index % 2 else jinit.orthogonal()
-
-
-def plain(key, shape, dtype=jnp.float32):
-    return jax.random.normal(key, shape, dtype) * 0.1
 
 
 PARTS = [

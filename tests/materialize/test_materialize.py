@@ -5,100 +5,15 @@ import gc
 import sys
 
 import flax.linen as nn
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 from jax.experimental import io_callback
 
 import jinit
-from tests.support.counting import count_compilations
-
-X = jax.ShapeDtypeStruct((2, 3, 12), jnp.float32)
-x = np.ones(X.shape, np.float32)
-
-
-class Layer(nn.Module):
-    """A layer of a scanned stack."""
-
-    kernel_init: object = nn.initializers.lecun_normal()
-
-    @nn.compact
-    def __call__(self, carry, _):
-        return nn.Dense(12, kernel_init=self.kernel_init)(carry), None
-
-
-class Everything(nn.Module):
-    """A module of each kind of Flax's, with each kind of initializer."""
-
-    @nn.compact
-    def __call__(self, x):
-        x = nn.Dense(12, kernel_init=jinit.kaiming("gelu"), bias_init=jinit.normal())(x)
-        x = nn.Dense(12, kernel_init=nn.initializers.normal(0.02))(x)
-        x = nn.Dense(12, kernel_init=nn.initializers.orthogonal())(x)
-        x = nn.Dense(12, kernel_init=jinit.orthogonal(), param_dtype=jnp.bfloat16)(x)
-        x = nn.Dense(12, param_dtype=jnp.bfloat16)(x)
-        x = nn.MultiHeadDotProductAttention(3)(x, x)
-        x = nn.Conv(6, (3,), kernel_init=nn.initializers.he_uniform())(x)
-        x = nn.BatchNorm(use_running_average=False)(nn.remat(nn.Dense)(12)(x))
-        scanned = nn.scan(
-            Layer, variable_axes={"params": 0}, split_rngs={"params": True}, length=5
-        )
-        x, _ = scanned()(x, None)
-        x = nn.jit(nn.Dense)(12)(nn.LayerNorm(scale_init=jinit.ones)(x))
-        mapped = nn.vmap(
-            nn.Dense,
-            in_axes=1,
-            variable_axes={"params": 1},
-            split_rngs={"params": True},
-        )
-        return nn.Dropout(0.5, deterministic=True)(mapped(4)(x)), self.own(x)
-
-    def own(self, x):
-        def init(key, shape):
-            values = jax.random.maxwell(key, shape)
-            return 0.5 * (values - values.max()) + 0.1
-
-        x = x * self.param("own", init, (1, 1, 12))
-        return x + nn.Embed(7, 12)(jnp.zeros((2, 3), int))
-
-
-INIT = Everything().init
-
-
-def assert_equal(got, wanted):
-    assert jax.tree.structure(got) == jax.tree.structure(wanted)
-    for (path, a), b in zip(
-        jax.tree_util.tree_leaves_with_path(got), jax.tree.leaves(wanted), strict=True
-    ):
-        assert a.dtype == b.dtype, path
-        if jax.dtypes.issubdtype(a.dtype, jax.dtypes.prng_key):
-            a, b = jax.random.key_data(a), jax.random.key_data(b)
-        np.testing.assert_array_equal(
-            np.asarray(a, np.float64), np.asarray(b, np.float64), str(path)
-        )
-
-
-JITTED = jax.jit(INIT)
-
-
-def drawn(key):
-    """Return the variables of an eager `init`, with the scanned layers of a jitted one.
-
-    An eager scan runs the forward pass, too. From jax 0.12 on XLA fuses a kernel that
-    is drawn there with the product that follows, and rounds the draw otherwise.
-    """
-    called, jitted = (init(key, x) for init in (INIT, JITTED))
-    scanned = {"ScanLayer_0": jitted["params"]["ScanLayer_0"]}
-    return {**called, "params": {**called["params"], **scanned}}
-
-
-@functools.cache
-def everything():
-    """Return what `drawn` returns for key 3, drawn once for all tests."""
-    return drawn(jax.random.key(3))
+from tests.support.everything import INIT, JITTED, X, drawn, everything, x
+from tests.support.trees import assert_equal
 
 
 @pytest.mark.parametrize("make_key", [jax.random.key, jax.random.PRNGKey])
@@ -306,115 +221,6 @@ def test_what_is_no_function_is_an_error(what):
         jinit.materialize(what)
 
 
-class Stack(nn.Module):
-    layers: int
-
-    @nn.compact
-    def __call__(self, x):
-        for _ in range(self.layers):
-            x = nn.Dense(x.shape[-1], kernel_init=nn.initializers.he_normal())(x)
-        return x
-
-
-def test_each_distinct_sampler_is_compiled_once(key):
-    def compiled(layers, width, key=key):
-        x = jax.ShapeDtypeStruct((1, width), jnp.float32)
-        with count_compilations() as count:
-            jax.block_until_ready(jinit.materialize(Stack(layers).init)(key, x))
-        return count()
-
-    # Widths that no other test draws. The first compiles what all of them share; to
-    # clear JAX's caches instead would make all later tests compile anew.
-    compiled(2, 61)
-    few = compiled(4, 62)
-    assert few >= 1 and compiled(40, 63) == few
-    # Another key, another depth, another std: nothing new.
-    assert compiled(7, 63, jax.random.fold_in(key, 1)) == 0
-
-
-def test_a_second_call_traces_nothing(key):
-    traced = []
-
-    def init(key, x, flag=True):
-        traced.append(None)
-        return jax.random.normal(key, (3,))
-
-    draw = jinit.materialize(init)
-    for seed in range(3):
-        draw(jax.random.key(seed), x)
-        draw(jax.random.key(seed), X)
-    assert len(traced) == 1
-    draw(key, x, flag=False)
-    draw(key, x[:1])
-    with jax.enable_x64(True):
-        draw(key, x)
-    assert len(traced) == 4
-    # A setting that does not hash is traced each time, and right.
-    draw(key, x, flag=[1])
-    assert len(traced) == 5
-
-
-@flax.struct.dataclass
-class Settings:
-    scale: object
-    fill: object = flax.struct.field(pytree_node=False)
-
-
-FILLS = [1, 1.0, True, 0, 0.0, -0.0, False, np.float32(0), (1,), (1.0,), (True,)]
-
-
-def test_settings_that_are_equal_and_differ_have_traces_of_their_own(key):
-    def init(key, fill, settings):
-        value = fill[0] if isinstance(fill, tuple) else fill
-        hidden = settings.fill[0] if isinstance(fill, tuple) else settings.fill
-        return [jnp.full((2,), value), jnp.full((2,), hidden), jax.random.normal(key)]
-
-    draw = jinit.materialize(init)
-    for fill in FILLS:
-        # As an argument, and as a static field, which is part of the tree's structure.
-        for arguments in ((fill, Settings(1.0, 0)), (0, Settings(1.0, fill))):
-            if isinstance(fill, tuple):
-                arguments = (fill, Settings(1.0, fill))
-            got, wanted = draw(key, *arguments), init(key, *arguments)
-            for a, b in zip(got, wanted, strict=True):
-                assert a.dtype == b.dtype, arguments
-                assert np.asarray(a).tobytes() == np.asarray(b).tobytes(), arguments
-
-
-def test_a_setting_that_changes_is_traced_again(key):
-    class Config:
-        width = 3
-
-    def init(key, config):
-        return jax.random.normal(key, (config.width,))
-
-    draw, config = jinit.materialize(init), Config()
-    assert draw(key, config).shape == (3,)
-    config.width = 5
-    assert draw(key, config).shape == (5,)
-
-
-def test_weak_types_are_told_apart(key):
-    draw = jinit.materialize(lambda key, x: jnp.ones(2, jnp.bfloat16) * x)
-    for scale in (jnp.asarray(2.0), jnp.float32(2.0), jnp.asarray(2.0)):
-        wanted = jnp.ones(2, jnp.bfloat16) * scale
-        assert draw(key, scale).dtype == wanted.dtype
-
-
-def test_settings_of_jax_that_change_a_trace():
-    draw = jinit.materialize(lambda: jax.random.normal(jax.random.key(0), (3,)))
-    before = draw()
-    with jax.default_prng_impl("rbg"):
-        assert_equal(draw(), jax.random.normal(jax.random.key(0), (3,)))
-    assert_equal(draw(), before)
-
-
-def test_no_tracer_outlives_its_trace(key):
-    with jax.checking_leaks():
-        got = jinit.materialize(nn.Dense(3).init)(key, X)
-    assert_equal(got, nn.Dense(3).init(key, x))
-
-
 def test_results_do_not_share_buffers(key):
     def init(key):
         return [jnp.zeros(()), jnp.zeros(()), jnp.zeros((3,)), jnp.zeros((3,))]
@@ -446,36 +252,3 @@ def test_the_name_and_docstring_of_the_function_stay():
 
     assert jinit.materialize(init).__name__ == "init"
     assert jinit.materialize(init).__doc__ == "Draw."
-
-
-class Model(nnx.Module):
-    def __init__(self, rngs):
-        self.linear = nnx.Linear(12, 8, kernel_init=jinit.he(), rngs=rngs)
-        self.attention = nnx.MultiHeadAttention(2, 8, decode=False, rngs=rngs)
-        self.dropout = nnx.Dropout(0.5, rngs=rngs)
-        self.norm = nnx.BatchNorm(8, rngs=rngs)
-        self.blocks = nnx.List([nnx.Linear(8, 8, rngs=rngs) for _ in range(3)])
-
-
-@pytest.mark.parametrize("make", [int, jax.random.key, nnx.Rngs])
-def test_nnx_models_are_those_of_the_constructor(make):
-    wanted = Model(nnx.Rngs(make(5)) if make is not nnx.Rngs else nnx.Rngs(5))
-    got = jinit.nnx.materialize(lambda rngs: Model(rngs), make(5))
-    graph, state = nnx.split(got)
-    assert graph == nnx.split(wanted)[0]
-    assert_equal(state, nnx.split(wanted)[1])
-    y = got.linear(jnp.ones((1, 12)))
-    np.testing.assert_array_equal(y, wanted.linear(jnp.ones((1, 12))))
-
-
-def test_nnx_streams_count_on():
-    ours, theirs = nnx.Rngs(0, params=1), nnx.Rngs(0, params=1)
-    for _ in range(2):
-        got = jinit.nnx.materialize(Model, ours)
-        assert_equal(nnx.state(got), nnx.state(Model(theirs)))
-    assert_equal(nnx.state(ours), nnx.state(theirs))
-
-
-def test_nnx_wants_a_function():
-    with pytest.raises(TypeError, match="`make` is .* must be a function of nnx.Rngs"):
-        jinit.nnx.materialize(Model(nnx.Rngs(0)).norm.epsilon, 0)

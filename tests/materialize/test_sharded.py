@@ -16,23 +16,12 @@ from jax.sharding import PartitionSpec as P
 
 import jinit
 from jinit._materialize import executables
-from tests.contract.test_sharding import COLLECTIVES, make_mesh
-from tests.materialize.test_materialize import INIT, X, assert_equal, everything
+from tests.support.everything import INIT, X, everything
+from tests.support.meshes import COLLECTIVES, divided, make_mesh
 from tests.support.split import slow_unless
+from tests.support.trees import assert_equal
 
 KINDS = [AxisType.Auto, AxisType.Explicit]
-
-
-def divided(mesh):
-    """A sharding for each leaf: the last axis that the mesh's first axis divides."""
-    name, size = next(iter(mesh.shape.items()))
-
-    def sharding(path, leaf):
-        axes = [i for i, d in enumerate(leaf.shape) if d and d % size == 0]
-        spec = P(*[None] * axes[-1], name) if axes else P()
-        return NamedSharding(mesh, spec)
-
-    return sharding
 
 
 # A mesh takes a compilation of the whole model. By default: one device, one axis and
@@ -106,9 +95,9 @@ def test_metadata_of_linen(kind, key):
     )
     x = jnp.ones((1, 8))
     wanted = model.init(key, x)
-    with jax.set_mesh(make_mesh((2, 4), kind)):
-        with nn.logical_axis_rules([("in", "y"), ("out", None)]):
-            got = jinit.materialize(model.init, shardings="metadata")(key, x)
+    axes = nn.logical_axis_rules([("in", "y"), ("out", None)])
+    with jax.set_mesh(make_mesh((2, 4), kind)), axes:
+        got = jinit.materialize(model.init, shardings="metadata")(key, x)
     assert_equal(got, wanted)
     kernels = [got["params"][f"layers_{i}"]["kernel"].value for i in (0, 1)]
     assert [k.sharding.spec for k in kernels] == [P("x", "y"), P("y", None)]

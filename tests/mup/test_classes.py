@@ -1,76 +1,21 @@
 """Classes and factors of tensors, read off shapes or rules; tables, serialization."""
 
-import functools
 import json
 import pickle
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import pytest
 
-from jinit import materialize, mup
+from jinit import mup
 from jinit.mup._parametrization import Parametrization
+from tests.support.trees import rows_by_path, struct
+from tests.support.widths import mlp_shapes, transformer_shapes
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-KEY = jax.random.key(6)
-X = jax.random.normal(KEY, (16, 8))
-Y = jax.random.normal(jax.random.fold_in(KEY, 1), (16, 4))
-
-
-def struct(*shape):
-    return jax.ShapeDtypeStruct(shape, jnp.float32)
-
-
-class MLP(nn.Module):
-    width: int
-    scale: float = 1.0
-
-    @nn.compact
-    def __call__(self, x):
-        x = nn.relu(nn.Dense(self.width)(x))
-        x = nn.relu(nn.Dense(self.width)(x))
-        return self.scale * nn.Dense(4)(x)
-
-
-class Transformer(nn.Module):
-    width: int
-    heads: int = 2
-
-    @nn.compact
-    def __call__(self, tokens):
-        embed = nn.Embed(11, self.width)
-        x = embed(tokens)
-        x = x + nn.MultiHeadDotProductAttention(self.heads)(nn.LayerNorm()(x))
-        x = x + nn.Dense(self.width)(nn.gelu(nn.Dense(4 * self.width)(x)))
-        return nn.Dense(11, name="readout")(x), embed.attend(x)
-
-
-@functools.cache
-def variables(width, **options):
-    """Return the shapes alone: to draw would compile a program for each of them."""
-    return jax.eval_shape(MLP(width, **options).init, KEY, X)
-
-
-@functools.cache
-def arrays(width, **options):
-    """The variables themselves."""
-    return materialize(MLP(width, **options).init)(KEY, X)
-
-
-def transformer(width, heads=2):
-    return jax.eval_shape(
-        Transformer(width, heads).init, KEY, jnp.zeros((1, 3), jnp.int32)
-    )
-
-
-def by_path(p):
-    return {row["path"].removeprefix("params/"): row for row in p.rows}
-
 
 def test_the_classes_and_factors_of_an_mlp():
-    rows = by_path(mup.infer(variables(16), variables(64)))
+    rows = rows_by_path(mup.infer(mlp_shapes(16), mlp_shapes(64)))
     kernels = [rows[f"Dense_{i}/kernel"] for i in range(3)]
     assert [row["class"] for row in kernels] == ["input", "hidden", "output"]
     assert [row["grows"] for row in kernels] == [(1,), (0, 1), (0,)]
@@ -81,7 +26,7 @@ def test_the_classes_and_factors_of_an_mlp():
     assert [row["epsilon"] for row in kernels] == [0.25, 0.25, 0.25]
     biases = [rows[f"Dense_{i}/bias"]["class"] for i in range(3)]
     assert biases == ["vector", "vector", "scalar"]
-    sgd = by_path(mup.infer(variables(16), variables(64), kind="sgd"))
+    sgd = rows_by_path(mup.infer(mlp_shapes(16), mlp_shapes(64), kind="sgd"))
     assert [sgd[f"Dense_{i}/kernel"]["lr"] for i in range(3)] == [4, 1, 4]
     assert [sgd[f"Dense_{i}/bias"]["lr"] for i in range(3)] == [4, 4, 1]
 
@@ -89,23 +34,23 @@ def test_the_classes_and_factors_of_an_mlp():
 @pytest.mark.parametrize("heads", [2, 8])
 def test_the_classes_of_a_transformer(heads):
     """Width by larger heads, and by more of them."""
-    p = mup.infer(transformer(16), transformer(64, heads))
-    rows = by_path(p)
-    attention = "MultiHeadDotProductAttention_0"
+    p = mup.infer(transformer_shapes(16), transformer_shapes(64, heads))
+    rows = rows_by_path(p)
+    attention = "Block_0/MultiHeadDotProductAttention_0"
     for name in ("query", "key", "value", "out"):
         row = rows[f"{attention}/{name}/kernel"]
         assert (row["class"], row["std"], row["lr"]) == ("hidden", 0.5, 0.25), name
     assert rows[f"{attention}/query/bias"]["class"] == "vector"
     assert rows["Embed_0/embedding"]["class"] == "input"
-    assert rows["LayerNorm_0/scale"]["class"] == "vector"
-    assert rows["readout/kernel"]["class"] == "output"
+    assert rows["Block_0/LayerNorm_0/scale"]["class"] == "vector"
+    assert rows["head/kernel"]["class"] == "output"
     assert p.readout_scale == 0.25
 
 
 def test_heads_that_are_larger_and_more():
-    p = mup.infer(transformer(16, 2), transformer(64, 4))
+    p = mup.infer(transformer_shapes(16, 2), transformer_shapes(64, 4))
     by = {t.path: t for t in p.tensors}
-    attention = "params/MultiHeadDotProductAttention_0"
+    attention = "params/Block_0/MultiHeadDotProductAttention_0"
     assert by[f"{attention}/query/kernel"].layout == "ioo"
     assert by[f"{attention}/out/kernel"].layout == "iio"
     for name in ("query", "out"):
@@ -169,13 +114,13 @@ def test_a_third_width_tells_what_two_do_not():
 
 
 def test_base_and_target_equal_is_a_noop_that_says_so():
-    p = mup.infer(variables(16), variables(16))
+    p = mup.infer(mlp_shapes(16), mlp_shapes(16))
     assert p.is_noop and "every factor is 1, and nothing changes" in str(p)
-    assert "every factor" not in str(mup.infer(variables(16), variables(64)))
+    assert "every factor" not in str(mup.infer(mlp_shapes(16), mlp_shapes(64)))
 
 
 def test_the_table():
-    text = str(mup.infer(variables(16), variables(64)))
+    text = str(mup.infer(mlp_shapes(16), mlp_shapes(64)))
     assert "params/Dense_1/kernel" in text and "hidden" in text
     assert "multiply the logits by p.readout_scale = 0.25" in text
 
@@ -194,19 +139,19 @@ def test_errors_of_inference():
                   overrides=[("mix/w", "bio")])  # fmt: skip
     assert p.rows[0]["class"] == "output"
     with pytest.raises(ValueError, match="matches no leaf"):
-        mup.infer(variables(4), variables(8), overrides=[("**/nothing", "input")])
+        mup.infer(mlp_shapes(4), mlp_shapes(8), overrides=[("**/nothing", "input")])
     with pytest.raises(ValueError, match="a letter per axis.*Did you mean 'output'"):
-        mup.infer(variables(4), variables(8), overrides=[("**/kernel", "outputs")])
+        mup.infer(mlp_shapes(4), mlp_shapes(8), overrides=[("**/kernel", "outputs")])
     with pytest.raises(TypeError, match="sequence of pairs"):
-        mup.infer(variables(4), variables(8), overrides={"**/kernel": "output"})
+        mup.infer(mlp_shapes(4), mlp_shapes(8), overrides={"**/kernel": "output"})
     with pytest.raises(ValueError, match="only its axis 1 grows"):
         mup.infer(
-            variables(4), variables(8), overrides=[("**/Dense_0/kernel", "hidden")]
+            mlp_shapes(4), mlp_shapes(8), overrides=[("**/Dense_0/kernel", "hidden")]
         )
     with pytest.raises(ValueError, match="give both"):
-        mup.infer(variables(4), variables(8), depth=(2, 4))
+        mup.infer(mlp_shapes(4), mlp_shapes(8), depth=(2, 4))
     with pytest.raises(ValueError, match="`kind` is 'lion'"):
-        mup.infer(variables(4), variables(8), kind="lion")
+        mup.infer(mlp_shapes(4), mlp_shapes(8), kind="lion")
 
 
 def test_rules_without_a_base_say_the_same():
@@ -215,14 +160,14 @@ def test_rules_without_a_base_say_the_same():
         ("**/Dense_2/kernel", "output"), ("**/Dense_2/bias", "scalar"),
         ("**", "vector"),
     ]  # fmt: skip
-    p = mup.from_rules(variables(64), rules, width=(16, 64))
-    assert p.rows == mup.infer(variables(16), variables(64)).rows
+    p = mup.from_rules(mlp_shapes(64), rules, width=(16, 64))
+    assert p.rows == mup.infer(mlp_shapes(16), mlp_shapes(64)).rows
     with pytest.raises(ValueError, match="match no rule"):
-        mup.from_rules(variables(64), rules[:-1], width=(16, 64))
+        mup.from_rules(mlp_shapes(64), rules[:-1], width=(16, 64))
     with pytest.raises(ValueError, match="must come out whole"):
-        mup.from_rules(variables(64), rules, width=(16, 48))
+        mup.from_rules(mlp_shapes(64), rules, width=(16, 48))
     with pytest.raises(TypeError, match=r"pair \(base, target\)"):
-        mup.from_rules(variables(64), rules, width=4)
+        mup.from_rules(mlp_shapes(64), rules, width=4)
     q = mup.from_rules({"q": struct(64, 8, 8)}, [("q", "IOo")], width=(16, 64))
     assert (q.rows[0]["class"], q.tensors[0].base) == ("hidden", (16, 2, 8))
     with pytest.raises(ValueError, match="ambiguous"):
@@ -231,10 +176,10 @@ def test_rules_without_a_base_say_the_same():
 
 def test_serialization():
     for p in (
-        mup.infer(variables(16), variables(64), depth=(2, 8), depth_rule="completep"),
+        mup.infer(mlp_shapes(16), mlp_shapes(64), depth=(2, 8), depth_rule="completep"),
         mup.from_rules({"w": struct(8, 8)}, [("w", "hidden")], width=(4, 8)),
         mup.spectral({"w": struct(8, 16), "b": struct(16)}, kind="sgd"),
-        mup.unit_scaling(variables(16), variables(64)),
+        mup.unit_scaling(mlp_shapes(16), mlp_shapes(64)),
     ):
         again = Parametrization.from_dict(json.loads(json.dumps(p.to_dict())))
         assert str(again) == str(p) and again.to_dict() == p.to_dict()

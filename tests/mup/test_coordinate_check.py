@@ -246,7 +246,7 @@ def test_verdicts():
     )
     # Seeds that differ by more than the slope say nothing of it.
     values = np.asarray(widths, float)[:, None] ** 0.25 * np.array([1 / 30, 30])
-    unclear = {name: values for name in ("init", "size", "change")}
+    unclear = dict.fromkeys(("init", "size", "change"), values)
     assert row("layer", widths, unclear, 0.2)["verdict"] == "flat"
     assert row("layer", widths, unclear, 0.2)["change_error"] > 0.3
     nothing = {name: np.zeros((3, 1)) for name in ("init", "size", "change")}

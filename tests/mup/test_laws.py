@@ -2,6 +2,7 @@
 
 import math
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,13 +10,21 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from jinit._parametrization import Parametrization, Tensor
 
 import jinit
 from jinit import mup
-from jinit.mup._factors import Factors, rewritten
-from tests.mup.test_classes import KEY, MLP, X, Y, by_path, struct, transformer
-from tests.mup.test_classes import arrays as variables
+from jinit.mup._factors import Factors, Tensor, rewritten
+from jinit.mup._parametrization import Parametrization
+from tests.support.trees import rows_by_path, struct
+from tests.support.widths import (
+    KEY,
+    X,
+    Y,
+    mlp,
+    mlp_shapes,
+    mlp_variables,
+    transformer_shapes,
+)
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -45,7 +54,7 @@ class Initialized(nn.Module):
     ],
 )
 def test_init_gives_the_std_of_the_parametrization(init, drawn):
-    """std at the target is the factor times std at the base, whatever drew it."""
+    """Std at the target is the factor times std at the base, whatever drew it."""
 
     def start(width):
         tokens = jnp.zeros((1, 2), jnp.int32)
@@ -64,20 +73,20 @@ def test_init_gives_the_std_of_the_parametrization(init, drawn):
 
 
 def test_init_at_the_base_width_changes_nothing():
-    drawn = variables(16)
-    started = mup.infer(variables(16), variables(16)).init(drawn)
+    drawn = mlp_variables(16)
+    started = mup.infer(mlp_variables(16), mlp_variables(16)).init(drawn)
     assert all(
         a is b for a, b in zip(*map(jax.tree.leaves, (started, drawn)), strict=True)
     )
 
 
 def test_init_of_part_of_the_variables_and_of_nnx():
-    p = mup.infer(variables(16), variables(64))
-    drawn = variables(64)
+    p = mup.infer(mlp_variables(16), mlp_variables(64))
+    drawn = mlp_variables(64)
     whole, part = p.init(drawn), p.init(drawn["params"])
-    assert jax.tree.all(jax.tree.map(jnp.array_equal, whole["params"], part))
+    chex.assert_trees_all_equal(whole["params"], part)
     with pytest.raises(ValueError, match="other shapes"):
-        p.init(variables(32))
+        p.init(mlp_variables(32))
     with pytest.raises(ValueError, match="does not know"):
         p.init({"other": jnp.ones(3)})
 
@@ -96,7 +105,7 @@ def test_init_of_part_of_the_variables_and_of_nnx():
 
 
 def test_rules_of_a_plan():
-    shapes = [jax.eval_shape(lambda w=w: variables(w)) for w in (16, 64)]
+    shapes = [mlp_shapes(width) for width in (16, 64)]
     rules = [("**/kernel", jinit.he()), ("**", jinit.zeros)]
     p = mup.infer(*shapes)
     base = {r["path"]: r["std"] for r in jinit.plan(shapes[0], rules).rows}
@@ -107,8 +116,8 @@ def test_rules_of_a_plan():
     assert jinit.plan(shapes[0], same.rules(rules)) == jinit.plan(shapes[0], rules)
     # Recipes look at the whole tree, and rules may keep.
     recipe = jinit.recipes.gpt2(1)
-    p = mup.infer(transformer(16), transformer(64))
-    assert jinit.plan(transformer(64), p.rules(recipe), allow_unused=True).rows
+    p = mup.infer(transformer_shapes(16), transformer_shapes(64))
+    assert jinit.plan(transformer_shapes(64), p.rules(recipe), allow_unused=True).rows
     p = mup.infer(*shapes)
     assert jinit.plan(shapes[1], p.rules([("**", jinit.keep)])).rows
     foreign = [("**", jax.nn.initializers.normal())]
@@ -121,7 +130,7 @@ def trained(params, p, tx, scale, steps=5):
     tx = tx if p is None else p.optimizer(tx)
 
     def loss(w):
-        return jnp.mean((scale * MLP(16).apply(w, X) - Y) ** 2)
+        return jnp.mean((scale * mlp(16).apply(w, X) - Y) ** 2)
 
     @jax.jit
     def step(params, state):
@@ -160,7 +169,7 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_symmetry_of_multiplier_std_and_rate(name):
-    params, k = variables(16), 4.0
+    params, k = mlp_variables(16), 4.0
     standard = trained(params, None, OPTIMIZERS[name], 1.0)
     started, p = symmetric(params, k)
     # The scale is the last layer's, bias too.
@@ -182,14 +191,14 @@ def test_the_readout_in_its_weights_trains_alike(name):
     """Table 3 and table 8 are one parametrization."""
 
     def losses(readout):
-        p = mup.infer(variables(4), variables(16), readout=readout)
-        start = p.init(variables(16))
+        p = mup.infer(mlp_variables(4), mlp_variables(16), readout=readout)
+        start = p.init(mlp_variables(16))
         tx = p.optimizer(OPTIMIZERS[name])
 
         # A bias has no inputs, and stays out of the multiplier.
         def loss(w):
             head = w["params"]["Dense_2"]["bias"][None]
-            y = MLP(16).apply(w, X) - head
+            y = mlp(16).apply(w, X) - head
             return jnp.mean((p.readout_scale * y + head - Y) ** 2)
 
         state, values, slopes = tx.init(start), [], jax.jit(jax.value_and_grad(loss))
@@ -207,7 +216,7 @@ def test_the_readout_in_its_weights_trains_alike(name):
     "tx", [optax.sgd(0.1, momentum=0.9), optax.adamw(0.02, weight_decay=0.1)]
 )
 def test_at_the_base_width_training_is_what_it_was(tx):
-    params = variables(16)
+    params = mlp_variables(16)
     p = mup.infer(params, params, depth=(3, 3), depth_rule="completep")
     assert p.residual_scale == p.readout_scale == 1
     assert trained(p.init(params), p, tx, p.readout_scale) == trained(
@@ -216,21 +225,21 @@ def test_at_the_base_width_training_is_what_it_was(tx):
 
 
 def test_depth():
-    shapes = variables(16), variables(64)
+    shapes = mlp_variables(16), mlp_variables(64)
     p = mup.infer(*shapes, depth=(2, 8), depth_rule="completep")
-    hidden, first = (by_path(p)[f"Dense_{i}/kernel"] for i in (1, 0))
+    hidden, first = (rows_by_path(p)[f"Dense_{i}/kernel"] for i in (1, 0))
     assert p.residual_scale == 0.25
     assert (hidden["lr"], hidden["epsilon"]) == (0.25, 0.25 / 4)
     assert (first["lr"], first["epsilon"]) == (1, 0.25)
     assert "p.residual_scale = 0.25 (completep)" in str(p)
     p = mup.infer(*shapes, depth=(2, 8), depth_rule="depth_mup")
-    rows = by_path(p)
+    rows = rows_by_path(p)
     assert p.residual_scale == 0.5 == jinit.residual_scale("depth_mup", 4)
     assert rows["Dense_1/kernel"]["lr"] == 0.125
     # The bias beside a hidden kernel is in the block; that of the input is not.
     assert rows["Dense_1/bias"]["lr"] == 0.5 and rows["Dense_0/bias"]["lr"] == 1
     sgd = mup.infer(*shapes, depth=(2, 8), depth_rule="completep", kind="sgd")
-    assert by_path(sgd)["Dense_1/kernel"]["lr"] == 4
+    assert rows_by_path(sgd)["Dense_1/kernel"]["lr"] == 4
     with pytest.raises(ValueError, match="`depth_rule` is 'deep'"):
         mup.infer(*shapes, depth=(2, 8), depth_rule="deep")
 
@@ -278,23 +287,25 @@ def test_spectral_layouts():
 
 
 def test_unit_scaling():
-    p = mup.unit_scaling(transformer(16), transformer(64))
-    rows = by_path(p)
+    p = mup.unit_scaling(transformer_shapes(16), transformer_shapes(64))
+    rows = rows_by_path(p)
     assert rows["Embed_0/embedding"]["std"] == 1
     assert rows["Embed_0/embedding"]["lr"] == 1 / 8
-    assert rows["Dense_1/kernel"]["std"] == 1 / 8
-    assert rows["Dense_1/kernel"]["lr"] == 1 / 64
-    assert rows["readout/kernel"]["std"] == rows["readout/kernel"]["lr"] == 1
+    assert rows["Block_0/Dense_0/kernel"]["std"] == 1 / 8
+    assert rows["Block_0/Dense_0/kernel"]["lr"] == 1 / 64
+    assert rows["head/kernel"]["std"] == rows["head/kernel"]["lr"] == 1
     assert p.readout_scale == 1 / 64
     stack = (
         {"layers": {"kernel": struct(5, 8, 8)}},
         {"layers": {"kernel": struct(5, 64, 64)}},
     )
     assert mup.unit_scaling(*stack).rows[0]["lr"] == 1 / 64
-    drawn = jax.tree.map(lambda s: np.ones(s.shape, s.dtype), transformer(64))
+    drawn = jax.tree.map(lambda s: np.ones(s.shape, s.dtype), transformer_shapes(64))
     started = p.init(drawn)["params"]
-    assert std(started["Dense_1"]["kernel"]) == pytest.approx(1 / 8, rel=1e-5)
-    assert std(started["readout"]["kernel"]) == pytest.approx(1, rel=1e-5)
+    assert std(started["Block_0"]["Dense_1"]["kernel"]) == pytest.approx(
+        1 / 16, rel=1e-5
+    )
+    assert std(started["head"]["kernel"]) == pytest.approx(1, rel=1e-5)
     with pytest.raises(ValueError, match="no learning rate of the kind 'sgd'"):
         p.optimizer(optax.sgd(0.1)).init(drawn)
 

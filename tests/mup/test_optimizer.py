@@ -1,5 +1,8 @@
 """`p.optimizer` around every kind of Optax transformation: rates, decay, epsilon."""
 
+import functools
+
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,11 +47,7 @@ def updated(tx, params=PARAMS, gradient=GRADIENT, steps=3, jit=False):
     return made
 
 
-def assert_close(found, wanted, **options):
-    for name in found:
-        np.testing.assert_allclose(
-            found[name], wanted[name], rtol=2e-5, atol=1e-9, err_msg=name
-        )
+assert_close = functools.partial(chex.assert_trees_all_close, rtol=2e-5, atol=1e-9)
 
 
 PLAIN = {
@@ -165,7 +164,7 @@ def test_partitions_and_frozen_tensors():
     frozen = optax.partition({"a": optax.adam(0.1), "b": optax.set_to_zero()}, labels)
     found = updated(MUP.optimizer(frozen))
     assert not np.any(found["input"])
-    assert_close({"hidden": found["hidden"]}, scaled)
+    assert_close(found["hidden"], scaled["hidden"])
 
 
 def test_epsilon_follows_the_gradient():

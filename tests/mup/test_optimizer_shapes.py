@@ -11,21 +11,18 @@ import pytest
 from optax import contrib
 
 from jinit import mup
+from tests.support.trees import struct
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
-def leaf(shape):
-    return jax.ShapeDtypeStruct(shape, "float32")
-
-
 def model(width):
     return {
-        "bias": leaf((width,)),
-        "embedding": leaf((50, width)),
-        "hidden": leaf((width, width)),
-        "output": leaf((width, 4)),
-        "scalar": leaf(()),
+        "bias": struct(width),
+        "embedding": struct(50, width),
+        "hidden": struct(width, width),
+        "output": struct(width, 4),
+        "scalar": struct(),
     }
 
 
@@ -150,7 +147,7 @@ def test_a_large_model_is_tried_without_its_arrays():
     """The shapes have a trillion parameters, and no machine could hold their arrays."""
 
     def layers(width):
-        return {str(i): {"up": leaf((width, 4 * width)), "bias": leaf((4 * width,))}
+        return {str(i): {"up": struct(width, 4 * width), "bias": struct(4 * width)}
                 for i in range(8)}  # fmt: skip
 
     p = mup.infer(layers(256), layers(2**17))
@@ -179,7 +176,7 @@ KERNELS = {
 
 
 def kernels(width, names):
-    return {name: {"kernel": leaf(KERNELS[name][0](width))} for name in names}
+    return {name: {"kernel": struct(*KERNELS[name][0](width))} for name in names}
 
 
 def matrix(name, u):
@@ -238,7 +235,7 @@ def test_the_norm_of_muon_is_flat_in_width(name):
 
 def test_muon_in_a_spectral_parametrization():
     """All updates have the same ratio of spectral norm to sqrt(n_out / n_in)."""
-    shapes = {"up": leaf((8, 32)), "down": leaf((32, 8)), "square": leaf((16, 16))}
+    shapes = {"up": struct(8, 32), "down": struct(32, 8), "square": struct(16, 16)}
     gradient = {n: of_rank_one(w.shape, np.random.default_rng(0))
                 for n, w in shapes.items()}  # fmt: skip
     ours = mup.spectral(shapes).optimizer(contrib.muon(0.1, ns_steps=2))
@@ -247,5 +244,5 @@ def test_muon_in_a_spectral_parametrization():
               for u in made.values()]  # fmt: skip
     assert ratios == pytest.approx([ratios[0]] * 3, rel=1e-3)
     with pytest.raises(ValueError, match="no learning rate of the kind 'muon'"):
-        p = mup.unit_scaling({n: leaf((4, 4)) for n in shapes}, shapes)
+        p = mup.unit_scaling({n: struct(4, 4) for n in shapes}, shapes)
         p.optimizer(contrib.muon(0.1)).init(shapes)

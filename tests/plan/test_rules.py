@@ -1,7 +1,6 @@
 """Rules: paths, patterns, which rule wins, and what is said when none does."""
 
 import copy
-import dataclasses
 import functools
 import pickle
 import re
@@ -18,7 +17,9 @@ from hypothesis import strategies as st
 import jinit
 from jinit._core import trees
 from jinit._core.trees import Leaf
+from jinit._initializer.foreign import is_initializer
 from jinit._plan import rules
+from tests.support.models import Module
 
 PARTS = st.sampled_from(["a", "b", "ab", "Dense_0", "Dense_10", "kernel", "x.y"])
 GLOBS = st.sampled_from(["*", "**", "a", "a*", "*b", "Dense_*", "*e*n*", "x.y", "ke*l"])
@@ -83,20 +84,6 @@ def test_a_key_with_slashes_is_several_parts():
     (leaf,) = trees.leaves(tree)
     assert leaf.path == "mlp/~/linear_0/w"
     assert rules.matches("**/linear_*/w", leaf)
-
-
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["weight", "layers"],
-    meta_fields=["activation"],
-)
-@dataclasses.dataclass
-class Module:
-    """As Equinox makes them."""
-
-    weight: object
-    layers: list
-    activation: object = jnp.tanh
 
 
 def paths(tree):
@@ -242,7 +229,7 @@ class Callable:
     ],
 )
 def test_what_is_an_initializer(function, expected):
-    assert rules.is_initializer(function) is expected
+    assert is_initializer(function) is expected
 
 
 ERRORS = [

@@ -3,6 +3,7 @@
 import functools
 import re
 
+import chex
 import flax.core
 import flax.linen as nn
 import jax
@@ -13,12 +14,12 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jinit
-from jinit._core import trees
+from jinit._core.trees import key_of
 from jinit._initializer.foreign import BoundInitializer as Sampler
-from tests.contract.test_sharding import make_mesh
-from tests.plan.test_plan import by_path, struct
-from tests.plan.test_rules import Module
 from tests.support import laws
+from tests.support.meshes import make_mesh
+from tests.support.models import Module
+from tests.support.trees import by_path, struct
 
 
 class Net(nn.Module):
@@ -60,9 +61,9 @@ def test_a_new_head(params, plan, key):
     new = plan.reinit(other, params, only="**/head/*")
     assert changed(new, params) == {"params/head/bias", "params/head/kernel"}
     # The values of the whole plan.
-    kernel = jinit.he()(trees.key_of(other, ("params", "head", "kernel")), (8, 3))
+    kernel = jinit.he()(key_of(other, ("params", "head", "kernel")), (8, 3))
     np.testing.assert_array_equal(new["params"]["head"]["kernel"], kernel)
-    assert np.isfinite(Net().apply(new, jnp.ones((1, 4)))).all()
+    chex.assert_tree_all_finite(Net().apply(new, jnp.ones((1, 4))))
 
 
 def test_all_that_is_not_kept(params, plan, key):
@@ -120,7 +121,7 @@ def test_nnx(key):
 def test_dead_units_under_jit(params, plan, key):
     new = jax.jit(functools.partial(plan.reinit, only="**/head/kernel"))(key, params)
     eager = plan.reinit(key, params, only="**/head/kernel")
-    jax.tree.map(np.testing.assert_array_equal, new, eager)
+    chex.assert_trees_all_equal(new, eager)
 
 
 def test_donation_deletes_what_is_replaced(params, plan, key):
@@ -365,7 +366,7 @@ def test_sixteen_bits_are_rounded_once(key):
     params = {"w": jnp.full((300, 300), 1.0, "bfloat16")}
     plan = jinit.plan(params, [("w", jinit.normal(0.004))])
     new = np.asarray(jinit.perturb(params, key, 1.0, plan)["w"], np.float32)
-    own = trees.key_of(key, ("w",))
+    own = key_of(key, ("w",))
     wide = 1 + np.asarray(jinit.normal(0.004)(own, (300, 300), "float32"))
     np.testing.assert_array_equal(new, wide.astype(jnp.bfloat16).astype(np.float32))
 

@@ -2,6 +2,7 @@
 
 import json
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,9 @@ from scipy import stats
 
 import jinit
 from examples import transformer
+from tests.support.meshes import make_mesh
+from tests.support.models import MLP
+from tests.support.trees import rows_by_path
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -22,29 +26,13 @@ KEY = jax.random.key(8)
 X = jax.random.normal(KEY, (16, 24))
 
 
-class MLP(nn.Module):
-    depth: int = 3
-    kernel: object = jinit.he()
-    bias: float = 0.0
-    width: int = 24
-    dtype: object = None
-
-    @nn.compact
-    def __call__(self, x):
-        for _ in range(self.depth):
-            bias = jinit.constant(self.bias)
-            x = nn.Dense(self.width, dtype=self.dtype,
-                         kernel_init=self.kernel, bias_init=bias)(x)  # fmt: skip
-            x = nn.relu(x)
-        return nn.Dense(5, dtype=self.dtype)(x)
+def mlp(depth=3, kernel=None, bias=0.0, width=24, dtype=None):
+    kernel = jinit.he() if kernel is None else kernel
+    return MLP((*[width] * depth, 5), kernel, jinit.constant(bias), dtype=dtype)
 
 
 def probed(model, x=X, **options):
     return jinit.probe(model, model.init(KEY, x), x, **options)
-
-
-def by_path(report):
-    return {row["path"]: row for row in report.rows}
 
 
 def expected(x):
@@ -64,7 +52,7 @@ def expected(x):
 
 
 def test_the_numbers_are_those_of_the_outputs():
-    model = MLP()
+    model = mlp()
     variables = model.init(KEY, X)
     _, captured = model.apply(variables, X, capture_intermediates=True)
     report = jinit.probe(model, variables, X)
@@ -81,12 +69,14 @@ def test_the_numbers_are_those_of_the_outputs():
     ]
     for name in layers:
         output = captured["intermediates"][name]["__call__"][0]
-        row = by_path(report)[name]
+        row = rows_by_path(report)[name]
         assert row["shape"] == output.shape
         for statistic, value in expected(output).items():
             assert row[statistic] == pytest.approx(value, rel=1e-4, abs=1e-5)
         if name != "Dense_3":
-            relu = by_path(report)["relu" + {"0": "", "1": "#2", "2": "#3"}[name[-1]]]
+            relu = rows_by_path(report)[
+                "relu" + {"0": "", "1": "#2", "2": "#3"}[name[-1]]
+            ]
             for statistic, value in expected(np.maximum(output, 0)).items():
                 assert relu[statistic] == pytest.approx(value, rel=1e-4, abs=1e-5)
 
@@ -105,7 +95,7 @@ def test_the_gradients_are_those_of_the_loss():
     report = jinit.probe(plain, variables, X, loss=loss)
     hidden = X @ variables["a"]
     of_hidden = jax.grad(lambda h: loss(jax.nn.relu(h) @ variables["b"]))(hidden)
-    found = by_path(report)["hidden"]["grad_rms"]
+    found = rows_by_path(report)["hidden"]["grad_rms"]
     assert found == pytest.approx(float(jnp.sqrt(jnp.mean(of_hidden**2))), rel=1e-5)
     slopes = jax.grad(lambda v: loss(plain(v, X)))(variables)
     for row in report.parameters:
@@ -116,8 +106,10 @@ def test_the_gradients_are_those_of_the_loss():
         assert row["grad_ratio"] == pytest.approx(rms / size, rel=1e-5)
     # Another loss, other gradients, and the same signal.
     other = jinit.probe(plain, variables, X, loss=lambda y: 3 * loss(y))
-    assert by_path(other)["hidden"]["grad_rms"] == pytest.approx(3 * found, rel=1e-5)
-    assert by_path(other)["hidden"]["rms"] == by_path(report)["hidden"]["rms"]
+    assert rows_by_path(other)["hidden"]["grad_rms"] == pytest.approx(
+        3 * found, rel=1e-5
+    )
+    assert rows_by_path(other)["hidden"]["rms"] == rows_by_path(report)["hidden"]["rms"]
 
 
 class Block(nn.Module):
@@ -155,8 +147,8 @@ def test_scanned_layers_are_told_apart(remat):
         head = variables["params"]["Dense_0"]
         return x @ head["kernel"] + head["bias"][None]
 
-    other = by_path(jinit.probe(unrolled, variables, X, loss=loss))
-    found = by_path(report)
+    other = rows_by_path(jinit.probe(unrolled, variables, X, loss=loss))
+    found = rows_by_path(report)
     for i in range(3):
         for path in (f"blocks/inner[{i}]", f"blocks[{i}]"):
             for name in ("mean", "rms", "cosine", "grad_rms"):
@@ -179,20 +171,20 @@ def test_dropout_batch_norm_shared_layers_and_options():
     variables = model.init(KEY, X, False)
     rngs = {"dropout": KEY}
     report = jinit.probe(model, variables, X, rngs=rngs, train=True)
-    found = by_path(report)
+    found = rows_by_path(report)
     assert list(found) == ["shared", "norm", "shared#2", "drop", "head"]
     assert found["norm"]["std"] == pytest.approx(1, abs=1e-2)
     assert found["drop"]["rms"] > 1.1 * found["shared#2"]["rms"]
     assert all("mean" not in row["path"] for row in report.parameters)
-    plain = by_path(jinit.probe(model, variables, X, train=False))
+    plain = rows_by_path(jinit.probe(model, variables, X, train=False))
     assert plain["drop"]["rms"] == plain["shared#2"]["rms"]
 
 
 def test_bfloat16_models_have_float32_statistics():
     x = jnp.ones((64, 24)) + 1e-3 * jax.random.normal(KEY, (64, 24))
-    model = MLP(dtype=jnp.bfloat16, width=512, depth=1)
+    model = mlp(dtype=jnp.bfloat16, width=512, depth=1)
     variables = model.init(KEY, x)
-    found = by_path(jinit.probe(model, variables, x))["Dense_0"]
+    found = rows_by_path(jinit.probe(model, variables, x))["Dense_0"]
     output = nn.Dense(512, dtype=jnp.bfloat16).apply(
         {"params": variables["params"]["Dense_0"]}, x
     )
@@ -201,11 +193,10 @@ def test_bfloat16_models_have_float32_statistics():
 
 
 def test_a_batch_that_is_spread_over_devices():
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-    model = MLP()
+    model = mlp()
     variables = model.init(KEY, X)
     whole = jinit.probe(model, variables, X)
-    spread = jax.device_put(X, NamedSharding(mesh, P("data")))
+    spread = jax.device_put(X, NamedSharding(make_mesh((8,)), P("x")))
     for one, other in zip(whole.rows, jinit.probe(model, variables, spread).rows,
                           strict=True):  # fmt: skip
         for name in ("rms", "cosine", "kurtosis", "grad_rms"):
@@ -239,7 +230,7 @@ def test_nnx_models():
     }
     # The model and its classes are as before.
     after = nnx.to_pure_dict(nnx.state(model, nnx.Param))
-    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), before, after))
+    chex.assert_trees_all_equal(before, after)
     assert nnx.Linear.__call__.__qualname__ == "Linear.__call__"
     assert not hasattr(nnx.Linear.__call__, "__wrapped__")
 
@@ -250,7 +241,7 @@ def kinds(report):
 
 def test_healthy_networks_pass():
     for init in (jinit.he(), jinit.orthogonal(2**0.5)):
-        report = probed(MLP(6, init, width=128), jax.random.normal(KEY, (16, 128)))
+        report = probed(mlp(6, init, width=128), jax.random.normal(KEY, (16, 128)))
         assert kinds(report) == [] and "nothing is wrong" in str(report)
         report.check()
         report.check(rms=(0.1, 5), dead=(0, 0.5))
@@ -281,10 +272,10 @@ def test_one_layer_that_is_a_thousand_times_too_large():
     [(jinit.xavier(), "signal shrinks"), (1.5 * jinit.he(), "signal grows")],
 )
 def test_a_wrong_scale_is_found_with_its_layer(init, kind):
-    report = probed(MLP(10, init, width=64), jax.random.normal(KEY, (16, 64)))
+    report = probed(mlp(10, init, width=64), jax.random.normal(KEY, (16, 64)))
     finding = report.verdict[0]
     assert finding.kind == kind
-    row = by_path(report)[finding.path]
+    row = rows_by_path(report)[finding.path]
     # It is the first beyond a factor of ten.
     before = report.rows[: report.rows.index(row)]
     first = report.rows[0]["rms"]
@@ -299,11 +290,11 @@ def test_a_wrong_scale_is_found_with_its_layer(init, kind):
 
 
 def test_dead_units_and_what_gets_no_gradient():
-    report = probed(MLP(2, bias=-50.0))
+    report = probed(mlp(2, bias=-50.0))
     assert "dead" in kinds(report)
-    assert by_path(report)["relu"]["dead"] == 1.0
+    assert rows_by_path(report)["relu"]["dead"] == 1.0
     assert "no gradient" in kinds(report)
-    half = probed(MLP(1, bias=-2.0, width=400), X[:4])
+    half = probed(mlp(1, bias=-2.0, width=400), X[:4])
     dead = [f for f in half.verdict if f.kind == "dead"]
     assert dead and dead[0].path == "relu" and "leaky_relu" in str(dead[0])
 
@@ -331,7 +322,7 @@ def test_rank_collapse_vanishing_gradients_and_nan():
 
 
 def test_reports_are_plain_data_and_draw(tmp_path):
-    report = probed(MLP())
+    report = probed(mlp())
     found = json.loads(json.dumps(report.to_dict()))
     assert len(found["rows"]) == 7 and found["verdict"] == []
     path = tmp_path / "signal.png"
@@ -349,9 +340,9 @@ def test_reports_are_plain_data_and_draw(tmp_path):
             ValueError,
             "names no",
         ),
-        (lambda: probed(MLP(), loss=lambda y: y), ValueError, "must return a scalar"),
-        (lambda: probed(MLP()).check(rsm=(0, 1)), ValueError, "Did you mean 'rms'"),
-        (lambda: jinit.nnx.probe(MLP(), X), TypeError, "jinit.probe"),
+        (lambda: probed(mlp(), loss=lambda y: y), ValueError, "must return a scalar"),
+        (lambda: probed(mlp()).check(rsm=(0, 1)), ValueError, "Did you mean 'rms'"),
+        (lambda: jinit.nnx.probe(mlp(), X), TypeError, "jinit.probe"),
         (lambda: jinit.probe(Net(nnx.Rngs(0)), {}, X), TypeError, "jinit.nnx.probe"),
     ],
 )

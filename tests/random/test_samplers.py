@@ -12,6 +12,7 @@ from scipy import stats
 
 import jinit
 from tests.support import laws
+from tests.support.meshes import make_mesh
 from tests.support.split import slow_unless
 
 SHAPES = [(), (0,), (5,), (3, 4, 5), (1, 7, 1), (0, 3), (300, 411), (7, 3, 9, 2, 5)]
@@ -234,7 +235,7 @@ def test_large_scales_saturate_instead_of_overflowing(key):
 
 @pytest.mark.parametrize("name", DRAWS)
 def test_in_shard_map_each_device_draws_with_its_key(key, name):
-    mesh = jax.make_mesh((8,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
+    mesh = make_mesh((8,))
     keys = jax.random.split(key, 8)
     one = lambda k: DRAWS[name](jinit.random, k, (6, 5), "float32")  # noqa: E731
     local = jax.shard_map(

@@ -7,13 +7,15 @@ import pytest
 
 import jinit
 from tests.support import laws
+from tests.support.laws import drawn
+from tests.support.matrices import nearest
 
 KEY = jax.random.key(8)
 SPLITS = [jinit.pissa, jinit.olora]
 
 
 def effective(split, scale=1.0):
-    """residual + scale a b, in float64."""
+    """Residual + scale a b, in float64."""
     a, b, residual = (np.asarray(x.astype("float32"), np.float64) for x in split)
     return residual + scale * a @ b
 
@@ -80,10 +82,9 @@ def test_a_stack_is_split_matrix_by_matrix(split):
 
 
 def assert_principal(a, b, residual, w, rank):
-    """a b is the best approximation of the rank; a and b share its singular values."""
-    u, s, vt = np.linalg.svd(np.asarray(w, np.float64))
-    best = (u[:, :rank] * s[:rank]) @ vt[:rank]
-    np.testing.assert_allclose(a @ b, best, atol=1e-4)
+    """A b is the best approximation of the rank; a and b share its singular values."""
+    s = np.linalg.svd(w, compute_uv=False)
+    np.testing.assert_allclose(a @ b, nearest(w, rank), atol=1e-4)
     np.testing.assert_allclose(a.T @ a, np.diag(s[:rank]), atol=1e-4)
     np.testing.assert_allclose(b @ b.T, np.diag(s[:rank]), atol=1e-4)
 
@@ -101,7 +102,7 @@ def test_pissa_is_the_principal_part():
 
 
 def assert_qr(a, b, w, rank):
-    """b has orthonormal rows; a b is the part of w' = QR of the first columns of Q."""
+    """B has orthonormal rows; a b is the part of w' = QR of the first columns of Q."""
     np.testing.assert_allclose(b @ b.T, np.eye(rank), atol=1e-5)
     # So the first outputs, which Q's first columns span, are all in the adapter.
     np.testing.assert_allclose((a @ b)[:rank], w[:rank], atol=1e-4)
@@ -139,3 +140,54 @@ def test_an_adapted_model_starts_as_the_model_and_can_learn():
     # A is not zero, so B has a gradient at once; with both zero nothing would move.
     assert not a.any() and abs(b).max() > 0.1
     assert not jax.grad(lambda b: jnp.sum((w + 0 * of_a @ b) ** 2))(of_b).any()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("split", [jinit.pissa, jinit.olora])
+def test_adapters_leave_the_weight_as_it_is(split, dtype):
+    w = jax.random.normal(KEY, (3, 24, 16)).astype(dtype)
+    a, b, residual = jax.jit(split, static_argnums=1)(w, 4)
+    assert a.shape == (3, 24, 4) and b.shape == (3, 4, 16) and a.dtype == dtype
+    effective = residual.astype("float32") + jnp.matmul(
+        a.astype("float32"), b.astype("float32"), precision="highest"
+    )
+    tolerance = 1e-5 if dtype == "float32" else 1e-2
+    np.testing.assert_allclose(effective, w.astype("float32"), atol=tolerance)
+    # With the adapter's factor left out the weight changes.
+    a, b, residual = split(w, 4, scale=0.5)
+    wide = [x.astype("float32") for x in (a, b, residual)]
+    np.testing.assert_allclose(
+        wide[2] + 0.5 * wide[0] @ wide[1], w.astype("float32"), atol=2 * tolerance
+    )
+    assert abs(wide[2] + wide[0] @ wide[1] - w.astype("float32")).max() > 0.1
+
+
+def test_pissa_takes_the_largest_singular_values():
+    w = jax.random.normal(KEY, (24, 16))
+    a, b, residual = jinit.pissa(w, 4)
+    s = np.linalg.svd(w, compute_uv=False)
+    np.testing.assert_allclose(np.linalg.norm(residual, 2), s[4], rtol=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(a, axis=0) ** 2, s[:4], rtol=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(b, axis=1) ** 2, s[:4], rtol=1e-4)
+
+
+def test_lora_starts_as_the_model():
+    a, b = jinit.lora()
+    laws.assert_law(drawn(a, (300, 200)), laws.uniform(-(300**-0.5), 300**-0.5))
+    assert not drawn(b, (8, 20)).any()
+    assert jinit.lora(jinit.lecun())[0] == jinit.lecun()
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: jinit.pissa(jnp.ones((4, 3)), 4), ValueError, "from 1 to 3"),
+        (lambda: jinit.pissa(jnp.ones(4), 1), TypeError, r"\(\.\., in, out\)"),
+        (lambda: jinit.olora(jnp.ones((4, 3), int), 1), TypeError, "floating"),
+        (lambda: jinit.olora(jnp.full((4, 3), jnp.nan), 1), ValueError, "not finite"),
+        (lambda: jinit.lora(3), TypeError, "init"),
+    ],
+)
+def test_errors(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

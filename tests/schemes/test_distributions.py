@@ -28,7 +28,7 @@ SETTINGS = [
 
 
 def law_of(stddev, lower=-2.0, upper=2.0, mean=0.0, std_is="before", bounds="relative"):
-    """scipy's law; the sigma before the truncation is found by its own means."""
+    """Scipy's law; the sigma before the truncation is found by its own means."""
     relative = bounds == "relative"
 
     def law(sigma):

@@ -232,3 +232,16 @@ def test_a_wrong_setting_is_the_maker_s_error(make, error, text):
 def test_a_wrong_shape_or_key_is_the_call_s_error(call, error, text, key):
     with pytest.raises(error, match=text):
         call(key)
+
+
+def test_scaled_uniform_is_torch_s_default(key):
+    assert jinit.scaled_uniform().std((300, 7)) == pytest.approx(1 / 30)
+    w = jinit.scaled_uniform()(key, (300, 400))
+    limit = 300**-0.5
+    laws.assert_law(w, laws.uniform(-limit, limit))
+    with pytest.raises(AssertionError):  # the fan of the other side
+        laws.assert_law(w, laws.uniform(-(400**-0.5), 400**-0.5))
+    with pytest.raises(ValueError, match="fan"):
+        jinit.scaled_uniform()(key, (300,))
+    b = jinit.scaled_uniform(fan_in=300)(key, (50_000,))
+    laws.assert_law(b, laws.uniform(-limit, limit))

@@ -11,10 +11,7 @@ from scipy import linalg
 
 import jinit
 from tests.support import laws
-
-
-def drawn(init, shape, dtype=None, seed=0):
-    return np.asarray(init(jax.random.key(seed), shape, dtype), np.float64)
+from tests.support.laws import drawn
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (3, 5), (5, 3), (1, 4)])

@@ -2,6 +2,7 @@
 
 import pickle
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -128,3 +129,36 @@ def test_traced_patches_are_refused():
         jax.jit(lambda p: jinit.whitening_conv(p)(jax.random.key(0), (2, 2, 1, 8)))(
             np.ones((9, 2, 2, 1), np.float32)
         )
+
+
+def test_whitened_patches_are_white():
+    rng = np.random.default_rng(1)
+    images = rng.normal(size=(40, 12, 12, 2)) @ np.array([[1.0, 0.8], [0.0, 0.3]])
+    images += np.roll(images, 1, axis=1)
+    init = jinit.whitening_conv(images, window=(2, 2), eps=0.0)
+    kernel = init(KEY, (2, 2, 2, 16))
+    y, _ = nn.Conv(
+        16, (2, 2), padding="VALID", use_bias=False, kernel_init=lambda *_: kernel
+    ).init_with_output(KEY, jnp.asarray(images, "float32"))
+    flat = np.asarray(y, np.float64).reshape(-1, 16)
+    moments = flat.T @ flat / len(flat)
+    np.testing.assert_allclose(moments[:8, :8], np.eye(8), atol=1e-3)
+    np.testing.assert_array_equal(flat[:, 8:], -flat[:, :8])
+    patches = rng.normal(size=(30, 2, 2, 1))
+    assert jinit.whitening_conv(patches)(KEY, (2, 2, 1, 8)).shape == (2, 2, 1, 8)
+
+
+@pytest.mark.parametrize(
+    ("patches", "options", "message"),
+    [
+        (np.ones((3, 2, 2, 1)), {}, "takes at least 4"),
+        (np.ones((9, 2, 2)), {}, "four axes"),
+        (np.full((9, 2, 2, 1), np.nan), {}, "not finite"),
+        (np.ones((9, 2, 2, 1)), {"window": (3, 1)}, "larger than the images"),
+        (np.zeros((9, 2, 2, 1)), {"eps": 0.0}, "positive eps"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_whitening_errors(patches, options, message):
+    with pytest.raises(ValueError, match=message):
+        jinit.whitening_conv(patches, **options)

@@ -5,6 +5,7 @@ std^2 sqrt((kurtosis - 1) / n). A bound of five standard errors fails once in 1.
 million for a right law; all keys are fixed, so a test that passes keeps passing.
 """
 
+import jax
 import numpy as np
 from scipy import stats
 
@@ -45,3 +46,8 @@ def truncated(std: float, bound: float = 2.0):
     """Normal, cut at `bound` standard deviations, and of standard deviation `std`."""
     unit = stats.truncnorm(-bound, bound)
     return stats.truncnorm(-bound, bound, scale=std / unit.std())
+
+
+def drawn(init, shape, dtype=None, seed=0):
+    """Return what an initializer draws, in float64."""
+    return np.asarray(init(jax.random.key(seed), shape, dtype), np.float64)

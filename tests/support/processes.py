@@ -1,6 +1,6 @@
-"""One of several processes that share a mesh, started by test_processes.py.
+"""One of several processes that share a mesh; test_processes.py starts them.
 
-python -m tests.processes PROCESS_ID NUM_PROCESSES COORDINATOR
+python -m tests.support.processes PROCESS_ID NUM_PROCESSES COORDINATOR
 """
 
 import os
@@ -124,8 +124,7 @@ def main(process_id, processes, coordinator):
     import jax
     from jax.sharding import AxisType
 
-    from tests.contract.test_sharding import make_mesh
-    from tests.materialize.test_sharded import divided
+    from tests.support.meshes import divided, make_mesh
 
     n = jax.device_count()
     meshes = [make_mesh((n,)), make_mesh((n,), AxisType.Explicit), make_mesh((2, 2))]

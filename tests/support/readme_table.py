@@ -1,10 +1,9 @@
 """Write the README's table of schemes anew: python -m tests.support.readme_table."""
 
-import pathlib
-
 import jinit
+from tests.support.repository import ROOT
 
-README = pathlib.Path(__file__).parent.parent.parent / "README.md"
+README = ROOT / "README.md"
 HEAD = ("scheme", "law", "formula", "use it for", "paper", "mind")
 
 

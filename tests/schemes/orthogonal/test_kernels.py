@@ -9,6 +9,7 @@ from scipy import stats
 import jinit
 from jinit._schemes.orthogonal import haar
 from tests.support.laws import FAILURE_RATE
+from tests.support.matrices import orthogonality_error
 from tests.support.split import slow_unless
 
 SHAPES = [
@@ -21,13 +22,6 @@ SHAPES = [
     (3, 4, 10),
     (2, 3, 4, 5),
 ]
-
-
-def error(q):
-    """The largest entry of Q'Q - 1, whichever way Q is long."""
-    q = np.asarray(q, np.float64)
-    q = q if q.shape[0] >= q.shape[1] else q.T
-    return abs(q.T @ q - np.eye(q.shape[1])).max()
 
 
 ALL = [
@@ -47,13 +41,13 @@ def test_orthogonal_to_rounding(shape, column_axis, method, key):
     w = jinit.orthogonal(2.0, column_axis, method=method)(key, shape)
     assert w.shape == shape
     q = np.moveaxis(np.asarray(w), column_axis, -1).reshape(-1, shape[column_axis]) / 2
-    assert error(q) < 2e-6
+    assert orthogonality_error(q) < 2e-6
 
 
 def test_as_exact_as_jax(key):
     for shape in ((256, 256), (512, 128)):
-        ours = error(jinit.orthogonal()(key, shape))
-        theirs = error(jax_initializers.orthogonal()(key, shape))
+        ours = orthogonality_error(jinit.orthogonal()(key, shape))
+        theirs = orthogonality_error(jax_initializers.orthogonal()(key, shape))
         assert ours <= 1.5 * theirs
 
 
@@ -86,8 +80,8 @@ def test_blocked_matrices_follow_the_law(key):
 
 
 def test_float64(key, x64):
-    assert error(jinit.orthogonal()(key, (100, 80))) < 1e-14
-    assert error(jinit.orthogonal()(key, (50, 30))) < 1e-14
+    assert orthogonality_error(jinit.orthogonal()(key, (100, 80))) < 1e-14
+    assert orthogonality_error(jinit.orthogonal()(key, (50, 30))) < 1e-14
 
 
 def test_complex_is_unitary(key):
@@ -128,7 +122,7 @@ def test_angles_of_a_haar_matrix_repel(key):
 def test_delta_orthogonal_is_zero_but_for_its_centre(shape, key):
     kernel = np.array(jinit.delta_orthogonal(1.5)(key, shape))
     centre = tuple((size - 1) // 2 for size in shape[:-2])
-    assert error(kernel[centre] / 1.5) < 2e-6
+    assert orthogonality_error(kernel[centre] / 1.5) < 2e-6
     kernel[centre] = 0
     assert not kernel.any()
 

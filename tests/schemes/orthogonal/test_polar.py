@@ -11,8 +11,8 @@ from jax.sharding import PartitionSpec as P
 
 import jinit
 from jinit._schemes.orthogonal import polar
-from tests.contract.test_sharding import make_mesh
-from tests.schemes.orthogonal.test_kernels import error
+from tests.support.matrices import orthogonality_error
+from tests.support.meshes import make_mesh
 from tests.support.split import slow_unless
 
 POLAR = jinit.orthogonal(method="polar")
@@ -30,14 +30,14 @@ def test_it_is_the_polar_factor_of_the_gaussian_matrix(rows, columns, key):
     q = POLAR(key, (rows, columns))
     # Rounding is amplified by how near to singular the matrix is.
     np.testing.assert_allclose(q, expected, atol=1e-6 + 3e-7 * condition)
-    assert error(q) < 2e-6
+    assert orthogonality_error(q) < 2e-6
 
 
 def test_nearly_as_exact_as_jax(key):
     """Products round more than reflections do: up to three times JAX's error."""
     for shape in ((256, 256), (64, 512), (512, 500)):
-        theirs = error(jax_initializers.orthogonal()(key, shape))
-        assert error(POLAR(key, shape)) <= 3 * theirs
+        theirs = orthogonality_error(jax_initializers.orthogonal()(key, shape))
+        assert orthogonality_error(POLAR(key, shape)) <= 3 * theirs
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -49,7 +49,7 @@ def test_orthogonal_however_near_to_singular(seed):
 
 
 def test_float64_and_complex(key, x64):
-    assert error(POLAR(key, (40, 30), "float64")) < 1e-14
+    assert orthogonality_error(POLAR(key, (40, 30), "float64")) < 1e-14
     q = np.asarray(POLAR(key, (40, 40), "complex128"))
     assert abs(q.conj().T @ q - np.eye(40)).max() < 1e-14
 
@@ -90,7 +90,7 @@ def test_equal_on_every_mesh(shape, sizes, spec, kind, key):
     _, condition = factor_by_svd(key, max(shape), min(shape))
     atol = 1e-6 + 3e-7 * condition
     np.testing.assert_allclose(q, POLAR(key, shape), atol=atol)
-    assert error(q) < 2e-6
+    assert orthogonality_error(q) < 2e-6
 
 
 def test_in_the_mesh_of_the_context(key):
@@ -133,4 +133,4 @@ def test_copies_are_sharded_too(key):
     q = init(key, (3, 48, 16), None, sharding)
     np.testing.assert_allclose(q, init(key, (3, 48, 16)), atol=2e-6)
     for matrix in q:
-        assert error(matrix) < 2e-6
+        assert orthogonality_error(matrix) < 2e-6

@@ -1,0 +1,121 @@
+"""materialize: which calls share a trace, and which must not."""
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jinit
+from tests.support.counting import count_compilations
+from tests.support.everything import X, x
+from tests.support.trees import assert_equal
+
+
+class Stack(nn.Module):
+    layers: int
+
+    @nn.compact
+    def __call__(self, x):
+        for _ in range(self.layers):
+            x = nn.Dense(x.shape[-1], kernel_init=nn.initializers.he_normal())(x)
+        return x
+
+
+def test_each_distinct_sampler_is_compiled_once(key):
+    def compiled(layers, width, key=key):
+        x = jax.ShapeDtypeStruct((1, width), jnp.float32)
+        with count_compilations() as count:
+            jax.block_until_ready(jinit.materialize(Stack(layers).init)(key, x))
+        return count()
+
+    # Widths that no other test draws. The first compiles what all of them share; to
+    # clear JAX's caches instead would make all later tests compile anew.
+    compiled(2, 61)
+    few = compiled(4, 62)
+    assert few >= 1 and compiled(40, 63) == few
+    # Another key, another depth, another std: nothing new.
+    assert compiled(7, 63, jax.random.fold_in(key, 1)) == 0
+
+
+def test_a_second_call_traces_nothing(key):
+    traced = []
+
+    def init(key, x, flag=True):
+        traced.append(None)
+        return jax.random.normal(key, (3,))
+
+    draw = jinit.materialize(init)
+    for seed in range(3):
+        draw(jax.random.key(seed), x)
+        draw(jax.random.key(seed), X)
+    assert len(traced) == 1
+    draw(key, x, flag=False)
+    draw(key, x[:1])
+    with jax.enable_x64(True):
+        draw(key, x)
+    assert len(traced) == 4
+    # A setting that does not hash is traced each time, and right.
+    draw(key, x, flag=[1])
+    assert len(traced) == 5
+
+
+@flax.struct.dataclass
+class Settings:
+    scale: object
+    fill: object = flax.struct.field(pytree_node=False)
+
+
+FILLS = [1, 1.0, True, 0, 0.0, -0.0, False, np.float32(0), (1,), (1.0,), (True,)]
+
+
+def test_settings_that_are_equal_and_differ_have_traces_of_their_own(key):
+    def init(key, fill, settings):
+        value = fill[0] if isinstance(fill, tuple) else fill
+        hidden = settings.fill[0] if isinstance(fill, tuple) else settings.fill
+        return [jnp.full((2,), value), jnp.full((2,), hidden), jax.random.normal(key)]
+
+    draw = jinit.materialize(init)
+    for fill in FILLS:
+        # As an argument, and as a static field, which is part of the tree's structure.
+        for arguments in ((fill, Settings(1.0, 0)), (0, Settings(1.0, fill))):
+            if isinstance(fill, tuple):
+                arguments = (fill, Settings(1.0, fill))
+            got, wanted = draw(key, *arguments), init(key, *arguments)
+            for a, b in zip(got, wanted, strict=True):
+                assert a.dtype == b.dtype, arguments
+                assert np.asarray(a).tobytes() == np.asarray(b).tobytes(), arguments
+
+
+def test_a_setting_that_changes_is_traced_again(key):
+    class Config:
+        width = 3
+
+    def init(key, config):
+        return jax.random.normal(key, (config.width,))
+
+    draw, config = jinit.materialize(init), Config()
+    assert draw(key, config).shape == (3,)
+    config.width = 5
+    assert draw(key, config).shape == (5,)
+
+
+def test_weak_types_are_told_apart(key):
+    draw = jinit.materialize(lambda key, x: jnp.ones(2, jnp.bfloat16) * x)
+    for scale in (jnp.asarray(2.0), jnp.float32(2.0), jnp.asarray(2.0)):
+        wanted = jnp.ones(2, jnp.bfloat16) * scale
+        assert draw(key, scale).dtype == wanted.dtype
+
+
+def test_settings_of_jax_that_change_a_trace():
+    draw = jinit.materialize(lambda: jax.random.normal(jax.random.key(0), (3,)))
+    before = draw()
+    with jax.default_prng_impl("rbg"):
+        assert_equal(draw(), jax.random.normal(jax.random.key(0), (3,)))
+    assert_equal(draw(), before)
+
+
+def test_no_tracer_outlives_its_trace(key):
+    with jax.checking_leaks():
+        got = jinit.materialize(nn.Dense(3).init)(key, X)
+    assert_equal(got, nn.Dense(3).init(key, x))
