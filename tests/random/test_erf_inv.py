@@ -15,7 +15,7 @@ from jinit._core.erf_inv import CENTRAL, INSIDE, erf_inv
 LOW = np.nextafter(np.float32(-1), np.float32(0))
 
 
-ALL = erf_inv.uniforms(np.arange(1 << 23))
+ALL = source.uniforms(np.arange(1 << 23))
 
 
 def all_uniforms(low, high):
