@@ -12,10 +12,10 @@ from jax.typing import DTypeLike
 
 from .._core import checks, dtypes
 from .base import Initializer
-from .entry import Entry
 from .foreign import check_part, in_torch_layout
 from .maker import maker
 from .parts import Composed, own_dtype, part, std_of
+from .scheme import scheme
 
 
 class Around(Composed):
@@ -241,6 +241,12 @@ def _pairs(widths: Any) -> tuple[tuple[int, int], ...]:
     return tuple((int(before), int(after)) for before, after in pairs)
 
 
+@scheme(
+    law="the law of its part",
+    formula="w = init, with zeros around",
+    use="widened layers, padded vocabularies",
+    pitfall="the fans are those without the zeros",
+)
 @maker
 def padded(init: Any, widths: Any) -> Initializer:
     """Draw an array with zeros around it.
@@ -264,6 +270,11 @@ def padded(init: Any, widths: Any) -> Initializer:
     return Padded(init, widths)
 
 
+@scheme(
+    law="the law of its part",
+    formula="w = init'",
+    use="kernels kept as (out, in)",
+)
 @maker
 def transposed(init: Any, axes: Sequence[int] | None = None) -> Initializer:
     """Draw for the permuted shape, and transpose: for kernels kept the other way round.
@@ -283,6 +294,11 @@ def transposed(init: Any, axes: Sequence[int] | None = None) -> Initializer:
     return Transposed(init, axes)
 
 
+@scheme(
+    law="the law of its part",
+    formula="w = cast(init in dtype)",
+    use="foreign initializers in 16 bits",
+)
 @maker
 def with_dtype(init: Any, dtype: DTypeLike) -> Initializer:
     """Draw in one dtype, and cast to the one that is asked for.
@@ -308,6 +324,11 @@ def with_dtype(init: Any, dtype: DTypeLike) -> Initializer:
     return WithDtype(init, dtype)
 
 
+@scheme(
+    law="the law of its part",
+    formula="w = init(out, in, *k), as (*k, in, out)",
+    use="ports from PyTorch",
+)
 @maker
 def torch_layout(init: Any) -> Initializer:
     """Draw a kernel as (out, in, *window), PyTorch's layout, and return Flax's.
@@ -331,40 +352,3 @@ def torch_layout(init: Any) -> Initializer:
       True
     """
     return TorchLayout(init)
-
-
-ENTRIES = (
-    Entry(
-        "padded",
-        padded,
-        "of its part",
-        "w = init, with zeros around",
-        "widened layers, padded vocabularies",
-        "-",
-        "the fans are those without the zeros",
-    ),
-    Entry(
-        "transposed",
-        transposed,
-        "of its part",
-        "w = init'",
-        "kernels kept as (out, in)",
-        "-",
-    ),
-    Entry(
-        "with_dtype",
-        with_dtype,
-        "of its part",
-        "w = cast(init in dtype)",
-        "foreign initializers in 16 bits",
-        "-",
-    ),
-    Entry(
-        "torch_layout",
-        torch_layout,
-        "of its part",
-        "w = init(out, in, *k), as (*k, in, out)",
-        "ports from PyTorch",
-        "-",
-    ),
-)

@@ -22,6 +22,7 @@ from .._core.names import public_name
 from .._core.programs import jit_to
 from .base import Initializer
 from .maker import check_called, maker
+from .scheme import scheme
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -54,6 +55,11 @@ class Foreign(Initializer):
         return self._name, {"init": self.init, "factor": 1.0}
 
 
+@scheme(
+    law="the law of its part",
+    formula="w = factor init",
+    use="another scale for any initializer",
+)
 @maker
 def scaled(init: Any, factor: float) -> Initializer:
     """Scale an initializer of any origin: factor times its draw.

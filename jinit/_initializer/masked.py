@@ -13,6 +13,7 @@ from .foreign import check_part, in_torch_layout
 from .frozen import frozen, thawed
 from .maker import maker
 from .parts import Composed, own_dtype, part
+from .scheme import scheme
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -61,6 +62,12 @@ class Masked(Composed):
         return jnp.where(whole, a, b)
 
 
+@scheme(
+    law="the laws of its parts",
+    formula="w = a where mask, else b",
+    use="causal or sparse kernels, parts that start at zero",
+    pitfall="each part counts the fans of the whole shape",
+)
 @maker
 def masked(mask: ArrayLike, a: Any, b: Any) -> Initializer:
     """Draw from `a` where the mask is true, and from `b` elsewhere.

@@ -13,33 +13,10 @@ from .._core import checks, numbers
 from .._core.programs import compiled
 from ..random._law import Law, scaled
 from .base import Initializer, law_and_scale
-from .entry import Entry
 from .foreign import in_torch_layout, is_initializer, positional
 from .maker import check_called, maker
 from .parts import Composed, common_std, own_dtype, part
-
-
-@maker
-def concat(
-    inits: Sequence[Any], axis: int = -1, *, sizes: Sequence[int] | None = None
-) -> Initializer:
-    """Draw arrays one after another along an axis: `blocks` by another name.
-
-    Args:
-      inits: a sequence of initializers.
-      axis: the axis along which they lie.
-      sizes: their lengths; by default all equal.
-
-    Raises:
-      TypeError, ValueError: as `blocks`.
-
-    Example:
-      >>> import jax, jinit
-      >>> init = jinit.concat([jinit.ones, jinit.zeros], axis=0, sizes=(1, 3))
-      >>> init(jax.random.key(0), (4,)).tolist()
-      [1.0, 0.0, 0.0, 0.0]
-    """
-    return Blocks(tuple(inits), axis, None if sizes is None else tuple(sizes))
+from .scheme import scheme
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -261,6 +238,12 @@ def _several(inits: Any) -> tuple[Any, ...]:
     return tuple(inits)
 
 
+@scheme(
+    law="the laws of its parts",
+    formula="w[i] = init_i(fold_in(key, i))",
+    use="scanned layers, experts, ensembles; scales that depend on the layer",
+    pitfall="the layers' axis is no fan: give the layout of one layer",
+)
 @maker
 def stacked(init: Any, axis: int = 0) -> Initializer:
     """Draw each slice along an axis independently: scanned layers, experts, ensembles.
@@ -290,6 +273,12 @@ def stacked(init: Any, axis: int = 0) -> Initializer:
     return Stacked(init, axis)
 
 
+@scheme(
+    law="the laws of its parts",
+    formula="w = [init_1 | init_2 | ...]",
+    use="fused QKV kernels, gates, GLUs",
+    pitfall="the fans are those of a block",
+)
 @maker
 def blocks(
     inits: Any, axis: int = -1, *, sizes: Sequence[int] | None = None
@@ -322,23 +311,29 @@ def blocks(
     return Blocks(inits, axis, None if sizes is None else tuple(sizes))
 
 
-ENTRIES = (
-    Entry(
-        "stacked",
-        stacked,
-        "of its parts",
-        "w[i] = init_i(fold_in(key, i))",
-        "scanned layers, experts, ensembles; scales that depend on the layer",
-        "-",
-        "the layers' axis is no fan: give the layout of one layer",
-    ),
-    Entry(
-        "blocks",
-        blocks,
-        "of its parts",
-        "w = [init_1 | init_2 | ...]",
-        "fused QKV kernels, gates, GLUs",
-        "-",
-        "the fans are those of a block",
-    ),
+@scheme(
+    law="the laws of its parts",
+    formula="w = [init_1 | init_2 | ...]",
+    use="as `blocks`",
 )
+@maker
+def concat(
+    inits: Sequence[Any], axis: int = -1, *, sizes: Sequence[int] | None = None
+) -> Initializer:
+    """Draw arrays one after another along an axis: `blocks` by another name.
+
+    Args:
+      inits: a sequence of initializers.
+      axis: the axis along which they lie.
+      sizes: their lengths; by default all equal.
+
+    Raises:
+      TypeError, ValueError: as `blocks`.
+
+    Example:
+      >>> import jax, jinit
+      >>> init = jinit.concat([jinit.ones, jinit.zeros], axis=0, sizes=(1, 3))
+      >>> init(jax.random.key(0), (4,)).tolist()
+      [1.0, 0.0, 0.0, 0.0]
+    """
+    return blocks(tuple(inits), axis, sizes=sizes)

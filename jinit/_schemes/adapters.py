@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._core import checks
+from .._core import checks, papers
 from .._core.dtypes import is_narrow, wide_dtype
 from .._core.rounding import round_finite
 from .._initializer.base import Initializer
-from .._initializer.entry import Entry
 from .._initializer.foreign import check_part
 from .._initializer.maker import maker
+from .._initializer.scheme import scheme
 from .constant import zeros
 from .scaled_uniform import scaled_uniform
 
@@ -28,6 +28,13 @@ class Split(NamedTuple):
     residual: jax.Array
 
 
+@scheme(
+    law="uniform; zero",
+    formula="A: limit = 1 / sqrt(n_in); B = 0",
+    use="low-rank adapters",
+    pitfall="two initializers, of A and of B",
+    paper=papers.HU_2022,
+)
 @maker
 def lora(init: Any = None) -> tuple[Any, Initializer]:
     """The initializers of an adapter y = x (W + s A B): A uniform, B zero.
@@ -61,6 +68,13 @@ def lora(init: Any = None) -> tuple[Any, Initializer]:
     return init, zeros
 
 
+@scheme(
+    law="computed from a weight",
+    formula="a b = the largest singular values",
+    use="low-rank adapters that train what matters most",
+    pitfall="a function of a weight; train a and b, keep the residual",
+    paper=papers.MENG_2024,
+)
 @maker
 def pissa(w: jax.Array, rank: int, *, scale: float = 1.0) -> Split:
     """Split a weight into its largest singular directions, to be trained, and the rest.
@@ -102,6 +116,13 @@ def pissa(w: jax.Array, rank: int, *, scale: float = 1.0) -> Split:
     )
 
 
+@scheme(
+    law="computed from a weight",
+    formula="a b = the first columns of QR",
+    use="low-rank adapters with orthonormal rows",
+    pitfall="a function of a weight; train a and b, keep the residual",
+    paper=papers.BUYUKAKYUZ_2024,
+)
 @maker
 def olora(w: jax.Array, rank: int, *, scale: float = 1.0) -> Split:
     """Split a weight by a QR factorization: b has orthonormal rows.
@@ -169,34 +190,3 @@ def _checked(w: Any, rank: Any, scale: Any) -> tuple[jax.Array, jax.Array, int, 
     w = jnp.asarray(w)
     wide = w.astype(wide_dtype(w.dtype))
     return w, wide, found, checks.number("scale", scale, positive=True)
-
-
-ENTRIES = (
-    Entry(
-        "lora",
-        lora,
-        "uniform; zero",
-        "A: limit = 1 / sqrt(n_in); B = 0",
-        "low-rank adapters",
-        "Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang and Chen 2021",
-        "two initializers, of A and of B",
-    ),
-    Entry(
-        "pissa",
-        pissa,
-        "of a weight",
-        "a b = the largest singular values",
-        "low-rank adapters that train what matters most",
-        "Meng, Wang and Zhang 2024",
-        "a function of a weight; train a and b, keep the residual",
-    ),
-    Entry(
-        "olora",
-        olora,
-        "of a weight",
-        "a b = the first columns of QR",
-        "low-rank adapters with orthonormal rows",
-        "Buyukakyuz 2024",
-        "a function of a weight; train a and b, keep the residual",
-    ),
-)

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from .._core import checks, numbers
+from .._core import checks, numbers, papers
 from .._core.dtypes import canonical_dtype
 from .._initializer.base import Initializer
 from .._initializer.frozen import frozen, thawed
 from .._initializer.maker import maker
+from .._initializer.scheme import scheme
 from .constant import Filling
 
 Kind = Literal["sigmoid", "softmax"]
@@ -67,6 +68,13 @@ def _is_distribution(prior: Any) -> bool:
     return numbers.is_traced(prior) or math.isclose(prior.sum(), 1, abs_tol=1e-6)
 
 
+@scheme(
+    law="constant",
+    formula="b = log(p / (1 - p)), or log p_c",
+    use="classifiers of unbalanced classes",
+    pitfall="the share of positives, not the weight of the class",
+    paper=papers.LIN_2017,
+)
 @maker
 def constant_bias_from_prior(
     prior: ArrayLike, kind: Kind = "sigmoid", *, dtype: DTypeLike | None = None

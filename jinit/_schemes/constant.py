@@ -14,9 +14,9 @@ from .._core.dtypes import canonical_dtype
 from .._core.meshes import Sharding
 from .._core.programs import compiled
 from .._initializer.base import Initializer
-from .._initializer.entry import Entry
 from .._initializer.frozen import check_representable, frozen, thawed
 from .._initializer.maker import maker
+from .._initializer.scheme import scheme
 
 
 class Filling(Initializer):
@@ -83,6 +83,12 @@ def _full(value: jax.Array, *, shape: checks.Shape, dtype: np.dtype) -> jax.Arra
     return jnp.full(shape, value, dtype)
 
 
+@scheme(
+    law="constant",
+    formula="w = value",
+    use="biases, scales",
+    pitfall="equal weights stay equal: not for kernels",
+)
 @maker
 def constant(value: ArrayLike, dtype: DTypeLike | None = None) -> Initializer:
     """Fill with a value: w = value.
@@ -102,6 +108,13 @@ def constant(value: ArrayLike, dtype: DTypeLike | None = None) -> Initializer:
     return Constant(value, canonical_dtype(dtype))
 
 
+@scheme(
+    name="zeros",
+    law="constant",
+    formula="w = 0",
+    use="biases, the last layer of a residual branch",
+    pitfall="a network of zeros does not learn",
+)
 @maker
 def zeros_init() -> Initializer:
     """The initializer `zeros`: w = 0, for biases and the last layers of branches.
@@ -114,6 +127,12 @@ def zeros_init() -> Initializer:
     return zeros
 
 
+@scheme(
+    name="ones",
+    law="constant",
+    formula="w = 1",
+    use="scales of normalization layers",
+)
 @maker
 def ones_init() -> Initializer:
     """The initializer `ones`: w = 1, for the scales of normalization layers.
@@ -128,36 +147,6 @@ def ones_init() -> Initializer:
 
 zeros = _Filled(0.0)
 ones = _Filled(1.0)
-
-
-ENTRIES = (
-    Entry(
-        "constant",
-        constant,
-        "constant",
-        "w = value",
-        "biases, scales",
-        "-",
-        "equal weights stay equal: not for kernels",
-    ),
-    Entry(
-        "zeros",
-        zeros_init,
-        "constant",
-        "w = 0",
-        "biases, the last layer of a residual branch",
-        "-",
-        "a network of zeros does not learn",
-    ),
-    Entry(
-        "ones",
-        ones_init,
-        "constant",
-        "w = 1",
-        "scales of normalization layers",
-        "-",
-    ),
-)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -205,6 +194,12 @@ def _as_array(value: jax.Array, *, shape: checks.Shape, dtype: np.dtype) -> jax.
     return jnp.asarray(value).reshape(shape).astype(dtype)
 
 
+@scheme(
+    law="constant",
+    formula="w = array",
+    use="pretrained weights, filters",
+    pitfall="for its own shape only",
+)
 @maker
 def from_array(array: ArrayLike, dtype: DTypeLike | None = None) -> Initializer:
     """Return a given array: pretrained weights, a table, a filter.

@@ -7,11 +7,11 @@ from typing import Any, ClassVar, Unpack
 import numpy as np
 from jax.typing import DTypeLike
 
-from .._core import checks
+from .._core import checks, papers
 from .._core.dtypes import canonical_dtype
 from .._initializer.base import Initializer, RandomInitializer
-from .._initializer.entry import Entry
 from .._initializer.maker import maker
+from .._initializer.scheme import scheme
 from .._scale.fans import Fans
 from ..random._law import Law
 from .fan_based import FanScheme
@@ -66,6 +66,13 @@ class FourierFeatures(RandomInitializer):
         return Law("normal"), self.std(shape)
 
 
+@scheme(
+    law="uniform",
+    formula="limit = sqrt(6 / n_in) / w0; first layer 1 / n_in",
+    use="networks of coordinates with sines",
+    pitfall="`w0` must be that of the layer, and the first layer needs `first=True`",
+    paper=papers.SITZMANN_2020,
+)
 @fan_maker(Siren)
 def siren(
     w0: float = 30.0, *, first: bool = False, **options: Unpack[FanOptions]
@@ -105,6 +112,13 @@ def siren(
     return Siren(w0=w0, first=first, **options)
 
 
+@scheme(
+    law="normal",
+    formula="B with std = stddev, for cos(2 pi x B)",
+    use="the fixed first layer of a network of coordinates",
+    pitfall="stddev decides how fine a detail is learned: tune it",
+    paper=papers.TANCIK_2020,
+)
 @maker
 def fourier_features(
     stddev: float = 1.0, dtype: DTypeLike | None = None, *, radians: bool = False
@@ -137,25 +151,3 @@ def fourier_features(
       kernel machines", 2007.
     """
     return FourierFeatures(stddev, canonical_dtype(dtype), radians)
-
-
-ENTRIES = (
-    Entry(
-        "siren",
-        siren,
-        "uniform",
-        "limit = sqrt(6 / n_in) / w0; first layer 1 / n_in",
-        "networks of coordinates with sines",
-        "Sitzmann, Martel, Bergman, Lindell and Wetzstein 2020",
-        "`w0` must be that of the layer, and the first layer needs `first=True`",
-    ),
-    Entry(
-        "fourier_features",
-        fourier_features,
-        "normal",
-        "B with std = stddev, for cos(2 pi x B)",
-        "the fixed first layer of a network of coordinates",
-        "Tancik et al. 2020",
-        "stddev decides how fine a detail is learned: tune it",
-    ),
-)

@@ -10,8 +10,8 @@ from jax.typing import DTypeLike
 from .._core import checks
 from .._core.dtypes import canonical_dtype
 from .._initializer.base import Initializer, RandomInitializer
-from .._initializer.entry import Entry
 from .._initializer.maker import maker
+from .._initializer.scheme import scheme
 from ..random._law import Law
 
 
@@ -58,6 +58,12 @@ class Uniform(RandomInitializer):
         return Law("uniform", 0.0, 1.0), self.scale
 
 
+@scheme(
+    law="normal",
+    formula="std = stddev",
+    use="embeddings, a std that you know",
+    pitfall="knows nothing of the shape",
+)
 @maker
 def normal(stddev: float = 1e-2, dtype: DTypeLike | None = None) -> Initializer:
     """Draw from N(0, stddev^2), whatever the shape.
@@ -77,6 +83,12 @@ def normal(stddev: float = 1e-2, dtype: DTypeLike | None = None) -> Initializer:
     return Normal(stddev, canonical_dtype(dtype))
 
 
+@scheme(
+    law="uniform on [0, scale)",
+    formula="std = scale / sqrt(12)",
+    use="positive parameters",
+    pitfall="not centred: not for weights",
+)
 @maker
 def uniform(scale: float = 1e-2, dtype: DTypeLike | None = None) -> Initializer:
     """Draw from U[0, scale): not centred, so not for weights; std = scale / sqrt(12).
@@ -94,25 +106,3 @@ def uniform(scale: float = 1e-2, dtype: DTypeLike | None = None) -> Initializer:
       True
     """
     return Uniform(scale, canonical_dtype(dtype))
-
-
-ENTRIES = (
-    Entry(
-        "normal",
-        normal,
-        "normal",
-        "std = stddev",
-        "embeddings, a std that you know",
-        "-",
-        "knows nothing of the shape",
-    ),
-    Entry(
-        "uniform",
-        uniform,
-        "uniform on [0, scale)",
-        "std = scale / sqrt(12)",
-        "positive parameters",
-        "-",
-        "not centred: not for weights",
-    ),
-)

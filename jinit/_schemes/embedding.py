@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from .._core import checks, dtypes
+from .._core import checks, dtypes, papers
 from .._core.dtypes import canonical_dtype
 from .._initializer.base import Initializer
 from .._initializer.maker import maker
 from .._initializer.parts import Composed
+from .._initializer.scheme import scheme
 from .variance_scaling import variance_scaling
 
 # Flax's own default, by overlapping axes: the fan is the last axis.
@@ -67,6 +68,13 @@ class Embedding(Composed):
         return jnp.where(is_padding[:, None], jnp.zeros_like(table), table)
 
 
+@scheme(
+    law="normal",
+    formula="std = 1 / sqrt(d)",
+    use="embedding tables",
+    pitfall="rows have norm 1, entries 1 / sqrt(d)",
+    paper=papers.RAFFEL_2020,
+)
 @maker
 def embedding(
     padding_row: int | None = None, *, dtype: DTypeLike | None = None

@@ -12,10 +12,10 @@ from typing import Any, ClassVar, Unpack
 import numpy as np
 from jax.typing import DTypeLike
 
-from .._core import checks, numbers
+from .._core import checks, numbers, papers
 from .._core.dtypes import canonical_dtype, is_complex
 from .._initializer.base import Initializer, RandomInitializer
-from .._initializer.entry import Entry
+from .._initializer.scheme import scheme
 from .._scale.fans import MODES, Fans, fan, fans, torch_axes
 from .._scale.gains import Activation, canonical, gain, second_moment, slope_at_zero
 from ..random._law import Law
@@ -197,6 +197,13 @@ def _over(numerator: float, n: float) -> float | None:
     return None if numbers.is_known(n) and n <= 0 else numerator / n
 
 
+@scheme(
+    law="normal, uniform or truncated",
+    formula="std = sqrt(2 / (n_in + n_out))",
+    use="tanh, sigmoid, linear layers",
+    pitfall="halves the variance in every relu layer",
+    paper=papers.GLOROT_2010,
+)
 @fan_maker(Xavier)
 def xavier(**options: Unpack[FanOptions]) -> Initializer:
     """Draw with std = gain sqrt(2 / (n_in + n_out)): tanh, sigmoid and linear layers.
@@ -225,6 +232,12 @@ def xavier(**options: Unpack[FanOptions]) -> Initializer:
     return Xavier(**options)
 
 
+@scheme(
+    law="normal, uniform or truncated",
+    formula="std = sqrt(1 / n_in)",
+    use="selu, linear layers, a first layer",
+    paper=papers.LECUN_1998,
+)
 @fan_maker(Lecun)
 def lecun(**options: Unpack[FanOptions]) -> Initializer:
     """Draw with std = gain sqrt(1 / n_in): selu, linear layers, and a first layer.
@@ -246,6 +259,13 @@ def lecun(**options: Unpack[FanOptions]) -> Initializer:
     return Lecun(**options)
 
 
+@scheme(
+    law="normal, uniform or truncated",
+    formula="std = sqrt(2 / n_in)",
+    use="relu, leaky relu",
+    pitfall="doubles the variance of the input in a first layer",
+    paper=papers.HE_2015,
+)
 @fan_maker(He)
 def he(*, mode: str = "fan_in", **options: Unpack[FanOptions]) -> Initializer:
     """Draw with std = gain sqrt(2 / n_in): relu and its relatives.
@@ -273,6 +293,13 @@ def he(*, mode: str = "fan_in", **options: Unpack[FanOptions]) -> Initializer:
     return He(mode=mode, **options)
 
 
+@scheme(
+    law="normal, uniform or truncated",
+    formula="std = gain(f) / sqrt(n), or sqrt(2 / (n + f'(0)))",
+    use="any activation: gelu, silu, your own",
+    pitfall="the second rule, the source article's, hardly rescales",
+    paper=papers.HE_2015,
+)
 @fan_maker(Kaiming)
 def kaiming(
     activation: Activation = "relu",
@@ -321,46 +348,3 @@ def kaiming(
     if rule != "gain" or activation not in ("linear", "identity"):
         refuse_activation("kaiming", options, count_once(options.get("gain")))
     return Kaiming(activation=activation, rule=rule, mode=mode, **options)
-
-
-_GLOROT = "Glorot and Bengio 2010"
-_HE = "He, Zhang, Ren and Sun 2015"
-_LECUN = "LeCun, Bottou, Orr and Mueller 1998"
-
-ENTRIES = (
-    Entry(
-        "xavier",
-        xavier,
-        "normal, uniform or truncated",
-        "std = sqrt(2 / (n_in + n_out))",
-        "tanh, sigmoid, linear layers",
-        _GLOROT,
-        "halves the variance in every relu layer",
-    ),
-    Entry(
-        "he",
-        he,
-        "normal, uniform or truncated",
-        "std = sqrt(2 / n_in)",
-        "relu, leaky relu",
-        _HE,
-        "doubles the variance of the input in a first layer",
-    ),
-    Entry(
-        "kaiming",
-        kaiming,
-        "normal, uniform or truncated",
-        "std = gain(f) / sqrt(n), or sqrt(2 / (n + f'(0)))",
-        "any activation: gelu, silu, your own",
-        _HE,
-        "the second rule, the source article's, hardly rescales",
-    ),
-    Entry(
-        "lecun",
-        lecun,
-        "normal, uniform or truncated",
-        "std = sqrt(1 / n_in)",
-        "selu, linear layers, a first layer",
-        _LECUN,
-    ),
-)

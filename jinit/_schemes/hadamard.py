@@ -10,12 +10,12 @@ import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 
-from .._core import checks
+from .._core import checks, papers
 from .._core.dtypes import canonical_dtype
 from .._initializer.base import Initializer
-from .._initializer.entry import Entry
 from .._initializer.formula import FormulaInitializer, index
 from .._initializer.maker import maker
+from .._initializer.scheme import scheme
 from .structured import at_centre, check_window
 
 
@@ -81,6 +81,13 @@ def _near_powers(shape: checks.Shape) -> str:
     return " or ".join(f"({n}, {n})" for n in dict.fromkeys((below, above)))
 
 
+@scheme(
+    law="constant",
+    formula="w = gain H / sqrt(n)",
+    use="an orthogonal matrix without randomness",
+    pitfall="(n, n) with n a power of two",
+    paper=papers.SYLVESTER_1867,
+)
 @maker
 def hadamard(gain: float = 1.0, *, dtype: DTypeLike | None = None) -> Initializer:
     """Fill with a Hadamard matrix, w = gain H / sqrt(n): orthogonal, symmetric, dense.
@@ -105,6 +112,13 @@ def hadamard(gain: float = 1.0, *, dtype: DTypeLike | None = None) -> Initialize
     return Hadamard(gain, canonical_dtype(dtype))
 
 
+@scheme(
+    law="constant",
+    formula="partial identity, or rows of H / sqrt(p)",
+    use="residual networks without randomness",
+    pitfall="orthonormal only where the larger side is a power of two",
+    paper=papers.ZHAO_2022,
+)
 @maker
 def zero_hadamard(gain: float = 1.0, *, dtype: DTypeLike | None = None) -> Initializer:
     """Fill by ZerO: zeros and ones where the layer does not widen, else Hadamard's.
@@ -133,25 +147,3 @@ def zero_hadamard(gain: float = 1.0, *, dtype: DTypeLike | None = None) -> Initi
       with only zeros and ones", 2021.
     """
     return ZeroHadamard(gain, canonical_dtype(dtype))
-
-
-ENTRIES = (
-    Entry(
-        "hadamard",
-        hadamard,
-        "constant",
-        "w = gain H / sqrt(n)",
-        "an orthogonal matrix without randomness",
-        "Sylvester 1867",
-        "(n, n) with n a power of two",
-    ),
-    Entry(
-        "zero_hadamard",
-        zero_hadamard,
-        "constant",
-        "partial identity, or rows of H / sqrt(p)",
-        "residual networks without randomness",
-        "Zhao, Schaefer and Anandkumar 2021",
-        "orthonormal only where the larger side is a power of two",
-    ),
-)

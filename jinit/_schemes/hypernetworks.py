@@ -3,9 +3,9 @@
 import dataclasses
 from typing import Any, ClassVar, Unpack
 
-from .._core import checks
+from .._core import checks, papers
 from .._initializer.base import Initializer
-from .._initializer.entry import Entry
+from .._initializer.scheme import scheme
 from .._scale.fans import Fans, check_layout, fans
 from .fan_based import FanScheme
 from .fan_options import FanOptions, fan_maker, refuse_activation
@@ -107,6 +107,13 @@ def _spelled(name: str, settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
+@scheme(
+    law="normal, uniform or truncated",
+    formula="std = sqrt(c / (n_in e Var(h)))",
+    use="heads of hypernetworks: keeps the signal",
+    pitfall="n_in is that of the generated kernel",
+    paper=papers.CHANG_2020,
+)
 @fan_maker(HyperfanIn)
 def hyperfan_in(
     shape_of_generated: checks.Shape,
@@ -158,6 +165,13 @@ def hyperfan_in(
     )
 
 
+@scheme(
+    law="normal, uniform or truncated",
+    formula="std = sqrt(c / (n_out e Var(h)))",
+    use="heads of hypernetworks: keeps the gradient",
+    pitfall="n_out is that of the generated kernel",
+    paper=papers.CHANG_2020,
+)
 @fan_maker(HyperfanOut)
 def hyperfan_out(
     shape_of_generated: checks.Shape,
@@ -201,27 +215,3 @@ def hyperfan_out(
         embedding_variance=embedding_variance,
         **options,
     )
-
-
-_CHANG = "Chang, Flokas and Lipson 2020"
-
-ENTRIES = (
-    Entry(
-        "hyperfan_in",
-        hyperfan_in,
-        "normal, uniform or truncated",
-        "std = sqrt(c / (n_in e Var(h)))",
-        "heads of hypernetworks: keeps the signal",
-        _CHANG,
-        "n_in is that of the generated kernel",
-    ),
-    Entry(
-        "hyperfan_out",
-        hyperfan_out,
-        "normal, uniform or truncated",
-        "std = sqrt(c / (n_out e Var(h)))",
-        "heads of hypernetworks: keeps the gradient",
-        _CHANG,
-        "n_out is that of the generated kernel",
-    ),
-)

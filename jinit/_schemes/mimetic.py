@@ -12,13 +12,13 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from .. import random
-from .._core import checks, numbers
+from .._core import checks, numbers, papers
 from .._core.dtypes import canonical_dtype, is_narrow
 from .._core.rounding import round_finite
 from .._initializer.base import Initializer, spell
-from .._initializer.entry import Entry
 from .._initializer.formula import FormulaInitializer, formed
 from .._initializer.maker import maker
+from .._initializer.scheme import scheme
 
 Part = Literal["query", "key", "value", "out"]
 _PARTS = ("query", "key", "value", "out")
@@ -161,6 +161,13 @@ def mimetic_attention(
 ) -> Initializer: ...  # fmt: skip
 
 
+@scheme(
+    law="low rank",
+    formula="W_q W_k' ~ 0.7 Z + 0.7, W_v W_o ~ 0.4 Z - 0.4",
+    use="small transformers, little data",
+    pitfall="the kernels of a pair must share their key",
+    paper=papers.TROCKMAN_2023,
+)
 @maker
 def mimetic_attention(
     *,
@@ -221,16 +228,3 @@ def mimetic_attention(
         return made(part)
     query, key, value, out = made("query"), made("key"), made("value"), made("out")
     return Pair(query, key), Pair(value, out)
-
-
-ENTRIES = (
-    Entry(
-        "mimetic_attention",
-        mimetic_attention,
-        "low rank",
-        "W_q W_k' ~ 0.7 Z + 0.7, W_v W_o ~ 0.4 Z - 0.4",
-        "small transformers, little data",
-        "Trockman and Kolter 2023",
-        "the kernels of a pair must share their key",
-    ),
-)

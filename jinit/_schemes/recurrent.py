@@ -18,12 +18,12 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from .. import random
-from .._core import checks, numbers
+from .._core import checks, numbers, papers
 from .._core.dtypes import canonical_dtype
 from .._initializer.base import Initializer
-from .._initializer.entry import Entry
 from .._initializer.formula import FormulaInitializer, index
 from .._initializer.maker import maker
+from .._initializer.scheme import scheme
 from . import structured
 
 Cell = Literal["lstm", "fused_lstm", "gru", "fused_gru"]
@@ -191,6 +191,14 @@ def std_of_log(high: float) -> float:
     return numbers.sqrt(numbers.at_least(0.0, variance))
 
 
+@scheme(
+    name="recurrent.identity",
+    law="constant",
+    formula="w_ij = gain for i = j, else 0",
+    use="recurrent kernels before relu (IRNN)",
+    pitfall="unstable without gradient clipping",
+    paper=papers.LE_2015,
+)
 @maker
 def identity(gain: float = 1.0, *, dtype: DTypeLike | None = None) -> Initializer:
     """Fill a recurrent kernel with an identity: w_ij = gain for i = j, else 0 (IRNN).
@@ -218,6 +226,14 @@ def identity(gain: float = 1.0, *, dtype: DTypeLike | None = None) -> Initialize
     return Irnn(gain, None, canonical_dtype(dtype))
 
 
+@scheme(
+    name="recurrent.unit_forget_bias",
+    law="constant",
+    formula="b_f = 1, other gates 0",
+    use="LSTM and GRU cells",
+    pitfall="`order` must be that of the cell",
+    paper=papers.GERS_2000,
+)
 @maker
 def unit_forget_bias(
     *,
@@ -254,6 +270,14 @@ def unit_forget_bias(
     return UnitForgetBias(gate, order, canonical_dtype(dtype), value)
 
 
+@scheme(
+    name="recurrent.chrono",
+    law="log-uniform times",
+    formula="b_f = log U(1, t_max - 1), b_i = -b_f",
+    use="long dependencies of a known length",
+    pitfall="gates with keys of their own need `grid=True`",
+    paper=papers.TALLEC_2018,
+)
 @maker
 def chrono(
     t_max: float,
@@ -364,34 +388,3 @@ def _cell(cell: str, prefix: Any) -> tuple[str, str]:
     if not isinstance(prefix, str):
         raise TypeError(f"`prefix` is {prefix!r}; it must be text, such as '**'.")
     return order, f"{prefix}/{path}"
-
-
-ENTRIES = (
-    Entry(
-        "recurrent.identity",
-        identity,
-        "constant",
-        "w_ij = gain for i = j, else 0",
-        "recurrent kernels before relu (IRNN)",
-        "Le, Jaitly and Hinton 2015",
-        "unstable without gradient clipping",
-    ),
-    Entry(
-        "recurrent.unit_forget_bias",
-        unit_forget_bias,
-        "constant",
-        "b_f = 1, other gates 0",
-        "LSTM and GRU cells",
-        "Gers, Schmidhuber and Cummins 2000",
-        "`order` must be that of the cell",
-    ),
-    Entry(
-        "recurrent.chrono",
-        chrono,
-        "log-uniform times",
-        "b_f = log U(1, t_max - 1), b_i = -b_f",
-        "long dependencies of a known length",
-        "Tallec and Ollivier 2018",
-        "gates with keys of their own need `grid=True`",
-    ),
-)

@@ -1,67 +1,30 @@
 """The table of all schemes, by name; initializers from names and configurations."""
 
+import importlib
+import pkgutil
 import types
 from collections.abc import Mapping
 from typing import Any
 
+from .. import _initializer, _schemes
 from .._core import checks, numbers
 from .._core.names import public_function, public_name
-from .._initializer import around, stack
 from .._initializer.base import TRACED_ADVICE, Initializer, Scaled
-from .._initializer.entry import Entry
 from .._initializer.maker import check_called
-from . import (
-    adapters,
-    combine,
-    constant,
-    coordinates,
-    distributions,
-    fan_based,
-    hadamard,
-    hypernetworks,
-    layers,
-    mimetic,
-    recurrent,
-    ssm,
-    stft,
-    structured,
-    transformers,
-    truncated,
-    upsampling,
-    variance_scaling,
-    whitening,
-)
-from .orthogonal import kernels, looks_linear
+from .._initializer.scheme import SCHEMES, Entry
 
-_FAMILIES = (
-    fan_based,
-    variance_scaling,
-    kernels,
-    looks_linear,
-    distributions,
-    truncated,
-    constant,
-    structured,
-    hadamard,
-    layers,
-    coordinates,
-    upsampling,
-    stft,
-    recurrent,
-    ssm,
-    transformers,
-    mimetic,
-    adapters,
-    hypernetworks,
-    whitening,
-    stack,
-    around,
-    combine,
-)
 
-registry: Mapping[str, Entry] = types.MappingProxyType(
-    {entry.name: entry for family in _FAMILIES for entry in family.ENTRIES}
-)
+def _all_schemes() -> dict[str, Entry]:
+    """Import every file that can hold a scheme; return the schemes sorted by name."""
+    for package in (_initializer, _schemes):
+        for file in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(file.name)
+    # Files register their schemes when they are imported, in an order that depends on
+    # which name of jinit a program used first.
+    return dict(sorted(SCHEMES.items()))
+
+
+registry: Mapping[str, Entry] = types.MappingProxyType(_all_schemes())
 
 # Other names of the same schemes, in JAX and Flax.
 _ALIASES = {

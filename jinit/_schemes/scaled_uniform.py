@@ -3,7 +3,9 @@
 import dataclasses
 from typing import ClassVar, Unpack
 
+from .._core import papers
 from .._initializer.base import Initializer
+from .._initializer.scheme import scheme
 from .._scale.fans import Fans
 from .fan_based import FanScheme
 from .fan_options import FanOptions, fan_maker
@@ -21,6 +23,13 @@ class ScaledUniform(FanScheme):
         return 1 / (3 * fans.fan_in) if fans.fan_in else None
 
 
+@scheme(
+    law="uniform",
+    formula="limit = 1 / sqrt(n_in)",
+    use="PyTorch's default, also of its biases",
+    pitfall="a bias needs `fan_in`; under relu the signal dies: variance / 6 a layer",
+    paper=papers.LECUN_1998,
+)
 @fan_maker(ScaledUniform)
 def scaled_uniform(**options: Unpack[FanOptions]) -> Initializer:
     """Draw from U(+-1 / sqrt(n_in)): PyTorch's default for kernels and for biases.

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from .._core import checks, numbers
+from .._core import checks, numbers, papers
 from .._core.dtypes import canonical_dtype
 from .._initializer.base import Initializer
-from .._initializer.entry import Entry
 from .._initializer.formula import FormulaInitializer
 from .._initializer.frozen import frozen, thawed
 from .._initializer.maker import maker
+from .._initializer.scheme import scheme
 
 Side = Literal["real", "imag"]
 Scaling = Literal["density", "spectrum"]
@@ -120,6 +120,13 @@ class Stft(FormulaInitializer):
         return (weights[:, None] * wave[turns])[:, None, :]
 
 
+@scheme(
+    law="constant",
+    formula="w = window[t] cos(2 pi t f / n) / norm",
+    use="spectra of signals, fixed or to be trained further",
+    pitfall="two kernels make a spectrum: the real and the imaginary side",
+    paper=papers.ALLEN_1977,
+)
 @maker
 def stft(
     side: Side = "real",
@@ -160,16 +167,3 @@ def stft(
       "A unified approach to short-time Fourier analysis and synthesis", 1977.
     """
     return Stft(side, window, scaling, periodic, canonical_dtype(dtype))
-
-
-ENTRIES = (
-    Entry(
-        "stft",
-        stft,
-        "constant",
-        "w = window[t] cos(2 pi t f / n) / norm",
-        "spectra of signals, fixed or to be trained further",
-        "Allen and Rabiner 1977",
-        "two kernels make a spectrum: the real and the imaginary side",
-    ),
-)

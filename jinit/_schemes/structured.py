@@ -10,12 +10,12 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from .. import random
-from .._core import checks, numbers
+from .._core import checks, numbers, papers
 from .._core.dtypes import canonical_dtype
 from .._initializer.base import Initializer
-from .._initializer.entry import Entry
 from .._initializer.formula import FormulaInitializer, flat_index, index
 from .._initializer.maker import maker
+from .._initializer.scheme import scheme
 from .._scale.fans import Axes, check_layout, fans
 
 
@@ -212,6 +212,13 @@ def at_centre(shape: checks.Shape) -> jax.Array:
     return middle
 
 
+@scheme(
+    law="constant",
+    formula="w_ij = gain for i = j, else 0",
+    use="residual and recurrent layers that start as the identity",
+    pitfall="a widening layer gets rows of zeros: see `zero_hadamard`",
+    paper=papers.LE_2015,
+)
 @maker
 def identity(
     gain: float = 1.0, *, layout: str | None = None, dtype: DTypeLike | None = None
@@ -241,6 +248,13 @@ def identity(
     return Identity(gain, layout, canonical_dtype(dtype))
 
 
+@scheme(
+    law="constant",
+    formula="identity at the centre tap",
+    use="convolutions that start as the identity",
+    pitfall="odd windows only",
+    paper=papers.ZAGORUYKO_2017,
+)
 @maker
 def dirac(
     gain: float = 1.0, groups: int = 1, *, dtype: DTypeLike | None = None
@@ -273,6 +287,13 @@ def dirac(
     return Dirac(gain, groups, canonical_dtype(dtype))
 
 
+@scheme(
+    law="normal, with exact zeros",
+    formula="N(0, std^2), ceil(sparsity n) of n inputs zero",
+    use="wide layers trained by second-order methods",
+    pitfall="for a convolution name all axes of the inputs",
+    paper=papers.MARTENS_2010,
+)
 @maker
 def sparse(
     sparsity: float,
@@ -308,34 +329,3 @@ def sparse(
       Martens, "Deep learning via Hessian-free optimization", 2010.
     """
     return Sparse(sparsity, std, axis, canonical_dtype(dtype))
-
-
-ENTRIES = (
-    Entry(
-        "identity",
-        identity,
-        "constant",
-        "w_ij = gain for i = j, else 0",
-        "residual and recurrent layers that start as nothing",
-        "Le, Jaitly and Hinton 2015",
-        "a widening layer gets rows of zeros: see `zero_hadamard`",
-    ),
-    Entry(
-        "dirac",
-        dirac,
-        "constant",
-        "identity at the centre tap",
-        "convolutions that start as the identity",
-        "Zagoruyko and Komodakis 2017",
-        "odd windows only",
-    ),
-    Entry(
-        "sparse",
-        sparse,
-        "normal, with exact zeros",
-        "N(0, std^2), ceil(sparsity n) of n inputs zero",
-        "wide layers trained by second-order methods",
-        "Martens 2010",
-        "for a convolution name all axes of the inputs",
-    ),
-)

@@ -10,12 +10,12 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from .. import random
-from .._core import checks
+from .._core import checks, papers
 from .._core.dtypes import canonical_dtype
 from .._initializer.base import Initializer
-from .._initializer.entry import Entry
 from .._initializer.formula import FormulaInitializer
 from .._initializer.maker import maker
+from .._initializer.scheme import scheme
 from .._scale.depth import factor as depth_factor
 from .._scale.fans import Axes, Fans
 from .constant import Filling
@@ -141,6 +141,13 @@ class Ngpt(FormulaInitializer):
         return x / jnp.sqrt(jnp.sum(squares, axis=self._axes(shape), keepdims=True))
 
 
+@scheme(
+    law="normal, uniform or truncated",
+    formula="std = sqrt(2 / (5 d))",
+    use="transformers: what reads the stream, embeddings",
+    pitfall="d is the width of the model: give it where the inputs are others",
+    paper=papers.NGUYEN_2019,
+)
 @fan_maker(SmallInit)
 def small_init(
     *, width: int | None = None, **options: Unpack[FanOptions]
@@ -166,6 +173,13 @@ def small_init(
     return SmallInit(width=width, **options)
 
 
+@scheme(
+    law="normal, uniform or truncated",
+    formula="std = 2 / (L sqrt(d))",
+    use="transformers: the layers that end branches",
+    pitfall="d is the width of the stream: the outputs",
+    paper=papers.BLACK_2022,
+)
 @fan_maker(WangInit)
 def wang_init(
     num_layers: int, *, width: int | None = None, **options: Unpack[FanOptions]
@@ -193,6 +207,13 @@ def wang_init(
     return WangInit(num_layers=num_layers, width=width, **options)
 
 
+@scheme(
+    law="normal, cut at 2 sigma",
+    formula="std = sqrt(0.1 / n_in)",
+    use="routers and experts of mixtures",
+    pitfall="0.1 scales the variance; stacked experts need a layout",
+    paper=papers.FEDUS_2022,
+)
 @fan_maker(MoeRouter)
 def moe_router(scale: float = 0.1, **options: Unpack[FanOptions]) -> Initializer:
     """Draw a router, or experts, as Switch transformers do: variance scale / n_in.
@@ -220,6 +241,12 @@ def moe_router(scale: float = 0.1, **options: Unpack[FanOptions]) -> Initializer
     return MoeRouter(scale=scale, **options)
 
 
+@scheme(
+    law="constant",
+    formula="0.1, 1e-5 or 1e-6, by depth",
+    use="scales of branches in vision transformers",
+    paper=papers.TOUVRON_2021,
+)
 @maker
 def layer_scale(depth: int, *, dtype: DTypeLike | None = None) -> Initializer:
     """Fill the scales of branches' channels: 0.1 to depth 18, 1e-5 to 24, then 1e-6.
@@ -244,6 +271,13 @@ def layer_scale(depth: int, *, dtype: DTypeLike | None = None) -> Initializer:
     return LayerScale(depth, canonical_dtype(dtype))
 
 
+@scheme(
+    law="uniform on the sphere",
+    formula="norm 1 along `axis`, std = 1 / sqrt(d)",
+    use="normalized transformers",
+    pitfall="the axis is the model's width: -2 of kernels that read it",
+    paper=papers.LOSHCHILOV_2025,
+)
 @maker
 def ngpt(axis: Axes = -1, *, dtype: DTypeLike | None = None) -> Initializer:
     """Draw vectors on the unit sphere: normal, divided by their norm along an axis.
@@ -270,51 +304,3 @@ def ngpt(axis: Axes = -1, *, dtype: DTypeLike | None = None) -> Initializer:
       representation learning on the hypersphere", 2024.
     """
     return Ngpt(axis, canonical_dtype(dtype))
-
-
-ENTRIES = (
-    Entry(
-        "small_init",
-        small_init,
-        "normal, uniform or truncated",
-        "std = sqrt(2 / (5 d))",
-        "transformers: what reads the stream, embeddings",
-        "Nguyen and Salazar 2019",
-        "d is the width of the model: give it where the inputs are others",
-    ),
-    Entry(
-        "wang_init",
-        wang_init,
-        "normal, uniform or truncated",
-        "std = 2 / (L sqrt(d))",
-        "transformers: the layers that end branches",
-        "Black et al. 2022",
-        "d is the width of the stream: the outputs",
-    ),
-    Entry(
-        "moe_router",
-        moe_router,
-        "normal, cut at 2 sigma",
-        "std = sqrt(0.1 / n_in)",
-        "routers and experts of mixtures",
-        "Fedus, Zoph and Shazeer 2021",
-        "0.1 scales the variance; stacked experts need a layout",
-    ),
-    Entry(
-        "layer_scale",
-        layer_scale,
-        "constant",
-        "0.1, 1e-5 or 1e-6, by depth",
-        "scales of branches in vision transformers",
-        "Touvron, Cord, Sablayrolles, Synnaeve and Jegou 2021",
-    ),
-    Entry(
-        "ngpt",
-        ngpt,
-        "uniform on the sphere",
-        "norm 1 along `axis`, std = 1 / sqrt(d)",
-        "normalized transformers",
-        "Loshchilov, Hsieh, Sun and Ginsburg 2024",
-        "the axis is the model's width: -2 of kernels that read it",
-    ),
-)

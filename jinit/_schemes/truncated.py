@@ -14,8 +14,8 @@ from .._core import checks
 from .._core.dtypes import canonical_dtype
 from .._core.numbers import at_least, is_traced, is_zero
 from .._initializer.base import Initializer, RandomInitializer
-from .._initializer.entry import Entry
 from .._initializer.maker import maker
+from .._initializer.scheme import scheme
 from ..random import _tail
 from ..random._law import Law
 
@@ -193,6 +193,12 @@ def _sigma_of(std: float, low: float, high: float) -> float:
     return largest
 
 
+@scheme(
+    law="truncated at `lower`, `upper`",
+    formula="std = 0.8796 stddev at +-2",
+    use="a std that you know, without tails",
+    pitfall="stddev is the one before the truncation, unless `std_is` says after",
+)
 @maker
 def truncated_normal(
     stddev: float = 1e-2,
@@ -240,16 +246,3 @@ def truncated_normal(
     return TruncatedNormal(
         stddev, canonical_dtype(dtype), lower, upper, mean, std_is, bounds
     )
-
-
-ENTRIES = (
-    Entry(
-        "truncated_normal",
-        truncated_normal,
-        "truncated at `lower`, `upper`",
-        "std = 0.8796 stddev at +-2",
-        "a std that you know, without tails",
-        "-",
-        "stddev is the one before the truncation, unless `std_is` says after",
-    ),
-)

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from .._core import checks
+from .._core import checks, papers
 from .._core.dtypes import canonical_dtype
 from .._initializer.around import Around
 from .._initializer.base import Initializer
-from .._initializer.entry import Entry
 from .._initializer.foreign import check_part
 from .._initializer.formula import FormulaInitializer, index
 from .._initializer.maker import maker
+from .._initializer.scheme import scheme
 
 Order = Literal["minor", "major"]
 
@@ -139,6 +139,13 @@ def _tent(size: int, dtype: np.dtype) -> jax.Array:
     return jnp.asarray(1 - abs(i - (size - 1) / 2) / f, dtype)
 
 
+@scheme(
+    law="the law of its part",
+    formula="w repeated for each pixel of a block",
+    use="convolutions before a pixel shuffle",
+    pitfall="`order` must be that of the shuffle",
+    paper=papers.AITKEN_2017,
+)
 @maker
 def icnr(
     init: Any, factor: int, *, order: Order = "minor", transposed: bool = False
@@ -176,6 +183,13 @@ def icnr(
     return Icnr(init, factor, order, transposed)
 
 
+@scheme(
+    law="constant",
+    formula="w = prod(1 - abs(i - c) / f)",
+    use="transposed convolutions that enlarge f times",
+    pitfall="as many outputs as inputs",
+    paper=papers.LONG_2015,
+)
 @maker
 def bilinear(groups: int = 1, *, dtype: DTypeLike | None = None) -> Initializer:
     """Fill a transposed convolution's kernel so that it interpolates linearly.
@@ -201,25 +215,3 @@ def bilinear(groups: int = 1, *, dtype: DTypeLike | None = None) -> Initializer:
       segmentation", 2015.
     """
     return Bilinear(groups, canonical_dtype(dtype))
-
-
-ENTRIES = (
-    Entry(
-        "icnr",
-        icnr,
-        "of its part",
-        "w repeated for each pixel of a block",
-        "convolutions before a pixel shuffle",
-        "Aitken, Ledig, Theis, Caballero, Wang and Shi 2017",
-        "`order` must be that of the shuffle",
-    ),
-    Entry(
-        "bilinear",
-        bilinear,
-        "constant",
-        "w = prod(1 - abs(i - c) / f)",
-        "transposed convolutions that enlarge f times",
-        "Long, Shelhamer and Darrell 2015",
-        "as many outputs as inputs",
-    ),
-)

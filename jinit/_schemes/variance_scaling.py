@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 import numpy as np
 from jax.typing import DTypeLike
 
-from .._core import checks, numbers
+from .._core import checks, numbers, papers
 from .._core.dtypes import canonical_dtype, is_complex
 from .._initializer.base import Initializer, RandomInitializer
-from .._initializer.entry import Entry
 from .._initializer.maker import maker
+from .._initializer.scheme import scheme
 from .._scale.fans import MODES, fan, jax_fans, torch_axes
 from ..random._law import Law
 
@@ -110,6 +110,13 @@ class VarianceScaling(RandomInitializer):
 _LAW_FIELDS = ("scale", "mode", "distribution")
 
 
+@scheme(
+    law="normal, uniform or truncated",
+    formula="std = sqrt(scale / n)",
+    use="any scale over any fan, as in the presets",
+    pitfall="overlapping axes pass, as in JAX",
+    paper=(papers.GLOROT_2010, papers.HE_2015),
+)
 @maker
 def variance_scaling(
     scale: float,
@@ -159,6 +166,12 @@ def variance_scaling(
     )
 
 
+@scheme(
+    law="uniform",
+    formula="limit = sqrt(6 / (n_in + n_out))",
+    use="as `xavier`",
+    paper=papers.GLOROT_2010,
+)
 @maker
 def glorot_uniform(
     in_axis: Axes = -2,
@@ -182,6 +195,12 @@ def glorot_uniform(
     return _preset("glorot_uniform", in_axis, out_axis, batch_axis, dtype)
 
 
+@scheme(
+    law="truncated at 2 sigma",
+    formula="std = sqrt(2 / (n_in + n_out))",
+    use="as `xavier`",
+    paper=papers.GLOROT_2010,
+)
 @maker
 def glorot_normal(
     in_axis: Axes = -2,
@@ -205,6 +224,12 @@ def glorot_normal(
     return _preset("glorot_normal", in_axis, out_axis, batch_axis, dtype)
 
 
+@scheme(
+    law="uniform",
+    formula="limit = sqrt(3 / n_in)",
+    use="as `lecun`",
+    paper=papers.LECUN_1998,
+)
 @maker
 def lecun_uniform(
     in_axis: Axes = -2,
@@ -227,6 +252,12 @@ def lecun_uniform(
     return _preset("lecun_uniform", in_axis, out_axis, batch_axis, dtype)
 
 
+@scheme(
+    law="truncated at 2 sigma",
+    formula="std = sqrt(1 / n_in)",
+    use="selu; Flax's default kernel",
+    paper=(papers.LECUN_1998, papers.KLAMBAUER_2017),
+)
 @maker
 def lecun_normal(
     in_axis: Axes = -2,
@@ -250,6 +281,12 @@ def lecun_normal(
     return _preset("lecun_normal", in_axis, out_axis, batch_axis, dtype)
 
 
+@scheme(
+    law="uniform",
+    formula="limit = sqrt(6 / n_in)",
+    use="as `he`",
+    paper=papers.HE_2015,
+)
 @maker
 def he_uniform(
     in_axis: Axes = -2,
@@ -272,6 +309,12 @@ def he_uniform(
     return _preset("he_uniform", in_axis, out_axis, batch_axis, dtype)
 
 
+@scheme(
+    law="truncated at 2 sigma",
+    formula="std = sqrt(2 / n_in)",
+    use="as `he`",
+    paper=papers.HE_2015,
+)
 @maker
 def he_normal(
     in_axis: Axes = -2,
@@ -307,69 +350,3 @@ def _preset(
 
 xavier_uniform, xavier_normal = glorot_uniform, glorot_normal
 kaiming_uniform, kaiming_normal = he_uniform, he_normal
-
-
-_GLOROT = "Glorot and Bengio 2010"
-_HE = "He, Zhang, Ren and Sun 2015"
-_LECUN = "LeCun, Bottou, Orr and Mueller 1998"
-_SELU = "Klambauer, Unterthiner, Mayr and Hochreiter 2017"
-
-ENTRIES = (
-    Entry(
-        "variance_scaling",
-        variance_scaling,
-        "normal, uniform or truncated",
-        "std = sqrt(scale / n)",
-        "what the presets below are made of",
-        _HE,
-        "overlapping axes pass, as in JAX",
-    ),
-    Entry(
-        "glorot_uniform",
-        glorot_uniform,
-        "uniform",
-        "limit = sqrt(6 / (n_in + n_out))",
-        "as `xavier`",
-        _GLOROT,
-    ),
-    Entry(
-        "glorot_normal",
-        glorot_normal,
-        "truncated at 2 sigma",
-        "std = sqrt(2 / (n_in + n_out))",
-        "as `xavier`",
-        _GLOROT,
-    ),
-    Entry(
-        "lecun_uniform",
-        lecun_uniform,
-        "uniform",
-        "limit = sqrt(3 / n_in)",
-        "as `lecun`",
-        _LECUN,
-    ),
-    Entry(
-        "lecun_normal",
-        lecun_normal,
-        "truncated at 2 sigma",
-        "std = sqrt(1 / n_in)",
-        "selu; Flax's default kernel",
-        _SELU,
-    ),
-    Entry(
-        "he_uniform",
-        he_uniform,
-        "uniform",
-        "limit = sqrt(6 / n_in)",
-        "as `he`",
-        _HE,
-    ),
-    Entry(
-        "he_normal",
-        he_normal,
-        "truncated at 2 sigma",
-        "std = sqrt(2 / n_in)",
-        "as `he`",
-        _HE,
-    ),
-)

@@ -7,13 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from .._core import checks
+from .._core import checks, papers
 from .._initializer.base import Initializer
-from .._initializer.entry import Entry
 from .._initializer.maker import maker
+from .._initializer.scheme import scheme
 from .constant import from_array
 
 
+@scheme(
+    law="computed from a batch of patches",
+    formula="[E / sqrt(lambda + eps), -E / sqrt(lambda + eps)]",
+    use="a fixed first convolution on small images",
+    pitfall="a function of data; not to be trained",
+    paper=papers.JORDAN_2024,
+)
 @maker
 def whitening_conv(
     patches: ArrayLike,
@@ -135,16 +142,3 @@ def _window(window: Any) -> tuple[int, int]:
         raise TypeError(f"`window` is {window!r}; it must be two integers, (kh, kw).")
     height, width = (checks.count("window", size) or 1 for size in window)
     return height, width
-
-
-ENTRIES = (
-    Entry(
-        "whitening_conv",
-        whitening_conv,
-        "of a batch of patches",
-        "[E / sqrt(lambda + eps), -E / sqrt(lambda + eps)]",
-        "a fixed first convolution on small images",
-        "Jordan 2024",
-        "a function of data; not to be trained",
-    ),
-)

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from ..._core import checks, dtypes
+from ..._core import checks, dtypes, papers
 from ..._core.dtypes import canonical_dtype, wide_dtype
 from ..._core.meshes import Sharding
 from ..._core.programs import compiled
 from ..._initializer.base import Initializer
-from ..._initializer.entry import Entry
 from ..._initializer.maker import maker
+from ..._initializer.scheme import scheme
 from ..._scale.fans import check_layout
 from .matrices import (
     METHODS,
@@ -201,6 +201,13 @@ def _kernel(
     return back_to_shape(stack, reading, scale, dtype)
 
 
+@scheme(
+    law="Haar",
+    formula="W'W = scale^2 or WW' = scale^2",
+    use="deep linear and tanh networks, recurrent kernels",
+    pitfall="on a reshaped convolution it keeps no norm: use `delta_orthogonal`",
+    paper=papers.SAXE_2014,
+)
 @maker
 def orthogonal(
     scale: float = 1.0,
@@ -266,6 +273,13 @@ def orthogonal(
     return Orthogonal(scale, column_axis, canonical_dtype(dtype), method, layout)
 
 
+@scheme(
+    law="Haar",
+    formula="singular values scale sqrt(n_out / n_in)",
+    use="Muon, the spectral condition",
+    pitfall="n_in counts the window of a convolution",
+    paper=papers.YANG_2023,
+)
 @maker
 def scaled_orthogonal(
     scale: float = 1.0,
@@ -303,6 +317,13 @@ def scaled_orthogonal(
     return ScaledOrthogonal(scale, column_axis, canonical_dtype(dtype), method, layout)
 
 
+@scheme(
+    law="Haar at the centre tap, else 0",
+    formula="W_centre W_centre' = scale^2",
+    use="deep convolutions without normalization",
+    pitfall="with fewer outputs than inputs only a part of the signal keeps its norm",
+    paper=papers.XIAO_2018,
+)
 @maker
 def delta_orthogonal(
     scale: float = 1.0,
@@ -339,36 +360,3 @@ def delta_orthogonal(
       mean field theory of CNNs", 2018.
     """
     return DeltaOrthogonal(scale, column_axis, canonical_dtype(dtype), method)
-
-
-_SAXE = "Saxe, McClelland and Ganguli 2013"
-
-ENTRIES = (
-    Entry(
-        "orthogonal",
-        orthogonal,
-        "Haar",
-        "W'W = scale^2 or WW' = scale^2",
-        "deep linear and tanh networks, recurrent kernels",
-        _SAXE,
-        "on a reshaped convolution it keeps no norm: use `delta_orthogonal`",
-    ),
-    Entry(
-        "delta_orthogonal",
-        delta_orthogonal,
-        "Haar at the centre tap, else 0",
-        "W_centre W_centre' = scale^2",
-        "deep convolutions without normalization",
-        "Xiao, Bahri, Sohl-Dickstein, Schoenholz and Pennington 2018",
-        "with fewer outputs than inputs only a part of the signal keeps its norm",
-    ),
-    Entry(
-        "scaled_orthogonal",
-        scaled_orthogonal,
-        "Haar",
-        "singular values scale sqrt(n_out / n_in)",
-        "Muon, the spectral condition",
-        "Yang, Simon and Bernstein 2023",
-        "n_in counts the window of a convolution",
-    ),
-)

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from ..._core import checks, dtypes
+from ..._core import checks, dtypes, papers
 from ..._core.dtypes import canonical_dtype, wide_dtype
 from ..._core.meshes import Sharding
 from ..._core.programs import compiled
 from ..._initializer.base import Initializer
-from ..._initializer.entry import Entry
 from ..._initializer.maker import maker
+from ..._initializer.scheme import scheme
 from ..._scale.fans import check_layout
 from .matrices import (
     METHODS,
@@ -151,6 +151,13 @@ def _looks_linear(
     return jnp.zeros(shape, tap.dtype).at[centre].set(tap)
 
 
+@scheme(
+    law="Haar, mirrored",
+    formula="[[W, -W], [-W, W]]; first [W, -W], last [W; -W]",
+    use="deep relu networks without residuals or normalization",
+    pitfall="even widths and zero biases; linear only at the start",
+    paper=papers.BALDUZZI_2017,
+)
 @maker
 def looks_linear(
     scale: float = 1.0,
@@ -196,16 +203,3 @@ def looks_linear(
       problem: if resnets are the answer, then what is the question?", 2017.
     """
     return LooksLinear(scale, canonical_dtype(dtype), part, layout, method)
-
-
-ENTRIES = (
-    Entry(
-        "looks_linear",
-        looks_linear,
-        "Haar, mirrored",
-        "[[W, -W], [-W, W]]; first [W, -W], last [W; -W]",
-        "deep relu networks without residuals or normalization",
-        "Balduzzi, Frean, Leary, Lewis, Ma and McWilliams 2017",
-        "even widths and zero biases; linear only at the start",
-    ),
-)

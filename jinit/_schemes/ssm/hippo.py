@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from ..._core import checks, dtypes
+from ..._core import checks, dtypes, papers
 from ..._core.dtypes import canonical_dtype
 from ..._initializer.base import Initializer
-from ..._initializer.entry import Entry
 from ..._initializer.formula import FormulaInitializer, index
 from ..._initializer.maker import maker
+from ..._initializer.scheme import scheme
 
 Matrix = Literal["A", "B"]
 Part = Literal["log_real", "imag"]
@@ -155,6 +155,14 @@ def _legs_frequencies(pairs: int) -> tuple[float, ...]:
     return tuple(np.sort(-np.linalg.eigvalsh(1j * skew))[:pairs].tolist())
 
 
+@scheme(
+    name="ssm.hippo_legs",
+    law="constant",
+    formula="A_nk = -sqrt((2 n + 1)(2 k + 1)), n > k; -(n + 1), n = k",
+    use="state-space layers that remember all of the past",
+    pitfall="for x' = (A x + B u) / t; S4 leaves out the 1 / t",
+    paper=papers.GU_2020,
+)
 @maker
 def hippo_legs(matrix: Matrix = "A", *, dtype: DTypeLike | None = None) -> Initializer:
     """Fill with HiPPO-LegS: a state that holds the Legendre coefficients of the past.
@@ -183,6 +191,14 @@ def hippo_legs(matrix: Matrix = "A", *, dtype: DTypeLike | None = None) -> Initi
     return HippoLegs(matrix, canonical_dtype(dtype))
 
 
+@scheme(
+    name="ssm.s4d_lin",
+    law="constant",
+    formula="-1/2 + i pi n",
+    use="diagonal state-space layers",
+    pitfall="complex: `part` gives the two real parameters",
+    paper=papers.GU_2022,
+)
 @maker
 def s4d_lin(part: Part | None = None, *, dtype: DTypeLike | None = None) -> Initializer:
     """Fill with S4D-Lin's eigenvalues: lambda_n = -1/2 + i pi n.
@@ -211,6 +227,14 @@ def s4d_lin(part: Part | None = None, *, dtype: DTypeLike | None = None) -> Init
     return S4dLin(part, canonical_dtype(dtype))
 
 
+@scheme(
+    name="ssm.s4d_inv",
+    law="constant",
+    formula="-1/2 + i (N / pi) (N / (2 n + 1) - 1)",
+    use="diagonal state-space layers, long range",
+    pitfall="N is the whole state, twice the last axis",
+    paper=papers.GU_2022,
+)
 @maker
 def s4d_inv(part: Part | None = None, *, dtype: DTypeLike | None = None) -> Initializer:
     """Fill with S4D-Inv's eigenvalues: -1/2 + i (N / pi) (N / (2 n + 1) - 1).
@@ -237,6 +261,14 @@ def s4d_inv(part: Part | None = None, *, dtype: DTypeLike | None = None) -> Init
     return S4dInv(part, canonical_dtype(dtype))
 
 
+@scheme(
+    name="ssm.s4d_legs",
+    law="constant",
+    formula="eigenvalues of A + P P'",
+    use="diagonal state-space layers, as S4",
+    pitfall="one of each conjugate pair",
+    paper=papers.GUPTA_2022,
+)
 @maker
 def s4d_legs(
     part: Part | None = None, *, dtype: DTypeLike | None = None
@@ -264,6 +296,13 @@ def s4d_legs(
     return S4dLegs(part, canonical_dtype(dtype))
 
 
+@scheme(
+    name="ssm.s4d_real",
+    law="constant",
+    formula="-(n + 1)",
+    use="diagonal state-space layers with real states",
+    paper=papers.GU_2022,
+)
 @maker
 def s4d_real(
     part: Part | None = None, *, dtype: DTypeLike | None = None
@@ -287,53 +326,3 @@ def s4d_real(
       state space models", 2022.
     """
     return S4dReal(part, canonical_dtype(dtype))
-
-
-_S4D = "Gu, Gupta, Goel and Re 2022"
-
-ENTRIES = (
-    Entry(
-        "ssm.hippo_legs",
-        hippo_legs,
-        "constant",
-        "A_nk = -sqrt((2 n + 1)(2 k + 1)), n > k; -(n + 1), n = k",
-        "state-space layers that remember all of the past",
-        "Gu, Dao, Ermon, Rudra and Re 2020",
-        "for x' = (A x + B u) / t; S4 leaves out the 1 / t",
-    ),
-    Entry(
-        "ssm.s4d_lin",
-        s4d_lin,
-        "constant",
-        "-1/2 + i pi n",
-        "diagonal state-space layers",
-        _S4D,
-        "complex: `part` gives the two real parameters",
-    ),
-    Entry(
-        "ssm.s4d_inv",
-        s4d_inv,
-        "constant",
-        "-1/2 + i (N / pi) (N / (2 n + 1) - 1)",
-        "diagonal state-space layers, long range",
-        _S4D,
-        "N is the whole state, twice the last axis",
-    ),
-    Entry(
-        "ssm.s4d_legs",
-        s4d_legs,
-        "constant",
-        "eigenvalues of A + P P'",
-        "diagonal state-space layers, as S4",
-        "Gupta, Gu and Berant 2022",
-        "one of each conjugate pair",
-    ),
-    Entry(
-        "ssm.s4d_real",
-        s4d_real,
-        "constant",
-        "-(n + 1)",
-        "diagonal state-space layers with real states",
-        _S4D,
-    ),
-)

@@ -10,12 +10,12 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from ... import random
-from ..._core import checks, numbers
+from ..._core import checks, numbers, papers
 from ..._core.dtypes import canonical_dtype
 from ..._initializer.base import Initializer
-from ..._initializer.entry import Entry
 from ..._initializer.formula import FormulaInitializer
 from ..._initializer.maker import maker
+from ..._initializer.scheme import scheme
 
 RingPart = Literal["nu", "theta", "gamma"]
 
@@ -96,6 +96,14 @@ def lru_ring(
 ) -> Initializer: ...  # fmt: skip
 
 
+@scheme(
+    name="ssm.lru_ring",
+    law="uniform on a ring",
+    formula="lambda = exp(-exp(nu) + i exp(theta)), gamma = sqrt(1 - abs(lambda)^2)",
+    use="linear recurrent units",
+    pitfall="one key for all three parts, or gamma is of another ring",
+    paper=papers.ORVIETO_2023,
+)
 @maker
 def lru_ring(
     r_min: float = 0.0,
@@ -147,16 +155,3 @@ def lru_ring(
         return LruRing(r_min, r_max, max_phase, part, canonical_dtype(dtype))
 
     return (of("nu"), of("theta"), of("gamma")) if part is None else of(part)
-
-
-ENTRIES = (
-    Entry(
-        "ssm.lru_ring",
-        lru_ring,
-        "uniform on a ring",
-        "lambda = exp(-exp(nu) + i exp(theta)), gamma = sqrt(1 - abs(lambda)^2)",
-        "linear recurrent units",
-        "Orvieto, Smith, Gu, Fernando, Gulcehre, Pascanu and De 2023",
-        "one key for all three parts, or gamma is of another ring",
-    ),
-)

@@ -9,13 +9,13 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from ... import random
-from ..._core import checks
+from ..._core import checks, papers
 from ..._core.dtypes import canonical_dtype
 from ..._core.numbers import is_traced, log
 from ..._initializer.base import Initializer
-from ..._initializer.entry import Entry
 from ..._initializer.formula import FormulaInitializer, index
 from ..._initializer.maker import maker
+from ..._initializer.scheme import scheme
 
 # Far from where float32 has no more normal numbers.
 _LEAST = 1e-30
@@ -87,6 +87,14 @@ class MambaDtBias(FormulaInitializer):
         return dt + jnp.log(-jnp.expm1(-dt))
 
 
+@scheme(
+    name="ssm.mamba_a_log",
+    law="constant",
+    formula="log(1), ..., log(N)",
+    use="selective state-space layers",
+    pitfall="keep it in float32",
+    paper=papers.GU_2024,
+)
 @maker
 def mamba_a_log(*, dtype: DTypeLike | None = None) -> Initializer:
     """Fill with Mamba's A_log: log(1), ..., log(N) along the last axis.
@@ -113,6 +121,14 @@ def mamba_a_log(*, dtype: DTypeLike | None = None) -> Initializer:
     return MambaALog(canonical_dtype(dtype))
 
 
+@scheme(
+    name="ssm.mamba_dt_bias",
+    law="log-uniform steps",
+    formula="b = dt + log(1 - exp(-dt))",
+    use="selective state-space layers",
+    pitfall="no weight decay on it",
+    paper=papers.GU_2024,
+)
 @maker
 def mamba_dt_bias(
     dt_min: float = 1e-3,
@@ -147,25 +163,3 @@ def mamba_dt_bias(
       2023.
     """
     return MambaDtBias(dt_min, dt_max, dt_floor, canonical_dtype(dtype))
-
-
-ENTRIES = (
-    Entry(
-        "ssm.mamba_a_log",
-        mamba_a_log,
-        "constant",
-        "log(1), ..., log(N)",
-        "selective state-space layers",
-        "Gu and Dao 2023",
-        "keep it in float32",
-    ),
-    Entry(
-        "ssm.mamba_dt_bias",
-        mamba_dt_bias,
-        "log-uniform steps",
-        "b = dt + log(1 - exp(-dt))",
-        "selective state-space layers",
-        "Gu and Dao 2023",
-        "no weight decay on it",
-    ),
-)
