@@ -60,7 +60,7 @@ def lora(init: Any = None) -> tuple[Any, Initializer]:
 
     References:
       Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang and Chen, "LoRA: low-rank adaptation
-      of large language models", 2021.
+        of large language models", ICLR 2022.
     """
     if init is None:
         return scaled_uniform(), zeros
@@ -103,7 +103,7 @@ def pissa(w: jax.Array, rank: int, *, scale: float = 1.0) -> Split:
 
     References:
       Meng, Wang and Zhang, "PiSSA: principal singular values and singular vectors
-      adaptation of large language models", 2024.
+        adaptation of large language models", NeurIPS 2024.
     """
     w, wide, rank, scale = _checked(w, rank, scale)
     u, s, vt = jnp.linalg.svd(wide, full_matrices=False)
@@ -149,8 +149,8 @@ def olora(w: jax.Array, rank: int, *, scale: float = 1.0) -> Split:
       True
 
     References:
-      Buyukakyuz, "OLoRA: orthonormal low-rank adaptation of large language models",
-      2024.
+      Büyükakyüz, "OLoRA: orthonormal low-rank adaptation of large language models",
+        arXiv 2024.
     """
     w, wide, rank, scale = _checked(w, rank, scale)
     q, r = jnp.linalg.qr(wide.mT)

@@ -102,7 +102,7 @@ def constant_bias_from_prior(
       0.01
 
     References:
-      Lin, Goyal, Girshick, He and Dollar, "Focal loss for dense object detection",
-      2017.
+      Lin, Goyal, Girshick, He and Dollár, "Focal loss for dense object detection", ICCV
+        2017.
     """
     return PriorBias(prior, kind, canonical_dtype(dtype))

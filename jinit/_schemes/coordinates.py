@@ -103,8 +103,8 @@ def siren(
 
     References:
       Sitzmann, Martel, Bergman, Lindell and Wetzstein, "Implicit neural representations
-      with periodic activation functions", 2020. The variances of deeper layers follow
-      from E sin^2(z) = (1 - exp(-2 v)) / 2 for z ~ N(0, v).
+        with periodic activation functions", NeurIPS 2020. The variances of deeper
+        layers follow from E sin^2(z) = (1 - exp(-2 v)) / 2 for z ~ N(0, v).
     """
     checks.boolean("first", first)
     if not first:
@@ -147,7 +147,7 @@ def fourier_features(
 
     References:
       Tancik et al., "Fourier features let networks learn high frequency functions in
-      low dimensional domains", 2020. Rahimi and Recht, "Random features for large-scale
-      kernel machines", 2007.
+        low dimensional domains", NeurIPS 2020.
+      Rahimi and Recht, "Random features for large-scale kernel machines", NeurIPS 2007.
     """
     return FourierFeatures(stddev, canonical_dtype(dtype), radians)

@@ -42,7 +42,7 @@ def critical(
 
     References:
       Schoenholz, Gilmer, Ganguli and Sohl-Dickstein, "Deep information propagation",
-      2017.
+        ICLR 2017.
     """
     if "gain" in options:
         raise ValueError(

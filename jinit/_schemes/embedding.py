@@ -103,6 +103,7 @@ def embedding(
 
     References:
       Raffel et al., "Exploring the limits of transfer learning with a unified
-      text-to-text transformer", 2019, whose code has this law for its layers.
+        text-to-text transformer", JMLR 2020. The code of T5 has this law for its
+        layers.
     """
     return Embedding(padding_row, canonical_dtype(dtype))

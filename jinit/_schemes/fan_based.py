@@ -227,7 +227,7 @@ def xavier(**options: Unpack[FanOptions]) -> Initializer:
 
     References:
       Glorot and Bengio, "Understanding the difficulty of training deep feedforward
-      neural networks", 2010.
+        neural networks", AISTATS 2010.
     """
     return Xavier(**options)
 
@@ -254,7 +254,8 @@ def lecun(**options: Unpack[FanOptions]) -> Initializer:
       0.1
 
     References:
-      LeCun, Bottou, Orr and Mueller, "Efficient BackProp", 1998.
+      LeCun, Bottou, Orr and Müller, "Efficient BackProp", Neural Networks: Tricks of
+        the Trade 1998.
     """
     return Lecun(**options)
 
@@ -287,7 +288,8 @@ def he(*, mode: str = "fan_in", **options: Unpack[FanOptions]) -> Initializer:
       0.25
 
     References:
-      He, Zhang, Ren and Sun, "Delving deep into rectifiers", 2015.
+      He, Zhang, Ren and Sun, "Delving deep into rectifiers: surpassing human-level
+        performance on ImageNet classification", ICCV 2015.
     """
     refuse_activation("he", options, count_once(options.get("gain")))
     return He(mode=mode, **options)
@@ -342,7 +344,8 @@ def kaiming(
       {'name': 'kaiming', 'activation': ['leaky_relu', 0.2]}
 
     References:
-      He, Zhang, Ren and Sun, "Delving deep into rectifiers", 2015.
+      He, Zhang, Ren and Sun, "Delving deep into rectifiers: surpassing human-level
+        performance on ImageNet classification", ICCV 2015.
     """
     activation = canonical(activation)
     if rule != "gain" or activation not in ("linear", "identity"):

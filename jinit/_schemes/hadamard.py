@@ -107,7 +107,10 @@ def hadamard(gain: float = 1.0, *, dtype: DTypeLike | None = None) -> Initialize
       [1.0, -1.0, -1.0, 1.0]
 
     References:
-      Sylvester, "Thoughts on inverse orthogonal matrices", 1867.
+      Sylvester, "Thoughts on inverse orthogonal matrices, simultaneous
+        sign-successions, and tessellated pavements in two or more colours, with
+        applications to Newton's rule, ornamental tile-work, and the theory of numbers",
+        Philosophical Magazine 1867.
     """
     return Hadamard(gain, canonical_dtype(dtype))
 
@@ -143,7 +146,7 @@ def zero_hadamard(gain: float = 1.0, *, dtype: DTypeLike | None = None) -> Initi
       [[1.0, 0.0], [0.0, 1.0]]
 
     References:
-      Zhao, Schaefer and Anandkumar, "ZerO initialization: initializing neural networks
-      with only zeros and ones", 2021.
+      Zhao, Schäfer and Anandkumar, "ZerO initialization: initializing neural networks
+        with only zeros and ones", TMLR 2022.
     """
     return ZeroHadamard(gain, canonical_dtype(dtype))

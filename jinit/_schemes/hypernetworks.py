@@ -151,7 +151,7 @@ def hyperfan_in(
 
     References:
       Chang, Flokas and Lipson, "Principled weight initialization for hypernetworks",
-      2020.
+        ICLR 2020.
     """
     if relu:
         refuse_activation("hyperfan_in", options, "Set relu=False, or a number.")
@@ -204,7 +204,7 @@ def hyperfan_out(
 
     References:
       Chang, Flokas and Lipson, "Principled weight initialization for hypernetworks",
-      2020.
+        ICLR 2020.
     """
     if relu:
         refuse_activation("hyperfan_out", options, "Set relu=False, or a number.")

@@ -214,7 +214,7 @@ def mimetic_attention(
       True
 
     References:
-      Trockman and Kolter, "Mimetic initialization of self-attention layers", 2023.
+      Trockman and Kolter, "Mimetic initialization of self-attention layers", ICML 2023.
     """
     alphas = checks.number("alpha_qk", alpha_qk), checks.number("alpha_vo", alpha_vo)
     betas = checks.number("beta_qk", beta_qk), checks.number("beta_vo", beta_vo)

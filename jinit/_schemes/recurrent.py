@@ -220,8 +220,8 @@ def identity(gain: float = 1.0, *, dtype: DTypeLike | None = None) -> Initialize
       [[0.5, 0.0], [0.0, 0.5]]
 
     References:
-      Le, Jaitly and Hinton, "A simple way to initialize recurrent networks of
-      rectified linear units", 2015.
+      Le, Jaitly and Hinton, "A simple way to initialize recurrent networks of rectified
+        linear units", arXiv 2015.
     """
     return Irnn(gain, None, canonical_dtype(dtype))
 
@@ -264,8 +264,9 @@ def unit_forget_bias(
 
     References:
       Gers, Schmidhuber and Cummins, "Learning to forget: continual prediction with
-      LSTM", 2000. Jozefowicz, Zaremba and Sutskever, "An empirical exploration of
-      recurrent network architectures", 2015.
+        LSTM", Neural Computation 2000.
+      Jozefowicz, Zaremba and Sutskever, "An empirical exploration of recurrent network
+        architectures", ICML 2015.
     """
     return UnitForgetBias(gate, order, canonical_dtype(dtype), value)
 
@@ -315,7 +316,7 @@ def chrono(
       (True, True)
 
     References:
-      Tallec and Ollivier, "Can recurrent neural networks warp time?", 2018.
+      Tallec and Ollivier, "Can recurrent neural networks warp time?", ICLR 2018.
     """
     return Chrono(gate, order, canonical_dtype(dtype), t_max, grid)
 

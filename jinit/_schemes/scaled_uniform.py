@@ -51,7 +51,8 @@ def scaled_uniform(**options: Unpack[FanOptions]) -> Initializer:
       True
 
     References:
-      LeCun, Bottou, Orr and Mueller, "Efficient BackProp", 1998, for the 1 / sqrt(n_in)
-      that its limit, not its std, has.
+      LeCun, Bottou, Orr and Müller, "Efficient BackProp", Neural Networks: Tricks of
+        the Trade 1998. There 1 / sqrt(n_in) is the standard deviation; here it is the
+        limit.
     """
     return ScaledUniform(**options)

@@ -163,7 +163,7 @@ def stft(
       True
 
     References:
-      The arguments and values are those of Keras' STFTInitializer. Allen and Rabiner,
-      "A unified approach to short-time Fourier analysis and synthesis", 1977.
+      Allen and Rabiner, "A unified approach to short-time Fourier analysis and
+        synthesis", Proceedings of the IEEE 1977.
     """
     return Stft(side, window, scaling, periodic, canonical_dtype(dtype))

@@ -242,8 +242,8 @@ def identity(
       [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
 
     References:
-      Le, Jaitly and Hinton, "A simple way to initialize recurrent networks of
-      rectified linear units", 2015.
+      Le, Jaitly and Hinton, "A simple way to initialize recurrent networks of rectified
+        linear units", arXiv 2015.
     """
     return Identity(gain, layout, canonical_dtype(dtype))
 
@@ -282,7 +282,7 @@ def dirac(
 
     References:
       Zagoruyko and Komodakis, "DiracNets: training very deep neural networks without
-      skip-connections", 2017.
+        skip-connections", arXiv 2017.
     """
     return Dirac(gain, groups, canonical_dtype(dtype))
 
@@ -326,6 +326,6 @@ def sparse(
       [6, 6, 6, 6, 6]
 
     References:
-      Martens, "Deep learning via Hessian-free optimization", 2010.
+      Martens, "Deep learning via Hessian-free optimization", ICML 2010.
     """
     return Sparse(sparsity, std, axis, canonical_dtype(dtype))

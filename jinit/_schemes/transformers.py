@@ -168,7 +168,7 @@ def small_init(
 
     References:
       Nguyen and Salazar, "Transformers without tears: improving the normalization of
-      self-attention", 2019.
+        self-attention", IWSLT 2019.
     """
     return SmallInit(width=width, **options)
 
@@ -202,7 +202,8 @@ def wang_init(
       0.00601407
 
     References:
-      Black et al., "GPT-NeoX-20B: an open-source autoregressive language model", 2022.
+      Black et al., "GPT-NeoX-20B: an open-source autoregressive language model",
+        BigScience Workshop 2022.
     """
     return WangInit(num_layers=num_layers, width=width, **options)
 
@@ -236,7 +237,7 @@ def moe_router(scale: float = 0.1, **options: Unpack[FanOptions]) -> Initializer
 
     References:
       Fedus, Zoph and Shazeer, "Switch transformers: scaling to trillion parameter
-      models with simple and efficient sparsity", 2021.
+        models with simple and efficient sparsity", JMLR 2022.
     """
     return MoeRouter(scale=scale, **options)
 
@@ -265,8 +266,8 @@ def layer_scale(depth: int, *, dtype: DTypeLike | None = None) -> Initializer:
       0.10000000149011612
 
     References:
-      Touvron, Cord, Sablayrolles, Synnaeve and Jegou, "Going deeper with image
-      transformers", 2021.
+      Touvron, Cord, Sablayrolles, Synnaeve and Jégou, "Going deeper with image
+        transformers", ICCV 2021.
     """
     return LayerScale(depth, canonical_dtype(dtype))
 
@@ -301,6 +302,6 @@ def ngpt(axis: Axes = -1, *, dtype: DTypeLike | None = None) -> Initializer:
 
     References:
       Loshchilov, Hsieh, Sun and Ginsburg, "nGPT: normalized transformer with
-      representation learning on the hypersphere", 2024.
+        representation learning on the hypersphere", ICLR 2025.
     """
     return Ngpt(axis, canonical_dtype(dtype))

@@ -178,7 +178,8 @@ def icnr(
 
     References:
       Aitken, Ledig, Theis, Caballero, Wang and Shi, "Checkerboard artifact free
-      sub-pixel convolution", 2017.
+        sub-pixel convolution: a note on sub-pixel convolution, resize convolution and
+        convolution resize", arXiv 2017.
     """
     return Icnr(init, factor, order, transposed)
 
@@ -212,6 +213,6 @@ def bilinear(groups: int = 1, *, dtype: DTypeLike | None = None) -> Initializer:
 
     References:
       Long, Shelhamer and Darrell, "Fully convolutional networks for semantic
-      segmentation", 2015.
+        segmentation", CVPR 2015.
     """
     return Bilinear(groups, canonical_dtype(dtype))

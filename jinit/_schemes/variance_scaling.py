@@ -158,8 +158,9 @@ def variance_scaling(
 
     References:
       Glorot and Bengio, "Understanding the difficulty of training deep feedforward
-      neural networks", 2010. He, Zhang, Ren and Sun, "Delving deep into rectifiers",
-      2015.
+        neural networks", AISTATS 2010.
+      He, Zhang, Ren and Sun, "Delving deep into rectifiers: surpassing human-level
+        performance on ImageNet classification", ICCV 2015.
     """
     return VarianceScaling(
         scale, mode, distribution, in_axis, out_axis, batch_axis, canonical_dtype(dtype)
@@ -190,7 +191,7 @@ def glorot_uniform(
 
     References:
       Glorot and Bengio, "Understanding the difficulty of training deep feedforward
-      neural networks", 2010.
+        neural networks", AISTATS 2010.
     """
     return _preset("glorot_uniform", in_axis, out_axis, batch_axis, dtype)
 
@@ -219,7 +220,7 @@ def glorot_normal(
 
     References:
       Glorot and Bengio, "Understanding the difficulty of training deep feedforward
-      neural networks", 2010.
+        neural networks", AISTATS 2010.
     """
     return _preset("glorot_normal", in_axis, out_axis, batch_axis, dtype)
 
@@ -247,7 +248,8 @@ def lecun_uniform(
       0.1
 
     References:
-      LeCun, Bottou, Orr and Mueller, "Efficient BackProp", 1998.
+      LeCun, Bottou, Orr and Müller, "Efficient BackProp", Neural Networks: Tricks of
+        the Trade 1998.
     """
     return _preset("lecun_uniform", in_axis, out_axis, batch_axis, dtype)
 
@@ -275,8 +277,10 @@ def lecun_normal(
       0.1
 
     References:
-      LeCun, Bottou, Orr and Mueller, "Efficient BackProp", 1998. Klambauer,
-      Unterthiner, Mayr and Hochreiter, "Self-normalizing neural networks", 2017.
+      LeCun, Bottou, Orr and Müller, "Efficient BackProp", Neural Networks: Tricks of
+        the Trade 1998.
+      Klambauer, Unterthiner, Mayr and Hochreiter, "Self-normalizing neural networks",
+        NeurIPS 2017.
     """
     return _preset("lecun_normal", in_axis, out_axis, batch_axis, dtype)
 
@@ -304,7 +308,8 @@ def he_uniform(
       0.0625
 
     References:
-      He, Zhang, Ren and Sun, "Delving deep into rectifiers", 2015.
+      He, Zhang, Ren and Sun, "Delving deep into rectifiers: surpassing human-level
+        performance on ImageNet classification", ICCV 2015.
     """
     return _preset("he_uniform", in_axis, out_axis, batch_axis, dtype)
 
@@ -332,7 +337,8 @@ def he_normal(
       0.0625
 
     References:
-      He, Zhang, Ren and Sun, "Delving deep into rectifiers", 2015.
+      He, Zhang, Ren and Sun, "Delving deep into rectifiers: surpassing human-level
+        performance on ImageNet classification", ICCV 2015.
     """
     return _preset("he_normal", in_axis, out_axis, batch_axis, dtype)
 

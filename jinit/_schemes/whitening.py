@@ -60,8 +60,9 @@ def whitening_conv(
       True
 
     References:
-      Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024. Coates and Ng,
-      "Learning feature representations with K-means", 2012.
+      Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", arXiv 2024.
+      Coates and Ng, "Learning feature representations with K-means", Neural Networks:
+        Tricks of the Trade 2012.
     """
     eps = checks.real("eps", eps, minimum=0.0)
     found = patches_of(images_of(patches), window)

@@ -264,11 +264,13 @@ def orthogonal(
 
     References:
       Saxe, McClelland and Ganguli, "Exact solutions to the nonlinear dynamics of
-      learning in deep linear neural networks", 2013. Stewart, "The efficient generation
-      of random orthogonal matrices", 1980. Mezzadri, "How to generate random matrices
-      from the classical compact groups", 2006. Chen and Chow, "A stable scaling of
-      Newton-Schulz for improving the sign function computation of a Hermitian matrix",
-      2014.
+        learning in deep linear neural networks", ICLR 2014.
+      Stewart, "The efficient generation of random orthogonal matrices with an
+        application to condition estimators", SIAM Journal on Numerical Analysis 1980.
+      Mezzadri, "How to generate random matrices from the classical compact groups",
+        Notices of the AMS 2007.
+      Chen and Chow, "A stable scaling of Newton-Schulz for improving the sign function
+        computation of a Hermitian matrix", Argonne National Laboratory 2014.
     """
     return Orthogonal(scale, column_axis, canonical_dtype(dtype), method, layout)
 
@@ -311,8 +313,9 @@ def scaled_orthogonal(
       2.0
 
     References:
-      Yang, Simon and Bernstein, "A spectral condition for feature learning", 2023.
-      Bernstein and Newhouse, "Modular duality in deep learning", 2024.
+      Yang, Simon and Bernstein, "A spectral condition for feature learning", arXiv
+        2023.
+      Bernstein and Newhouse, "Modular duality in deep learning", ICML 2025.
     """
     return ScaledOrthogonal(scale, column_axis, canonical_dtype(dtype), method, layout)
 
@@ -357,6 +360,7 @@ def delta_orthogonal(
 
     References:
       Xiao, Bahri, Sohl-Dickstein, Schoenholz and Pennington, "Dynamical isometry and a
-      mean field theory of CNNs", 2018.
+        mean field theory of CNNs: how to train 10,000-layer vanilla convolutional
+        neural networks", ICML 2018.
     """
     return DeltaOrthogonal(scale, column_axis, canonical_dtype(dtype), method)

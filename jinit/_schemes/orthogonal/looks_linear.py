@@ -200,6 +200,6 @@ def looks_linear(
 
     References:
       Balduzzi, Frean, Leary, Lewis, Ma and McWilliams, "The shattered gradients
-      problem: if resnets are the answer, then what is the question?", 2017.
+        problem: if resnets are the answer, then what is the question?", ICML 2017.
     """
     return LooksLinear(scale, canonical_dtype(dtype), part, layout, method)

@@ -185,8 +185,8 @@ def hippo_legs(matrix: Matrix = "A", *, dtype: DTypeLike | None = None) -> Initi
       ([-1.0, -2.0, -3.0], 3.0)
 
     References:
-      Gu, Dao, Ermon, Rudra and Re, "HiPPO: recurrent memory with optimal polynomial
-      projections", 2020.
+      Gu, Dao, Ermon, Rudra and Ré, "HiPPO: recurrent memory with optimal polynomial
+        projections", NeurIPS 2020.
     """
     return HippoLegs(matrix, canonical_dtype(dtype))
 
@@ -221,8 +221,8 @@ def s4d_lin(part: Part | None = None, *, dtype: DTypeLike | None = None) -> Init
       [-0.5, -0.5, -0.5]
 
     References:
-      Gu, Gupta, Goel and Re, "On the parameterization and initialization of diagonal
-      state space models", 2022.
+      Gu, Gupta, Goel and Ré, "On the parameterization and initialization of diagonal
+        state space models", NeurIPS 2022.
     """
     return S4dLin(part, canonical_dtype(dtype))
 
@@ -255,8 +255,8 @@ def s4d_inv(part: Part | None = None, *, dtype: DTypeLike | None = None) -> Init
       [3.82, 0.424]
 
     References:
-      Gu, Gupta, Goel and Re, "On the parameterization and initialization of diagonal
-      state space models", 2022.
+      Gu, Gupta, Goel and Ré, "On the parameterization and initialization of diagonal
+        state space models", NeurIPS 2022.
     """
     return S4dInv(part, canonical_dtype(dtype))
 
@@ -291,7 +291,7 @@ def s4d_legs(
 
     References:
       Gupta, Gu and Berant, "Diagonal state spaces are as effective as structured state
-      spaces", 2022.
+        spaces", NeurIPS 2022.
     """
     return S4dLegs(part, canonical_dtype(dtype))
 
@@ -322,7 +322,7 @@ def s4d_real(
       [-1.0, -2.0, -3.0]
 
     References:
-      Gu, Gupta, Goel and Re, "On the parameterization and initialization of diagonal
-      state space models", 2022.
+      Gu, Gupta, Goel and Ré, "On the parameterization and initialization of diagonal
+        state space models", NeurIPS 2022.
     """
     return S4dReal(part, canonical_dtype(dtype))

@@ -148,7 +148,7 @@ def lru_ring(
 
     References:
       Orvieto, Smith, Gu, Fernando, Gulcehre, Pascanu and De, "Resurrecting recurrent
-      neural networks for long sequences", 2023.
+        neural networks for long sequences", ICML 2023.
     """
 
     def of(part: RingPart) -> Initializer:

@@ -116,7 +116,7 @@ def mamba_a_log(*, dtype: DTypeLike | None = None) -> Initializer:
 
     References:
       Gu and Dao, "Mamba: linear-time sequence modeling with selective state spaces",
-      2023.
+        COLM 2024.
     """
     return MambaALog(canonical_dtype(dtype))
 
@@ -160,6 +160,6 @@ def mamba_dt_bias(
 
     References:
       Gu and Dao, "Mamba: linear-time sequence modeling with selective state spaces",
-      2023.
+        COLM 2024.
     """
     return MambaDtBias(dt_min, dt_max, dt_floor, canonical_dtype(dtype))
