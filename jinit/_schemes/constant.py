@@ -1,4 +1,4 @@
-"""Constants: zeros, ones, and any value that broadcasts."""
+"""Constants fill an array with zeros, ones, a value that broadcasts, or an array."""
 
 import dataclasses
 import math
@@ -20,7 +20,7 @@ from .._initializer.scheme import scheme
 
 
 class Filling(Initializer):
-    """One value for all entries, or one that is broadcast to the shape."""
+    """All entries have one value, or a value is broadcast to the shape."""
 
     dtype: np.dtype | None
 
@@ -54,7 +54,7 @@ class Filling(Initializer):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Constant(Filling):
-    """Every entry is `value`, or `value` broadcast to the shape."""
+    """The array is `value`, broadcast to the shape."""
 
     value: Any
     dtype: np.dtype | None = None
@@ -69,7 +69,7 @@ class Constant(Filling):
 
 
 class _Filled(Constant):
-    """`zeros` and `ones`: initializers by themselves, as in `jax.nn.initializers`."""
+    """`zeros` and `ones` are initializers, not makers, as in `jax.nn.initializers`."""
 
     def __repr__(self) -> str:
         return f"jinit.{self._spelling()[0]}"
@@ -91,14 +91,15 @@ def _full(value: jax.Array, *, shape: checks.Shape, dtype: np.dtype) -> jax.Arra
 )
 @maker
 def constant(value: ArrayLike, dtype: DTypeLike | None = None) -> Initializer:
-    """Fill with a value: w = value.
+    """Fill an array with a value: w = value.
 
     Args:
       value: a number, or an array that broadcasts to the shape.
-      dtype: the type of the result where the call names none.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      TypeError: for a value that is no array.
+      TypeError: if `value` is not a number or an array of numbers.
+      ValueError: when called, if `value` does not broadcast to the shape.
 
     Example:
       >>> import jax, jinit
@@ -117,7 +118,7 @@ def constant(value: ArrayLike, dtype: DTypeLike | None = None) -> Initializer:
 )
 @maker
 def zeros_init() -> Initializer:
-    """The initializer `zeros`: w = 0, for biases and the last layers of branches.
+    """Return the initializer `zeros`, for biases and the last layers of branches.
 
     Example:
       >>> import jinit
@@ -135,7 +136,7 @@ def zeros_init() -> Initializer:
 )
 @maker
 def ones_init() -> Initializer:
-    """The initializer `ones`: w = 1, for the scales of normalization layers.
+    """Return the initializer `ones`, for the scales of normalization layers.
 
     Example:
       >>> import jinit
@@ -151,7 +152,7 @@ ones = _Filled(1.0)
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class FromArray(Initializer):
-    """A given array, for its own shape only."""
+    """The draw is a fixed array, and its shape is the only one."""
 
     array: Any
     dtype: np.dtype | None = None
@@ -176,7 +177,8 @@ class FromArray(Initializer):
     ) -> jax.Array:
         checks.key(key)
         array = thawed(self.array)
-        # A list of no elements does not say what its axes would have been.
+        # An empty list does not say what its other axes would have been, so any empty
+        # shape fits it.
         if array.shape != shape and not (array.size == 0 == math.prod(shape)):
             raise ValueError(
                 f"`shape` is {shape}, and the array of `from_array` has shape "
@@ -198,19 +200,19 @@ def _as_array(value: jax.Array, *, shape: checks.Shape, dtype: np.dtype) -> jax.
     law="constant",
     formula="w = array",
     use="pretrained weights, filters",
-    pitfall="for its own shape only",
+    pitfall="fits the shape of the array only",
 )
 @maker
 def from_array(array: ArrayLike, dtype: DTypeLike | None = None) -> Initializer:
     """Return a given array: pretrained weights, a table, a filter.
 
     Args:
-      array: an array of numbers; the shape of a call must be its own.
-      dtype: the type of the result where the call names none.
+      array: an array of numbers; every call must ask for its shape.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      TypeError: if `array` is no array of numbers.
-      ValueError: when called, for another shape.
+      TypeError: if `array` is not an array of numbers.
+      ValueError: when called, if the shape is another one.
 
     Example:
       >>> import jax, jinit

@@ -1,4 +1,4 @@
-"""Laws with a given scale, whatever the shape: normal and uniform."""
+"""Normal and uniform laws have a given scale, which does not depend on the shape."""
 
 import dataclasses
 import math
@@ -17,7 +17,7 @@ from ..random._law import Law
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Normal(RandomInitializer):
-    """N(0, stddev^2)."""
+    """The law N(0, stddev^2)."""
 
     stddev: float = 1e-2
     dtype: np.dtype | None = None
@@ -38,7 +38,7 @@ class Normal(RandomInitializer):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Uniform(RandomInitializer):
-    """U[0, scale)."""
+    """The law U[0, scale), as in `jax.nn.initializers.uniform`."""
 
     scale: float = 1e-2
     dtype: np.dtype | None = None
@@ -62,18 +62,18 @@ class Uniform(RandomInitializer):
     law="normal",
     formula="std = stddev",
     use="embeddings, a std that you know",
-    pitfall="knows nothing of the shape",
+    pitfall="does not depend on the shape",
 )
 @maker
 def normal(stddev: float = 1e-2, dtype: DTypeLike | None = None) -> Initializer:
-    """Draw from N(0, stddev^2), whatever the shape.
+    """Draw from N(0, stddev^2), whatever the shape is.
 
     Args:
       stddev: the standard deviation, zero or more.
-      dtype: the type of the result where the call names none.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      ValueError: for a `stddev` that is negative or not finite.
+      ValueError: if `stddev` is negative or not finite.
 
     Example:
       >>> import jinit
@@ -91,14 +91,17 @@ def normal(stddev: float = 1e-2, dtype: DTypeLike | None = None) -> Initializer:
 )
 @maker
 def uniform(scale: float = 1e-2, dtype: DTypeLike | None = None) -> Initializer:
-    """Draw from U[0, scale): not centred, so not for weights; std = scale / sqrt(12).
+    """Draw from U[0, scale), whatever the shape is.
+
+    std = scale / sqrt(12). The mean is scale / 2, so the law suits parameters that must
+    be positive, and not weights.
 
     Args:
-      scale: the upper end of the interval.
-      dtype: the type of the result where the call names none.
+      scale: the upper end of the interval, which may be negative.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      ValueError: for a `scale` that is not finite.
+      ValueError: if `scale` is not finite.
 
     Example:
       >>> import jax, jinit

@@ -1,4 +1,4 @@
-"""Embedding tables are drawn by the width of their rows."""
+"""An embedding table is scaled by the width of its rows, not by their number."""
 
 import dataclasses
 from typing import ClassVar
@@ -16,13 +16,13 @@ from .._initializer.parts import Composed
 from .._initializer.scheme import scheme
 from .variance_scaling import variance_scaling
 
-# Flax's own default, by overlapping axes: the fan is the last axis.
+# Flax makes the last axis the fan by axes that overlap.
 _FLAX_EMBEDDING = variance_scaling(1.0, "fan_in", "normal", out_axis=0)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Embedding(Composed):
-    """N(0, 1 / d), d the last axis; a row of zeros for padding."""
+    """The law N(0, 1 / d), where d is the last axis, and a row of zeros for padding."""
 
     padding_row: int | None = None
     dtype: np.dtype | None = None
@@ -81,17 +81,17 @@ def embedding(
 ) -> Initializer:
     """Draw an embedding table, (rows, d), from N(0, 1 / d).
 
-    The values are those of Flax's default, `nn.linear.default_embed_init`. The fan of a
-    row is d: the rows do not add up, so their number must not count. Rows have norm 1;
-    models that want entries of size 1 multiply by sqrt(d), as `sqrt(d) * embedding()`.
+    The values are those of Flax's default, `nn.linear.default_embed_init`. A lookup
+    takes one row and never sums over rows, so their number does not enter the scale.
+    Rows have a norm of about 1; for entries of size 1 use `sqrt(d) * embedding()`.
 
     Args:
-      padding_row: the index of a row of zeros, for a padding token.
-      dtype: the type of the result where the call names none.
+      padding_row: the index of the row that is zero, for a padding token, or None.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      TypeError: for a `padding_row` that is no integer.
-      ValueError: when called, for fewer than two axes, or a row that is not there.
+      TypeError: if `padding_row` is not an integer.
+      ValueError: when called, if the shape has fewer than two axes, or no such row.
 
     Example:
       >>> import jax, jinit

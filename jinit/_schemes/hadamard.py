@@ -1,4 +1,4 @@
-"""Hadamard matrices, and ZerO, which starts networks from parts of them."""
+"""Hadamard matrices are orthogonal without randomness; ZerO fills kernels with them."""
 
 import dataclasses
 import math
@@ -21,7 +21,7 @@ from .structured import at_centre, check_window
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Hadamard(FormulaInitializer):
-    """gain H / sqrt(n): every entry +-gain / sqrt(n), rows and columns orthogonal."""
+    """The matrix gain H / sqrt(n) is orthogonal, and all entries have one size."""
 
     gain: float = 1.0
     dtype: np.dtype | None = None
@@ -47,7 +47,7 @@ class Hadamard(FormulaInitializer):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class ZeroHadamard(Hadamard):
-    """ZerO: a partial identity, or where outputs are more, a part of H / sqrt(p)."""
+    """The kernel is a partial identity, or a part of H / sqrt(p) if it widens."""
 
     _name: ClassVar[str] = "zero_hadamard"
 
@@ -65,7 +65,7 @@ class ZeroHadamard(Hadamard):
 
 
 def _hadamard_entries(shape: checks.Shape, order: int, dtype: np.dtype) -> jax.Array:
-    """Sylvester's matrix, H_ij = (-1)^(number of ones in i & j), over sqrt(order)."""
+    """Return H_ij = (-1)^(number of ones in i & j), divided by sqrt(order)."""
     ones = lax.population_count(index(shape, -2) & index(shape, -1))
     unit = 1 / math.sqrt(order)
     return jnp.where(ones % 2 == 0, unit, -unit).astype(dtype)
@@ -90,16 +90,17 @@ def _near_powers(shape: checks.Shape) -> str:
 )
 @maker
 def hadamard(gain: float = 1.0, *, dtype: DTypeLike | None = None) -> Initializer:
-    """Fill with a Hadamard matrix, w = gain H / sqrt(n): orthogonal, symmetric, dense.
+    """Fill a square kernel with a Hadamard matrix: w = gain H / sqrt(n).
 
-    H is Sylvester's: H_1 = [[1]], H_2n = [[H, H], [H, -H]].
+    The matrix is gain times an orthogonal one, symmetric, and all entries have one
+    size. H is Sylvester's: H_1 = [[1]], H_2n = [[H_n, H_n], [H_n, -H_n]].
 
     Args:
-      gain: what every singular value is.
-      dtype: the type of the result where the call names none.
+      gain: the value of all singular values.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      ValueError: when called, for a shape that is not (n, n) with n a power of two.
+      ValueError: when called, if the shape is not (n, n) with n a power of two.
 
     Example:
       >>> import jax, jinit
@@ -124,20 +125,21 @@ def hadamard(gain: float = 1.0, *, dtype: DTypeLike | None = None) -> Initialize
 )
 @maker
 def zero_hadamard(gain: float = 1.0, *, dtype: DTypeLike | None = None) -> Initializer:
-    """Fill by ZerO: zeros and ones where the layer does not widen, else Hadamard's.
+    """Fill a kernel as ZerO does: an identity, or rows of H where the layer widens.
 
-    For n_out <= n_in a partial identity; for n_out > n_in the first n_in rows and n_out
-    columns of H / sqrt(p), p the power of two at or above n_out. A partial identity
-    that widens would keep the rank of what is learned at n_in; H does not. For a
-    convolution the matrix is the centre of the window, and the rest zero. Of a residual
-    branch the last layer is to be `jinit.zeros`.
+    For n_out <= n_in the matrix is gain times a partial identity. For n_out > n_in it
+    has the first n_in rows and n_out columns of gain H / sqrt(p), where p is the least
+    power of two with p >= n_out. If a layer that widens were a partial identity, its
+    updates would keep rank n_in; with H they do not. In a convolution the matrix stands
+    at the centre of the window, and all other entries are 0. The last layer of a
+    residual branch should be `jinit.zeros`.
 
     Args:
-      gain: what the matrix is multiplied by.
-      dtype: the type of the result where the call names none.
+      gain: the factor of the matrix.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      ValueError: when called, for fewer than 2 or more than 5 axes, or an even window.
+      ValueError: when called, if the shape has not 2 to 5 axes, or an even window.
 
     Example:
       >>> import jax, jinit

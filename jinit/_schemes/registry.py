@@ -1,4 +1,4 @@
-"""The table of all schemes, by name; initializers from names and configurations."""
+"""The registry lists all schemes by name, and initializers are made from names."""
 
 import importlib
 import pkgutil
@@ -38,16 +38,16 @@ _ALIASES = {
 
 
 def get(name: str | Initializer, **settings: Any) -> Initializer:
-    """Make an initializer by its name, for configuration files.
+    """Make the initializer of a name, for configuration files.
 
     Args:
       name: a name in `jinit.registry`, or an alias such as "xavier_uniform"; an
-        initializer comes back as it is.
-      **settings: what the maker takes.
+        initializer is returned unchanged.
+      **settings: the arguments of the scheme's maker.
 
     Raises:
-      ValueError: for an unknown name, with the nearest ones.
-      TypeError: for settings of an initializer that is made already.
+      ValueError: if the name is unknown; the message has the nearest ones.
+      TypeError: if there are settings and `name` is an initializer.
 
     Example:
       >>> import jinit
@@ -59,22 +59,29 @@ def get(name: str | Initializer, **settings: Any) -> Initializer:
     if isinstance(name, Initializer):
         if settings:
             raise TypeError(
-                f"`name` is {name!r}, made already, and takes no settings: "
-                f"{sorted(settings)}. Give its name, or leave them out."
+                f"`name` is {name!r}, an initializer, which takes no settings, and "
+                f"there are {sorted(settings)}. Give its name, or leave them out."
             )
         return name
     check_called("`name`", name)
     names = (*registry, *_ALIASES)
     checks.choice("name", name, names)
-    return registry[_ALIASES.get(name, name)].maker(**settings)
+    init: Initializer = registry[_ALIASES.get(name, name)].maker(**settings)
+    return init
 
 
 def to_config(init: Initializer) -> dict[str, Any]:
-    """An initializer as a plain dict: strings, numbers, booleans, lists and dicts.
+    """Describe an initializer by strings, numbers, booleans, lists and dicts alone.
+
+    Args:
+      init: an initializer from jinit.
+
+    Returns:
+      A dict that JSON and YAML can hold, with the maker's "name" and its settings.
 
     Raises:
-      TypeError: for something that is not a jinit initializer.
-      ValueError: for a setting that has no name, such as a lambda.
+      TypeError: if `init` is not an initializer from jinit.
+      ValueError: if a setting is a function without a name, such as a lambda.
 
     Example:
       >>> import jinit
@@ -92,11 +99,14 @@ def to_config(init: Initializer) -> dict[str, Any]:
 
 
 def from_config(config: Mapping[str, Any]) -> Initializer:
-    """The initializer that `to_config` described, also after JSON or YAML.
+    """Make the initializer that `to_config` described, also after JSON or YAML.
+
+    Args:
+      config: a dict with the "name" of a scheme and the settings of its maker.
 
     Raises:
-      TypeError: for something that is not a mapping, or an argument that is unknown.
-      ValueError: for a missing or unknown name.
+      TypeError: if `config` is not a mapping, or has a setting that is unknown.
+      ValueError: if the name is missing or unknown.
 
     Example:
       >>> import jinit
@@ -112,7 +122,8 @@ def from_config(config: Mapping[str, Any]) -> Initializer:
         )
     settings = {key: _rebuilt(v) for key, v in config.items() if key != "name"}
     if config["name"] == Scaled._name:
-        return settings["factor"] * settings["init"]
+        scaled: Initializer = settings["factor"] * settings["init"]
+        return scaled
     return get(config["name"], **settings)
 
 

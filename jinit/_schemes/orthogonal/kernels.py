@@ -1,4 +1,4 @@
-"""Orthogonal matrices, uniform over all of them (Haar), and kernels made of them."""
+"""Orthogonal kernels keep norms: a whole kernel, or the centre tap of a convolution."""
 
 import dataclasses
 import math
@@ -30,7 +30,7 @@ from .matrices import (
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Orthogonal(Initializer):
-    """scale times a matrix with orthonormal rows or columns, whichever are fewer."""
+    """The kernel is scale times a matrix with orthonormal rows or columns."""
 
     scale: float = 1.0
     column_axis: int = -1
@@ -98,7 +98,7 @@ class Orthogonal(Initializer):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class ScaledOrthogonal(Orthogonal):
-    """An orthogonal matrix times sqrt(n_out / n_in)."""
+    """The kernel is an orthogonal matrix times scale sqrt(n_out / n_in)."""
 
     _name: ClassVar[str] = "scaled_orthogonal"
 
@@ -110,7 +110,7 @@ class ScaledOrthogonal(Orthogonal):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class DeltaOrthogonal(Initializer):
-    """A convolution kernel whose centre tap is orthogonal, and the rest zero."""
+    """The centre tap of a convolution is orthogonal, and all other taps are zero."""
 
     scale: float = 1.0
     column_axis: int = -1
@@ -120,7 +120,7 @@ class DeltaOrthogonal(Initializer):
     _name: ClassVar[str] = "delta_orthogonal"
 
     def __post_init__(self) -> None:
-        # The centre tap is an orthogonal matrix, and has its settings.
+        # The centre tap is an orthogonal matrix, which checks the settings.
         tap = Orthogonal(self.scale, self.column_axis, self.dtype, self.method)
         self._set(scale=tap.scale, column_axis=tap.column_axis, dtype=tap.dtype)
 
@@ -217,40 +217,43 @@ def orthogonal(
     method: Method = "householder",
     layout: str | None = None,
 ) -> Initializer:
-    """Draw a matrix with orthonormal rows or columns, whichever are fewer, times scale.
+    """Draw scale times a matrix with orthonormal rows or columns, whichever are fewer.
 
-    W'W = scale^2 or WW' = scale^2; uniform over all such matrices (Haar). The shape is
-    read as a matrix with columns along `column_axis` and rows along all other axes.
-    Complex matrices are unitary: ' conjugates too.
+    W'W = scale^2 or WW' = scale^2, and the law is uniform over all such matrices
+    (Haar). The shape is read as a matrix with columns along `column_axis` and rows
+    along all other axes. Complex matrices are unitary: ' conjugates too.
 
     With `out_sharding` every method gives the values that it gives without. Only
-    "polar" shares the work, though: reflections come one after the other, so each
-    device computes the whole matrix and keeps its part. That suits matrices that fit a
-    device. "polar" cuts every matrix over the devices, and none holds the whole (but at
-    the end, where the sharding leaves an axis of the mesh out, XLA may gather it); it
-    takes up to 80 times the operations. Its values agree on every mesh up to rounding,
-    which the inverse of the least singular value of the Gaussian matrix amplifies: in
-    float32 to 1e-6 for a matrix twice as long as wide, and for square ones of n rows
-    to about n 1e-7 typically, and seldom to much more. It is orthogonal to rounding
-    always. For that reason, and its cost, it is not what `out_sharding` chooses by
+    "polar" shares the work. Reflections come one after the other, so with the other
+    methods each device computes the whole matrix and keeps its part, which suits
+    matrices that fit a device. "polar" spreads every matrix over the devices, and no
+    device holds the whole (XLA may gather it at the end, if the sharding leaves out an
+    axis of the mesh). It takes up to 80 times the operations.
+
+    The values of "polar" agree on all meshes up to rounding errors, which the inverse
+    of the least singular value of the Gaussian matrix amplifies. In float32 they are
+    1e-6 for a matrix twice as long as wide, about n 1e-7 for typical square matrices of
+    n rows, and seldom much more. The matrix is always orthogonal to rounding. Since its
+    values depend on the mesh and it costs more, `out_sharding` never chooses "polar" by
     itself: a model has the same weights on one device and on a mesh.
 
     Args:
-      scale: what every singular value is.
+      scale: the value of all singular values.
       column_axis: the axis of the columns.
-      dtype: the type of the result where the call names none; 16 and 8 bits are
-        computed in float32 and rounded once.
-      method: "householder" draws the reflections of a QR factorization, and multiplies
-        them in blocks of matrix products; "qr" factorizes, and gives the values of
-        `jax.nn.initializers.orthogonal`; "polar" takes the polar factor of a Gaussian
-        matrix, by matrix products alone, and runs sharded.
-      layout: instead of `column_axis`, one letter per axis: the o axes together are the
-        columns, the i and k axes the rows, and each index of the b axes has a matrix of
-        its own, independent of all others.
+      dtype: the dtype of the array, unless the call gives another; dtypes of 16 and 8
+        bits are computed in float32 and rounded once.
+      method: "householder" draws the reflections of a QR factorization and multiplies
+        them in blocks; "qr" factorizes a Gaussian matrix, and gives the values of
+        `jax.nn.initializers.orthogonal`; "polar" computes the polar factor of a
+        Gaussian matrix by matrix products alone, spread over devices.
+      layout: one letter for each axis, instead of `column_axis`: the o axes together
+        are the columns, the i and k axes the rows, and each index of the b axes has an
+        independent matrix.
 
     Raises:
-      ValueError: for an unknown method or letter, a layout beside a `column_axis`, or,
-        when called, a shape with fewer than two axes or that the layout does not fit.
+      ValueError: if the method or a letter is unknown, or there are both a layout and a
+        `column_axis`; when called, if the shape has fewer than two axes, or the layout
+        does not fit it.
 
     Example:
       >>> import jax, jinit
@@ -291,20 +294,22 @@ def scaled_orthogonal(
     method: Method = "householder",
     layout: str | None = None,
 ) -> Initializer:
-    """Draw an orthogonal matrix whose norm fits its shape: scale sqrt(n_out / n_in).
+    """Draw a matrix whose singular values are all scale sqrt(n_out / n_in).
 
-    Every singular value is scale sqrt(n_out / n_in). That is the spectral condition: a
-    layer then takes inputs with entries of size 1 to outputs with entries of size at
-    most `scale`, whatever the widths, which Muon's updates keep. n_out are the columns,
-    n_in the rows, window included. `orthogonal` has sqrt(n_out / n_in) less, and agrees
-    for square matrices.
+    n_out is the number of columns, and n_in that of rows, window included. This is the
+    spectral condition: a layer maps inputs with entries of size 1 to outputs with
+    entries of size at most `scale`, whatever the widths, and the updates of Muon keep
+    it so. A square matrix has the law of `orthogonal`.
 
     Args:
-      scale: what multiplies sqrt(n_out / n_in).
-      column_axis, dtype, method, layout: as for `orthogonal`; the columns are outputs.
+      scale: the factor of sqrt(n_out / n_in).
+      column_axis: the axis of the columns, which are the outputs.
+      dtype: the dtype of the array, unless the call gives another.
+      method: one of the methods of `orthogonal`.
+      layout: one letter for each axis, as for `orthogonal`.
 
     Raises:
-      ValueError: as `orthogonal`.
+      ValueError: for the same reasons as `orthogonal`.
 
     Example:
       >>> import jax, jinit
@@ -335,22 +340,23 @@ def delta_orthogonal(
     *,
     method: Method = "householder",
 ) -> Initializer:
-    """Draw a convolution kernel that keeps the norm: orthogonal at its centre, else 0.
+    """Draw a convolution kernel that is orthogonal at its centre tap, and 0 elsewhere.
 
-    With at least as many outputs as inputs a convolution (stride 1, circular padding)
-    keeps the norm of every signal, times scale. With fewer outputs no map can; the
-    centre tap is then the closest to that, a matrix with orthonormal columns: all its
-    singular values are scale, so it keeps the norm of what it does not drop, and the
-    gradient's norm on the way back. (`jax.nn.initializers` raises there.)
+    With at least as many outputs as inputs, a convolution with stride 1 and circular
+    padding multiplies the norm of every signal by scale. With fewer outputs no map can
+    do that. The centre tap is then the closest map, with orthonormal columns: it keeps
+    the norm of the part that it does not drop, and the norm of every gradient on the
+    way back. `jax.nn.initializers.delta_orthogonal` raises in that case.
 
     Args:
-      scale: what every singular value is.
+      scale: the value of all singular values.
       column_axis: the axis of the columns in the centre tap, (inputs, outputs).
-      dtype: the type of the result where the call names none.
-      method: as for `orthogonal`.
+      dtype: the dtype of the array, unless the call gives another.
+      method: one of the methods of `orthogonal`.
 
     Raises:
-      ValueError: for an unknown method, or, when called, for other than 3 to 5 axes.
+      ValueError: if the method is unknown; when called, if the shape has not 3 to 5
+        axes.
 
     Example:
       >>> import jax, jinit

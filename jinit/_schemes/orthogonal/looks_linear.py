@@ -1,4 +1,4 @@
-"""Mirrored orthogonal kernels: a ReLU network that is linear when it starts."""
+"""Mirrored orthogonal kernels make a ReLU network that is linear when it starts."""
 
 import dataclasses
 import math
@@ -34,7 +34,7 @@ _MIRRORED = {"hidden": (True, True), "first": (False, True), "last": (True, Fals
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class LooksLinear(Initializer):
-    """[[W, -W], [-W, W]], [W, -W] or [W; -W], W with orthonormal rows or columns."""
+    """The kernel is [[W, -W], [-W, W]], [W, -W] or [W; -W] for an orthogonal W."""
 
     scale: float = 1.0
     dtype: np.dtype | None = None
@@ -76,7 +76,7 @@ class LooksLinear(Initializer):
         return "k" * (len(shape) - 2) + "io"
 
     def _block(self, shape: checks.Shape, layout: str) -> MatrixView:
-        """The sizes of W, half of those of the kernel where it is mirrored."""
+        """Return the view of W, which is half as long where the kernel is mirrored."""
         as_matrices(shape, layout)
         tap = as_matrices(*_tap(shape, layout))
         sizes = {"inputs": tap.rows, "outputs": tap.columns}
@@ -119,7 +119,7 @@ class LooksLinear(Initializer):
 
 
 def _tap(shape: checks.Shape, layout: str) -> tuple[checks.Shape, str]:
-    """What is left of a shape and its layout without the window."""
+    """Return a shape and its layout without the window axes."""
     sizes = tuple(d for d, name in zip(shape, layout, strict=True) if name != "k")
     return sizes, layout.replace("k", "")
 
@@ -167,30 +167,31 @@ def looks_linear(
     layout: str | None = None,
     method: Method = "householder",
 ) -> Initializer:
-    """Draw mirrored kernels, with which a ReLU network without biases is linear.
+    """Draw mirrored kernels, which make a ReLU network without biases linear.
 
-    Units come in pairs that hold z and -z. relu(z) - relu(-z) = z, so the next layer
-    gets z back: y = x K with K = [[W, -W], [-W, W]] takes the pairs of z to those of
-    z W. A network that begins with K = [W, -W] and ends with K = [W; -W] is the product
-    of its W, each with orthonormal rows or columns, times scale: its gradients are
-    those of a linear network, at any depth. Biases must be zero.
+    Units come in pairs that hold z and -z. Since relu(z) - relu(-z) = z, the next layer
+    can recover z: y = x K with K = [[W, -W], [-W, W]] maps the pairs of z to the pairs
+    of z W. A network that begins with K = [W, -W] and ends with K = [W; -W] is the
+    product of its matrices W, so its gradients are those of a linear network at any
+    depth. Each W is scale times a matrix with orthonormal rows or columns (Haar).
+    Biases must be zero.
 
-    With CReLU, which makes the pairs itself, every layer after the first is `part=
-    "last"`, and the first is `orthogonal`.
+    CReLU makes the pairs itself. There the first layer is `orthogonal`, and every other
+    layer has `part="last"`.
 
     Args:
-      scale: what every singular value of W is.
-      dtype: the type of the result where the call names none.
-      part: "hidden", mirrored in inputs and outputs; "first", in outputs only; "last",
-        in inputs only.
-      layout: one letter per axis: i input, o output, k window, b independent copies. By
-        default the last two axes are inputs and outputs, and all before are window:
-        there the kernel is zero but for its centre, as in `delta_orthogonal`.
-      method: as for `orthogonal`.
+      scale: the value of all singular values of W.
+      dtype: the dtype of the array, unless the call gives another.
+      part: "hidden" for a kernel mirrored in inputs and outputs, "first" for one
+        mirrored in outputs only, "last" for one mirrored in inputs only.
+      layout: one letter for each axis: i input, o output, k window, b independent
+        copies. By default the last two axes are inputs and outputs, and all axes before
+        are window, where only the centre is not zero, as in `delta_orthogonal`.
+      method: one of the methods of `orthogonal`.
 
     Raises:
-      ValueError: for an unknown part, layout or method, or, when called, fewer than two
-        axes, or an odd number of what is mirrored.
+      ValueError: if the part, layout or method is unknown; when called, if the shape
+        has fewer than two axes, or an odd number of mirrored inputs or outputs.
 
     Example:
       >>> import jax, jinit

@@ -1,1 +1,1 @@
-"""Initializers of state-space layers: HiPPO, the ring of the LRU, Mamba."""
+"""State-space layers have three families of schemes: HiPPO, the LRU's ring, Mamba."""

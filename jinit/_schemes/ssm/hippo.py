@@ -1,4 +1,4 @@
-"""HiPPO-LegS and the eigenvalues that diagonal state-space layers take from it."""
+"""HiPPO-LegS is a state matrix whose eigenvalues diagonal state-space layers take."""
 
 import dataclasses
 import functools
@@ -22,7 +22,7 @@ Part = Literal["log_real", "imag"]
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class HippoLegs(FormulaInitializer):
-    """The matrices A and B of HiPPO-LegS."""
+    """The array is the matrix A or the vector B of HiPPO-LegS."""
 
     matrix: Matrix = "A"
     dtype: np.dtype | None = None
@@ -57,7 +57,7 @@ class HippoLegs(FormulaInitializer):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class S4d(FormulaInitializer):
-    """The eigenvalues of a diagonal state matrix, one of each conjugate pair."""
+    """The last axis has eigenvalues of a state matrix, one of each conjugate pair."""
 
     part: Part | None = None
     dtype: np.dtype | None = None
@@ -80,16 +80,16 @@ class S4d(FormulaInitializer):
         chosen = self.dtype if dtype is None else dtype
         if self.part is not None:
             return dtypes.dtype(chosen, np.floating)
-        found = dtypes.dtype(chosen, np.inexact)
+        checked = dtypes.dtype(chosen, np.inexact)
         if chosen is None:
-            return np.dtype(np.result_type(found, np.complex64))
-        if not jnp.issubdtype(found, np.complexfloating):
+            return np.dtype(np.result_type(checked, np.complex64))
+        if not jnp.issubdtype(checked, np.complexfloating):
             raise TypeError(
-                f"`dtype` is {found.name}, and eigenvalues are complex; ask for "
+                f"`dtype` is {checked.name}, and eigenvalues are complex; ask for "
                 "complex64, or for one real parameter at a time: part='log_real' "
                 "gives log(-Re), part='imag' Im."
             )
-        return found
+        return checked
 
     def _eigenvalues(self, pairs: int) -> np.ndarray:
         raise NotImplementedError
@@ -105,7 +105,7 @@ class S4d(FormulaInitializer):
 
 
 class S4dLin(S4d):
-    """-1/2 + i pi n."""
+    """The eigenvalues are -1/2 + i pi n."""
 
     _name: ClassVar[str] = "ssm.s4d_lin"
 
@@ -114,7 +114,7 @@ class S4dLin(S4d):
 
 
 class S4dInv(S4d):
-    """-1/2 + i (N / pi) (N / (2 n + 1) - 1), N = 2 pairs."""
+    """The eigenvalues are -1/2 + i (N / pi) (N / (2 n + 1) - 1) for N = 2 pairs."""
 
     _name: ClassVar[str] = "ssm.s4d_inv"
 
@@ -124,7 +124,7 @@ class S4dInv(S4d):
 
 
 class S4dLegs(S4d):
-    """The eigenvalues of HiPPO-LegS' normal part with negative imaginary parts."""
+    """The eigenvalues are those of the normal part of HiPPO-LegS, A + P P'."""
 
     _name: ClassVar[str] = "ssm.s4d_legs"
 
@@ -133,7 +133,7 @@ class S4dLegs(S4d):
 
 
 class S4dReal(S4d):
-    """-(n + 1)."""
+    """The eigenvalues are -(n + 1)."""
 
     _name: ClassVar[str] = "ssm.s4d_real"
 
@@ -146,12 +146,12 @@ class S4dReal(S4d):
 
 @functools.lru_cache(maxsize=64)
 def _legs_frequencies(pairs: int) -> tuple[float, ...]:
-    """A + P P' + 1/2 is skew: half of its imaginary eigenvalues, those below zero."""
+    """Return the negative imaginary eigenvalues of A + P P' + 1/2, which is skew."""
     root = np.sqrt(np.arange(2 * pairs) + 0.5)
     # Below the diagonal A_nk + P_n P_k = -P_n P_k, and above it P_n P_k.
     skew = np.triu(np.outer(root, root), 1)
     skew = skew - skew.T
-    # i S is Hermitian, with the eigenvalues i (i w) = -w.
+    # If S is skew with an eigenvalue i w, then i S is Hermitian with -w.
     return tuple(np.sort(-np.linalg.eigvalsh(1j * skew))[:pairs].tolist())
 
 
@@ -165,18 +165,18 @@ def _legs_frequencies(pairs: int) -> tuple[float, ...]:
 )
 @maker
 def hippo_legs(matrix: Matrix = "A", *, dtype: DTypeLike | None = None) -> Initializer:
-    """Fill with HiPPO-LegS: a state that holds the Legendre coefficients of the past.
+    """Fill a state matrix with HiPPO-LegS, whose states are Legendre coefficients.
 
-    A_nk = -sqrt((2 n + 1)(2 k + 1)) for n > k, -(n + 1) for n = k, else 0; B_n =
-    sqrt(2 n + 1). In x'(t) = (A x + B u) / t the states are the coefficients of u on
-    [0, t]. A's eigenvalues are -1, ..., -N.
+    A_nk = -sqrt((2 n + 1)(2 k + 1)) for n > k, -(n + 1) for n = k, else 0, and
+    B_n = sqrt(2 n + 1). In x'(t) = (A x + B u) / t the states x are the Legendre
+    coefficients of the signal u on [0, t]. The eigenvalues of A are -1, ..., -N.
 
     Args:
       matrix: "A", of shape (.., N, N), or "B", of shape (.., N).
-      dtype: the type of the result where the call names none.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      ValueError: for another matrix, or, when called, for an A that is not square.
+      ValueError: if the matrix is neither A nor B; when called, if A is not square.
 
     Example:
       >>> import jax, jinit
@@ -201,19 +201,19 @@ def hippo_legs(matrix: Matrix = "A", *, dtype: DTypeLike | None = None) -> Initi
 )
 @maker
 def s4d_lin(part: Part | None = None, *, dtype: DTypeLike | None = None) -> Initializer:
-    """Fill with S4D-Lin's eigenvalues: lambda_n = -1/2 + i pi n.
+    """Fill the last axis with the eigenvalues of S4D-Lin, lambda_n = -1/2 + i pi n.
 
-    The last axis holds one eigenvalue of each conjugate pair, N / 2 of a state of N.
+    The axis has one eigenvalue of each conjugate pair, N / 2 for a state of size N.
 
     Args:
-      part: None for complex values; "log_real" for log(-Re lambda), and "imag" for Im
-        lambda, the two real parameters that S4D trains.
-      dtype: the type of the result where the call names none; complex64 by default
-        for complex values.
+      part: None for complex eigenvalues; "log_real" for log(-Re lambda) and "imag" for
+        Im lambda, the two real parameters that S4D trains.
+      dtype: the dtype of the array, unless the call gives another; by default complex64
+        for complex eigenvalues.
 
     Raises:
-      ValueError: for another part, or, when called, for a shape without axes.
-      TypeError: when called, for a real dtype of complex values.
+      TypeError: when called, if the dtype is real and the eigenvalues are complex.
+      ValueError: if the part is unknown; when called, if the shape has no axes.
 
     Example:
       >>> import jax, jinit
@@ -237,16 +237,18 @@ def s4d_lin(part: Part | None = None, *, dtype: DTypeLike | None = None) -> Init
 )
 @maker
 def s4d_inv(part: Part | None = None, *, dtype: DTypeLike | None = None) -> Initializer:
-    """Fill with S4D-Inv's eigenvalues: -1/2 + i (N / pi) (N / (2 n + 1) - 1).
+    """Fill the last axis with the eigenvalues of S4D-Inv.
 
-    They approximate those of HiPPO-LegS. N is the size of the whole state, twice the
-    last axis.
+    lambda_n = -1/2 + i (N / pi) (N / (2 n + 1) - 1), where N is the size of the state,
+    twice the last axis. They approximate the eigenvalues of `s4d_legs`.
 
     Args:
-      part, dtype: as for `s4d_lin`.
+      part: None, "log_real" or "imag", as for `s4d_lin`.
+      dtype: the dtype of the array, as for `s4d_lin`.
 
     Raises:
-      ValueError, TypeError: as `s4d_lin`.
+      TypeError: for the same reasons as `s4d_lin`.
+      ValueError: for the same reasons as `s4d_lin`.
 
     Example:
       >>> import jax, jinit
@@ -273,16 +275,19 @@ def s4d_inv(part: Part | None = None, *, dtype: DTypeLike | None = None) -> Init
 def s4d_legs(
     part: Part | None = None, *, dtype: DTypeLike | None = None
 ) -> Initializer:
-    """Fill with the eigenvalues of HiPPO-LegS' normal part, A + P P', P_n^2 = n + 1/2.
+    """Fill the last axis with the eigenvalues of the normal part of HiPPO-LegS.
 
-    Their real parts are -1/2; of each conjugate pair the one with a negative imaginary
-    part is kept, the largest first.
+    The normal part is A + P P' with P_n = sqrt(n + 1/2). The real parts of its
+    eigenvalues are -1/2. The axis has one eigenvalue of each conjugate pair, that with
+    a negative imaginary part, and the largest come first.
 
     Args:
-      part, dtype: as for `s4d_lin`.
+      part: None, "log_real" or "imag", as for `s4d_lin`.
+      dtype: the dtype of the array, as for `s4d_lin`.
 
     Raises:
-      ValueError, TypeError: as `s4d_lin`.
+      TypeError: for the same reasons as `s4d_lin`.
+      ValueError: for the same reasons as `s4d_lin`.
 
     Example:
       >>> import jax, jinit
@@ -307,14 +312,16 @@ def s4d_legs(
 def s4d_real(
     part: Part | None = None, *, dtype: DTypeLike | None = None
 ) -> Initializer:
-    """Fill with S4D-Real's eigenvalues, those of HiPPO-LegS: -(n + 1).
+    """Fill the last axis with the eigenvalues of S4D-Real, lambda_n = -(n + 1).
+
+    They are the eigenvalues of the matrix A of `hippo_legs`.
 
     Args:
-      part: "log_real" for log(n + 1), as it is trained.
-      dtype: the type of the result where the call names none.
+      part: None for the eigenvalues; "log_real" for log(n + 1), which S4D trains.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      ValueError: for another part, or, when called, for a shape without axes.
+      ValueError: if the part is unknown; when called, if the shape has no axes.
 
     Example:
       >>> import jax, jinit
