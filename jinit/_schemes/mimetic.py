@@ -121,7 +121,7 @@ class Pair:
         checks.key(key)
         shape = checks.shape(shape)
         self.first._check(shape)
-        found = self.first._dtype(dtype)
+        found = self.first._dtype(dtype, shape)
         init, traced = formed(self.first, found)
         return _pair(key, traced, shape=shape, dtype=found, init=init)
 
