@@ -11,7 +11,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from .._core import checks, dtypes
-from .base import Initializer
+from .base import DrawSpec, Initializer
 from .foreign import check_part, in_torch_layout
 from .maker import maker
 from .parts import Composed, own_dtype, part, std_of
@@ -26,8 +26,7 @@ class Around(Composed):
     def __post_init__(self) -> None:
         check_part("init", self.init)
 
-    def std(self, shape: checks.Shape) -> float | None:
-        shape = checks.shape(shape)
+    def _std(self, shape: checks.Shape) -> float | None:
         self._check(shape)
         return std_of(self._part, self._inner(shape))
 
@@ -37,18 +36,14 @@ class Around(Composed):
         return self.init
 
     def _inner(self, shape: checks.Shape) -> checks.Shape:
-        """The shape that the other one draws."""
-        raise NotImplementedError
+        """Return the shape that the other initializer draws."""
+        return shape
 
-    def _drawn(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        factor: float,
-    ) -> jax.Array:
-        found = own_dtype([self.init], dtype)
-        return part(self._part, key, self._inner(shape), found, factor)
+    def _dtype(self, dtype: DTypeLike | None, shape: checks.Shape) -> np.dtype:
+        return own_dtype([self.init], dtype)
+
+    def _drawn(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
+        return part(self._part, key, spec._replace(shape=self._inner(spec.shape)))
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -88,15 +83,9 @@ class Transposed(Around):
         order = self._order(len(shape))
         return tuple(shape[order.index(axis)] for axis in range(len(shape)))
 
-    def _joined(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        factor: float,
-    ) -> jax.Array:
-        inner = self._drawn(key, shape, dtype, factor)
-        return jnp.transpose(inner, self._order(len(shape)))
+    def _joined(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
+        inner = self._drawn(key, spec)
+        return jnp.transpose(inner, self._order(inner.ndim))
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -127,15 +116,8 @@ class TorchLayout(Around):
         *window, inputs, outputs = shape
         return (outputs, inputs, *window)
 
-    def _joined(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        factor: float,
-    ) -> jax.Array:
-        inner = self._drawn(key, shape, dtype, factor)
-        return jnp.moveaxis(inner, (0, 1), (-1, -2))
+    def _joined(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
+        return jnp.moveaxis(self._drawn(key, spec), (0, 1), (-1, -2))
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -151,7 +133,7 @@ class Padded(Around):
         super().__post_init__()
         self._set(widths=_pairs(self.widths))
 
-    def std(self, shape: checks.Shape) -> None:
+    def _std(self, shape: checks.Shape) -> None:
         return None
 
     def _in_torch_layout(self) -> Initializer:
@@ -177,14 +159,8 @@ class Padded(Around):
         pads = self._pads(len(shape))
         return tuple(n - sum(pair) for n, pair in zip(shape, pads, strict=True))
 
-    def _joined(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        factor: float,
-    ) -> jax.Array:
-        return jnp.pad(self._drawn(key, shape, dtype, factor), self._pads(len(shape)))
+    def _joined(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
+        return jnp.pad(self._drawn(key, spec), self._pads(len(spec.shape)))
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -203,21 +179,9 @@ class WithDtype(Around):
     def _in_torch_layout(self) -> Initializer:
         return WithDtype(in_torch_layout(self.init), self.dtype)
 
-    def _check(self, shape: checks.Shape) -> None:
-        pass
-
-    def _inner(self, shape: checks.Shape) -> checks.Shape:
-        return shape
-
-    def _joined(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        factor: float,
-    ) -> jax.Array:
-        wanted = own_dtype([self.init], dtype)
-        return self._drawn(key, shape, self.dtype, factor).astype(wanted)
+    def _joined(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
+        dtype = dtypes.dtype(self.dtype, np.inexact)
+        return self._drawn(key, spec._replace(dtype=dtype)).astype(spec.dtype)
 
 
 def _pairs(widths: Any) -> tuple[tuple[int, int], ...]:

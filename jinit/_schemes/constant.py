@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from .._core import checks, dtypes, numbers
+from .._core import checks, numbers
 from .._core.dtypes import canonical_dtype
-from .._core.meshes import Sharding
 from .._core.programs import compiled
-from .._initializer.base import Initializer
+from .._initializer.base import DrawSpec, Initializer
 from .._initializer.frozen import check_representable, frozen, thawed
 from .._initializer.maker import maker
 from .._initializer.scheme import scheme
@@ -33,23 +32,15 @@ class Filling(Initializer):
         """Return the value for a factor of 1: an array, or a tracer."""
         raise NotImplementedError
 
-    def std(self, shape: checks.Shape) -> float | None:
+    def _std(self, shape: checks.Shape) -> float | None:
         return 0.0 if np.ndim(self._value()) == 0 else None
 
-    def _draw(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        out_sharding: Sharding,
-        factor: float,
-    ) -> jax.Array:
+    def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
         value = self._value()
-        checks.broadcasts(shape, value=value)
-        found = dtypes.dtype(self.dtype if dtype is None else dtype, self._kind)
-        value = value if numbers.is_one(factor) else value * factor
-        check_representable("value", value, found)
-        return _full(value, shape=shape, dtype=found, out_sharding=out_sharding)
+        checks.broadcasts(spec.shape, value=value)
+        value = value if numbers.is_one(spec.factor) else value * spec.factor
+        check_representable("value", value, spec.dtype)
+        return _full(value, **spec.settings)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -158,25 +149,15 @@ class FromArray(Initializer):
     dtype: np.dtype | None = None
 
     _name: ClassVar[str] = "from_array"
+    _kind: ClassVar[type[Any]] = np.generic
     _random: ClassVar[bool] = False
     _any_layout: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self._set(array=frozen(self.array), dtype=canonical_dtype(self.dtype))
 
-    def std(self, shape: checks.Shape) -> None:
-        return None
-
-    def _draw(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        out_sharding: Sharding,
-        factor: float,
-    ) -> jax.Array:
-        checks.key(key)
-        array = thawed(self.array)
+    def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
+        array, shape = thawed(self.array), spec.shape
         # An empty list does not say what its other axes would have been, so any empty
         # shape fits it.
         if array.shape != shape and not (array.size == 0 == math.prod(shape)):
@@ -185,10 +166,9 @@ class FromArray(Initializer):
                 f"{array.shape}; they must be equal. For a value that is broadcast use "
                 "jinit.constant."
             )
-        found = dtypes.dtype(self.dtype if dtype is None else dtype, np.generic)
-        value = array if numbers.is_one(factor) else array * factor
-        check_representable("array", value, found)
-        return _as_array(value, shape=shape, dtype=found, out_sharding=out_sharding)
+        value = array if numbers.is_one(spec.factor) else array * spec.factor
+        check_representable("array", value, spec.dtype)
+        return _as_array(value, **spec.settings)
 
 
 @compiled

@@ -62,11 +62,11 @@ class FourierFeatures(RandomInitializer):
             radians=checks.boolean("radians", self.radians),
         )
 
-    def std(self, shape: checks.Shape) -> float:
+    def _std(self, shape: checks.Shape) -> float:
         return 2 * math.pi * self.stddev if self.radians else self.stddev
 
     def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
-        return Law("normal"), self.std(shape)
+        return Law("normal"), self._std(shape)
 
 
 @scheme(

@@ -29,7 +29,7 @@ class Normal(RandomInitializer):
         stddev = checks.number("stddev", self.stddev, minimum=0.0)
         self._set(stddev=stddev, dtype=canonical_dtype(self.dtype))
 
-    def std(self, shape: checks.Shape) -> float:
+    def _std(self, shape: checks.Shape) -> float:
         return self.stddev
 
     def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
@@ -51,7 +51,7 @@ class Uniform(RandomInitializer):
         scale = checks.number("scale", self.scale)
         self._set(scale=scale, dtype=canonical_dtype(self.dtype))
 
-    def std(self, shape: checks.Shape) -> float:
+    def _std(self, shape: checks.Shape) -> float:
         return abs(self.scale) / math.sqrt(12)
 
     def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from .._core import checks, dtypes, papers
+from .._core import checks, papers
 from .._core.dtypes import canonical_dtype
-from .._initializer.base import Initializer
+from .._initializer.base import DrawSpec, Initializer
 from .._initializer.maker import maker
-from .._initializer.parts import Composed
+from .._initializer.parts import Composed, part
 from .._initializer.scheme import scheme
 from .variance_scaling import variance_scaling
 
@@ -35,8 +35,7 @@ class Embedding(Composed):
             self._set(padding_row=row)
         self._set(dtype=canonical_dtype(self.dtype))
 
-    def std(self, shape: checks.Shape) -> float | None:
-        shape = checks.shape(shape)
+    def _std(self, shape: checks.Shape) -> float | None:
         self._check(shape)
         return None if self.padding_row is not None else _FLAX_EMBEDDING.std(shape)
 
@@ -53,18 +52,12 @@ class Embedding(Composed):
                 f"{shape[-2]} rows; take one from {-shape[-2]} to {shape[-2] - 1}."
             )
 
-    def _joined(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        factor: float,
-    ) -> jax.Array:
-        found = dtypes.dtype(self.dtype if dtype is None else dtype, np.inexact)
-        table = (factor * _FLAX_EMBEDDING)(key, shape, found)
-        if self.padding_row is None or 0 in shape:
+    def _joined(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
+        table = part(_FLAX_EMBEDDING, key, spec)
+        if self.padding_row is None or not table.size:
             return table
-        is_padding = np.arange(shape[-2]) == self.padding_row % shape[-2]
+        rows = table.shape[-2]
+        is_padding = np.arange(rows) == self.padding_row % rows
         return jnp.where(is_padding[:, None], jnp.zeros_like(table), table)
 
 

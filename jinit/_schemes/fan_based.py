@@ -59,9 +59,8 @@ class FanScheme(RandomInitializer):
         # A wrong activation must raise in the maker, not in the first call.
         self._gain()
 
-    def std(self, shape: checks.Shape) -> float | None:
-        fans = self._fans(checks.shape(shape, symbolic=True))
-        variance = self._variance(fans)
+    def _std(self, shape: checks.Shape) -> float | None:
+        variance = self._variance(self._fans(shape))
         return None if variance is None else self._gain() * numbers.sqrt(variance)
 
     def _variance(self, fans: Fans) -> float | None:
@@ -101,7 +100,7 @@ class FanScheme(RandomInitializer):
         return dataclasses.replace(self, **axes)
 
     def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
-        std = self.std(shape)
+        std = self._std(shape)
         std = 0.0 if std is None else std
         if self.distribution == "uniform" and not is_complex(dtype):
             std = std * math.sqrt(3)

@@ -123,7 +123,7 @@ class Pair:
         checks.key(key)
         shape = checks.shape(shape)
         self.first._check(shape)
-        checked = self.first._dtype(dtype)
+        checked = self.first._dtype(dtype, shape)
         init, traced = formed(self.first, checked)
         left, right = _pair(key, traced, shape=shape, dtype=checked, init=init)
         return left, right

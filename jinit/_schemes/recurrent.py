@@ -147,8 +147,7 @@ class Chrono(GateBias):
             raise TypeError(f"`grid` is {self.grid!r}; it must be True or False.")
         self._set(t_max=t_max)
 
-    def std(self, shape: checks.Shape) -> float | None:
-        shape = checks.shape(shape)
+    def _std(self, shape: checks.Shape) -> float | None:
         self._check(shape)
         if self.gate is None or self.grid:
             return None

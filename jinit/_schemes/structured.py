@@ -127,8 +127,7 @@ class Sparse(FormulaInitializer):
             dtype=canonical_dtype(self.dtype),
         )
 
-    def std(self, shape: checks.Shape) -> float | None:
-        shape = checks.shape(shape)
+    def _std(self, shape: checks.Shape) -> float | None:
         self._check(shape)
         n = self._length(shape)
         return self.stddev * numbers.sqrt(1 - self._zeros(n) / n) if n else None

@@ -122,8 +122,7 @@ class Ngpt(FormulaInitializer):
         axis = checks.canonical_axes("axis", self.axis)
         self._set(axis=axis, dtype=canonical_dtype(self.dtype))
 
-    def std(self, shape: checks.Shape) -> float | None:
-        shape = checks.shape(shape)
+    def _std(self, shape: checks.Shape) -> float | None:
         length = math.prod(shape[i] for i in self._axes(shape))
         return 1 / math.sqrt(length) if length else None
 

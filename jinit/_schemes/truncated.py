@@ -73,7 +73,7 @@ class TruncatedNormal(RandomInitializer):
     def _is_search(self) -> bool:
         return self.std_is == "after" and self.bounds == "absolute"
 
-    def std(self, shape: checks.Shape) -> float:
+    def _std(self, shape: checks.Shape) -> float:
         std: float = self._sigma() * truncated_std(*self._ends())
         return std
 

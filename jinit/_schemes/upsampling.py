@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from .._core import checks, papers
 from .._core.dtypes import canonical_dtype
 from .._initializer.around import Around
-from .._initializer.base import Initializer
+from .._initializer.base import DrawSpec, Initializer
 from .._initializer.foreign import check_part
 from .._initializer.formula import FormulaInitializer, index
 from .._initializer.maker import maker
@@ -78,19 +78,13 @@ class Icnr(Around):
             return tuple(size // self.factor for size in shape[:-2]) + shape[-2:]
         return (*shape[:-1], shape[-1] // self._copies(shape))
 
-    def _joined(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        factor: float,
-    ) -> jax.Array:
-        kernel = self._drawn(key, shape, dtype, factor)
+    def _joined(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
+        kernel = self._drawn(key, spec)
         if self.transposed:
-            for axis in range(len(shape) - 2):
+            for axis in range(kernel.ndim - 2):
                 kernel = jnp.repeat(kernel, self.factor, axis)
             return kernel
-        copies = self._copies(shape)
+        copies = self._copies(spec.shape)
         if self.order == "minor":
             return jnp.repeat(kernel, copies, -1)
         return jnp.concatenate([kernel] * copies, -1)

@@ -72,8 +72,8 @@ class VarianceScaling(RandomInitializer):
             dtype=canonical_dtype(self.dtype),
         )
 
-    def std(self, shape: checks.Shape) -> float | None:
-        n = self._fan(checks.shape(shape, symbolic=True))
+    def _std(self, shape: checks.Shape) -> float | None:
+        n = self._fan(shape)
         return None if numbers.is_zero(n) else numbers.sqrt(self.scale / n)
 
     def _fan(self, shape: checks.Shape) -> float:

@@ -134,6 +134,8 @@ def normal(
       True
     """
     dtype = dtypes.dtype(dtype, np.inexact)
+    checks.key(key)
+    shape = checks.shape(shape, symbolic=True)
     return draw(Law("normal"), key, shape, dtype, 1.0, out_sharding)
 
 

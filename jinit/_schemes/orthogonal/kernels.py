@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from ..._core import checks, dtypes, papers
+from ..._core import checks, papers
 from ..._core.dtypes import canonical_dtype, wide_dtype
-from ..._core.meshes import Sharding
 from ..._core.programs import compiled
-from ..._initializer.base import Initializer
+from ..._initializer.base import DrawSpec, Initializer
 from ..._initializer.maker import maker
 from ..._initializer.scheme import scheme
 from ..._scale.fans import check_layout
@@ -54,8 +53,7 @@ class Orthogonal(Initializer):
                 f"{self.column_axis}; give one or the other."
             )
 
-    def std(self, shape: checks.Shape) -> float | None:
-        shape = checks.shape(shape)
+    def _std(self, shape: checks.Shape) -> float | None:
         reading = as_matrices(shape, self._layout(shape))
         # A unit vector of n entries has mean square 1 / n.
         longer = max(reading.rows, reading.columns)
@@ -73,26 +71,16 @@ class Orthogonal(Initializer):
     def _scale(self, shape: checks.Shape) -> float:
         return self.scale
 
-    def _draw(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        out_sharding: Sharding,
-        factor: float,
-    ) -> jax.Array:
-        checks.key(key)
-        layout = self._layout(shape)
-        as_matrices(shape, layout)
+    def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
+        layout = self._layout(spec.shape)
+        as_matrices(spec.shape, layout)
         return _orthogonal(
             key,
-            factor * self._scale(shape),
-            shape=shape,
-            dtype=dtypes.dtype(self.dtype if dtype is None else dtype, np.inexact),
+            spec.factor * self._scale(spec.shape),
             layout=layout,
             method=self.method,
-            mesh=mesh_of(self.method, out_sharding),
-            out_sharding=out_sharding,
+            mesh=mesh_of(self.method, spec.sharding),
+            **spec.settings,
         )
 
 
@@ -124,32 +112,21 @@ class DeltaOrthogonal(Initializer):
         tap = Orthogonal(self.scale, self.column_axis, self.dtype, self.method)
         self._set(scale=tap.scale, column_axis=tap.column_axis, dtype=tap.dtype)
 
-    def std(self, shape: checks.Shape) -> None:
-        return None
-
-    def _draw(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        out_sharding: Sharding,
-        factor: float,
-    ) -> jax.Array:
-        checks.key(key)
+    def _check(self, shape: checks.Shape) -> None:
         if len(shape) not in (3, 4, 5):
             raise ValueError(
                 f"`shape` is {shape}; a delta-orthogonal kernel has one to three "
                 "window axes, then inputs and outputs: 3, 4 or 5 axes in all."
             )
+
+    def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
         return _delta_orthogonal(
             key,
-            factor * self.scale,
-            shape=shape,
-            dtype=dtypes.dtype(self.dtype if dtype is None else dtype, np.inexact),
-            layout=layout_of_column(shape[-2:], self.column_axis),
+            spec.factor * self.scale,
+            layout=layout_of_column(spec.shape[-2:], self.column_axis),
             method=self.method,
-            mesh=mesh_of(self.method, out_sharding),
-            out_sharding=out_sharding,
+            mesh=mesh_of(self.method, spec.sharding),
+            **spec.settings,
         )
 
 

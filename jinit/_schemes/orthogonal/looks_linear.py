@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from ..._core import checks, dtypes, papers
+from ..._core import checks, papers
 from ..._core.dtypes import canonical_dtype, wide_dtype
-from ..._core.meshes import Sharding
 from ..._core.programs import compiled
-from ..._initializer.base import Initializer
+from ..._initializer.base import DrawSpec, Initializer
 from ..._initializer.maker import maker
 from ..._initializer.scheme import scheme
 from ..._scale.fans import check_layout
@@ -53,8 +52,7 @@ class LooksLinear(Initializer):
             method=checks.choice("method", self.method, METHODS),
         )
 
-    def std(self, shape: checks.Shape) -> float | None:
-        shape = checks.shape(shape)
+    def _std(self, shape: checks.Shape) -> float | None:
         layout = self._layout(shape)
         block = self._block(shape, layout)
         longer = max(block.rows, block.columns)
@@ -94,27 +92,17 @@ class LooksLinear(Initializer):
         )
         return tap._replace(rows=rows, columns=columns)
 
-    def _draw(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        out_sharding: Sharding,
-        factor: float,
-    ) -> jax.Array:
-        checks.key(key)
-        layout = self._layout(shape)
+    def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
+        layout = self._layout(spec.shape)
         return _looks_linear(
             key,
-            factor * self.scale,
-            shape=shape,
-            dtype=dtypes.dtype(self.dtype if dtype is None else dtype, np.inexact),
+            spec.factor * self.scale,
             layout=layout,
-            block=self._block(shape, layout),
+            block=self._block(spec.shape, layout),
             mirrored=_MIRRORED[self.part],
             method=self.method,
-            mesh=mesh_of(self.method, out_sharding),
-            out_sharding=out_sharding,
+            mesh=mesh_of(self.method, spec.sharding),
+            **spec.settings,
         )
 
 

@@ -76,7 +76,7 @@ class S4d(FormulaInitializer):
                 "eigenvalues."
             )
 
-    def _dtype(self, dtype: DTypeLike | None) -> np.dtype:
+    def _dtype(self, dtype: DTypeLike | None, shape: checks.Shape) -> np.dtype:
         chosen = self.dtype if dtype is None else dtype
         if self.part is not None:
             return dtypes.dtype(chosen, np.floating)
@@ -137,7 +137,7 @@ class S4dReal(S4d):
 
     _name: ClassVar[str] = "ssm.s4d_real"
 
-    def _dtype(self, dtype: DTypeLike | None) -> np.dtype:
+    def _dtype(self, dtype: DTypeLike | None, shape: checks.Shape) -> np.dtype:
         return dtypes.dtype(self.dtype if dtype is None else dtype, np.inexact)
 
     def _eigenvalues(self, pairs: int) -> np.ndarray:
