@@ -26,10 +26,10 @@ _GROUPS = {
         "_schemes.fan_based": "he kaiming lecun xavier",
     },
     "JAX's variance scaling": {
-        "_schemes.variance_scaling": (
+        "_schemes.variance_scaling": "variance_scaling",
+        "_schemes.variance_presets": (
             "glorot_normal glorot_uniform he_normal he_uniform kaiming_normal "
-            "kaiming_uniform lecun_normal lecun_uniform variance_scaling "
-            "xavier_normal xavier_uniform"
+            "kaiming_uniform lecun_normal lecun_uniform xavier_normal xavier_uniform"
         ),
     },
     "Distributions with a given scale": {
@@ -137,17 +137,17 @@ if _typing.TYPE_CHECKING:
     from ._schemes.fan_based import xavier as xavier
 
     # JAX's variance scaling.
-    from ._schemes.variance_scaling import glorot_normal as glorot_normal
-    from ._schemes.variance_scaling import glorot_uniform as glorot_uniform
-    from ._schemes.variance_scaling import he_normal as he_normal
-    from ._schemes.variance_scaling import he_uniform as he_uniform
-    from ._schemes.variance_scaling import kaiming_normal as kaiming_normal
-    from ._schemes.variance_scaling import kaiming_uniform as kaiming_uniform
-    from ._schemes.variance_scaling import lecun_normal as lecun_normal
-    from ._schemes.variance_scaling import lecun_uniform as lecun_uniform
     from ._schemes.variance_scaling import variance_scaling as variance_scaling
-    from ._schemes.variance_scaling import xavier_normal as xavier_normal
-    from ._schemes.variance_scaling import xavier_uniform as xavier_uniform
+    from ._schemes.variance_presets import glorot_normal as glorot_normal
+    from ._schemes.variance_presets import glorot_uniform as glorot_uniform
+    from ._schemes.variance_presets import he_normal as he_normal
+    from ._schemes.variance_presets import he_uniform as he_uniform
+    from ._schemes.variance_presets import kaiming_normal as kaiming_normal
+    from ._schemes.variance_presets import kaiming_uniform as kaiming_uniform
+    from ._schemes.variance_presets import lecun_normal as lecun_normal
+    from ._schemes.variance_presets import lecun_uniform as lecun_uniform
+    from ._schemes.variance_presets import xavier_normal as xavier_normal
+    from ._schemes.variance_presets import xavier_uniform as xavier_uniform
 
     # Distributions with a given scale.
     from ._schemes.distributions import normal as normal

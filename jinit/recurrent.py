@@ -1,12 +1,12 @@
-"""Recurrent networks: identities, and biases that set how long a unit remembers.
+"""Recurrent networks start from identities, or from biases that make them remember.
 
-Flax hands every gate of a cell the same `bias_init`, so an initializer cannot know its
-gate. Each scheme here has three forms: for the biases of all gates in one vector
-(`order=`, as Flax's NNX OptimizedLSTMCell and PyTorch have them), for those of one gate
+Flax passes the same `bias_init` to every gate of a cell, so an initializer cannot know
+its gate. Each bias scheme here has three forms: for the biases of all gates in one
+vector (`order=`, as in NNX's OptimizedLSTMCell and PyTorch), for those of one gate
 (`gate="f"`), and as rules, `(pattern, initializer)` pairs for `jinit.plan`.
 
-Orthogonal recurrent kernels for each gate of a fused kernel: `jinit.blocks` of
-`jinit.orthogonal()`.
+For a fused recurrent kernel with an orthogonal matrix for each gate, use `jinit.blocks`
+of `jinit.orthogonal()`.
 """
 
 from ._schemes.recurrent import (
@@ -24,4 +24,5 @@ __all__ = [
     "unit_forget_bias",
     "unit_forget_rules",
 ]
-__dir__ = __all__.copy  # for `dir`, which would show the imports too
+# Without this `dir` would show the imports as well.
+__dir__ = __all__.copy

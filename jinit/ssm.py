@@ -1,4 +1,4 @@
-"""State-space layers: HiPPO and its diagonal forms, the ring of the LRU, Mamba."""
+"""State-space layers start from HiPPO, its diagonal forms, the LRU's ring, or Mamba."""
 
 from ._schemes.ssm.hippo import hippo_legs, s4d_inv, s4d_legs, s4d_lin, s4d_real
 from ._schemes.ssm.lru import lru_ring
@@ -14,4 +14,5 @@ __all__ = [
     "s4d_lin",
     "s4d_real",
 ]
-__dir__ = __all__.copy  # for `dir`, which would show the imports too
+# Without this `dir` would show the imports as well.
+__dir__ = __all__.copy

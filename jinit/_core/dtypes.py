@@ -11,31 +11,50 @@ from jax.typing import DTypeLike
 
 
 def dtype(value: Any, kind: type[Any]) -> np.dtype:
-    """`value` as the dtype JAX will use; None is the default float."""
-    found = np.dtype(jnp.result_type(float) if value is None else dtype_like(value))
-    if not jnp.issubdtype(found, kind):
-        wanted: dict[type[Any], str]
-        wanted = {np.unsignedinteger: "an unsigned integer type such as 'uint32'"}
+    """Return `value` as the dtype that JAX will use; None is the default float.
+
+    Raises:
+      TypeError: for a dtype that is not of the kind, or that cannot be drawn.
+    """
+    chosen = _default_float() if value is None else dtype_like(value)
+    _check_kind(chosen, kind)
+    if chosen.itemsize == (16 if chosen.kind == "c" else 8) and not jax.config.read(
+        "jax_enable_x64"
+    ):
+        # JAX warns here that 64 bits need jax_enable_x64.
+        chosen = jnp.zeros((), chosen).dtype
+    return chosen
+
+
+def _default_float() -> np.dtype:
+    # JAX's answer takes 3 us, and without x64 it is always the same one.
+    if not jax.config.read("jax_enable_x64"):
+        return _FLOAT32
+    return np.dtype(jnp.result_type(float))
+
+
+_FLOAT32 = np.dtype(np.float32)
+
+
+# Every draw asks, so that the answer is remembered; an error is not.
+@functools.cache
+def _check_kind(dtype: np.dtype, kind: type[Any]) -> None:
+    if not jnp.issubdtype(dtype, kind):
+        needed: dict[type[Any], str]
+        needed = {np.unsignedinteger: "an unsigned integer type such as 'uint32'"}
         raise TypeError(
-            f"`dtype` is {found.name}; it must be "
-            + wanted.get(kind, "a floating type such as 'float32' or 'bfloat16'")
+            f"`dtype` is {dtype.name}; it must be "
+            + needed.get(kind, "a floating type such as 'float32' or 'bfloat16'")
             + (", and a real one." if kind is np.floating else ".")
         )
-    if found.itemsize == 1 and kind is not np.generic and not _can_be_drawn(found):
+    if dtype.itemsize == 1 and kind is not np.generic and not _can_be_drawn(dtype):
         raise TypeError(
-            f"`dtype` is {found.name}, which has too few numbers for a draw; of the "
+            f"`dtype` is {dtype.name}, which has too few numbers for a draw; of the "
             "types of 8 bits those with a sign can be drawn, such as 'float8_e4m3fn'. "
             "Draw one of them, or 'bfloat16', and cast the array."
         )
-    if found.itemsize == (16 if found.kind == "c" else 8) and not jax.config.read(
-        "jax_enable_x64"
-    ):
-        # Says once what JAX says: 64 bits want jax_enable_x64.
-        found = jnp.zeros((), found).dtype
-    return found
 
 
-@functools.cache
 def _can_be_drawn(dtype: np.dtype) -> bool:
     """Tell whether a dtype of one byte has a sign and uses all 8 bits."""
     if not jnp.issubdtype(dtype, np.floating):

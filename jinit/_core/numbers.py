@@ -16,7 +16,11 @@ import numpy as np
 
 def is_traced(*values: Any) -> bool:
     """Tell whether one of the values is a tracer."""
-    return any(isinstance(value, jax.core.Tracer) for value in values)
+    # A loop, since a generator would take twice as long, and every draw asks.
+    for value in values:  # noqa: SIM110
+        if isinstance(value, jax.core.Tracer):
+            return True
+    return False
 
 
 def holds_tracer(setting: Any) -> bool:
@@ -73,6 +77,9 @@ def is_known(x: Any) -> bool:
 
 def is_one(x: Any) -> bool:
     """Tell whether `x` is known to be 1."""
+    # Every draw asks, mostly of a float, and the other questions take longer.
+    if type(x) is float:
+        return x == 1
     return is_known(x) and bool(x == 1)
 
 

@@ -77,7 +77,7 @@ def autoinit(
 
     References:
       Bingham and Miikkulainen, "AutoInit: analytic signal-preserving weight
-      initialization for neural networks", 2023.
+        initialization for neural networks", AAAI 2023.
     """
     if batch is None:
         forward = network.forward_of(model, options, "autoinit")

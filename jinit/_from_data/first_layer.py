@@ -64,8 +64,9 @@ def whiten_first_layer(
       True
 
     References:
-      Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024. Coates and Ng,
-      "Learning feature representations with K-means", 2012.
+      Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", arXiv 2024.
+      Coates and Ng, "Learning feature representations with K-means", Neural Networks:
+        Tricks of the Trade 2012.
     """
     called = network.called(
         model, variables, batch, rngs, options, "whiten_first_layer"

@@ -72,7 +72,7 @@ def gradinit(
 
     References:
       Zhu, Ni, Xu, Kong, Huang and Goldstein, "GradInit: learning to initialize neural
-      networks for stable and efficient training", 2021.
+        networks for stable and efficient training", NeurIPS 2021.
     """
     forward = network.forward_of(model, options, "gradinit")
     search = {"steps": steps, "learning_rate": learning_rate, "tol": tol}

@@ -79,7 +79,7 @@ def lsuv(
       1.0
 
     References:
-      Mishkin and Matas, "All you need is a good init", 2016.
+      Mishkin and Matas, "All you need is a good init", ICLR 2016.
     """
     called = network.called(model, variables, batch, rngs, options, "lsuv")
     return scaled(called, target_std, tol, max_iter, orthonormal, skip)

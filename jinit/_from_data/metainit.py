@@ -69,7 +69,7 @@ def metainit(
 
     References:
       Dauphin and Schoenholz, "MetaInit: initializing learning by learning to
-      initialize", 2019.
+        initialize", NeurIPS 2019.
     """
     forward = network.forward_of(model, options, "metainit")
     search = {"steps": steps, "learning_rate": learning_rate, "tol": tol}

@@ -75,8 +75,8 @@ def data_dependent(
       (True, True)
 
     References:
-      Kraehenbuehl, Doersch, Donahue and Darrell, "Data-dependent initializations of
-      convolutional neural networks", 2016.
+      Krähenbühl, Doersch, Donahue and Darrell, "Data-dependent initializations of
+        convolutional neural networks", ICLR 2016.
     """
     called = network.called(model, variables, batch, rngs, options, "data_dependent")
     return unit_statistics(called, loss, balance, tol, max_iter, skip)

@@ -72,7 +72,7 @@ def weight_norm_init(
 
     References:
       Salimans and Kingma, "Weight normalization: a simple reparameterization to
-      accelerate training of deep neural networks", 2016.
+        accelerate training of deep neural networks", NeurIPS 2016.
     """
     called = network.called(model, variables, batch, rngs, options, "weight_norm_init")
     return weight_norm(called, key, tol, max_iter, skip)
@@ -157,7 +157,7 @@ def weight_norm_scales(
 
     References:
       Salimans and Kingma, "Weight normalization: a simple reparameterization to
-      accelerate training of deep neural networks", 2016.
+        accelerate training of deep neural networks", NeurIPS 2016.
     """
     leaves = trees.leaves(params)
     numbers = {leaf.path: number for number, leaf in enumerate(leaves)}

@@ -11,11 +11,11 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from .._core import checks, dtypes
-from .base import Initializer
-from .entry import Entry
+from .base import DrawSpec, Initializer
 from .foreign import check_part, in_torch_layout
 from .maker import maker
 from .parts import Composed, own_dtype, part, std_of
+from .scheme import scheme
 
 
 class Around(Composed):
@@ -26,8 +26,7 @@ class Around(Composed):
     def __post_init__(self) -> None:
         check_part("init", self.init)
 
-    def std(self, shape: checks.Shape) -> float | None:
-        shape = checks.shape(shape)
+    def _std(self, shape: checks.Shape) -> float | None:
         self._check(shape)
         return std_of(self._part, self._inner(shape))
 
@@ -37,18 +36,14 @@ class Around(Composed):
         return self.init
 
     def _inner(self, shape: checks.Shape) -> checks.Shape:
-        """The shape that the other one draws."""
-        raise NotImplementedError
+        """Return the shape that the other initializer draws."""
+        return shape
 
-    def _drawn(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        factor: float,
-    ) -> jax.Array:
-        found = own_dtype([self.init], dtype)
-        return part(self._part, key, self._inner(shape), found, factor)
+    def _dtype(self, dtype: DTypeLike | None, shape: checks.Shape) -> np.dtype:
+        return own_dtype([self.init], dtype)
+
+    def _drawn(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
+        return part(self._part, key, spec._replace(shape=self._inner(spec.shape)))
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -88,15 +83,9 @@ class Transposed(Around):
         order = self._order(len(shape))
         return tuple(shape[order.index(axis)] for axis in range(len(shape)))
 
-    def _joined(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        factor: float,
-    ) -> jax.Array:
-        inner = self._drawn(key, shape, dtype, factor)
-        return jnp.transpose(inner, self._order(len(shape)))
+    def _joined(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
+        inner = self._drawn(key, spec)
+        return jnp.transpose(inner, self._order(inner.ndim))
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -127,15 +116,8 @@ class TorchLayout(Around):
         *window, inputs, outputs = shape
         return (outputs, inputs, *window)
 
-    def _joined(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        factor: float,
-    ) -> jax.Array:
-        inner = self._drawn(key, shape, dtype, factor)
-        return jnp.moveaxis(inner, (0, 1), (-1, -2))
+    def _joined(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
+        return jnp.moveaxis(self._drawn(key, spec), (0, 1), (-1, -2))
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -151,7 +133,7 @@ class Padded(Around):
         super().__post_init__()
         self._set(widths=_pairs(self.widths))
 
-    def std(self, shape: checks.Shape) -> None:
+    def _std(self, shape: checks.Shape) -> None:
         return None
 
     def _in_torch_layout(self) -> Initializer:
@@ -177,14 +159,8 @@ class Padded(Around):
         pads = self._pads(len(shape))
         return tuple(n - sum(pair) for n, pair in zip(shape, pads, strict=True))
 
-    def _joined(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        factor: float,
-    ) -> jax.Array:
-        return jnp.pad(self._drawn(key, shape, dtype, factor), self._pads(len(shape)))
+    def _joined(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
+        return jnp.pad(self._drawn(key, spec), self._pads(len(spec.shape)))
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -203,21 +179,9 @@ class WithDtype(Around):
     def _in_torch_layout(self) -> Initializer:
         return WithDtype(in_torch_layout(self.init), self.dtype)
 
-    def _check(self, shape: checks.Shape) -> None:
-        pass
-
-    def _inner(self, shape: checks.Shape) -> checks.Shape:
-        return shape
-
-    def _joined(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        factor: float,
-    ) -> jax.Array:
-        wanted = own_dtype([self.init], dtype)
-        return self._drawn(key, shape, self.dtype, factor).astype(wanted)
+    def _joined(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
+        dtype = dtypes.dtype(self.dtype, np.inexact)
+        return self._drawn(key, spec._replace(dtype=dtype)).astype(spec.dtype)
 
 
 def _pairs(widths: Any) -> tuple[tuple[int, int], ...]:
@@ -241,6 +205,12 @@ def _pairs(widths: Any) -> tuple[tuple[int, int], ...]:
     return tuple((int(before), int(after)) for before, after in pairs)
 
 
+@scheme(
+    law="the law of its part",
+    formula="w = init, with zeros around",
+    use="widened layers, padded vocabularies",
+    pitfall="the fans are those without the zeros",
+)
 @maker
 def padded(init: Any, widths: Any) -> Initializer:
     """Draw an array with zeros around it.
@@ -264,6 +234,11 @@ def padded(init: Any, widths: Any) -> Initializer:
     return Padded(init, widths)
 
 
+@scheme(
+    law="the law of its part",
+    formula="w = init'",
+    use="kernels kept as (out, in)",
+)
 @maker
 def transposed(init: Any, axes: Sequence[int] | None = None) -> Initializer:
     """Draw for the permuted shape, and transpose: for kernels kept the other way round.
@@ -283,6 +258,11 @@ def transposed(init: Any, axes: Sequence[int] | None = None) -> Initializer:
     return Transposed(init, axes)
 
 
+@scheme(
+    law="the law of its part",
+    formula="w = cast(init in dtype)",
+    use="foreign initializers in 16 bits",
+)
 @maker
 def with_dtype(init: Any, dtype: DTypeLike) -> Initializer:
     """Draw in one dtype, and cast to the one that is asked for.
@@ -308,6 +288,11 @@ def with_dtype(init: Any, dtype: DTypeLike) -> Initializer:
     return WithDtype(init, dtype)
 
 
+@scheme(
+    law="the law of its part",
+    formula="w = init(out, in, *k), as (*k, in, out)",
+    use="ports from PyTorch",
+)
 @maker
 def torch_layout(init: Any) -> Initializer:
     """Draw a kernel as (out, in, *window), PyTorch's layout, and return Flax's.
@@ -331,40 +316,3 @@ def torch_layout(init: Any) -> Initializer:
       True
     """
     return TorchLayout(init)
-
-
-ENTRIES = (
-    Entry(
-        "padded",
-        padded,
-        "of its part",
-        "w = init, with zeros around",
-        "widened layers, padded vocabularies",
-        "-",
-        "the fans are those without the zeros",
-    ),
-    Entry(
-        "transposed",
-        transposed,
-        "of its part",
-        "w = init'",
-        "kernels kept as (out, in)",
-        "-",
-    ),
-    Entry(
-        "with_dtype",
-        with_dtype,
-        "of its part",
-        "w = cast(init in dtype)",
-        "foreign initializers in 16 bits",
-        "-",
-    ),
-    Entry(
-        "torch_layout",
-        torch_layout,
-        "of its part",
-        "w = init(out, in, *k), as (*k, in, out)",
-        "ports from PyTorch",
-        "-",
-    ),
-)

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Hashable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
@@ -14,6 +14,21 @@ from jax.typing import DTypeLike
 from .._core import checks, dtypes, names, numbers
 from .._core.meshes import Sharding
 from ..random._law import Law, draw
+
+
+class DrawSpec(NamedTuple):
+    """A DrawSpec says which array to draw, with arguments that are checked."""
+
+    shape: checks.Shape
+    dtype: np.dtype
+    sharding: Sharding
+    factor: Any
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Return the settings that every compiled sampler takes."""
+        shape, dtype, sharding, _ = self
+        return {"shape": shape, "dtype": dtype, "out_sharding": sharding}
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -35,6 +50,8 @@ class Initializer:
     _any_layout: ClassVar[bool] = False
     # Whether the scheme draws shapes with the symbolic dimensions of `jax.export`.
     _symbolic: ClassVar[bool] = False
+    # The dtypes that the scheme can draw.
+    _kind: ClassVar[type[Any]] = np.inexact
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -65,6 +82,8 @@ class Initializer:
           ValueError: for a batch of keys, or a shape that the law does not fit.
         """
         sizes = checks.shape(shape, symbolic=self._symbolic)
+        if self._random:
+            checks.key(key)
         return self._draw(key, sizes, dtype, out_sharding, 1.0)
 
     def std(self, shape: checks.Shape) -> float | None:
@@ -72,7 +91,7 @@ class Initializer:
 
         None where the entries have no single one.
         """
-        raise NotImplementedError
+        return self._std(checks.shape(shape, symbolic=self._symbolic))
 
     def __mul__(self, factor: float) -> "Initializer":
         if isinstance(factor, Initializer):
@@ -149,8 +168,29 @@ class Initializer:
         out_sharding: Sharding,
         factor: float,
     ) -> jax.Array:
-        """Draw `factor` times the law; `shape` is checked already."""
+        """Draw `factor` times the law, with a key and a shape that are checked.
+
+        Subclasses implement `_sample`; some also `_check` or `_dtype`.
+        """
+        self._check(shape)
+        spec = DrawSpec(shape, self._dtype(dtype, shape), out_sharding, factor)
+        return self._sample(key, spec)
+
+    def _check(self, shape: checks.Shape) -> None:
+        """Raise unless the scheme fits the shape."""
+
+    def _dtype(self, dtype: DTypeLike | None, shape: checks.Shape) -> np.dtype:
+        """Return the dtype of the call, or else the scheme's, or JAX's default."""
+        chosen = getattr(self, "dtype", None) if dtype is None else dtype
+        return dtypes.dtype(chosen, self._kind)
+
+    def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
+        """Draw the array that `spec` describes."""
         raise NotImplementedError
+
+    def _std(self, shape: checks.Shape) -> float | None:
+        """Return the standard deviation for a shape that is checked already."""
+        return None
 
     def _scaled(self, factor: float) -> "Initializer":
         return self if numbers.is_one(factor) else Scaled(factor, self)
@@ -189,38 +229,27 @@ class Initializer:
 class RandomInitializer(Initializer):
     """An initializer that is a scale times one of the fused laws."""
 
-    _kind: ClassVar[type[Any]] = np.inexact
     _symbolic: ClassVar[bool] = True
 
     def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
         """The law with scale 1, and the scale."""
         raise NotImplementedError
 
-    def _draw(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        out_sharding: Sharding,
-        factor: float,
-    ) -> jax.Array:
-        own = getattr(self, "dtype", None)
-        found = dtypes.dtype(own if dtype is None else dtype, self._kind)
-        law, scale = _law_of(self, shape, found)
-        scale = numbers.times(scale, factor)
-        return draw(law, key, shape, found, scale, out_sharding)
+    def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
+        shape, dtype, sharding, factor = spec
+        law, scale = _law_of(self, shape, dtype)
+        return draw(law, key, shape, dtype, numbers.times(scale, factor), sharding)
 
 
-def law_and_scale(
-    init: Any, shape: checks.Shape, dtype: np.dtype, factor: float
-) -> tuple[Law, Any] | None:
-    """The law and the scale that `factor * init` draws by; None where it has none."""
+def law_and_scale(init: Any, spec: DrawSpec) -> tuple[Law, Any] | None:
+    """Return the law that an initializer draws by, and its scale; None without one."""
     if isinstance(init, Scaled):
-        return law_and_scale(init.init, shape, dtype, factor * init.factor)
+        factor = spec.factor * init.factor
+        return law_and_scale(init.init, spec._replace(factor=factor))
     if not isinstance(init, RandomInitializer):
         return None
-    law, scale = _law_of(init, shape, dtype)
-    return law, numbers.times(scale, factor)
+    law, scale = _law_of(init, spec.shape, spec.dtype)
+    return law, numbers.times(scale, spec.factor)
 
 
 def _law_of(
@@ -252,19 +281,23 @@ class Scaled(Initializer):
     def _symbolic(self) -> bool:  # type: ignore[override]
         return self.init._symbolic
 
-    def std(self, shape: checks.Shape) -> float | None:
-        std = self.init.std(shape)
-        return None if std is None else abs(self.factor) * std
+    @property
+    def _random(self) -> bool:  # type: ignore[override]
+        return self.init._random
 
-    def _draw(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        out_sharding: Sharding,
-        factor: float,
-    ) -> jax.Array:
-        return self.init._draw(key, shape, dtype, out_sharding, factor * self.factor)
+    def _check(self, shape: checks.Shape) -> None:
+        self.init._check(shape)
+
+    def _dtype(self, dtype: DTypeLike | None, shape: checks.Shape) -> np.dtype:
+        return self.init._dtype(dtype, shape)
+
+    def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
+        factor = spec.factor * self.factor
+        return self.init._sample(key, spec._replace(factor=factor))
+
+    def _std(self, shape: checks.Shape) -> float | None:
+        std = self.init._std(shape)
+        return None if std is None else abs(self.factor) * std
 
     def _scaled(self, factor: float) -> Initializer:
         # Scales of scales are multiplied out.

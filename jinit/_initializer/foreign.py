@@ -13,15 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
-from jax.typing import DTypeLike
 
-from .._core import checks, dtypes, numbers
+from .._core import checks, numbers
 from .._core.identity import identity
-from .._core.meshes import Sharding, explicit_axes
+from .._core.meshes import explicit_axes
 from .._core.names import public_name
 from .._core.programs import jit_to
-from .base import Initializer
+from .base import DrawSpec, Initializer, is_random
 from .maker import check_called, maker
+from .scheme import scheme
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -32,20 +32,14 @@ class Foreign(Initializer):
 
     _name: ClassVar[str] = "scaled"
 
-    def std(self, shape: checks.Shape) -> None:
-        return None
+    @property
+    def _random(self) -> bool:  # type: ignore[override]
+        return is_random(self.init)
 
-    def _draw(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        out_sharding: Sharding,
-        factor: float,
-    ) -> jax.Array:
-        found = dtypes.dtype(dtype, np.inexact)
-        drawn = BoundInitializer(self.init, shape, found)(key, out_sharding)
-        return drawn if numbers.is_one(factor) else (drawn * factor).astype(found)
+    def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
+        shape, dtype, sharding, factor = spec
+        drawn = BoundInitializer(self.init, shape, dtype)(key, sharding)
+        return drawn if numbers.is_one(factor) else (drawn * factor).astype(dtype)
 
     def _in_torch_layout(self) -> Initializer:
         return Foreign(in_torch_layout(self.init))
@@ -54,6 +48,11 @@ class Foreign(Initializer):
         return self._name, {"init": self.init, "factor": 1.0}
 
 
+@scheme(
+    law="the law of its part",
+    formula="w = factor init",
+    use="another scale for any initializer",
+)
 @maker
 def scaled(init: Any, factor: float) -> Initializer:
     """Scale an initializer of any origin: factor times its draw.

@@ -8,14 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.typing import DTypeLike
 
-from .._core import checks, dtypes, numbers
+from .._core import checks, numbers
 from .._core.dtypes import is_narrow, real_dtype
-from .._core.meshes import Sharding
 from .._core.programs import compiled
 from .._core.rounding import round_finite
-from .base import Initializer
+from .base import DrawSpec, Initializer
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -27,50 +25,25 @@ class FormulaInitializer(Initializer):
     settings that are traced.
     """
 
-    _kind: ClassVar[type[Any]] = np.inexact
     # The settings that `_scale` and the dtype of the call stand for.
     _operands: ClassVar[tuple[str, ...]] = ("gain", "dtype")
 
-    def std(self, shape: checks.Shape) -> float | None:
-        self._check(checks.shape(shape))
+    def _std(self, shape: checks.Shape) -> float | None:
+        self._check(shape)
         return None
-
-    def _check(self, shape: checks.Shape) -> None:
-        """Raise unless the scheme fits `shape`."""
 
     def _scale(self) -> float:
         return getattr(self, "gain", 1.0)
-
-    def _dtype(self, dtype: DTypeLike | None) -> np.dtype:
-        own = getattr(self, "dtype", None)
-        return dtypes.dtype(own if dtype is None else dtype, self._kind)
 
     def _build(self, key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
         """The array at scale 1. It runs inside `jit`; no axis is empty."""
         raise NotImplementedError
 
-    def _draw(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        out_sharding: Sharding,
-        factor: float,
-    ) -> jax.Array:
-        if self._random:
-            checks.key(key)
-        self._check(shape)
-        found = self._dtype(dtype)
-        form, traced = formed(self, found)
-        return _built(
-            key if self._random else None,
-            numbers.cast(self._scale() * factor, real_dtype(found)),
-            traced,
-            shape=shape,
-            dtype=found,
-            form=form,
-            out_sharding=out_sharding,
-        )
+    def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
+        form, traced = formed(self, spec.dtype)
+        scale = numbers.cast(self._scale() * spec.factor, real_dtype(spec.dtype))
+        used = key if self._random else None
+        return _built(used, scale, traced, form=form, **spec.settings)
 
     def _with(self, **settings: Any) -> Self:
         """Return a copy with other settings, which must be checked already."""

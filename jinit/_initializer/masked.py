@@ -5,14 +5,16 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
 from .._core import checks, numbers
-from .base import Initializer
+from .base import DrawSpec, Initializer
 from .foreign import check_part, in_torch_layout
 from .frozen import frozen, thawed
 from .maker import maker
 from .parts import Composed, own_dtype, part
+from .scheme import scheme
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -35,32 +37,31 @@ class Masked(Composed):
             )
         self._set(mask=frozen(mask, "mask"))
 
-    def std(self, shape: checks.Shape) -> None:
-        return None
-
     def _in_torch_layout(self) -> Initializer:
         return Masked(self.mask, in_torch_layout(self.a), in_torch_layout(self.b))
 
     def _check(self, shape: checks.Shape) -> None:
         checks.broadcasts(shape, mask=thawed(self.mask))
 
-    def _joined(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        factor: float,
-    ) -> jax.Array:
-        found = own_dtype([self.a, self.b], dtype)
+    def _dtype(self, dtype: DTypeLike | None, shape: checks.Shape) -> np.dtype:
+        return own_dtype([self.a, self.b], dtype)
+
+    def _joined(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
         a, b = (
-            part(init, jax.random.fold_in(key, index), shape, found, factor)
+            part(init, jax.random.fold_in(key, index), spec)
             for index, init in enumerate((self.a, self.b))
         )
         mask = thawed(self.mask)
-        whole = numbers.numpy_of(mask).broadcast_to(mask, shape)
+        whole = numbers.numpy_of(mask).broadcast_to(mask, spec.shape)
         return jnp.where(whole, a, b)
 
 
+@scheme(
+    law="the laws of its parts",
+    formula="w = a where mask, else b",
+    use="causal or sparse kernels, parts that start at zero",
+    pitfall="each part counts the fans of the whole shape",
+)
 @maker
 def masked(mask: ArrayLike, a: Any, b: Any) -> Initializer:
     """Draw from `a` where the mask is true, and from `b` elsewhere.

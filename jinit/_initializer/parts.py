@@ -10,59 +10,40 @@ from jax.typing import DTypeLike
 
 from .._core import checks, numbers
 from .._core.dtypes import dtype as _dtype
-from .._core.meshes import Sharding, check_fits, explicit_axes
+from .._core.meshes import check_fits, explicit_axes
 from .._core.programs import jit_to
 from ..random._threefry import spent
 from . import foreign
-from .base import Initializer, is_random
+from .base import DrawSpec, Initializer, is_random
 
 
 class Composed(Initializer):
     """A composed initializer draws parts, each with another key, and joins them."""
 
-    def _draw(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        out_sharding: Sharding,
-        factor: float,
-    ) -> jax.Array:
-        checks.key(key)
-        self._check(shape)
-
+    def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
         def join(key: jax.Array) -> jax.Array:
             used = spent(key) if is_random(self) else key
-            return self._joined(used, shape, dtype, factor)
+            return self._joined(used, spec._replace(sharding=None))
 
-        if out_sharding is None:
+        if spec.sharding is None:
             return join(key)
         # As one program, so that no device ever holds a whole part.
-        check_fits(out_sharding, shape)
-        return jit_to(join, (), out_sharding, explicit_axes())(key)
+        check_fits(spec.sharding, spec.shape)
+        return jit_to(join, (), spec.sharding, explicit_axes())(key)
 
-    def _check(self, shape: checks.Shape) -> None:
-        """Raise for a shape that cannot be made of the parts."""
-        raise NotImplementedError
-
-    def _joined(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        factor: float,
-    ) -> jax.Array:
+    def _joined(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
+        """Draw the parts and join them; `spec` has no sharding."""
         raise NotImplementedError
 
 
-def part(
-    init: Any, key: jax.Array, shape: checks.Shape, dtype: np.dtype, factor: float
-) -> jax.Array:
+def part(init: Any, key: jax.Array, spec: DrawSpec) -> jax.Array:
     """Draw a part with any callable initializer: jinit's, JAX's or a user's."""
     if isinstance(init, Initializer):
-        return init._draw(key, shape, dtype, None, factor)
-    drawn = foreign.call(init, key, shape, dtype)
-    return drawn if numbers.is_one(factor) else (drawn * factor).astype(drawn.dtype)
+        return init._draw(key, *spec)
+    drawn = foreign.call(init, key, spec.shape, spec.dtype)
+    if numbers.is_one(spec.factor):
+        return drawn
+    return (drawn * spec.factor).astype(drawn.dtype)
 
 
 def own_dtype(parts: Sequence[Any], dtype: DTypeLike | None) -> np.dtype:
@@ -80,7 +61,7 @@ def own_dtype(parts: Sequence[Any], dtype: DTypeLike | None) -> np.dtype:
 
 
 def std_of(init: Any, shape: checks.Shape) -> float | None:
-    return init.std(shape) if isinstance(init, Initializer) else None
+    return init._std(shape) if isinstance(init, Initializer) else None
 
 
 def common_std(parts: list[tuple[Any, checks.Shape]]) -> float | None:

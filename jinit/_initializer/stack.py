@@ -12,34 +12,11 @@ from jax.typing import DTypeLike
 from .._core import checks, numbers
 from .._core.programs import compiled
 from ..random._law import Law, scaled
-from .base import Initializer, law_and_scale
-from .entry import Entry
+from .base import DrawSpec, Initializer, law_and_scale
 from .foreign import in_torch_layout, is_initializer, positional
 from .maker import check_called, maker
 from .parts import Composed, common_std, own_dtype, part
-
-
-@maker
-def concat(
-    inits: Sequence[Any], axis: int = -1, *, sizes: Sequence[int] | None = None
-) -> Initializer:
-    """Draw arrays one after another along an axis: `blocks` by another name.
-
-    Args:
-      inits: a sequence of initializers.
-      axis: the axis along which they lie.
-      sizes: their lengths; by default all equal.
-
-    Raises:
-      TypeError, ValueError: as `blocks`.
-
-    Example:
-      >>> import jax, jinit
-      >>> init = jinit.concat([jinit.ones, jinit.zeros], axis=0, sizes=(1, 3))
-      >>> init(jax.random.key(0), (4,)).tolist()
-      [1.0, 0.0, 0.0, 0.0]
-    """
-    return Blocks(tuple(inits), axis, None if sizes is None else tuple(sizes))
+from .scheme import scheme
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -60,8 +37,7 @@ class Stacked(Composed):
             )
         self._set(axis=checks.single_axis("axis", self.axis))
 
-    def std(self, shape: checks.Shape) -> float | None:
-        shape = checks.shape(shape)
+    def _std(self, shape: checks.Shape) -> float | None:
         self._check(shape)
         layer_shape = self._slice(shape)
         return common_std([(init, layer_shape) for init in self._layers(shape)])
@@ -95,30 +71,30 @@ class Stacked(Composed):
             )
         return found
 
-    def _joined(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        factor: float,
-    ) -> jax.Array:
-        layers, own = self._layers(shape), self._slice(shape)
-        found = own_dtype(layers or [self.init], dtype)
+    def _dtype(self, dtype: DTypeLike | None, shape: checks.Shape) -> np.dtype:
+        if dtype is not None:
+            # The function of the index need not run for it.
+            return own_dtype([], dtype)
+        return own_dtype(self._layers(shape) or [self.init], None)
+
+    def _joined(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
+        shape, layers = spec.shape, self._layers(spec.shape)
+        one = spec._replace(shape=self._slice(shape))
         if not layers:
             if not _is_of_index(self.init):
                 # A shape that a layer cannot have is an error all the same.
-                jax.eval_shape(lambda k: part(self.init, k, own, found, 1.0), key)
-            return jnp.zeros(shape, found)
+                jax.eval_shape(lambda k: part(self.init, k, one), key)
+            return jnp.zeros(shape, spec.dtype)
         axis = self.axis % len(shape)
-        if one := _one_law([law_and_scale(x, own, found, factor) for x in layers]):
-            law, scales = one
-            return _stack(key, scales, law=law, shape=shape, dtype=found, axis=axis)
+        if same := _one_law([law_and_scale(init, one) for init in layers]):
+            law, scales = same
+            return _stack(key, scales, law=law, axis=axis, **spec.settings)
         if all(init == layers[0] for init in layers):
             keys = jax.vmap(jax.random.fold_in, (None, 0))(key, np.arange(len(layers)))
-            draw = jax.vmap(lambda k: part(layers[0], k, own, found, factor))
+            draw = jax.vmap(lambda k: part(layers[0], k, one))
             return jnp.moveaxis(draw(keys), 0, axis)
         parts = [
-            part(init, jax.random.fold_in(key, index), own, found, factor)
+            part(init, jax.random.fold_in(key, index), one)
             for index, init in enumerate(layers)
         ]
         return jnp.stack(parts, axis)
@@ -148,8 +124,7 @@ class Blocks(Composed):
             )
         self._set(sizes=sizes)
 
-    def std(self, shape: checks.Shape) -> float | None:
-        shape = checks.shape(shape)
+    def _std(self, shape: checks.Shape) -> float | None:
         self._check(shape)
         return common_std(list(zip(self.inits, self._shapes(shape), strict=True)))
 
@@ -183,19 +158,14 @@ class Blocks(Composed):
         sizes = self.sizes or (shape[axis] // number,) * number
         return [(*shape[:axis], size, *shape[axis + 1 :]) for size in sizes]
 
-    def _joined(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        factor: float,
-    ) -> jax.Array:
-        found = own_dtype(self.inits, dtype)
+    def _dtype(self, dtype: DTypeLike | None, shape: checks.Shape) -> np.dtype:
+        return own_dtype(self.inits, dtype)
+
+    def _joined(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
+        shapes = self._shapes(spec.shape)
         parts = [
-            part(init, jax.random.fold_in(key, index), own, found, factor)
-            for index, (init, own) in enumerate(
-                zip(self.inits, self._shapes(shape), strict=True)
-            )
+            part(init, jax.random.fold_in(key, index), spec._replace(shape=shape))
+            for index, (init, shape) in enumerate(zip(self.inits, shapes, strict=True))
         ]
         return jnp.concatenate(parts, self.axis)
 
@@ -261,6 +231,12 @@ def _several(inits: Any) -> tuple[Any, ...]:
     return tuple(inits)
 
 
+@scheme(
+    law="the laws of its parts",
+    formula="w[i] = init_i(fold_in(key, i))",
+    use="scanned layers, experts, ensembles; scales that depend on the layer",
+    pitfall="the layers' axis is no fan: give the layout of one layer",
+)
 @maker
 def stacked(init: Any, axis: int = 0) -> Initializer:
     """Draw each slice along an axis independently: scanned layers, experts, ensembles.
@@ -290,6 +266,12 @@ def stacked(init: Any, axis: int = 0) -> Initializer:
     return Stacked(init, axis)
 
 
+@scheme(
+    law="the laws of its parts",
+    formula="w = [init_1 | init_2 | ...]",
+    use="fused QKV kernels, gates, GLUs",
+    pitfall="the fans are those of a block",
+)
 @maker
 def blocks(
     inits: Any, axis: int = -1, *, sizes: Sequence[int] | None = None
@@ -322,23 +304,29 @@ def blocks(
     return Blocks(inits, axis, None if sizes is None else tuple(sizes))
 
 
-ENTRIES = (
-    Entry(
-        "stacked",
-        stacked,
-        "of its parts",
-        "w[i] = init_i(fold_in(key, i))",
-        "scanned layers, experts, ensembles; scales that depend on the layer",
-        "-",
-        "the layers' axis is no fan: give the layout of one layer",
-    ),
-    Entry(
-        "blocks",
-        blocks,
-        "of its parts",
-        "w = [init_1 | init_2 | ...]",
-        "fused QKV kernels, gates, GLUs",
-        "-",
-        "the fans are those of a block",
-    ),
+@scheme(
+    law="the laws of its parts",
+    formula="w = [init_1 | init_2 | ...]",
+    use="as `blocks`",
 )
+@maker
+def concat(
+    inits: Sequence[Any], axis: int = -1, *, sizes: Sequence[int] | None = None
+) -> Initializer:
+    """Draw arrays one after another along an axis: `blocks` by another name.
+
+    Args:
+      inits: a sequence of initializers.
+      axis: the axis along which they lie.
+      sizes: their lengths; by default all equal.
+
+    Raises:
+      TypeError, ValueError: as `blocks`.
+
+    Example:
+      >>> import jax, jinit
+      >>> init = jinit.concat([jinit.ones, jinit.zeros], axis=0, sizes=(1, 3))
+      >>> init(jax.random.key(0), (4,)).tolist()
+      [1.0, 0.0, 0.0, 0.0]
+    """
+    return blocks(tuple(inits), axis, sizes=sizes)

@@ -51,7 +51,7 @@ def place_mimetic_attention(
       (8, 2, 4)
 
     References:
-      Trockman and Kolter, "Mimetic initialization of self-attention layers", 2023.
+      Trockman and Kolter, "Mimetic initialization of self-attention layers", ICML 2023.
     """
     checks.key(key)
     rules.check_pattern("`pattern`", pattern)

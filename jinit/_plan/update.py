@@ -133,7 +133,7 @@ def perturb(params: Any, key: jax.Array, shrink: float, noise_plan: Plan) -> Any
       [0.5, 0.5, 0.5]
 
     References:
-      Ash and Adams, "On warm-starting neural network training", 2020.
+      Ash and Adams, "On warm-starting neural network training", NeurIPS 2020.
     """
     checks.key(key)
     _check_plan("noise_plan", noise_plan)

@@ -79,7 +79,7 @@ def compare(
 
     References:
       Glorot and Bengio, "Understanding the difficulty of training deep feedforward
-      neural networks", 2010, who compared two schemes so.
+        neural networks", AISTATS 2010. The paper compares two schemes in this way.
     """
     inputs = network.inputs_of(batch)
 

@@ -80,7 +80,8 @@ def probe(
 
     References:
       Glorot and Bengio, "Understanding the difficulty of training deep feedforward
-      neural networks", 2010, who looked at these statistics by layer.
+        neural networks", AISTATS 2010. The paper looks at these statistics layer by
+        layer.
     """
     return report_of(
         network.called(model, variables, batch, rngs, options, "probe"), loss, jacobian

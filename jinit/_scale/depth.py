@@ -74,17 +74,29 @@ def residual_scale(
       DeepNorm(alpha=2.0, beta=0.3535533905932738)
 
     References:
-      Radford et al., "Language models are unsupervised multitask learners", 2019 (gpt2,
-      with the two branches of a layer counted). Black et al., "GPT-NeoX-20B", 2022
-      (wang). Zhang, Dauphin and Ma, "Fixup initialization", 2019. De and Smith, "Batch
-      normalization biases residual blocks towards the identity function", 2020
-      (skipinit). Bachlechner et al., "ReZero is all you need", 2020. Touvron et al.,
-      "Going deeper with image transformers", 2021 (layer_scale). Wang et al., "DeepNet:
-      scaling transformers to 1,000 layers", 2022. Huang, Perez, Ba and Volkovs,
-      "Improving transformer optimization through better initialization", 2020
-      (t_fixup). Yang, Yu, Zhu and Hayou, "Tensor programs VI", 2023 (depth_mup). Dey et
-      al., "Don't be lazy: CompleteP enables compute-efficient deep transformers", 2025.
-      Wang et al., "Foundation transformers", 2022 (subln).
+      Radford, Wu, Child, Luan, Amodei and Sutskever, "Language models are unsupervised
+        multitask learners", OpenAI 2019. The source of "gpt2", with the two branches of
+        a layer counted.
+      Black et al., "GPT-NeoX-20B: an open-source autoregressive language model",
+        BigScience Workshop 2022. The source of "wang".
+      Zhang, Dauphin and Ma, "Fixup initialization: residual learning without
+        normalization", ICLR 2019. The source of "fixup".
+      De and Smith, "Batch normalization biases residual blocks towards the identity
+        function in deep networks", NeurIPS 2020. The source of "skipinit".
+      Bachlechner, Majumder, Mao, Cottrell and McAuley, "ReZero is all you need: fast
+        convergence at large depth", UAI 2021. The source of "rezero".
+      Touvron, Cord, Sablayrolles, Synnaeve and Jégou, "Going deeper with image
+        transformers", ICCV 2021. The source of "layer_scale".
+      Wang, Ma, Dong, Huang, Zhang and Wei, "DeepNet: scaling transformers to 1,000
+        layers", TPAMI 2024. The source of "deepnorm".
+      Huang, Perez, Ba and Volkovs, "Improving transformer optimization through better
+        initialization", ICML 2020. The source of "t_fixup".
+      Yang, Yu, Zhu and Hayou, "Tensor programs VI: feature learning in infinite-depth
+        neural networks", ICLR 2024. The source of "depth_mup".
+      Dey et al., "Don't be lazy: CompleteP enables compute-efficient deep
+        transformers", NeurIPS 2025. The source of "completep".
+      Wang et al., "Magneto: a foundation transformer", ICML 2023. The source of
+        "subln".
     """
     checks.choice("rule", rule, RULES)
     if rule == "deepnorm":

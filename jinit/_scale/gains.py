@@ -75,8 +75,10 @@ def gain(
       True
 
     References:
-      He, Zhang, Ren and Sun, "Delving deep into rectifiers", 2015. Klambauer,
-      Unterthiner, Mayr and Hochreiter, "Self-normalizing neural networks", 2017.
+      He, Zhang, Ren and Sun, "Delving deep into rectifiers: surpassing human-level
+        performance on ImageNet classification", ICCV 2015.
+      Klambauer, Unterthiner, Mayr and Hochreiter, "Self-normalizing neural networks",
+        NeurIPS 2017.
     """
     checks.choice("direction", direction, _DIRECTIONS)
     if checks.choice("convention", convention, _CONVENTIONS) == "torch":

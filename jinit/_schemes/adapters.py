@@ -1,4 +1,8 @@
-"""Low-rank adapters: kernels a b beside a weight, and weights split into them."""
+"""Low-rank adapters add a product of two small kernels, scale a b, to a weight.
+
+`lora` starts the product at zero. `pissa` and `olora` take the product out of the
+weight, which leaves the sum as it was.
+"""
 
 from typing import Any, NamedTuple
 
@@ -6,13 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._core import checks
+from .._core import checks, papers
 from .._core.dtypes import is_narrow, wide_dtype
 from .._core.rounding import round_finite
 from .._initializer.base import Initializer
-from .._initializer.entry import Entry
 from .._initializer.foreign import check_part
 from .._initializer.maker import maker
+from .._initializer.scheme import scheme
 from .constant import zeros
 from .scaled_uniform import scaled_uniform
 
@@ -21,29 +25,36 @@ _HIGHEST = "highest"
 
 
 class Split(NamedTuple):
-    """w = residual + scale a b: a (.., in, rank), b (.., rank, out)."""
+    """A weight is residual + scale a b, with a (.., in, rank) and b (.., rank, out)."""
 
     a: jax.Array
     b: jax.Array
     residual: jax.Array
 
 
+@scheme(
+    law="uniform; zero",
+    formula="A: limit = 1 / sqrt(n_in); B = 0",
+    use="low-rank adapters",
+    pitfall="two initializers, of A and of B",
+    paper=papers.HU_2022,
+)
 @maker
 def lora(init: Any = None) -> tuple[Any, Initializer]:
-    """The initializers of an adapter y = x (W + s A B): A uniform, B zero.
+    """Make the initializers of an adapter y = x (W + s A B), where B starts at zero.
 
-    A, (in, rank), is U(+-1 / sqrt(n_in)), as in LoRA's own code; the paper says
-    Gaussian, as `lora(jinit.lecun())` is. B, (rank, out), is zero: the adapted model
-    starts as the model.
+    A, (in, rank), is drawn from U(+-1 / sqrt(n_in)), as in the code of the paper. The
+    paper itself says Gaussian, which is `lora(jinit.lecun())`. B, (rank, out), is zero,
+    so the adapted model starts as the model.
 
     Args:
-      init: another initializer for A.
+      init: another initializer for A, or None.
 
     Returns:
       (a, b), two initializers.
 
     Raises:
-      TypeError: for something that is no initializer.
+      TypeError: if `init` is not an initializer.
 
     Example:
       >>> import jax, jinit
@@ -53,7 +64,7 @@ def lora(init: Any = None) -> tuple[Any, Initializer]:
 
     References:
       Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang and Chen, "LoRA: low-rank adaptation
-      of large language models", 2021.
+        of large language models", ICLR 2022.
     """
     if init is None:
         return scaled_uniform(), zeros
@@ -61,24 +72,32 @@ def lora(init: Any = None) -> tuple[Any, Initializer]:
     return init, zeros
 
 
+@scheme(
+    law="computed from a weight",
+    formula="a b = the largest singular values",
+    use="low-rank adapters that train what matters most",
+    pitfall="a function of a weight; train a and b, keep the residual",
+    paper=papers.MENG_2024,
+)
 @maker
 def pissa(w: jax.Array, rank: int, *, scale: float = 1.0) -> Split:
     """Split a weight into its largest singular directions, to be trained, and the rest.
 
-    w = U S V'; a = U_r sqrt(S_r / scale), b = sqrt(S_r / scale) V_r', residual = w -
-    scale a b. The effective weight is unchanged, up to the rounding of one number.
+    For w = U S V' the parts are a = U_r sqrt(S_r / scale), b = sqrt(S_r / scale) V_r'
+    and residual = w - scale a b. Their sum is w up to one rounding of each entry.
 
     Args:
       w: a kernel (in, out), or a stack of them, (.., in, out).
-      rank: of the adapter, at most the smaller side.
-      scale: the adapter's own factor, alpha / rank in most libraries.
+      rank: the rank of the adapter, at most the smaller side of w.
+      scale: the factor by which the adapter multiplies a b, alpha / rank in most
+        libraries.
 
     Returns:
-      (a, b, residual), in the type of w; computed in float32 at least.
+      (a, b, residual), in the dtype of w, computed in float32 or wider.
 
     Raises:
-      TypeError: for something that is no floating array of two axes or more.
-      ValueError: for a rank that does not fit, or a weight that is not finite.
+      TypeError: if `w` is not a real floating array with two axes or more.
+      ValueError: if `rank` does not fit w, or `w` has values that are not finite.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
@@ -89,7 +108,7 @@ def pissa(w: jax.Array, rank: int, *, scale: float = 1.0) -> Split:
 
     References:
       Meng, Wang and Zhang, "PiSSA: principal singular values and singular vectors
-      adaptation of large language models", 2024.
+        adaptation of large language models", NeurIPS 2024.
     """
     w, wide, rank, scale = _checked(w, rank, scale)
     u, s, vt = jnp.linalg.svd(wide, full_matrices=False)
@@ -102,23 +121,32 @@ def pissa(w: jax.Array, rank: int, *, scale: float = 1.0) -> Split:
     )
 
 
+@scheme(
+    law="computed from a weight",
+    formula="a b = the first columns of QR",
+    use="low-rank adapters with orthonormal rows",
+    pitfall="a function of a weight; train a and b, keep the residual",
+    paper=papers.BUYUKAKYUZ_2024,
+)
 @maker
 def olora(w: jax.Array, rank: int, *, scale: float = 1.0) -> Split:
-    """Split a weight by a QR factorization: b has orthonormal rows.
+    """Split a weight by a QR factorization into orthonormal directions and the rest.
 
-    w' = Q R; a = R_r', b = Q_r', the first `rank` rows and columns; residual = w -
-    scale a b. The effective weight is unchanged, up to the rounding of one number.
+    For w' = Q R the parts are b = Q_r', with the first `rank` columns of Q as its rows,
+    a = R_r', with the first `rank` rows of R as its columns, and residual = w -
+    scale a b. Their sum is w up to one rounding of each entry.
 
     Args:
       w: a kernel (in, out), or a stack of them, (.., in, out).
-      rank: of the adapter, at most the smaller side.
-      scale: the adapter's own factor.
+      rank: the rank of the adapter, at most the smaller side of w.
+      scale: the factor by which the adapter multiplies a b.
 
     Returns:
-      (a, b, residual), in the type of w; computed in float32 at least.
+      (a, b, residual), in the dtype of w, computed in float32 or wider.
 
     Raises:
-      TypeError, ValueError: as `pissa`.
+      TypeError: for the same reasons as `pissa`.
+      ValueError: for the same reasons as `pissa`.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
@@ -128,8 +156,8 @@ def olora(w: jax.Array, rank: int, *, scale: float = 1.0) -> Split:
       True
 
     References:
-      Buyukakyuz, "OLoRA: orthonormal low-rank adaptation of large language models",
-      2024.
+      Büyükakyüz, "OLoRA: orthonormal low-rank adaptation of large language models",
+        arXiv 2024.
     """
     w, wide, rank, scale = _checked(w, rank, scale)
     q, r = jnp.linalg.qr(wide.mT)
@@ -137,7 +165,8 @@ def olora(w: jax.Array, rank: int, *, scale: float = 1.0) -> Split:
 
 
 def _split(w: jax.Array, a: jax.Array, b: jax.Array, scale: float) -> Split:
-    """The residual of what a and b are after they are rounded."""
+    """Round a and b, and return them with the residual that they leave."""
+    # The residual of the rounded product makes up for the rounding of a and b.
     a, b = _rounded(a, w.dtype), _rounded(b, w.dtype)
     wide = wide_dtype(w.dtype)
     product = jnp.matmul(a.astype(wide), b.astype(wide), precision=_HIGHEST)
@@ -149,7 +178,7 @@ def _rounded(x: jax.Array, dtype: np.dtype) -> jax.Array:
 
 
 def _checked(w: Any, rank: Any, scale: Any) -> tuple[jax.Array, jax.Array, int, float]:
-    """The weight as JAX has it, in the type to compute in too, and the settings."""
+    """Return the weight, its copy in the dtype of the computation, and the settings."""
     if not isinstance(w, (jax.Array, np.ndarray)) or np.ndim(w) < 2:
         raise TypeError(
             f"`w` is {type(w).__name__} of shape {np.shape(w)}; it must be an array "
@@ -157,46 +186,15 @@ def _checked(w: Any, rank: Any, scale: Any) -> tuple[jax.Array, jax.Array, int, 
         )
     if not jnp.issubdtype(w.dtype, np.floating):
         raise TypeError(f"`w` has dtype {w.dtype}; it must be a real floating type.")
-    found = checks.count("rank", rank)
-    if found is None or found > min(w.shape[-2:]):
+    number = checks.count("rank", rank)
+    if number is None or number > min(w.shape[-2:]):
         raise ValueError(
             f"`rank` is {rank}, and `w` has shape {w.shape}; it must be from 1 to "
             f"{min(w.shape[-2:])}, the smaller of inputs and outputs."
         )
     if not isinstance(w, jax.core.Tracer) and not bool(jnp.isfinite(w).all()):
-        raise ValueError("`w` has entries that are not finite; it cannot be split.")
-    # NumPy's float64 is float32 here, unless JAX is told otherwise.
+        raise ValueError("`w` has values that are not finite; it cannot be split.")
+    # Without jax_enable_x64 a float64 array of NumPy becomes float32 here.
     w = jnp.asarray(w)
     wide = w.astype(wide_dtype(w.dtype))
-    return w, wide, found, checks.number("scale", scale, positive=True)
-
-
-ENTRIES = (
-    Entry(
-        "lora",
-        lora,
-        "uniform; zero",
-        "A: limit = 1 / sqrt(n_in); B = 0",
-        "low-rank adapters",
-        "Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang and Chen 2021",
-        "two initializers, of A and of B",
-    ),
-    Entry(
-        "pissa",
-        pissa,
-        "of a weight",
-        "a b = the largest singular values",
-        "low-rank adapters that train what matters most",
-        "Meng, Wang and Zhang 2024",
-        "a function of a weight; train a and b, keep the residual",
-    ),
-    Entry(
-        "olora",
-        olora,
-        "of a weight",
-        "a b = the first columns of QR",
-        "low-rank adapters with orthonormal rows",
-        "Buyukakyuz 2024",
-        "a function of a weight; train a and b, keep the residual",
-    ),
-)
+    return w, wide, number, checks.number("scale", scale, positive=True)

@@ -1,4 +1,4 @@
-"""A classifier's bias starts from the classes' prior probabilities."""
+"""The bias of a classifier starts at the prior probabilities of the classes."""
 
 import dataclasses
 import math
@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from .._core import checks, numbers
+from .._core import checks, numbers, papers
 from .._core.dtypes import canonical_dtype
 from .._initializer.base import Initializer
 from .._initializer.frozen import frozen, thawed
 from .._initializer.maker import maker
+from .._initializer.scheme import scheme
 from .constant import Filling
 
 Kind = Literal["sigmoid", "softmax"]
@@ -20,7 +21,7 @@ Kind = Literal["sigmoid", "softmax"]
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class PriorBias(Filling):
-    """The biases with which a classifier gives its classes their prior."""
+    """The biases make a classifier predict the prior of each class at the start."""
 
     prior: Any
     kind: Kind = "sigmoid"
@@ -56,36 +57,44 @@ class PriorBias(Filling):
             prior = np.asarray(prior, np.float64)
         if self.kind == "sigmoid":
             return numpy.log(prior) - numpy.log1p(-prior)
-        # A common number added to all biases changes nothing: their mean is 0.
+        # Softmax does not change when all biases move together, so their mean may be 0.
         return numpy.log(prior) - numpy.mean(numpy.log(prior))
 
 
 def _is_distribution(prior: Any) -> bool:
     if prior.ndim != 1 or prior.size < 2:
         return False
-    # The sum of a traced prior is not known yet, so it cannot be checked.
+    # The sum of a traced prior is not known before the program runs.
     return numbers.is_traced(prior) or math.isclose(prior.sum(), 1, abs_tol=1e-6)
 
 
+@scheme(
+    law="constant",
+    formula="b = log(p / (1 - p)), or log p_c",
+    use="classifiers of unbalanced classes",
+    pitfall="the share of positives, not the weight of the class",
+    paper=papers.LIN_2017,
+)
 @maker
 def constant_bias_from_prior(
     prior: ArrayLike, kind: Kind = "sigmoid", *, dtype: DTypeLike | None = None
 ) -> Initializer:
-    """Fill a classifier's bias so that it starts with the classes' prior.
+    """Fill the bias of a classifier so that it starts at the prior of the classes.
 
-    "sigmoid": b = log(p / (1 - p)), for each class or for all; "softmax": b_c = log p_c
-    less their mean. With a kernel that gives small outputs, the first loss is then the
-    entropy of the prior instead of log 2 a class, and the rare classes' gradient is not
-    drowned in the first steps.
+    For "sigmoid" b = log(p / (1 - p)); for "softmax" b_c = log p_c, less the mean of
+    all log p. If the kernel gives small outputs, the first loss is then the entropy of
+    the prior instead of log 2 for each class, and frequent classes do not drown the
+    gradient of rare ones in the first steps.
 
     Args:
-      prior: the share of positives: a number for all classes, or one for each class.
+      prior: the share p of positives, one number for all classes or one for each.
       kind: "sigmoid" for independent classes, "softmax" for exclusive ones.
-      dtype: the type of the result where the call names none.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      ValueError: for a prior outside (0, 1), or one that does not add up to 1 where
-        classes exclude each other; when called, for another number of classes.
+      TypeError: if `prior` is not real.
+      ValueError: if `prior` lies outside (0, 1), or does not add up to 1 for "softmax";
+        when called, if the shape has another number of classes.
 
     Example:
       >>> import jax, jinit
@@ -94,7 +103,7 @@ def constant_bias_from_prior(
       0.01
 
     References:
-      Lin, Goyal, Girshick, He and Dollar, "Focal loss for dense object detection",
-      2017.
+      Lin, Goyal, Girshick, He and Dollár, "Focal loss for dense object detection", ICCV
+        2017.
     """
     return PriorBias(prior, kind, canonical_dtype(dtype))

@@ -1,4 +1,4 @@
-"""Constants: zeros, ones, and any value that broadcasts."""
+"""Constants fill an array with zeros, ones, a value that broadcasts, or an array."""
 
 import dataclasses
 import math
@@ -9,18 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from .._core import checks, dtypes, numbers
+from .._core import checks, numbers
 from .._core.dtypes import canonical_dtype
-from .._core.meshes import Sharding
 from .._core.programs import compiled
-from .._initializer.base import Initializer
-from .._initializer.entry import Entry
+from .._initializer.base import DrawSpec, Initializer
 from .._initializer.frozen import check_representable, frozen, thawed
 from .._initializer.maker import maker
+from .._initializer.scheme import scheme
 
 
 class Filling(Initializer):
-    """One value for all entries, or one that is broadcast to the shape."""
+    """All entries have one value, or a value is broadcast to the shape."""
 
     dtype: np.dtype | None
 
@@ -33,28 +32,20 @@ class Filling(Initializer):
         """Return the value for a factor of 1: an array, or a tracer."""
         raise NotImplementedError
 
-    def std(self, shape: checks.Shape) -> float | None:
+    def _std(self, shape: checks.Shape) -> float | None:
         return 0.0 if np.ndim(self._value()) == 0 else None
 
-    def _draw(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        out_sharding: Sharding,
-        factor: float,
-    ) -> jax.Array:
+    def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
         value = self._value()
-        checks.broadcasts(shape, value=value)
-        found = dtypes.dtype(self.dtype if dtype is None else dtype, self._kind)
-        value = value if numbers.is_one(factor) else value * factor
-        check_representable("value", value, found)
-        return _full(value, shape=shape, dtype=found, out_sharding=out_sharding)
+        checks.broadcasts(spec.shape, value=value)
+        value = value if numbers.is_one(spec.factor) else value * spec.factor
+        check_representable("value", value, spec.dtype)
+        return _full(value, **spec.settings)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Constant(Filling):
-    """Every entry is `value`, or `value` broadcast to the shape."""
+    """The array is `value`, broadcast to the shape."""
 
     value: Any
     dtype: np.dtype | None = None
@@ -69,7 +60,7 @@ class Constant(Filling):
 
 
 class _Filled(Constant):
-    """`zeros` and `ones`: initializers by themselves, as in `jax.nn.initializers`."""
+    """`zeros` and `ones` are initializers, not makers, as in `jax.nn.initializers`."""
 
     def __repr__(self) -> str:
         return f"jinit.{self._spelling()[0]}"
@@ -83,16 +74,23 @@ def _full(value: jax.Array, *, shape: checks.Shape, dtype: np.dtype) -> jax.Arra
     return jnp.full(shape, value, dtype)
 
 
+@scheme(
+    law="constant",
+    formula="w = value",
+    use="biases, scales",
+    pitfall="equal weights stay equal: not for kernels",
+)
 @maker
 def constant(value: ArrayLike, dtype: DTypeLike | None = None) -> Initializer:
-    """Fill with a value: w = value.
+    """Fill an array with a value: w = value.
 
     Args:
       value: a number, or an array that broadcasts to the shape.
-      dtype: the type of the result where the call names none.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      TypeError: for a value that is no array.
+      TypeError: if `value` is not a number or an array of numbers.
+      ValueError: when called, if `value` does not broadcast to the shape.
 
     Example:
       >>> import jax, jinit
@@ -102,9 +100,16 @@ def constant(value: ArrayLike, dtype: DTypeLike | None = None) -> Initializer:
     return Constant(value, canonical_dtype(dtype))
 
 
+@scheme(
+    name="zeros",
+    law="constant",
+    formula="w = 0",
+    use="biases, the last layer of a residual branch",
+    pitfall="a network of zeros does not learn",
+)
 @maker
 def zeros_init() -> Initializer:
-    """The initializer `zeros`: w = 0, for biases and the last layers of branches.
+    """Return the initializer `zeros`, for biases and the last layers of branches.
 
     Example:
       >>> import jinit
@@ -114,9 +119,15 @@ def zeros_init() -> Initializer:
     return zeros
 
 
+@scheme(
+    name="ones",
+    law="constant",
+    formula="w = 1",
+    use="scales of normalization layers",
+)
 @maker
 def ones_init() -> Initializer:
-    """The initializer `ones`: w = 1, for the scales of normalization layers.
+    """Return the initializer `ones`, for the scales of normalization layers.
 
     Example:
       >>> import jinit
@@ -130,74 +141,34 @@ zeros = _Filled(0.0)
 ones = _Filled(1.0)
 
 
-ENTRIES = (
-    Entry(
-        "constant",
-        constant,
-        "constant",
-        "w = value",
-        "biases, scales",
-        "-",
-        "equal weights stay equal: not for kernels",
-    ),
-    Entry(
-        "zeros",
-        zeros_init,
-        "constant",
-        "w = 0",
-        "biases, the last layer of a residual branch",
-        "-",
-        "a network of zeros does not learn",
-    ),
-    Entry(
-        "ones",
-        ones_init,
-        "constant",
-        "w = 1",
-        "scales of normalization layers",
-        "-",
-    ),
-)
-
-
 @dataclasses.dataclass(frozen=True, repr=False)
 class FromArray(Initializer):
-    """A given array, for its own shape only."""
+    """The draw is a fixed array, and its shape is the only one."""
 
     array: Any
     dtype: np.dtype | None = None
 
     _name: ClassVar[str] = "from_array"
+    _kind: ClassVar[type[Any]] = np.generic
     _random: ClassVar[bool] = False
     _any_layout: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self._set(array=frozen(self.array), dtype=canonical_dtype(self.dtype))
 
-    def std(self, shape: checks.Shape) -> None:
-        return None
-
-    def _draw(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        out_sharding: Sharding,
-        factor: float,
-    ) -> jax.Array:
-        checks.key(key)
-        array = thawed(self.array)
-        # A list of no elements does not say what its axes would have been.
+    def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
+        array, shape = thawed(self.array), spec.shape
+        # An empty list does not say what its other axes would have been, so any empty
+        # shape fits it.
         if array.shape != shape and not (array.size == 0 == math.prod(shape)):
             raise ValueError(
                 f"`shape` is {shape}, and the array of `from_array` has shape "
                 f"{array.shape}; they must be equal. For a value that is broadcast use "
                 "jinit.constant."
             )
-        found = dtypes.dtype(self.dtype if dtype is None else dtype, np.generic)
-        value = array if numbers.is_one(factor) else array * factor
-        check_representable("array", value, found)
-        return _as_array(value, shape=shape, dtype=found, out_sharding=out_sharding)
+        value = array if numbers.is_one(spec.factor) else array * spec.factor
+        check_representable("array", value, spec.dtype)
+        return _as_array(value, **spec.settings)
 
 
 @compiled
@@ -205,17 +176,23 @@ def _as_array(value: jax.Array, *, shape: checks.Shape, dtype: np.dtype) -> jax.
     return jnp.asarray(value).reshape(shape).astype(dtype)
 
 
+@scheme(
+    law="constant",
+    formula="w = array",
+    use="pretrained weights, filters",
+    pitfall="fits the shape of the array only",
+)
 @maker
 def from_array(array: ArrayLike, dtype: DTypeLike | None = None) -> Initializer:
     """Return a given array: pretrained weights, a table, a filter.
 
     Args:
-      array: an array of numbers; the shape of a call must be its own.
-      dtype: the type of the result where the call names none.
+      array: an array of numbers; every call must ask for its shape.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      TypeError: if `array` is no array of numbers.
-      ValueError: when called, for another shape.
+      TypeError: if `array` is not an array of numbers.
+      ValueError: when called, if the shape is another one.
 
     Example:
       >>> import jax, jinit

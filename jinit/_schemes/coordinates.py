@@ -1,4 +1,7 @@
-"""Networks of coordinates: sines in every layer, or random Fourier features first."""
+"""Networks of coordinates have sines in every layer, or random Fourier features first.
+
+Such a network maps a position, as in an image or a scene, to the value there.
+"""
 
 import dataclasses
 import math
@@ -7,11 +10,11 @@ from typing import Any, ClassVar, Unpack
 import numpy as np
 from jax.typing import DTypeLike
 
-from .._core import checks
+from .._core import checks, papers
 from .._core.dtypes import canonical_dtype
 from .._initializer.base import Initializer, RandomInitializer
-from .._initializer.entry import Entry
 from .._initializer.maker import maker
+from .._initializer.scheme import scheme
 from .._scale.fans import Fans
 from ..random._law import Law
 from .fan_based import FanScheme
@@ -20,7 +23,7 @@ from .fan_options import FanOptions, fan_maker, refuse_activation
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class Siren(FanScheme):
-    """U(+-1 / fan_in) in the first layer, U(+-sqrt(6 / fan_in) / w0) in all others."""
+    """The limit is 1 / fan_in in the first layer, sqrt(6 / fan_in) / w0 in others."""
 
     w0: float = 30.0
     first: bool = False
@@ -42,7 +45,7 @@ class Siren(FanScheme):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class FourierFeatures(RandomInitializer):
-    """N(0, stddev^2), or in radians N(0, (2 pi stddev)^2)."""
+    """The law N(0, stddev^2), or N(0, (2 pi stddev)^2) in radians."""
 
     stddev: float = 1.0
     dtype: np.dtype | None = None
@@ -59,33 +62,42 @@ class FourierFeatures(RandomInitializer):
             radians=checks.boolean("radians", self.radians),
         )
 
-    def std(self, shape: checks.Shape) -> float:
+    def _std(self, shape: checks.Shape) -> float:
         return 2 * math.pi * self.stddev if self.radians else self.stddev
 
     def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
-        return Law("normal"), self.std(shape)
+        return Law("normal"), self._std(shape)
 
 
+@scheme(
+    law="uniform",
+    formula="limit = sqrt(6 / n_in) / w0; first layer 1 / n_in",
+    use="networks of coordinates with sines",
+    pitfall="`w0` must be that of the layer, and the first layer needs `first=True`",
+    paper=papers.SITZMANN_2020,
+)
 @fan_maker(Siren)
 def siren(
     w0: float = 30.0, *, first: bool = False, **options: Unpack[FanOptions]
 ) -> Initializer:
-    """Draw SIREN's kernels, for layers x -> sin(w0 (x W + b)).
+    """Draw the kernels of SIREN, whose layers are x -> sin(w0 (x W + b)).
 
-    Hidden layers: U(+-sqrt(6 / n_in) / w0), std = sqrt(2 / n_in) / w0; the first, whose
-    inputs are coordinates in [-1, 1]: U(+-1 / n_in), std = 1 / (sqrt(3) n_in).
+    A hidden layer draws from U(+-sqrt(6 / n_in) / w0), std = sqrt(2 / n_in) / w0. The
+    first layer, whose inputs are coordinates in [-1, 1], draws from U(+-1 / n_in),
+    std = 1 / (sqrt(3) n_in).
 
-    The sine of the first layer then has the arcsine law, of variance 1/2, and the next
-    pre-activation w0 x W is normal with variance 1. From there on each layer has
-    1 - exp(-2 v) where the one before has v: 1, 0.865, 0.823, ..., which goes to 0.797.
+    The sines of the first layer then have the arcsine law of variance 1/2, and the next
+    pre-activations w0 x W are normal with variance 1. After a layer whose
+    pre-activations have variance v the next ones have 1 - exp(-2 v), so the variances
+    are 1, 0.865, 0.823, ..., and tend to 0.797.
 
     Args:
-      w0: the frequency in the sine: the same number as in the layer.
-      first: whether the layer is the first.
+      w0: the frequency in the sine, the same number as in the layer.
+      first: True for the first layer of the network.
       **options: the settings of every scheme that counts fans, by keyword.
 
     Raises:
-      ValueError: for a `w0` that is not positive, or options that do not fit.
+      ValueError: if `w0` is not positive, or an option is wrong.
 
     Example:
       >>> import jinit
@@ -96,8 +108,8 @@ def siren(
 
     References:
       Sitzmann, Martel, Bergman, Lindell and Wetzstein, "Implicit neural representations
-      with periodic activation functions", 2020. The variances of deeper layers follow
-      from E sin^2(z) = (1 - exp(-2 v)) / 2 for z ~ N(0, v).
+        with periodic activation functions", NeurIPS 2020. The variances of deeper
+        layers follow from E sin^2(z) = (1 - exp(-2 v)) / 2 for z ~ N(0, v).
     """
     checks.boolean("first", first)
     if not first:
@@ -105,57 +117,43 @@ def siren(
     return Siren(w0=w0, first=first, **options)
 
 
+@scheme(
+    law="normal",
+    formula="B with std = stddev, for cos(2 pi x B)",
+    use="the fixed first layer of a network of coordinates",
+    pitfall="stddev decides how fine a detail is learned: tune it",
+    paper=papers.TANCIK_2020,
+)
 @maker
 def fourier_features(
     stddev: float = 1.0, dtype: DTypeLike | None = None, *, radians: bool = False
 ) -> Initializer:
-    """Draw the frequencies of random Fourier features, in turns: B ~ N(0, stddev^2).
+    """Draw the frequencies of random Fourier features from N(0, stddev^2).
 
-    The features of x are [cos(2 pi x B), sin(2 pi x B)]; their mean product for two
-    inputs at distance r is the kernel exp(-2 pi^2 stddev^2 r^2). B is not trained. The
-    larger `stddev`, the finer the detail, and the noise, that a network can learn.
+    The features of x are [cos(2 pi x B), sin(2 pi x B)], where B is the draw, in turns
+    per unit of the coordinates. The mean product of the features of two inputs at
+    distance r is the kernel exp(-2 pi^2 stddev^2 r^2). B is not trained. A larger
+    `stddev` lets a network learn finer detail, and more noise.
 
     Args:
-      stddev: of the frequencies, in turns per unit of the coordinates.
-      dtype: the type of the result where the call names none.
-      radians: draw 2 pi B, for features cos(x W) of a plain Dense layer.
+      stddev: the standard deviation of the frequencies.
+      dtype: the dtype of the array, unless the call gives another.
+      radians: True to draw 2 pi B, for the features cos(x W) of a plain Dense layer.
 
     Raises:
-      ValueError: for a `stddev` that is not positive.
+      ValueError: if `stddev` is not positive.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
       >>> b = jinit.fourier_features(0.1)(jax.random.key(0), (2, 100_000))
-      >>> phase = 2 * jnp.pi * (jnp.ones(2) @ b)  # of two inputs sqrt(2) apart
+      >>> phase = 2 * jnp.pi * (jnp.ones(2) @ b)  # two inputs sqrt(2) apart
       >>> kernel = jnp.exp(-2 * jnp.pi**2 * 0.1**2 * 2)
       >>> bool(abs(jnp.cos(phase).mean() - kernel) < 0.01)
       True
 
     References:
       Tancik et al., "Fourier features let networks learn high frequency functions in
-      low dimensional domains", 2020. Rahimi and Recht, "Random features for large-scale
-      kernel machines", 2007.
+        low dimensional domains", NeurIPS 2020.
+      Rahimi and Recht, "Random features for large-scale kernel machines", NeurIPS 2007.
     """
     return FourierFeatures(stddev, canonical_dtype(dtype), radians)
-
-
-ENTRIES = (
-    Entry(
-        "siren",
-        siren,
-        "uniform",
-        "limit = sqrt(6 / n_in) / w0; first layer 1 / n_in",
-        "networks of coordinates with sines",
-        "Sitzmann, Martel, Bergman, Lindell and Wetzstein 2020",
-        "`w0` must be that of the layer, and the first layer needs `first=True`",
-    ),
-    Entry(
-        "fourier_features",
-        fourier_features,
-        "normal",
-        "B with std = stddev, for cos(2 pi x B)",
-        "the fixed first layer of a network of coordinates",
-        "Tancik et al. 2020",
-        "stddev decides how fine a detail is learned: tune it",
-    ),
-)

@@ -1,4 +1,4 @@
-"""The pair of initializers that starts a deep network on the edge of chaos."""
+"""A pair of initializers starts a deep network on the edge of chaos."""
 
 import math
 from typing import Unpack
@@ -15,15 +15,15 @@ from .fan_options import FanOptions, fan_maker
 def critical(
     activation: Activation, q: float = 1.0, **options: Unpack[FanOptions]
 ) -> tuple[Initializer, Initializer]:
-    """The kernel's and the bias's initializers on the edge of chaos: chi_1 = 1.
+    """Make the initializers of kernels and biases on the edge of chaos, chi_1 = 1.
 
-    The kernel is N(0, sigma_w2 / fan_in), the bias N(0, sigma_b2), with the point of
-    `jinit.theory.critical`: signals of mean square q stay so, and gradients neither
-    vanish nor explode. Where `theory.critical(activation, q).stable` is False, as for
-    gelu and silu, q is kept on average only: small differences grow with depth.
+    Kernels are N(0, sigma_w2 / fan_in) and biases N(0, sigma_b2), where the two
+    variances come from `jinit.theory.critical`. Signals keep their mean square q, and
+    gradients neither vanish nor explode. If `theory.critical(activation, q).stable` is
+    False, as for gelu and silu, small differences from q grow with depth.
 
     Args:
-      activation: a name, or any function of a scalar.
+      activation: the name of an activation, or any function of a scalar.
       q: the mean square of the pre-activations.
       **options: the settings of the kernel's scheme, by keyword.
 
@@ -31,8 +31,8 @@ def critical(
       (kernel, bias), two initializers.
 
     Raises:
-      ValueError: where no such point exists, as for sigmoid; for options that do not
-        fit, `gain` among them, which the point decides.
+      ValueError: if there is no such point, as for sigmoid; if an option is wrong, or
+        is `gain`, which the point decides.
 
     Example:
       >>> import jinit
@@ -42,13 +42,14 @@ def critical(
 
     References:
       Schoenholz, Gilmer, Ganguli and Sohl-Dickstein, "Deep information propagation",
-      2017.
+        ICLR 2017.
     """
     if "gain" in options:
         raise ValueError(
             f"`gain` is {options['gain']!r}; the critical point decides the gain, "
-            "which is sqrt(sigma_w2)."
+            "which is sqrt(sigma_w2). Leave `gain` out."
         )
     point = _critical.critical(activation, q)
-    kernel = lecun(**options, gain=math.sqrt(point.sigma_w2))
+    options["gain"] = math.sqrt(point.sigma_w2)
+    kernel = lecun(**options)
     return kernel, normal(math.sqrt(point.sigma_b2), options.get("dtype"))

@@ -1,4 +1,4 @@
-"""Laws with a given scale, whatever the shape: normal and uniform."""
+"""Normal and uniform laws have a given scale, which does not depend on the shape."""
 
 import dataclasses
 import math
@@ -10,14 +10,14 @@ from jax.typing import DTypeLike
 from .._core import checks
 from .._core.dtypes import canonical_dtype
 from .._initializer.base import Initializer, RandomInitializer
-from .._initializer.entry import Entry
 from .._initializer.maker import maker
+from .._initializer.scheme import scheme
 from ..random._law import Law
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Normal(RandomInitializer):
-    """N(0, stddev^2)."""
+    """The law N(0, stddev^2)."""
 
     stddev: float = 1e-2
     dtype: np.dtype | None = None
@@ -29,7 +29,7 @@ class Normal(RandomInitializer):
         stddev = checks.number("stddev", self.stddev, minimum=0.0)
         self._set(stddev=stddev, dtype=canonical_dtype(self.dtype))
 
-    def std(self, shape: checks.Shape) -> float:
+    def _std(self, shape: checks.Shape) -> float:
         return self.stddev
 
     def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
@@ -38,7 +38,7 @@ class Normal(RandomInitializer):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Uniform(RandomInitializer):
-    """U[0, scale)."""
+    """The law U[0, scale), as in `jax.nn.initializers.uniform`."""
 
     scale: float = 1e-2
     dtype: np.dtype | None = None
@@ -51,23 +51,29 @@ class Uniform(RandomInitializer):
         scale = checks.number("scale", self.scale)
         self._set(scale=scale, dtype=canonical_dtype(self.dtype))
 
-    def std(self, shape: checks.Shape) -> float:
+    def _std(self, shape: checks.Shape) -> float:
         return abs(self.scale) / math.sqrt(12)
 
     def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
         return Law("uniform", 0.0, 1.0), self.scale
 
 
+@scheme(
+    law="normal",
+    formula="std = stddev",
+    use="embeddings, a std that you know",
+    pitfall="does not depend on the shape",
+)
 @maker
 def normal(stddev: float = 1e-2, dtype: DTypeLike | None = None) -> Initializer:
-    """Draw from N(0, stddev^2), whatever the shape.
+    """Draw from N(0, stddev^2), whatever the shape is.
 
     Args:
       stddev: the standard deviation, zero or more.
-      dtype: the type of the result where the call names none.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      ValueError: for a `stddev` that is negative or not finite.
+      ValueError: if `stddev` is negative or not finite.
 
     Example:
       >>> import jinit
@@ -77,16 +83,25 @@ def normal(stddev: float = 1e-2, dtype: DTypeLike | None = None) -> Initializer:
     return Normal(stddev, canonical_dtype(dtype))
 
 
+@scheme(
+    law="uniform on [0, scale)",
+    formula="std = scale / sqrt(12)",
+    use="positive parameters",
+    pitfall="not centred: not for weights",
+)
 @maker
 def uniform(scale: float = 1e-2, dtype: DTypeLike | None = None) -> Initializer:
-    """Draw from U[0, scale): not centred, so not for weights; std = scale / sqrt(12).
+    """Draw from U[0, scale), whatever the shape is.
+
+    std = scale / sqrt(12). The mean is scale / 2, so the law suits parameters that must
+    be positive, and not weights.
 
     Args:
-      scale: the upper end of the interval.
-      dtype: the type of the result where the call names none.
+      scale: the upper end of the interval, which may be negative.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      ValueError: for a `scale` that is not finite.
+      ValueError: if `scale` is not finite.
 
     Example:
       >>> import jax, jinit
@@ -94,25 +109,3 @@ def uniform(scale: float = 1e-2, dtype: DTypeLike | None = None) -> Initializer:
       True
     """
     return Uniform(scale, canonical_dtype(dtype))
-
-
-ENTRIES = (
-    Entry(
-        "normal",
-        normal,
-        "normal",
-        "std = stddev",
-        "embeddings, a std that you know",
-        "-",
-        "knows nothing of the shape",
-    ),
-    Entry(
-        "uniform",
-        uniform,
-        "uniform on [0, scale)",
-        "std = scale / sqrt(12)",
-        "positive parameters",
-        "-",
-        "not centred: not for weights",
-    ),
-)

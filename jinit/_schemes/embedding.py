@@ -1,4 +1,4 @@
-"""Embedding tables are drawn by the width of their rows."""
+"""An embedding table is scaled by the width of its rows, not by their number."""
 
 import dataclasses
 from typing import ClassVar
@@ -8,20 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from .._core import checks, dtypes
+from .._core import checks, papers
 from .._core.dtypes import canonical_dtype
-from .._initializer.base import Initializer
+from .._initializer.base import DrawSpec, Initializer
 from .._initializer.maker import maker
-from .._initializer.parts import Composed
+from .._initializer.parts import Composed, part
+from .._initializer.scheme import scheme
 from .variance_scaling import variance_scaling
 
-# Flax's own default, by overlapping axes: the fan is the last axis.
+# Flax makes the last axis the fan by axes that overlap.
 _FLAX_EMBEDDING = variance_scaling(1.0, "fan_in", "normal", out_axis=0)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Embedding(Composed):
-    """N(0, 1 / d), d the last axis; a row of zeros for padding."""
+    """The law N(0, 1 / d), where d is the last axis, and a row of zeros for padding."""
 
     padding_row: int | None = None
     dtype: np.dtype | None = None
@@ -34,8 +35,7 @@ class Embedding(Composed):
             self._set(padding_row=row)
         self._set(dtype=canonical_dtype(self.dtype))
 
-    def std(self, shape: checks.Shape) -> float | None:
-        shape = checks.shape(shape)
+    def _std(self, shape: checks.Shape) -> float | None:
         self._check(shape)
         return None if self.padding_row is not None else _FLAX_EMBEDDING.std(shape)
 
@@ -52,38 +52,39 @@ class Embedding(Composed):
                 f"{shape[-2]} rows; take one from {-shape[-2]} to {shape[-2] - 1}."
             )
 
-    def _joined(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        factor: float,
-    ) -> jax.Array:
-        found = dtypes.dtype(self.dtype if dtype is None else dtype, np.inexact)
-        table = (factor * _FLAX_EMBEDDING)(key, shape, found)
-        if self.padding_row is None or 0 in shape:
+    def _joined(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
+        table = part(_FLAX_EMBEDDING, key, spec)
+        if self.padding_row is None or not table.size:
             return table
-        is_padding = np.arange(shape[-2]) == self.padding_row % shape[-2]
+        rows = table.shape[-2]
+        is_padding = np.arange(rows) == self.padding_row % rows
         return jnp.where(is_padding[:, None], jnp.zeros_like(table), table)
 
 
+@scheme(
+    law="normal",
+    formula="std = 1 / sqrt(d)",
+    use="embedding tables",
+    pitfall="rows have norm 1, entries 1 / sqrt(d)",
+    paper=papers.RAFFEL_2020,
+)
 @maker
 def embedding(
     padding_row: int | None = None, *, dtype: DTypeLike | None = None
 ) -> Initializer:
     """Draw an embedding table, (rows, d), from N(0, 1 / d).
 
-    The values are those of Flax's default, `nn.linear.default_embed_init`. The fan of a
-    row is d: the rows do not add up, so their number must not count. Rows have norm 1;
-    models that want entries of size 1 multiply by sqrt(d), as `sqrt(d) * embedding()`.
+    The values are those of Flax's default, `nn.linear.default_embed_init`. A lookup
+    takes one row and never sums over rows, so their number does not enter the scale.
+    Rows have a norm of about 1; for entries of size 1 use `sqrt(d) * embedding()`.
 
     Args:
-      padding_row: the index of a row of zeros, for a padding token.
-      dtype: the type of the result where the call names none.
+      padding_row: the index of the row that is zero, for a padding token, or None.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      TypeError: for a `padding_row` that is no integer.
-      ValueError: when called, for fewer than two axes, or a row that is not there.
+      TypeError: if `padding_row` is not an integer.
+      ValueError: when called, if the shape has fewer than two axes, or no such row.
 
     Example:
       >>> import jax, jinit
@@ -95,6 +96,7 @@ def embedding(
 
     References:
       Raffel et al., "Exploring the limits of transfer learning with a unified
-      text-to-text transformer", 2019, whose code has this law for its layers.
+        text-to-text transformer", JMLR 2020. The code of T5 has this law for its
+        layers.
     """
     return Embedding(padding_row, canonical_dtype(dtype))

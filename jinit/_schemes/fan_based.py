@@ -1,8 +1,8 @@
-"""The article's schemes: Xavier, He, Kaiming; and LeCun's, where they come from.
+"""Xavier, He, Kaiming and LeCun scale their draws by the fans of the shape.
 
-Each is one formula for the standard deviation in the fans of the shape. Unlike JAX's
-names they compute it in Python floats and round once, take layouts, groups, explicit
-fans and gains, and reject axes that overlap.
+Each scheme is one formula for the standard deviation. Unlike the makers with JAX's
+names, which are in `variance_scaling.py`, these compute it in Python floats and round
+once, take layouts, groups, explicit fans and gains, and reject axes that overlap.
 """
 
 import dataclasses
@@ -12,10 +12,10 @@ from typing import Any, ClassVar, Unpack
 import numpy as np
 from jax.typing import DTypeLike
 
-from .._core import checks, numbers
+from .._core import checks, numbers, papers
 from .._core.dtypes import canonical_dtype, is_complex
 from .._initializer.base import Initializer, RandomInitializer
-from .._initializer.entry import Entry
+from .._initializer.scheme import scheme
 from .._scale.fans import MODES, Fans, fan, fans, torch_axes
 from .._scale.gains import Activation, canonical, gain, second_moment, slope_at_zero
 from ..random._law import Law
@@ -29,7 +29,7 @@ _RULES = ("gain", "slope_at_zero")
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class FanScheme(RandomInitializer):
-    """A law whose standard deviation is gain times a formula in the fans."""
+    """A law has the standard deviation gain times a formula in the fans."""
 
     distribution: str = "normal"
     layout: str | None = None
@@ -56,16 +56,15 @@ class FanScheme(RandomInitializer):
         )
         if not callable(self.gain) and not isinstance(self.gain, str | tuple):
             self._set(gain=checks.number("gain", self.gain, minimum=0.0))
-        # A setting that is wrong is the maker's error, not the first call's.
+        # A wrong activation must raise in the maker, not in the first call.
         self._gain()
 
-    def std(self, shape: checks.Shape) -> float | None:
-        fans = self._fans(checks.shape(shape, symbolic=True))
-        variance = self._variance(fans)
+    def _std(self, shape: checks.Shape) -> float | None:
+        variance = self._variance(self._fans(shape))
         return None if variance is None else self._gain() * numbers.sqrt(variance)
 
     def _variance(self, fans: Fans) -> float | None:
-        """The law's variance at gain 1; None where a fan is zero."""
+        """Return the variance for a gain of 1, or None if a fan is zero."""
         raise NotImplementedError
 
     def _mode(self) -> str:
@@ -77,12 +76,13 @@ class FanScheme(RandomInitializer):
         return gain(self.gain, direction=direction(self._mode()))
 
     def _fans(self, shape: checks.Shape) -> Fans:
-        given = self.fan_in, self.fan_out
-        needed = {"fan_in": given[:1], "fan_out": given[1:]}.get(self._mode(), given)
-        if None not in needed:
-            # What the formula does not use may stay unknown, and any shape will do.
-            return Fans(*(0 if f is None else f for f in given))
-        found = fans(
+        explicit = self.fan_in, self.fan_out
+        used = {"fan_in": explicit[:1], "fan_out": explicit[1:]}
+        if None not in used.get(self._mode(), explicit):
+            # The formula needs nothing of the shape, so any shape will do, that of a
+            # bias too. A fan that the formula does not use may stay unknown.
+            return Fans(*(n or 0 for n in explicit))
+        counted = fans(
             shape,
             self.layout,
             in_axis=self.in_axis,
@@ -90,7 +90,8 @@ class FanScheme(RandomInitializer):
             batch_axis=self.batch_axis,
             groups=self.groups,
         )
-        return Fans(*(f if g is None else g for f, g in zip(found, given, strict=True)))
+        pairs = zip(explicit, counted, strict=True)
+        return Fans(*(n if m is None else m for m, n in pairs))
 
     def _in_torch_layout(self) -> Initializer:
         if self.layout is not None:
@@ -99,7 +100,7 @@ class FanScheme(RandomInitializer):
         return dataclasses.replace(self, **axes)
 
     def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
-        std = self.std(shape)
+        std = self._std(shape)
         std = 0.0 if std is None else std
         if self.distribution == "uniform" and not is_complex(dtype):
             std = std * math.sqrt(3)
@@ -110,18 +111,19 @@ class FanScheme(RandomInitializer):
         return UNIT_LAWS[self.distribution], std
 
 
-# Of a complex normal variable with E|z|^2 = 1 whose modulus is cut at 2.
+# The standard deviation of a complex normal variable with E|z|^2 = 1 whose modulus is
+# truncated at 2.
 _MODULUS_STD = math.sqrt((1 - 5 * math.exp(-4)) / (1 - math.exp(-4)))
 
 
 def direction(mode: str) -> str:
-    """What a mode preserves: fan_out the gradient, all others the signal."""
+    """Return the pass that keeps its scale: "backward" for the gradient of fan_out."""
     return "backward" if mode == "fan_out" else "forward"
 
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class Xavier(FanScheme):
-    """Variance 2 / (fan_in + fan_out)."""
+    """The variance is 2 / (fan_in + fan_out)."""
 
     _name: ClassVar[str] = "xavier"
 
@@ -134,7 +136,7 @@ class Xavier(FanScheme):
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class Lecun(FanScheme):
-    """Variance 1 / fan_in."""
+    """The variance is 1 / fan_in."""
 
     _name: ClassVar[str] = "lecun"
 
@@ -144,7 +146,7 @@ class Lecun(FanScheme):
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class He(FanScheme):
-    """Variance 2 / n, n a fan."""
+    """The variance is 2 / n, where `mode` chooses the fan n."""
 
     mode: str = "fan_in"
 
@@ -163,7 +165,7 @@ class He(FanScheme):
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class Kaiming(FanScheme):
-    """Variance gain(activation)^2 / n, or the article's 2 / (n + f'(0))."""
+    """The variance is gain(activation)^2 / n, or the article's 2 / (n + f'(0))."""
 
     activation: Activation = "relu"
     rule: str = "gain"
@@ -187,8 +189,8 @@ class Kaiming(FanScheme):
     def _numerator_and_addend(self) -> tuple[float, float]:
         if self.rule == "slope_at_zero":
             return 2.0, slope_at_zero(self.activation)
-        # gain^2, without the rounding of a root: for relu exactly 2, as in He's
-        # formula.
+        # This is gain^2 without the rounding of a root: for relu it is exactly 2, as in
+        # He's formula.
         moment = second_moment(self.activation, direction=direction(self.mode))
         return 1 / moment, 0.0
 
@@ -197,19 +199,27 @@ def _over(numerator: float, n: float) -> float | None:
     return None if numbers.is_known(n) and n <= 0 else numerator / n
 
 
+@scheme(
+    law="normal, uniform or truncated",
+    formula="std = sqrt(2 / (n_in + n_out))",
+    use="tanh, sigmoid, linear layers",
+    pitfall="halves the variance in every relu layer",
+    paper=papers.GLOROT_2010,
+)
 @fan_maker(Xavier)
 def xavier(**options: Unpack[FanOptions]) -> Initializer:
-    """Draw with std = gain sqrt(2 / (n_in + n_out)): tanh, sigmoid and linear layers.
+    """Draw with std = gain sqrt(2 / (n_in + n_out)), for tanh, sigmoid, linear layers.
 
-    The compromise between keeping the signal (1 / n_in) and keeping the gradient
-    (1 / n_out). Before relu it loses half of the variance in every layer.
+    The variance lies between 1 / n_in, which keeps the scale of the signal, and
+    1 / n_out, which keeps that of the gradient. Before relu the signal loses half of
+    its variance in every layer.
 
     Args:
       **options: the settings of every scheme that counts fans, by keyword.
 
     Raises:
-      ValueError: for an unknown distribution, layout or activation, a negative gain,
-        or, when called, a shape that the axes do not fit.
+      ValueError: if a distribution, layout or activation is unknown or the gain is
+        negative; when called, if the axes do not fit the shape.
 
     Example:
       >>> import jinit
@@ -220,20 +230,29 @@ def xavier(**options: Unpack[FanOptions]) -> Initializer:
 
     References:
       Glorot and Bengio, "Understanding the difficulty of training deep feedforward
-      neural networks", 2010.
+        neural networks", AISTATS 2010.
     """
     return Xavier(**options)
 
 
+@scheme(
+    law="normal, uniform or truncated",
+    formula="std = sqrt(1 / n_in)",
+    use="selu, linear layers, a first layer",
+    paper=papers.LECUN_1998,
+)
 @fan_maker(Lecun)
 def lecun(**options: Unpack[FanOptions]) -> Initializer:
-    """Draw with std = gain sqrt(1 / n_in): selu, linear layers, and a first layer.
+    """Draw with std = gain sqrt(1 / n_in), for selu, linear layers and first layers.
+
+    A layer without an activation, or one that sees data, keeps the variance of its
+    inputs.
 
     Args:
       **options: the settings of every scheme that counts fans, by keyword.
 
     Raises:
-      ValueError: as `xavier`.
+      ValueError: for the same reasons as `xavier`.
 
     Example:
       >>> import jinit
@@ -241,38 +260,54 @@ def lecun(**options: Unpack[FanOptions]) -> Initializer:
       0.1
 
     References:
-      LeCun, Bottou, Orr and Mueller, "Efficient BackProp", 1998.
+      LeCun, Bottou, Orr and Müller, "Efficient BackProp", Neural Networks: Tricks of
+        the Trade 1998.
     """
     return Lecun(**options)
 
 
+@scheme(
+    law="normal, uniform or truncated",
+    formula="std = sqrt(2 / n_in)",
+    use="relu, leaky relu",
+    pitfall="doubles the variance of the input in a first layer",
+    paper=papers.HE_2015,
+)
 @fan_maker(He)
 def he(*, mode: str = "fan_in", **options: Unpack[FanOptions]) -> Initializer:
-    """Draw with std = gain sqrt(2 / n_in): relu and its relatives.
+    """Draw with std = gain sqrt(2 / n_in), for relu and its relatives.
 
     Args:
-      mode: the n of the formula: "fan_in" keeps the signal, "fan_out" the gradient;
-        "fan_avg" and "fan_geo_avg" lie between.
+      mode: the fan in the formula: "fan_in" keeps the scale of the signal, "fan_out"
+        that of the gradient, "fan_avg" and "fan_geo_avg" lie between the two.
       **options: the settings of every scheme that counts fans, by keyword.
 
     Raises:
-      ValueError: for an unknown mode, a gain that is an activation (relu's is in the
-        formula), and as `xavier`.
+      ValueError: if `mode` is unknown, or `gain` is an activation, since the formula
+        already has the gain of relu; and for the same reasons as `xavier`.
 
     Example:
       >>> import jinit
       >>> jinit.he().std((512, 256))
       0.0625
-      >>> jinit.he(layout="oikk").std((32, 8, 2, 2))  # a convolution of PyTorch's
+      >>> jinit.he(layout="oikk").std((32, 8, 2, 2))  # a convolution in PyTorch
       0.25
 
     References:
-      He, Zhang, Ren and Sun, "Delving deep into rectifiers", 2015.
+      He, Zhang, Ren and Sun, "Delving deep into rectifiers: surpassing human-level
+        performance on ImageNet classification", ICCV 2015.
     """
     refuse_activation("he", options, count_once(options.get("gain")))
     return He(mode=mode, **options)
 
 
+@scheme(
+    law="normal, uniform or truncated",
+    formula="std = gain(f) / sqrt(n), or sqrt(2 / (n + f'(0)))",
+    use="any activation: gelu, silu, your own",
+    pitfall="the second rule, that of the article, hardly rescales",
+    paper=papers.HE_2015,
+)
 @fan_maker(Kaiming)
 def kaiming(
     activation: Activation = "relu",
@@ -281,18 +316,18 @@ def kaiming(
     mode: str = "fan_in",
     **options: Unpack[FanOptions],
 ) -> Initializer:
-    """Draw for an activation f: std = gain(f) / sqrt(n), the right scale for any f.
+    """Draw with std = gain(f) / sqrt(n), the right scale behind any activation f.
 
-    rule="gain": std = gain(f) / sqrt(n), with gain(f) = 1 / sqrt(E f(z)^2), z ~ N(0,
-    1), for "fan_in", which keeps the signal; for "fan_out" the gain is that of f',
-    which keeps the gradient.
+    With rule="gain", gain(f) = 1 / sqrt(E f(z)^2) for z ~ N(0, 1). For "fan_out" the
+    gain is that of the derivative f', which keeps the scale of the gradient.
 
-    rule="slope_at_zero": std = sqrt(2 / (n + f'(0))), the formula of the article that
-    jinit began from. It agrees with the first rule exactly for relu, whose f'(0) is 0
-    in JAX; for any other f it hardly rescales at all, since one slope is little beside
-    n inputs: the two differ by about gain(f) / sqrt(2). No paper supports it.
+    With rule="slope_at_zero", std = sqrt(2 / (n + f'(0))), the formula of the article
+    that jinit began from. For relu, whose f'(0) is 0 in JAX, both rules agree exactly.
+    For any other f the second rule hardly rescales, since one slope is small beside n
+    inputs: the two rules differ by a factor of about gain(f) / sqrt(2). No paper
+    supports the second rule.
 
-    The first layer of a network sees data, not activations: `lecun()` there.
+    The first layer of a network sees data and no activations: use `lecun()` there.
 
     Args:
       activation: a name such as "gelu", a name with its parameter such as
@@ -302,8 +337,8 @@ def kaiming(
       **options: the settings of every scheme that counts fans, by keyword.
 
     Raises:
-      ValueError: for an unknown activation, rule or mode, an activation without a gain,
-        a `gain` that is a second activation, and as `xavier`.
+      ValueError: if the activation, rule or mode is unknown, the activation has no
+        gain, or `gain` is a second activation; and for the same reasons as `xavier`.
 
     Example:
       >>> import jax, jinit
@@ -315,52 +350,10 @@ def kaiming(
       {'name': 'kaiming', 'activation': ['leaky_relu', 0.2]}
 
     References:
-      He, Zhang, Ren and Sun, "Delving deep into rectifiers", 2015.
+      He, Zhang, Ren and Sun, "Delving deep into rectifiers: surpassing human-level
+        performance on ImageNet classification", ICCV 2015.
     """
     activation = canonical(activation)
     if rule != "gain" or activation not in ("linear", "identity"):
         refuse_activation("kaiming", options, count_once(options.get("gain")))
     return Kaiming(activation=activation, rule=rule, mode=mode, **options)
-
-
-_GLOROT = "Glorot and Bengio 2010"
-_HE = "He, Zhang, Ren and Sun 2015"
-_LECUN = "LeCun, Bottou, Orr and Mueller 1998"
-
-ENTRIES = (
-    Entry(
-        "xavier",
-        xavier,
-        "normal, uniform or truncated",
-        "std = sqrt(2 / (n_in + n_out))",
-        "tanh, sigmoid, linear layers",
-        _GLOROT,
-        "halves the variance in every relu layer",
-    ),
-    Entry(
-        "he",
-        he,
-        "normal, uniform or truncated",
-        "std = sqrt(2 / n_in)",
-        "relu, leaky relu",
-        _HE,
-        "doubles the variance of the input in a first layer",
-    ),
-    Entry(
-        "kaiming",
-        kaiming,
-        "normal, uniform or truncated",
-        "std = gain(f) / sqrt(n), or sqrt(2 / (n + f'(0)))",
-        "any activation: gelu, silu, your own",
-        _HE,
-        "the second rule, the source article's, hardly rescales",
-    ),
-    Entry(
-        "lecun",
-        lecun,
-        "normal, uniform or truncated",
-        "std = sqrt(1 / n_in)",
-        "selu, linear layers, a first layer",
-        _LECUN,
-    ),
-)

@@ -1,4 +1,8 @@
-"""Every scheme that counts fans takes these settings by keyword."""
+"""The schemes that count fans share these keyword settings, their checks and errors.
+
+A maker says `**options: Unpack[FanOptions]` and is decorated with `fan_maker`, which
+writes the settings into its signature and its docstring.
+"""
 
 import functools
 from collections.abc import Callable
@@ -33,17 +37,17 @@ class FanOptions(TypedDict, total=False):
 
 # The docstring of each option, for the makers that take them as `**options`.
 OPTIONS = {
-    "distribution": 'distribution: "normal", "uniform", or "truncated_normal" (cut at '
-    "two standard\n  deviations and widened, so that the std is the one above).",
-    "layout": "layout: one letter per axis: i input, o output, k window, b batch.",
-    "in_axis": "in_axis: the axis or axes of the inputs, in the place of a layout.",
+    "distribution": 'distribution: "normal", "uniform", or "truncated_normal" '
+    "(truncated at two\n  standard deviations and widened to the std above).",
+    "layout": "layout: one letter for each axis: i input, o output, k window, b batch.",
+    "in_axis": "in_axis: the axis or axes of the inputs, instead of a layout.",
     "out_axis": "out_axis: the axis or axes of the outputs.",
     "batch_axis": "batch_axis: the axis or axes that count independent copies.",
-    "groups": "groups: the groups of a grouped convolution.",
-    "fan_in": "fan_in: the fan itself, where the shape does not show it.",
-    "fan_out": "fan_out: the fan itself, where the shape does not show it.",
+    "groups": "groups: the number of groups of a grouped convolution.",
+    "fan_in": "fan_in: the fan_in itself, if the shape does not show it.",
+    "fan_out": "fan_out: the fan_out itself, if the shape does not show it.",
     "gain": "gain: a factor of the std, or an activation whose gain is that factor.",
-    "dtype": "dtype: the type of the result where the call names none.",
+    "dtype": "dtype: the dtype of the array, unless the call gives another.",
 }
 
 

@@ -1,4 +1,4 @@
-"""Hadamard matrices, and ZerO, which starts networks from parts of them."""
+"""Hadamard matrices are orthogonal without randomness; ZerO fills kernels with them."""
 
 import dataclasses
 import math
@@ -10,18 +10,18 @@ import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 
-from .._core import checks
+from .._core import checks, papers
 from .._core.dtypes import canonical_dtype
 from .._initializer.base import Initializer
-from .._initializer.entry import Entry
 from .._initializer.formula import FormulaInitializer, index
 from .._initializer.maker import maker
+from .._initializer.scheme import scheme
 from .structured import at_centre, check_window
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Hadamard(FormulaInitializer):
-    """gain H / sqrt(n): every entry +-gain / sqrt(n), rows and columns orthogonal."""
+    """The matrix gain H / sqrt(n) is orthogonal, and all entries have one size."""
 
     gain: float = 1.0
     dtype: np.dtype | None = None
@@ -47,7 +47,7 @@ class Hadamard(FormulaInitializer):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class ZeroHadamard(Hadamard):
-    """ZerO: a partial identity, or where outputs are more, a part of H / sqrt(p)."""
+    """The kernel is a partial identity, or a part of H / sqrt(p) if it widens."""
 
     _name: ClassVar[str] = "zero_hadamard"
 
@@ -65,7 +65,7 @@ class ZeroHadamard(Hadamard):
 
 
 def _hadamard_entries(shape: checks.Shape, order: int, dtype: np.dtype) -> jax.Array:
-    """Sylvester's matrix, H_ij = (-1)^(number of ones in i & j), over sqrt(order)."""
+    """Return H_ij = (-1)^(number of ones in i & j), divided by sqrt(order)."""
     ones = lax.population_count(index(shape, -2) & index(shape, -1))
     unit = 1 / math.sqrt(order)
     return jnp.where(ones % 2 == 0, unit, -unit).astype(dtype)
@@ -81,18 +81,26 @@ def _near_powers(shape: checks.Shape) -> str:
     return " or ".join(f"({n}, {n})" for n in dict.fromkeys((below, above)))
 
 
+@scheme(
+    law="constant",
+    formula="w = gain H / sqrt(n)",
+    use="an orthogonal matrix without randomness",
+    pitfall="(n, n) with n a power of two",
+    paper=papers.SYLVESTER_1867,
+)
 @maker
 def hadamard(gain: float = 1.0, *, dtype: DTypeLike | None = None) -> Initializer:
-    """Fill with a Hadamard matrix, w = gain H / sqrt(n): orthogonal, symmetric, dense.
+    """Fill a square kernel with a Hadamard matrix: w = gain H / sqrt(n).
 
-    H is Sylvester's: H_1 = [[1]], H_2n = [[H, H], [H, -H]].
+    The matrix is gain times an orthogonal one, symmetric, and all entries have one
+    size. H is Sylvester's: H_1 = [[1]], H_2n = [[H_n, H_n], [H_n, -H_n]].
 
     Args:
-      gain: what every singular value is.
-      dtype: the type of the result where the call names none.
+      gain: the value of all singular values.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      ValueError: when called, for a shape that is not (n, n) with n a power of two.
+      ValueError: when called, if the shape is not (n, n) with n a power of two.
 
     Example:
       >>> import jax, jinit
@@ -100,27 +108,38 @@ def hadamard(gain: float = 1.0, *, dtype: DTypeLike | None = None) -> Initialize
       [1.0, -1.0, -1.0, 1.0]
 
     References:
-      Sylvester, "Thoughts on inverse orthogonal matrices", 1867.
+      Sylvester, "Thoughts on inverse orthogonal matrices, simultaneous
+        sign-successions, and tessellated pavements in two or more colours, with
+        applications to Newton's rule, ornamental tile-work, and the theory of numbers",
+        Philosophical Magazine 1867.
     """
     return Hadamard(gain, canonical_dtype(dtype))
 
 
+@scheme(
+    law="constant",
+    formula="partial identity, or rows of H / sqrt(p)",
+    use="residual networks without randomness",
+    pitfall="orthonormal only where the larger side is a power of two",
+    paper=papers.ZHAO_2022,
+)
 @maker
 def zero_hadamard(gain: float = 1.0, *, dtype: DTypeLike | None = None) -> Initializer:
-    """Fill by ZerO: zeros and ones where the layer does not widen, else Hadamard's.
+    """Fill a kernel as ZerO does: an identity, or rows of H where the layer widens.
 
-    For n_out <= n_in a partial identity; for n_out > n_in the first n_in rows and n_out
-    columns of H / sqrt(p), p the power of two at or above n_out. A partial identity
-    that widens would keep the rank of what is learned at n_in; H does not. For a
-    convolution the matrix is the centre of the window, and the rest zero. Of a residual
-    branch the last layer is to be `jinit.zeros`.
+    For n_out <= n_in the matrix is gain times a partial identity. For n_out > n_in it
+    has the first n_in rows and n_out columns of gain H / sqrt(p), where p is the least
+    power of two with p >= n_out. If a layer that widens were a partial identity, its
+    updates would keep rank n_in; with H they do not. In a convolution the matrix stands
+    at the centre of the window, and all other entries are 0. The last layer of a
+    residual branch should be `jinit.zeros`.
 
     Args:
-      gain: what the matrix is multiplied by.
-      dtype: the type of the result where the call names none.
+      gain: the factor of the matrix.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      ValueError: when called, for fewer than 2 or more than 5 axes, or an even window.
+      ValueError: when called, if the shape has not 2 to 5 axes, or an even window.
 
     Example:
       >>> import jax, jinit
@@ -129,29 +148,7 @@ def zero_hadamard(gain: float = 1.0, *, dtype: DTypeLike | None = None) -> Initi
       [[1.0, 0.0], [0.0, 1.0]]
 
     References:
-      Zhao, Schaefer and Anandkumar, "ZerO initialization: initializing neural networks
-      with only zeros and ones", 2021.
+      Zhao, Schäfer and Anandkumar, "ZerO initialization: initializing neural networks
+        with only zeros and ones", TMLR 2022.
     """
     return ZeroHadamard(gain, canonical_dtype(dtype))
-
-
-ENTRIES = (
-    Entry(
-        "hadamard",
-        hadamard,
-        "constant",
-        "w = gain H / sqrt(n)",
-        "an orthogonal matrix without randomness",
-        "Sylvester 1867",
-        "(n, n) with n a power of two",
-    ),
-    Entry(
-        "zero_hadamard",
-        zero_hadamard,
-        "constant",
-        "partial identity, or rows of H / sqrt(p)",
-        "residual networks without randomness",
-        "Zhao, Schaefer and Anandkumar 2021",
-        "orthonormal only where the larger side is a power of two",
-    ),
-)

@@ -1,11 +1,14 @@
-"""Heads of hypernetworks: kernels whose outputs are the weights of another layer."""
+"""The head of a hypernetwork generates the weights of another layer.
+
+Its kernel is scaled so that the generated weights have the variance of He's scheme.
+"""
 
 import dataclasses
 from typing import Any, ClassVar, Unpack
 
-from .._core import checks
+from .._core import checks, papers
 from .._initializer.base import Initializer
-from .._initializer.entry import Entry
+from .._initializer.scheme import scheme
 from .._scale.fans import Fans, check_layout, fans
 from .fan_based import FanScheme
 from .fan_options import FanOptions, fan_maker, refuse_activation
@@ -13,7 +16,7 @@ from .fan_options import FanOptions, fan_maker, refuse_activation
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class Hyperfan(FanScheme):
-    """Variance that gives the generated weights that of He, or half of it."""
+    """The generated weights have the variance of He's scheme, or half of it."""
 
     generated: Any
     generated_layout: str | None = None
@@ -35,14 +38,14 @@ class Hyperfan(FanScheme):
         super().__post_init__()
 
     def _generated_fan(self) -> int:
-        """The fan of the layer whose weights are generated."""
+        """Return the fan in the formula, of the layer whose weights are generated."""
         raise NotImplementedError
 
     def _generated_fans(self) -> Fans:
         if 0 in self.generated:
             raise ValueError(
-                f"`shape_of_generated` is {self.generated}; a head that generates "
-                "nothing has no law."
+                f"`shape_of_generated` is {self.generated}, which has no entries; all "
+                "axes must be positive."
             )
         return fans(self.generated, self.generated_layout)
 
@@ -54,14 +57,14 @@ class Hyperfan(FanScheme):
         return numerator / (fan * fans.fan_in * self.embedding_variance)
 
     def _shares(self) -> int:
-        """A generated bias takes half of the variance on the way forward."""
-        # Where the head generates a bias, there is one.
+        """Return 2 if kernel and bias share the variance of the signal, else 1."""
+        # A shape with one axis is that of a bias.
         return 2 if self.bias or len(self.generated) == 1 else 1
 
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class HyperfanIn(Hyperfan):
-    """With the fan_in of the generated layer: keeps the signal."""
+    """The fan is the fan_in of the generated layer, which keeps the signal."""
 
     _name: ClassVar[str] = "hyperfan_in"
 
@@ -77,7 +80,7 @@ class HyperfanIn(Hyperfan):
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class HyperfanOut(Hyperfan):
-    """With the fan_out of the generated layer: keeps the gradient."""
+    """The fan is the fan_out of the generated layer, which keeps the gradient."""
 
     _name: ClassVar[str] = "hyperfan_out"
 
@@ -87,8 +90,8 @@ class HyperfanOut(Hyperfan):
     def _generated_fan(self) -> int:
         if len(self.generated) == 1:
             raise ValueError(
-                f"`shape_of_generated` is {self.generated}, a bias: here it starts at "
-                "zero. Take jinit.zeros for the head that generates it."
+                f"`shape_of_generated` is {self.generated}, a bias, which starts at "
+                "zero in this scheme. Use jinit.zeros for the head that generates it."
             )
         return self._generated_fans().fan_out
 
@@ -100,13 +103,20 @@ class HyperfanOut(Hyperfan):
 
 
 def _spelled(name: str, settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The field `generated` by the name that the makers give it."""
+    """Spell the field `generated` as the argument of the makers."""
     return name, {
         "shape_of_generated" if key == "generated" else key: value
         for key, value in settings.items()
     }
 
 
+@scheme(
+    law="normal, uniform or truncated",
+    formula="std = sqrt(c / (n_in e Var(h)))",
+    use="heads of hypernetworks: keeps the signal",
+    pitfall="n_in is that of the generated kernel",
+    paper=papers.CHANG_2020,
+)
 @fan_maker(HyperfanIn)
 def hyperfan_in(
     shape_of_generated: checks.Shape,
@@ -117,24 +127,26 @@ def hyperfan_in(
     embedding_variance: float = 1.0,
     **options: Unpack[FanOptions],
 ) -> Initializer:
-    """Draw a hypernetwork's head so that the layer it generates keeps the signal.
+    """Draw the head of a hypernetwork so that the generated layer keeps the signal.
 
-    Var = c / (n_in e Var(h)): n_in is the fan_in of the generated kernel, e the inputs
-    of the head and Var(h) their mean square; c is 2 for relu and 1 without, halved
-    where the layer has a generated bias too. The generated weights then have the
-    variance c / n_in: He's.
+    The variance is c / (n_in e Var(h)), where n_in is the fan_in of the generated
+    kernel, e the number of inputs of the head, and Var(h) their mean square. c is 2
+    with relu and 1 without, and half of that if the layer has a generated bias as well.
+    So the generated weights have He's variance, c / n_in.
 
     Args:
-      shape_of_generated: the shape of the kernel that the head's outputs become, or of
-        a bias, which counts as one input and has the other half of the variance.
-      generated_layout: its layout; by default as `jinit.fans` reads it.
-      relu: whether the generated layer is followed by relu.
-      bias: whether it has a generated bias.
-      embedding_variance: the mean square of the head's inputs.
-      **options: the settings of the head's own kernel, by keyword.
+      shape_of_generated: the shape of the generated kernel; or of a generated bias,
+        which counts as one input and has the other half of the variance.
+      generated_layout: one letter for each axis of that shape; by default as
+        `jinit.fans` reads it.
+      relu: whether relu follows the generated layer.
+      bias: whether the generated layer has a generated bias.
+      embedding_variance: the mean square Var(h) of the inputs of the head.
+      **options: the settings of the kernel of the head, by keyword.
 
     Raises:
-      TypeError, ValueError: for settings that do not fit.
+      TypeError: if a setting has the wrong type.
+      ValueError: if a setting is wrong, or `gain` is an activation beside relu=True.
 
     Example:
       >>> import jinit
@@ -144,7 +156,7 @@ def hyperfan_in(
 
     References:
       Chang, Flokas and Lipson, "Principled weight initialization for hypernetworks",
-      2020.
+        ICLR 2020.
     """
     if relu:
         refuse_activation("hyperfan_in", options, "Set relu=False, or a number.")
@@ -158,6 +170,13 @@ def hyperfan_in(
     )
 
 
+@scheme(
+    law="normal, uniform or truncated",
+    formula="std = sqrt(c / (n_out e Var(h)))",
+    use="heads of hypernetworks: keeps the gradient",
+    pitfall="n_out is that of the generated kernel",
+    paper=papers.CHANG_2020,
+)
 @fan_maker(HyperfanOut)
 def hyperfan_out(
     shape_of_generated: checks.Shape,
@@ -167,20 +186,24 @@ def hyperfan_out(
     embedding_variance: float = 1.0,
     **options: Unpack[FanOptions],
 ) -> Initializer:
-    """Draw a hypernetwork's head so that the layer it generates keeps the gradient.
+    """Draw the head of a hypernetwork so that the generated layer keeps the gradient.
 
-    Var = c / (n_out e Var(h)), as `hyperfan_in` with the fan_out of the generated
-    kernel; a generated bias starts at zero, and takes no share.
+    The variance is c / (n_out e Var(h)), where n_out is the fan_out of the generated
+    kernel, e the number of inputs of the head, and Var(h) their mean square. c is 2
+    with relu and 1 without. A generated bias starts at zero and has no share.
 
     Args:
-      shape_of_generated: the shape of the kernel that the head's outputs become.
-      generated_layout: its layout; by default as `jinit.fans` reads it.
-      relu: whether the generated layer is followed by relu.
-      embedding_variance: the mean square of the head's inputs.
-      **options: the settings of the head's own kernel, by keyword.
+      shape_of_generated: the shape of the generated kernel.
+      generated_layout: one letter for each axis of that shape; by default as
+        `jinit.fans` reads it.
+      relu: whether relu follows the generated layer.
+      embedding_variance: the mean square Var(h) of the inputs of the head.
+      **options: the settings of the kernel of the head, by keyword.
 
     Raises:
-      TypeError, ValueError: for settings that do not fit.
+      TypeError: if a setting has the wrong type.
+      ValueError: if a setting is wrong, `shape_of_generated` is that of a bias, or
+        `gain` is an activation beside relu=True.
 
     Example:
       >>> import jinit
@@ -190,7 +213,7 @@ def hyperfan_out(
 
     References:
       Chang, Flokas and Lipson, "Principled weight initialization for hypernetworks",
-      2020.
+        ICLR 2020.
     """
     if relu:
         refuse_activation("hyperfan_out", options, "Set relu=False, or a number.")
@@ -201,27 +224,3 @@ def hyperfan_out(
         embedding_variance=embedding_variance,
         **options,
     )
-
-
-_CHANG = "Chang, Flokas and Lipson 2020"
-
-ENTRIES = (
-    Entry(
-        "hyperfan_in",
-        hyperfan_in,
-        "normal, uniform or truncated",
-        "std = sqrt(c / (n_in e Var(h)))",
-        "heads of hypernetworks: keeps the signal",
-        _CHANG,
-        "n_in is that of the generated kernel",
-    ),
-    Entry(
-        "hyperfan_out",
-        hyperfan_out,
-        "normal, uniform or truncated",
-        "std = sqrt(c / (n_out e Var(h)))",
-        "heads of hypernetworks: keeps the gradient",
-        _CHANG,
-        "n_out is that of the generated kernel",
-    ),
-)

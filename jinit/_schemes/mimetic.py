@@ -1,4 +1,4 @@
-"""Attention that starts as it ends up: pairs of kernels whose product is given."""
+"""Attention starts with kernels whose products resemble those of trained models."""
 
 import dataclasses
 import functools
@@ -12,13 +12,13 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from .. import random
-from .._core import checks, numbers
+from .._core import checks, numbers, papers
 from .._core.dtypes import canonical_dtype, is_narrow
 from .._core.rounding import round_finite
 from .._initializer.base import Initializer, spell
-from .._initializer.entry import Entry
 from .._initializer.formula import FormulaInitializer, formed
 from .._initializer.maker import maker
+from .._initializer.scheme import scheme
 
 Part = Literal["query", "key", "value", "out"]
 _PARTS = ("query", "key", "value", "out")
@@ -26,7 +26,7 @@ _PARTS = ("query", "key", "value", "out")
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Mimetic(FormulaInitializer):
-    """One kernel of a pair; with the same key the other one fits it."""
+    """The array is one kernel of a pair; drawn with one key, the two fit."""
 
     part: Part = "query"
     noise: float = 0.7
@@ -39,9 +39,9 @@ class Mimetic(FormulaInitializer):
 
     def _spelling(self) -> tuple[str, dict[str, Any]]:
         names = ("alpha_qk", "beta_qk") if self._is_qk() else ("alpha_vo", "beta_vo")
-        given = dict(zip(names, (self.noise, self.diagonal), strict=True))
+        numbers = dict(zip(names, (self.noise, self.diagonal), strict=True))
         dtype = {} if self.dtype is None else {"dtype": self.dtype}
-        return self._name, {"part": self.part} | given | dtype
+        return self._name, {"part": self.part} | numbers | dtype
 
     def _is_qk(self) -> bool:
         return self.part in ("query", "key")
@@ -67,7 +67,7 @@ class Mimetic(FormulaInitializer):
 def _factors(
     key: jax.Array, shape: checks.Shape, dtype: np.dtype, init: Mimetic
 ) -> tuple[jax.Array, jax.Array]:
-    """Both kernels: for query and key head by head, for value and out all at once."""
+    """Draw both kernels: query and key head by head, value and out for all heads."""
     d, heads, size = shape
     if init._is_qk():
         left, right = _split(key, (heads, d), size, dtype, init)
@@ -80,17 +80,18 @@ def _factors(
 def _split(
     key: jax.Array, stack: tuple[int, int], rank: int, dtype: np.dtype, init: Mimetic
 ) -> tuple[jax.Array, jax.Array]:
-    """L, R of `rank` columns, L R' nearest to noise Z + diagonal 1, Z ~ N(0, 1 / d)."""
+    """Return L and R with `rank` columns and L R' nearest to noise Z + diagonal 1."""
     copies, d = stack
     z = random.normal(key, (copies, d, d), dtype) * (init.noise / math.sqrt(d))
     target = (
         z.astype(dtype)
         + numbers.cast(init.diagonal, dtype) * jnp.eye(d, dtype=dtype)[None]
     )
-    # Drawn alone, either side must see the same bits, or singular vectors change sign.
+    # Each kernel may be drawn by a program of its own. Without the barrier XLA could
+    # fuse the target differently there, and one other bit may flip singular vectors.
     u, s, vt = jnp.linalg.svd(lax.optimization_barrier(target), full_matrices=False)
     root = jnp.sqrt(s)[:, None, :]
-    # Where the kernels are wider than d, what is left over is zero.
+    # A product of rank d needs no more than d columns; the others are zero.
     most, spare = min(rank, d), max(rank - d, 0)
     pad = ((0, 0), (0, 0), (0, spare))
     left, right = u * root, vt.mT * root
@@ -99,31 +100,33 @@ def _split(
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Pair:
-    """Two kernels that fit, drawn from one key: called as an initializer."""
+    """Two kernels are drawn with one key, by a call like that of an initializer."""
 
     first: Mimetic
     second: Mimetic
 
     def __repr__(self) -> str:
-        # A pair has no name of its own: it is one of the two that the maker returns.
+        # The maker returns two pairs, so the expression for one has an index.
         name, settings = self.first._spelling()
-        given = [
+        arguments = [
             f"{k}={spell(v)}" for k, v in settings.items() if k not in ("part", "dtype")
         ]
         if self.first.dtype is not None:
-            given.append(f"dtype={self.first.dtype.name!r}")
-        return f"jinit.{name}({', '.join(given)})[{0 if self.first._is_qk() else 1}]"
+            arguments.append(f"dtype={self.first.dtype.name!r}")
+        number = 0 if self.first._is_qk() else 1
+        return f"jinit.{name}({', '.join(arguments)})[{number}]"
 
     def __call__(
         self, key: jax.Array, shape: checks.Shape, dtype: DTypeLike | None = None
     ) -> tuple[jax.Array, jax.Array]:
-        """Both kernels, for the (d, heads, head_dim) of the first."""
+        """Draw both kernels, for the shape (d, heads, head_dim) of the first."""
         checks.key(key)
         shape = checks.shape(shape)
         self.first._check(shape)
-        found = self.first._dtype(dtype)
-        init, traced = formed(self.first, found)
-        return _pair(key, traced, shape=shape, dtype=found, init=init)
+        checked = self.first._dtype(dtype, shape)
+        init, traced = formed(self.first, checked)
+        left, right = _pair(key, traced, shape=shape, dtype=checked, init=init)
+        return left, right
 
 
 @functools.partial(jax.jit, static_argnames=("shape", "dtype", "init"))
@@ -161,6 +164,13 @@ def mimetic_attention(
 ) -> Initializer: ...  # fmt: skip
 
 
+@scheme(
+    law="low rank",
+    formula="W_q W_k' ~ 0.7 Z + 0.7, W_v W_o ~ 0.4 Z - 0.4",
+    use="small transformers, little data",
+    pitfall="the kernels of a pair must share their key",
+    paper=papers.TROCKMAN_2023,
+)
 @maker
 def mimetic_attention(
     *,
@@ -171,43 +181,45 @@ def mimetic_attention(
     part: Part | None = None,
     dtype: DTypeLike | None = None,
 ) -> tuple[Pair, Pair] | Initializer:
-    """Draw attention whose products resemble those of trained models: (qk, vo).
+    """Draw the kernels of an attention so that their products resemble trained ones.
 
     In each head W_q W_k' is the best approximation of rank head_dim to alpha_qk Z +
-    beta_qk 1, and over all heads W_v W_o that of alpha_vo Z + beta_vo 1, Z with entries
-    N(0, 1 / d). So tokens attend to those like themselves, and what they get is taken
-    from the stream. Each pair is split by singular values, sqrt(S) to either side.
+    beta_qk 1. Over all heads W_v W_o is the best approximation to alpha_vo Z +
+    beta_vo 1. Z has entries from N(0, 1 / d). So tokens attend to similar tokens, and
+    their values are subtracted from the stream. Each product is split by its singular
+    values, with sqrt(S) on either side.
 
-    `qk(key, (d, heads, head_dim))` gives (W_q, W_k), both of that shape; `vo` gives W_v
-    and W_o, which is (heads, head_dim, d): Flax's kernels of an attention, to be put
-    into its parameters. `jinit.place_mimetic_attention` does that for a whole model.
+    `qk(key, (d, heads, head_dim))` gives (W_q, W_k), both with that shape. `vo` gives
+    (W_v, W_o), where W_o is (heads, head_dim, d). These are the shapes of Flax's
+    kernels of an attention. `jinit.place_mimetic_attention` draws them for all
+    attentions of a model.
 
     Args:
-      alpha_qk: the noise in queries and keys.
-      beta_qk: the diagonal there.
-      alpha_vo: the noise in values and outputs.
-      beta_vo: the diagonal there, negative.
-      part: "query", "key", "value" or "out" for that kernel alone; those of a pair fit
-        when they are drawn with one key.
-      dtype: the type of the result where the call names none.
+      alpha_qk: the scale of the noise in queries and keys.
+      beta_qk: the diagonal in queries and keys.
+      alpha_vo: the scale of the noise in values and outputs.
+      beta_vo: the diagonal in values and outputs, negative in trained models.
+      part: "query", "key", "value" or "out" for that kernel alone. The two kernels of a
+        pair fit if they are drawn with one key.
+      dtype: the dtype of the array, unless the call gives another.
 
     Returns:
       Two pairs of initializers, or the one initializer that `part` names.
 
     Raises:
-      ValueError: for an unknown part or a number that is not finite; when called, for a
-        shape that has not three axes.
+      ValueError: if the part is unknown, or a number is not finite; when called, if the
+        shape has not three axes.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
       >>> qk, vo = jinit.mimetic_attention()
       >>> v, o = vo(jax.random.key(0), (64, 4, 16))
       >>> product = jnp.einsum("dhk,hke->de", v, o)
-      >>> bool(jnp.trace(product) / 64 < -0.3)  # near the diagonal, -0.4
+      >>> bool(jnp.trace(product) / 64 < -0.3)  # The diagonal is -0.4.
       True
 
     References:
-      Trockman and Kolter, "Mimetic initialization of self-attention layers", 2023.
+      Trockman and Kolter, "Mimetic initialization of self-attention layers", ICML 2023.
     """
     alphas = checks.number("alpha_qk", alpha_qk), checks.number("alpha_vo", alpha_vo)
     betas = checks.number("beta_qk", beta_qk), checks.number("beta_vo", beta_vo)
@@ -221,16 +233,3 @@ def mimetic_attention(
         return made(part)
     query, key, value, out = made("query"), made("key"), made("value"), made("out")
     return Pair(query, key), Pair(value, out)
-
-
-ENTRIES = (
-    Entry(
-        "mimetic_attention",
-        mimetic_attention,
-        "low rank",
-        "W_q W_k' ~ 0.7 Z + 0.7, W_v W_o ~ 0.4 Z - 0.4",
-        "small transformers, little data",
-        "Trockman and Kolter 2023",
-        "the kernels of a pair must share their key",
-    ),
-)

@@ -1,13 +1,4 @@
-"""Recurrent networks: identities, and biases that set how long a unit remembers.
-
-Flax hands every gate of a cell the same `bias_init`, so an initializer cannot know its
-gate. Each scheme here has three forms: for the biases of all gates in one vector
-(`order=`, as Flax's NNX OptimizedLSTMCell and PyTorch have them), for those of one gate
-(`gate="f"`), and as rules, `(pattern, initializer)` pairs for `jinit.plan`.
-
-Orthogonal recurrent kernels for each gate of a fused kernel: `jinit.blocks` of
-`jinit.orthogonal()`.
-"""
+"""The schemes of `jinit.recurrent`: an identity kernel, and biases of gates."""
 
 import dataclasses
 from typing import Any, ClassVar, Literal
@@ -18,23 +9,23 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from .. import random
-from .._core import checks, numbers
+from .._core import checks, numbers, papers
 from .._core.dtypes import canonical_dtype
 from .._initializer.base import Initializer
-from .._initializer.entry import Entry
 from .._initializer.formula import FormulaInitializer, index
 from .._initializer.maker import maker
+from .._initializer.scheme import scheme
 from . import structured
 
 Cell = Literal["lstm", "fused_lstm", "gru", "fused_gru"]
 Rules = list[tuple[str, Initializer]]
 
-# The gate that keeps the state, and the gate that lets new input in (the GRU ties the
-# second to the first).
+# The gates that keep the state (f of an LSTM, z of a GRU), and the gate that admits new
+# input, which a GRU does not have: it admits 1 - z.
 _KEEPS, _ADMITS = ("f", "z"), "i"
 _GATES = "ifgorzn"
 
-# cell -> the order of its gates, and its biases' path below the cell, by gate.
+# For each cell the order of its gates, and the path of a gate's biases below the cell.
 _CELLS: dict[str, tuple[str, str]] = {
     "lstm": ("ifgo", "h{gate}/bias"),
     "fused_lstm": ("ifgo", "dense_h/bias"),
@@ -45,7 +36,7 @@ _CELLS: dict[str, tuple[str, str]] = {
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Irnn(structured.Identity):
-    """gain times the identity, for a square recurrent kernel."""
+    """A square recurrent kernel is gain times the identity."""
 
     _name: ClassVar[str] = "recurrent.identity"
 
@@ -61,7 +52,7 @@ class Irnn(structured.Identity):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class GateBias(FormulaInitializer):
-    """The biases of one gate, or of all gates side by side along the last axis."""
+    """The array has the biases of one gate, or of all gates along the last axis."""
 
     gate: str | None = None
     order: str = "ifgo"
@@ -72,9 +63,9 @@ class GateBias(FormulaInitializer):
     def _set_gates(self) -> None:
         if self.gate is not None:
             checks.choice("gate", self.gate, tuple(_GATES))
-        known = isinstance(self.order, str) and not set(self.order) - set(_GATES)
-        once = known and len(set(self.order)) == len(self.order)
-        if not once or not set(self.order) & set(_KEEPS):
+        is_known = isinstance(self.order, str) and not set(self.order) - set(_GATES)
+        is_once = is_known and len(set(self.order)) == len(self.order)
+        if not is_once or not set(self.order) & set(_KEEPS):
             raise ValueError(
                 f"`order` is {self.order!r}; it must name each gate of the cell once, "
                 "by its letter, such as 'ifgo' for an LSTM or 'rzn' for a GRU: i "
@@ -97,22 +88,22 @@ class GateBias(FormulaInitializer):
             )
 
     def _units(self, shape: checks.Shape) -> checks.Shape:
-        """The shape of one gate."""
+        """Return the shape of the biases of one gate."""
         count = 1 if self.gate else len(self.order)
         return (*shape[:-1], shape[-1] // count)
 
-    def _of_gate(self, gate: str, keeping: jax.Array) -> jax.Array:
-        """One gate's biases, from those that the keeping gate has."""
+    def _gate_bias(self, gate: str, keeping: jax.Array) -> jax.Array:
+        """Return the biases of a gate, from those of the gate that keeps the state."""
         raise NotImplementedError
 
     def _side_by_side(self, keeping: jax.Array) -> jax.Array:
         gates = self.gate or self.order
-        return jnp.concatenate([self._of_gate(g, keeping) for g in gates], axis=-1)
+        return jnp.concatenate([self._gate_bias(g, keeping) for g in gates], axis=-1)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class UnitForgetBias(GateBias):
-    """`value` for the gate that keeps the state, 0 for all others."""
+    """The bias is `value` for the gate that keeps the state, and 0 for all others."""
 
     value: float = 1.0
 
@@ -127,7 +118,7 @@ class UnitForgetBias(GateBias):
     def _scale(self) -> float:
         return self.value
 
-    def _of_gate(self, gate: str, keeping: jax.Array) -> jax.Array:
+    def _gate_bias(self, gate: str, keeping: jax.Array) -> jax.Array:
         return keeping if gate in _KEEPS else jnp.zeros_like(keeping)
 
     def _build(self, key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
@@ -136,7 +127,7 @@ class UnitForgetBias(GateBias):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Chrono(GateBias):
-    """b_f = log u, b_i = -log u, u uniform on [1, t_max - 1]."""
+    """The biases are b_f = log u and b_i = -log u for u uniform on [1, t_max - 1]."""
 
     t_max: float = 3.0
     grid: bool = False
@@ -156,8 +147,7 @@ class Chrono(GateBias):
             raise TypeError(f"`grid` is {self.grid!r}; it must be True or False.")
         self._set(t_max=t_max)
 
-    def std(self, shape: checks.Shape) -> float | None:
-        shape = checks.shape(shape)
+    def _std(self, shape: checks.Shape) -> float | None:
         self._check(shape)
         if self.gate is None or self.grid:
             return None
@@ -167,7 +157,7 @@ class Chrono(GateBias):
         name, settings = super()._spelling()
         return name, {"t_max": self.t_max} | settings
 
-    def _of_gate(self, gate: str, keeping: jax.Array) -> jax.Array:
+    def _gate_bias(self, gate: str, keeping: jax.Array) -> jax.Array:
         if gate in _KEEPS:
             return keeping
         return -keeping if gate == _ADMITS else jnp.zeros_like(keeping)
@@ -175,7 +165,7 @@ class Chrono(GateBias):
     def _build(self, key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
         units = self._units(shape)
         if self.grid:
-            # The middles of equal parts of the interval.
+            # The middles of equal parts of (0, 1), one for each unit.
             u = (index(units, -1).astype(dtype) + 0.5) / units[-1]
         else:
             u = random.uniform(key, units, dtype)
@@ -183,28 +173,39 @@ class Chrono(GateBias):
 
 
 def std_of_log(high: float) -> float:
-    """The standard deviation of log u, u uniform on [1, high]."""
+    """Return the standard deviation of log u for u uniform on [1, high]."""
     log, width = numbers.log(high), high - 1
     mean = high * log / width - 1
     square = (high * log * log - 2 * high * log) / width + 2
     variance = square - mean * mean
-    return numbers.sqrt(numbers.at_least(0.0, variance))
+    # For `high` near 1 the difference may round to a negative number.
+    std: float = numbers.sqrt(numbers.at_least(0.0, variance))
+    return std
 
 
+@scheme(
+    name="recurrent.identity",
+    law="constant",
+    formula="w_ij = gain for i = j, else 0",
+    use="recurrent kernels before relu (IRNN)",
+    pitfall="unstable without gradient clipping",
+    paper=papers.LE_2015,
+)
 @maker
 def identity(gain: float = 1.0, *, dtype: DTypeLike | None = None) -> Initializer:
-    """Fill a recurrent kernel with an identity: w_ij = gain for i = j, else 0 (IRNN).
+    """Fill a square recurrent kernel with an identity: w_ij = gain for i = j, else 0.
 
-    With relu and zero biases the state is kept, and new input adds to it. Draw the
-    kernel of the inputs small, N(0, 0.001^2), and clip the gradient: without clipping
-    training is unstable. A gain below 1 forgets: 0.01 served speech best.
+    With relu and zero biases such a network (IRNN) keeps its state, and new input adds
+    to it. Draw the kernel of the inputs from N(0, 0.001^2), and clip the gradient,
+    since training is unstable without. With a gain below 1 the network forgets; in the
+    paper 0.01 was best for speech.
 
     Args:
-      gain: what the ones are multiplied by.
-      dtype: the type of the result where the call names none.
+      gain: the value on the diagonal.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      ValueError: when called, for a shape that is not square.
+      ValueError: when called, if the shape is not square.
 
     Example:
       >>> import jax, jinit
@@ -212,12 +213,20 @@ def identity(gain: float = 1.0, *, dtype: DTypeLike | None = None) -> Initialize
       [[0.5, 0.0], [0.0, 0.5]]
 
     References:
-      Le, Jaitly and Hinton, "A simple way to initialize recurrent networks of
-      rectified linear units", 2015.
+      Le, Jaitly and Hinton, "A simple way to initialize recurrent networks of rectified
+        linear units", arXiv 2015.
     """
     return Irnn(gain, None, canonical_dtype(dtype))
 
 
+@scheme(
+    name="recurrent.unit_forget_bias",
+    law="constant",
+    formula="b_f = 1, other gates 0",
+    use="LSTM and GRU cells",
+    pitfall="`order` must be that of the cell",
+    paper=papers.GERS_2000,
+)
 @maker
 def unit_forget_bias(
     *,
@@ -226,20 +235,21 @@ def unit_forget_bias(
     value: float = 1.0,
     dtype: DTypeLike | None = None,
 ) -> Initializer:
-    """Fill the biases of a cell: `value` for the gate that keeps the state, else 0.
+    """Fill the biases of the gate that keeps the state with `value`, and others with 0.
 
     That gate is f in an LSTM, and z in a GRU with h' = (1 - z) n + z h, as in Flax,
     PyTorch and Keras.
 
     Args:
-      gate: one gate's letter, for the biases of that gate; None for those of all gates.
-      order: the gates along the last axis, by their letters.
+      gate: the letter of a gate, for an array with its biases alone; None for an array
+        with the biases of all gates.
+      order: the letters of the gates, in the order that they have along the last axis.
       value: the bias of the gate that keeps the state.
-      dtype: the type of the result where the call names none.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      ValueError: for an unknown gate or order, or, when called, a last axis that is not
-        a multiple of the gates.
+      ValueError: if the gate or the order is unknown; when called, if the last axis is
+        not a multiple of the number of gates.
 
     Example:
       >>> import jax, jinit
@@ -248,12 +258,21 @@ def unit_forget_bias(
 
     References:
       Gers, Schmidhuber and Cummins, "Learning to forget: continual prediction with
-      LSTM", 2000. Jozefowicz, Zaremba and Sutskever, "An empirical exploration of
-      recurrent network architectures", 2015.
+        LSTM", Neural Computation 2000.
+      Jozefowicz, Zaremba and Sutskever, "An empirical exploration of recurrent network
+        architectures", ICML 2015.
     """
     return UnitForgetBias(gate, order, canonical_dtype(dtype), value)
 
 
+@scheme(
+    name="recurrent.chrono",
+    law="log-uniform times",
+    formula="b_f = log U(1, t_max - 1), b_i = -b_f",
+    use="long dependencies of a known length",
+    pitfall="gates that are drawn with different keys need `grid=True`",
+    paper=papers.TALLEC_2018,
+)
 @maker
 def chrono(
     t_max: float,
@@ -265,24 +284,26 @@ def chrono(
 ) -> Initializer:
     """Draw the biases of a cell so that its units remember for up to t_max steps.
 
-    b_f = log u, b_i = -b_f, u ~ U(1, t_max - 1); the other gates' are 0. The time that
-    a unit keeps its state, 1 / (1 - sigmoid(b_f)) = 1 + u, is then uniform on [2,
-    t_max]. In a GRU the gate z keeps the state, and its complement admits.
+    b_f = log u and b_i = -b_f for u ~ U(1, t_max - 1), and all other biases are 0. A
+    unit keeps its state for 1 / (1 - sigmoid(b_f)) = 1 + u steps, a time uniform on
+    [2, t_max]. In a GRU the biases of z are log u: z keeps the state, and 1 - z admits
+    new input.
 
-    Gates that are drawn by themselves (`gate="f"`, `gate="i"`) satisfy b_i = -b_f where
-    they get the same key. In a model every parameter has its own: there `grid=True`
-    spaces u evenly over its interval instead of drawing it.
+    Two gates that are drawn alone (`gate="f"` and `gate="i"`) satisfy b_i = -b_f only
+    if they get the same key. In a model every parameter has a key of its own, so use
+    `grid=True` there, which spaces u evenly over its interval instead of drawing it.
 
     Args:
-      t_max: the longest time, in steps: the length of the dependencies, more than 2.
-      gate: one gate's letter, for the biases of that gate; None for those of all gates.
-      order: the gates along the last axis, by their letters.
-      grid: whether the times are evenly spaced, without randomness.
-      dtype: the type of the result where the call names none.
+      t_max: the longest time in steps, the length of the dependencies, more than 2.
+      gate: the letter of a gate, for an array with its biases alone; None for an array
+        with the biases of all gates.
+      order: the letters of the gates, in the order that they have along the last axis.
+      grid: True for times that are evenly spaced, without randomness.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      ValueError: for a `t_max` of 2 or less, an unknown gate or order, or, when called,
-        a last axis that is not a multiple of the gates.
+      ValueError: if `t_max` is 2 or less, or the gate or the order is unknown; when
+        called, if the last axis is not a multiple of the number of gates.
 
     Example:
       >>> import jax, jinit
@@ -291,30 +312,31 @@ def chrono(
       (True, True)
 
     References:
-      Tallec and Ollivier, "Can recurrent neural networks warp time?", 2018.
+      Tallec and Ollivier, "Can recurrent neural networks warp time?", ICLR 2018.
     """
     return Chrono(gate, order, canonical_dtype(dtype), t_max, grid)
 
 
 def chrono_rules(t_max: float, *, cell: Cell = "lstm", prefix: str = "**") -> Rules:
-    """The rules that give the cells of a tree their chrono biases.
+    """Make the rules that give the cells of a tree the biases of `chrono`.
 
-    Where the gates have parameters of their own the times are a grid, since b_i = -b_f
-    could not hold for two draws.
+    If each gate has a parameter of its own, the times are a grid, since b_i = -b_f
+    cannot hold for two draws.
 
     Args:
-      t_max: as for `chrono`.
+      t_max: the longest time in steps, more than 2.
       cell: "lstm" for Flax's LSTMCell (Linen and NNX) and Linen's OptimizedLSTMCell,
         whose biases are hi, hf, hg and ho; "fused_lstm" for NNX's OptimizedLSTMCell,
-        with all of them in dense_h; "gru" for Linen's GRUCell, with biases ir, iz and
-        in; "fused_gru" for NNX's GRUCell, with all of them in dense_i.
-      prefix: a pattern for the path of the cells, such as "**/OptimizedLSTMCell_*".
+        which has all biases in dense_h; "gru" for Linen's GRUCell, whose biases are ir,
+        iz and in; "fused_gru" for NNX's GRUCell, which has all biases in dense_i.
+      prefix: a pattern for the paths of the cells, such as "**/OptimizedLSTMCell_*".
 
     Returns:
       A list of (pattern, initializer) pairs.
 
     Raises:
-      ValueError: for a `t_max` of 2 or less, or an unknown cell.
+      TypeError: if `prefix` is not text.
+      ValueError: if `t_max` is 2 or less, or the cell is unknown.
 
     Example:
       >>> import jinit
@@ -333,18 +355,19 @@ def chrono_rules(t_max: float, *, cell: Cell = "lstm", prefix: str = "**") -> Ru
 def unit_forget_rules(
     *, value: float = 1.0, cell: Cell = "lstm", prefix: str = "**"
 ) -> Rules:
-    """The rules that give the cells of a tree their forget biases.
+    """Make the rules that give the cells of a tree the biases of `unit_forget_bias`.
 
     Args:
       value: the bias of the gate that keeps the state.
-      cell: as for `chrono_rules`.
-      prefix: as for `chrono_rules`.
+      cell: the kind of the cells, as for `chrono_rules`.
+      prefix: a pattern for the paths of the cells, as for `chrono_rules`.
 
     Returns:
       A list of (pattern, initializer) pairs.
 
     Raises:
-      ValueError: for an unknown cell.
+      TypeError: if `prefix` is not text.
+      ValueError: if the cell is unknown.
 
     Example:
       >>> import jinit
@@ -359,39 +382,8 @@ def unit_forget_rules(
 
 
 def _cell(cell: str, prefix: Any) -> tuple[str, str]:
-    """The order of a cell's gates, and the pattern of their biases."""
+    """Return the order of the gates of a cell, and the pattern of their biases."""
     order, path = _CELLS[checks.choice("cell", cell, tuple(_CELLS))]
     if not isinstance(prefix, str):
         raise TypeError(f"`prefix` is {prefix!r}; it must be text, such as '**'.")
     return order, f"{prefix}/{path}"
-
-
-ENTRIES = (
-    Entry(
-        "recurrent.identity",
-        identity,
-        "constant",
-        "w_ij = gain for i = j, else 0",
-        "recurrent kernels before relu (IRNN)",
-        "Le, Jaitly and Hinton 2015",
-        "unstable without gradient clipping",
-    ),
-    Entry(
-        "recurrent.unit_forget_bias",
-        unit_forget_bias,
-        "constant",
-        "b_f = 1, other gates 0",
-        "LSTM and GRU cells",
-        "Gers, Schmidhuber and Cummins 2000",
-        "`order` must be that of the cell",
-    ),
-    Entry(
-        "recurrent.chrono",
-        chrono,
-        "log-uniform times",
-        "b_f = log U(1, t_max - 1), b_i = -b_f",
-        "long dependencies of a known length",
-        "Tallec and Ollivier 2018",
-        "gates with keys of their own need `grid=True`",
-    ),
-)

@@ -1,67 +1,30 @@
-"""The table of all schemes, by name; initializers from names and configurations."""
+"""The registry lists all schemes by name, and initializers are made from names."""
 
+import importlib
+import pkgutil
 import types
 from collections.abc import Mapping
 from typing import Any
 
+from .. import _initializer, _schemes
 from .._core import checks, numbers
 from .._core.names import public_function, public_name
-from .._initializer import around, stack
 from .._initializer.base import TRACED_ADVICE, Initializer, Scaled
-from .._initializer.entry import Entry
 from .._initializer.maker import check_called
-from . import (
-    adapters,
-    combine,
-    constant,
-    coordinates,
-    distributions,
-    fan_based,
-    hadamard,
-    hypernetworks,
-    layers,
-    mimetic,
-    recurrent,
-    ssm,
-    stft,
-    structured,
-    transformers,
-    truncated,
-    upsampling,
-    variance_scaling,
-    whitening,
-)
-from .orthogonal import kernels, looks_linear
+from .._initializer.scheme import SCHEMES, Entry
 
-_FAMILIES = (
-    fan_based,
-    variance_scaling,
-    kernels,
-    looks_linear,
-    distributions,
-    truncated,
-    constant,
-    structured,
-    hadamard,
-    layers,
-    coordinates,
-    upsampling,
-    stft,
-    recurrent,
-    ssm,
-    transformers,
-    mimetic,
-    adapters,
-    hypernetworks,
-    whitening,
-    stack,
-    around,
-    combine,
-)
 
-registry: Mapping[str, Entry] = types.MappingProxyType(
-    {entry.name: entry for family in _FAMILIES for entry in family.ENTRIES}
-)
+def _all_schemes() -> dict[str, Entry]:
+    """Import every file that can hold a scheme; return the schemes sorted by name."""
+    for package in (_initializer, _schemes):
+        for file in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(file.name)
+    # Files register their schemes when they are imported, in an order that depends on
+    # which name of jinit a program used first.
+    return dict(sorted(SCHEMES.items()))
+
+
+registry: Mapping[str, Entry] = types.MappingProxyType(_all_schemes())
 
 # Other names of the same schemes, in JAX and Flax.
 _ALIASES = {
@@ -75,16 +38,16 @@ _ALIASES = {
 
 
 def get(name: str | Initializer, **settings: Any) -> Initializer:
-    """Make an initializer by its name, for configuration files.
+    """Make the initializer of a name, for configuration files.
 
     Args:
       name: a name in `jinit.registry`, or an alias such as "xavier_uniform"; an
-        initializer comes back as it is.
-      **settings: what the maker takes.
+        initializer is returned unchanged.
+      **settings: the arguments of the scheme's maker.
 
     Raises:
-      ValueError: for an unknown name, with the nearest ones.
-      TypeError: for settings of an initializer that is made already.
+      ValueError: if the name is unknown; the message has the nearest ones.
+      TypeError: if there are settings and `name` is an initializer.
 
     Example:
       >>> import jinit
@@ -96,22 +59,29 @@ def get(name: str | Initializer, **settings: Any) -> Initializer:
     if isinstance(name, Initializer):
         if settings:
             raise TypeError(
-                f"`name` is {name!r}, made already, and takes no settings: "
-                f"{sorted(settings)}. Give its name, or leave them out."
+                f"`name` is {name!r}, an initializer, which takes no settings, and "
+                f"there are {sorted(settings)}. Give its name, or leave them out."
             )
         return name
     check_called("`name`", name)
     names = (*registry, *_ALIASES)
     checks.choice("name", name, names)
-    return registry[_ALIASES.get(name, name)].maker(**settings)
+    init: Initializer = registry[_ALIASES.get(name, name)].maker(**settings)
+    return init
 
 
 def to_config(init: Initializer) -> dict[str, Any]:
-    """An initializer as a plain dict: strings, numbers, booleans, lists and dicts.
+    """Describe an initializer by strings, numbers, booleans, lists and dicts alone.
+
+    Args:
+      init: an initializer from jinit.
+
+    Returns:
+      A dict that JSON and YAML can hold, with the maker's "name" and its settings.
 
     Raises:
-      TypeError: for something that is not a jinit initializer.
-      ValueError: for a setting that has no name, such as a lambda.
+      TypeError: if `init` is not an initializer from jinit.
+      ValueError: if a setting is a function without a name, such as a lambda.
 
     Example:
       >>> import jinit
@@ -129,11 +99,14 @@ def to_config(init: Initializer) -> dict[str, Any]:
 
 
 def from_config(config: Mapping[str, Any]) -> Initializer:
-    """The initializer that `to_config` described, also after JSON or YAML.
+    """Make the initializer that `to_config` described, also after JSON or YAML.
+
+    Args:
+      config: a dict with the "name" of a scheme and the settings of its maker.
 
     Raises:
-      TypeError: for something that is not a mapping, or an argument that is unknown.
-      ValueError: for a missing or unknown name.
+      TypeError: if `config` is not a mapping, or has a setting that is unknown.
+      ValueError: if the name is missing or unknown.
 
     Example:
       >>> import jinit
@@ -149,7 +122,8 @@ def from_config(config: Mapping[str, Any]) -> Initializer:
         )
     settings = {key: _rebuilt(v) for key, v in config.items() if key != "name"}
     if config["name"] == Scaled._name:
-        return settings["factor"] * settings["init"]
+        scaled: Initializer = settings["factor"] * settings["init"]
+        return scaled
     return get(config["name"], **settings)
 
 

@@ -1,9 +1,11 @@
-"""The uniform law of PyTorch's layers: limit 1 / sqrt(n_in)."""
+"""PyTorch draws the kernels and biases of its layers from U(+-1 / sqrt(n_in))."""
 
 import dataclasses
 from typing import ClassVar, Unpack
 
+from .._core import papers
 from .._initializer.base import Initializer
+from .._initializer.scheme import scheme
 from .._scale.fans import Fans
 from .fan_based import FanScheme
 from .fan_options import FanOptions, fan_maker
@@ -11,7 +13,7 @@ from .fan_options import FanOptions, fan_maker
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class ScaledUniform(FanScheme):
-    """U(+-1 / sqrt(fan_in))."""
+    """The law U(+-1 / sqrt(fan_in))."""
 
     distribution: str = "uniform"
 
@@ -21,19 +23,26 @@ class ScaledUniform(FanScheme):
         return 1 / (3 * fans.fan_in) if fans.fan_in else None
 
 
+@scheme(
+    law="uniform",
+    formula="limit = 1 / sqrt(n_in)",
+    use="PyTorch's default, also of its biases",
+    pitfall="a bias needs `fan_in`; under relu the signal dies: variance / 6 a layer",
+    paper=papers.LECUN_1998,
+)
 @fan_maker(ScaledUniform)
 def scaled_uniform(**options: Unpack[FanOptions]) -> Initializer:
-    """Draw from U(+-1 / sqrt(n_in)): PyTorch's default for kernels and for biases.
+    """Draw from U(+-1 / sqrt(n_in)), PyTorch's default for kernels and for biases.
 
-    std = 1 / sqrt(3 n_in). PyTorch spells it `kaiming_uniform_(w, a=math.sqrt(5))`. Its
-    biases have the fan_in of their kernel, which a bias's shape does not show:
-    `scaled_uniform(fan_in=256)`.
+    std = 1 / sqrt(3 n_in). The law's name in PyTorch is
+    `kaiming_uniform_(w, a=math.sqrt(5))`. A bias has the n_in of its kernel, which the
+    shape of the bias does not show, so give it: `scaled_uniform(fan_in=256)`.
 
     Args:
       **options: the settings of every scheme that counts fans, by keyword.
 
     Raises:
-      ValueError: for options that do not fit; when called, for a bias without `fan_in`.
+      ValueError: if an option is wrong; when called, for a bias without `fan_in`.
 
     Example:
       >>> import jax, jinit
@@ -42,7 +51,8 @@ def scaled_uniform(**options: Unpack[FanOptions]) -> Initializer:
       True
 
     References:
-      LeCun, Bottou, Orr and Mueller, "Efficient BackProp", 1998, for the 1 / sqrt(n_in)
-      that its limit, not its std, has.
+      LeCun, Bottou, Orr and Müller, "Efficient BackProp", Neural Networks: Tricks of
+        the Trade 1998. There 1 / sqrt(n_in) is the standard deviation; here it is the
+        limit.
     """
     return ScaledUniform(**options)

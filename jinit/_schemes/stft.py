@@ -1,4 +1,4 @@
-"""Kernels that compute the short-time Fourier transform of a signal."""
+"""Convolutions compute the short-time Fourier transform of a signal."""
 
 import dataclasses
 from typing import Any, ClassVar, Literal
@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from .._core import checks, numbers
+from .._core import checks, numbers, papers
 from .._core.dtypes import canonical_dtype
 from .._initializer.base import Initializer
-from .._initializer.entry import Entry
 from .._initializer.formula import FormulaInitializer
 from .._initializer.frozen import frozen, thawed
 from .._initializer.maker import maker
+from .._initializer.scheme import scheme
 
 Side = Literal["real", "imag"]
 Scaling = Literal["density", "spectrum"]
@@ -22,7 +22,7 @@ Scaling = Literal["density", "spectrum"]
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Stft(FormulaInitializer):
-    """A window times the cosines, or the sines, of one frequency for each output."""
+    """Each output has the window times the cosine, or the sine, of one frequency."""
 
     side: Side = "real"
     window: Any = "hann"
@@ -47,9 +47,11 @@ class Stft(FormulaInitializer):
             self._set(window=frozen(self.window, "window"))
             window = thawed(self.window)
             if not numbers.is_traced(window) and not np.isfinite(window).all():
-                raise ValueError("`window` has values that are not finite.")
+                raise ValueError(
+                    "`window` has values that are not finite; all must be finite."
+                )
         elif self.window is not None:
-            # A name that is wrong is the maker's error, not the first call's.
+            # A wrong name must raise in the maker, not in the first call.
             self._window(8)
 
     def _check(self, shape: checks.Shape) -> None:
@@ -71,8 +73,8 @@ class Stft(FormulaInitializer):
         if self.window is None:
             return np.ones(length)
         if not isinstance(self.window, str):
-            return self._given(thawed(self.window), length)
-        # Comes with JAX, and is slow to load.
+            return self._array_window(thawed(self.window), length)
+        # scipy.signal takes long to load, and only this scheme needs it.
         from scipy import signal
 
         try:
@@ -85,7 +87,7 @@ class Stft(FormulaInitializer):
                 f"make ({error}); pass such a name, 'hann' or 'hamming', or an array."
             ) from None
 
-    def _given(self, window: Any, length: int) -> Any:
+    def _array_window(self, window: Any, length: int) -> Any:
         if window.shape != (length,):
             raise ValueError(
                 f"`window` has shape {window.shape}, and the frames have {length} "
@@ -112,7 +114,8 @@ class Stft(FormulaInitializer):
         frame, _, frequencies = shape
         window = self._window(frame)
         length = 2 * (frequencies - 1)
-        # Whole turns are taken off in integers: float32 keeps no digits of many.
+        # Whole turns are removed as integers: at 10^6 turns an angle in float32 has no
+        # digits left for its fraction.
         turns = np.outer(np.arange(frame), np.arange(frequencies)) % length
         angles = jnp.asarray(-2 * np.pi * np.arange(length) / length, dtype)
         wave = jnp.cos(angles) if self.side == "real" else jnp.sin(angles)
@@ -120,6 +123,13 @@ class Stft(FormulaInitializer):
         return (weights[:, None] * wave[turns])[:, None, :]
 
 
+@scheme(
+    law="constant",
+    formula="w = window[t] cos(2 pi t f / n) / norm",
+    use="spectra of signals, fixed or to be trained further",
+    pitfall="two kernels make a spectrum: the real and the imaginary side",
+    paper=papers.ALLEN_1977,
+)
 @maker
 def stft(
     side: Side = "real",
@@ -131,22 +141,24 @@ def stft(
 ) -> Initializer:
     """Fill a one-dimensional convolution so that it is a short-time Fourier transform.
 
-    w[t, 0, f] = window[t] cos(2 pi t f / n) / norm, or -sin for the imaginary side; n =
-    2 (frequencies - 1) is the length of the transform. Two convolutions, one of each
-    side, give the spectrum; their stride is the hop.
+    w[t, 0, f] = window[t] cos(2 pi t f / n) / norm, with -sin instead of cos for the
+    imaginary side; n = 2 (frequencies - 1) is the length of the transform. Two
+    convolutions, one for each side, give the spectrum, and their stride is the hop. The
+    arguments and the values are those of Keras' STFTInitializer.
 
     Args:
       side: "real" or "imag".
-      window: a name that `scipy.signal.get_window` knows, an array of the frame's
-        length, or None.
-      scaling: the norm: "density", sqrt(sum(window^2)); "spectrum", sum(|window|); None
-        for 1.
-      periodic: whether a named window is periodic, not symmetric.
-      dtype: the type of the result where the call names none.
+      window: a name that `scipy.signal.get_window` knows, an array with one value for
+        each sample of a frame, or None for a window of ones.
+      scaling: the norm: "density" for sqrt(sum(window^2)), "spectrum" for
+        sum(|window|), None for 1.
+      periodic: True for a window that is periodic, False for a symmetric one, where
+        `window` is a name.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      ValueError: for a setting that is none of these, or, when called, for a shape that
-        is not (frame, 1, fft_length / 2 + 1), or a window of another length.
+      ValueError: if a setting is unknown; when called, if the shape is not
+        (frame, 1, fft_length / 2 + 1), or the window has another length.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
@@ -156,20 +168,7 @@ def stft(
       True
 
     References:
-      The arguments and values are those of Keras' STFTInitializer. Allen and Rabiner,
-      "A unified approach to short-time Fourier analysis and synthesis", 1977.
+      Allen and Rabiner, "A unified approach to short-time Fourier analysis and
+        synthesis", Proceedings of the IEEE 1977.
     """
     return Stft(side, window, scaling, periodic, canonical_dtype(dtype))
-
-
-ENTRIES = (
-    Entry(
-        "stft",
-        stft,
-        "constant",
-        "w = window[t] cos(2 pi t f / n) / norm",
-        "spectra of signals, fixed or to be trained further",
-        "Allen and Rabiner 1977",
-        "two kernels make a spectrum: the real and the imaginary side",
-    ),
-)

@@ -1,4 +1,4 @@
-"""Kernels with a structure: identities, and units with few inputs."""
+"""Structured kernels pass their input on, or give each unit only a few inputs."""
 
 import dataclasses
 import math
@@ -10,18 +10,18 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from .. import random
-from .._core import checks, numbers
+from .._core import checks, numbers, papers
 from .._core.dtypes import canonical_dtype
 from .._initializer.base import Initializer
-from .._initializer.entry import Entry
 from .._initializer.formula import FormulaInitializer, flat_index, index
 from .._initializer.maker import maker
+from .._initializer.scheme import scheme
 from .._scale.fans import Axes, check_layout, fans
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Identity(FormulaInitializer):
-    """gain where the input's index is the output's, else 0."""
+    """The entries are `gain` where input and output have one index, and else 0."""
 
     gain: float = 1.0
     layout: str | None = None
@@ -55,7 +55,7 @@ class Identity(FormulaInitializer):
                 "convolution use jinit.dirac."
             )
         layout = self.layout or ("io" if len(shape) == 2 else "bio")
-        # Fans raise for a layout of another length.
+        # This raises for a layout of another length.
         fans(shape, layout)
         inputs, outputs = (
             tuple(i for i, name in enumerate(layout) if name == letter)
@@ -70,7 +70,7 @@ class Identity(FormulaInitializer):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Dirac(FormulaInitializer):
-    """A convolution kernel that passes its input on."""
+    """A convolution kernel passes its input on."""
 
     gain: float = 1.0
     groups: int = 1
@@ -95,17 +95,18 @@ class Dirac(FormulaInitializer):
             )
 
     def _build(self, key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
-        # The inputs of a grouped kernel are those of one group already.
-        own = index(shape, -1) % np.uint32(shape[-1] // self.groups)
-        return (at_centre(shape) & (index(shape, -2) == own)).astype(dtype)
+        # Flax's input axis of a grouped kernel has the inputs of one group only, so the
+        # outputs are counted within their group as well.
+        output = index(shape, -1) % np.uint32(shape[-1] // self.groups)
+        return (at_centre(shape) & (index(shape, -2) == output)).astype(dtype)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Sparse(FormulaInitializer):
-    """N(0, std^2), with exactly ceil(sparsity n) of every n entries along axis zero."""
+    """The law N(0, std^2), with ceil(sparsity n) zeros among n entries along `axis`."""
 
     sparsity: float
-    # `std` is a method; the maker's argument of that name is this field.
+    # A field `std` would hide the method of that name, so it has a name of its own.
     stddev: float = 0.01
     axis: Axes = 0
     dtype: np.dtype | None = None
@@ -126,8 +127,7 @@ class Sparse(FormulaInitializer):
             dtype=canonical_dtype(self.dtype),
         )
 
-    def std(self, shape: checks.Shape) -> float | None:
-        shape = checks.shape(shape)
+    def _std(self, shape: checks.Shape) -> float | None:
         self._check(shape)
         n = self._length(shape)
         return self.stddev * numbers.sqrt(1 - self._zeros(n) / n) if n else None
@@ -141,9 +141,9 @@ class Sparse(FormulaInitializer):
 
     def _zeros(self, n: int) -> Any:
         if numbers.is_traced(self.sparsity):
-            # The same guard as below, for the larger rounding of float32.
+            # The guard of the line below, but for the coarser rounding of float32.
             return jnp.ceil(self.sparsity * n - 1e-6 * n)
-        # A share such as 0.9 of 10 must not become 10 by the rounding of 0.9.
+        # 0.07 * 100 is 7.000000000000001 in floats, whose ceiling would be 8.
         return math.ceil(self.sparsity * n - 1e-9 * n)
 
     def _length(self, shape: checks.Shape) -> int:
@@ -175,12 +175,12 @@ class Sparse(FormulaInitializer):
         return jnp.where(self._kept(places_key, shape), values, 0)
 
     def _kept(self, key: Any, shape: checks.Shape) -> jax.Array:
-        """A uniformly random choice of the entries that stay, per unit."""
+        """Choose the entries of each unit that stay, uniformly at random."""
         axes = self._indices(shape)
         others = tuple(i for i in range(len(shape)) if i not in axes)
         n = self._length(shape)
         words = random.bits(key, (math.prod(shape) // n, n), np.uint32)
-        # The rank of a random word among n is a random permutation.
+        # The ranks of n random words are a random permutation.
         rank = jnp.argsort(jnp.argsort(words, axis=-1), axis=-1)
         order = others + axes
         kept = (rank >= self._zeros(n)).reshape(tuple(shape[i] for i in order))
@@ -188,7 +188,7 @@ class Sparse(FormulaInitializer):
 
 
 def check_window(name: str, shape: checks.Shape, least: int = 3) -> None:
-    """Raise unless `shape` is a kernel (window.., in, out) that has a centre."""
+    """Raise unless `shape` is that of a kernel (window.., in, out) with a centre."""
     if not least <= len(shape) <= 5:
         raise ValueError(
             f"`shape` is {shape}, which has {len(shape)} axes; jinit.{name} takes "
@@ -205,29 +205,38 @@ def check_window(name: str, shape: checks.Shape, least: int = 3) -> None:
 
 
 def at_centre(shape: checks.Shape) -> jax.Array:
-    """Where the entry belongs to the middle of the window."""
+    """Return True for the entries in the middle of the window, else False."""
     middle = jnp.ones(shape, bool)
     for axis, size in enumerate(shape[:-2]):
         middle &= index(shape, axis) == size // 2
     return middle
 
 
+@scheme(
+    law="constant",
+    formula="w_ij = gain for i = j, else 0",
+    use="residual and recurrent layers that start as the identity",
+    pitfall="a widening layer gets rows of zeros: see `zero_hadamard`",
+    paper=papers.LE_2015,
+)
 @maker
 def identity(
     gain: float = 1.0, *, layout: str | None = None, dtype: DTypeLike | None = None
 ) -> Initializer:
-    """Fill with an identity, cut or padded: w_ij = gain for i = j, else 0.
+    """Fill a kernel with an identity: w_ij = gain for i = j, else 0.
+
+    A kernel that is not square has rows or columns of zeros beyond the identity.
 
     Args:
-      gain: what the ones are multiplied by.
-      layout: one letter per axis: i input, o output, b batch (a stack of identities).
-        Several axes of a letter count as one flat index. By default "io", or "bio"
-        for three axes.
-      dtype: the type of the result where the call names none.
+      gain: the value on the diagonal.
+      layout: one letter for each axis: i input, o output, b batch (a stack of
+        identities). Several axes of one letter count as one flat index. The default is
+        "io", or "bio" for three axes.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      ValueError: for a `gain` that is not finite, or, when called, for other than two
-        or three axes without a layout, or a layout that does not fit.
+      ValueError: if `gain` is not finite; when called, if the layout does not fit the
+        shape, or there is no layout and the shape has not two or three axes.
 
     Example:
       >>> import jax, jinit
@@ -235,31 +244,38 @@ def identity(
       [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
 
     References:
-      Le, Jaitly and Hinton, "A simple way to initialize recurrent networks of
-      rectified linear units", 2015.
+      Le, Jaitly and Hinton, "A simple way to initialize recurrent networks of rectified
+        linear units", arXiv 2015.
     """
     return Identity(gain, layout, canonical_dtype(dtype))
 
 
+@scheme(
+    law="constant",
+    formula="identity at the centre tap",
+    use="convolutions that start as the identity",
+    pitfall="odd windows only",
+    paper=papers.ZAGORUYKO_2017,
+)
 @maker
 def dirac(
     gain: float = 1.0, groups: int = 1, *, dtype: DTypeLike | None = None
 ) -> Initializer:
-    """Fill a convolution kernel so that the layer is the identity: gain at the centre.
+    """Fill a convolution kernel so that the layer is gain times the identity.
 
-    Shapes are Flax's, (window.., inputs, outputs) with one to three window axes of odd
-    length. Output o of a group of n outputs passes on the group's input o; outputs
-    beyond the inputs are zero, inputs beyond the outputs are dropped. Flax's inputs of
-    a grouped kernel are those of one group.
+    Shapes are those of Flax, (window.., inputs, outputs) with one to three window axes
+    of odd length. In the middle of the window, w_ij = gain for i = j; all other entries
+    are 0. Outputs beyond the inputs are zero, and inputs beyond the outputs are
+    dropped. In a grouped kernel, i and j count the inputs and outputs of one group.
 
     Args:
-      gain: what the ones are multiplied by.
+      gain: the value on the diagonal of the centre tap.
       groups: the `feature_group_count` of the convolution.
-      dtype: the type of the result where the call names none.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      ValueError: for groups below 1, or, when called, for an even window, other than 3
-        to 5 axes, or groups that do not divide the outputs.
+      ValueError: if `groups` is less than 1; when called, if the shape has not 3 to 5
+        axes, its window is even, or `groups` does not divide the outputs.
 
     Example:
       >>> import jax, jinit
@@ -268,11 +284,18 @@ def dirac(
 
     References:
       Zagoruyko and Komodakis, "DiracNets: training very deep neural networks without
-      skip-connections", 2017.
+        skip-connections", arXiv 2017.
     """
     return Dirac(gain, groups, canonical_dtype(dtype))
 
 
+@scheme(
+    law="normal, with exact zeros",
+    formula="N(0, std^2), ceil(sparsity n) of n inputs zero",
+    use="wide layers trained by second-order methods",
+    pitfall="for a convolution name all axes of the inputs",
+    paper=papers.MARTENS_2010,
+)
 @maker
 def sparse(
     sparsity: float,
@@ -283,20 +306,20 @@ def sparse(
 ) -> Initializer:
     """Draw from N(0, std^2), and set an exact number of each unit's weights to zero.
 
-    Of every n entries along `axis` ceil(sparsity n), chosen uniformly, are zero. By
-    default these are the inputs of a unit of an (inputs, outputs) kernel: units then
-    differ however many inputs there are. Martens keeps 15 inputs: a sparsity of
-    1 - 15 / n.
+    Among the n entries along `axis`, ceil(sparsity n) are zero, chosen uniformly. By
+    default `axis` has the inputs of a unit of an (inputs, outputs) kernel. Units with
+    few inputs stay different however many inputs there are. Martens keeps 15 inputs,
+    a sparsity of 1 - 15 / n.
 
     Args:
       sparsity: the share of zeros, from 0 to 1.
       std: the standard deviation of the weights that are not zero.
       axis: the axis, or axes, of the inputs of a unit: (0, 1, 2) for a 2-D convolution.
-      dtype: the type of the result where the call names none.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      ValueError: for a sparsity outside [0, 1] or a negative std, or, when called, for
-        a shape of fewer than two axes, or one that would be all zeros.
+      ValueError: if `sparsity` lies outside [0, 1] or `std` is negative; when called,
+        if the shape has fewer than two axes, or every weight would be zero.
 
     Example:
       >>> import jax, jinit
@@ -305,37 +328,6 @@ def sparse(
       [6, 6, 6, 6, 6]
 
     References:
-      Martens, "Deep learning via Hessian-free optimization", 2010.
+      Martens, "Deep learning via Hessian-free optimization", ICML 2010.
     """
     return Sparse(sparsity, std, axis, canonical_dtype(dtype))
-
-
-ENTRIES = (
-    Entry(
-        "identity",
-        identity,
-        "constant",
-        "w_ij = gain for i = j, else 0",
-        "residual and recurrent layers that start as nothing",
-        "Le, Jaitly and Hinton 2015",
-        "a widening layer gets rows of zeros: see `zero_hadamard`",
-    ),
-    Entry(
-        "dirac",
-        dirac,
-        "constant",
-        "identity at the centre tap",
-        "convolutions that start as the identity",
-        "Zagoruyko and Komodakis 2017",
-        "odd windows only",
-    ),
-    Entry(
-        "sparse",
-        sparse,
-        "normal, with exact zeros",
-        "N(0, std^2), ceil(sparsity n) of n inputs zero",
-        "wide layers trained by second-order methods",
-        "Martens 2010",
-        "for a convolution name all axes of the inputs",
-    ),
-)

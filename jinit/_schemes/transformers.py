@@ -1,4 +1,4 @@
-"""Scales of transformers: by width, by depth, for routers; weights on the sphere."""
+"""Transformers have scales by width and depth, routers, and weights on a sphere."""
 
 import dataclasses
 import math
@@ -10,12 +10,12 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from .. import random
-from .._core import checks
+from .._core import checks, papers
 from .._core.dtypes import canonical_dtype
 from .._initializer.base import Initializer
-from .._initializer.entry import Entry
 from .._initializer.formula import FormulaInitializer
 from .._initializer.maker import maker
+from .._initializer.scheme import scheme
 from .._scale.depth import factor as depth_factor
 from .._scale.fans import Axes, Fans
 from .constant import Filling
@@ -24,8 +24,8 @@ from .fan_options import FanOptions, fan_maker
 
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
-class OfWidth(FanScheme):
-    """A law whose standard deviation is a formula in the model's width."""
+class WidthScheme(FanScheme):
+    """The standard deviation is a formula in the width of the model."""
 
     width: int | None = None
 
@@ -40,8 +40,8 @@ class OfWidth(FanScheme):
 
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
-class SmallInit(OfWidth):
-    """Variance 2 / (5 d), d the width that is read."""
+class SmallInit(WidthScheme):
+    """The variance is 2 / (5 d), where d is the width that the layer reads."""
 
     _name: ClassVar[str] = "small_init"
 
@@ -50,15 +50,15 @@ class SmallInit(OfWidth):
 
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
-class WangInit(OfWidth):
-    """Std 2 / (L sqrt(d)), d the width that is written."""
+class WangInit(WidthScheme):
+    """The std is 2 / (L sqrt(d)), where d is the width that the layer writes."""
 
     num_layers: int
 
     _name: ClassVar[str] = "wang_init"
 
     def __post_init__(self) -> None:
-        # The depth rule checks its number.
+        # The depth rule raises for a wrong number of layers.
         depth_factor("wang", self.num_layers, width=1)
         super().__post_init__()
 
@@ -73,7 +73,7 @@ class WangInit(OfWidth):
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class MoeRouter(FanScheme):
-    """Variance scale / fan_in, cut at two standard deviations."""
+    """The variance is scale / fan_in; the law is truncated at 2 sigma."""
 
     scale: float = 0.1
     distribution: str = "truncated_normal"
@@ -90,7 +90,7 @@ class MoeRouter(FanScheme):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class LayerScale(Filling):
-    """One small number for each channel, by the depth of the network."""
+    """All channels have one small number, which the depth of the network decides."""
 
     depth: int
     dtype: np.dtype | None = None
@@ -99,7 +99,7 @@ class LayerScale(Filling):
     _kind: ClassVar[type[Any]] = np.inexact
 
     def __post_init__(self) -> None:
-        # The depth rule calls its number by another name.
+        # The depth rule would name this number `num_layers` in its error.
         if checks.count("depth", self.depth) is None:
             raise TypeError("`depth` is None; it must be an integer.")
         self._set(dtype=canonical_dtype(self.dtype))
@@ -110,7 +110,7 @@ class LayerScale(Filling):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Ngpt(FormulaInitializer):
-    """Vectors of norm 1 along an axis, uniform on the sphere."""
+    """The vectors along an axis have norm 1 and are uniform on the sphere."""
 
     axis: Axes = -1
     dtype: np.dtype | None = None
@@ -122,8 +122,7 @@ class Ngpt(FormulaInitializer):
         axis = checks.canonical_axes("axis", self.axis)
         self._set(axis=axis, dtype=canonical_dtype(self.dtype))
 
-    def std(self, shape: checks.Shape) -> float | None:
-        shape = checks.shape(shape)
+    def _std(self, shape: checks.Shape) -> float | None:
         length = math.prod(shape[i] for i in self._axes(shape))
         return 1 / math.sqrt(length) if length else None
 
@@ -135,24 +134,33 @@ class Ngpt(FormulaInitializer):
 
     def _build(self, key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
         x = random.normal(key, shape, dtype)
-        # 0 has no direction; it can matter on an axis of length 1 only.
-        x = jnp.where(x == 0, jnp.finfo(dtype).tiny ** 0.25, x)
+        # A zero vector has no direction; on an axis of length 1 a draw can be one.
+        x = jnp.where(x == 0, np.finfo(dtype).tiny ** 0.25, x)
         squares = jnp.abs(x) ** 2
         return x / jnp.sqrt(jnp.sum(squares, axis=self._axes(shape), keepdims=True))
 
 
+@scheme(
+    law="normal, uniform or truncated",
+    formula="std = sqrt(2 / (5 d))",
+    use="transformers: what reads the stream, embeddings",
+    pitfall="d is the width of the model: give it where the inputs are others",
+    paper=papers.NGUYEN_2019,
+)
 @fan_maker(SmallInit)
 def small_init(
     *, width: int | None = None, **options: Unpack[FanOptions]
 ) -> Initializer:
-    """Draw from N(0, 2 / (5 d)): Xavier's law of the widest layer, d -> 4 d, for all.
+    """Draw with std = sqrt(2 / (5 d)), where d is the width of the model.
+
+    This is Xavier's std for the layer from d to 4 d, used for all layers.
 
     Args:
-      width: d; by default the inputs of the kernel.
+      width: the width d; by default the number of inputs of the kernel.
       **options: the settings of every scheme that counts fans, by keyword.
 
     Raises:
-      ValueError: for options that do not fit.
+      ValueError: if an option is wrong.
 
     Example:
       >>> import jinit
@@ -161,26 +169,35 @@ def small_init(
 
     References:
       Nguyen and Salazar, "Transformers without tears: improving the normalization of
-      self-attention", 2019.
+        self-attention", IWSLT 2019.
     """
     return SmallInit(width=width, **options)
 
 
+@scheme(
+    law="normal, uniform or truncated",
+    formula="std = 2 / (L sqrt(d))",
+    use="transformers: the layers that end branches",
+    pitfall="d is the width of the stream: the outputs",
+    paper=papers.BLACK_2022,
+)
 @fan_maker(WangInit)
 def wang_init(
     num_layers: int, *, width: int | None = None, **options: Unpack[FanOptions]
 ) -> Initializer:
-    """Draw the layers that end residual branches: std = 2 / (L sqrt(d)).
+    """Draw a layer that ends a residual branch with std = 2 / (L sqrt(d)).
+
+    L is the number of layers, and d the width of the model. The output kernel of an
+    attention, (heads, head_dim, d), needs `layout="iio"`.
 
     Args:
-      num_layers: L, layers of two branches each.
-      width: d; by default the outputs of the kernel, which the stream adds.
+      num_layers: the number of layers L, of two branches each.
+      width: the width d; by default the number of outputs of the kernel.
       **options: the settings of every scheme that counts fans, by keyword.
-        For attention's (heads, head_dim, d) the layout is "iio".
 
     Raises:
-      TypeError: for a number of layers that is no integer.
-      ValueError: for fewer than one layer, or options that do not fit.
+      TypeError: if `num_layers` is not an integer.
+      ValueError: if `num_layers` is less than 1, or an option is wrong.
 
     Example:
       >>> import jinit
@@ -188,25 +205,33 @@ def wang_init(
       0.00601407
 
     References:
-      Black et al., "GPT-NeoX-20B: an open-source autoregressive language model", 2022.
+      Black et al., "GPT-NeoX-20B: an open-source autoregressive language model",
+        BigScience Workshop 2022.
     """
     return WangInit(num_layers=num_layers, width=width, **options)
 
 
+@scheme(
+    law="normal, cut at 2 sigma",
+    formula="std = sqrt(0.1 / n_in)",
+    use="routers and experts of mixtures",
+    pitfall="0.1 scales the variance; stacked experts need a layout",
+    paper=papers.FEDUS_2022,
+)
 @fan_maker(MoeRouter)
 def moe_router(scale: float = 0.1, **options: Unpack[FanOptions]) -> Initializer:
-    """Draw a router, or experts, as Switch transformers do: variance scale / n_in.
+    """Draw a router or experts of Switch transformers with std = sqrt(scale / n_in).
 
-    A normal law cut at two standard deviations, std = sqrt(scale / n_in): the scale is
-    that of the variance, and 0.1 makes weights sqrt(10) times smaller. Keep routers in
-    float32. Experts that are stacked, (experts, in, out), want `layout="bio"`.
+    The law is normal, truncated at two standard deviations. `scale` is a factor of the
+    variance: 0.1 makes weights sqrt(10) times smaller. Keep routers in float32. Stacked
+    experts, (experts, in, out), need `layout="bio"`.
 
     Args:
-      scale: what multiplies the variance.
+      scale: the factor of the variance.
       **options: the settings of every scheme that counts fans, by keyword.
 
     Raises:
-      ValueError: for a scale that is not positive, or options that do not fit.
+      ValueError: if `scale` is not positive, or an option is wrong.
 
     Example:
       >>> import jinit
@@ -215,22 +240,30 @@ def moe_router(scale: float = 0.1, **options: Unpack[FanOptions]) -> Initializer
 
     References:
       Fedus, Zoph and Shazeer, "Switch transformers: scaling to trillion parameter
-      models with simple and efficient sparsity", 2021.
+        models with simple and efficient sparsity", JMLR 2022.
     """
     return MoeRouter(scale=scale, **options)
 
 
+@scheme(
+    law="constant",
+    formula="0.1, 1e-5 or 1e-6, by depth",
+    use="scales of branches in vision transformers",
+    paper=papers.TOUVRON_2021,
+)
 @maker
 def layer_scale(depth: int, *, dtype: DTypeLike | None = None) -> Initializer:
-    """Fill the scales of branches' channels: 0.1 to depth 18, 1e-5 to 24, then 1e-6.
+    """Fill the scales of a residual branch's channels, by the depth of the network.
+
+    w = 0.1 up to a depth of 18, 1e-5 up to 24, and 1e-6 beyond.
 
     Args:
-      depth: the layers of the network.
-      dtype: the type of the result where the call names none.
+      depth: the number of layers of the network.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      TypeError: for a depth that is no integer.
-      ValueError: for a depth below 1.
+      TypeError: if `depth` is not an integer.
+      ValueError: if `depth` is less than 1.
 
     Example:
       >>> import jax, jinit
@@ -238,26 +271,34 @@ def layer_scale(depth: int, *, dtype: DTypeLike | None = None) -> Initializer:
       0.10000000149011612
 
     References:
-      Touvron, Cord, Sablayrolles, Synnaeve and Jegou, "Going deeper with image
-      transformers", 2021.
+      Touvron, Cord, Sablayrolles, Synnaeve and Jégou, "Going deeper with image
+        transformers", ICCV 2021.
     """
     return LayerScale(depth, canonical_dtype(dtype))
 
 
+@scheme(
+    law="uniform on the sphere",
+    formula="norm 1 along `axis`, std = 1 / sqrt(d)",
+    use="normalized transformers",
+    pitfall="the axis is the model's width: -2 of kernels that read it",
+    paper=papers.LOSHCHILOV_2025,
+)
 @maker
 def ngpt(axis: Axes = -1, *, dtype: DTypeLike | None = None) -> Initializer:
-    """Draw vectors on the unit sphere: normal, divided by their norm along an axis.
+    """Draw vectors from the uniform law on the unit sphere, along an axis.
 
-    nGPT keeps every vector of the model's width at norm 1. In Flax that axis is the
-    last one of embeddings, (tokens, d), and of layers that write to the stream,
-    (in, d); it is -2 of layers that read it, (d, out). std = 1 / sqrt(d).
+    Normal vectors are divided by their norms, and std = 1 / sqrt(d) for vectors of
+    length d. nGPT keeps every vector along the width of the model at norm 1. In Flax
+    the width is the last axis of embeddings, (tokens, d), and of layers that write to
+    the stream, (in, d). It is axis -2 of layers that read the stream, (d, out).
 
     Args:
-      axis: the axis, or axes, of a vector: the model's width.
-      dtype: the type of the result where the call names none.
+      axis: the axis, or axes, of a vector: the width of the model.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      ValueError: when called, for an axis that is not there.
+      ValueError: when called, if the shape does not have the axis.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
@@ -267,54 +308,6 @@ def ngpt(axis: Axes = -1, *, dtype: DTypeLike | None = None) -> Initializer:
 
     References:
       Loshchilov, Hsieh, Sun and Ginsburg, "nGPT: normalized transformer with
-      representation learning on the hypersphere", 2024.
+        representation learning on the hypersphere", ICLR 2025.
     """
     return Ngpt(axis, canonical_dtype(dtype))
-
-
-ENTRIES = (
-    Entry(
-        "small_init",
-        small_init,
-        "normal, uniform or truncated",
-        "std = sqrt(2 / (5 d))",
-        "transformers: what reads the stream, embeddings",
-        "Nguyen and Salazar 2019",
-        "d is the width of the model: give it where the inputs are others",
-    ),
-    Entry(
-        "wang_init",
-        wang_init,
-        "normal, uniform or truncated",
-        "std = 2 / (L sqrt(d))",
-        "transformers: the layers that end branches",
-        "Black et al. 2022",
-        "d is the width of the stream: the outputs",
-    ),
-    Entry(
-        "moe_router",
-        moe_router,
-        "normal, cut at 2 sigma",
-        "std = sqrt(0.1 / n_in)",
-        "routers and experts of mixtures",
-        "Fedus, Zoph and Shazeer 2021",
-        "0.1 scales the variance; stacked experts need a layout",
-    ),
-    Entry(
-        "layer_scale",
-        layer_scale,
-        "constant",
-        "0.1, 1e-5 or 1e-6, by depth",
-        "scales of branches in vision transformers",
-        "Touvron, Cord, Sablayrolles, Synnaeve and Jegou 2021",
-    ),
-    Entry(
-        "ngpt",
-        ngpt,
-        "uniform on the sphere",
-        "norm 1 along `axis`, std = 1 / sqrt(d)",
-        "normalized transformers",
-        "Loshchilov, Hsieh, Sun and Ginsburg 2024",
-        "the axis is the model's width: -2 of kernels that read it",
-    ),
-)

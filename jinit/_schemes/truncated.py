@@ -1,4 +1,4 @@
-"""The truncated normal law, with a given scale, whatever the shape."""
+"""The truncated normal law has a given scale, which does not depend on the shape."""
 
 import dataclasses
 import functools
@@ -14,21 +14,21 @@ from .._core import checks
 from .._core.dtypes import canonical_dtype
 from .._core.numbers import at_least, is_traced, is_zero
 from .._initializer.base import Initializer, RandomInitializer
-from .._initializer.entry import Entry
 from .._initializer.maker import maker
+from .._initializer.scheme import scheme
 from ..random import _tail
 from ..random._law import Law
 
 StdIs = Literal["before", "after"]
 Bounds = Literal["relative", "absolute"]
 
-# Further out the law is a point, as far as floats can tell.
+# An interval that lies further out holds one value, as far as floats can tell.
 _FARTHEST = 1e6
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class TruncatedNormal(RandomInitializer):
-    """N(mean, sigma^2) restricted to an interval."""
+    """The law N(mean, sigma^2), restricted to an interval."""
 
     stddev: float = 1e-2
     dtype: np.dtype | None = None
@@ -64,7 +64,7 @@ class TruncatedNormal(RandomInitializer):
                 f"`lower` is {self.lower} and `upper` is {self.upper}; `lower` must be "
                 "less."
             )
-        # A setting that is wrong is the maker's error, not the first call's.
+        # A wrong setting must raise in the maker, not in the first call.
         ends = self._ends()
         if not is_traced(*ends):
             self._check_nearest(*ends)
@@ -73,28 +73,31 @@ class TruncatedNormal(RandomInitializer):
     def _is_search(self) -> bool:
         return self.std_is == "after" and self.bounds == "absolute"
 
-    def std(self, shape: checks.Shape) -> float:
-        return self._sigma() * truncated_std(*self._ends())
+    def _std(self, shape: checks.Shape) -> float:
+        std: float = self._sigma() * truncated_std(*self._ends())
+        return std
 
     def _sigma(self) -> float:
-        """The standard deviation before the truncation."""
+        """Return the standard deviation before the truncation."""
         if self.std_is == "before" or is_zero(self.stddev):
             return self.stddev
         if not self._is_search:
-            return self.stddev / truncated_std(self.lower, self.upper)
+            sigma: float = self.stddev / truncated_std(self.lower, self.upper)
+            return sigma
         return _sigma_of(self.stddev, self.lower - self.mean, self.upper - self.mean)
 
     def _ends(self) -> tuple[float, float]:
-        """The bounds of z in mean + sigma z."""
+        """Return the bounds of z in mean + sigma z."""
         if self.bounds == "relative":
             return self.lower, self.upper
         low, high = self.lower - self.mean, self.upper - self.mean
         if is_zero(self.stddev):
-            # The least sigma says what none does: whether the mean is inside.
+            # Nothing can be divided by a sigma of 0. The least positive float tells as
+            # well whether the mean lies inside of the interval.
             return low / math.ulp(0.0), high / math.ulp(0.0)
         sigma = self._sigma()
         if is_traced(sigma):
-            # A traced sigma may be 0, by which nothing can be divided.
+            # A traced sigma may turn out to be 0 when the program runs.
             sigma = at_least(float(np.finfo(np.float32).tiny), sigma)
         return low / sigma, high / sigma
 
@@ -110,7 +113,7 @@ class TruncatedNormal(RandomInitializer):
     def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
         sigma = self._sigma()
         if is_zero(sigma):
-            # [1, 1) times the mean: one value.
+            # A uniform law on [1, 1), times the mean, gives the mean everywhere.
             return Law("uniform", 1.0, 1.0), self.mean
         if is_zero(self.mean) and self.bounds == "relative":
             # The scale is an operand, so that one program serves every stddev.
@@ -119,7 +122,7 @@ class TruncatedNormal(RandomInitializer):
 
 
 def truncated_std(a: Any, b: Any) -> Any:
-    """The standard deviation of N(0, 1) restricted to (a, b).
+    """Return the standard deviation of N(0, 1) restricted to (a, b).
 
     With Z = Phi(b) - Phi(a), and phi the density:
     variance = 1 + (a phi(a) - b phi(b)) / Z - ((phi(a) - phi(b)) / Z)^2.
@@ -127,7 +130,8 @@ def truncated_std(a: Any, b: Any) -> Any:
     if is_traced(a, b):
         return _std_of_operands(a, b)
     if (a > 0 and b > 0) or a + b > 0:
-        # The law is symmetric, and in the lower tail erfc has digits to lose.
+        # The law is symmetric, and the difference of erfc below keeps its digits only
+        # where erfc is small, in the lower tail.
         return truncated_std(-b, -a)
     if b < -1 or b - a < 1:
         return _tail.std(-b, -a)
@@ -169,30 +173,37 @@ def _std_of_operands(a: Any, b: Any) -> jax.Array:
 
 @functools.lru_cache(maxsize=1024)
 def _sigma_of(std: float, low: float, high: float) -> float:
-    """The sigma with which N(0, sigma^2) has this std between two fixed bounds."""
+    """Return the sigma with which N(0, sigma^2) has `std` between two fixed bounds."""
 
-    def found(sigma: float) -> float:
-        return sigma * truncated_std(low / sigma, high / sigma)
+    def std_of(sigma: float) -> float:
+        std: float = sigma * truncated_std(low / sigma, high / sigma)
+        return std
 
-    # No sigma gives more than the uniform law, which an infinite one is.
+    # As sigma grows the law becomes uniform, whose std is the most that is possible.
     most = (high - low) / math.sqrt(12)
     if std > 0.999 * most:
         raise ValueError(
             f"`stddev` is {std} after the truncation, and an interval of width "
             f"{high - low:.6g} allows less than {0.999 * most:.6g}; widen the bounds."
         )
-    # Truncation takes away: std is the least that sigma can be.
+    # Truncation only narrows a law, so sigma is at least std.
     least, largest = std, 2 * std
-    while found(largest) < std:
+    while std_of(largest) < std:
         least, largest = largest, 2 * largest
     for _ in range(200):
         middle = (least + largest) / 2
         if middle in (least, largest):
             break
-        least, largest = (middle, largest) if found(middle) < std else (least, middle)
+        least, largest = (middle, largest) if std_of(middle) < std else (least, middle)
     return largest
 
 
+@scheme(
+    law="truncated at `lower`, `upper`",
+    formula="std = 0.8796 stddev at +-2",
+    use="a std that you know, without tails",
+    pitfall="stddev is the one before the truncation, unless `std_is` says after",
+)
 @maker
 def truncated_normal(
     stddev: float = 1e-2,
@@ -206,29 +217,31 @@ def truncated_normal(
 ) -> Initializer:
     """Draw from N(mean, sigma^2), restricted to an interval.
 
-    By default as `jax.nn.initializers.truncated_normal`: sigma is `stddev`, the bounds
-    count standard deviations, and the std after the truncation is 0.8796 stddev (`std`
-    says it). PyTorch's `trunc_normal_(w, 0.0, std, -2.0, 2.0)` has `bounds="absolute"`:
-    with a std of 0.02 its interval of +-2 is +-100 sigma, which is no truncation.
+    The defaults are those of `jax.nn.initializers.truncated_normal`: sigma is `stddev`,
+    the bounds count standard deviations, and std = 0.8796 stddev after the truncation,
+    as the method `std` says. PyTorch's `trunc_normal_(w, 0.0, std, -2.0, 2.0)` has
+    `bounds="absolute"`: with a std of 0.02 its bounds are +-100 sigma, which truncate
+    nothing.
 
-    Where the interval lies far out on one side, beyond 3 sigma (7 in float64), JAX has
-    few values or one; there jinit inverts the tail itself and follows the law.
+    If the interval lies far out on one side, beyond 3 sigma (7 in float64), JAX draws
+    only a few distinct values or a single one. There jinit inverts the tail itself, and
+    its values follow the law.
 
     Args:
       stddev: a standard deviation, zero or more.
-      dtype: the type of the result where the call names none.
+      dtype: the dtype of the array, unless the call gives another.
       lower: the lower bound, never reached; it may be infinite.
       upper: the upper bound, never reached; it may be infinite.
       mean: the mean before the truncation.
-      std_is: whether `stddev` is that "before" the truncation, sigma, or "after" it,
-        that of the values.
-      bounds: "relative": mean + lower sigma to mean + upper sigma; "absolute": lower to
-        upper.
+      std_is: "before" if `stddev` is the standard deviation before the truncation,
+        sigma; "after" if it is that of the values.
+      bounds: "relative" for an interval from mean + lower sigma to mean + upper sigma,
+        "absolute" for one from lower to upper.
 
     Raises:
-      ValueError: for a `stddev` that is negative or not finite or, after the
-        truncation, larger than the interval allows; for lower >= upper; for an interval
-        more than 10^6 sigma away.
+      ValueError: if `stddev` is negative or not finite, or, after the truncation,
+        larger than the interval allows; if lower >= upper; if the interval lies more
+        than 10^6 sigma away from the mean.
 
     Example:
       >>> import jinit
@@ -240,16 +253,3 @@ def truncated_normal(
     return TruncatedNormal(
         stddev, canonical_dtype(dtype), lower, upper, mean, std_is, bounds
     )
-
-
-ENTRIES = (
-    Entry(
-        "truncated_normal",
-        truncated_normal,
-        "truncated at `lower`, `upper`",
-        "std = 0.8796 stddev at +-2",
-        "a std that you know, without tails",
-        "-",
-        "stddev is the one before the truncation, unless `std_is` says after",
-    ),
-)

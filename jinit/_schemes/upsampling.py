@@ -1,4 +1,4 @@
-"""Kernels of layers that enlarge images: ICNR, and bilinear interpolation."""
+"""Layers that enlarge images start as nearest-neighbour or linear interpolation."""
 
 import dataclasses
 from typing import Any, ClassVar, Literal
@@ -8,21 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from .._core import checks
+from .._core import checks, papers
 from .._core.dtypes import canonical_dtype
 from .._initializer.around import Around
-from .._initializer.base import Initializer
-from .._initializer.entry import Entry
+from .._initializer.base import DrawSpec, Initializer
 from .._initializer.foreign import check_part
 from .._initializer.formula import FormulaInitializer, index
 from .._initializer.maker import maker
+from .._initializer.scheme import scheme
 
 Order = Literal["minor", "major"]
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Icnr(Around):
-    """Another draw, each of its sub-kernels repeated factor^d times."""
+    """Each output kernel of another draw is repeated factor^d times."""
 
     init: Any
     factor: int
@@ -70,26 +70,21 @@ class Icnr(Around):
             )
 
     def _copies(self, shape: checks.Shape) -> int:
-        return self.factor ** (len(shape) - 2)
+        copies: int = self.factor ** (len(shape) - 2)
+        return copies
 
     def _inner(self, shape: checks.Shape) -> checks.Shape:
         if self.transposed:
             return tuple(size // self.factor for size in shape[:-2]) + shape[-2:]
         return (*shape[:-1], shape[-1] // self._copies(shape))
 
-    def _joined(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        factor: float,
-    ) -> jax.Array:
-        kernel = self._drawn(key, shape, dtype, factor)
+    def _joined(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
+        kernel = self._drawn(key, spec)
         if self.transposed:
-            for axis in range(len(shape) - 2):
+            for axis in range(kernel.ndim - 2):
                 kernel = jnp.repeat(kernel, self.factor, axis)
             return kernel
-        copies = self._copies(shape)
+        copies = self._copies(spec.shape)
         if self.order == "minor":
             return jnp.repeat(kernel, copies, -1)
         return jnp.concatenate([kernel] * copies, -1)
@@ -97,7 +92,7 @@ class Icnr(Around):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Bilinear(FormulaInitializer):
-    """A tent over the window, for each channel by itself."""
+    """Each channel has a tent over the window, and channels do not mix."""
 
     groups: int = 1
     dtype: np.dtype | None = None
@@ -125,43 +120,52 @@ class Bilinear(FormulaInitializer):
             )
 
     def _build(self, key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
-        own = index(shape, -1) % np.uint32(shape[-2])
-        kernel = (own == index(shape, -2)).astype(dtype)
+        output = index(shape, -1) % np.uint32(shape[-2])
+        kernel = (output == index(shape, -2)).astype(dtype)
         for axis, size in enumerate(shape[:-2]):
             kernel = kernel * _tent(size, dtype)[index(shape, axis)]
         return kernel
 
 
 def _tent(size: int, dtype: np.dtype) -> jax.Array:
-    """1 - |i - c| / f, with f = ceil(size / 2) and c the centre of the window."""
+    """Return 1 - |i - c| / f, with f = ceil(size / 2) and c in the middle."""
     f = (size + 1) // 2
     i = np.arange(size)
     return jnp.asarray(1 - abs(i - (size - 1) / 2) / f, dtype)
 
 
+@scheme(
+    law="the law of its part",
+    formula="w repeated for each pixel of a block",
+    use="convolutions before a pixel shuffle",
+    pitfall="`order` must be that of the shuffle",
+    paper=papers.AITKEN_2017,
+)
 @maker
 def icnr(
     init: Any, factor: int, *, order: Order = "minor", transposed: bool = False
 ) -> Initializer:
-    """Draw a kernel that starts as nearest-neighbour enlargement: no checkerboard.
+    """Draw a kernel that enlarges images to constant blocks, without a checkerboard.
 
-    A convolution to factor^d C channels whose channels are then shuffled into blocks of
-    factor^d pixels: if the kernels of one block are equal, each block is constant. So
-    `init` draws the kernel of C channels, and each is repeated. A transposed
-    convolution of stride `factor` has its blocks in the window: there each tap is
-    repeated along the window's axes.
+    A convolution makes factor^d C channels, and a pixel shuffle turns them into blocks
+    of factor^d pixels, for d window axes. If the kernels of a block are equal, the
+    block is constant. So `init` draws the kernels of C channels, and each is repeated
+    factor^d times. In a transposed convolution of stride `factor` the blocks lie in the
+    window: there each tap is repeated along the axes of the window.
 
     Args:
-      init: the initializer of the repeated part, of jinit, of JAX or your own; its fans
-        are those of the part.
-      factor: how many times larger each of the d window axes' images become.
-      order: how the shuffle reads channels: "minor", channel c of pixel p is
-        c factor^d + p (PyTorch's PixelShuffle); "major", p C + c (depth_to_space).
-      transposed: for a transposed convolution of that stride.
+      init: an initializer from jinit, from JAX or your own for the part that is
+        repeated, whose fans are those of that part.
+      factor: the enlargement along each window axis.
+      order: the order in which the shuffle reads channels: "minor" if channel c of
+        pixel p is c factor^d + p (PyTorch's PixelShuffle), "major" if it is p C + c
+        (TensorFlow's depth_to_space).
+      transposed: True for a transposed convolution of stride `factor`.
 
     Raises:
-      TypeError: for something that is no initializer, or a factor that is no integer.
-      ValueError: when called, for outputs, or a window, that are no multiple.
+      TypeError: if `init` is not an initializer, or `factor` is not an integer.
+      ValueError: when called, if the shape has not 3 to 5 axes, or its outputs (its
+        window, if transposed) are not a multiple of the block.
 
     Example:
       >>> import jax, jinit
@@ -171,25 +175,34 @@ def icnr(
 
     References:
       Aitken, Ledig, Theis, Caballero, Wang and Shi, "Checkerboard artifact free
-      sub-pixel convolution", 2017.
+        sub-pixel convolution: a note on sub-pixel convolution, resize convolution and
+        convolution resize", arXiv 2017.
     """
     return Icnr(init, factor, order, transposed)
 
 
+@scheme(
+    law="constant",
+    formula="w = prod(1 - abs(i - c) / f)",
+    use="transposed convolutions that enlarge f times",
+    pitfall="as many outputs as inputs",
+    paper=papers.LONG_2015,
+)
 @maker
 def bilinear(groups: int = 1, *, dtype: DTypeLike | None = None) -> Initializer:
-    """Fill a transposed convolution's kernel so that it interpolates linearly.
+    """Fill the kernel of a transposed convolution so that it interpolates linearly.
 
-    w = prod over window axes of (1 - |i - c| / f), f = ceil(k / 2), c = (k - 1) / 2,
-    for each channel by itself. It enlarges f times, with stride f: k = 2 f, or 2 f - 1.
+    For each channel by itself, w = prod over window axes of (1 - |i - c| / f), with
+    f = ceil(k / 2) and c = (k - 1) / 2 for a window of length k. With stride f the
+    layer enlarges f times. The usual windows have k = 2 f or 2 f - 1.
 
     Args:
-      groups: the number of groups; each has its own inputs and outputs.
-      dtype: the type of the result where the call names none.
+      groups: the number of groups, each of which has inputs and outputs of its own.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      ValueError: when called, for other than 3 to 5 axes, or other numbers of inputs
-        and outputs.
+      ValueError: when called, if the shape has not 3 to 5 axes, or not as many outputs
+        as inputs.
 
     Example:
       >>> import jax, jinit
@@ -198,28 +211,6 @@ def bilinear(groups: int = 1, *, dtype: DTypeLike | None = None) -> Initializer:
 
     References:
       Long, Shelhamer and Darrell, "Fully convolutional networks for semantic
-      segmentation", 2015.
+        segmentation", CVPR 2015.
     """
     return Bilinear(groups, canonical_dtype(dtype))
-
-
-ENTRIES = (
-    Entry(
-        "icnr",
-        icnr,
-        "of its part",
-        "w repeated for each pixel of a block",
-        "convolutions before a pixel shuffle",
-        "Aitken, Ledig, Theis, Caballero, Wang and Shi 2017",
-        "`order` must be that of the shuffle",
-    ),
-    Entry(
-        "bilinear",
-        bilinear,
-        "constant",
-        "w = prod(1 - abs(i - c) / f)",
-        "transposed convolutions that enlarge f times",
-        "Long, Shelhamer and Darrell 2015",
-        "as many outputs as inputs",
-    ),
-)

@@ -1,4 +1,4 @@
-"""A first convolution that whitens the patches of images."""
+"""A first convolution whitens the patches of images, from a batch of data."""
 
 from typing import Any
 
@@ -7,13 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
-from .._core import checks
+from .._core import checks, papers
 from .._initializer.base import Initializer
-from .._initializer.entry import Entry
 from .._initializer.maker import maker
+from .._initializer.scheme import scheme
 from .constant import from_array
 
 
+@scheme(
+    law="computed from a batch of patches",
+    formula="[E / sqrt(lambda + eps), -E / sqrt(lambda + eps)]",
+    use="a fixed first convolution on small images",
+    pitfall="a function of data; not to be trained",
+    paper=papers.JORDAN_2024,
+)
 @maker
 def whitening_conv(
     patches: ArrayLike,
@@ -22,27 +29,28 @@ def whitening_conv(
     eps: float = 5e-4,
     dtype: DTypeLike | None = None,
 ) -> Initializer:
-    """Make the kernel that whitens patches: their eigenvectors over sqrt(lambda + eps).
+    """Make the kernel that whitens patches of images.
 
-    The patches' second moments, about zero, have eigenvectors E with eigenvalues
-    lambda, the largest first; the kernel (kh, kw, c, 2 kh kw c) is [E / sqrt(lambda +
-    eps), -E / sqrt(lambda + eps)]: its responses are uncorrelated and of variance 1,
-    and come with both signs, for relu. It is not trained.
+    The second moments of the patches about zero have the eigenvectors E with the
+    eigenvalues lambda, the largest first. The kernel, (kh, kw, c, 2 kh kw c), is
+    [E / sqrt(lambda + eps), -E / sqrt(lambda + eps)]. Its responses are uncorrelated,
+    have variance 1, and come with both signs for relu. The kernel is not trained.
 
     Args:
-      patches: an array (number, kh, kw, c); or images (number, height, width, c) when a
-        window is given, of which all patches of that size are taken.
-      window: (kh, kw), for images.
-      eps: what is added to the eigenvalues: smaller ones are noise.
-      dtype: the type of the result where the call names none.
+      patches: an array (number, kh, kw, c); or, with a window, images (number, height,
+        width, c), from which all patches are taken.
+      window: the size (kh, kw) of the patches of images, or None for patches.
+      eps: the number added to the eigenvalues, below which they are noise.
+      dtype: the dtype of the array, unless the call gives another.
 
     Returns:
       An initializer for the shape (kh, kw, c, 2 kh kw c) only.
 
     Raises:
-      TypeError: for patches that are no array of numbers.
-      ValueError: for other than four axes, values that are not finite, fewer patches
-        than a patch has values, a window larger than the images, or a negative eps.
+      TypeError: if `patches` is not an array of real numbers, or is traced.
+      ValueError: if `patches` has not four axes, holds values that are not finite, or
+        fewer patches than a patch has values; if `window` is larger than the images, or
+        `eps` is negative.
 
     Example:
       >>> import jax, numpy as np, jinit
@@ -53,21 +61,22 @@ def whitening_conv(
       True
 
     References:
-      Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024. Coates and Ng,
-      "Learning feature representations with K-means", 2012.
+      Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", arXiv 2024.
+      Coates and Ng, "Learning feature representations with K-means", Neural Networks:
+        Tricks of the Trade 2012.
     """
     eps = checks.real("eps", eps, minimum=0.0)
-    found = patches_of(images_of(patches), window)
-    filters = whitening_filters(found.reshape(len(found), -1), eps)
+    cut = patches_of(images_of(patches), window)
+    filters = whitening_filters(cut.reshape(len(cut), -1), eps)
     kernel = np.concatenate([filters, -filters], axis=1)
-    return from_array(kernel.reshape(*found.shape[1:], kernel.shape[1]), dtype)
+    return from_array(kernel.reshape(*cut.shape[1:], kernel.shape[1]), dtype)
 
 
 def whitening_filters(rows: np.ndarray, eps: float) -> np.ndarray:
-    """E / sqrt(lambda + eps) of rows, a column for each direction, the largest first.
+    """Return E / sqrt(lambda + eps) of rows, the columns with large lambda first.
 
     Raises:
-      ValueError: for fewer rows than columns, or directions of no length and eps = 0.
+      ValueError: if there are fewer rows than columns, or a lambda and `eps` are 0.
     """
     count, size = rows.shape
     if count < size:
@@ -83,18 +92,19 @@ def whitening_filters(rows: np.ndarray, eps: float) -> np.ndarray:
             f"`eps` is {eps}, and the patches lie in fewer than {size} directions: the "
             "others cannot be scaled to 1. Take a positive eps."
         )
-    found: np.ndarray = filters
-    return found
+    whitening: np.ndarray = filters
+    return whitening
 
 
 def images_of(patches: Any) -> np.ndarray:
+    """Return an array of images or patches in float64, with four axes, or raise."""
     if isinstance(patches, jax.core.Tracer):
         raise TypeError(
-            "`patches` are being traced; whitening_conv makes an initializer from data "
-            "that are there: call it outside of jit."
+            "`patches` are being traced; whitening_conv computes an initializer from "
+            "the values of data. Call it outside of jit."
         )
     array = np.asarray(patches)
-    # JAX knows the 16- and 8-bit types, which are no numbers to NumPy.
+    # NumPy does not count the 16- and 8-bit types of JAX as numbers.
     real = (np.floating, np.integer, np.bool_)
     if not any(jnp.issubdtype(array.dtype, kind) for kind in real):
         raise TypeError(
@@ -112,12 +122,12 @@ def images_of(patches: Any) -> np.ndarray:
         )
     array = array.astype(np.float64)
     if not np.isfinite(array).all():
-        raise ValueError("`patches` has values that are not finite.")
+        raise ValueError("`patches` has values that are not finite; all must be.")
     return array
 
 
 def patches_of(images: np.ndarray, window: tuple[int, int] | None) -> np.ndarray:
-    """All patches of a window's size, (number, kh, kw, c)."""
+    """Return all patches with the size of the window, (number, kh, kw, c)."""
     if window is None:
         return images
     height, width = _window(window)
@@ -126,7 +136,7 @@ def patches_of(images: np.ndarray, window: tuple[int, int] | None) -> np.ndarray
             f"`window` is {window}, larger than the images of shape {images.shape}."
         )
     view = np.lib.stride_tricks.sliding_window_view(images, (height, width), (1, 2))
-    # (number, y, x, c, kh, kw)
+    # The axes of the view are (number, y, x, c, kh, kw).
     return view.transpose(0, 1, 2, 4, 5, 3).reshape(-1, height, width, images.shape[3])
 
 
@@ -135,16 +145,3 @@ def _window(window: Any) -> tuple[int, int]:
         raise TypeError(f"`window` is {window!r}; it must be two integers, (kh, kw).")
     height, width = (checks.count("window", size) or 1 for size in window)
     return height, width
-
-
-ENTRIES = (
-    Entry(
-        "whitening_conv",
-        whitening_conv,
-        "of a batch of patches",
-        "[E / sqrt(lambda + eps), -E / sqrt(lambda + eps)]",
-        "a fixed first convolution on small images",
-        "Jordan 2024",
-        "a function of data; not to be trained",
-    ),
-)

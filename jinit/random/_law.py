@@ -44,20 +44,20 @@ class Law:
 def draw(
     law: Law,
     key: jax.Array,
-    shape: Any,
+    shape: checks.Shape,
     dtype: np.dtype,
     scale: Any,
     out_sharding: Sharding = None,
 ) -> jax.Array:
     """Draw `scale` times a law; the one door through which initializers draw.
 
-    The scale enters as an operand, so that one program serves every scale.
+    The key and the shape are checked already. The scale enters as an operand, so that
+    one program serves every scale.
     """
-    checks.key(key)
     wide = real_dtype(dtype)
     scale = cast(scale, wide)
     settings: dict[str, Any] = {
-        "shape": checks.shape(shape, symbolic=True),
+        "shape": shape,
         "dtype": dtype,
         "out_sharding": out_sharding,
     }
@@ -65,7 +65,7 @@ def draw(
         numbers = law.low, law.high, law.mean, law.sigma
         operands = (cast(x, wide) for x in numbers)
         return _truncated_of_operands(key, scale, *operands, **settings)
-    unlike = law.name != "uniform" and depends_on_loop(settings["shape"])
+    unlike = law.name != "uniform" and depends_on_loop(shape)
     if unlike and not is_traced(scale):
         # The bits of such shapes also depend on whether the scale is a number in the
         # program. In JAX it is.

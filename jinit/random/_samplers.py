@@ -51,8 +51,8 @@ def bits(
       dtype('uint32')
 
     References:
-      Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3",
-      2011.
+      Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC
+        2011.
     """
     default = np.uint64 if checks.flag("jax_enable_x64") else np.uint32
     dtype = dtypes.dtype(default if dtype is None else dtype, np.unsignedinteger)
@@ -134,6 +134,8 @@ def normal(
       True
     """
     dtype = dtypes.dtype(dtype, np.inexact)
+    checks.key(key)
+    shape = checks.shape(shape, symbolic=True)
     return draw(Law("normal"), key, shape, dtype, 1.0, out_sharding)
 
 

@@ -45,7 +45,7 @@ def fixup(
 
     References:
       Zhang, Dauphin and Ma, "Fixup initialization: residual learning without
-      normalization", 2019.
+        normalization", ICLR 2019.
     """
     scale = factor("fixup", num_layers, branch_layers=branch_layers)
     check("fixup", roles, "residual_outputs", "branches", "readout")

@@ -53,7 +53,7 @@ def torch_defaults(
 
     References:
       Paszke et al., "PyTorch: an imperative style, high-performance deep learning
-      library", 2019; the `reset_parameters` of its layers.
+        library", NeurIPS 2019. The `reset_parameters` of its layers.
     """
     check("torch_defaults", roles, *ATTENTION, *WHOLE)
 

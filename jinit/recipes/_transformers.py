@@ -53,8 +53,9 @@ def gpt2(num_layers: int, *, std: float = 0.02, **roles: Unpack[Roles]) -> Rules
       0.00408248
 
     References:
-      Radford et al., "Language models are unsupervised multitask learners", 2019; with
-      the two branches of a layer counted, as its reimplementations do.
+      Radford, Wu, Child, Luan, Amodei and Sutskever, "Language models are unsupervised
+        multitask learners", OpenAI 2019. Both branches of a layer are counted, as in
+        its reimplementations.
     """
     check("gpt2", roles, *_ATTENTION, *_WHOLE)
     last = std * factor("gpt2", num_layers)
@@ -89,8 +90,10 @@ def small_init(
       0.02282177
 
     References:
-      Nguyen and Salazar, "Transformers without tears", 2019. Black et al.,
-      "GPT-NeoX-20B: an open-source autoregressive language model", 2022.
+      Nguyen and Salazar, "Transformers without tears: improving the normalization of
+        self-attention", IWSLT 2019.
+      Black et al., "GPT-NeoX-20B: an open-source autoregressive language model",
+        BigScience Workshop 2022.
     """
     check("small_init", roles, *_ATTENTION, *_WHOLE)
     last = with_layout(wang_init, stacked, "iio", num_layers=num_layers)
@@ -141,7 +144,7 @@ def deepnorm(
 
     References:
       Wang, Ma, Dong, Huang, Zhang and Wei, "DeepNet: scaling transformers to 1,000
-      layers", 2022.
+        layers", TPAMI 2024.
     """
     beta = _deepnorm(num_layers, part, other_layers).beta
     return _xavier_but_in_queries_and_keys("deepnorm", beta, 1.0, stacked, roles)
@@ -177,7 +180,7 @@ def t_fixup(
 
     References:
       Huang, Perez, Ba and Volkovs, "Improving transformer optimization through better
-      initialization", 2020.
+        initialization", ICML 2020.
     """
     scale = factor("t_fixup", num_layers, part=part, other_layers=other_layers)
     embedding = (9 * num_layers) ** -0.25
@@ -241,7 +244,7 @@ def t5(
 
     References:
       Raffel et al., "Exploring the limits of transfer learning with a unified
-      text-to-text transformer", 2019.
+        text-to-text transformer", JMLR 2020.
     """
     check("t5", roles, *_ATTENTION, *_WHOLE)
 

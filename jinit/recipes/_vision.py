@@ -38,8 +38,9 @@ def vit(
       0.02
 
     References:
-      Dosovitskiy et al., "An image is worth 16x16 words", 2020; Wightman, "PyTorch
-      image models", 2019, for the numbers.
+      Dosovitskiy et al., "An image is worth 16x16 words: transformers for image
+        recognition at scale", ICLR 2021.
+      Wightman, "PyTorch image models", GitHub 2019. The source of the numbers.
     """
     check("vit", roles, *ATTENTION, *WHOLE)
     plain = truncated_normal(std, None, -2 / std, 2 / std)

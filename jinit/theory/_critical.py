@@ -56,8 +56,9 @@ def critical(
 
     References:
       Schoenholz, Gilmer, Ganguli and Sohl-Dickstein, "Deep information propagation",
-      2017. Hayou, Doucet and Rousseau, "On the impact of the activation function on
-      deep neural networks training", 2019.
+        ICLR 2017.
+      Hayou, Doucet and Rousseau, "On the impact of the activation function on deep
+        neural networks training", ICML 2019.
     """
     s = scalar_of(activation)
     resolved(activation, lambda: require_slopes(s))

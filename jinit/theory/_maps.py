@@ -54,7 +54,7 @@ def variance_map(
 
     References:
       Poole, Lahiri, Raghu, Sohl-Dickstein and Ganguli, "Exponential expressivity in
-      deep neural networks through transient chaos", 2016.
+        deep neural networks through transient chaos", NeurIPS 2016.
     """
     s = scalar_of(activation)
     sigma_w2, sigma_b2 = sigmas(sigma_w2, sigma_b2)
@@ -85,9 +85,11 @@ def correlation_map(
 
     References:
       Poole, Lahiri, Raghu, Sohl-Dickstein and Ganguli, "Exponential expressivity in
-      deep neural networks through transient chaos", 2016. In closed form: Cho and Saul,
-      "Kernel methods for deep learning", 2009, for relu; Williams, "Computing with
-      infinite networks", 1996, for erf.
+        deep neural networks through transient chaos", NeurIPS 2016.
+      Cho and Saul, "Kernel methods for deep learning", NeurIPS 2009. The closed form
+        for relu.
+      Williams, "Computing with infinite networks", NeurIPS 1996. The closed form for
+        erf.
     """
     s = scalar_of(activation)
     sigma_w2, sigma_b2 = sigmas(sigma_w2, sigma_b2)
@@ -140,7 +142,7 @@ def fixed_point(
 
     References:
       Schoenholz, Gilmer, Ganguli and Sohl-Dickstein, "Deep information propagation",
-      2017.
+        ICLR 2017.
     """
     s = scalar_of(activation)
     sigma_w2, sigma_b2 = sigmas(sigma_w2, sigma_b2)
@@ -237,7 +239,7 @@ def depth_scales(
 
     References:
       Schoenholz, Gilmer, Ganguli and Sohl-Dickstein, "Deep information propagation",
-      2017.
+        ICLR 2017.
     """
     s = scalar_of(activation)
     sigma_w2, sigma_b2 = sigmas(sigma_w2, sigma_b2)

@@ -72,7 +72,7 @@ def plot_phase_diagram(activation: Activation, path: Any = None) -> Any:
 
     References:
       Poole, Lahiri, Raghu, Sohl-Dickstein and Ganguli, "Exponential expressivity in
-      deep neural networks through transient chaos", 2016.
+        deep neural networks through transient chaos", NeurIPS 2016.
     """
     s = scalar_of(activation)
     name = activation if isinstance(activation, str) else names.public_name(activation)

@@ -63,7 +63,7 @@ def jacobian_spectrum(
 
     References:
       Pennington, Schoenholz and Ganguli, "Resurrecting the sigmoid in deep learning
-      through dynamical isometry: theory and practice", 2017.
+        through dynamical isometry: theory and practice", NeurIPS 2017.
     """
     checks.choice("weights", weights, ("gaussian", "orthogonal"))
     layers = _layers("depth", depth)
@@ -113,7 +113,7 @@ def finite_width(width: int, depth: int) -> FiniteWidth:
 
     References:
       Hanin and Rolnick, "How to start training: the effect of initialization and
-      architecture", 2018.
+        architecture", NeurIPS 2018.
     """
     n, layers = _layers("width", width), _layers("depth", depth)
     return FiniteWidth(power(1 + 5 / n, layers), -5 * layers / (2 * n))

@@ -4,13 +4,19 @@ import jinit
 from tests.support.repository import ROOT
 
 README = ROOT / "README.md"
-HEAD = ("scheme", "law", "formula", "use it for", "paper", "mind")
+HEAD = ("scheme", "law", "formula", "use it for", "paper", "watch out")
 
 
 def table() -> str:
-    """One row per entry of the registry, in Markdown."""
+    """One row per entry of the registry, in Markdown and in the reference's order.
+
+    Schemes of modules such as `jinit.ssm` follow those of jinit itself.
+    """
     rows = [HEAD, ("---",) * len(HEAD)]
-    for e in jinit.registry.values():
+    place = {name: number for number, name in enumerate(jinit._FILES)}
+    for e in sorted(
+        jinit.registry.values(), key=lambda e: place.get(e.name, len(place))
+    ):
         words = (e.law, e.formula, e.use, e.reference, e.pitfall)
         # A bar would begin a new cell.
         cells = [word.replace("|", r"\|") for word in words]

@@ -1,1 +1,5 @@
-"""Orthogonal matrices, and the kernels that are made of them."""
+"""Orthogonal matrices are drawn here, and kernels are made of them.
+
+`kernels.py` and `looks_linear.py` have the public makers, `matrices.py` reads a shape
+as a stack of matrices, and `haar.py` and `polar.py` are two ways to draw a matrix.
+"""

@@ -1,10 +1,9 @@
-"""Key -> an orthogonal matrix, uniform over all of them (Haar).
+"""Draw an orthogonal matrix from the uniform law (Haar) as a product of reflections.
 
-Q of a Gaussian matrix without the matrix: reflection i of its QR factorization maps a
-Gaussian vector of length rows - i, which is independent of all before it, to a multiple
-of the first axis. So draw those vectors x, and reflect. Stewart, "The efficient
-generation of random orthogonal matrices with an application to condition estimators",
-1980.
+Q of a Gaussian matrix can be drawn without the matrix. Reflection i of its QR
+factorization maps a Gaussian vector of length rows - i to a multiple of the first axis,
+and that vector is independent of all reflections before. So it suffices to draw one
+vector x for each column and to reflect; Stewart (1980).
 """
 
 import functools
@@ -16,26 +15,31 @@ import numpy as np
 
 from ... import random
 
-# Fewer columns than this are one call of LAPACK, which compiles faster.
+# Below this number of columns one call of LAPACK is used, which compiles faster.
 _BLOCKED = 96
 
-# Full precision also where matrix units would round to 16 bits.
+# By default matrix units of accelerators round their operands to 16 bits.
 _matmul = functools.partial(jnp.matmul, precision="highest")
 
 
 class Reflections(NamedTuple):
-    """H_i = 1 - tau_i v_i v_i', v the columns of a unit lower trapezoid; and signs.
+    """The reflections are H_i = 1 - tau_i v_i v_i', and Q is their product times signs.
 
     In complex matrices ' conjugates too, tau stays real, and a sign is a phase.
+
+    Attributes:
+      vectors: v_i as the columns of a unit lower trapezoid, (rows, columns).
+      tau: one number for each reflection, (columns,).
+      signs: the signs of the diagonal of R, (1, columns).
     """
 
-    vectors: jax.Array  # (rows, columns)
-    tau: jax.Array  # (columns,)
-    signs: jax.Array  # (1, columns), of the diagonal of R
+    vectors: jax.Array
+    tau: jax.Array
+    signs: jax.Array
 
 
 def haar(key: jax.Array, rows: int, columns: int, dtype: np.dtype) -> jax.Array:
-    """Orthonormal columns, or rows where those are fewer."""
+    """Draw a matrix with orthonormal columns, or rows if there are fewer of them."""
     if rows < columns:
         return haar(key, columns, rows, dtype).T
     if columns < _BLOCKED:
@@ -43,7 +47,8 @@ def haar(key: jax.Array, rows: int, columns: int, dtype: np.dtype) -> jax.Array:
         return lapack_product(drawn) * drawn.signs
     draw = functools.partial(_blocked, rows=rows, columns=columns, dtype=dtype)
     if jax.default_backend() == "cpu":
-        # Under vmap one matrix after the other: each stays in the cache.
+        # Under vmap a CPU draws one matrix after the other, so that each stays in its
+        # cache.
         draw = jax.custom_batching.sequential_vmap(draw)
     return draw(key)
 
@@ -56,18 +61,18 @@ def _blocked(key: jax.Array, rows: int, columns: int, dtype: np.dtype) -> jax.Ar
 def reflections(
     key: jax.Array, rows: int, columns: int, dtype: np.dtype
 ) -> Reflections:
-    """The reflections of a Gaussian matrix.
+    """Draw the reflections of the QR factorization of a Gaussian matrix.
 
-    x goes to beta e1 with beta = -sign(x1) |x|: v = x - beta e1, scaled to v1 = 1, and
-    tau = (beta - x1) / beta = 1 + |x1| / |x|. The sign of beta makes R's diagonal
-    positive, which makes Q uniform.
+    Each maps x to beta e1 with beta = -sign(x1) |x|: v = x - beta e1, scaled to v1 = 1,
+    and tau = (beta - x1) / beta = 1 + |x1| / |x|. `signs` makes the diagonal of R
+    positive, and only then Q is uniform; Mezzadri (2007).
     """
     x = random.normal(key, (rows, columns), dtype)
     row, column = np.ogrid[:rows, :columns]
     x = jnp.where(row >= column, x, 0)
     first, norm = jnp.diagonal(x), jnp.sqrt(jnp.sum((x * x.conj()).real, axis=0))
     sign = jnp.where(first == 0, 1, jnp.sign(first))
-    # In a square matrix the last reflection acts on one axis: it is the identity.
+    # In a square matrix the last reflection acts on one axis only. It is the identity.
     is_last = np.arange(columns) == rows - 1
     tau = jnp.where(is_last, 0, 1 + abs(first) / norm).astype(dtype)
     along = first + sign * norm.astype(dtype)
@@ -76,21 +81,20 @@ def reflections(
 
 
 def lapack_product(drawn: Reflections) -> jax.Array:
-    """H_1 H_2 ... H_n, its first columns, by LAPACK, whose threads are its own."""
+    """Return the first columns of H_1 H_2 ... H_n by one call of LAPACK."""
     return jax.lax.linalg.householder_product(drawn.vectors, drawn.tau)
 
 
 def blocked_product(drawn: Reflections) -> jax.Array:
-    """H_1 H_2 ... H_n, its first columns, in matrix products of 4/3 n^3 operations.
+    """Return the first columns of H_1 H_2 ... H_n, in matrix products of 4/3 n^3 flops.
 
-    A block of b reflections is 1 - V T V', T upper triangular (Schreiber and Van Loan,
-    "A storage-efficient WY representation for products of Householder
-    transformations", 1989). The last block comes first, on the smallest matrix.
+    A block of reflections is 1 - V T V' with T upper triangular; Schreiber & Van Loan
+    (1989). The last block is applied first, when the matrix is smallest.
     """
     rows, columns = drawn.vectors.shape
     size = 64 if columns <= 256 else 128
     number = -(-columns // size)
-    # Columns of zeros complete the last block; with tau 0 they reflect nothing.
+    # Columns of zeros complete the last block. With a tau of 0 they reflect nothing.
     padding = number * size - columns
     vectors = jnp.pad(drawn.vectors, ((0, 0), (0, padding)))
     blocks = jnp.moveaxis(vectors.reshape(rows, number, size), 1, 0)
@@ -106,7 +110,7 @@ def blocked_product(drawn: Reflections) -> jax.Array:
 
 
 def _apply(v: jax.Array, t: jax.Array, q: jax.Array) -> jax.Array:
-    """(1 - V T V') [1 0; 0 Q]: a block of reflections before those that made Q."""
+    """Return (1 - V T V') [1 0; 0 Q], a block times the product of later ones."""
     rows, width = v.shape
     vt = _matmul(v, t)
     left = np.eye(rows, width, dtype=v.dtype) - _matmul(vt, v[:width].mT.conj())
@@ -117,10 +121,10 @@ def _apply(v: jax.Array, t: jax.Array, q: jax.Array) -> jax.Array:
 
 
 def _triangles(gram: jax.Array, tau: jax.Array) -> jax.Array:
-    """T of each block, from V'V and tau: neighbours are joined, 1, 2, 4, ... at a time.
+    """Return T of each block from V'V and tau, joining ever longer neighbours.
 
-    [T1  -T1 V1'V2 T2; 0  T2] is T of two neighbours, so T - T M T joins all pairs at
-    once, where M has the products V1'V2 of neighbours and zeros elsewhere.
+    Two neighbours together have T = [T1  -T1 V1'V2 T2; 0  T2]. So T - T M T joins all
+    pairs at once, where M has the products V1'V2 of neighbours and zeros elsewhere.
     """
     size = tau.shape[-1]
     t = jnp.eye(size, dtype=tau.dtype)[None] * tau[:, None, :]

@@ -1,4 +1,4 @@
-"""Orthogonal matrices, uniform over all of them (Haar), and kernels made of them."""
+"""Orthogonal kernels keep norms: a whole kernel, or the centre tap of a convolution."""
 
 import dataclasses
 import math
@@ -9,13 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from ..._core import checks, dtypes
+from ..._core import checks, papers
 from ..._core.dtypes import canonical_dtype, wide_dtype
-from ..._core.meshes import Sharding
 from ..._core.programs import compiled
-from ..._initializer.base import Initializer
-from ..._initializer.entry import Entry
+from ..._initializer.base import DrawSpec, Initializer
 from ..._initializer.maker import maker
+from ..._initializer.scheme import scheme
 from ..._scale.fans import check_layout
 from .matrices import (
     METHODS,
@@ -30,7 +29,7 @@ from .matrices import (
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Orthogonal(Initializer):
-    """scale times a matrix with orthonormal rows or columns, whichever are fewer."""
+    """The kernel is scale times a matrix with orthonormal rows or columns."""
 
     scale: float = 1.0
     column_axis: int = -1
@@ -54,8 +53,7 @@ class Orthogonal(Initializer):
                 f"{self.column_axis}; give one or the other."
             )
 
-    def std(self, shape: checks.Shape) -> float | None:
-        shape = checks.shape(shape)
+    def _std(self, shape: checks.Shape) -> float | None:
         reading = as_matrices(shape, self._layout(shape))
         # A unit vector of n entries has mean square 1 / n.
         longer = max(reading.rows, reading.columns)
@@ -73,32 +71,22 @@ class Orthogonal(Initializer):
     def _scale(self, shape: checks.Shape) -> float:
         return self.scale
 
-    def _draw(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        out_sharding: Sharding,
-        factor: float,
-    ) -> jax.Array:
-        checks.key(key)
-        layout = self._layout(shape)
-        as_matrices(shape, layout)
+    def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
+        layout = self._layout(spec.shape)
+        as_matrices(spec.shape, layout)
         return _orthogonal(
             key,
-            factor * self._scale(shape),
-            shape=shape,
-            dtype=dtypes.dtype(self.dtype if dtype is None else dtype, np.inexact),
+            spec.factor * self._scale(spec.shape),
             layout=layout,
             method=self.method,
-            mesh=mesh_of(self.method, out_sharding),
-            out_sharding=out_sharding,
+            mesh=mesh_of(self.method, spec.sharding),
+            **spec.settings,
         )
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class ScaledOrthogonal(Orthogonal):
-    """An orthogonal matrix times sqrt(n_out / n_in)."""
+    """The kernel is an orthogonal matrix times scale sqrt(n_out / n_in)."""
 
     _name: ClassVar[str] = "scaled_orthogonal"
 
@@ -110,7 +98,7 @@ class ScaledOrthogonal(Orthogonal):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class DeltaOrthogonal(Initializer):
-    """A convolution kernel whose centre tap is orthogonal, and the rest zero."""
+    """The centre tap of a convolution is orthogonal, and all other taps are zero."""
 
     scale: float = 1.0
     column_axis: int = -1
@@ -120,36 +108,25 @@ class DeltaOrthogonal(Initializer):
     _name: ClassVar[str] = "delta_orthogonal"
 
     def __post_init__(self) -> None:
-        # The centre tap is an orthogonal matrix, and has its settings.
+        # The centre tap is an orthogonal matrix, which checks the settings.
         tap = Orthogonal(self.scale, self.column_axis, self.dtype, self.method)
         self._set(scale=tap.scale, column_axis=tap.column_axis, dtype=tap.dtype)
 
-    def std(self, shape: checks.Shape) -> None:
-        return None
-
-    def _draw(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        out_sharding: Sharding,
-        factor: float,
-    ) -> jax.Array:
-        checks.key(key)
+    def _check(self, shape: checks.Shape) -> None:
         if len(shape) not in (3, 4, 5):
             raise ValueError(
                 f"`shape` is {shape}; a delta-orthogonal kernel has one to three "
                 "window axes, then inputs and outputs: 3, 4 or 5 axes in all."
             )
+
+    def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
         return _delta_orthogonal(
             key,
-            factor * self.scale,
-            shape=shape,
-            dtype=dtypes.dtype(self.dtype if dtype is None else dtype, np.inexact),
-            layout=layout_of_column(shape[-2:], self.column_axis),
+            spec.factor * self.scale,
+            layout=layout_of_column(spec.shape[-2:], self.column_axis),
             method=self.method,
-            mesh=mesh_of(self.method, out_sharding),
-            out_sharding=out_sharding,
+            mesh=mesh_of(self.method, spec.sharding),
+            **spec.settings,
         )
 
 
@@ -201,6 +178,13 @@ def _kernel(
     return back_to_shape(stack, reading, scale, dtype)
 
 
+@scheme(
+    law="Haar",
+    formula="W'W = scale^2 or WW' = scale^2",
+    use="deep linear and tanh networks, recurrent kernels",
+    pitfall="on a reshaped convolution it keeps no norm: use `delta_orthogonal`",
+    paper=papers.SAXE_2014,
+)
 @maker
 def orthogonal(
     scale: float = 1.0,
@@ -210,40 +194,43 @@ def orthogonal(
     method: Method = "householder",
     layout: str | None = None,
 ) -> Initializer:
-    """Draw a matrix with orthonormal rows or columns, whichever are fewer, times scale.
+    """Draw scale times a matrix with orthonormal rows or columns, whichever are fewer.
 
-    W'W = scale^2 or WW' = scale^2; uniform over all such matrices (Haar). The shape is
-    read as a matrix with columns along `column_axis` and rows along all other axes.
-    Complex matrices are unitary: ' conjugates too.
+    W'W = scale^2 or WW' = scale^2, and the law is uniform over all such matrices
+    (Haar). The shape is read as a matrix with columns along `column_axis` and rows
+    along all other axes. Complex matrices are unitary: ' conjugates too.
 
     With `out_sharding` every method gives the values that it gives without. Only
-    "polar" shares the work, though: reflections come one after the other, so each
-    device computes the whole matrix and keeps its part. That suits matrices that fit a
-    device. "polar" cuts every matrix over the devices, and none holds the whole (but at
-    the end, where the sharding leaves an axis of the mesh out, XLA may gather it); it
-    takes up to 80 times the operations. Its values agree on every mesh up to rounding,
-    which the inverse of the least singular value of the Gaussian matrix amplifies: in
-    float32 to 1e-6 for a matrix twice as long as wide, and for square ones of n rows
-    to about n 1e-7 typically, and seldom to much more. It is orthogonal to rounding
-    always. For that reason, and its cost, it is not what `out_sharding` chooses by
+    "polar" shares the work. Reflections come one after the other, so with the other
+    methods each device computes the whole matrix and keeps its part, which suits
+    matrices that fit a device. "polar" spreads every matrix over the devices, and no
+    device holds the whole (XLA may gather it at the end, if the sharding leaves out an
+    axis of the mesh). It takes up to 80 times the operations.
+
+    The values of "polar" agree on all meshes up to rounding errors, which the inverse
+    of the least singular value of the Gaussian matrix amplifies. In float32 they are
+    1e-6 for a matrix twice as long as wide, about n 1e-7 for typical square matrices of
+    n rows, and seldom much more. The matrix is always orthogonal to rounding. Since its
+    values depend on the mesh and it costs more, `out_sharding` never chooses "polar" by
     itself: a model has the same weights on one device and on a mesh.
 
     Args:
-      scale: what every singular value is.
+      scale: the value of all singular values.
       column_axis: the axis of the columns.
-      dtype: the type of the result where the call names none; 16 and 8 bits are
-        computed in float32 and rounded once.
-      method: "householder" draws the reflections of a QR factorization, and multiplies
-        them in blocks of matrix products; "qr" factorizes, and gives the values of
-        `jax.nn.initializers.orthogonal`; "polar" takes the polar factor of a Gaussian
-        matrix, by matrix products alone, and runs sharded.
-      layout: instead of `column_axis`, one letter per axis: the o axes together are the
-        columns, the i and k axes the rows, and each index of the b axes has a matrix of
-        its own, independent of all others.
+      dtype: the dtype of the array, unless the call gives another; dtypes of 16 and 8
+        bits are computed in float32 and rounded once.
+      method: "householder" draws the reflections of a QR factorization and multiplies
+        them in blocks; "qr" factorizes a Gaussian matrix, and gives the values of
+        `jax.nn.initializers.orthogonal`; "polar" computes the polar factor of a
+        Gaussian matrix by matrix products alone, spread over devices.
+      layout: one letter for each axis, instead of `column_axis`: the o axes together
+        are the columns, the i and k axes the rows, and each index of the b axes has an
+        independent matrix.
 
     Raises:
-      ValueError: for an unknown method or letter, a layout beside a `column_axis`, or,
-        when called, a shape with fewer than two axes or that the layout does not fit.
+      ValueError: if the method or a letter is unknown, or there are both a layout and a
+        `column_axis`; when called, if the shape has fewer than two axes, or the layout
+        does not fit it.
 
     Example:
       >>> import jax, jinit
@@ -257,15 +244,24 @@ def orthogonal(
 
     References:
       Saxe, McClelland and Ganguli, "Exact solutions to the nonlinear dynamics of
-      learning in deep linear neural networks", 2013. Stewart, "The efficient generation
-      of random orthogonal matrices", 1980. Mezzadri, "How to generate random matrices
-      from the classical compact groups", 2006. Chen and Chow, "A stable scaling of
-      Newton-Schulz for improving the sign function computation of a Hermitian matrix",
-      2014.
+        learning in deep linear neural networks", ICLR 2014.
+      Stewart, "The efficient generation of random orthogonal matrices with an
+        application to condition estimators", SIAM Journal on Numerical Analysis 1980.
+      Mezzadri, "How to generate random matrices from the classical compact groups",
+        Notices of the AMS 2007.
+      Chen and Chow, "A stable scaling of Newton-Schulz for improving the sign function
+        computation of a Hermitian matrix", Argonne National Laboratory 2014.
     """
     return Orthogonal(scale, column_axis, canonical_dtype(dtype), method, layout)
 
 
+@scheme(
+    law="Haar",
+    formula="singular values scale sqrt(n_out / n_in)",
+    use="Muon, the spectral condition",
+    pitfall="n_in counts the window of a convolution",
+    paper=papers.YANG_2023,
+)
 @maker
 def scaled_orthogonal(
     scale: float = 1.0,
@@ -275,20 +271,22 @@ def scaled_orthogonal(
     method: Method = "householder",
     layout: str | None = None,
 ) -> Initializer:
-    """Draw an orthogonal matrix whose norm fits its shape: scale sqrt(n_out / n_in).
+    """Draw a matrix whose singular values are all scale sqrt(n_out / n_in).
 
-    Every singular value is scale sqrt(n_out / n_in). That is the spectral condition: a
-    layer then takes inputs with entries of size 1 to outputs with entries of size at
-    most `scale`, whatever the widths, which Muon's updates keep. n_out are the columns,
-    n_in the rows, window included. `orthogonal` has sqrt(n_out / n_in) less, and agrees
-    for square matrices.
+    n_out is the number of columns, and n_in that of rows, window included. This is the
+    spectral condition: a layer maps inputs with entries of size 1 to outputs with
+    entries of size at most `scale`, whatever the widths, and the updates of Muon keep
+    it so. A square matrix has the law of `orthogonal`.
 
     Args:
-      scale: what multiplies sqrt(n_out / n_in).
-      column_axis, dtype, method, layout: as for `orthogonal`; the columns are outputs.
+      scale: the factor of sqrt(n_out / n_in).
+      column_axis: the axis of the columns, which are the outputs.
+      dtype: the dtype of the array, unless the call gives another.
+      method: one of the methods of `orthogonal`.
+      layout: one letter for each axis, as for `orthogonal`.
 
     Raises:
-      ValueError: as `orthogonal`.
+      ValueError: for the same reasons as `orthogonal`.
 
     Example:
       >>> import jax, jinit
@@ -297,12 +295,20 @@ def scaled_orthogonal(
       2.0
 
     References:
-      Yang, Simon and Bernstein, "A spectral condition for feature learning", 2023.
-      Bernstein and Newhouse, "Modular duality in deep learning", 2024.
+      Yang, Simon and Bernstein, "A spectral condition for feature learning", arXiv
+        2023.
+      Bernstein and Newhouse, "Modular duality in deep learning", ICML 2025.
     """
     return ScaledOrthogonal(scale, column_axis, canonical_dtype(dtype), method, layout)
 
 
+@scheme(
+    law="Haar at the centre tap, else 0",
+    formula="W_centre W_centre' = scale^2",
+    use="deep convolutions without normalization",
+    pitfall="with fewer outputs than inputs only a part of the signal keeps its norm",
+    paper=papers.XIAO_2018,
+)
 @maker
 def delta_orthogonal(
     scale: float = 1.0,
@@ -311,22 +317,23 @@ def delta_orthogonal(
     *,
     method: Method = "householder",
 ) -> Initializer:
-    """Draw a convolution kernel that keeps the norm: orthogonal at its centre, else 0.
+    """Draw a convolution kernel that is orthogonal at its centre tap, and 0 elsewhere.
 
-    With at least as many outputs as inputs a convolution (stride 1, circular padding)
-    keeps the norm of every signal, times scale. With fewer outputs no map can; the
-    centre tap is then the closest to that, a matrix with orthonormal columns: all its
-    singular values are scale, so it keeps the norm of what it does not drop, and the
-    gradient's norm on the way back. (`jax.nn.initializers` raises there.)
+    With at least as many outputs as inputs, a convolution with stride 1 and circular
+    padding multiplies the norm of every signal by scale. With fewer outputs no map can
+    do that. The centre tap is then the closest map, with orthonormal columns: it keeps
+    the norm of the part that it does not drop, and the norm of every gradient on the
+    way back. `jax.nn.initializers.delta_orthogonal` raises in that case.
 
     Args:
-      scale: what every singular value is.
+      scale: the value of all singular values.
       column_axis: the axis of the columns in the centre tap, (inputs, outputs).
-      dtype: the type of the result where the call names none.
-      method: as for `orthogonal`.
+      dtype: the dtype of the array, unless the call gives another.
+      method: one of the methods of `orthogonal`.
 
     Raises:
-      ValueError: for an unknown method, or, when called, for other than 3 to 5 axes.
+      ValueError: if the method is unknown; when called, if the shape has not 3 to 5
+        axes.
 
     Example:
       >>> import jax, jinit
@@ -336,39 +343,7 @@ def delta_orthogonal(
 
     References:
       Xiao, Bahri, Sohl-Dickstein, Schoenholz and Pennington, "Dynamical isometry and a
-      mean field theory of CNNs", 2018.
+        mean field theory of CNNs: how to train 10,000-layer vanilla convolutional
+        neural networks", ICML 2018.
     """
     return DeltaOrthogonal(scale, column_axis, canonical_dtype(dtype), method)
-
-
-_SAXE = "Saxe, McClelland and Ganguli 2013"
-
-ENTRIES = (
-    Entry(
-        "orthogonal",
-        orthogonal,
-        "Haar",
-        "W'W = scale^2 or WW' = scale^2",
-        "deep linear and tanh networks, recurrent kernels",
-        _SAXE,
-        "on a reshaped convolution it keeps no norm: use `delta_orthogonal`",
-    ),
-    Entry(
-        "delta_orthogonal",
-        delta_orthogonal,
-        "Haar at the centre tap, else 0",
-        "W_centre W_centre' = scale^2",
-        "deep convolutions without normalization",
-        "Xiao, Bahri, Sohl-Dickstein, Schoenholz and Pennington 2018",
-        "with fewer outputs than inputs only a part of the signal keeps its norm",
-    ),
-    Entry(
-        "scaled_orthogonal",
-        scaled_orthogonal,
-        "Haar",
-        "singular values scale sqrt(n_out / n_in)",
-        "Muon, the spectral condition",
-        "Yang, Simon and Bernstein 2023",
-        "n_in counts the window of a convolution",
-    ),
-)

@@ -1,4 +1,4 @@
-"""Mirrored orthogonal kernels: a ReLU network that is linear when it starts."""
+"""Mirrored orthogonal kernels make a ReLU network that is linear when it starts."""
 
 import dataclasses
 import math
@@ -9,13 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from ..._core import checks, dtypes
+from ..._core import checks, papers
 from ..._core.dtypes import canonical_dtype, wide_dtype
-from ..._core.meshes import Sharding
 from ..._core.programs import compiled
-from ..._initializer.base import Initializer
-from ..._initializer.entry import Entry
+from ..._initializer.base import DrawSpec, Initializer
 from ..._initializer.maker import maker
+from ..._initializer.scheme import scheme
 from ..._scale.fans import check_layout
 from .matrices import (
     METHODS,
@@ -34,7 +33,7 @@ _MIRRORED = {"hidden": (True, True), "first": (False, True), "last": (True, Fals
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class LooksLinear(Initializer):
-    """[[W, -W], [-W, W]], [W, -W] or [W; -W], W with orthonormal rows or columns."""
+    """The kernel is [[W, -W], [-W, W]], [W, -W] or [W; -W] for an orthogonal W."""
 
     scale: float = 1.0
     dtype: np.dtype | None = None
@@ -53,8 +52,7 @@ class LooksLinear(Initializer):
             method=checks.choice("method", self.method, METHODS),
         )
 
-    def std(self, shape: checks.Shape) -> float | None:
-        shape = checks.shape(shape)
+    def _std(self, shape: checks.Shape) -> float | None:
         layout = self._layout(shape)
         block = self._block(shape, layout)
         longer = max(block.rows, block.columns)
@@ -76,7 +74,7 @@ class LooksLinear(Initializer):
         return "k" * (len(shape) - 2) + "io"
 
     def _block(self, shape: checks.Shape, layout: str) -> MatrixView:
-        """The sizes of W, half of those of the kernel where it is mirrored."""
+        """Return the view of W, which is half as long where the kernel is mirrored."""
         as_matrices(shape, layout)
         tap = as_matrices(*_tap(shape, layout))
         sizes = {"inputs": tap.rows, "outputs": tap.columns}
@@ -94,32 +92,22 @@ class LooksLinear(Initializer):
         )
         return tap._replace(rows=rows, columns=columns)
 
-    def _draw(
-        self,
-        key: jax.Array,
-        shape: checks.Shape,
-        dtype: DTypeLike | None,
-        out_sharding: Sharding,
-        factor: float,
-    ) -> jax.Array:
-        checks.key(key)
-        layout = self._layout(shape)
+    def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
+        layout = self._layout(spec.shape)
         return _looks_linear(
             key,
-            factor * self.scale,
-            shape=shape,
-            dtype=dtypes.dtype(self.dtype if dtype is None else dtype, np.inexact),
+            spec.factor * self.scale,
             layout=layout,
-            block=self._block(shape, layout),
+            block=self._block(spec.shape, layout),
             mirrored=_MIRRORED[self.part],
             method=self.method,
-            mesh=mesh_of(self.method, out_sharding),
-            out_sharding=out_sharding,
+            mesh=mesh_of(self.method, spec.sharding),
+            **spec.settings,
         )
 
 
 def _tap(shape: checks.Shape, layout: str) -> tuple[checks.Shape, str]:
-    """What is left of a shape and its layout without the window."""
+    """Return a shape and its layout without the window axes."""
     sizes = tuple(d for d, name in zip(shape, layout, strict=True) if name != "k")
     return sizes, layout.replace("k", "")
 
@@ -151,6 +139,13 @@ def _looks_linear(
     return jnp.zeros(shape, tap.dtype).at[centre].set(tap)
 
 
+@scheme(
+    law="Haar, mirrored",
+    formula="[[W, -W], [-W, W]]; first [W, -W], last [W; -W]",
+    use="deep relu networks without residuals or normalization",
+    pitfall="even widths and zero biases; linear only at the start",
+    paper=papers.BALDUZZI_2017,
+)
 @maker
 def looks_linear(
     scale: float = 1.0,
@@ -160,30 +155,31 @@ def looks_linear(
     layout: str | None = None,
     method: Method = "householder",
 ) -> Initializer:
-    """Draw mirrored kernels, with which a ReLU network without biases is linear.
+    """Draw mirrored kernels, which make a ReLU network without biases linear.
 
-    Units come in pairs that hold z and -z. relu(z) - relu(-z) = z, so the next layer
-    gets z back: y = x K with K = [[W, -W], [-W, W]] takes the pairs of z to those of
-    z W. A network that begins with K = [W, -W] and ends with K = [W; -W] is the product
-    of its W, each with orthonormal rows or columns, times scale: its gradients are
-    those of a linear network, at any depth. Biases must be zero.
+    Units come in pairs that hold z and -z. Since relu(z) - relu(-z) = z, the next layer
+    can recover z: y = x K with K = [[W, -W], [-W, W]] maps the pairs of z to the pairs
+    of z W. A network that begins with K = [W, -W] and ends with K = [W; -W] is the
+    product of its matrices W, so its gradients are those of a linear network at any
+    depth. Each W is scale times a matrix with orthonormal rows or columns (Haar).
+    Biases must be zero.
 
-    With CReLU, which makes the pairs itself, every layer after the first is `part=
-    "last"`, and the first is `orthogonal`.
+    CReLU makes the pairs itself. There the first layer is `orthogonal`, and every other
+    layer has `part="last"`.
 
     Args:
-      scale: what every singular value of W is.
-      dtype: the type of the result where the call names none.
-      part: "hidden", mirrored in inputs and outputs; "first", in outputs only; "last",
-        in inputs only.
-      layout: one letter per axis: i input, o output, k window, b independent copies. By
-        default the last two axes are inputs and outputs, and all before are window:
-        there the kernel is zero but for its centre, as in `delta_orthogonal`.
-      method: as for `orthogonal`.
+      scale: the value of all singular values of W.
+      dtype: the dtype of the array, unless the call gives another.
+      part: "hidden" for a kernel mirrored in inputs and outputs, "first" for one
+        mirrored in outputs only, "last" for one mirrored in inputs only.
+      layout: one letter for each axis: i input, o output, k window, b independent
+        copies. By default the last two axes are inputs and outputs, and all axes before
+        are window, where only the centre is not zero, as in `delta_orthogonal`.
+      method: one of the methods of `orthogonal`.
 
     Raises:
-      ValueError: for an unknown part, layout or method, or, when called, fewer than two
-        axes, or an odd number of what is mirrored.
+      ValueError: if the part, layout or method is unknown; when called, if the shape
+        has fewer than two axes, or an odd number of mirrored inputs or outputs.
 
     Example:
       >>> import jax, jinit
@@ -193,19 +189,6 @@ def looks_linear(
 
     References:
       Balduzzi, Frean, Leary, Lewis, Ma and McWilliams, "The shattered gradients
-      problem: if resnets are the answer, then what is the question?", 2017.
+        problem: if resnets are the answer, then what is the question?", ICML 2017.
     """
     return LooksLinear(scale, canonical_dtype(dtype), part, layout, method)
-
-
-ENTRIES = (
-    Entry(
-        "looks_linear",
-        looks_linear,
-        "Haar, mirrored",
-        "[[W, -W], [-W, W]]; first [W, -W], last [W; -W]",
-        "deep relu networks without residuals or normalization",
-        "Balduzzi, Frean, Leary, Lewis, Ma and McWilliams 2017",
-        "even widths and zero biases; linear only at the start",
-    ),
-)

@@ -1,4 +1,4 @@
-"""Shape + layout -> matrices with orthonormal rows or columns, put in that shape."""
+"""Read a shape as a stack of matrices, draw them, and bring them back to the shape."""
 
 import math
 from typing import Any, Literal, NamedTuple
@@ -21,7 +21,16 @@ METHODS = ("householder", "qr", "polar")
 
 
 class MatrixView(NamedTuple):
-    """How a shape is read: axes of copies, of rows and of columns, and their sizes."""
+    """A shape is read as a stack of matrices.
+
+    Attributes:
+      axes: all axes of the shape: those of the copies, then of rows, then of columns.
+      sizes: the lengths of these axes.
+      copies: the number of matrices.
+      rows: the number of rows of each.
+      columns: the number of columns of each.
+      is_stack: whether the layout has an axis of copies.
+    """
 
     axes: tuple[int, ...]
     sizes: tuple[int, ...]
@@ -32,7 +41,7 @@ class MatrixView(NamedTuple):
 
 
 def as_matrices(shape: checks.Shape, layout: str) -> MatrixView:
-    """Copies are the b axes, columns the o axes, rows the i and k axes."""
+    """Read the b axes as copies, the o axes as columns, and i and k axes as rows."""
     fans(shape, layout)
     groups = [
         [i for i, letter in enumerate(layout) if letter in letters]
@@ -45,7 +54,7 @@ def as_matrices(shape: checks.Shape, layout: str) -> MatrixView:
 
 
 def layout_of_column(shape: checks.Shape, column_axis: Any) -> str:
-    """Columns along one axis, and rows along all others."""
+    """Return the layout with columns along one axis and rows along all others."""
     if len(shape) < 2:
         raise ValueError(
             f"`shape` is {shape}, which has {len(shape)} axes; an orthogonal "
@@ -56,7 +65,7 @@ def layout_of_column(shape: checks.Shape, column_axis: Any) -> str:
 
 
 def mesh_of(method: str, out_sharding: Sharding) -> Any:
-    """The mesh that a method works on: `polar` alone knows how to share the work."""
+    """Return the mesh over which a method shares its work; only `polar` can."""
     if method != "polar" or out_sharding is None:
         return None
     if isinstance(out_sharding, NamedSharding):
@@ -67,7 +76,8 @@ def mesh_of(method: str, out_sharding: Sharding) -> Any:
 def draw_stack(
     key: jax.Array, reading: MatrixView, dtype: np.dtype, method: Method, mesh: Any
 ) -> jax.Array:
-    """Independent matrices, (copies, rows, columns); one has the key itself."""
+    """Draw independent matrices, (copies, rows, columns)."""
+    # A single matrix is drawn with the key itself, as in JAX.
     keys = jax.random.split(key, reading.copies) if reading.is_stack else key[None]
     rows, columns = reading.rows, reading.columns
     if method == "polar":
@@ -84,7 +94,7 @@ def draw_stack(
 def back_to_shape(
     stack: jax.Array, reading: MatrixView, scale: jax.Array, dtype: np.dtype
 ) -> jax.Array:
-    """`scale` times a stack of matrices, in the shape that was read, rounded once."""
+    """Return `scale` times the matrices, in the shape that was read, rounded once."""
     kernel = stack.reshape(reading.sizes).transpose(np.argsort(reading.axes))
     kernel = jnp.asarray(scale, stack.dtype) * kernel
     return round_once(kernel, dtype) if is_narrow(dtype) else kernel

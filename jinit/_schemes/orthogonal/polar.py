@@ -1,9 +1,9 @@
-"""Key -> an orthogonal matrix, uniform over all of them, in matrix products alone.
+"""Draw an orthogonal matrix, uniform over all of them, by matrix products alone.
 
-The polar factor X (X'X)^(-1/2) of a Gaussian matrix X is uniform (Haar), since to
-rotate X is to rotate its factor. Newton and Schulz's iteration finds it by products,
-which run where the rows live: on n devices each holds an n-th of every matrix, and the
-blocks of X'X go round in a ring.
+The polar factor X (X'X)^(-1/2) of a Gaussian matrix X is uniform (Haar), since a
+rotation of X rotates its factor. Newton and Schulz's iteration computes it by products,
+which run where the rows are: on n devices each holds an n-th of every matrix, and the
+blocks of X'X travel round in a ring.
 """
 
 import functools
@@ -20,13 +20,14 @@ from jax.sharding import PartitionSpec as P
 
 from ... import random
 
-# Full precision also where matrix units would round to 16 bits.
+# By default matrix units of accelerators round their operands to 16 bits.
 _matmul = functools.partial(jnp.matmul, precision="highest")
 
 # A Gaussian singular value exceeds its bound with probability exp(-8^2 / 2) = 1e-14.
 _MARGIN = 8.0
 
-# At 3 the top of the interval would go to 0, and rounding could change its sign.
+# With 3 a step would map the top of the interval to 0, and rounding could change the
+# sign of a singular value.
 _LARGEST_SQUARE = 2.9
 
 Product = Callable[[jax.Array], jax.Array]
@@ -35,24 +36,24 @@ Product = Callable[[jax.Array], jax.Array]
 def polar(
     keys: jax.Array, rows: int, columns: int, dtype: np.dtype, mesh: Any = None
 ) -> jax.Array:
-    """For each key orthonormal columns, or rows where those are fewer."""
+    """Draw a matrix with orthonormal columns (or rows, if fewer) for each key."""
     if rows < columns:
         return polar(keys, columns, rows, dtype, mesh).mT
     x = jax.vmap(lambda key: random.normal(key, (rows, columns), dtype))(keys)
-    # 0 has no direction; it can matter in a 1 x 1 matrix only.
+    # A 1 x 1 matrix of 0 has no polar factor.
     x = jnp.where(x == 0, 2.0**-25, x) / _bound(rows, columns)
-    steps = np.asarray(schedule(rows, columns, dtype), jnp.finfo(dtype).dtype)
+    steps = np.asarray(schedule(rows, columns, dtype), np.finfo(dtype).dtype)
     if mesh is None or mesh.size == 1:
         return _iterate(x, steps, lambda x: _matmul(x, _matmul(x.conj().mT, x)))
     return _on_a_ring(x, steps, _automatic(mesh))
 
 
 def schedule(rows: int, columns: int, dtype: np.dtype) -> list[float]:
-    """The scales a of the steps x -> a x (3 - a^2 x^2) / 2 that take [low, 1] to 1.
+    """Return the scales a of the steps x -> a x (3 - a^2 x^2) / 2 from [low, 1] to 1.
 
-    a^2 = 3 / (1 + low + low^2) lifts the least singular value most.
+    a^2 = 3 / (1 + low + low^2) lifts the least singular value most; Chen & Chow (2014).
     """
-    eps = float(jnp.finfo(dtype).eps)
+    eps = float(np.finfo(dtype).eps)
     least = math.sqrt(rows) - math.sqrt(columns) - _MARGIN
     low = max(least / _bound(rows, columns), eps / 128)
     steps = []
@@ -61,7 +62,7 @@ def schedule(rows: int, columns: int, dtype: np.dtype) -> list[float]:
         scale = math.sqrt(square)
         low = min(scale * x * (3 - square * x * x) / 2 for x in (low, 1.0))
         steps.append(scale)
-    # One more removes what rounding left.
+    # One more step removes the rounding errors of those before.
     return [*steps, 1.0]
 
 
@@ -70,22 +71,23 @@ def _bound(rows: int, columns: int) -> float:
 
 
 def _iterate(x: jax.Array, steps: np.ndarray, cube: Product) -> jax.Array:
-    """`cube` gives X X'X."""
+    """Apply all steps to X, where `cube` computes X X'X."""
 
     def step(x: jax.Array, scale: jax.Array) -> tuple[jax.Array, None]:
-        # Near the end what is added is small, and only its sum is rounded.
+        # In this form the last steps add a small number to x, whose own rounding error
+        # hardly counts.
         return scale * (x + (x - scale * scale * cube(x)) / 2), None
 
     return lax.scan(step, x, jnp.asarray(steps))[0]
 
 
 def _on_a_ring(x: jax.Array, steps: np.ndarray, mesh: Any) -> jax.Array:
-    """The same with the rows over all devices of the mesh, whatever its axes."""
+    """Apply all steps to X with its rows spread over all devices of the mesh."""
     _, rows, columns = x.shape
     # Rows and columns of zeros stay zero.
     padding = ((0, 0), (0, -rows % mesh.size), (0, -columns % mesh.size))
     part = P(None, tuple(mesh.axis_names), None)
-    iterate = jax.shard_map(
+    iterate: Product = jax.shard_map(
         lambda x: _iterate(x, steps, functools.partial(_ring_cube, mesh=mesh)),
         mesh=mesh, in_specs=part, out_specs=part,
     )  # fmt: skip
@@ -93,18 +95,20 @@ def _on_a_ring(x: jax.Array, steps: np.ndarray, mesh: Any) -> jax.Array:
 
 
 def _ring_cube(x: jax.Array, mesh: Any) -> jax.Array:
-    """X X'X from this device's rows of X.
+    """Return this device's rows of X X'X, from its rows of X.
 
-    A = X'X is cut into as many blocks of rows as there are devices. The sum for block i
-    goes round once and ends at device i, having met all rows of X; then each block goes
-    round again, and meets them as a factor.
+    X'X is cut into as many blocks of rows as there are devices. The sum for block i
+    travels round once, collects a term on every device, and ends at device i. Then each
+    block travels round again, and every device multiplies its rows by it.
     """
     names, size = tuple(mesh.axis_names), mesh.size
     width = x.shape[-1] // size
     here = lax.axis_index(names)
 
     def onwards(block: jax.Array) -> jax.Array:
-        return lax.ppermute(block, names, [(i, (i + 1) % size) for i in range(size)])
+        ring = [(i, (i + 1) % size) for i in range(size)]
+        moved: jax.Array = lax.ppermute(block, names, ring)
+        return moved
 
     def part(index: jax.Array) -> jax.Array:
         return lax.dynamic_slice_in_dim(x, index % size * width, width, axis=-1)
@@ -120,11 +124,13 @@ def _ring_cube(x: jax.Array, mesh: Any) -> jax.Array:
 
     empty = jnp.zeros_like(x, shape=(x.shape[0], width, x.shape[-1]))
     gram = lax.fori_loop(0, size, add, empty)
-    return lax.fori_loop(0, size, apply, (jnp.zeros_like(x), gram))[0]
+    total: jax.Array
+    total, _ = lax.fori_loop(0, size, apply, (jnp.zeros_like(x), gram))
+    return total
 
 
 def _automatic(mesh: Any) -> Mesh | AbstractMesh:
-    """The mesh of the context, or else the given one; partitioned by the compiler."""
+    """Return the mesh of the context, or else `mesh` with axes that XLA partitions."""
     context = jax.sharding.get_abstract_mesh()
     if not context.empty:
         return context

@@ -1,5 +1,1 @@
-"""Initializers of state-space layers: HiPPO, the ring of the LRU, Mamba."""
-
-from . import hippo, lru, mamba
-
-ENTRIES = (*hippo.ENTRIES, *lru.ENTRIES, *mamba.ENTRIES)
+"""State-space layers have three families of schemes: HiPPO, the LRU's ring, Mamba."""

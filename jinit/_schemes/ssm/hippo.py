@@ -1,4 +1,4 @@
-"""HiPPO-LegS and the eigenvalues that diagonal state-space layers take from it."""
+"""HiPPO-LegS is a state matrix whose eigenvalues diagonal state-space layers take."""
 
 import dataclasses
 import functools
@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from ..._core import checks, dtypes
+from ..._core import checks, dtypes, papers
 from ..._core.dtypes import canonical_dtype
 from ..._initializer.base import Initializer
-from ..._initializer.entry import Entry
 from ..._initializer.formula import FormulaInitializer, index
 from ..._initializer.maker import maker
+from ..._initializer.scheme import scheme
 
 Matrix = Literal["A", "B"]
 Part = Literal["log_real", "imag"]
@@ -22,7 +22,7 @@ Part = Literal["log_real", "imag"]
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class HippoLegs(FormulaInitializer):
-    """The matrices A and B of HiPPO-LegS."""
+    """The array is the matrix A or the vector B of HiPPO-LegS."""
 
     matrix: Matrix = "A"
     dtype: np.dtype | None = None
@@ -57,7 +57,7 @@ class HippoLegs(FormulaInitializer):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class S4d(FormulaInitializer):
-    """The eigenvalues of a diagonal state matrix, one of each conjugate pair."""
+    """The last axis has eigenvalues of a state matrix, one of each conjugate pair."""
 
     part: Part | None = None
     dtype: np.dtype | None = None
@@ -76,20 +76,20 @@ class S4d(FormulaInitializer):
                 "eigenvalues."
             )
 
-    def _dtype(self, dtype: DTypeLike | None) -> np.dtype:
+    def _dtype(self, dtype: DTypeLike | None, shape: checks.Shape) -> np.dtype:
         chosen = self.dtype if dtype is None else dtype
         if self.part is not None:
             return dtypes.dtype(chosen, np.floating)
-        found = dtypes.dtype(chosen, np.inexact)
+        checked = dtypes.dtype(chosen, np.inexact)
         if chosen is None:
-            return np.dtype(np.result_type(found, np.complex64))
-        if not jnp.issubdtype(found, np.complexfloating):
+            return np.dtype(np.result_type(checked, np.complex64))
+        if not jnp.issubdtype(checked, np.complexfloating):
             raise TypeError(
-                f"`dtype` is {found.name}, and eigenvalues are complex; ask for "
+                f"`dtype` is {checked.name}, and eigenvalues are complex; ask for "
                 "complex64, or for one real parameter at a time: part='log_real' "
                 "gives log(-Re), part='imag' Im."
             )
-        return found
+        return checked
 
     def _eigenvalues(self, pairs: int) -> np.ndarray:
         raise NotImplementedError
@@ -105,7 +105,7 @@ class S4d(FormulaInitializer):
 
 
 class S4dLin(S4d):
-    """-1/2 + i pi n."""
+    """The eigenvalues are -1/2 + i pi n."""
 
     _name: ClassVar[str] = "ssm.s4d_lin"
 
@@ -114,7 +114,7 @@ class S4dLin(S4d):
 
 
 class S4dInv(S4d):
-    """-1/2 + i (N / pi) (N / (2 n + 1) - 1), N = 2 pairs."""
+    """The eigenvalues are -1/2 + i (N / pi) (N / (2 n + 1) - 1) for N = 2 pairs."""
 
     _name: ClassVar[str] = "ssm.s4d_inv"
 
@@ -124,7 +124,7 @@ class S4dInv(S4d):
 
 
 class S4dLegs(S4d):
-    """The eigenvalues of HiPPO-LegS' normal part with negative imaginary parts."""
+    """The eigenvalues are those of the normal part of HiPPO-LegS, A + P P'."""
 
     _name: ClassVar[str] = "ssm.s4d_legs"
 
@@ -133,11 +133,11 @@ class S4dLegs(S4d):
 
 
 class S4dReal(S4d):
-    """-(n + 1)."""
+    """The eigenvalues are -(n + 1)."""
 
     _name: ClassVar[str] = "ssm.s4d_real"
 
-    def _dtype(self, dtype: DTypeLike | None) -> np.dtype:
+    def _dtype(self, dtype: DTypeLike | None, shape: checks.Shape) -> np.dtype:
         return dtypes.dtype(self.dtype if dtype is None else dtype, np.inexact)
 
     def _eigenvalues(self, pairs: int) -> np.ndarray:
@@ -146,29 +146,37 @@ class S4dReal(S4d):
 
 @functools.lru_cache(maxsize=64)
 def _legs_frequencies(pairs: int) -> tuple[float, ...]:
-    """A + P P' + 1/2 is skew: half of its imaginary eigenvalues, those below zero."""
+    """Return the negative imaginary eigenvalues of A + P P' + 1/2, which is skew."""
     root = np.sqrt(np.arange(2 * pairs) + 0.5)
     # Below the diagonal A_nk + P_n P_k = -P_n P_k, and above it P_n P_k.
     skew = np.triu(np.outer(root, root), 1)
     skew = skew - skew.T
-    # i S is Hermitian, with the eigenvalues i (i w) = -w.
+    # If S is skew with an eigenvalue i w, then i S is Hermitian with -w.
     return tuple(np.sort(-np.linalg.eigvalsh(1j * skew))[:pairs].tolist())
 
 
+@scheme(
+    name="ssm.hippo_legs",
+    law="constant",
+    formula="A_nk = -sqrt((2 n + 1)(2 k + 1)), n > k; -(n + 1), n = k",
+    use="state-space layers that remember all of the past",
+    pitfall="for x' = (A x + B u) / t; S4 leaves out the 1 / t",
+    paper=papers.GU_2020,
+)
 @maker
 def hippo_legs(matrix: Matrix = "A", *, dtype: DTypeLike | None = None) -> Initializer:
-    """Fill with HiPPO-LegS: a state that holds the Legendre coefficients of the past.
+    """Fill a state matrix with HiPPO-LegS, whose states are Legendre coefficients.
 
-    A_nk = -sqrt((2 n + 1)(2 k + 1)) for n > k, -(n + 1) for n = k, else 0; B_n =
-    sqrt(2 n + 1). In x'(t) = (A x + B u) / t the states are the coefficients of u on
-    [0, t]. A's eigenvalues are -1, ..., -N.
+    A_nk = -sqrt((2 n + 1)(2 k + 1)) for n > k, -(n + 1) for n = k, else 0, and
+    B_n = sqrt(2 n + 1). In x'(t) = (A x + B u) / t the states x are the Legendre
+    coefficients of the signal u on [0, t]. The eigenvalues of A are -1, ..., -N.
 
     Args:
       matrix: "A", of shape (.., N, N), or "B", of shape (.., N).
-      dtype: the type of the result where the call names none.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      ValueError: for another matrix, or, when called, for an A that is not square.
+      ValueError: if the matrix is neither A nor B; when called, if A is not square.
 
     Example:
       >>> import jax, jinit
@@ -177,27 +185,35 @@ def hippo_legs(matrix: Matrix = "A", *, dtype: DTypeLike | None = None) -> Initi
       ([-1.0, -2.0, -3.0], 3.0)
 
     References:
-      Gu, Dao, Ermon, Rudra and Re, "HiPPO: recurrent memory with optimal polynomial
-      projections", 2020.
+      Gu, Dao, Ermon, Rudra and Ré, "HiPPO: recurrent memory with optimal polynomial
+        projections", NeurIPS 2020.
     """
     return HippoLegs(matrix, canonical_dtype(dtype))
 
 
+@scheme(
+    name="ssm.s4d_lin",
+    law="constant",
+    formula="-1/2 + i pi n",
+    use="diagonal state-space layers",
+    pitfall="complex: `part` gives the two real parameters",
+    paper=papers.GU_2022,
+)
 @maker
 def s4d_lin(part: Part | None = None, *, dtype: DTypeLike | None = None) -> Initializer:
-    """Fill with S4D-Lin's eigenvalues: lambda_n = -1/2 + i pi n.
+    """Fill the last axis with the eigenvalues of S4D-Lin, lambda_n = -1/2 + i pi n.
 
-    The last axis holds one eigenvalue of each conjugate pair, N / 2 of a state of N.
+    The axis has one eigenvalue of each conjugate pair, N / 2 for a state of size N.
 
     Args:
-      part: None for complex values; "log_real" for log(-Re lambda), and "imag" for Im
-        lambda, the two real parameters that S4D trains.
-      dtype: the type of the result where the call names none; complex64 by default
-        for complex values.
+      part: None for complex eigenvalues; "log_real" for log(-Re lambda) and "imag" for
+        Im lambda, the two real parameters that S4D trains.
+      dtype: the dtype of the array, unless the call gives another; by default complex64
+        for complex eigenvalues.
 
     Raises:
-      ValueError: for another part, or, when called, for a shape without axes.
-      TypeError: when called, for a real dtype of complex values.
+      TypeError: when called, if the dtype is real and the eigenvalues are complex.
+      ValueError: if the part is unknown; when called, if the shape has no axes.
 
     Example:
       >>> import jax, jinit
@@ -205,24 +221,34 @@ def s4d_lin(part: Part | None = None, *, dtype: DTypeLike | None = None) -> Init
       [-0.5, -0.5, -0.5]
 
     References:
-      Gu, Gupta, Goel and Re, "On the parameterization and initialization of diagonal
-      state space models", 2022.
+      Gu, Gupta, Goel and Ré, "On the parameterization and initialization of diagonal
+        state space models", NeurIPS 2022.
     """
     return S4dLin(part, canonical_dtype(dtype))
 
 
+@scheme(
+    name="ssm.s4d_inv",
+    law="constant",
+    formula="-1/2 + i (N / pi) (N / (2 n + 1) - 1)",
+    use="diagonal state-space layers, long range",
+    pitfall="N is the whole state, twice the last axis",
+    paper=papers.GU_2022,
+)
 @maker
 def s4d_inv(part: Part | None = None, *, dtype: DTypeLike | None = None) -> Initializer:
-    """Fill with S4D-Inv's eigenvalues: -1/2 + i (N / pi) (N / (2 n + 1) - 1).
+    """Fill the last axis with the eigenvalues of S4D-Inv.
 
-    They approximate those of HiPPO-LegS. N is the size of the whole state, twice the
-    last axis.
+    lambda_n = -1/2 + i (N / pi) (N / (2 n + 1) - 1), where N is the size of the state,
+    twice the last axis. They approximate the eigenvalues of `s4d_legs`.
 
     Args:
-      part, dtype: as for `s4d_lin`.
+      part: None, "log_real" or "imag", as for `s4d_lin`.
+      dtype: the dtype of the array, as for `s4d_lin`.
 
     Raises:
-      ValueError, TypeError: as `s4d_lin`.
+      TypeError: for the same reasons as `s4d_lin`.
+      ValueError: for the same reasons as `s4d_lin`.
 
     Example:
       >>> import jax, jinit
@@ -231,26 +257,37 @@ def s4d_inv(part: Part | None = None, *, dtype: DTypeLike | None = None) -> Init
       [3.82, 0.424]
 
     References:
-      Gu, Gupta, Goel and Re, "On the parameterization and initialization of diagonal
-      state space models", 2022.
+      Gu, Gupta, Goel and Ré, "On the parameterization and initialization of diagonal
+        state space models", NeurIPS 2022.
     """
     return S4dInv(part, canonical_dtype(dtype))
 
 
+@scheme(
+    name="ssm.s4d_legs",
+    law="constant",
+    formula="eigenvalues of A + P P'",
+    use="diagonal state-space layers, as S4",
+    pitfall="one of each conjugate pair",
+    paper=papers.GUPTA_2022,
+)
 @maker
 def s4d_legs(
     part: Part | None = None, *, dtype: DTypeLike | None = None
 ) -> Initializer:
-    """Fill with the eigenvalues of HiPPO-LegS' normal part, A + P P', P_n^2 = n + 1/2.
+    """Fill the last axis with the eigenvalues of the normal part of HiPPO-LegS.
 
-    Their real parts are -1/2; of each conjugate pair the one with a negative imaginary
-    part is kept, the largest first.
+    The normal part is A + P P' with P_n = sqrt(n + 1/2). The real parts of its
+    eigenvalues are -1/2. The axis has one eigenvalue of each conjugate pair, that with
+    a negative imaginary part, and the largest come first.
 
     Args:
-      part, dtype: as for `s4d_lin`.
+      part: None, "log_real" or "imag", as for `s4d_lin`.
+      dtype: the dtype of the array, as for `s4d_lin`.
 
     Raises:
-      ValueError, TypeError: as `s4d_lin`.
+      TypeError: for the same reasons as `s4d_lin`.
+      ValueError: for the same reasons as `s4d_lin`.
 
     Example:
       >>> import jax, jinit
@@ -259,23 +296,32 @@ def s4d_legs(
 
     References:
       Gupta, Gu and Berant, "Diagonal state spaces are as effective as structured state
-      spaces", 2022.
+        spaces", NeurIPS 2022.
     """
     return S4dLegs(part, canonical_dtype(dtype))
 
 
+@scheme(
+    name="ssm.s4d_real",
+    law="constant",
+    formula="-(n + 1)",
+    use="diagonal state-space layers with real states",
+    paper=papers.GU_2022,
+)
 @maker
 def s4d_real(
     part: Part | None = None, *, dtype: DTypeLike | None = None
 ) -> Initializer:
-    """Fill with S4D-Real's eigenvalues, those of HiPPO-LegS: -(n + 1).
+    """Fill the last axis with the eigenvalues of S4D-Real, lambda_n = -(n + 1).
+
+    They are the eigenvalues of the matrix A of `hippo_legs`.
 
     Args:
-      part: "log_real" for log(n + 1), as it is trained.
-      dtype: the type of the result where the call names none.
+      part: None for the eigenvalues; "log_real" for log(n + 1), which S4D trains.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      ValueError: for another part, or, when called, for a shape without axes.
+      ValueError: if the part is unknown; when called, if the shape has no axes.
 
     Example:
       >>> import jax, jinit
@@ -283,57 +329,7 @@ def s4d_real(
       [-1.0, -2.0, -3.0]
 
     References:
-      Gu, Gupta, Goel and Re, "On the parameterization and initialization of diagonal
-      state space models", 2022.
+      Gu, Gupta, Goel and Ré, "On the parameterization and initialization of diagonal
+        state space models", NeurIPS 2022.
     """
     return S4dReal(part, canonical_dtype(dtype))
-
-
-_S4D = "Gu, Gupta, Goel and Re 2022"
-
-ENTRIES = (
-    Entry(
-        "ssm.hippo_legs",
-        hippo_legs,
-        "constant",
-        "A_nk = -sqrt((2 n + 1)(2 k + 1)), n > k; -(n + 1), n = k",
-        "state-space layers that remember all of the past",
-        "Gu, Dao, Ermon, Rudra and Re 2020",
-        "for x' = (A x + B u) / t; S4 leaves out the 1 / t",
-    ),
-    Entry(
-        "ssm.s4d_lin",
-        s4d_lin,
-        "constant",
-        "-1/2 + i pi n",
-        "diagonal state-space layers",
-        _S4D,
-        "complex: `part` gives the two real parameters",
-    ),
-    Entry(
-        "ssm.s4d_inv",
-        s4d_inv,
-        "constant",
-        "-1/2 + i (N / pi) (N / (2 n + 1) - 1)",
-        "diagonal state-space layers, long range",
-        _S4D,
-        "N is the whole state, twice the last axis",
-    ),
-    Entry(
-        "ssm.s4d_legs",
-        s4d_legs,
-        "constant",
-        "eigenvalues of A + P P'",
-        "diagonal state-space layers, as S4",
-        "Gupta, Gu and Berant 2022",
-        "one of each conjugate pair",
-    ),
-    Entry(
-        "ssm.s4d_real",
-        s4d_real,
-        "constant",
-        "-(n + 1)",
-        "diagonal state-space layers with real states",
-        _S4D,
-    ),
-)

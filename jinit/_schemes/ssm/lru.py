@@ -1,4 +1,4 @@
-"""Eigenvalues of linear recurrent units, on a ring in the unit disk."""
+"""Linear recurrent units (LRU) have eigenvalues on a ring in the unit disk."""
 
 import dataclasses
 import math
@@ -10,19 +10,19 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from ... import random
-from ..._core import checks, numbers
+from ..._core import checks, numbers, papers
 from ..._core.dtypes import canonical_dtype
 from ..._initializer.base import Initializer
-from ..._initializer.entry import Entry
 from ..._initializer.formula import FormulaInitializer
 from ..._initializer.maker import maker
+from ..._initializer.scheme import scheme
 
 RingPart = Literal["nu", "theta", "gamma"]
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class LruRing(FormulaInitializer):
-    """|lambda|^2 uniform on [r_min^2, r_max^2], the phase on [0, max_phase]."""
+    """The array is one parameter of eigenvalues that are uniform on a ring."""
 
     r_min: float = 0.0
     r_max: float = 1.0
@@ -60,12 +60,12 @@ class LruRing(FormulaInitializer):
         return name, settings | {"part": self.part}
 
     def _build(self, key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
-        # All parts split the key alike, so that one key gives one ring.
+        # All parts split the key in the same way, so that one key gives one ring.
         radius_key, phase_key = jax.random.split(key)
         if self.part == "theta":
             return jnp.log(self.max_phase * _inside(phase_key, shape, dtype))
         inner, outer = self.r_min**2, self.r_max**2
-        # 1 - |lambda|^2, which near the unit circle is the number that has digits.
+        # q = 1 - |lambda|^2 keeps its digits near the unit circle, |lambda| does not.
         q = (1 - outer) + (outer - inner) * _inside(radius_key, shape, dtype)
         q = jnp.minimum(q, np.nextafter(dtype.type(1), dtype.type(0)))
         if self.part == "gamma":
@@ -74,9 +74,10 @@ class LruRing(FormulaInitializer):
 
 
 def _inside(key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
-    """Uniform on (0, 1), both ends excluded: the middles of equal cells."""
-    half = dtype.type(2.0 ** -(jnp.finfo(dtype).nmant + 1))
-    return random.uniform(key, shape, dtype) + half
+    """Draw from the uniform law on (0, 1) without its ends: the middles of cells."""
+    half = dtype.type(2.0 ** -(np.finfo(dtype).nmant + 1))
+    middles: jax.Array = random.uniform(key, shape, dtype) + half
+    return middles
 
 
 Ring = tuple[Initializer, Initializer, Initializer]
@@ -96,6 +97,14 @@ def lru_ring(
 ) -> Initializer: ...  # fmt: skip
 
 
+@scheme(
+    name="ssm.lru_ring",
+    law="uniform on a ring",
+    formula="lambda = exp(-exp(nu) + i exp(theta)), gamma = sqrt(1 - abs(lambda)^2)",
+    use="linear recurrent units",
+    pitfall="draw all three with one key, or gamma belongs to another ring",
+    paper=papers.ORVIETO_2023,
+)
 @maker
 def lru_ring(
     r_min: float = 0.0,
@@ -105,26 +114,26 @@ def lru_ring(
     part: RingPart | None = None,
     dtype: DTypeLike | None = None,
 ) -> Ring | Initializer:
-    """Draw a linear recurrent unit's eigenvalues on a ring: nu, theta and gamma.
+    """Draw the parameters nu, theta and gamma of a linear recurrent unit on a ring.
 
-    lambda = exp(-exp(nu) + i exp(theta)): |lambda|^2 is uniform on [r_min^2, r_max^2],
-    the phase on [0, max_phase]. gamma = sqrt(1 - |lambda|^2) scales the input so that
-    white noise gives a state of variance 1. Given one and the same key, the three
-    describe one ring. (Models that train log gamma take the logarithm.)
+    lambda = exp(-exp(nu) + i exp(theta)), where |lambda|^2 is uniform on
+    [r_min^2, r_max^2] and the phase on [0, max_phase]. gamma = sqrt(1 - |lambda|^2)
+    scales the input so that white noise gives a state of variance 1. The three arrays
+    describe one ring only if they are drawn with the same key. Models that train
+    log(gamma) take the logarithm of the draw.
 
     Args:
       r_min: the inner radius.
       r_max: the outer radius, at most 1.
-      max_phase: the largest phase, in radians; a small one remembers slow signals.
-      part: "nu", "theta" or "gamma" for that one alone.
-      dtype: the type of the result where the call names none.
+      max_phase: the largest phase in radians; with a small one units keep slow signals.
+      part: "nu", "theta" or "gamma" for that initializer alone, or None for all.
+      dtype: the dtype of the array, unless the call gives another.
 
     Returns:
       Three initializers (nu, theta, gamma), or the one that `part` names.
 
     Raises:
-      ValueError: for radii that are no ring in the unit disk, or a phase of more than a
-        full turn.
+      ValueError: unless 0 <= r_min < r_max <= 1 and 0 < max_phase <= 2 pi.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
@@ -140,23 +149,10 @@ def lru_ring(
 
     References:
       Orvieto, Smith, Gu, Fernando, Gulcehre, Pascanu and De, "Resurrecting recurrent
-      neural networks for long sequences", 2023.
+        neural networks for long sequences", ICML 2023.
     """
 
-    def of(part: RingPart) -> Initializer:
+    def ring(part: RingPart) -> Initializer:
         return LruRing(r_min, r_max, max_phase, part, canonical_dtype(dtype))
 
-    return (of("nu"), of("theta"), of("gamma")) if part is None else of(part)
-
-
-ENTRIES = (
-    Entry(
-        "ssm.lru_ring",
-        lru_ring,
-        "uniform on a ring",
-        "lambda = exp(-exp(nu) + i exp(theta)), gamma = sqrt(1 - abs(lambda)^2)",
-        "linear recurrent units",
-        "Orvieto, Smith, Gu, Fernando, Gulcehre, Pascanu and De 2023",
-        "one key for all three parts, or gamma is of another ring",
-    ),
-)
+    return (ring("nu"), ring("theta"), ring("gamma")) if part is None else ring(part)

@@ -1,4 +1,4 @@
-"""Mamba's state matrix and the biases of its time steps."""
+"""Mamba starts from a fixed state matrix and from biases that set its time steps."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -9,21 +9,21 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from ... import random
-from ..._core import checks
+from ..._core import checks, papers
 from ..._core.dtypes import canonical_dtype
 from ..._core.numbers import is_traced, log
 from ..._initializer.base import Initializer
-from ..._initializer.entry import Entry
 from ..._initializer.formula import FormulaInitializer, index
 from ..._initializer.maker import maker
+from ..._initializer.scheme import scheme
 
-# Far from where float32 has no more normal numbers.
+# Well above the least normal number of float32, 1.2e-38.
 _LEAST = 1e-30
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class MambaALog(FormulaInitializer):
-    """log(1), ..., log(n) along the last axis."""
+    """The last axis has log(1), ..., log(n)."""
 
     dtype: np.dtype | None = None
 
@@ -47,7 +47,7 @@ class MambaALog(FormulaInitializer):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class MambaDtBias(FormulaInitializer):
-    """softplus^-1(dt), log dt uniform on [log dt_min, log dt_max]."""
+    """The bias is softplus^-1(dt), where log dt is uniform."""
 
     dt_min: float = 1e-3
     dt_max: float = 0.1
@@ -87,18 +87,26 @@ class MambaDtBias(FormulaInitializer):
         return dt + jnp.log(-jnp.expm1(-dt))
 
 
+@scheme(
+    name="ssm.mamba_a_log",
+    law="constant",
+    formula="log(1), ..., log(N)",
+    use="selective state-space layers",
+    pitfall="keep it in float32",
+    paper=papers.GU_2024,
+)
 @maker
 def mamba_a_log(*, dtype: DTypeLike | None = None) -> Initializer:
-    """Fill with Mamba's A_log: log(1), ..., log(N) along the last axis.
+    """Fill the last axis with Mamba's A_log: log(1), ..., log(N).
 
-    A = -exp(A_log) = -1, ..., -N for each channel, as in S4D-Real. Keep it in float32:
-    bfloat16 rounds A by up to 1 in N = 256.
+    Each channel has A = -exp(A_log) = -1, ..., -N, as in S4D-Real. Keep A_log in
+    float32: bfloat16 changes A by up to 1.6 %.
 
     Args:
-      dtype: the type of the result where the call names none.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      ValueError: when called, for a shape without axes.
+      ValueError: when called, if the shape has no axes.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
@@ -108,11 +116,19 @@ def mamba_a_log(*, dtype: DTypeLike | None = None) -> Initializer:
 
     References:
       Gu and Dao, "Mamba: linear-time sequence modeling with selective state spaces",
-      2023.
+        COLM 2024.
     """
     return MambaALog(canonical_dtype(dtype))
 
 
+@scheme(
+    name="ssm.mamba_dt_bias",
+    law="log-uniform steps",
+    formula="b = dt + log(1 - exp(-dt))",
+    use="selective state-space layers",
+    pitfall="no weight decay on it",
+    paper=papers.GU_2024,
+)
 @maker
 def mamba_dt_bias(
     dt_min: float = 1e-3,
@@ -121,19 +137,20 @@ def mamba_dt_bias(
     *,
     dtype: DTypeLike | None = None,
 ) -> Initializer:
-    """Draw Mamba's bias of the time step: softplus(b) = dt, log dt uniform.
+    """Draw the biases of Mamba's time steps, so that the steps dt are log-uniform.
 
-    log dt ~ U(log dt_min, log dt_max), no dt below dt_floor; b = dt + log(1 -
-    exp(-dt)), computed in float32 at least.
+    b = dt + log(1 - exp(-dt)), so softplus(b) = dt, for log dt ~ U(log dt_min,
+    log dt_max). Steps below dt_floor are raised to it. All is computed in float32 or
+    wider.
 
     Args:
       dt_min: the least step.
       dt_max: the largest step.
-      dt_floor: what smaller steps are raised to.
-      dtype: the type of the result where the call names none.
+      dt_floor: the number to which smaller steps are raised.
+      dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      ValueError: for steps that are not positive, or dt_min >= dt_max.
+      ValueError: if a step is not positive, or dt_min >= dt_max.
 
     Example:
       >>> import jax, jinit
@@ -144,28 +161,6 @@ def mamba_dt_bias(
 
     References:
       Gu and Dao, "Mamba: linear-time sequence modeling with selective state spaces",
-      2023.
+        COLM 2024.
     """
     return MambaDtBias(dt_min, dt_max, dt_floor, canonical_dtype(dtype))
-
-
-ENTRIES = (
-    Entry(
-        "ssm.mamba_a_log",
-        mamba_a_log,
-        "constant",
-        "log(1), ..., log(N)",
-        "selective state-space layers",
-        "Gu and Dao 2023",
-        "keep it in float32",
-    ),
-    Entry(
-        "ssm.mamba_dt_bias",
-        mamba_dt_bias,
-        "log-uniform steps",
-        "b = dt + log(1 - exp(-dt))",
-        "selective state-space layers",
-        "Gu and Dao 2023",
-        "no weight decay on it",
-    ),
-)
