@@ -15,6 +15,9 @@ from .._core import checks, dtypes, names, numbers
 from .._core.meshes import Sharding
 from ..random._law import Law, draw
 
+# The layout by which a scheme counts, and its fans, as far as they are known.
+LayoutAndFans = tuple[str | None, tuple[float | None, float | None]]
+
 
 class DrawSpec(NamedTuple):
     """A DrawSpec says which array to draw, with arguments that are checked."""
@@ -92,6 +95,22 @@ class Initializer:
         None where the entries have no single one.
         """
         return self._std(checks.shape(shape, symbolic=self._symbolic))
+
+    def layout_and_fans(self, shape: checks.Shape) -> LayoutAndFans:
+        """Return the layout and the fans by which the scheme counts for `shape`.
+
+        Each is None where the scheme does not count, as for a given scale.
+
+        Raises:
+          TypeError: for a shape of the wrong kind.
+          ValueError: for a shape that the settings do not fit.
+
+        Example:
+          >>> import jinit
+          >>> jinit.he().layout_and_fans((3, 3, 64, 128))
+          ('kkio', (576, 1152))
+        """
+        return self._layout_and_fans(checks.shape(shape, symbolic=self._symbolic))
 
     def __mul__(self, factor: float) -> "Initializer":
         if isinstance(factor, Initializer):
@@ -191,6 +210,10 @@ class Initializer:
     def _std(self, shape: checks.Shape) -> float | None:
         """Return the standard deviation for a shape that is checked already."""
         return None
+
+    def _layout_and_fans(self, shape: checks.Shape) -> LayoutAndFans:
+        """Return the layout and the fans for a shape that is checked already."""
+        return None, (None, None)
 
     def _scaled(self, factor: float) -> "Initializer":
         return self if numbers.is_one(factor) else Scaled(factor, self)
@@ -298,6 +321,9 @@ class Scaled(Initializer):
     def _std(self, shape: checks.Shape) -> float | None:
         std = self.init._std(shape)
         return None if std is None else abs(self.factor) * std
+
+    def _layout_and_fans(self, shape: checks.Shape) -> LayoutAndFans:
+        return self.init._layout_and_fans(shape)
 
     def _scaled(self, factor: float) -> Initializer:
         # Scales of scales are multiplied out.

@@ -14,7 +14,7 @@ from .._core.meshes import check_fits, explicit_axes
 from .._core.programs import jit_to
 from ..random._threefry import spent
 from . import foreign
-from .base import DrawSpec, Initializer, is_random
+from .base import DrawSpec, Initializer, LayoutAndFans, is_random
 
 
 class Composed(Initializer):
@@ -62,6 +62,18 @@ def own_dtype(parts: Sequence[Any], dtype: DTypeLike | None) -> np.dtype:
 
 def std_of(init: Any, shape: checks.Shape) -> float | None:
     return init._std(shape) if isinstance(init, Initializer) else None
+
+
+def common_layout_and_fans(parts: Sequence[tuple[Any, checks.Shape]]) -> LayoutAndFans:
+    """Return the layout and the fans of all parts; None if they differ."""
+    distinct = {
+        init._layout_and_fans(shape) if isinstance(init, Initializer) else _UNKNOWN
+        for init, shape in parts
+    }
+    return distinct.pop() if len(distinct) == 1 else _UNKNOWN
+
+
+_UNKNOWN: LayoutAndFans = None, (None, None)
 
 
 def common_std(parts: list[tuple[Any, checks.Shape]]) -> float | None:

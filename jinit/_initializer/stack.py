@@ -12,10 +12,10 @@ from jax.typing import DTypeLike
 from .._core import checks, numbers
 from .._core.programs import compiled
 from ..random._law import Law, scaled
-from .base import DrawSpec, Initializer, law_and_scale
+from .base import DrawSpec, Initializer, LayoutAndFans, law_and_scale
 from .foreign import in_torch_layout, is_initializer, positional
 from .maker import check_called, maker
-from .parts import Composed, common_std, own_dtype, part
+from .parts import Composed, common_layout_and_fans, common_std, own_dtype, part
 from .scheme import scheme
 
 
@@ -41,6 +41,12 @@ class Stacked(Composed):
         self._check(shape)
         layer_shape = self._slice(shape)
         return common_std([(init, layer_shape) for init in self._layers(shape)])
+
+    def _layout_and_fans(self, shape: checks.Shape) -> LayoutAndFans:
+        one = self._slice(shape)
+        layout, fans = common_layout_and_fans([(x, one) for x in self._layers(shape)])
+        axis = self.axis % len(shape)
+        return layout and layout[:axis] + "b" + layout[axis:], fans
 
     def _check(self, shape: checks.Shape) -> None:
         checks.axes("axis", self.axis, len(shape), shape)
@@ -127,6 +133,10 @@ class Blocks(Composed):
     def _std(self, shape: checks.Shape) -> float | None:
         self._check(shape)
         return common_std(list(zip(self.inits, self._shapes(shape), strict=True)))
+
+    def _layout_and_fans(self, shape: checks.Shape) -> LayoutAndFans:
+        shapes = self._shapes(shape)
+        return common_layout_and_fans(list(zip(self.inits, shapes, strict=True)))
 
     def _check(self, shape: checks.Shape) -> None:
         checks.axes("axis", self.axis, len(shape), shape)

@@ -6,14 +6,10 @@ from typing import Any, NamedTuple
 
 import jax
 
-from .._core import checks, dtypes, names, trees
+from .._core import dtypes, names, trees
 from .._core.trees import Leaf
-from .._initializer.base import Initializer, Scaled
-from .._initializer.stack import Blocks, Stacked
-from .._scale.fans import jax_fans, layout_of_axes
+from .._initializer.base import Initializer
 from .._schemes import registry
-from .._schemes.fan_based import FanScheme
-from .._schemes.variance_scaling import VarianceScaling
 from .rules import keep
 
 
@@ -57,7 +53,7 @@ def row(leaf: Planned) -> dict[str, Any]:
     struct = trees.struct(leaf.value)
     shape, dtype = _type(struct)
     is_ours = isinstance(leaf.init, Initializer)
-    layout, fans = _describe(leaf.init, shape) if is_ours else (None, (None, None))
+    layout, fans = leaf.init.layout_and_fans(shape) if is_ours else (None, (None, None))
     return {
         "path": leaf.path,
         "shape": shape,
@@ -126,43 +122,3 @@ def nested(leaves: Sequence[Leaf]) -> Any:
             )
         node[leaf.parts[-1]] = leaf.value
     return tree
-
-
-def _describe(init: Any, shape: checks.Shape) -> tuple[Any, tuple[Any, Any]]:
-    """The layout and the fans by which a scheme counts; None where it does not."""
-    if isinstance(init, Scaled):
-        init = init.init
-    if isinstance(init, FanScheme):
-        # A fan that the formula does not use may be unknown; it is 0 then.
-        fan_in, fan_out = (n or None for n in init._fans(shape))
-        return init.layout or _layout(init, shape), (fan_in, fan_out)
-    if isinstance(init, VarianceScaling):
-        found = jax_fans(shape, init.in_axis, init.out_axis, init.batch_axis)
-        # Axes that overlap may leave a fraction of a window.
-        inputs, outputs = (int(n) if n.is_integer() else n for n in found)
-        return _layout(init, shape), (inputs, outputs)
-    if isinstance(init, Stacked):
-        return _describe_stacked(init, shape)
-    if isinstance(init, Blocks):
-        parts = zip(init.inits, init._shapes(shape), strict=True)
-        same = {_describe(part, own) for part, own in parts}
-        return same.pop() if len(same) == 1 else (None, (None, None))
-    return None, (None, None)
-
-
-def _describe_stacked(init: Stacked, shape: checks.Shape) -> Any:
-    """The layout and fans of one layer, where all have the same; "b" for the stack."""
-    found = {_describe(layer, init._slice(shape)) for layer in init._layers(shape)}
-    if len(found) != 1:
-        return None, (None, None)
-    layout, fans = found.pop()
-    axis = init.axis % len(shape)
-    return layout and layout[:axis] + "b" + layout[axis:], fans
-
-
-def _layout(init: Any, shape: checks.Shape) -> str | None:
-    try:
-        return layout_of_axes(shape, init.in_axis, init.out_axis, init.batch_axis)
-    except ValueError:
-        # Axes that overlap, as JAX allows, and shapes whose fans were given.
-        return None

@@ -178,6 +178,19 @@ def layout_of_axes(
     return "".join(letters)
 
 
+def layout_if_disjoint(
+    shape: checks.Shape, in_axis: Axes, out_axis: Axes, batch_axis: Axes
+) -> str | None:
+    """Return axis numbers as letters, or None if a letter cannot tell them.
+
+    JAX allows axes that overlap, and fans that are given allow any shape.
+    """
+    try:
+        return layout_of_axes(shape, in_axis, out_axis, batch_axis)
+    except ValueError:
+        return None
+
+
 def _few_axes(shape: checks.Shape) -> str:
     return (
         f"`shape` is {shape}, which has {len(shape)} axes: too few to tell inputs from "

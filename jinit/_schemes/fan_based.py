@@ -14,9 +14,9 @@ from jax.typing import DTypeLike
 
 from .._core import checks, numbers, papers
 from .._core.dtypes import canonical_dtype, is_complex
-from .._initializer.base import Initializer, RandomInitializer
+from .._initializer.base import Initializer, LayoutAndFans, RandomInitializer
 from .._initializer.scheme import scheme
-from .._scale.fans import MODES, Fans, fan, fans, torch_axes
+from .._scale.fans import MODES, Fans, fan, fans, layout_if_disjoint, torch_axes
 from .._scale.gains import Activation, canonical, gain, second_moment, slope_at_zero
 from ..random._law import Law
 from .fan_options import FanOptions, count_once, fan_maker, refuse_activation
@@ -62,6 +62,12 @@ class FanScheme(RandomInitializer):
     def _std(self, shape: checks.Shape) -> float | None:
         variance = self._variance(self._fans(shape))
         return None if variance is None else self._gain() * numbers.sqrt(variance)
+
+    def _layout_and_fans(self, shape: checks.Shape) -> LayoutAndFans:
+        # A fan that the formula does not use may be unknown; it is 0 then.
+        fan_in, fan_out = (n or None for n in self._fans(shape))
+        axes = self.in_axis, self.out_axis, self.batch_axis
+        return self.layout or layout_if_disjoint(shape, *axes), (fan_in, fan_out)
 
     def _variance(self, fans: Fans) -> float | None:
         """Return the variance for a gain of 1, or None if a fan is zero."""

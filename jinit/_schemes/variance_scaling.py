@@ -13,10 +13,10 @@ from jax.typing import DTypeLike
 
 from .._core import checks, numbers, papers
 from .._core.dtypes import canonical_dtype, is_complex
-from .._initializer.base import Initializer, RandomInitializer
+from .._initializer.base import Initializer, LayoutAndFans, RandomInitializer
 from .._initializer.maker import maker
 from .._initializer.scheme import scheme
-from .._scale.fans import MODES, fan, jax_fans, torch_axes
+from .._scale.fans import MODES, fan, jax_fans, layout_if_disjoint, torch_axes
 from ..random._law import Law
 
 Axes = int | tuple[int, ...]
@@ -79,6 +79,14 @@ class VarianceScaling(RandomInitializer):
     def _fan(self, shape: checks.Shape) -> float:
         fans = jax_fans(shape, self.in_axis, self.out_axis, self.batch_axis)
         return fan(self.mode, *fans)
+
+    def _layout_and_fans(self, shape: checks.Shape) -> LayoutAndFans:
+        axes = self.in_axis, self.out_axis, self.batch_axis
+        # Axes that overlap may leave a fraction of a window.
+        fan_in, fan_out = (
+            int(n) if n.is_integer() else n for n in jax_fans(shape, *axes)
+        )
+        return layout_if_disjoint(shape, *axes), (fan_in, fan_out)
 
     def _in_torch_layout(self) -> Initializer:
         axes = torch_axes(self.in_axis, self.out_axis, self.batch_axis)
