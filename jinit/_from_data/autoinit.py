@@ -100,7 +100,7 @@ def analyzed(
     """Run `autoinit` on a model whose layers' outputs are named."""
     mean, variance = _moments(input_stats)
     trace, variables = called.traced(), called.variables
-    layers = layers_of(tapped(trace), variables, network.seen_in(trace), skip)
+    layers = layers_of(tapped(trace), variables, network.module_calls(trace), skip)
     setter = _Setter(layers)
     flat, tree = jax.tree.flatten(variables)
     weights = {layer.kernel for layer in layers}
