@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._core import trees
+from .._core.patterns import PatternLike
 from .._network import network
 from .._network.behavior import key_of
 from .._network.kept import Kept, context, types_of
@@ -30,7 +31,7 @@ def autoinit(
     input_stats: tuple[Any, Any] = (0.0, 1.0),
     *,
     batch: Any = None,
-    skip: Sequence[str] = (),
+    skip: PatternLike = (),
     rngs: Any = None,
     **options: Any,
 ) -> tuple[Any, History]:
@@ -95,7 +96,7 @@ def autoinit(
 
 
 def analyzed(
-    called: network.Called, input_stats: tuple[Any, Any], skip: Sequence[str]
+    called: network.Called, input_stats: tuple[Any, Any], skip: PatternLike
 ) -> tuple[Any, History]:
     """Run `autoinit` on a model whose layers' outputs are named."""
     mean, variance = _moments(input_stats)

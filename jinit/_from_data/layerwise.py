@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._core import checks
+from .._core.patterns import PatternLike
 from .._network.kept import Traced, program
 from .._network.layers import Layer, layers_of, placed
 from .._network.network import Called, seen_in
@@ -61,7 +62,7 @@ class Task(NamedTuple):
 
 
 def task_of(
-    called: Called, solve: Solve, settings: Hashable, skip: Sequence[str]
+    called: Called, solve: Solve, settings: Hashable, skip: PatternLike
 ) -> Task:
     """Trace a model, and find its layers."""
     trace = called.traced()

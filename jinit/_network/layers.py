@@ -1,6 +1,5 @@
 """A traced model -> its layers with weights: what scales each, and where it is met."""
 
-import fnmatch
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .._core import trees
+from .._core import patterns, trees
+from .._core.patterns import PatternLike
 from .._core.trees import short
 from .calls import ModuleCall
 from .taps import Tapped
@@ -45,27 +45,22 @@ class Layer(NamedTuple):
 
 
 def layers_of(
-    tapped: Tapped, variables: Any, seen: Mapping[str, ModuleCall], skip: Sequence[str]
+    tapped: Tapped, variables: Any, seen: Mapping[str, ModuleCall], skip: PatternLike
 ) -> list[Layer]:
     """The layers in the order of execution, without those whose path `skip` matches.
 
     Raises:
       ValueError: if there are none, or a pattern of `skip` matches none.
     """
-    skip = (skip,) if isinstance(skip, str) else skip
     leaves = trees.leaves(variables)
     found = list(_found(tapped, leaves, seen))
-    for pattern in skip:
-        if not any(fnmatch.fnmatchcase(layer.path, pattern) for layer in found):
-            raise ValueError(
-                f"`skip` has {pattern!r}, which matches no layer; the layers are "
-                f"{[layer.path for layer in found]}."
-            )
-    kept = [
-        layer
+    # A predicate gets the path of the layer and its kernel.
+    places = [
+        trees.Leaf(tuple(layer.path.split("/")), leaves[layer.kernel].value)
         for layer in found
-        if not any(fnmatch.fnmatchcase(layer.path, pattern) for pattern in skip)
     ]
+    skipped = patterns.skipped(skip, places)
+    kept = [layer for layer, skips in zip(found, skipped, strict=True) if not skips]
     if not kept:
         raise ValueError(
             "the model has no layer to set: no named output is that of a module with a "

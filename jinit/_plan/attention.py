@@ -5,9 +5,9 @@ from typing import Any
 import jax
 
 from .._core import checks, trees
+from .._core.patterns import Pattern, PatternLike
 from .._core.trees import Leaf
 from .._schemes.mimetic import mimetic_attention
-from . import rules
 
 _MEMBERS = ("query", "key", "value", "out")
 
@@ -16,7 +16,7 @@ def place_mimetic_attention(
     params: Any,
     key: jax.Array,
     *,
-    pattern: Any = "**",
+    pattern: PatternLike = "**",
     alpha_qk: float = 0.7,
     beta_qk: float = 0.7,
     alpha_vo: float = 0.4,
@@ -54,13 +54,13 @@ def place_mimetic_attention(
       Trockman and Kolter, "Mimetic initialization of self-attention layers", 2023.
     """
     checks.key(key)
-    rules.check_pattern("`pattern`", pattern)
+    selection = Pattern.of("`pattern`", pattern)
     qk, vo = mimetic_attention(
         alpha_qk=alpha_qk, beta_qk=beta_qk, alpha_vo=alpha_vo, beta_vo=beta_vo
     )
     leaves = trees.leaves(params)
     values = {leaf.parts: leaf.value for leaf in leaves}
-    for above, members in _attentions(leaves, pattern).items():
+    for above, members in _attentions(leaves, selection).items():
         of_query, of_value = jax.random.split(trees.key_of(key, above))
         shape, dtype = members["query"].value.shape, members["query"].value.dtype
         drawn = (*qk(of_query, shape, dtype), *vo(of_value, shape, dtype))
@@ -71,19 +71,19 @@ def place_mimetic_attention(
     return jax.tree.unflatten(jax.tree.structure(params), new)
 
 
-def _attentions(leaves: list[Leaf], pattern: Any) -> dict[tuple[str, ...], Any]:
+def _attentions(leaves: list[Leaf], pattern: Pattern) -> dict[tuple[str, ...], Any]:
     """The four kernels of each attention that the pattern matches, by its path."""
     found: dict[tuple[str, ...], dict[str, Leaf]] = {}
     for leaf in leaves:
         # A tree may also be one layer: its kernel has no name above it.
         member = "".join(leaf.parts[-2:-1])
-        if leaf.parts[-1:] == ("kernel",) and member in _MEMBERS:
-            if rules.matches(pattern, leaf):
-                found.setdefault(leaf.parts[:-2], {})[member] = leaf
+        is_kernel = leaf.parts[-1:] == ("kernel",) and member in _MEMBERS
+        if is_kernel and pattern.matches(leaf):
+            found.setdefault(leaf.parts[:-2], {})[member] = leaf
     whole = {above: m for above, m in found.items() if len(m) == len(_MEMBERS)}
     if not whole:
         raise ValueError(
-            f"`params` has no attention that {pattern!r} matches: a module with the "
+            f"`params` has no attention that {pattern} matches: a module with the "
             "kernels query, key, value and out. With other names or fused kernels, "
             "draw the pairs of jinit.mimetic_attention() and put them in by hand."
         )

@@ -8,23 +8,14 @@ import jax
 from jax.tree_util import PyTreeDef
 
 from .._core import checks, trees
+from .._core.patterns import Pattern
 from .._core.trees import Leaf, listed
 from .._initializer.foreign import BoundInitializer, Samplers
 from .._network.shardings import by_path as _by_path
 from .._network.shardings import placement
 from . import table
 from .leaf import Planned, from_config, leaf_of, nested, row, spell, to_config
-from .rules import (
-    check_pattern,
-    choose,
-    keep,
-    matches,
-    resolve,
-    rules_of,
-    spell_pattern,
-    unknown,
-    within,
-)
+from .rules import choose, keep, resolve, rules_of, within
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -229,14 +220,13 @@ class Plan:
         drawn = [leaf.init is not keep for leaf in self._like(found)]
         if only is None:
             return drawn
-        check_pattern("`only`", only)
-        hits = [matches(only, leaf) for leaf in found]
-        if not any(hits):
-            raise unknown(only, found)
+        pattern = Pattern.of("`only`", only)
+        pattern.check_used(found)
+        hits = [pattern.matches(leaf) for leaf in found]
         chosen = [a and b for a, b in zip(hits, drawn, strict=True)]
         if not any(chosen):
             raise ValueError(
-                f"`only` is {spell_pattern(only)}, and the plan keeps all that "
+                f"`only` is {pattern}, and the plan keeps all that "
                 "it matches; give those leaves an initializer in the plan's rules."
             )
         return chosen

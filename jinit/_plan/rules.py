@@ -1,12 +1,11 @@
 """Rules: which initializer each leaf of a tree gets."""
 
 import dataclasses
-import difflib
-import functools
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from .._core import patterns
+from .._core.patterns import Pattern, PatternLike
 from .._core.trees import Leaf, listed
 from .._initializer.foreign import is_initializer
 from .._initializer.maker import check_called
@@ -40,7 +39,7 @@ class Rule(NamedTuple):
       pattern: a glob over the path, whose parts are joined by "/": `*` stands for any
         text within one part, `**` for any number of parts, zero too; or a compiled
         regular expression, searched for in the path; or a predicate `(path, leaf) ->
-        bool`.
+        bool`; or a sequence of these, which matches what any of them matches.
       init: an initializer; or a function `(path, leaf) -> initializer`; or
         `jinit.keep`. What takes a key, or three arguments, is an initializer.
       optional: whether the rule may match nothing.
@@ -51,7 +50,7 @@ class Rule(NamedTuple):
       Rule(pattern='**/Dense_*/kernel', init=jinit.he(), optional=False)
     """
 
-    pattern: Any
+    pattern: PatternLike
     init: Any
     optional: bool = False
 
@@ -71,13 +70,18 @@ class OfTree:
 
 
 def within(rules: Iterable[Rule], leaves: list[Leaf]) -> tuple[Rule, ...]:
-    """The rules of a tree, with those that look at it bound to its leaves."""
+    """Return the rules, those of their sides that look at the tree bound to it."""
 
     def bound(side: Any) -> Any:
         return side.function(leaves) if isinstance(side, OfTree) else side
 
     return tuple(
-        Rule(bound(rule.pattern), bound(rule.init), rule.optional) for rule in rules
+        Rule(
+            tuple(map(bound, patterns.several(rule.pattern))),
+            bound(rule.init),
+            rule.optional,
+        )
+        for rule in rules
     )
 
 
@@ -99,54 +103,15 @@ def _rule(index: int, given: Any) -> Rule:
             f"rule {index} is {given!r}; it must be a pair (pattern, initializer)."
         )
     rule = Rule(*given)
-    check_pattern(f"the pattern of rule {index}", rule.pattern)
+    Pattern.of(f"the pattern of rule {index}", rule.pattern)
     if not (rule.init is keep or callable(rule.init)):
         raise TypeError(
-            f"rule {index} gives {spell_pattern(rule.pattern)} {rule.init!r}, of type "
+            f"rule {index} gives {patterns.spell(rule.pattern)} {rule.init!r}, of type "
             f"{type(rule.init).__name__}; it must give an initializer, a function "
             "(path, leaf) -> initializer, or jinit.keep."
         )
-    check_called(f"what rule {index} gives {spell_pattern(rule.pattern)}", rule.init)
+    check_called(f"what rule {index} gives {patterns.spell(rule.pattern)}", rule.init)
     return rule
-
-
-def check_pattern(name: str, pattern: Any) -> None:
-    if isinstance(pattern, str):
-        _glob(pattern)
-    elif not (isinstance(pattern, re.Pattern) or callable(pattern)):
-        raise TypeError(
-            f"{name} is {pattern!r}, of type {type(pattern).__name__}; it must be a "
-            "glob such as '**/kernel', a compiled regular expression, or a predicate "
-            "(path, leaf) -> bool."
-        )
-
-
-@functools.lru_cache(maxsize=1024)
-def _glob(pattern: str) -> re.Pattern[str]:
-    """A glob as a regular expression for a path with a slash before every part."""
-    expression = ""
-    for part in pattern.split("/") if pattern else ():
-        if part == "**":
-            expression += "(?:/[^/]*)*"
-        elif "**" in part:
-            raise ValueError(
-                f"the pattern {pattern!r} has '**' within the part {part!r}; '**' is a "
-                "part of its own, as in '**/kernel', and '*' stands for text within a "
-                "part."
-            )
-        else:
-            expression += "/" + "[^/]*".join(map(re.escape, part.split("*")))
-    return re.compile(expression)
-
-
-def matches(pattern: Any, leaf: Leaf) -> bool:
-    """Whether a pattern, checked already, matches a leaf."""
-    if isinstance(pattern, re.Pattern):
-        return pattern.search(leaf.path) is not None
-    if callable(pattern):
-        return bool(pattern(leaf.path, leaf.value))
-    rooted = f"/{leaf.path}" if leaf.parts else ""
-    return _glob(pattern).fullmatch(rooted) is not None
 
 
 def choose(
@@ -157,68 +122,39 @@ def choose(
     Raises:
       ValueError: for leaves without a rule, and rules without a leaf.
     """
-    found = [[rule for rule in rules if matches(rule.pattern, x)] for x in leaves]
-    unmatched = [x for x, hits in zip(leaves, found, strict=True) if not hits]
+    selections = [Pattern(patterns.several(rule.pattern)) for rule in rules]
+    hits = [
+        [rule for rule, pattern in zip(rules, selections, strict=True)
+         if pattern.matches(leaf)]
+        for leaf in leaves
+    ]  # fmt: skip
+    unmatched = [leaf for leaf, here in zip(leaves, hits, strict=True) if not here]
     if unmatched:
         raise ValueError(
             f"{len(unmatched)} of {len(leaves)} leaves match no rule:"
             f"{listed(unmatched)}\nThe patterns are:"
-            f"{listed(spell_pattern(r.pattern) for r in rules) or ' none.'}\n"
+            f"{listed(selections) or ' none.'}\n"
             "Add a rule for each; ('**', jinit.keep) at the end keeps what is left."
         )
     if not allow_unused:
-        _check_used(rules, leaves, found)
-    return [hits[0] for hits in found]
+        for rule, pattern in zip(rules, selections, strict=True):
+            if not rule.optional:
+                pattern.check_used(leaves, "pass allow_unused=True to plan")
+                _check_not_shadowed(rule, hits)
+    return [here[0] for here in hits]
 
 
-def _check_used(
-    rules: tuple[Rule, ...], leaves: list[Leaf], found: list[list[Rule]]
-) -> None:
-    for rule in rules:
-        # By identity: two rules may be equal.
-        hits = [h for h in found if any(r is rule for r in h)]
-        if rule.optional or any(h[0] is rule for h in hits):
-            continue
-        if not hits:
-            raise unknown(rule.pattern, leaves, "pass allow_unused=True to plan")
-        takers = {id(h[0]): spell_pattern(h[0].pattern) for h in hits}
-        raise ValueError(
-            f"the rule {spell_pattern(rule.pattern)} is shadowed: all {len(hits)} "
-            f"leaves that it matches go to {' and '.join(takers.values())}, before it. "
-            "The first match wins: put the narrower rule first, or remove it."
-        )
-
-
-def unknown(pattern: Any, leaves: list[Leaf], permit: str = "") -> ValueError:
-    """The error for a pattern that matches nothing, with the nearest paths."""
-    permit = f", or {permit}" if permit else ""
-    return ValueError(
-        f"the pattern {spell_pattern(pattern)} matches no leaf. The nearest paths are:"
-        f"{listed(repr(path) for path in _nearest(pattern, leaves)) or ' none.'}\n"
-        f"Correct the pattern{permit}."
+def _check_not_shadowed(rule: Rule, hits: list[list[Rule]]) -> None:
+    # By identity, since two rules may be equal.
+    matched = [here for here in hits if any(other is rule for other in here)]
+    if any(here[0] is rule for here in matched):
+        return
+    takers = {id(here[0]): patterns.spell(here[0].pattern) for here in matched}
+    raise ValueError(
+        f"the rule {patterns.spell(rule.pattern)} is shadowed: all {len(matched)} "
+        f"leaves that it matches go to {' and '.join(takers.values())}, before it. "
+        "The first match wins: put the narrower rule first, or remove it."
     )
-
-
-def _nearest(pattern: Any, leaves: list[Leaf]) -> list[str]:
-    """Three paths whose text, or whose end, is most like the pattern's."""
-    text = pattern.pattern if isinstance(pattern, re.Pattern) else pattern
-    wanted = [p for p in text.split("/") if p != "**"] if isinstance(text, str) else []
-    matcher = difflib.SequenceMatcher(b="/".join(wanted))
-
-    def likeness(path: str) -> float:
-        ratios = []
-        for view in (path, "/".join(path.split("/")[-len(wanted) :])):
-            matcher.set_seq1(view)
-            ratios.append(matcher.ratio())
-        return max(ratios)
-
-    return sorted((x.path for x in leaves), key=likeness, reverse=True)[:3]
-
-
-def spell_pattern(pattern: Any) -> str:
-    if isinstance(pattern, (str, re.Pattern)):
-        return repr(pattern)
-    return getattr(pattern, "__qualname__", repr(pattern))
 
 
 def resolve(rule: Rule, leaf: Leaf) -> Any:
@@ -228,14 +164,14 @@ def resolve(rule: Rule, leaf: Leaf) -> Any:
         try:
             init = init(leaf.path, leaf.value)
         except Exception as error:
-            pattern = spell_pattern(rule.pattern)
+            pattern = patterns.spell(rule.pattern)
             error.add_note(f"In the function of the rule {pattern}, for {leaf}.")
             raise
-        given = f"what the function of the rule {spell_pattern(rule.pattern)} gives"
+        given = f"what the function of the rule {patterns.spell(rule.pattern)} gives"
         check_called(given, init)
     if init is keep or (callable(init) and is_initializer(init)):
         return init
     raise TypeError(
-        f"the rule {spell_pattern(rule.pattern)} gives {init!r} for {leaf}; its "
+        f"the rule {patterns.spell(rule.pattern)} gives {init!r} for {leaf}; its "
         "function of (path, leaf) must return an initializer, or jinit.keep."
     )

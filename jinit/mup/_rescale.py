@@ -7,11 +7,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._core import checks, numbers
+from .._core import checks, numbers, patterns
+from .._core.patterns import Pattern, first_matches
 from .._core.trees import Leaf, leaves, listed
 from .._initializer.base import Initializer
 from .._initializer.foreign import is_initializer, scaled
-from .._plan.rules import OfTree, Rule, keep, matches, rules_of, spell_pattern, unknown
+from .._plan.rules import OfTree, Rule, keep, rules_of
 from .._scale.fans import fans
 from ._factors import Tensor
 from ._growth import checked
@@ -81,15 +82,11 @@ def _to_rms(value: Any, std: float) -> Any:
 
 def _laws(drawn: Any, found: list[Leaf]) -> list[str]:
     """For each leaf, how its initializer's std depends on its shape."""
-    pairs = [("**", drawn)] if isinstance(drawn, str) else checked(drawn, "drawn")
-    for pattern, law in pairs:
+    is_one = isinstance(drawn, str)
+    pairs = [(Pattern(("**",)), drawn)] if is_one else checked(drawn, "drawn")
+    for _, law in pairs:
         checks.choice("drawn", law, LAWS)
-        if not any(matches(pattern, leaf) for leaf in found):
-            raise unknown(pattern, found)
-    return [
-        next((law for pattern, law in pairs if matches(pattern, leaf)), "fan_in")
-        for leaf in found
-    ]
+    return [law or "fan_in" for law in first_matches(pairs, found)]
 
 
 def _drawn(tensor: Tensor, law: str) -> float:
@@ -126,7 +123,7 @@ def rescaled_rules(tensors: Sequence[Tensor], absolute: bool, rules: Any) -> lis
                 )
             return _scaled(absolute, tensor, found)
 
-        of_leaf.__qualname__ = f"p.rules of {spell_pattern(rule.pattern)}"
+        of_leaf.__qualname__ = f"p.rules of {patterns.spell(rule.pattern)}"
         return of_leaf
 
     def wrapped(rule: Rule) -> Any:

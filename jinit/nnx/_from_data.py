@@ -1,10 +1,11 @@
 """NNX models set from data: the functions of jinit, on objects."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from flax import nnx
 
+from .._core.patterns import PatternLike
 from .._from_data.autoinit import analyzed
 from .._from_data.first_layer import whitened
 from .._from_data.gradinit import stepped
@@ -26,7 +27,7 @@ def lsuv(
     tol: float = 0.02,
     max_iter: int = 10,
     orthonormal: bool = False,
-    skip: Sequence[str] = (),
+    skip: PatternLike = (),
     **options: Any,
 ) -> tuple[Model, History]:
     """Scale every kernel until its layer's output has the std that is wanted.
@@ -71,7 +72,7 @@ def data_dependent(
     balance: bool | None = None,
     tol: float = 0.01,
     max_iter: int = 10,
-    skip: Sequence[str] = (),
+    skip: PatternLike = (),
     **options: Any,
 ) -> tuple[Model, History]:
     """Give every unit mean 0 and std 1 over a batch, then balance the layers.
@@ -116,7 +117,7 @@ def weight_norm_init(
     key: Any = None,
     tol: float = 0.01,
     max_iter: int = 10,
-    skip: Sequence[str] = (),
+    skip: PatternLike = (),
     **options: Any,
 ) -> tuple[Model, History]:
     """Set gains, in the kernels, and biases of layers from a batch.
@@ -198,7 +199,7 @@ def autoinit(
     input_stats: tuple[Any, Any] = (0.0, 1.0),
     *,
     batch: Any,
-    skip: Sequence[str] = (),
+    skip: PatternLike = (),
     **options: Any,
 ) -> tuple[Model, History]:
     """Scale every kernel so that its layer's outputs have mean 0, variance 1; no data.

@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 from typing import Any
 
-from .._plan.rules import Rule, check_pattern, rules_of
+from .._core.patterns import Pattern, PatternLike
+from .._plan.rules import Rule, rules_of
 from . import _roles
 
 Rules = list[Rule]
 
 
-def inside(pattern: Any, rules: Iterable[Any]) -> Rules:
+def inside(pattern: PatternLike, rules: Iterable[Any]) -> Rules:
     """A recipe for a part of a model: its rules, for the leaves of a pattern only.
 
     An encoder-decoder model takes a recipe for each stack; the last of them may stand
@@ -36,8 +37,8 @@ def inside(pattern: Any, rules: Iterable[Any]) -> Rules:
       >>> {row["path"]: round(8 * row["std"], 6) for row in plan.rows}
       {'decoder/up/kernel': 0.451801, 'encoder/up/kernel': 0.532313}
     """
-    check_pattern("`pattern`", pattern)
+    outer = Pattern.of("`pattern`", pattern)
     return [
-        Rule(_roles.both(pattern, rule.pattern), rule.init, rule.optional)
+        Rule(_roles.both(outer, rule.pattern), rule.init, rule.optional)
         for rule in rules_of(rules)
     ]

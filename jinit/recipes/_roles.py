@@ -4,14 +4,14 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, TypedDict
 
+from .._core import patterns
+from .._core.patterns import Pattern, PatternLike
 from .._core.trees import Leaf
 from .._initializer.base import Initializer
 from .._network.branches import in_branches, refuse, residual_outputs, unclear
 from .._network.flax_names import HEADS
-from .._plan.rules import OfTree, Rule, matches, spell_pattern
+from .._plan.rules import OfTree, Rule
 from .._schemes.constant import constant, ones, zeros
-
-Patterns = Any
 
 _DEFAULTS: dict[str, tuple[Any, ...]] = {
     "embeddings": ("**/embedding",),
@@ -27,14 +27,14 @@ _DEFAULTS: dict[str, tuple[Any, ...]] = {
 class Roles(TypedDict, total=False):
     """Patterns for what no name tells, one or several for each role."""
 
-    residual_outputs: Patterns
-    embeddings: Patterns
-    positions: Patterns
-    readout: Patterns
-    query: Patterns
-    key: Patterns
-    value: Patterns
-    branches: Patterns
+    residual_outputs: PatternLike
+    embeddings: PatternLike
+    positions: PatternLike
+    readout: PatternLike
+    query: PatternLike
+    key: PatternLike
+    value: PatternLike
+    branches: PatternLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,11 +50,10 @@ class Role:
 
 def role(given: Roles, name: str, default: Sequence[Any] | None = None) -> Role:
     """A role as a user gave it, or as Flax's names have it."""
-    found: Any = given.get(name)
-    if found is None:
+    pattern: Any = given.get(name)
+    if pattern is None:
         return Role(tuple(default or _DEFAULTS[name]), optional=True)
-    several = isinstance(found, Sequence) and not isinstance(found, str)
-    return Role(tuple(found) if several else (found,), optional=False)
+    return Role(patterns.several(pattern), optional=False)
 
 
 def last_layers(
@@ -92,23 +91,29 @@ def check(recipe: str, given: Roles, *allowed: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Both:
-    """A predicate: a leaf that two patterns match."""
+    """A predicate matches the leaves that two patterns match."""
 
-    outer: Any
-    inner: Any
+    outer: Pattern
+    inner: Pattern
 
     def __call__(self, path: str, leaf: Any) -> bool:
-        found = Leaf(tuple(path.split("/")), leaf)
-        return matches(self.outer, found) and matches(self.inner, found)
+        placed = Leaf(tuple(path.split("/")), leaf)
+        return self.outer.matches(placed) and self.inner.matches(placed)
 
     def __repr__(self) -> str:
-        return f"{spell_pattern(self.outer)} and {spell_pattern(self.inner)}"
+        return f"{self.outer} and {self.inner}"
 
 
-def both(outer: Any, inner: Any) -> Any:
+def both(outer: Pattern, inner: Any) -> Any:
+    """Return the pattern of the leaves that `outer` and a rule's pattern match."""
+    several = tuple(_both(outer, one) for one in patterns.several(inner))
+    return several[0] if len(several) == 1 else several
+
+
+def _both(outer: Pattern, inner: Any) -> Any:
     if isinstance(inner, OfTree):
-        return OfTree(lambda leaves: Both(outer, inner.function(leaves)))
-    return Both(outer, inner)
+        return OfTree(lambda leaves: Both(outer, Pattern((inner.function(leaves),))))
+    return Both(outer, Pattern((inner,)))
 
 
 def kernels(init: Any) -> list[Rule]:
