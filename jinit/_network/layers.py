@@ -10,7 +10,6 @@ import jax.numpy as jnp
 
 from .._core import patterns, trees
 from .._core.patterns import PatternLike
-from .._core.trees import short
 from .calls import ModuleCall
 from .taps import Tapped
 
@@ -73,13 +72,12 @@ def layers_of(
 def left_by(layers: Sequence[Layer], variables: Any) -> tuple[str, ...]:
     """The paths of what looks like a weight, and is that of no layer."""
     own = {n for layer in layers for n in (layer.kernel, layer.scale, layer.bias)}
+    leaves = trees.leaves(variables)
+    others = [leaves[i] for i in trees.parameters_in(leaves) if i not in own]
     return tuple(
-        short(leaf.parts)
-        for number, leaf in enumerate(trees.leaves(variables))
-        if number not in own
-        and len(_shape(leaf)) > 1
-        and leaf.parts[-1] not in ("bias", "scale")
-        and (leaf.parts[:1] == ("params",) or not _is_linen(variables))
+        leaf.module_path
+        for leaf in others
+        if len(_shape(leaf)) > 1 and leaf.parts[-1] not in ("bias", "scale")
     )
 
 
@@ -89,10 +87,6 @@ def placed(new: jax.Array, old: Any) -> jax.Array:
     if sharding is None or sharding.is_equivalent_to(new.sharding, new.ndim):
         return new
     return jax.device_put(new, sharding)
-
-
-def _is_linen(variables: Any) -> bool:
-    return isinstance(variables, Mapping) and "params" in variables
 
 
 def _found(
@@ -142,7 +136,7 @@ def _by_module(leaves: Sequence[trees.Leaf]) -> dict[str, dict[str, int]]:
             continue
         if leaf.parts[:1] == ("batch_stats",):
             continue
-        parts = leaf.parts[1:] if leaf.parts[:1] == ("params",) else leaf.parts
+        parts = trees.strip_collection(leaf.parts)
         own.setdefault("/".join(parts[:-1]), {})[parts[-1]] = number
         if len(_shape(leaf)) > 1:
             own.setdefault("/".join(parts), {"kernel": number})

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from .._core import trees
-from .._core.trees import short, trained_in
+from .._core.trees import trained_in
 from .._network import network
 from .._network.kept import PROGRAMS, Traced, program
 from .._network.losses import direction, loss_of
@@ -173,7 +173,7 @@ class Passes(NamedTuple):
         ]
         of_parameters = [
             {
-                "path": short(self.leaves[i].parts),
+                "path": self.leaves[i].module_path,
                 "shape": tuple(self.leaves[i].value.shape),
                 **row(values, OF_PARAMETER),
             }
