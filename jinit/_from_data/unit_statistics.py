@@ -106,7 +106,7 @@ def unit_statistics(
     return variables, History("data_dependent", rows, drawn, left)
 
 
-DRAWN = ("largest mean", "least std", "largest std")
+DRAWN = ("largest_mean", "least_std", "largest_std")
 
 
 def task_of_units(called: Called, tol: float, skip: PatternLike) -> Task:
@@ -156,8 +156,8 @@ def _to_units(
     # A unit whose variance is lost in the rounding of its mean does not vary.
     still = std <= 4 * jnp.finfo(std.dtype).eps * jnp.abs(mean)
     told = {
-        "largest mean": jnp.max(jnp.abs(now)),
-        "least std": unit * jnp.min(std),
-        "largest std": unit * jnp.max(std),
+        "largest_mean": jnp.max(jnp.abs(now)),
+        "least_std": unit * jnp.min(std),
+        "largest_std": unit * jnp.max(std),
     }
     return Settled(factor, new, off, ~right & jnp.any(still | (std == 0)), told)

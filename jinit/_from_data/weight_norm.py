@@ -117,7 +117,7 @@ def _gain(layer: Layer, variables: Any) -> dict[str, float]:
         kept |= {axis for axis in layer.axes if axis is not None}
         others = tuple(axis for axis in range(scale.ndim) if axis not in kept)
         scale = jnp.sqrt(jnp.sum(scale**2, others))
-    return {"least gain": float(scale.min()), "largest gain": float(scale.max())}
+    return {"least_gain": float(scale.min()), "largest_gain": float(scale.max())}
 
 
 _SCALE = "/scale"

@@ -9,17 +9,18 @@ from jax.tree_util import PyTreeDef
 
 from .._core import checks, trees
 from .._core.patterns import Pattern
+from .._core.results import Result, Table
 from .._core.trees import Leaf, listed
 from .._initializer.foreign import BoundInitializer, Samplers
 from .._network.shardings import by_path as _by_path
 from .._network.shardings import placement
-from . import table
 from .leaf import Planned, from_config, leaf_of, nested, row, spell, to_config
 from .rules import choose, keep, resolve, rules_of, within
+from .table import table
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Plan:
+class Plan(Result):
     """What every leaf of a tree is drawn from: a value to look at, save and draw.
 
     `jinit.plan` makes it. `print(plan)` shows a table, `plan.rows` the same as plain
@@ -68,10 +69,10 @@ class Plan:
         return _build, (tree, [leaf.init for leaf in self.leaves])
 
     def __repr__(self) -> str:
-        return table.plan_text(self.rows)
+        return str(self)
 
-    def __rich__(self) -> Any:
-        return table.plan_table(self.rows)
+    def _table(self) -> Table:
+        return table(self.rows)
 
     def init(self, key: jax.Array, shardings: Any = None) -> Any:
         """Draw every leaf; those that the plan keeps are what it was made from.

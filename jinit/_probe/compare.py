@@ -72,7 +72,7 @@ def compare(
       >>> x = jax.random.normal(jax.random.key(0), (16, 64))
       >>> keys = jax.random.split(jax.random.key(1), 3)
       >>> found = jinit.compare(make, ["he", "xavier"], x, keys)
-      >>> [f.kind for f in found.reports["xavier"][0].verdict]
+      >>> [f.category for f in found.reports["xavier"][0].verdict]
       ['signal shrinks']
       >>> found.reports["he"][0].verdict
       []

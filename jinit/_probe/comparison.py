@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._core.terminal import plain_table
+from .._core.results import Result, Row, Table, saved
 from .report import Report
 
 _HEAD = (
@@ -17,7 +17,7 @@ _HEAD = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison:
+class Comparison(Result):
     """The reports of several schemes, one for each seed: `reports[scheme][seed]`.
 
     `print(comparison)` shows a line for each scheme, medians over its seeds, with what
@@ -33,9 +33,18 @@ class Comparison:
 
     reports: dict[str, tuple[Report, ...]]
 
-    def __str__(self) -> str:
-        lines = [_line(name, reports) for name, reports in self.reports.items()]
-        return plain_table(_HEAD, lines)
+    @property
+    def rows(self) -> list[Row]:
+        """Return one dict for each scheme: medians over its seeds, and its verdict.
+
+        Keys: scheme, seeds, rms_first and rms_last (of the first and the last layer),
+        grad_rms_first, grad_rms_last, dead (the most of any layer), cosine (of the last
+        layer), verdict (in words).
+        """
+        return [_row(name, reports) for name, reports in self.reports.items()]
+
+    def _table(self) -> Table:
+        return Table(_HEAD, [tuple(map(_cell, row.values())) for row in self.rows])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON: lists of reports by the name of the scheme."""
@@ -66,9 +75,7 @@ class Comparison:
             axes.grid(alpha=0.3)
         above.legend(fontsize=8)
         below.set_xlabel("layer, in the order of execution")
-        if path is not None:
-            figure.savefig(path, dpi=120)
-        return figure
+        return saved(figure, path)
 
 
 def _table(reports: Sequence[Report], name: str) -> np.ndarray:
@@ -84,21 +91,25 @@ def _band(axes: Any, label: str, values: np.ndarray) -> None:
     )
 
 
-def _line(name: str, reports: Sequence[Report]) -> tuple[str, ...]:
-    def median(statistic: str, pick: Callable[..., Any]) -> str:
-        return f"{np.median(pick(_table(reports, statistic), 1)):.3g}"
+def _row(name: str, reports: Sequence[Report]) -> Row:
+    def median(statistic: str, pick: Callable[..., Any]) -> float:
+        return float(np.median(pick(_table(reports, statistic), 1)))
 
-    return (
-        name,
-        str(len(reports)),
-        median("rms", _first),
-        median("rms", _last),
-        median("grad_rms", _first),
-        median("grad_rms", _last),
-        median("dead", np.max),
-        median("cosine", _last),
-        _verdict(reports),
-    )
+    return {
+        "scheme": name,
+        "seeds": len(reports),
+        "rms_first": median("rms", _first),
+        "rms_last": median("rms", _last),
+        "grad_rms_first": median("grad_rms", _first),
+        "grad_rms_last": median("grad_rms", _last),
+        "dead": median("dead", np.max),
+        "cosine": median("cosine", _last),
+        "verdict": _verdict(reports),
+    }
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _first(values: np.ndarray, _: int) -> np.ndarray:
@@ -110,9 +121,11 @@ def _last(values: np.ndarray, _: int) -> np.ndarray:
 
 
 def _verdict(reports: Sequence[Report]) -> str:
-    """What is wrong, and in how many of the seeds."""
-    kinds = collections.Counter(
-        kind for report in reports for kind in {f.kind for f in report.verdict}
+    """Say which categories of findings there are, and in how many of the seeds."""
+    counts = collections.Counter(
+        category
+        for report in reports
+        for category in {finding.category for finding in report.verdict}
     )
-    found = [f"{kind} ({n}/{len(reports)})" for kind, n in kinds.most_common()]
-    return ", ".join(found) or "healthy"
+    words = [f"{name} ({n}/{len(reports)})" for name, n in counts.most_common()]
+    return ", ".join(words) or "healthy"

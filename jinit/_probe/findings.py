@@ -3,29 +3,15 @@
 import math
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._core.results import Finding, Row
 from .._network.taps import ACTIVATIONS
-
-Row = dict[str, Any]
 
 # Beyond these a signal, or a gradient, is sick: each a factor of the first, or last.
 _GROWN, _JUMPED, _DEAD, _ALIKE, _SATURATED = 10.0, 1e3, 0.5, 0.99, 0.5
 _WIDE_GRADIENT = 1e3
-
-
-class Finding(NamedTuple):
-    """One thing that is wrong."""
-
-    kind: str
-    path: str
-    value: float
-    message: str
-
-    def __str__(self) -> str:
-        return self.message
 
 
 def findings(layers: Sequence[Row], parameters: Sequence[Row]) -> list[Finding]:
@@ -39,7 +25,7 @@ def findings(layers: Sequence[Row], parameters: Sequence[Row]) -> list[Finding]:
         *_saturated(layers),
         *_untrained(parameters),
     ]
-    return list({(f.kind, f.path): f for f in found}.values())
+    return list({(f.category, f.path): f for f in found}.values())
 
 
 def _not_finite(layers: Sequence[Row]) -> Iterator[Finding]:

@@ -1,13 +1,12 @@
 """What `probe` returns: rows, a table, a figure, findings, checks."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from .._core import checks
-from .._core.terminal import plain_table
-from .findings import Finding, Row, findings, outside
+from .._core.results import Finding, Result, Row, Table, plain, saved
+from .findings import findings, outside
 
 STATISTICS = (
     "mean", "std", "rms", "dead", "kurtosis", "cosine", "saturation", "grad_rms",
@@ -15,7 +14,7 @@ STATISTICS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class Report(Result):
     """Statistics of every layer, in the order of execution, and of every parameter.
 
     `rows` are dicts with `path`, `shape`, `mean`, `std`, `rms`, `dead`, `kurtosis`,
@@ -44,7 +43,7 @@ class Report:
         """What is wrong, in plain words, each with the layer, the number and a cure."""
         return findings(self.rows, self.parameters)
 
-    def __str__(self) -> str:
+    def _table(self) -> Table:
         sick = {finding.path for finding in self.verdict}
         head = ("layer", "shape", *STATISTICS)
         lines = [
@@ -61,15 +60,15 @@ class Report:
             words.append(
                 f"- singular values of the Jacobian: {bottom:.3g} to {top:.3g}"
             )
-        return "\n".join([plain_table(head, lines), "", *words])
+        return Table(head, lines, below=words)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON: None where a number is not finite."""
         return {
-            "rows": list(map(_plain, self.rows)),
-            "parameters": list(map(_plain, self.parameters)),
-            "verdict": [_plain(finding._asdict()) for finding in self.verdict],
-            "jacobian": None if self.jacobian is None else _plain(self.jacobian),
+            "rows": plain(self.rows),
+            "parameters": plain(self.parameters),
+            "verdict": plain(self.verdict),
+            "jacobian": plain(self.jacobian),
         }
 
     def check(self, **limits: tuple[float, float]) -> None:
@@ -105,16 +104,7 @@ class Report:
         sizes.set(yscale="log", ylabel="rms")
         _lines(shares, self.rows, ("dead", "cosine", "saturation"))
         shares.set(xlabel="layer, in the order of execution", ylim=(-1.05, 1.05))
-        if path is not None:
-            figure.savefig(path, dpi=120)
-        return figure
-
-
-def _plain(row: Row) -> Row:
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in row.items()
-    }
+        return saved(figure, path)
 
 
 def _lines(axes: Any, rows: Sequence[Row], names: Sequence[str]) -> None:

@@ -227,7 +227,7 @@ def autoinit(
       >>> x = jax.random.normal(jax.random.key(0), (64, 8))
       >>> model = nnx.Sequential(nnx.Linear(8, 8, rngs=nnx.Rngs(0)), nnx.relu)
       >>> model, history = jinit.nnx.autoinit(model, (0.0, 1.0), batch=x)
-      >>> round(history.rows[0]["weight std"], 4)  # 1 / sqrt(8)
+      >>> round(history.rows[0]["weight_std"], 4)  # 1 / sqrt(8)
       0.3536
     """
     one, merged = called(model, inputs_of(batch), options, "autoinit")
@@ -279,7 +279,7 @@ def gradinit(
       >>> model = nnx.Sequential(nnx.Linear(8, 8, rngs=nnx.Rngs(0)), nnx.relu)
       >>> loss = lambda y: ((y - x) ** 2).mean()
       >>> model, history = jinit.nnx.gradinit(model, x, loss=loss, steps=20)
-      >>> history.rows[-1]["loss after a step"] < history.rows[0]["loss after a step"]
+      >>> history.rows[-1]["loss_after_a_step"] < history.rows[0]["loss_after_a_step"]
       True
     """
     forward, params, rest, graph = taken_apart(model, options, "gradinit")
@@ -328,7 +328,7 @@ def metainit(
       >>> x = jax.random.normal(jax.random.key(0), (64, 8))
       >>> model = nnx.Sequential(nnx.Linear(8, 8, rngs=nnx.Rngs(0)), nnx.relu)
       >>> model, history = jinit.nnx.metainit(model, x, steps=20)
-      >>> quotients = [row["gradient quotient"] for row in history.rows]
+      >>> quotients = [row["gradient_quotient"] for row in history.rows]
       >>> min(quotients) <= quotients[0]
       True
     """

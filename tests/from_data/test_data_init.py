@@ -87,7 +87,7 @@ def test_convolutions_stacks_and_layers_without_biases():
     assert [row["path"] for row in last] == [
         "Conv_0", "stack[0]", "stack[1]", "stack[2]", "head",
     ]  # fmt: skip
-    assert all(row["least std"] == pytest.approx(1, abs=0.01) for row in last)
+    assert all(row["least_std"] == pytest.approx(1, abs=0.01) for row in last)
 
 
 def ratios(model, variables):
@@ -145,8 +145,8 @@ def test_weight_norm_has_its_gains_from_the_batch():
     assert np.allclose(bias, -t.mean(0) / t.std(0), rtol=1e-3, atol=1e-3)
     found = outputs(Net(), new)
     assert max(np.abs(y.std(0) - 1).max() for y in found.values()) < 1e-3
-    gains = [row for row in history.rows if "least gain" in row]
-    assert gains[0]["least gain"] == pytest.approx(float(gain.min()))
+    gains = [row for row in history.rows if "least_gain" in row]
+    assert gains[0]["least_gain"] == pytest.approx(float(gain.min()))
 
 
 def test_without_a_weight_norm_the_product_is_in_the_kernel():
@@ -155,8 +155,8 @@ def test_without_a_weight_norm_the_product_is_in_the_kernel():
     new, history = jinit.weight_norm_init(model, variables, X, key=KEY)
     first = new["params"]["Dense_0"]["kernel"]
     norms = jnp.linalg.norm(first, axis=0)
-    gains = [row for row in history.rows if "least gain" in row]
-    assert gains[0]["largest gain"] == pytest.approx(float(norms.max()), rel=1e-5)
+    gains = [row for row in history.rows if "least_gain" in row]
+    assert gains[0]["largest_gain"] == pytest.approx(float(norms.max()), rel=1e-5)
     for y in outputs(model, new).values():
         assert np.abs(y.mean(0)).max() < 1e-3 and np.abs(y.std(0) - 1).max() < 1e-3
     # v was drawn anew: with the same key the same, whatever was there.
@@ -223,7 +223,7 @@ def test_gradinit_lowers_the_loss_after_one_step(std):
         ratio = np.asarray(layer["kernel"] / old["kernel"])
         assert np.ptp(ratio) < 1e-4 * ratio.mean() and ratio.mean() > 0
         assert not layer["bias"].any()
-    best = min(r["loss after a step"] for r in history.rows if r["gradient norm"] <= 1)
+    best = min(r["loss_after_a_step"] for r in history.rows if r["gradient_norm"] <= 1)
     assert after == pytest.approx(best, rel=0.02)
     again, _ = jinit.gradinit(model, new, X, loss=loss)
     assert step_loss(model, again)[0] == pytest.approx(after, rel=0.15)
@@ -239,9 +239,9 @@ def test_gradinit_for_adam_bounds_the_sum_of_magnitudes():
     total = sum(float(jnp.abs(g).sum()) for g in jax.tree.leaves(slopes["params"]))
     kernels = sum(float(jnp.abs(s["kernel"]).sum()) for s in slopes["params"].values())
     assert (
-        first["gradient norm"] == pytest.approx(kernels, rel=1e-4) and total > kernels
+        first["gradient_norm"] == pytest.approx(kernels, rel=1e-4) and total > kernels
     )
-    assert min(row["gradient norm"] for row in history.rows) < first["gradient norm"]
+    assert min(row["gradient_norm"] for row in history.rows) < first["gradient_norm"]
     assert not same(new, variables)
 
 
@@ -249,7 +249,7 @@ def test_metainit_lowers_the_gradient_quotient():
     model = MLP(jinit.normal(1.0), nn.tanh)
     variables = model.init(KEY, X)
     new, history = jinit.metainit(model, variables, X, loss=loss)
-    quotients = [row["gradient quotient"] for row in history.rows]
+    quotients = [row["gradient_quotient"] for row in history.rows]
     assert min(quotients) < 0.5 * quotients[0]
 
     # The definition, written out with the whole second derivative.

@@ -5,7 +5,6 @@ import dataclasses
 import functools
 import json
 import pickle
-import sys
 
 import flax.core
 import flax.linen as nn
@@ -634,15 +633,6 @@ def test_the_table(plan):
 def test_the_table_shows_brackets():
     plan = jinit.plan({"[red]a": struct(3)}, [("**", jinit.constant([1, 2, 3]))])
     assert "[red]a" in str(plan)
-
-
-def test_the_table_without_rich(plan, monkeypatch):
-    with_rich = str(plan).split()
-    for name in [n for n in sys.modules if n.partition(".")[0] == "rich"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "rich", None)
-    words = str(plan).split()
-    assert words == [word for word in with_rich if set(word) != {"─"}]
 
 
 def test_a_plan_in_rich():
