@@ -88,6 +88,7 @@ class Pattern:
 
 def several(pattern: Any) -> tuple[Any, ...]:
     """Return the patterns of a sequence; a single pattern as a tuple of one."""
+    # Text is a sequence of letters, and would be taken for one of patterns.
     is_sequence = isinstance(pattern, Sequence | AbstractSet)
     if not is_sequence or isinstance(pattern, str | bytes):
         return (pattern,)
@@ -240,6 +241,7 @@ def _nearest(pattern: OnePattern, leaves: Iterable[Leaf]) -> list[str]:
     matcher = difflib.SequenceMatcher(b="/".join(parts))
 
     def likeness(path: str) -> float:
+        # The end alone counts too, since "**/kernel" is far shorter than its paths.
         ratios = []
         for view in (path, "/".join(path.split("/")[-len(parts) :])):
             matcher.set_seq1(view)

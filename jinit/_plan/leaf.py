@@ -1,12 +1,13 @@
-"""One leaf of a plan: as a row of plain data, as a configuration."""
+"""A planned leaf becomes a row of the table, or an entry of the configuration."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 
 from .._core import checks, dtypes, names, trees
+from .._core.results import Row
 from .._core.trees import Leaf
 from .._initializer.base import Initializer, Scaled
 from .._initializer.stack import Blocks, Stacked
@@ -16,11 +17,13 @@ from .._schemes.fan_based import FanScheme
 from .._schemes.variance_scaling import VarianceScaling
 from .rules import keep
 
+Described = tuple[str | None, tuple[float | None, float | None]]
+
 
 class Planned(NamedTuple):
-    """One leaf of a plan: its path, its shape and dtype, its initializer.
+    """A planned leaf has a path, a `jax.ShapeDtypeStruct` and an initializer.
 
-    A leaf that can be no array is kept; its value is the leaf itself.
+    A leaf that cannot be an array is kept, and its value is the leaf itself.
     """
 
     parts: tuple[str, ...]
@@ -36,11 +39,11 @@ class Planned(NamedTuple):
         return self.leaf.path
 
 
-def leaf_of(leaf: Leaf, init: Any) -> Planned:
-    """Return the plan of a leaf, given its initializer.
+def planned(leaf: Leaf, init: Any) -> Planned:
+    """Pair a leaf with its initializer, or with `keep`.
 
     Raises:
-      TypeError: for an initializer of a leaf that is no array.
+      TypeError: if an initializer is to draw a leaf that is no array.
     """
     if init is not keep:
         return Planned(leaf.parts, trees.stand_in(leaf), init)
@@ -49,11 +52,13 @@ def leaf_of(leaf: Leaf, init: Any) -> Planned:
 
 
 def spell(init: Any) -> str:
+    """Spell an initializer for a table: jinit's by its repr, others by their names."""
     known = init is keep or isinstance(init, Initializer)
     return repr(init) if known else names.public_name(init)
 
 
-def row(leaf: Planned) -> dict[str, Any]:
+def row(leaf: Planned) -> Row:
+    """Return what a plan says of a leaf; see `Plan.rows` for the keys."""
     struct = trees.struct(leaf.value)
     shape, dtype = _type(struct)
     is_ours = isinstance(leaf.init, Initializer)
@@ -76,6 +81,7 @@ def _type(struct: jax.ShapeDtypeStruct | None) -> tuple[Any, Any]:
 
 
 def to_config(leaf: Planned) -> dict[str, Any]:
+    """Return a leaf as plain data; see `Plan.to_config`."""
     try:
         init = "keep" if leaf.init is keep else registry.to_config(leaf.init)
     except (TypeError, ValueError) as error:
@@ -90,6 +96,12 @@ def to_config(leaf: Planned) -> dict[str, Any]:
 
 
 def from_config(config: Any) -> tuple[list[Leaf], list[Any]]:
+    """Return the leaves and the initializers that a configuration describes.
+
+    Raises:
+      TypeError: for something that is no configuration.
+      ValueError: if a leaf of the configuration lacks an entry.
+    """
     if not isinstance(config, Mapping) or "leaves" not in config:
         raise TypeError(
             f"`config` is {config!r}; it must be what plan.to_config() returns, a dict "
@@ -112,7 +124,11 @@ def from_config(config: Any) -> tuple[list[Leaf], list[Any]]:
 
 
 def nested(leaves: Sequence[Leaf]) -> Any:
-    """Nested dicts with these leaves."""
+    """Return nested dicts with these leaves.
+
+    Raises:
+      ValueError: if one leaf lies at another one's path, or below it.
+    """
     if [leaf.parts for leaf in leaves] == [()]:
         return leaves[0].value
     tree: dict[str, Any] = {}
@@ -128,41 +144,45 @@ def nested(leaves: Sequence[Leaf]) -> Any:
     return tree
 
 
-def _describe(init: Any, shape: checks.Shape) -> tuple[Any, tuple[Any, Any]]:
-    """The layout and the fans by which a scheme counts; None where it does not."""
+def _describe(init: Any, shape: checks.Shape) -> Described:
+    """Return the layout and the fans that a scheme counts by, or None for each."""
     if isinstance(init, Scaled):
         init = init.init
     if isinstance(init, FanScheme):
-        # A fan that the formula does not use may be unknown; it is 0 then.
-        fan_in, fan_out = (n or None for n in init._fans(shape))
-        return init.layout or _layout(init, shape), (fan_in, fan_out)
+        # A fan that the formula does not use may be unknown, and is 0 then.
+        inputs, outputs = init._fans(shape)
+        return init.layout or _layout(init, shape), (inputs or None, outputs or None)
     if isinstance(init, VarianceScaling):
-        found = jax_fans(shape, init.in_axis, init.out_axis, init.batch_axis)
+        fans = jax_fans(shape, init.in_axis, init.out_axis, init.batch_axis)
         # Axes that overlap may leave a fraction of a window.
-        inputs, outputs = (int(n) if n.is_integer() else n for n in found)
-        return _layout(init, shape), (inputs, outputs)
+        fan_in, fan_out = (int(n) if n.is_integer() else n for n in fans)
+        return _layout(init, shape), (fan_in, fan_out)
     if isinstance(init, Stacked):
         return _describe_stacked(init, shape)
     if isinstance(init, Blocks):
         parts = zip(init.inits, init._shapes(shape), strict=True)
-        same = {_describe(part, own) for part, own in parts}
-        return same.pop() if len(same) == 1 else (None, (None, None))
+        return _common(_describe(part, block) for part, block in parts)
     return None, (None, None)
 
 
-def _describe_stacked(init: Stacked, shape: checks.Shape) -> Any:
-    """The layout and fans of one layer, where all have the same; "b" for the stack."""
-    found = {_describe(layer, init._slice(shape)) for layer in init._layers(shape)}
-    if len(found) != 1:
-        return None, (None, None)
-    layout, fans = found.pop()
+def _describe_stacked(init: Stacked, shape: checks.Shape) -> Described:
+    """Return the fans of one layer, and its layout with a "b" for the stack's axis."""
+    layers = init._layers(shape)
+    layout, fans = _common(_describe(layer, init._slice(shape)) for layer in layers)
     axis = init.axis % len(shape)
     return layout and layout[:axis] + "b" + layout[axis:], fans
+
+
+def _common(descriptions: Iterable[Described]) -> Described:
+    """Return the layout and the fans of all, where all have the same."""
+    distinct = set(descriptions)
+    return distinct.pop() if len(distinct) == 1 else (None, (None, None))
 
 
 def _layout(init: Any, shape: checks.Shape) -> str | None:
     try:
         return layout_of_axes(shape, init.in_axis, init.out_axis, init.batch_axis)
     except ValueError:
-        # Axes that overlap, as JAX allows, and shapes whose fans were given.
+        # JAX allows axes that overlap, which no layout describes, and a scheme with
+        # `fan_in=` accepts shapes whose axes say nothing of it.
         return None

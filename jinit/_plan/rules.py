@@ -1,4 +1,4 @@
-"""Rules: which initializer each leaf of a tree gets."""
+"""A rule says which initializer the leaves that match a pattern get."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ from .._initializer.maker import check_called
 
 
 class Keep:
-    """The right side of a rule: these leaves stay as they are.
+    """`jinit.keep` stands in a rule for "these leaves stay as they are".
 
     Example:
       >>> import jinit
@@ -24,6 +24,7 @@ class Keep:
         return "jinit.keep"
 
     def __reduce__(self) -> str:
+        # Pickled by its name, so that `init is keep` holds in every process.
         return "keep"
 
 
@@ -31,9 +32,10 @@ keep = Keep()
 
 
 class Rule(NamedTuple):
-    """A pattern, and what the leaves that it matches get; the first match wins.
+    """A rule has a pattern, and what the leaves that match it get.
 
-    Plain pairs `(pattern, init)` are rules too.
+    The first rule that matches a leaf wins. Plain pairs `(pattern, init)` are rules
+    too.
 
     Args:
       pattern: a glob over the path, whose parts are joined by "/": `*` stands for any
@@ -41,7 +43,8 @@ class Rule(NamedTuple):
         regular expression, searched for in the path; or a predicate `(path, leaf) ->
         bool`; or a sequence of these, which matches what any of them matches.
       init: an initializer; or a function `(path, leaf) -> initializer`; or
-        `jinit.keep`. What takes a key, or three arguments, is an initializer.
+        `jinit.keep`. A function that takes a key, or three arguments, counts as an
+        initializer.
       optional: whether the rule may match nothing.
 
     Example:
@@ -56,24 +59,25 @@ class Rule(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class OfTree:
-    """A side of a rule that looks at the whole tree: a bias at its kernel.
+class FromTree:
+    """A side of a rule may depend on the whole tree, as a bias does on its kernel.
 
-    `function(leaves)` returns, on the right side, a function `(path, leaf) ->
-    initializer`; on the left side, a predicate.
+    `function(leaves)` returns what stands on that side: on the left a predicate, on the
+    right a function `(path, leaf) -> initializer`.
     """
 
     function: Callable[[list[Leaf]], Callable[[str, Any], Any]]
 
     def __call__(self, path: str, leaf: Any) -> Any:
+        # Rules are checked before there is a tree, and each side must be callable then.
         return self.function([])(path, leaf)
 
 
-def within(rules: Iterable[Rule], leaves: list[Leaf]) -> tuple[Rule, ...]:
-    """Return the rules, those of their sides that look at the tree bound to it."""
+def bind(rules: Iterable[Rule], leaves: list[Leaf]) -> tuple[Rule, ...]:
+    """Return the rules with each `FromTree` replaced by what it gives for a tree."""
 
     def bound(side: Any) -> Any:
-        return side.function(leaves) if isinstance(side, OfTree) else side
+        return side.function(leaves) if isinstance(side, FromTree) else side
 
     return tuple(
         Rule(
@@ -86,7 +90,11 @@ def within(rules: Iterable[Rule], leaves: list[Leaf]) -> tuple[Rule, ...]:
 
 
 def rules_of(rules: Any) -> tuple[Rule, ...]:
-    """What a user passed as rules, checked."""
+    """Check what a user passed as rules, and return it as a tuple of rules.
+
+    Raises:
+      TypeError: for something that is not a sequence of rules.
+    """
     if isinstance(rules, str | Mapping) or not isinstance(rules, Iterable):
         raise TypeError(
             f"`rules` is {rules!r}; it must be a sequence of pairs (pattern, "
@@ -95,52 +103,53 @@ def rules_of(rules: Any) -> tuple[Rule, ...]:
     return tuple(_rule(index, rule) for index, rule in enumerate(rules))
 
 
-def _rule(index: int, given: Any) -> Rule:
-    if not isinstance(given, Sequence) or isinstance(given, str):
-        given = (given,)
-    if len(given) not in (2, 3):
+def _rule(index: int, entry: Any) -> Rule:
+    if not isinstance(entry, Sequence) or isinstance(entry, str):
+        entry = (entry,)
+    if len(entry) not in (2, 3):
         raise TypeError(
-            f"rule {index} is {given!r}; it must be a pair (pattern, initializer)."
+            f"rule {index} is {entry!r}; it must be a pair (pattern, initializer)."
         )
-    rule = Rule(*given)
+    rule = Rule(*entry)
     Pattern.of(f"the pattern of rule {index}", rule.pattern)
+    pattern = patterns.spell(rule.pattern)
     if not (rule.init is keep or callable(rule.init)):
         raise TypeError(
-            f"rule {index} gives {patterns.spell(rule.pattern)} {rule.init!r}, of type "
+            f"rule {index} gives {pattern} {rule.init!r}, of type "
             f"{type(rule.init).__name__}; it must give an initializer, a function "
             "(path, leaf) -> initializer, or jinit.keep."
         )
-    check_called(f"what rule {index} gives {patterns.spell(rule.pattern)}", rule.init)
+    check_called(f"what rule {index} gives {pattern}", rule.init)
     return rule
 
 
 def choose(
     rules: tuple[Rule, ...], leaves: list[Leaf], allow_unused: bool
 ) -> list[Rule]:
-    """The first rule that matches, for each leaf.
+    """Return the first rule that matches, for each leaf.
 
     Raises:
-      ValueError: for leaves without a rule, and rules without a leaf.
+      ValueError: for leaves without a rule, and for rules without a leaf.
     """
-    selections = [Pattern(patterns.several(rule.pattern)) for rule in rules]
+    selections = [(rule, Pattern(patterns.several(rule.pattern))) for rule in rules]
+    # All rules are tried for each leaf, not only up to the first that matches, since a
+    # rule that others shadow is another error than one that matches nothing.
     hits = [
-        [rule for rule, pattern in zip(rules, selections, strict=True)
-         if pattern.matches(leaf)]
+        [rule for rule, pattern in selections if pattern.matches(leaf)]
         for leaf in leaves
-    ]  # fmt: skip
+    ]
     unmatched = [leaf for leaf, here in zip(leaves, hits, strict=True) if not here]
     if unmatched:
         raise ValueError(
             f"{len(unmatched)} of {len(leaves)} leaves match no rule:"
             f"{listed(unmatched)}\nThe patterns are:"
-            f"{listed(selections) or ' none.'}\n"
+            f"{listed(pattern for _, pattern in selections) or ' none.'}\n"
             "Add a rule for each; ('**', jinit.keep) at the end keeps what is left."
         )
-    if not allow_unused:
-        for rule, pattern in zip(rules, selections, strict=True):
-            if not rule.optional:
-                pattern.check_used(leaves, "pass allow_unused=True to plan")
-                _check_not_shadowed(rule, hits)
+    for rule, pattern in selections:
+        if not (allow_unused or rule.optional):
+            pattern.check_used(leaves, "pass allow_unused=True to plan")
+            _check_not_shadowed(rule, hits)
     return [here[0] for here in hits]
 
 
@@ -158,20 +167,23 @@ def _check_not_shadowed(rule: Rule, hits: list[list[Rule]]) -> None:
 
 
 def resolve(rule: Rule, leaf: Leaf) -> Any:
-    """The initializer, or `keep`, that a rule gives to a leaf."""
-    init = rule.init
+    """Return the initializer, or `keep`, that a rule gives to a leaf.
+
+    Raises:
+      TypeError: if the function of the rule returns something else.
+    """
+    init, pattern = rule.init, patterns.spell(rule.pattern)
     if init is not keep and not is_initializer(init):
         try:
             init = init(leaf.path, leaf.value)
         except Exception as error:
-            pattern = patterns.spell(rule.pattern)
+            # A note keeps the type of the user's own exception.
             error.add_note(f"In the function of the rule {pattern}, for {leaf}.")
             raise
-        given = f"what the function of the rule {patterns.spell(rule.pattern)} gives"
-        check_called(given, init)
+        check_called(f"what the function of the rule {pattern} gives", init)
     if init is keep or (callable(init) and is_initializer(init)):
         return init
     raise TypeError(
-        f"the rule {patterns.spell(rule.pattern)} gives {init!r} for {leaf}; its "
-        "function of (path, leaf) must return an initializer, or jinit.keep."
+        f"the rule {pattern} gives {init!r} for {leaf}; its function of (path, leaf) "
+        "must return an initializer, or jinit.keep."
     )

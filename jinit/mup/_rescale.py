@@ -12,7 +12,7 @@ from .._core.patterns import Pattern, first_matches
 from .._core.trees import Leaf, leaves, listed, strip_collection
 from .._initializer.base import Initializer
 from .._initializer.foreign import is_initializer, scaled
-from .._plan.rules import OfTree, Rule, keep, rules_of
+from .._plan.rules import FromTree, Rule, keep, rules_of
 from .._scale.fans import fans
 from ._factors import Tensor
 from ._growth import checked
@@ -126,9 +126,9 @@ def rescaled_rules(tensors: Sequence[Tensor], absolute: bool, rules: Any) -> lis
         init: Any = rule.init
         if init is keep:
             return keep
-        if isinstance(init, OfTree):
+        if isinstance(init, FromTree):
             bind = init.function
-            return OfTree(lambda found: right(rule, bind(found)))
+            return FromTree(lambda found: right(rule, bind(found)))
         return right(rule, init)
 
     return [

@@ -1,27 +1,28 @@
-"""A recipe can be limited to a part of a model."""
+"""A recipe can be limited to one part of a model."""
 
 from collections.abc import Iterable
 from typing import Any
 
 from .._core.patterns import Pattern, PatternLike
 from .._plan.rules import Rule, rules_of
-from . import _roles
-
-Rules = list[Rule]
+from ._roles import Rules, both
 
 
 def inside(pattern: PatternLike, rules: Iterable[Any]) -> Rules:
-    """A recipe for a part of a model: its rules, for the leaves of a pattern only.
+    """Limit the rules of a recipe to the leaves that a pattern matches.
 
-    An encoder-decoder model takes a recipe for each stack; the last of them may stand
-    for all that is left.
+    An encoder-decoder model needs a recipe for each stack. The last of them need not be
+    limited: it gets all leaves that the others leave.
 
     Args:
-      pattern: a glob, a compiled regular expression or a predicate, as in a rule.
-      rules: those of a recipe, or any others.
+      pattern: a pattern as in a rule.
+      rules: the rules of a recipe, or any others.
+
+    Returns:
+      A list of rules that match where both patterns do.
 
     Raises:
-      TypeError: for a pattern or rules that are none.
+      TypeError: if `pattern` is no pattern, or `rules` are no rules.
 
     Example:
       >>> import jax, jinit
@@ -39,6 +40,6 @@ def inside(pattern: PatternLike, rules: Iterable[Any]) -> Rules:
     """
     outer = Pattern.of("`pattern`", pattern)
     return [
-        Rule(_roles.both(outer, rule.pattern), rule.init, rule.optional)
+        Rule(both(outer, rule.pattern), rule.init, rule.optional)
         for rule in rules_of(rules)
     ]
