@@ -1,4 +1,4 @@
-"""What `compare` returns: the reports of schemes and seeds, a table, a figure."""
+"""The comparison of `compare` holds a report for each scheme and seed."""
 
 import collections
 import dataclasses
@@ -18,16 +18,16 @@ _HEAD = (
 
 @dataclasses.dataclass(frozen=True)
 class Comparison(Result):
-    """The reports of several schemes, one for each seed: `reports[scheme][seed]`.
+    """A comparison has a report for each scheme and seed: `reports[scheme][seed]`.
 
-    `print(comparison)` shows a line for each scheme, medians over its seeds, with what
-    is wrong and in how many of them.
+    `print(comparison)` shows a line for each scheme: medians over its seeds, the
+    categories of its findings, and in how many of the seeds each occurs.
 
     Example:
       >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit
       >>> make = lambda init: nn.Sequential([nn.Dense(8, kernel_init=init)] * 2)
-      >>> found = jinit.compare(make, ["he", "lecun"], jnp.eye(8), jax.random.key(0))
-      >>> list(found.reports), len(found.reports["he"])
+      >>> result = jinit.compare(make, ["he", "lecun"], jnp.eye(8), jax.random.key(0))
+      >>> list(result.reports), len(result.reports["he"])
       (['he', 'lecun'], 1)
     """
 
@@ -47,7 +47,7 @@ class Comparison(Result):
         return Table(_HEAD, [tuple(map(_cell, row.values())) for row in self.rows])
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON: lists of reports by the name of the scheme."""
+        """Return plain data, for JSON: lists of reports by the name of the scheme."""
         return {
             name: [report.to_dict() for report in reports]
             for name, reports in self.reports.items()
@@ -59,7 +59,7 @@ class Comparison(Result):
         Lines are medians over the seeds, bands reach from the least to the largest.
 
         Args:
-          path: where to write a picture; None for none.
+          path: the file to write the figure to, or None to write no file.
 
         Returns:
           The matplotlib figure.
@@ -70,7 +70,7 @@ class Comparison(Result):
         above, below = figure.subplots(2, 1, sharex=True)
         for axes, name in ((above, "rms"), (below, "grad_rms")):
             for scheme, reports in self.reports.items():
-                _band(axes, scheme, _table(reports, name))
+                _band(axes, scheme, _values(reports, name))
             axes.set(yscale="log", ylabel="rms" if name == "rms" else "gradient's rms")
             axes.grid(alpha=0.3)
         above.legend(fontsize=8)
@@ -78,8 +78,8 @@ class Comparison(Result):
         return saved(figure, path)
 
 
-def _table(reports: Sequence[Report], name: str) -> np.ndarray:
-    """A statistic as (seeds, layers)."""
+def _values(reports: Sequence[Report], name: str) -> np.ndarray:
+    """Return a statistic as an array of shape (seeds, layers)."""
     return np.array([[row[name] for row in report.rows] for report in reports])
 
 
@@ -93,8 +93,9 @@ def _band(axes: Any, label: str, values: np.ndarray) -> None:
 
 def _row(name: str, reports: Sequence[Report]) -> Row:
     def median(statistic: str, pick: Callable[..., Any]) -> float:
-        return float(np.median(pick(_table(reports, statistic), 1)))
+        return float(np.median(pick(_values(reports, statistic), 1)))
 
+    # Medians, since a single seed of a scheme that explodes would rule a mean.
     return {
         "scheme": name,
         "seeds": len(reports),
