@@ -25,24 +25,6 @@ def text(table: Any) -> str:
     return "\n".join(line.rstrip() for line in lines).strip("\n")
 
 
-def plain_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Rows under a head as text, by rich where it is installed."""
-    try:
-        from rich import box
-        from rich.table import Table
-    except ImportError:
-        widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
-        return "\n".join(
-            "  ".join(map(str.ljust, line, widths)).rstrip() for line in (head, *lines)
-        )
-    table = Table(box=box.SIMPLE_HEAD)
-    for name in head:
-        table.add_column(name, overflow="fold")
-    for line in lines:
-        table.add_row(*map(plain_text, line))
-    return text(table)
-
-
 def track(items: Sequence[Any], description: str, *, show: bool) -> Any:
     """`items`, with a bar that follows them where `show` is true and somebody looks."""
     if not (show and sys.stdout.isatty()):

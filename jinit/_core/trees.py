@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 # Where Flax's boxes come from, by name: Flax itself is not imported here.
+_PARAMS = ("params",)
 _BOXES = {"AxisMetadata", "Variable", "VariableState"}
 
 
@@ -28,6 +29,11 @@ class Leaf(NamedTuple):
     @property
     def path(self) -> str:
         return "/".join(self.parts)
+
+    @property
+    def module_path(self) -> str:
+        """Return the path without "params", as modules are called by."""
+        return "/".join(strip_collection(self.parts))
 
     def __str__(self) -> str:
         shape = getattr(self.value, "shape", None)
@@ -214,17 +220,28 @@ def _spelled(value: Any, likeness: jax.ShapeDtypeStruct | None) -> str:
     return f"shape {likeness.shape} and dtype {likeness.dtype}"
 
 
+def strip_collection(parts: Sequence[str]) -> tuple[str, ...]:
+    """Return the parts of a path without "params", Linen's name for parameters.
+
+    Linen's variables are {"params": ..., "batch_stats": ...}, and the path of a module
+    has no collection in it. A tree of parameters alone has none either.
+    """
+    return tuple(parts[1:] if tuple(parts[:1]) == _PARAMS else parts)
+
+
+def parameters_in(leaves: Sequence[Leaf]) -> tuple[int, ...]:
+    """Return the indices of the parameters among the leaves.
+
+    They are those in the collection "params" if there is one, and all leaves otherwise.
+    """
+    within = tuple(i for i, leaf in enumerate(leaves) if leaf.parts[:1] == _PARAMS)
+    return within or tuple(range(len(leaves)))
+
+
 def trained_in(leaves: Sequence[Leaf]) -> tuple[int, ...]:
-    """The floating parameters: of Linen's collections only those in "params"."""
-    is_linen = any(leaf.parts[:1] == ("params",) for leaf in leaves)
+    """Return the indices of the floating parameters among the leaves."""
     return tuple(
-        number
-        for number, leaf in enumerate(leaves)
-        if jnp.issubdtype(getattr(leaf.value, "dtype", np.int32), jnp.floating)
-        and (leaf.parts[:1] == ("params",) or not is_linen)
+        index
+        for index in parameters_in(leaves)
+        if jnp.issubdtype(getattr(leaves[index].value, "dtype", np.int32), jnp.floating)
     )
-
-
-def short(parts: tuple[str, ...]) -> str:
-    """A path without Linen's collection."""
-    return "/".join(parts[1:] if parts[:1] == ("params",) else parts)

@@ -8,13 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._core import trees
+from .._core.patterns import PatternLike
+from .._core.results import Row
 from .._network import network
 from .._network.behavior import key_of
 from .._network.kept import Kept, context, types_of
 from .._network.layers import Layer, layers_of, left_by
 from .._network.taps import tapped
 from . import signals
-from .history import History, Row
+from .history import History
 from .layerwise import times
 from .propagation import Known, propagate
 from .signals import SignalLaw
@@ -30,7 +32,7 @@ def autoinit(
     input_stats: tuple[Any, Any] = (0.0, 1.0),
     *,
     batch: Any = None,
-    skip: Sequence[str] = (),
+    skip: PatternLike = (),
     rngs: Any = None,
     **options: Any,
 ) -> tuple[Any, History]:
@@ -95,7 +97,7 @@ def autoinit(
 
 
 def analyzed(
-    called: network.Called, input_stats: tuple[Any, Any], skip: Sequence[str]
+    called: network.Called, input_stats: tuple[Any, Any], skip: PatternLike
 ) -> tuple[Any, History]:
     """Run `autoinit` on a model whose layers' outputs are named."""
     mean, variance = _moments(input_stats)
@@ -122,7 +124,7 @@ def analyzed(
         flat[layer.kernel] = times(flat[layer.kernel], layer, setter.factors_of(layer))
     variables = jax.tree.unflatten(tree, flat)
     left = left_by(layers, variables)
-    return variables, History("autoinit", tuple(setter.rows), ("weight std",), left)
+    return variables, History("autoinit", tuple(setter.rows), ("weight_std",), left)
 
 
 class _Setter:
@@ -157,9 +159,9 @@ class _Setter:
                 {
                     "step": 1,
                     "path": path,
-                    "input mean": law.mean,
-                    "input variance": law.variance,
-                    "weight std": float(std),
+                    "input_mean": law.mean,
+                    "input_variance": law.variance,
+                    "weight_std": float(std),
                 }
             )
         return signals.gaussian(0.0, incoming * (rms * self.factors[origin]) ** 2)

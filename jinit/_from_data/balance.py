@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._core.results import Row
 from .._network.kept import Traced, program
 from .._network.layers import Layer
 from .._network.taps import groups
-from .history import Row
 from .layerwise import Task, times
 
 _STEPS = 40

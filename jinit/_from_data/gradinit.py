@@ -66,7 +66,7 @@ def gradinit(
       >>> variables = model.init(jax.random.key(1), x)
       >>> loss = lambda y: jnp.mean((y - x[:, :1]) ** 2)
       >>> variables, history = jinit.gradinit(model, variables, x, loss=loss, steps=50)
-      >>> lost = [row["loss after a step"] for row in history.rows]
+      >>> lost = [row["loss_after_a_step"] for row in history.rows]
       >>> min(lost) < lost[0]
       True
 
@@ -107,7 +107,7 @@ def stepped(
             for w, g in zip(tensors, slopes, strict=True)
         ]
         after = lost(moved)
-        told = {"loss after a step": after, "gradient norm": norm}
+        told = {"loss_after_a_step": after, "gradient_norm": norm}
         over = jnp.where(norm > bound, norm, 0)
         # Where there is no loss, as of log(-1), a gradient means nothing.
         return Measured(after, jnp.where(jnp.isfinite(now), over, jnp.nan), told)
@@ -115,7 +115,7 @@ def stepped(
     variables, rows = learn(
         trained, measure, **search, progress=progress, title="gradinit"
     )
-    return variables, History("gradinit", rows, ("loss after a step", "gradient norm"))
+    return variables, History("gradinit", rows, ("loss_after_a_step", "gradient_norm"))
 
 
 def _norm(slopes: list[Any], order: int) -> jax.Array:

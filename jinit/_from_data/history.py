@@ -4,13 +4,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from .._core.terminal import plain_table
-
-Row = dict[str, Any]
+from .._core.results import Result, Row, Table, plain, saved
 
 
 @dataclasses.dataclass(frozen=True)
-class History:
+class History(Result):
     """What was measured and done, in order: `rows` are dicts.
 
     Of a function that goes from layer to layer they have `step` (which pass), `path`
@@ -40,14 +38,18 @@ class History:
         """How many passes, or steps, there were."""
         return max((row["step"] for row in self.rows), default=0)
 
-    def __str__(self) -> str:
+    def _table(self) -> Table:
         if not self.rows:
-            return f"{self.name}: nothing to do"
-        head = tuple(dict.fromkeys(name for row in self.rows for name in row))
-        lines = [[_cell(row.get(name, "")) for name in head] for row in self.rows]
-        table = plain_table(head, lines)
-        left = f"\nleft as they are: {', '.join(self.left)}" if self.left else ""
-        return f"{self.name}, {self.steps} steps\n{table}{left}"
+            return Table((), (), above=[f"{self.name}: nothing to do"])
+        names = tuple(dict.fromkeys(name for row in self.rows for name in row))
+        lines = [[_cell(row.get(name, "")) for name in names] for row in self.rows]
+        left = [f"left as they are: {', '.join(self.left)}"] if self.left else []
+        above = [f"{self.name}, {self.steps} steps"]
+        return Table(list(map(_spaced, names)), lines, above=above, below=left)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, for JSON: None where a number is not finite."""
+        return {"name": self.name, "rows": plain(self.rows), "left": list(self.left)}
 
     def plot(self, path: Any = None) -> Any:
         """Draw what was measured: by layer, a line for each pass; or by step.
@@ -65,9 +67,7 @@ class History:
         for axes, name in zip(panels, self.drawn, strict=True):
             _draw(axes, self.rows, name)
         panels[0].set_title(self.name)
-        if path is not None:
-            figure.savefig(path, dpi=120)
-        return figure
+        return saved(figure, path)
 
 
 def _draw(axes: Any, rows: Sequence[Row], name: str) -> None:
@@ -86,9 +86,14 @@ def _draw(axes: Any, rows: Sequence[Row], name: str) -> None:
     if by_layer:
         axes.legend(fontsize=8)
     axes.set(
-        ylabel=name, xlabel="layer, in the order of execution" if by_layer else "step"
+        ylabel=_spaced(name),
+        xlabel="layer, in the order of execution" if by_layer else "step",
     )
     axes.grid(alpha=0.3)
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _cell(value: Any) -> str:

@@ -14,11 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._core import checks
+from .._core.patterns import PatternLike
+from .._core.results import Row
 from .._network.kept import Traced, program
 from .._network.layers import Layer, layers_of, placed
 from .._network.network import Called, module_calls
 from .._network.taps import Tapped, tapped
-from .history import Row
 
 
 class Settled(NamedTuple):
@@ -61,7 +62,7 @@ class Task(NamedTuple):
 
 
 def task_of(
-    called: Called, solve: Solve, settings: Hashable, skip: Sequence[str]
+    called: Called, solve: Solve, settings: Hashable, skip: PatternLike
 ) -> Task:
     """Trace a model, and find its layers."""
     trace = called.traced()
@@ -131,7 +132,7 @@ def _check(rows: Sequence[Row]) -> None:
 
 def _said(row: Row) -> str:
     shown = (n for n in row if n not in ("step", "path", "factor") and n[0] != "_")
-    return ", ".join(f"{name} {row[name]:.4g}" for name in shown)
+    return ", ".join(f"{name.replace('_', ' ')} {row[name]:.4g}" for name in shown)
 
 
 def _rows(task: Task, told: Sequence[Settled], number: int) -> Iterator[Row]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._core import checks
+from .._core.patterns import PatternLike
 from .._network import network
 from .._network.layers import Layer, left_by, placed
 from .history import History
@@ -25,7 +26,7 @@ def lsuv(
     tol: float = 0.02,
     max_iter: int = 10,
     orthonormal: bool = False,
-    skip: Sequence[str] = (),
+    skip: PatternLike = (),
     rngs: Any = None,
     **options: Any,
 ) -> tuple[Any, History]:
@@ -91,7 +92,7 @@ def scaled(
     tol: float,
     max_iter: int,
     orthonormal: bool,
-    skip: Sequence[str],
+    skip: PatternLike,
 ) -> tuple[Any, History]:
     """Run `lsuv` on a model whose layers' outputs are named."""
     target = checks.real("target_std", target_std, positive=True)

@@ -63,7 +63,7 @@ def metainit(
       >>> x = jax.random.normal(jax.random.key(0), (64, 8))
       >>> variables = model.init(jax.random.key(1), x)
       >>> variables, history = jinit.metainit(model, variables, x, steps=50)
-      >>> quotients = [row["gradient quotient"] for row in history.rows]
+      >>> quotients = [row["gradient_quotient"] for row in history.rows]
       >>> min(quotients) < quotients[0]
       True
 
@@ -91,12 +91,12 @@ def least_quotient(
 
     def measure(tensors: list[Any]) -> Measured:
         quotient = gradient_quotient(lost, tensors)
-        return Measured(quotient, jnp.zeros(()), {"gradient quotient": quotient})
+        return Measured(quotient, jnp.zeros(()), {"gradient_quotient": quotient})
 
     variables, rows = learn(
         trained, measure, **search, progress=progress, title="metainit"
     )
-    return variables, History("metainit", rows, ("gradient quotient",))
+    return variables, History("metainit", rows, ("gradient_quotient",))
 
 
 def gradient_quotient(lost: Callable[..., Any], tensors: list[Any]) -> jax.Array:

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._core import checks, trees
+from .._core.results import Row
 from .._core.terminal import track
 from .._core.trees import trained_in
 from .._network.losses import scalar
-from .history import Row
 
 # Steps without a gain of `tol` after which the search ends.
 _PATIENCE = 25

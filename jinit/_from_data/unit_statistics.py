@@ -1,12 +1,13 @@
 """Unit statistics: every unit has mean 0 and variance 1 over the first batch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from .._core import checks
+from .._core.patterns import PatternLike
 from .._network import network
 from .._network.layers import Layer, left_by
 from .._network.losses import direction, loss_of
@@ -26,7 +27,7 @@ def data_dependent(
     balance: bool | None = None,
     tol: float = 0.01,
     max_iter: int = 10,
-    skip: Sequence[str] = (),
+    skip: PatternLike = (),
     rngs: Any = None,
     **options: Any,
 ) -> tuple[Any, History]:
@@ -88,7 +89,7 @@ def unit_statistics(
     balance: bool | None,
     tol: float,
     max_iter: int,
-    skip: Sequence[str],
+    skip: PatternLike,
 ) -> tuple[Any, History]:
     """Run `data_dependent` on a model whose layers' outputs are named."""
     balances = loss is not None
@@ -105,10 +106,10 @@ def unit_statistics(
     return variables, History("data_dependent", rows, drawn, left)
 
 
-DRAWN = ("largest mean", "least std", "largest std")
+DRAWN = ("largest_mean", "least_std", "largest_std")
 
 
-def task_of_units(called: Called, tol: float, skip: Sequence[str]) -> Task:
+def task_of_units(called: Called, tol: float, skip: PatternLike) -> Task:
     tol = checks.real("tol", tol, positive=True)
 
     def solve(value: jax.Array, bias: jax.Array, layer: Layer, grain: float) -> Settled:
@@ -155,8 +156,8 @@ def _to_units(
     # A unit whose variance is lost in the rounding of its mean does not vary.
     still = std <= 4 * jnp.finfo(std.dtype).eps * jnp.abs(mean)
     told = {
-        "largest mean": jnp.max(jnp.abs(now)),
-        "least std": unit * jnp.min(std),
-        "largest std": unit * jnp.max(std),
+        "largest_mean": jnp.max(jnp.abs(now)),
+        "least_std": unit * jnp.min(std),
+        "largest_std": unit * jnp.max(std),
     }
     return Settled(factor, new, off, ~right & jnp.any(still | (std == 0)), told)

@@ -1,6 +1,5 @@
 """WeightNorm's scales are set so that a model starts as the one without it."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -8,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._core import checks, trees
+from .._core.patterns import PatternLike
 from .._network import network
 from .._network.layers import Layer, left_by, placed
 from .._network.network import Called
@@ -28,7 +28,7 @@ def weight_norm_init(
     key: Any = None,
     tol: float = 0.01,
     max_iter: int = 10,
-    skip: Sequence[str] = (),
+    skip: PatternLike = (),
     rngs: Any = None,
     **options: Any,
 ) -> tuple[Any, History]:
@@ -79,7 +79,7 @@ def weight_norm_init(
 
 
 def weight_norm(
-    called: Called, key: Any, tol: float, max_iter: int, skip: Sequence[str]
+    called: Called, key: Any, tol: float, max_iter: int, skip: PatternLike
 ) -> tuple[Any, History]:
     """Run `weight_norm_init` on a model whose layers' outputs are named."""
     task = task_of_units(called, tol, skip)
@@ -117,7 +117,7 @@ def _gain(layer: Layer, variables: Any) -> dict[str, float]:
         kept |= {axis for axis in layer.axes if axis is not None}
         others = tuple(axis for axis in range(scale.ndim) if axis not in kept)
         scale = jnp.sqrt(jnp.sum(scale**2, others))
-    return {"least gain": float(scale.min()), "largest gain": float(scale.max())}
+    return {"least_gain": float(scale.min()), "largest_gain": float(scale.max())}
 
 
 _SCALE = "/scale"

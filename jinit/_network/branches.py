@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from .._core.trees import Leaf
+from .._core.trees import Leaf, strip_collection
 from .flax_names import END, HEADS, LAST, NUMBERED, SHORTCUTS
 
 
@@ -32,10 +32,10 @@ class Paths:
 def outer(leaf: Leaf) -> bool:
     """Whether the layer of a leaf lies in no module but the model itself.
 
-    Numbers are places in lists, not modules, and "params" is Linen's collection.
+    Numbers are places in lists, not modules.
     """
     parts = [part for part in leaf.parts if not part.isdigit()]
-    return len(parts) - (parts[:1] == ["params"]) <= 2
+    return len(strip_collection(parts)) <= 2
 
 
 def residual_outputs(leaves: list[Leaf], branch_layers: int | None = None) -> Paths:

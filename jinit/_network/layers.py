@@ -1,6 +1,5 @@
 """A traced model -> its layers with weights: what scales each, and where it is met."""
 
-import fnmatch
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,8 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from .._core import trees
-from .._core.trees import short
+from .._core import patterns, trees
+from .._core.patterns import PatternLike
 from .calls import ModuleCall
 from .taps import Tapped
 
@@ -45,27 +44,22 @@ class Layer(NamedTuple):
 
 
 def layers_of(
-    tapped: Tapped, variables: Any, seen: Mapping[str, ModuleCall], skip: Sequence[str]
+    tapped: Tapped, variables: Any, seen: Mapping[str, ModuleCall], skip: PatternLike
 ) -> list[Layer]:
     """The layers in the order of execution, without those whose path `skip` matches.
 
     Raises:
       ValueError: if there are none, or a pattern of `skip` matches none.
     """
-    skip = (skip,) if isinstance(skip, str) else skip
     leaves = trees.leaves(variables)
     found = list(_found(tapped, leaves, seen))
-    for pattern in skip:
-        if not any(fnmatch.fnmatchcase(layer.path, pattern) for layer in found):
-            raise ValueError(
-                f"`skip` has {pattern!r}, which matches no layer; the layers are "
-                f"{[layer.path for layer in found]}."
-            )
-    kept = [
-        layer
+    # A predicate gets the path of the layer and its kernel.
+    places = [
+        trees.Leaf(tuple(layer.path.split("/")), leaves[layer.kernel].value)
         for layer in found
-        if not any(fnmatch.fnmatchcase(layer.path, pattern) for pattern in skip)
     ]
+    skipped = patterns.skipped(skip, places)
+    kept = [layer for layer, skips in zip(found, skipped, strict=True) if not skips]
     if not kept:
         raise ValueError(
             "the model has no layer to set: no named output is that of a module with a "
@@ -78,13 +72,12 @@ def layers_of(
 def left_by(layers: Sequence[Layer], variables: Any) -> tuple[str, ...]:
     """The paths of what looks like a weight, and is that of no layer."""
     own = {n for layer in layers for n in (layer.kernel, layer.scale, layer.bias)}
+    leaves = trees.leaves(variables)
+    others = [leaves[i] for i in trees.parameters_in(leaves) if i not in own]
     return tuple(
-        short(leaf.parts)
-        for number, leaf in enumerate(trees.leaves(variables))
-        if number not in own
-        and len(_shape(leaf)) > 1
-        and leaf.parts[-1] not in ("bias", "scale")
-        and (leaf.parts[:1] == ("params",) or not _is_linen(variables))
+        leaf.module_path
+        for leaf in others
+        if len(_shape(leaf)) > 1 and leaf.parts[-1] not in ("bias", "scale")
     )
 
 
@@ -94,10 +87,6 @@ def placed(new: jax.Array, old: Any) -> jax.Array:
     if sharding is None or sharding.is_equivalent_to(new.sharding, new.ndim):
         return new
     return jax.device_put(new, sharding)
-
-
-def _is_linen(variables: Any) -> bool:
-    return isinstance(variables, Mapping) and "params" in variables
 
 
 def _found(
@@ -147,7 +136,7 @@ def _by_module(leaves: Sequence[trees.Leaf]) -> dict[str, dict[str, int]]:
             continue
         if leaf.parts[:1] == ("batch_stats",):
             continue
-        parts = leaf.parts[1:] if leaf.parts[:1] == ("params",) else leaf.parts
+        parts = trees.strip_collection(leaf.parts)
         own.setdefault("/".join(parts[:-1]), {})[parts[-1]] = number
         if len(_shape(leaf)) > 1:
             own.setdefault("/".join(parts), {"kernel": number})

@@ -1,13 +1,13 @@
-"""Kernels that are drawn together -> the places that they have in a tree."""
+"""The kernels of an attention are drawn together, and put into their tree."""
 
 from typing import Any
 
 import jax
 
 from .._core import checks, trees
+from .._core.patterns import Pattern, PatternLike
 from .._core.trees import Leaf
 from .._schemes.mimetic import mimetic_attention
-from . import rules
 
 _MEMBERS = ("query", "key", "value", "out")
 
@@ -16,7 +16,7 @@ def place_mimetic_attention(
     params: Any,
     key: jax.Array,
     *,
-    pattern: Any = "**",
+    pattern: PatternLike = "**",
     alpha_qk: float = 0.7,
     beta_qk: float = 0.7,
     alpha_vo: float = 0.4,
@@ -25,21 +25,24 @@ def place_mimetic_attention(
     """Give every attention of a model the kernels of `mimetic_attention`.
 
     An attention is a module with kernels query, key and value of shape (d, heads,
-    head_dim) and out of (heads, head_dim, d), as Flax names and shapes them in Linen
-    and in NNX. Other leaves are returned as they are. Each attention's key is the root
-    key folded with its path.
+    head_dim) and out of shape (heads, head_dim, d), as Flax names and shapes them in
+    Linen and in NNX. Other leaves are returned as they are. The key of each attention
+    is the root key folded with its path.
 
     Args:
       params: a tree of parameters: Linen's variables, or an `nnx.State`.
       key: a PRNG key.
-      pattern: which attentions, by the path of their kernels: a glob, a compiled
-        regular expression or a predicate, as in a rule.
-      alpha_qk, beta_qk, alpha_vo, beta_vo: as for `mimetic_attention`.
+      pattern: a pattern as in a rule, which the paths of the four kernels match.
+      alpha_qk: the noise in query and key, as for `mimetic_attention`.
+      beta_qk: the identity in query and key.
+      alpha_vo: the noise in value and out.
+      beta_vo: the identity in value and out.
 
     Returns:
-      A tree as `params`.
+      A tree with the structure of `params`.
 
     Raises:
+      TypeError: if `key` is no key, or `pattern` is no pattern.
       ValueError: if no attention matches, or a kernel has another shape.
 
     Example:
@@ -54,16 +57,16 @@ def place_mimetic_attention(
       Trockman and Kolter, "Mimetic initialization of self-attention layers", ICML 2023.
     """
     checks.key(key)
-    rules.check_pattern("`pattern`", pattern)
+    selection = Pattern.of("`pattern`", pattern)
     qk, vo = mimetic_attention(
         alpha_qk=alpha_qk, beta_qk=beta_qk, alpha_vo=alpha_vo, beta_vo=beta_vo
     )
     leaves = trees.leaves(params)
     values = {leaf.parts: leaf.value for leaf in leaves}
-    for above, members in _attentions(leaves, pattern).items():
-        of_query, of_value = jax.random.split(trees.key_of(key, above))
+    for above, members in _attentions(leaves, selection).items():
+        qk_key, vo_key = jax.random.split(trees.key_of(key, above))
         shape, dtype = members["query"].value.shape, members["query"].value.dtype
-        drawn = (*qk(of_query, shape, dtype), *vo(of_value, shape, dtype))
+        drawn = (*qk(qk_key, shape, dtype), *vo(vo_key, shape, dtype))
         for name, kernel in zip(_MEMBERS, drawn, strict=True):
             trees.check_like("params", members[name], kernel, "an attention")
             values[members[name].parts] = kernel
@@ -71,19 +74,21 @@ def place_mimetic_attention(
     return jax.tree.unflatten(jax.tree.structure(params), new)
 
 
-def _attentions(leaves: list[Leaf], pattern: Any) -> dict[tuple[str, ...], Any]:
-    """The four kernels of each attention that the pattern matches, by its path."""
-    found: dict[tuple[str, ...], dict[str, Leaf]] = {}
+def _attentions(
+    leaves: list[Leaf], pattern: Pattern
+) -> dict[tuple[str, ...], dict[str, Leaf]]:
+    """Return the four kernels of each attention that matches, by its path."""
+    modules: dict[tuple[str, ...], dict[str, Leaf]] = {}
     for leaf in leaves:
-        # A tree may also be one layer: its kernel has no name above it.
+        # A tree may also be one layer, whose kernel has no name above it.
         member = "".join(leaf.parts[-2:-1])
-        if leaf.parts[-1:] == ("kernel",) and member in _MEMBERS:
-            if rules.matches(pattern, leaf):
-                found.setdefault(leaf.parts[:-2], {})[member] = leaf
-    whole = {above: m for above, m in found.items() if len(m) == len(_MEMBERS)}
+        is_kernel = leaf.parts[-1:] == ("kernel",) and member in _MEMBERS
+        if is_kernel and pattern.matches(leaf):
+            modules.setdefault(leaf.parts[:-2], {})[member] = leaf
+    whole = {path: m for path, m in modules.items() if len(m) == len(_MEMBERS)}
     if not whole:
         raise ValueError(
-            f"`params` has no attention that {pattern!r} matches: a module with the "
+            f"`params` has no attention that {pattern} matches: a module with the "
             "kernels query, key, value and out. With other names or fused kernels, "
             "draw the pairs of jinit.mimetic_attention() and put them in by hand."
         )

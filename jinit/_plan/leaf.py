@@ -1,4 +1,4 @@
-"""One leaf of a plan: as a row of plain data, as a configuration."""
+"""A planned leaf becomes a row of the table, or an entry of the configuration."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from .._core import dtypes, names, trees
+from .._core.results import Row
 from .._core.trees import Leaf
 from .._initializer.base import Initializer
 from .._schemes import registry
@@ -14,9 +15,9 @@ from .rules import keep
 
 
 class Planned(NamedTuple):
-    """One leaf of a plan: its path, its shape and dtype, its initializer.
+    """A planned leaf has a path, a `jax.ShapeDtypeStruct` and an initializer.
 
-    A leaf that can be no array is kept; its value is the leaf itself.
+    A leaf that cannot be an array is kept, and its value is the leaf itself.
     """
 
     parts: tuple[str, ...]
@@ -32,11 +33,11 @@ class Planned(NamedTuple):
         return self.leaf.path
 
 
-def leaf_of(leaf: Leaf, init: Any) -> Planned:
-    """Return the plan of a leaf, given its initializer.
+def planned(leaf: Leaf, init: Any) -> Planned:
+    """Pair a leaf with its initializer, or with `keep`.
 
     Raises:
-      TypeError: for an initializer of a leaf that is no array.
+      TypeError: if an initializer is to draw a leaf that is no array.
     """
     if init is not keep:
         return Planned(leaf.parts, trees.stand_in(leaf), init)
@@ -45,11 +46,13 @@ def leaf_of(leaf: Leaf, init: Any) -> Planned:
 
 
 def spell(init: Any) -> str:
+    """Spell an initializer for a table: jinit's by its repr, others by their names."""
     known = init is keep or isinstance(init, Initializer)
     return repr(init) if known else names.public_name(init)
 
 
-def row(leaf: Planned) -> dict[str, Any]:
+def row(leaf: Planned) -> Row:
+    """Return what a plan says of a leaf; see `Plan.rows` for the keys."""
     struct = trees.struct(leaf.value)
     shape, dtype = _type(struct)
     is_ours = isinstance(leaf.init, Initializer)
@@ -72,6 +75,7 @@ def _type(struct: jax.ShapeDtypeStruct | None) -> tuple[Any, Any]:
 
 
 def to_config(leaf: Planned) -> dict[str, Any]:
+    """Return a leaf as plain data; see `Plan.to_config`."""
     try:
         init = "keep" if leaf.init is keep else registry.to_config(leaf.init)
     except (TypeError, ValueError) as error:
@@ -86,6 +90,12 @@ def to_config(leaf: Planned) -> dict[str, Any]:
 
 
 def from_config(config: Any) -> tuple[list[Leaf], list[Any]]:
+    """Return the leaves and the initializers that a configuration describes.
+
+    Raises:
+      TypeError: for something that is no configuration.
+      ValueError: if a leaf of the configuration lacks an entry.
+    """
     if not isinstance(config, Mapping) or "leaves" not in config:
         raise TypeError(
             f"`config` is {config!r}; it must be what plan.to_config() returns, a dict "
@@ -108,7 +118,11 @@ def from_config(config: Any) -> tuple[list[Leaf], list[Any]]:
 
 
 def nested(leaves: Sequence[Leaf]) -> Any:
-    """Nested dicts with these leaves."""
+    """Return nested dicts with these leaves.
+
+    Raises:
+      ValueError: if one leaf lies at another one's path, or below it.
+    """
     if [leaf.parts for leaf in leaves] == [()]:
         return leaves[0].value
     tree: dict[str, Any] = {}

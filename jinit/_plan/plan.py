@@ -1,4 +1,4 @@
-"""Rules + shapes -> plan -> params; new values for a part of a tree."""
+"""A plan is made from rules and shapes, and draws a tree of parameters."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -8,31 +8,24 @@ import jax
 from jax.tree_util import PyTreeDef
 
 from .._core import checks, trees
+from .._core.patterns import Pattern
+from .._core.results import Result, Table
 from .._core.trees import Leaf, listed
 from .._initializer.foreign import BoundInitializer, Samplers
-from .._network.shardings import by_path as _by_path
+from .._network.shardings import by_path as shardings_by_path
 from .._network.shardings import placement
-from . import table
-from .leaf import Planned, from_config, leaf_of, nested, row, spell, to_config
-from .rules import (
-    check_pattern,
-    choose,
-    keep,
-    matches,
-    resolve,
-    rules_of,
-    spell_pattern,
-    unknown,
-    within,
-)
+from .leaf import Planned, from_config, nested, planned, row, spell, to_config
+from .rules import bind, choose, keep, resolve, rules_of
+from .table import table
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Plan:
-    """What every leaf of a tree is drawn from: a value to look at, save and draw.
+class Plan(Result):
+    """A plan says which initializer draws each leaf of a tree.
 
-    `jinit.plan` makes it. `print(plan)` shows a table, `plan.rows` the same as plain
-    data. Equal plans draw equal values from equal keys.
+    `jinit.plan` makes it. It is a value to look at, to save and to draw from:
+    `print(plan)` shows a table, and `plan.rows` has the same as plain data. Equal plans
+    draw equal values from equal keys.
 
     The key of a leaf is the root key folded with 64 bits of a hash of its path. So
     values do not depend on other leaves, on their order, on jit or on the mesh, and no
@@ -71,37 +64,40 @@ class Plan:
         return jax.tree.unflatten(self._structure, structs)
 
     def __reduce__(self) -> Any:
-        # Compiled programs and JAX's structures are not pickled; trees are.
+        # Neither compiled programs nor JAX's structures can be pickled. Trees can.
         values = [self._kept.get(leaf.parts, leaf.value) for leaf in self.leaves]
         tree = jax.tree.unflatten(self._structure, values)
         return _build, (tree, [leaf.init for leaf in self.leaves])
 
     def __repr__(self) -> str:
-        return table.plan_text(self.rows)
+        return str(self)
 
-    def __rich__(self) -> Any:
-        return table.plan_table(self.rows)
+    def _table(self) -> Table:
+        return table(self.rows)
 
     def init(self, key: jax.Array, shardings: Any = None) -> Any:
-        """Draw every leaf; those that the plan keeps are what it was made from.
+        """Draw every leaf that the plan does not keep, and return the whole tree.
+
+        The leaves that it keeps have the values that the plan was made from.
 
         Args:
           key: a PRNG key.
           shardings: how leaves are laid out over devices: a tree of shardings,
             PartitionSpecs or `ShapeDtypeStruct`s that have a sharding, or a prefix of
             one (a single sharding serves all); a function `(path, ShapeDtypeStruct) ->
-            sharding`; or "metadata", for what `nn.with_partitioning` says. None, also
-            inside a tree, for the sharding of the `ShapeDtypeStruct` that the plan was
-            made from, or else JAX's choice. No device holds more than its part, and the
-            values are the same. A kept number with a sharding becomes an array.
+            sharding`; or "metadata", for the shardings of `nn.with_partitioning`. None,
+            also inside a tree, stands for the sharding of the `ShapeDtypeStruct` that
+            the plan was made from, or else for JAX's choice. No device holds more than
+            its part, and the values are the same. A kept number with a sharding becomes
+            an array.
 
         Returns:
-          A tree as that of the plan.
+          A tree with the structure, the shapes and the dtypes of the plan.
 
         Raises:
-          TypeError: if `key` is no key, or `shardings` no shardings.
-          ValueError: for kept leaves whose value the plan does not know, and for
-            shardings that do not fit; before anything is drawn.
+          TypeError: if `key` is no key, or if `shardings` are no shardings.
+          ValueError: if the plan keeps a leaf whose value it does not know, or if a
+            sharding does not fit. Nothing is drawn then.
 
         Example:
           >>> import jax, jinit
@@ -111,34 +107,35 @@ class Plan:
           'bfloat16'
         """
         checks.key(key)
-        places = self._places(shardings)
-        self._check_holds([x for x in self.leaves if x.init is keep])
-        drawn = [self._value(key, leaf, places[leaf.parts]) for leaf in self.leaves]
-        return jax.tree.unflatten(self._structure, drawn)
+        where = placements(self, shardings)
+        check_known(self, self.leaves)
+        values = [draw(self, key, leaf, where[leaf.parts]) for leaf in self.leaves]
+        return jax.tree.unflatten(self._structure, values)
 
     def reinit(
         self, key: jax.Array, params: Any, only: Any = None, donate: bool = False
     ) -> Any:
-        """Draw some leaves of `params` again; all others are the same arrays.
+        """Draw some leaves of `params` again, and return the other arrays as they are.
 
-        A leaf has the value that `plan.init(key)` gives it, and is laid out over
-        devices as the one that it replaces.
+        A new leaf has the value that `plan.init(key)` gives it, and is laid out over
+        devices as the leaf that it replaces.
 
         Args:
           key: a PRNG key; another than the one that drew `params`.
           params: a tree with the plan's paths, shapes and dtypes.
-          only: a pattern as in a rule: the leaves to draw. By default all that the plan
-            does not keep.
+          only: the pattern, as in a rule, of the leaves to draw. By default all leaves
+            that the plan does not keep are drawn.
           donate: whether to delete the arrays that are replaced, each before its
             successor is drawn, so that memory does not grow.
 
         Returns:
-          A tree as that of `params`.
+          A tree with the structure of `params`.
 
         Raises:
-          TypeError: if `key` is no key, or `only` no pattern.
-          ValueError: for paths, shapes or dtypes that are not the plan's, a pattern
-            that matches nothing, or only what the plan keeps; before anything is drawn.
+          TypeError: if `key` is no key, or `only` is no pattern.
+          ValueError: if the tree has other paths, shapes or dtypes than the plan, or if
+            the pattern matches no leaf, or only leaves that the plan keeps. Nothing is
+            drawn then.
 
         Example:
           >>> import jax, jax.numpy as jnp, jinit
@@ -149,30 +146,30 @@ class Plan:
           (True, False)
         """
         checks.key(key)
-        found = self._align("params", params)
-        chosen = self._chosen(found, only)
-        values = [leaf.value for leaf in found]
-        held = {id(v) for v, new in zip(values, chosen, strict=True) if not new}
-        for i, leaf in enumerate(self._like(found)):
+        pairs = align(self, "params", params)
+        chosen = _chosen(pairs, only)
+        values = [leaf.value for _, leaf in pairs]
+        kept = {id(v) for v, is_new in zip(values, chosen, strict=True) if not is_new}
+        for i, (new, _) in enumerate(pairs):
             if not chosen[i]:
                 continue
             sharding = placement(values[i])
-            # An array that lies in a second place too is not given away.
-            if donate and id(values[i]) not in held:
+            # An array that also lies at a kept place is still in use.
+            if donate and id(values[i]) not in kept:
                 _delete(values[i])
-            values[i] = self._value(key, leaf, sharding)
+            values[i] = draw(self, key, new, sharding)
         return jax.tree.unflatten(jax.tree.structure(params), values)
 
     def to_config(self) -> dict[str, Any]:
-        """The plan as plain data for JSON or YAML: {"leaves": [...]}.
+        """Return the plan as plain data for JSON or YAML: {"leaves": [...]}.
 
         Each leaf is a dict: path (a list of parts), shape, dtype, and initializer (as
         `jinit.to_config` gives it, or "keep"). Patterns and functions of the rules are
-        resolved; kinds of containers are not recorded.
+        resolved; the types of containers are not recorded.
 
         Raises:
-          TypeError: for an initializer that is not jinit's, naming the path.
-          ValueError: for a setting that has no name, such as a lambda.
+          TypeError: if an initializer is not jinit's. The error names the path.
+          ValueError: if a setting has no name, as a lambda has none.
 
         Example:
           >>> import jax, jinit
@@ -184,16 +181,17 @@ class Plan:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], shapes: Any = None) -> "Plan":
-        """The plan that `to_config` described.
+        """Rebuild the plan that `to_config` described.
 
         Args:
-          config: what `to_config` returned, also after JSON or YAML.
-          shapes: a tree with the paths, shapes and dtypes of the configuration, for its
-            containers, and the arrays to keep; by default nested dicts.
+          config: the dict that `to_config` returned, also after JSON or YAML.
+          shapes: a tree with the paths, shapes and dtypes of the configuration. It
+            gives the plan its containers, and the values to keep. By default the plan
+            is for nested dicts.
 
         Raises:
-          TypeError: for something that is no such configuration.
-          ValueError: for `shapes` that differ from it.
+          TypeError: if `config` is no configuration of a plan.
+          ValueError: if `shapes` differs from the configuration.
 
         Example:
           >>> import jax, json, jinit
@@ -204,86 +202,108 @@ class Plan:
         """
         leaves, inits = from_config(config)
         tree = nested(leaves) if shapes is None else shapes
-        wanted = {leaf.parts: leaf for leaf in leaves}
-        found = trees.align("shapes", tree, wanted, "the configuration")
-        by_path = dict(zip(wanted, inits, strict=True))
-        return _build(tree, [by_path[leaf.parts] for leaf in found])
+        by_path = {leaf.parts: leaf for leaf in leaves}
+        aligned = trees.align("shapes", tree, by_path, "the configuration")
+        init_of = dict(zip(by_path, inits, strict=True))
+        return _build(tree, [init_of[leaf.parts] for leaf in aligned])
 
-    def _places(self, shardings: Any) -> dict[tuple[str, ...], Any]:
-        """Return the sharding of each leaf, by its path."""
-        leaves = [leaf.leaf for leaf in self.leaves]
-        return _by_path(shardings, leaves, self.shapes)
 
-    def _align(self, name: str, tree: Any) -> list[Leaf]:
-        """The leaves of a tree that has the plan's paths, shapes and dtypes."""
-        return trees.align(
-            name, tree, {x.parts: x.leaf for x in self.leaves}, "the plan"
+def align(plan: Plan, name: str, tree: Any) -> list[tuple[Planned, Leaf]]:
+    """Pair the leaves of a tree with those of a plan, in the order of the tree.
+
+    Args:
+      plan: the plan, whose leaves may be in another order.
+      name: the argument that the tree was passed as.
+      tree: a tree with the plan's paths, shapes and dtypes.
+
+    Raises:
+      ValueError: if the tree has other paths, shapes or dtypes.
+    """
+    by_path = {leaf.parts: leaf for leaf in plan.leaves}
+    wanted = {parts: leaf.leaf for parts, leaf in by_path.items()}
+    leaves = trees.align(name, tree, wanted, "the plan")
+    return [(by_path[leaf.parts], leaf) for leaf in leaves]
+
+
+def placements(plan: Plan, shardings: Any) -> dict[tuple[str, ...], Any]:
+    """Return the sharding of each leaf of a plan, by its path."""
+    leaves = [leaf.leaf for leaf in plan.leaves]
+    return shardings_by_path(shardings, leaves, plan.shapes)
+
+
+def check_known(plan: Plan, leaves: Sequence[Planned]) -> None:
+    """Raise unless a plan knows the values of those leaves that it keeps."""
+    unknown = [
+        leaf.leaf
+        for leaf in leaves
+        if leaf.init is keep and leaf.parts not in plan._kept
+    ]
+    if unknown:
+        raise ValueError(
+            f"the plan keeps {len(unknown)} leaves whose values it does not know:"
+            f"{listed(unknown)}\nMake the plan from the values, use "
+            "plan.reinit(key, params), or give them an initializer."
         )
 
-    def _like(self, leaves: Sequence[Leaf]) -> list[Planned]:
-        """What the plan says of leaves that may be in another order."""
-        by_path = {leaf.parts: leaf for leaf in self.leaves}
-        return [by_path[leaf.parts] for leaf in leaves]
 
-    def _chosen(self, found: list[Leaf], only: Any) -> list[bool]:
-        drawn = [leaf.init is not keep for leaf in self._like(found)]
-        if only is None:
-            return drawn
-        check_pattern("`only`", only)
-        hits = [matches(only, leaf) for leaf in found]
-        if not any(hits):
-            raise unknown(only, found)
-        chosen = [a and b for a, b in zip(hits, drawn, strict=True)]
-        if not any(chosen):
-            raise ValueError(
-                f"`only` is {spell_pattern(only)}, and the plan keeps all that "
-                "it matches; give those leaves an initializer in the plan's rules."
-            )
-        return chosen
+def draw(plan: Plan, key: jax.Array, leaf: Planned, sharding: Any) -> Any:
+    """Return the value of a leaf: drawn, or the one that the plan keeps."""
+    if leaf.init is not keep:
+        return sampler(plan, leaf)(trees.key_of(key, leaf.parts), sharding)
+    value = plan._kept[leaf.parts]
+    return value if sharding is None else jax.device_put(value, sharding)
 
-    def _check_holds(self, leaves: Sequence[Planned]) -> None:
-        """Raise unless the plan knows the values of these leaves, which it keeps."""
-        absent = [leaf.leaf for leaf in leaves if leaf.parts not in self._kept]
-        if absent:
-            raise ValueError(
-                f"the plan keeps {len(absent)} leaves whose values it does not know:"
-                f"{listed(absent)}\nMake the plan from the values, use "
-                "plan.reinit(key, params), or give them an initializer."
-            )
 
-    def _value(self, key: jax.Array, leaf: Planned, sharding: Any) -> Any:
-        if leaf.init is not keep:
-            return self._sampler(leaf)(trees.key_of(key, leaf.parts), sharding)
-        value = self._kept[leaf.parts]
-        return value if sharding is None else jax.device_put(value, sharding)
+def sampler(plan: Plan, leaf: Planned, dtype: Any = None) -> BoundInitializer:
+    """Return the initializer of a leaf, bound to its shape and to a dtype.
 
-    def _sampler(self, leaf: Planned, dtype: Any = None) -> BoundInitializer:
-        return self._samplers.of(leaf.init, leaf.value.shape, dtype or leaf.value.dtype)
+    A plan keeps its bound initializers, since they hold compiled programs.
+    """
+    return plan._samplers.of(leaf.init, leaf.value.shape, dtype or leaf.value.dtype)
+
+
+def _chosen(pairs: list[tuple[Planned, Leaf]], only: Any) -> list[bool]:
+    """Tell for each leaf whether `only` and the plan have it drawn again."""
+    drawn = [new.init is not keep for new, _ in pairs]
+    if only is None:
+        return drawn
+    pattern = Pattern.of("`only`", only)
+    pattern.check_used([leaf for _, leaf in pairs])
+    chosen = [
+        is_drawn and pattern.matches(leaf)
+        for is_drawn, (_, leaf) in zip(drawn, pairs, strict=True)
+    ]
+    if not any(chosen):
+        raise ValueError(
+            f"`only` is {pattern}, and the plan keeps all that it matches; give those "
+            "leaves an initializer in the plan's rules."
+        )
+    return chosen
 
 
 def plan(shapes: Any, rules: Any, *, allow_unused: bool = False) -> Plan:
     """Choose an initializer for every leaf of a tree, by its path.
 
     Args:
-      shapes: any pytree of arrays or `jax.ShapeDtypeStruct`s, such as what
-        `jax.eval_shape(model.init, key, x)` returns, an `nnx.State`, or an Equinox
-        module. The dtypes are those of the leaves. Other leaves, such as a number, a
-        function or a string, must be kept: they need a rule with `jinit.keep`.
-      rules: a sequence of `(pattern, initializer)`, or of `jinit.Rule`s, whose
-        docstring says what both may be; the first match wins. `jinit.keep` in the place
-        of an initializer leaves what is there.
-      allow_unused: whether a rule may match nothing, or nothing that rules before it
-        left.
+      shapes: any pytree of arrays or `jax.ShapeDtypeStruct`s, such as the result of
+        `jax.eval_shape(model.init, key, x)`, an `nnx.State`, or an Equinox module. The
+        dtypes are those of the leaves. Other leaves, such as a number, a function or a
+        string, must be kept: they need a rule with `jinit.keep`.
+      rules: a sequence of pairs `(pattern, initializer)`, or of `jinit.Rule`s, whose
+        docstring describes both sides. The first match wins. `jinit.keep` in the place
+        of an initializer leaves the value as it is.
+      allow_unused: whether a rule may match no leaf, or only leaves that go to rules
+        before it.
 
     Returns:
-      A `Plan`: print it, then `plan.init(key)`.
+      A `Plan`: print it, then call `plan.init(key)`.
 
     Raises:
-      TypeError: if `rules` are no rules, or a rule has an initializer for a leaf that
-        is no array.
-      ValueError: for leaves that no rule matches, rules that match no leaf (with the
-        nearest paths) or are shadowed, and an initializer that does not fit its leaf,
-        naming the path.
+      TypeError: if `rules` are no rules, or if a rule has an initializer for a leaf
+        that is no array.
+      ValueError: if a leaf matches no rule, if a rule matches no leaf (the error lists
+        the nearest paths) or is shadowed by others, or if an initializer does not fit
+        its leaf (the error names the path).
 
     Example:
       >>> import jax, jinit
@@ -297,44 +317,50 @@ def plan(shapes: Any, rules: Any, *, allow_unused: bool = False) -> Plan:
     """
     checked = rules_of(rules)
     leaves = trees.leaves(shapes)
-    chosen = choose(within(checked, leaves), leaves, allow_unused)
+    chosen = choose(bind(checked, leaves), leaves, allow_unused)
     for rule, leaf in zip(chosen, leaves, strict=True):
         if rule.init is not keep:
-            # A function in a rule may look at the shape, so its absence is told first.
+            # A function in a rule may read the shape, and would fail without telling
+            # which leaf has none.
             trees.stand_in(leaf)
     return _build(shapes, list(map(resolve, chosen, leaves)))
 
 
 def _build(tree: Any, inits: Sequence[Any]) -> Plan:
-    """The plan of a tree, given an initializer for each leaf: checked, not drawn."""
+    """Make the plan of a tree from an initializer for each leaf, and check each.
+
+    Nothing is drawn.
+    """
     leaves = trees.leaves(tree)
-    planned = tuple(map(leaf_of, leaves, inits))
     values = {
         leaf.parts: leaf.value
         for leaf, init in zip(leaves, inits, strict=True)
         if init is keep and not trees.is_placeholder(leaf.value)
     }
-    made = Plan(planned, jax.tree.structure(tree), values, Samplers())
-    for leaf in planned:
+    made = Plan(
+        tuple(map(planned, leaves, inits)), jax.tree.structure(tree), values, Samplers()
+    )
+    for leaf in made.leaves:
         if leaf.init is not keep:
-            _check(made, leaf)
+            _check_fits(made, leaf)
     return made
 
 
-def _check(made: Plan, leaf: Planned) -> None:
-    """Raise what a draw of the leaf would raise, naming the path."""
+def _check_fits(made: Plan, leaf: Planned) -> None:
+    """Raise the error that a draw of the leaf would raise, with the leaf's path."""
     try:
-        made._sampler(leaf)
+        sampler(made, leaf)
     except Exception as error:
-        kind = TypeError if isinstance(error, TypeError) else ValueError
+        error_type = TypeError if isinstance(error, TypeError) else ValueError
         advice = ""
-        if kind is ValueError and len(leaf.value.shape) < 2:
+        if error_type is ValueError and len(leaf.value.shape) < 2:
             advice = (
                 " A leaf like this needs a rule of its own, before, such as "
                 f"({leaf.path!r}, jinit.zeros); or say how its fans count: "
                 "jinit.he(layout='o'), one letter per axis, or jinit.he(fan_in=...)."
             )
-        raise kind(
+        # Exceptions of a user's initializer may take other arguments than a message.
+        raise error_type(
             f"{spell(leaf.init)} does not fit the leaf {leaf.leaf} of dtype "
             f"{leaf.value.dtype}: {error}{advice}"
         ) from error

@@ -1,30 +1,23 @@
 """A plan prints as a table of its leaves."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from .._core import numbers
-from .._core.terminal import plain_text, text
+from .._core.results import Row, Table
 
-_COLUMNS = ("path", "shape", "dtype", "layout", "fans", "initializer", "std")
+_HEAD = (
+    "path", "shape", "dtype", "layout", "fans", "initializer", "std", "parameters",
+)  # fmt: skip
 
 
-def plan_table(rows: Sequence[dict[str, Any]]) -> Any:
-    """The rows of a plan as a rich table, with the total below."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, show_footer=True)
+def table(rows: Sequence[Row]) -> Table:
+    """Return the rows of a plan as a table, with the number of parameters below."""
     total = sum(row["parameters"] for row in rows)
-    for name in _COLUMNS:
-        table.add_column(name, "total" if name == "path" else "", overflow="fold")
-    table.add_column("parameters", f"{total:,}", justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(*map(plain_text, _cells(row)))
-    return table
+    foot = ("total", *[""] * (len(_HEAD) - 2), f"{total:,}")
+    return Table(_HEAD, [_cells(row) for row in rows], foot)
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+def _cells(row: Row) -> tuple[str, ...]:
     fans = (row["fan_in"], row["fan_out"])
     return (
         row["path"],
@@ -44,18 +37,3 @@ def _number(value: float | None) -> str:
     if numbers.is_traced(value):
         return numbers.spell(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
-
-
-def plan_text(rows: Sequence[dict[str, Any]]) -> str:
-    """The table as text; where rich is not installed, columns and spaces."""
-    try:
-        return text(plan_table(rows))
-    except ImportError:
-        total = sum(row["parameters"] for row in rows)
-        head = (*_COLUMNS, "parameters")
-        foot = ("total", *[""] * (len(head) - 2), f"{total:,}")
-        cells = [head, *map(_cells, rows), foot]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        return "\n".join(
-            "  ".join(map(str.ljust, line, widths)).rstrip() for line in cells
-        )

@@ -1,4 +1,4 @@
-"""Parameters that exist already: the missing ones drawn, all of them perturbed."""
+"""A plan changes parameters that exist: it draws the missing ones, or perturbs all."""
 
 from typing import Any
 
@@ -10,37 +10,37 @@ from .._core import checks, trees
 from .._core.trees import Leaf, listed
 from .._network.shardings import by_path, placement
 from .leaf import Planned
-from .plan import Plan
+from .plan import Plan, align, check_known, draw, placements, sampler
 from .rules import keep
 
 
 def fill_missing(
     params: Any, shapes: Any, plan: Plan, key: jax.Array, *, shardings: Any = None
 ) -> Any:
-    """Draw what a checkpoint lacks; what it has stays, the same arrays.
+    """Draw the leaves that a checkpoint lacks, and keep the arrays that it has.
 
     A leaf is missing if `params` has nothing at its path, or has a placeholder there: a
     `jax.ShapeDtypeStruct`, or Orbax's `...`, which may also stand for a whole subtree.
     A missing leaf gets the value that `plan.init(key)` gives it.
 
     Args:
-      params: what there is: a part of the tree.
-      shapes: the whole tree, of arrays or `jax.ShapeDtypeStruct`s, and whatever else
+      params: the checkpoint, a part of the tree.
+      shapes: the whole tree, of arrays, `jax.ShapeDtypeStruct`s and other leaves that
         the plan keeps.
       plan: a plan that has every missing leaf.
       key: a PRNG key.
-      shardings: for the missing leaves, as in `Plan.init`; the entries of other leaves
-        are not used. None for the shardings of the `ShapeDtypeStruct`s in `shapes`, or
-        else JAX's choice.
+      shardings: the shardings of the missing leaves, as in `Plan.init`; the entries of
+        other leaves are not used. None stands for the shardings of the
+        `ShapeDtypeStruct`s in `shapes`, or else for JAX's choice.
 
     Returns:
-      A tree as `shapes`.
+      A tree with the structure of `shapes`.
 
     Raises:
-      TypeError: if `key` is no key, `plan` no plan, or `shardings` no shardings.
-      ValueError: for leaves of `params` that `shapes` does not have, or has with
-        another shape or dtype, and missing ones that the plan does not have, or keeps
-        without a value; before anything is drawn.
+      TypeError: if `key` is no key, `plan` is no plan, or `shardings` are no shardings.
+      ValueError: if `shapes` does not have a leaf of `params`, or has it with another
+        shape or dtype, and if the plan does not have a missing leaf, or keeps it
+        without a value. Nothing is drawn then.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
@@ -53,24 +53,26 @@ def fill_missing(
     """
     checks.key(key)
     _check_plan("plan", plan)
-    wanted = trees.leaves(shapes)
-    present = _present(params, wanted)
-    missing = _planned(plan, [x for x in wanted if x.parts not in present])
-    plan._check_holds([leaf for leaf in missing if leaf.init is keep])
-    where = by_path(shardings, wanted, shapes)
+    leaves = trees.leaves(shapes)
+    values = _present(params, leaves)
+    missing = _planned(plan, [leaf for leaf in leaves if leaf.parts not in values])
+    check_known(plan, missing)
+    where = by_path(shardings, leaves, shapes)
     if shardings is None:
         # The plan may be made from structs with shardings that `shapes` does not have.
-        where |= {p: s for p, s in plan._places(None).items() if where.get(p) is None}
+        own = placements(plan, None)
+        where |= {parts: s for parts, s in own.items() if where.get(parts) is None}
     for leaf in missing:
-        present[leaf.parts] = plan._value(key, leaf, where[leaf.parts])
-    values = [present[leaf.parts] for leaf in wanted]
-    return jax.tree.unflatten(jax.tree.structure(shapes), values)
+        values[leaf.parts] = draw(plan, key, leaf, where[leaf.parts])
+    structure = jax.tree.structure(shapes)
+    return jax.tree.unflatten(structure, [values[leaf.parts] for leaf in leaves])
 
 
-def _present(params: Any, wanted: list[Leaf]) -> dict[Any, Any]:
+def _present(params: Any, wanted: list[Leaf]) -> dict[tuple[str, ...], Any]:
     """Check each leaf of a checkpoint, and return the values by path."""
     leaves = trees.leaves(params)
     known = {leaf.parts: leaf for leaf in wanted}
+    # Orbax's `...` may stand for a whole subtree, at a path above leaves.
     above = {leaf.parts[:n] for leaf in wanted for n in range(len(leaf.parts))}
     here = [x for x in leaves if not (x.value is ... and x.parts in above)]
     extra = [leaf for leaf in here if leaf.parts not in known]
@@ -88,7 +90,7 @@ def _present(params: Any, wanted: list[Leaf]) -> dict[Any, Any]:
 
 
 def _planned(plan: Plan, missing: list[Leaf]) -> list[Planned]:
-    """What the plan says of each missing leaf."""
+    """Return the plan's leaf for each missing one, after a check of shape and dtype."""
     known = {leaf.parts: leaf for leaf in plan.leaves}
     absent = [leaf for leaf in missing if leaf.parts not in known]
     if absent:
@@ -104,26 +106,26 @@ def _planned(plan: Plan, missing: list[Leaf]) -> list[Planned]:
 def perturb(params: Any, key: jax.Array, shrink: float, noise_plan: Plan) -> Any:
     """Shrink every parameter and add noise to it: w' = shrink w + noise.
 
-    For training that goes on with new data: the network forgets a little, and
-    generalizes as one that starts afresh. In 16 bits it is computed in float32, and
-    rounded once.
+    This is for training that goes on with new data: the network forgets a little, and
+    then generalizes like one that starts afresh. For 16-bit parameters w' is computed
+    in float32 and rounded once.
 
     Args:
       params: a tree with the plan's paths, shapes and dtypes.
       key: a PRNG key.
       shrink: from 0 (noise only) to 1; the paper takes values around 0.4.
-      noise_plan: a plan that draws the noise, scale and all, such as one with the rule
-        `("**/kernel", 0.1 * jinit.he())`. Leaves that get `jinit.zeros` are only
-        shrunk, and those that it keeps stay, the same arrays.
+      noise_plan: a plan that draws the noise at its final scale, such as one with the
+        rule `("**/kernel", 0.1 * jinit.he())`. Leaves with `jinit.zeros` are only
+        shrunk, and leaves that the plan keeps stay the same arrays.
 
     Returns:
-      A tree as that of `params`.
+      A tree with the structure of `params`.
 
     Raises:
-      TypeError: if `key` is no key, `shrink` no number or `noise` no plan, and for
-        arrays of integers that the plan does not keep.
-      ValueError: for a `shrink` outside [0, 1], and for paths, shapes or dtypes that
-        are not the plan's; before anything is drawn.
+      TypeError: if `key` is no key, `shrink` is no number or `noise_plan` is no plan,
+        and if the plan does not keep an array of integers.
+      ValueError: if `shrink` lies outside [0, 1], or if `params` has other paths,
+        shapes or dtypes than the plan. Nothing is drawn then.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
@@ -141,17 +143,16 @@ def perturb(params: Any, key: jax.Array, shrink: float, noise_plan: Plan) -> Any
         shrink = checks.real("shrink", shrink, minimum=0.0)
         if shrink > 1:
             raise ValueError(f"`shrink` is {shrink}; it must lie in [0, 1].")
-    found = noise_plan._align("params", params)
-    planned = noise_plan._like(found)
-    for leaf in planned:
-        if leaf.init is not keep and not jnp.issubdtype(leaf.value.dtype, jnp.inexact):
+    pairs = align(noise_plan, "params", params)
+    for new, _ in pairs:
+        if new.init is not keep and not jnp.issubdtype(new.value.dtype, jnp.inexact):
             raise TypeError(
-                f"`params` has at {leaf.path!r} numbers of dtype {leaf.value.dtype}, "
+                f"`params` has at {new.path!r} numbers of dtype {new.value.dtype}, "
                 "which cannot be shrunk; keep them: (pattern, jinit.keep)."
             )
     values = [
         old.value if new.init is keep else _perturbed(noise_plan, key, new, old, shrink)
-        for new, old in zip(planned, found, strict=True)
+        for new, old in pairs
     ]
     return jax.tree.unflatten(jax.tree.structure(params), values)
 
@@ -159,16 +160,17 @@ def perturb(params: Any, key: jax.Array, shrink: float, noise_plan: Plan) -> Any
 def _perturbed(plan: Plan, key: Any, new: Planned, old: Leaf, shrink: Any) -> jax.Array:
     dtype = new.value.dtype
     wide = np.dtype(np.float32) if dtype.itemsize < 4 else dtype
-    sampler = plan._sampler(new, wide)
-    place = placement(old.value)
-    noise = sampler(trees.key_of(key, new.parts), place)
-    return _shrunk(old.value, noise, shrink)
+    draw_noise = sampler(plan, new, wide)
+    noise = draw_noise(trees.key_of(key, new.parts), placement(old.value))
+    shrunk: jax.Array = _shrunk(old.value, noise, shrink)
+    return shrunk
 
 
 @jax.jit
-def _shrunk(value: jax.Array, noise: jax.Array, shrink: Any) -> jax.Array:
+def _shrunk(value: jax.Array, noise: jax.Array, shrink: jax.Array | float) -> jax.Array:
     # `shrink` is a weakly typed scalar: it takes the type of the noise.
-    return (shrink * value.astype(noise.dtype) + noise).astype(value.dtype)
+    shrunk: jax.Array = shrink * value.astype(noise.dtype) + noise
+    return shrunk.astype(value.dtype)
 
 
 def _check_plan(name: str, plan: Any) -> None:

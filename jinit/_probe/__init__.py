@@ -1,1 +1,1 @@
-"""A model and a batch become a report: how large the signal is in every layer."""
+"""A model and a batch give a report of the size of the signal in every layer."""

@@ -1,4 +1,4 @@
-"""A model, schemes and seeds -> the report of each, side by side."""
+"""Schemes are compared by the reports of one model, side by side for several seeds."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -20,11 +20,15 @@ from .report import Report
 
 
 class Made(NamedTuple):
-    """A scheme makes `start`, key -> (variables, rest), and a pass `forward`."""
+    """A scheme makes a model: a function that draws it, and its forward pass.
 
-    start: Callable[[Any], tuple[Any, Any]]
+    `start(key, *inputs)` returns (variables, rest), and `forward(variables, (rest,
+    *inputs))` the output.
+    """
+
+    start: Callable[..., tuple[Any, Any]]
     forward: Callable[[Any, tuple[Any, ...]], Any]
-    # The keys say what each of the two computes, see behavior.py.
+    # The cache keys of the two functions; see behavior.py.
     start_key: Key
     forward_key: Key
 
@@ -45,12 +49,12 @@ def compare(
     more than one `jinit.probe`.
 
     Args:
-      make_model: a function of a scheme that gives a Linen module, or a pair of
+      make_model: a function of a scheme that returns a Linen module, or a pair of
         functions: (key, *batch) -> variables and (variables, *batch) -> output, in
         which values are named by `jax.ad_checkpoint.checkpoint_name`. For NNX there is
         `jinit.nnx.compare`.
-      schemes: a dict from names to what `make_model` takes, or a list; a string stands
-        for the initializer of that name in `jinit.registry`.
+      schemes: the arguments of `make_model`: a list of them, or a dict that names them.
+        A string stands for the initializer of that name in `jinit.registry`.
       batch: the model's input, an array, or a tuple of several.
       keys: an array of keys, such as `jax.random.split(key, 5)`, or one key.
       loss: as in `jinit.probe`.
@@ -61,8 +65,8 @@ def compare(
       A `Comparison`: print it, `plot` it, or look at `reports[scheme][seed]`.
 
     Raises:
-      TypeError: for a model that is none of these, or keys that are no keys.
-      ValueError: for no schemes, or two of one name.
+      TypeError: if `make_model` returns something else, or if `keys` are no keys.
+      ValueError: if there are no schemes, or two with one name.
 
     Example:
       >>> import flax.linen as nn, jax, jinit
@@ -71,10 +75,10 @@ def compare(
       ...     return nn.Sequential(sum((layer() for _ in range(12)), []))
       >>> x = jax.random.normal(jax.random.key(0), (16, 64))
       >>> keys = jax.random.split(jax.random.key(1), 3)
-      >>> found = jinit.compare(make, ["he", "xavier"], x, keys)
-      >>> [f.kind for f in found.reports["xavier"][0].verdict]
+      >>> result = jinit.compare(make, ["he", "xavier"], x, keys)
+      >>> [finding.category for finding in result.reports["xavier"][0].verdict]
       ['signal shrinks']
-      >>> found.reports["he"][0].verdict
+      >>> result.reports["he"][0].verdict
       []
 
     References:
@@ -93,7 +97,7 @@ def compared(
     make: Callable[[Any], Made], inputs: tuple[Any, ...], schemes: Any, keys: Any,
     loss: Any,
 ) -> Comparison:  # fmt: skip
-    """Return the reports of every scheme."""
+    """Return the reports of every scheme; `make` gives the model of a scheme."""
     named, keys = _named(schemes), _row_of_keys(keys)
     return Comparison(
         {
@@ -109,7 +113,7 @@ def _reports(
 ) -> tuple[Report, ...]:
     """Return one report for each key."""
     draw = _DRAWS.get(made.start_key()) or materialize(made.start)
-    # A pass that no key can describe is still the same one for all seeds of this call.
+    # A pass that has no cache key is still the same for all seeds of this call.
     shared = object()
     reports = []
     for key in keys:
@@ -129,7 +133,7 @@ _DRAWS: Kept[Callable[..., Any]] = Kept(16)
 
 
 def _made(model: Any, rngs: Any, options: dict[str, Any]) -> Made:
-    """What `make_model` gave: its start and its pass."""
+    """Make a model's start and its forward pass from the result of `make_model`."""
     if isinstance(model, tuple) and len(model) == 2 and all(map(callable, model)):
         init, apply = model
         forward = network.forward_of(apply, options, "compare")
@@ -152,7 +156,7 @@ def _made(model: Any, rngs: Any, options: dict[str, Any]) -> Made:
 
 
 def _named(schemes: Any) -> dict[str, Any]:
-    """Schemes by their names; strings become the initializers that they name."""
+    """Return the schemes by name, with initializers for the names in the registry."""
     if not isinstance(schemes, Mapping):
         if isinstance(schemes, str) or not isinstance(schemes, (list, tuple)):
             raise TypeError(
@@ -176,7 +180,7 @@ def _named(schemes: Any) -> dict[str, Any]:
 
 
 def _row_of_keys(keys: Any) -> Any:
-    """Keys as an array of them, from an array, a list, or one key."""
+    """Return keys as an array, from an array, a list, or one key."""
     if isinstance(keys, (list, tuple)) and keys:
         for key in keys:
             checks.key(key)
@@ -192,6 +196,6 @@ def _row_of_keys(keys: Any) -> Any:
             f"`keys` is {keys!r}; it must be an array of keys, such as "
             "jax.random.split(key, 5), or one key."
         )
-    # The clone is for JAX's checker of key reuse: this check must not use the key up.
+    # JAX's checker of key reuse would count this check as a use, so it gets a clone.
     checks.key(jax.random.clone(keys)[0] if typed else keys[0])
     return keys

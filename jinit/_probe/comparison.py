@@ -1,4 +1,4 @@
-"""What `compare` returns: the reports of schemes and seeds, a table, a figure."""
+"""The comparison of `compare` holds a report for each scheme and seed."""
 
 import collections
 import dataclasses
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._core.terminal import plain_table
+from .._core.results import Result, Row, Table, saved
 from .report import Report
 
 _HEAD = (
@@ -17,28 +17,37 @@ _HEAD = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison:
-    """The reports of several schemes, one for each seed: `reports[scheme][seed]`.
+class Comparison(Result):
+    """A comparison has a report for each scheme and seed: `reports[scheme][seed]`.
 
-    `print(comparison)` shows a line for each scheme, medians over its seeds, with what
-    is wrong and in how many of them.
+    `print(comparison)` shows a line for each scheme: medians over its seeds, the
+    categories of its findings, and in how many of the seeds each occurs.
 
     Example:
       >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit
       >>> make = lambda init: nn.Sequential([nn.Dense(8, kernel_init=init)] * 2)
-      >>> found = jinit.compare(make, ["he", "lecun"], jnp.eye(8), jax.random.key(0))
-      >>> list(found.reports), len(found.reports["he"])
+      >>> result = jinit.compare(make, ["he", "lecun"], jnp.eye(8), jax.random.key(0))
+      >>> list(result.reports), len(result.reports["he"])
       (['he', 'lecun'], 1)
     """
 
     reports: dict[str, tuple[Report, ...]]
 
-    def __str__(self) -> str:
-        lines = [_line(name, reports) for name, reports in self.reports.items()]
-        return plain_table(_HEAD, lines)
+    @property
+    def rows(self) -> list[Row]:
+        """Return one dict for each scheme: medians over its seeds, and its verdict.
+
+        Keys: scheme, seeds, rms_first and rms_last (of the first and the last layer),
+        grad_rms_first, grad_rms_last, dead (the most of any layer), cosine (of the last
+        layer), verdict (in words).
+        """
+        return [_row(name, reports) for name, reports in self.reports.items()]
+
+    def _table(self) -> Table:
+        return Table(_HEAD, [tuple(map(_cell, row.values())) for row in self.rows])
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON: lists of reports by the name of the scheme."""
+        """Return plain data, for JSON: lists of reports by the name of the scheme."""
         return {
             name: [report.to_dict() for report in reports]
             for name, reports in self.reports.items()
@@ -50,7 +59,7 @@ class Comparison:
         Lines are medians over the seeds, bands reach from the least to the largest.
 
         Args:
-          path: where to write a picture; None for none.
+          path: the file to write the figure to, or None to write no file.
 
         Returns:
           The matplotlib figure.
@@ -61,18 +70,16 @@ class Comparison:
         above, below = figure.subplots(2, 1, sharex=True)
         for axes, name in ((above, "rms"), (below, "grad_rms")):
             for scheme, reports in self.reports.items():
-                _band(axes, scheme, _table(reports, name))
+                _band(axes, scheme, _values(reports, name))
             axes.set(yscale="log", ylabel="rms" if name == "rms" else "gradient's rms")
             axes.grid(alpha=0.3)
         above.legend(fontsize=8)
         below.set_xlabel("layer, in the order of execution")
-        if path is not None:
-            figure.savefig(path, dpi=120)
-        return figure
+        return saved(figure, path)
 
 
-def _table(reports: Sequence[Report], name: str) -> np.ndarray:
-    """A statistic as (seeds, layers)."""
+def _values(reports: Sequence[Report], name: str) -> np.ndarray:
+    """Return a statistic as an array of shape (seeds, layers)."""
     return np.array([[row[name] for row in report.rows] for report in reports])
 
 
@@ -84,21 +91,26 @@ def _band(axes: Any, label: str, values: np.ndarray) -> None:
     )
 
 
-def _line(name: str, reports: Sequence[Report]) -> tuple[str, ...]:
-    def median(statistic: str, pick: Callable[..., Any]) -> str:
-        return f"{np.median(pick(_table(reports, statistic), 1)):.3g}"
+def _row(name: str, reports: Sequence[Report]) -> Row:
+    def median(statistic: str, pick: Callable[..., Any]) -> float:
+        return float(np.median(pick(_values(reports, statistic), 1)))
 
-    return (
-        name,
-        str(len(reports)),
-        median("rms", _first),
-        median("rms", _last),
-        median("grad_rms", _first),
-        median("grad_rms", _last),
-        median("dead", np.max),
-        median("cosine", _last),
-        _verdict(reports),
-    )
+    # Medians, since a single seed of a scheme that explodes would rule a mean.
+    return {
+        "scheme": name,
+        "seeds": len(reports),
+        "rms_first": median("rms", _first),
+        "rms_last": median("rms", _last),
+        "grad_rms_first": median("grad_rms", _first),
+        "grad_rms_last": median("grad_rms", _last),
+        "dead": median("dead", np.max),
+        "cosine": median("cosine", _last),
+        "verdict": _verdict(reports),
+    }
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _first(values: np.ndarray, _: int) -> np.ndarray:
@@ -110,9 +122,11 @@ def _last(values: np.ndarray, _: int) -> np.ndarray:
 
 
 def _verdict(reports: Sequence[Report]) -> str:
-    """What is wrong, and in how many of the seeds."""
-    kinds = collections.Counter(
-        kind for report in reports for kind in {f.kind for f in report.verdict}
+    """Say which categories of findings there are, and in how many of the seeds."""
+    counts = collections.Counter(
+        category
+        for report in reports
+        for category in {finding.category for finding in report.verdict}
     )
-    found = [f"{kind} ({n}/{len(reports)})" for kind, n in kinds.most_common()]
-    return ", ".join(found) or "healthy"
+    words = [f"{name} ({n}/{len(reports)})" for name, n in counts.most_common()]
+    return ", ".join(words) or "healthy"

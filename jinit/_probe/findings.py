@@ -1,36 +1,30 @@
-"""Statistics of layers -> what is wrong, where, by how much, and what to try."""
+"""The statistics of layers become findings: which trouble, where, and what to try."""
 
 import math
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._core.results import Finding, Row
 from .._network.taps import ACTIVATIONS
 
-Row = dict[str, Any]
-
-# Beyond these a signal, or a gradient, is sick: each a factor of the first, or last.
-_GROWN, _JUMPED, _DEAD, _ALIKE, _SATURATED = 10.0, 1e3, 0.5, 0.99, 0.5
+# Factors from the first layer: of a steady growth over all layers, and of one layer. A
+# single one may differ by more without harm, as an embedding before a LayerNorm does.
+_GROWN, _JUMPED = 10.0, 1e3
+# The share of dead units, the cosine of two inputs, the share of saturated entries.
+_DEAD, _ALIKE, _SATURATED = 0.5, 0.99, 0.5
 _WIDE_GRADIENT = 1e3
 
 
-class Finding(NamedTuple):
-    """One thing that is wrong."""
-
-    kind: str
-    path: str
-    value: float
-    message: str
-
-    def __str__(self) -> str:
-        return self.message
-
-
 def findings(layers: Sequence[Row], parameters: Sequence[Row]) -> list[Finding]:
-    """All that is wrong, the most telling first."""
-    found = [
+    """Return a finding for each trouble, the most telling first.
+
+    Args:
+      layers: the rows of a report, in the order of execution.
+      parameters: the rows of its parameters.
+    """
+    everything = [
         *_not_finite(layers),
         *_signal(layers),
         *_gradient(layers),
@@ -39,7 +33,7 @@ def findings(layers: Sequence[Row], parameters: Sequence[Row]) -> list[Finding]:
         *_saturated(layers),
         *_untrained(parameters),
     ]
-    return list({(f.kind, f.path): f for f in found}.values())
+    return list({(one.category, one.path): one for one in everything}.values())
 
 
 def _not_finite(layers: Sequence[Row]) -> Iterator[Finding]:
@@ -56,60 +50,78 @@ def _not_finite(layers: Sequence[Row]) -> Iterator[Finding]:
 
 
 def _signal(layers: Sequence[Row]) -> Iterator[Finding]:
-    """Whether the signal leaves the size that it has in the first layer, and where."""
+    """Find the layer where the signal leaves the size that the first layer has."""
     sized = [row for row in layers if math.isfinite(row["rms"])]
     if not sized:
         return
-    first = sized[0]["rms"]
-    if first == 0:
+    first, last = sized[0], sized[-1]
+    if first["rms"] == 0:
         yield Finding(
-            "zero", sized[0]["path"], 0.0,
-            f"{sized[0]['path']} gives 0 for every input: nothing after it can learn.",
-        )  # fmt: skip
+            "zero",
+            first["path"],
+            0.0,
+            f"{first['path']} gives 0 for every input: nothing after it can learn.",
+        )
         return
-    factors = [row["rms"] / first for row in sized]
-    far = [max(f, 1 / f) if f else math.inf for f in factors]
-    steadily = abs(drift := _drift(factors)) > math.log(_GROWN)
-    if not steadily and max(far) <= _JUMPED:
+    leaves = _where_it_leaves([row["rms"] / first["rms"] for row in sized])
+    if leaves is None:
         return
-    limit = _GROWN if steadily else _JUMPED
-    grows = drift > 0 if steadily else factors[far.index(max(far))] > 1
-    found = [f > limit if grows else f < 1 / limit for f in factors]
-    row = sized[found.index(True) if any(found) else -1]
-    verb = "grows" if grows else "shrinks"
+    index, verb = leaves
+    row = sized[index]
     yield Finding(
         f"signal {verb}",
         row["path"],
         row["rms"],
-        f"the signal {verb}: rms {first:.3g} at {sized[0]['path']}, "
-        f"{row['rms']:.3g} at {row['path']}, {sized[-1]['rms']:.3g} at "
-        f"{sized[-1]['path']}. Try he(), or kaiming() of your activation; in "
+        f"the signal {verb}: rms {first['rms']:.3g} at {first['path']}, "
+        f"{row['rms']:.3g} at {row['path']}, {last['rms']:.3g} at "
+        f"{last['path']}. Try he(), or kaiming() of your activation; in "
         "residual branches residual_scale().",
     )
 
 
-def _drift(factors: Sequence[float]) -> float:
-    """The logarithm by which a signal grows from end to end, if it does so steadily.
+def _where_it_leaves(factors: Sequence[float]) -> tuple[int, str] | None:
+    """Return the layer where a signal is too large or too small, and the verb for it.
 
-    An embedding before a LayerNorm is small, and that is no disease: what counts is
-    a line through the logarithms, where it explains them.
+    Args:
+      factors: the size in each layer over the size in the first.
+    """
+    far = [max(f, 1 / f) if f else math.inf for f in factors]
+    drift = _drift(factors)
+    is_steady = abs(drift) > math.log(_GROWN)
+    if not is_steady and max(far) <= _JUMPED:
+        return None
+    limit = _GROWN if is_steady else _JUMPED
+    grows = drift > 0 if is_steady else factors[far.index(max(far))] > 1
+    beyond = [f > limit if grows else f < 1 / limit for f in factors]
+    # A line through all layers can cross the limit where no single layer does.
+    index = beyond.index(True) if any(beyond) else len(factors) - 1
+    return index, "grows" if grows else "shrinks"
+
+
+def _drift(factors: Sequence[float]) -> float:
+    """Return the logarithm of the growth from end to end, or 0 if it is not steady.
+
+    The embedding before a LayerNorm is small in a healthy transformer. So the growth is
+    read from a line through the logarithms of all layers, and only where the line
+    explains them.
     """
     logs = np.log([f for f in factors if f > 0])
     if len(logs) < 5 or np.ptp(logs) == 0:
         return 0.0
     layer = np.arange(len(logs))
-    steady = np.corrcoef(layer, logs)[0, 1]
+    correlation = np.corrcoef(layer, logs)[0, 1]
     slope = np.polyfit(layer, logs, 1)[0]
-    return float(slope * (len(logs) - 1)) if abs(steady) > 0.8 else 0.0
+    return float(slope * (len(logs) - 1)) if abs(correlation) > 0.8 else 0.0
 
 
 def _gradient(layers: Sequence[Row]) -> Iterator[Finding]:
-    """How the gradient at the first layer compares with that at the last."""
+    """Compare the gradient at the first layer with the gradient at the last."""
     sized = [r for r in layers if math.isfinite(r["grad_rms"]) and r["grad_rms"] > 0]
     if len(sized) < 3:
         return
     first, last = sized[0], sized[-1]
-    # Per unit of the signal: what counts is the relative change.
+    # The gradient times the signal is the gradient in the signal's relative change. If
+    # the signal grows, the gradient alone shrinks as much, without harm.
     factor = first["grad_rms"] * first["rms"] / (last["grad_rms"] * last["rms"] or 1)
     if not factor or 1 / _WIDE_GRADIENT <= factor <= _WIDE_GRADIENT:
         return
@@ -127,7 +139,7 @@ def _gradient(layers: Sequence[Row]) -> Iterator[Finding]:
 def _dead(layers: Sequence[Row]) -> Iterator[Finding]:
     for row in layers:
         last = re.split(r"[#\[]", row["path"].rpartition("/")[2])[0]
-        # A layer that gives nothing at all may be meant so: the last of a branch.
+        # A layer that gives nothing may be the last of a branch that starts at 0.
         if row["dead"] > _DEAD and (row["rms"] > 0 or last in ACTIVATIONS):
             yield Finding(
                 "dead",
@@ -139,7 +151,7 @@ def _dead(layers: Sequence[Row]) -> Iterator[Finding]:
 
 
 def _alike(layers: Sequence[Row]) -> Iterator[Finding]:
-    """Rank collapse: inputs that differ, and outputs that do not."""
+    """Find the layer from which on different inputs have the same output."""
     known = [row for row in layers if math.isfinite(row["cosine"])]
     if not known or known[0]["cosine"] > _ALIKE:
         return
@@ -159,6 +171,7 @@ def _alike(layers: Sequence[Row]) -> Iterator[Finding]:
 
 def _saturated(layers: Sequence[Row]) -> Iterator[Finding]:
     for row in layers:
+        # Entries at two ends, as those of a saturated tanh, have a kurtosis near -2.
         varied = row["std"] > 0 and row["kurtosis"] < -1
         if row["saturation"] > _SATURATED and varied:
             yield Finding(
@@ -187,7 +200,7 @@ def _untrained(parameters: Sequence[Row]) -> Iterator[Finding]:
 def outside(
     layers: Sequence[Row], limits: dict[str, tuple[float, float]]
 ) -> Iterator[Finding]:
-    """The layers whose statistics leave the limits that a user sets."""
+    """Find the layers whose statistics leave the limits (low, high) of a user."""
     for name, (low, high) in limits.items():
         for row in layers:
             if not low <= row[name] <= high:

@@ -1,4 +1,4 @@
-"""A function and one input -> the largest and least singular value of its Jacobian."""
+"""The largest and the least singular value of a model's Jacobian at one input."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -13,7 +13,6 @@ from .._network.kept import Traced, program
 # Up to this many rows or columns the Jacobian is written out, and the values are exact.
 _DENSE = 256
 _STEPS = 100
-
 
 # The arguments beside the parameters begin with one that is no input, such as keys.
 _FIRST = 1
@@ -61,20 +60,24 @@ def _has_rows(leaf: Any) -> bool:
 
 
 def extremes(function: Callable[..., Any], x: jax.Array) -> dict[str, jax.Array]:
-    """The largest and the least of the min(n, m) singular values at x.
+    """Return the largest and the least of the min(n, m) singular values at x.
 
     A large Jacobian J is not written out: power iteration on the smaller of J J^T and
     J^T J finds the largest, and on that subtracted from its largest eigenvalue the
     least, from above.
+
+    Args:
+      function: from an array of n entries to an array of m entries.
+      x: the array to differentiate at.
     """
     result, back = jax.vjp(function, x)
     wide = jnp.promote_types(result.dtype, np.float32)
 
-    def pull(u: jax.Array) -> jax.Array:
+    def pull(u: jax.Array) -> Any:
         return back(u.astype(result.dtype))[0].astype(wide)
 
-    def push(v: jax.Array) -> jax.Array:
-        # J v as the transpose of J^T, since a custom_vjp has no jvp.
+    def push(v: jax.Array) -> Any:
+        # J v is computed as the transpose of J^T, since a custom_vjp has no jvp.
         transposed = jax.vjp(lambda u: back(u)[0], jnp.zeros_like(result))[1]
         return transposed(v.astype(x.dtype))[0].astype(wide)
 
@@ -85,7 +88,10 @@ def extremes(function: Callable[..., Any], x: jax.Array) -> dict[str, jax.Array]
     start = jax.random.normal(
         jax.random.key(0), result.shape if by_output else x.shape, wide
     )
-    square = (lambda u: push(pull(u))) if by_output else (lambda v: pull(push(v)))
+
+    def square(u: jax.Array) -> Any:
+        return push(pull(u)) if by_output else pull(push(u))
+
     top = _power(square, start)
     rest = _power(lambda u: top * u - square(u), start)
     return {"top": jnp.sqrt(top), "bottom": jnp.sqrt(jnp.maximum(top - rest, 0))}
@@ -94,18 +100,22 @@ def extremes(function: Callable[..., Any], x: jax.Array) -> dict[str, jax.Array]
 def _written_out(
     pull: Callable[..., Any], push: Callable[..., Any], x: jax.Array, result: jax.Array
 ) -> jax.Array:
+    """Return the Jacobian or its transpose, whichever has fewer rows."""
     by_output = result.size <= x.size
     one = result if by_output else x
-    units = jnp.eye(one.size).reshape(one.size, *one.shape)
-    return jax.vmap(pull if by_output else push)(units).reshape(one.size, -1)
+    units = jnp.eye(one.size).reshape((one.size, *one.shape))
+    rows: jax.Array = jax.vmap(pull if by_output else push)(units)
+    return rows.reshape(one.size, -1)
 
 
 def _power(square: Callable[..., Any], start: jax.Array) -> jax.Array:
-    """The largest eigenvalue of a symmetric map, which is not negative."""
+    """Return the largest eigenvalue of a symmetric map without negative eigenvalues."""
 
     def step(_: int, pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         unit = pair[0] / jnp.where((norm := jnp.linalg.norm(pair[0])) > 0, norm, 1)
         image = square(unit)
         return image, jnp.vdot(unit, image)
 
-    return jax.lax.fori_loop(0, _STEPS, step, (start, jnp.zeros((), start.dtype)))[1]
+    zero = jnp.zeros((), start.dtype)
+    largest: jax.Array = jax.lax.fori_loop(0, _STEPS, step, (start, zero))[1]
+    return largest

@@ -1,4 +1,4 @@
-"""A model, its parameters and a batch -> how the signal is in every layer."""
+"""`probe` measures the signal and the gradient in every layer of a model."""
 
 import functools
 import os
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from .._core import trees
-from .._core.trees import short, trained_in
+from .._core.trees import trained_in
 from .._network import network
 from .._network.kept import PROGRAMS, Traced, program
 from .._network.losses import direction, loss_of
@@ -18,7 +18,13 @@ from .._network.network import Called
 from .._network.taps import Tapped, rows_of, tapped
 from .jacobian import of_first
 from .report import Report
-from .statistics import OF_PARAMETER, may_be_infinite, of_outputs, of_parameter, row
+from .statistics import (
+    PARAMETER_STATISTICS,
+    may_be_infinite,
+    output_statistics,
+    parameter_statistics,
+    row,
+)
 
 
 @network.function_of_a_model
@@ -32,40 +38,40 @@ def probe(
     jacobian: bool = False,
     **options: Any,
 ) -> Report:
-    """Look at the signal and the gradient in every layer, in one pass each way.
+    """Measure the signal and the gradient in every layer, in one pass each way.
 
-    Of each layer's output, in the order of execution: mean, std, rms, the share of dead
-    units (0 for every input), excess kurtosis, the mean cosine of two inputs, the share
-    of entries at the largest value, and the rms of the loss's gradient in it; of each
-    parameter its rms, that of its gradient, and their ratio. All are computed in
-    float32 or wider, inside one compiled program.
+    The statistics of a layer's output are mean, std, rms, the share of dead units (0
+    for every input), excess kurtosis, the mean cosine of two inputs, the share of
+    entries at the largest value, and the rms of the loss's gradient in the output. The
+    statistics of a parameter are its rms, the rms of its gradient, and their ratio. All
+    are computed in float32 or wider, in compiled programs.
 
     A layer is a module of a Linen model (for NNX there is `jinit.nnx.probe`), an
     activation that JAX calls by its name (relu, silu, elu, ..., but not gelu and tanh,
-    which it writes out), and whatever is named by `jax.ad_checkpoint.checkpoint_name`,
-    in plain functions too. Layers of a scanned stack come one by
-    one, with their index: "layers/Dense_0[3]". Branches of `cond` and bodies of `while`
-    are not looked into.
+    which JAX writes out), or a value that is named by
+    `jax.ad_checkpoint.checkpoint_name`, also in plain functions. The layers of a
+    scanned stack have a row each, with their index: "layers/Dense_0[3]". Layers inside
+    the branches of `cond` and the bodies of `while` have none.
 
     Args:
       model: a Linen module, or a function of (variables, batch).
-      variables: what it takes: Linen's variables, or any tree.
-      batch: its input, an array, or a tuple of several.
-      loss: a function of the output that gives a scalar; by default a fixed random
-        direction in the output, averaged over the batch.
+      variables: the first argument of the model: Linen's variables, or any tree.
+      batch: the input of the model, an array, or a tuple of several.
+      loss: a function from the output to a scalar; by default the component of the
+        output along a fixed random direction, averaged over the batch.
       rngs: for a Linen module, the keys of dropout and the like.
-      jacobian: whether to find, too, the largest and the least singular value of the
-        Jacobian of the first output with respect to the first input (`Report.jacobian`;
-        exact up to 256 inputs or outputs, beyond by power iteration, which leaves the
-        least too large where many are near it).
-      **options: more arguments of the model, as `train=True`.
+      jacobian: whether to compute the largest and the least singular value of the
+        Jacobian of the first output with respect to the first input, for
+        `Report.jacobian`. They are exact up to 256 inputs or outputs. Beyond, power
+        iteration finds them, and the least comes out too large if many are near it.
+      **options: more arguments of the model, such as `train=True`.
 
     Returns:
       A `Report`: print it, look at its `rows` and `verdict`, `plot` or `check` it.
 
     Raises:
-      TypeError: for something that is neither a module nor a function.
-      ValueError: if the model names nothing, or the loss is no scalar.
+      TypeError: if `model` is neither a module nor a function.
+      ValueError: if the model names no value, or if the loss is no scalar.
 
     Example:
       >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit
@@ -102,14 +108,16 @@ def report_of(
 
 
 class Passes(NamedTuple):
-    """Passes run a model forward and back, and take the statistics on the way."""
+    """Passes run a model forward and back, and take the statistics on the way.
+
+    `loss` is the trace of a function of the model's output, and `trained` has the
+    indices of the leaves that are trained.
+    """
 
     tapped: Tapped
     consts: tuple[Any, ...]
-    # The trace of the loss, a function of the model's output.
     loss: Traced
     leaves: list[trees.Leaf]
-    # The indices of the leaves that are trained.
     trained: tuple[int, ...]
 
     def statistics(
@@ -128,17 +136,17 @@ class Passes(NamedTuple):
             if is_new and not any(getattr(x, "committed", False) for x in flat):
                 for lowered in self._lowered(flat):
                     pool.submit(lowered.compile)
-            values, of_values, of_parameters = run(
+            values, gradients, parameter_gradients = run(
                 (self.consts, self.loss.consts), variables, beside
             )
         outputs = []
         for tap in self.tapped.taps:
             # `pop` takes them out of the lists, so that their memory is soon free.
-            pair = values.pop(0), of_values.pop(0)
-            outputs.append(of_outputs(*pair, scans=tap.scans))
+            pair = values.pop(0), gradients.pop(0)
+            outputs.append(output_statistics(*pair, scans=tap.scans))
         parameters = [
-            of_parameter(flat[i], slope)
-            for i, slope in zip(self.trained, of_parameters, strict=True)
+            parameter_statistics(flat[i], gradient)
+            for i, gradient in zip(self.trained, parameter_gradients, strict=True)
         ]
         return outputs, parameters
 
@@ -146,22 +154,20 @@ class Passes(NamedTuple):
         """Return the statistics' lowered programs; JAX keeps the compiled ones."""
         taps = {(tap.shape, tap.dtype, tap.scans) for tap in self.tapped.taps}
         parameters = {(flat[i].shape, flat[i].dtype) for i in self.trained}
-        of_taps = [
-            of_outputs.lower(x, x, scans=scans)
-            for *kind, scans in taps
-            for x in [jax.ShapeDtypeStruct(*kind)]
-        ]
-        return of_taps + [
-            of_parameter.lower(w, w)
-            for w in (jax.ShapeDtypeStruct(*kind) for kind in parameters)
-        ]
+        lowered = []
+        for shape, dtype, scans in taps:
+            x = jax.ShapeDtypeStruct(shape, dtype)
+            lowered.append(output_statistics.lower(x, x, scans=scans))
+        for shape, dtype in parameters:
+            w = jax.ShapeDtypeStruct(shape, dtype)
+            lowered.append(parameter_statistics.lower(w, w))
+        return lowered
 
     def _program(self) -> tuple[Callable[..., Any], bool]:
         """Return the program of the passes, and whether it is new."""
         key = "probe", self.tapped.form, self.loss.form, self.trained
         # A kept program must not keep arrays, so the constants are left out.
         bare = self.tapped, self.loss.bare, self.trained
-
         is_new = PROGRAMS.get(key) is None
         return program(key, lambda: functools.partial(_passes, *bare)), is_new
 
@@ -172,15 +178,15 @@ class Passes(NamedTuple):
             {"path": path, "shape": shape, **row(values)}
             for path, shape, values in rows_of(self.tapped.taps, outputs)
         ]
-        of_parameters = [
+        parameter_rows = [
             {
-                "path": short(self.leaves[i].parts),
+                "path": self.leaves[i].module_path,
                 "shape": tuple(self.leaves[i].value.shape),
-                **row(values, OF_PARAMETER),
+                **row(values, PARAMETER_STATISTICS),
             }
             for i, values in zip(self.trained, parameters, strict=True)
         ]
-        return Report(tuple(rows), tuple(of_parameters), jacobian)
+        return Report(tuple(rows), tuple(parameter_rows), jacobian)
 
 
 def passes_of(
@@ -203,15 +209,16 @@ def _passes(
     """Return the taps' values, the gradients of these, and those of the parameters."""
     flat, tree = jax.tree.flatten(variables)
 
-    def run(parameters: list[Any], nudges: list[Any]) -> tuple[Any, Any]:
+    def run(parameters: list[Any], perturbations: list[Any]) -> tuple[Any, Any]:
         values = list(flat)
         for index, parameter in zip(trained, parameters, strict=True):
             values[index] = parameter
         arguments = jax.tree.unflatten(tree, values), beside
-        output, named = taps.run(consts[0], arguments, nudges)
+        output, named = taps.run(consts[0], arguments, perturbations)
         return loss.run(consts[1], output), named
 
     parameters = [flat[i] for i in trained]
-    nudges = [jnp.zeros(tap.shape, tap.dtype) for tap in taps.taps]
-    slopes, named = jax.grad(run, (0, 1), has_aux=True)(parameters, nudges)
-    return named, slopes[1], slopes[0]
+    perturbations = [jnp.zeros(tap.shape, tap.dtype) for tap in taps.taps]
+    # The gradient in the zero that is added to a layer's output is that in the output.
+    gradients, named = jax.grad(run, (0, 1), has_aux=True)(parameters, perturbations)
+    return named, gradients[1], gradients[0]

@@ -1,27 +1,24 @@
-"""What `probe` returns: rows, a table, a figure, findings, checks."""
+"""The report of `probe` has rows, a table, a figure, findings and checks."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from .._core import checks
-from .._core.terminal import plain_table
-from .findings import Finding, Row, findings, outside
-
-STATISTICS = (
-    "mean", "std", "rms", "dead", "kurtosis", "cosine", "saturation", "grad_rms",
-)  # fmt: skip
+from .._core.results import Finding, Result, Row, Table, plain, saved
+from .findings import findings, outside
+from .statistics import OUTPUT_STATISTICS
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
-    """Statistics of every layer, in the order of execution, and of every parameter.
+class Report(Result):
+    """A report has the statistics of every layer and of every parameter.
 
-    `rows` are dicts with `path`, `shape`, `mean`, `std`, `rms`, `dead`, `kurtosis`,
-    `cosine`, `saturation` and `grad_rms`; `parameters` with `path`, `shape`, `rms`,
-    `grad_rms` and `grad_ratio`. `jacobian` is None, or a dict with the singular values
-    `top` and `bottom`. `print(report)` shows a table.
+    `rows` are dicts, one for each layer in the order of execution, with `path`,
+    `shape`, `mean`, `std`, `rms`, `dead`, `kurtosis`, `cosine`, `saturation` and
+    `grad_rms`. `parameters` are dicts with `path`, `shape`, `rms`, `grad_rms` and
+    `grad_ratio`. `jacobian` is None, or a dict with the singular values `top` and
+    `bottom`. `print(report)` shows a table.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
@@ -36,22 +33,21 @@ class Report:
 
     rows: tuple[Row, ...]
     parameters: tuple[Row, ...]
-    # Of `probe(jacobian=True)`: its singular values "top" and "bottom".
     jacobian: dict[str, float] | None = None
 
     @property
     def verdict(self) -> list[Finding]:
-        """What is wrong, in plain words, each with the layer, the number and a cure."""
+        """Return a finding for each trouble: the layer, the number, what to try."""
         return findings(self.rows, self.parameters)
 
-    def __str__(self) -> str:
+    def _table(self) -> Table:
         sick = {finding.path for finding in self.verdict}
-        head = ("layer", "shape", *STATISTICS)
+        head = ("layer", "shape", *OUTPUT_STATISTICS)
         lines = [
             (
                 ("! " if row["path"] in sick else "  ") + row["path"],
                 str(row["shape"]),
-                *(f"{row[name]:.3g}" for name in STATISTICS),
+                *(f"{row[name]:.3g}" for name in OUTPUT_STATISTICS),
             )
             for row in self.rows
         ]
@@ -61,38 +57,38 @@ class Report:
             words.append(
                 f"- singular values of the Jacobian: {bottom:.3g} to {top:.3g}"
             )
-        return "\n".join([plain_table(head, lines), "", *words])
+        return Table(head, lines, below=words)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON: None where a number is not finite."""
+        """Return plain data, for JSON: None where a number is not finite."""
         return {
-            "rows": list(map(_plain, self.rows)),
-            "parameters": list(map(_plain, self.parameters)),
-            "verdict": [_plain(finding._asdict()) for finding in self.verdict],
-            "jacobian": None if self.jacobian is None else _plain(self.jacobian),
+            "rows": plain(self.rows),
+            "parameters": plain(self.parameters),
+            "verdict": plain(self.verdict),
+            "jacobian": plain(self.jacobian),
         }
 
     def check(self, **limits: tuple[float, float]) -> None:
-        """Raise if a layer leaves its limits; without limits, if anything is wrong.
+        """Raise if a layer leaves its limits, or without limits if there is a finding.
 
         Args:
-          **limits: (low, high) by the name of a statistic: `rms=(0.3, 3)`.
+          **limits: a pair (low, high) for each statistic to check: `rms=(0.3, 3)`.
 
         Raises:
-          AssertionError: with the findings, so that a test fails by it.
-          ValueError: for a statistic that there is none of.
+          AssertionError: with the findings, so that a test that calls this fails.
+          ValueError: for the name of an unknown statistic.
         """
         for name in limits:
-            checks.choice("limits", name, STATISTICS)
-        found = list(outside(self.rows, limits)) if limits else self.verdict
-        if found:
-            raise AssertionError("\n".join(map(str, found)))
+            checks.choice("limits", name, OUTPUT_STATISTICS)
+        troubles = list(outside(self.rows, limits)) if limits else self.verdict
+        if troubles:
+            raise AssertionError("\n".join(map(str, troubles)))
 
     def plot(self, path: Any = None) -> Any:
-        """Draw rms and gradients by depth, dead units and similarity.
+        """Draw the rms of outputs and gradients by depth, dead units and similarity.
 
         Args:
-          path: where to write a picture; None for none.
+          path: the file to write the figure to, or None to write no file.
 
         Returns:
           The matplotlib figure.
@@ -105,16 +101,7 @@ class Report:
         sizes.set(yscale="log", ylabel="rms")
         _lines(shares, self.rows, ("dead", "cosine", "saturation"))
         shares.set(xlabel="layer, in the order of execution", ylim=(-1.05, 1.05))
-        if path is not None:
-            figure.savefig(path, dpi=120)
-        return figure
-
-
-def _plain(row: Row) -> Row:
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in row.items()
-    }
+        return saved(figure, path)
 
 
 def _lines(axes: Any, rows: Sequence[Row], names: Sequence[str]) -> None:

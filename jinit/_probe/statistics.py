@@ -1,4 +1,4 @@
-"""Numbers that say how a signal is: of a layer's output, and of its gradient."""
+"""The statistics of a layer's output, of a parameter, and of their gradients."""
 
 import contextlib
 import functools
@@ -11,20 +11,19 @@ import numpy as np
 # An entry this near to the largest counts as saturated.
 _SATURATED = 0.99
 
-
-OF_OUTPUT = (
+OUTPUT_STATISTICS = (
     "mean", "std", "rms", "dead", "kurtosis", "cosine", "saturation", "grad_rms",
 )  # fmt: skip
-OF_PARAMETER = ("rms", "grad_rms", "grad_ratio")
+PARAMETER_STATISTICS = ("rms", "grad_rms", "grad_ratio")
 
 
 @functools.partial(jax.jit, static_argnames="scans")
-def of_outputs(x: jax.Array, gradient: jax.Array, *, scans: int) -> jax.Array:
-    """Return the numbers of `of_output`, for each index of the first axes."""
+def output_statistics(x: jax.Array, gradient: jax.Array, *, scans: int) -> jax.Array:
+    """Return the numbers of `OUTPUT_STATISTICS`, for each index of the first axes."""
 
     def run(x: jax.Array, gradient: jax.Array) -> jax.Array:
         # One array of all numbers: to return many small arrays costs time.
-        values = list(of_output(x, gradient).values())
+        values = list(_statistics(x, gradient).values())
         wide = functools.reduce(jnp.promote_types, (v.dtype for v in values))
         return jnp.stack([v.astype(wide) for v in values])
 
@@ -44,8 +43,13 @@ def may_be_infinite() -> Iterator[None]:
         yield
 
 
-def of_output(x: jax.Array, gradient: jax.Array) -> dict[str, jax.Array]:
-    """Of one layer's output, (batch, .., units), and of the gradient in it."""
+def _statistics(x: jax.Array, gradient: jax.Array) -> dict[str, jax.Array]:
+    """Return the statistics of an output of shape (batch, ..., units), by name.
+
+    Args:
+      x: the output of one layer.
+      gradient: the gradient in it, of the same shape.
+    """
     x = jnp.asarray(x, jnp.promote_types(x.dtype, np.float32))
     mean, size = jnp.mean(x), rms(x)
     centred = x - mean
@@ -63,16 +67,20 @@ def of_output(x: jax.Array, gradient: jax.Array) -> dict[str, jax.Array]:
 
 
 @jax.jit
-def of_parameter(w: jax.Array, gradient: jax.Array) -> jax.Array:
-    """Return the numbers of `OF_PARAMETER` for a parameter and its gradient."""
+def parameter_statistics(w: jax.Array, gradient: jax.Array) -> jax.Array:
+    """Return the numbers of `PARAMETER_STATISTICS` for a parameter and its gradient."""
     wide = jnp.promote_types(w.dtype, np.float32)
-    # Both at once, which halves the program to compile.
+    # One vmap for both halves the program to compile.
     size, slope = jax.vmap(rms)(jnp.stack([w.astype(wide), gradient.astype(wide)]))
     return jnp.stack([size, slope, _ratio(slope, size)])
 
 
 def rms(x: jax.Array) -> jax.Array:
-    """The root of the mean square, also where the squares leave the type's range."""
+    """Return the root of the mean square, in float32 or wider.
+
+    The squares of numbers around 1e20 leave the range of float32, so the entries are
+    divided by the largest first.
+    """
     x = jnp.abs(jnp.asarray(x, jnp.promote_types(x.dtype, np.float32)))
     if x.size == 0:
         return jnp.zeros((), x.dtype)
@@ -82,17 +90,18 @@ def rms(x: jax.Array) -> jax.Array:
 
 
 def _dead(x: jax.Array) -> jax.Array:
-    """The share of units, along the last axis, that are 0 for every input."""
+    """Return the share of units, along the last axis, that are 0 for every input."""
     if x.ndim < 2:
         return jnp.mean(x == 0)
     return jnp.mean(jnp.all(x == 0, axis=tuple(range(x.ndim - 1))))
 
 
 def _cosine(x: jax.Array) -> jax.Array:
-    """The mean cosine similarity of two inputs: of the sum of unit vectors u.
+    """Return the mean cosine similarity of two different inputs; NaN for one input.
 
-    |sum u|^2 = sum over pairs, of which the u with themselves are the inputs that have
-    a direction.
+    With unit vectors u, |sum u|^2 is the sum of u.v over all pairs. The n pairs of a
+    vector with itself give n, and n (n - 1) pairs remain. That takes one pass over x,
+    where the matrix of all pairs would take n.
     """
     if x.ndim < 2 or x.shape[0] < 2:
         return jnp.full((), np.nan, x.dtype)
@@ -107,10 +116,12 @@ def _cosine(x: jax.Array) -> jax.Array:
 
 
 def _ratio(a: jax.Array, b: jax.Array) -> jax.Array:
-    """A / b, and 0 / 0 = 0."""
+    """Return a / b, where 0 / 0 is 0 and a / 0 is infinite."""
     return jnp.where(b > 0, a / jnp.where(b > 0, b, 1), jnp.where(a > 0, np.inf, 0.0))
 
 
-def row(values: np.ndarray, names: Sequence[str] = OF_OUTPUT) -> dict[str, float]:
+def row(
+    values: np.ndarray, names: Sequence[str] = OUTPUT_STATISTICS
+) -> dict[str, float]:
     """Return numbers by their names, as Python numbers."""
     return dict(zip(names, values.tolist(), strict=True))

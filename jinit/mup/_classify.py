@@ -5,7 +5,6 @@ from typing import Any
 
 from .._core import checks
 from .._core.trees import Leaf, leaves, listed, stand_in
-from .._plan.rules import matches
 from ._growth import (
     CLASSES,
     Classed,
@@ -50,7 +49,9 @@ def by_rules(shapes: Any, rules: Any, width: Any) -> list[Classed]:
     """The class of every tensor, from rules; the base from the ratio of widths."""
     base, target = pair("width", width)
     pairs, found = checked(rules, "rules"), checked_leaves(shapes)
-    unmatched = [x for x in found if not any(matches(q, x) for q, _ in pairs)]
+    unmatched = [
+        x for x in found if not any(pattern.matches(x) for pattern, _ in pairs)
+    ]
     if unmatched:
         raise ValueError(
             f"{len(unmatched)} of {len(found)} leaves match no rule:"

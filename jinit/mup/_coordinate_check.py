@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._core import checks
+from .._core.trees import strip_collection
 from .._materialize.materialize import materialize
 from .._network import calls
 from .._network.behavior import key_of
@@ -258,7 +259,7 @@ def _multiplied(p: Parametrization) -> set[str]:
 def _outputs(p: Parametrization) -> set[str]:
     """The modules of output tensors."""
     return {
-        "/".join(tensor.parts[tensor.parts[:1] == ("params",) : -1])
+        "/".join(strip_collection(tensor.parts)[:-1])
         for tensor in p.tensors
         if tensor.role == "output"
     }

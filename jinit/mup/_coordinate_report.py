@@ -6,13 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from .._core.terminal import plain_table
-
-Row = dict[str, Any]
+from .._core.results import Finding, Result, Row, Table, plain, saved
 
 
 @dataclasses.dataclass(frozen=True)
-class CoordinateReport:
+class CoordinateReport(Result):
     """How the size of every activation, and of its change, goes with the width.
 
     `rows` are dicts with `path`; `init`, `size` and `change`, each a tuple with one
@@ -60,7 +58,7 @@ class CoordinateReport:
         """ "flat", "grows" or "shrinks" for each layer."""
         return {row["path"]: row["verdict"] for row in self.rows}
 
-    def __str__(self) -> str:
+    def _table(self) -> Table:
         changes = [f"change at {width}" for width in self.widths]
         head = ("layer", "at init", "size", "change", *changes, "verdict")
         lines = [
@@ -75,32 +73,35 @@ class CoordinateReport:
             )
             for row in self.rows
         ]
-        words = [f"- {sentence}" for sentence in self._sentences()]
+        words = [f"- {finding}" for finding in self.findings]
         words = words or ["- every layer is flat: nothing depends on the width"]
         about = f"slopes over width: {self.steps} steps, {self.seeds} seeds"
-        return "\n".join([about, plain_table(head, lines), "", *words])
+        return Table(head, lines, above=[about], below=words)
 
-    def _sentences(self) -> list[str]:
+    @property
+    def findings(self) -> list[Finding]:
+        """Return a finding for each layer that grows or shrinks with the width.
+
+        Its category is "grows" or "shrinks", its value the slope of the change.
+        """
         return [
-            f"{row['path']} {row['verdict']} with width: slopes "
-            f"{row['init_slope']:+.2f} at init, {row['size_slope']:+.2f} trained, "
-            f"{row['change_slope']:+.2f} of the change"
+            Finding(
+                row["verdict"],
+                row["path"],
+                row["change_slope"],
+                f"{row['path']} {row['verdict']} with width: slopes "
+                f"{row['init_slope']:+.2f} at init, {row['size_slope']:+.2f} trained, "
+                f"{row['change_slope']:+.2f} of the change",
+            )
             for row in self.rows
             if row["verdict"] != "flat"
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON: None where a number is not finite."""
-
-        def plain(value: Any) -> Any:
-            if isinstance(value, tuple):
-                return [plain(v) for v in value]
-            bad = isinstance(value, float) and not np.isfinite(value)
-            return None if bad else value
-
+        """Return plain data, for JSON: None where a number is not finite."""
         return {
             "widths": list(self.widths),
-            "rows": [{k: plain(v) for k, v in row.items()} for row in self.rows],
+            "rows": plain(self.rows),
             "seeds": self.seeds,
             "steps": self.steps,
             "tolerance": self.tolerance,
@@ -112,8 +113,8 @@ class CoordinateReport:
         Raises:
           AssertionError: with the layers and their slopes, so that a test fails by it.
         """
-        if found := self._sentences():
-            raise AssertionError("\n".join(found))
+        if findings := self.findings:
+            raise AssertionError("\n".join(map(str, findings)))
 
     def plot(self, path: Any = None) -> Any:
         """Draw size and change against width, a line for each layer.
@@ -135,9 +136,7 @@ class CoordinateReport:
             axes.set(yscale="log", xlabel="width", title=f"rms of the {name}")
             axes.grid(alpha=0.3)
         axes.legend(fontsize=7)
-        if path is not None:
-            figure.savefig(path, dpi=120)
-        return figure
+        return saved(figure, path)
 
 
 def row(

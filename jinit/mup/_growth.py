@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from .._core import names
+from .._core.patterns import Pattern, first_matches
 from .._core.trees import Leaf, listed
 from .._network.flax_names import INTO_HEADS, OUT_OF_HEADS
-from .._plan.rules import check_pattern, matches, unknown
 
 CLASSES = ("input", "hidden", "output", "vector", "scalar")
 _VECTORS = ("bias", "scale", "gamma", "beta", "mean", "var")
@@ -164,17 +164,10 @@ def _check_layout(leaf: Leaf, layout: str, shape: Shape) -> None:
 
 def overridden(overrides: Any, leaves: list[Leaf], name: str) -> list[str | None]:
     """What the first rule that matches says of each leaf; None where none does."""
-    pairs = checked(overrides, name)
-    for pattern, _ in pairs:
-        if not any(matches(pattern, leaf) for leaf in leaves):
-            raise unknown(pattern, leaves)
-    return [
-        next((what for pattern, what in pairs if matches(pattern, leaf)), None)
-        for leaf in leaves
-    ]
+    return first_matches(checked(overrides, name), leaves)
 
 
-def checked(rules: Any, name: str) -> list[tuple[Any, str]]:
+def checked(rules: Any, name: str) -> list[tuple[Pattern, str]]:
     """Pairs (pattern, text), checked."""
     wanted = f"`{name}` is {rules!r}; it must be a sequence of pairs (pattern, text), "
     wanted += "such as [('**/embedding', 'output')]."
@@ -184,11 +177,10 @@ def checked(rules: Any, name: str) -> list[tuple[Any, str]]:
         pairs = [(pattern, what) for pattern, what in rules]
     except (TypeError, ValueError):
         raise TypeError(wanted) from None
-    for pattern, what in pairs:
-        check_pattern(f"a pattern of `{name}`", pattern)
-        if not isinstance(what, str):
-            raise TypeError(wanted)
-    return pairs
+    if not all(isinstance(what, str) for _, what in pairs):
+        raise TypeError(wanted)
+    argument = f"a pattern of `{name}`"
+    return [(Pattern.of(argument, pattern), what) for pattern, what in pairs]
 
 
 def same_structure(trees: Sequence[tuple[str, list[Leaf]]]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._core import checks
-from .._core.terminal import plain_table
+from .._core.results import Result, Table, plain
 from .._core.trees import listed
 from . import _optimizer, _rescale
 from ._factors import Factors, Tensor
@@ -15,7 +15,7 @@ _COLUMNS = ("path", "shape", "class", "grows", "std", "multiplier", "lr", "decay
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Parametrization:
+class Parametrization(Result):
     """How every tensor of a model is started and trained so that rates transfer.
 
     `mup.infer` and its neighbours make it. `print(p)` shows a table; `p.rows` has the
@@ -86,9 +86,12 @@ class Parametrization:
         )  # fmt: skip
 
     def __repr__(self) -> str:
+        return str(self)
+
+    def _table(self) -> Table:
         lines = [tuple(map(_cell, map(row.get, _COLUMNS))) for row in self.rows]
         head = (*_COLUMNS[:6], f"lr ({self.kind})", "decay")
-        return "\n".join([plain_table(head, lines), *self._notes()])
+        return Table(head, lines, below=self._notes())
 
     def _notes(self) -> list[str]:
         notes = []
@@ -256,11 +259,11 @@ class Parametrization:
           >>> jinit.mup.Parametrization.from_dict(json.loads(text)) == p
           True
         """
-        tensors = [
-            dataclasses.asdict(t) | {"factors": _plain(t.factors)} for t in self.tensors
-        ]
+        tensors = [dataclasses.asdict(tensor) for tensor in self.tensors]
         own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return own | {"tensors": tensors}
+        return {
+            name: plain(value) for name, value in (own | {"tensors": tensors}).items()
+        }
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> "Parametrization":
@@ -276,11 +279,6 @@ class Parametrization:
             raise TypeError(
                 f"`config` is {config!r}; it must be what p.to_dict() returns."
             ) from error
-
-
-def _plain(factors: Factors) -> dict[str, float | None]:
-    # JSON has no NaN.
-    return {k: None if math.isnan(v) else v for k, v in factors._asdict().items()}
 
 
 def _tensor(config: Mapping[str, Any]) -> Tensor:

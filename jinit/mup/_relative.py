@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._core import checks
+from .._core.trees import strip_collection
 from ._classify import KINDS, pair
 from ._factors import DEPTH_RULES, Depth, factors, tensor_of
 from ._growth import Classed
@@ -59,9 +60,10 @@ def relative(
 def _blocks(tensors: Sequence[Classed]) -> set[tuple[str, ...]]:
     """The modules that hold hidden tensors, below the root."""
     return {
-        tensor.parts[:length]
+        parts[:length]
         for tensor in tensors if tensor.role == "hidden"
-        for length in range(1 + (tensor.parts[:1] == ("params",)), len(tensor.parts))
+        for parts in [strip_collection(tensor.parts)]
+        for length in range(1, len(parts))
     }  # fmt: skip
 
 
@@ -69,4 +71,5 @@ def _inside(tensor: Classed, blocks: set[tuple[str, ...]]) -> bool:
     """Whether a vector lies beside hidden tensors: a bias, a norm of a block."""
     if tensor.role not in ("vector", "scalar"):
         return False
-    return any(tensor.parts[:length] in blocks for length in range(len(tensor.parts)))
+    parts = strip_collection(tensor.parts)
+    return any(parts[:length] in blocks for length in range(len(parts)))

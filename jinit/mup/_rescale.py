@@ -7,11 +7,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .._core import checks, numbers
-from .._core.trees import Leaf, leaves, listed
+from .._core import checks, numbers, patterns
+from .._core.patterns import Pattern, first_matches
+from .._core.trees import Leaf, leaves, listed, strip_collection
 from .._initializer.base import Initializer
 from .._initializer.foreign import is_initializer, scaled
-from .._plan.rules import OfTree, Rule, keep, matches, rules_of, spell_pattern, unknown
+from .._plan.rules import FromTree, Rule, keep, rules_of
 from .._scale.fans import fans
 from ._factors import Tensor
 from ._growth import checked
@@ -21,16 +22,16 @@ LAWS = ("fan_in", "fan_out", "fan_avg", "constant")
 
 def find(tensors: Sequence[Tensor], tree: Any, name: str) -> list[Tensor]:
     """What a parametrization says of every leaf, with or without Linen's "params"."""
-    known = {_short(tensor.parts): tensor for tensor in tensors}
+    known = {strip_collection(tensor.parts): tensor for tensor in tensors}
     found = leaves(tree)
-    absent = [leaf for leaf in found if _short(leaf.parts) not in known]
+    absent = [leaf for leaf in found if strip_collection(leaf.parts) not in known]
     if absent:
         raise ValueError(
             f"`{name}` has {len(absent)} leaves that the parametrization does not know:"
             f"{listed(absent[:10])}\nIt was made for {len(known)} leaves, such as "
             f"{tensors[0].path!r}; make it from the shapes of this tree."
         )
-    ordered = [known[_short(leaf.parts)] for leaf in found]
+    ordered = [known[strip_collection(leaf.parts)] for leaf in found]
     wrong = [
         f"{leaf}, for which it knows {tensor.shape}"
         for leaf, tensor in zip(found, ordered, strict=True)
@@ -42,10 +43,6 @@ def find(tensors: Sequence[Tensor], tree: Any, name: str) -> list[Tensor]:
             f"{listed(wrong[:10])}\nMake one with these as its target."
         )
     return ordered
-
-
-def _short(parts: tuple[str, ...]) -> tuple[str, ...]:
-    return parts[1:] if parts[:1] == ("params",) else parts
 
 
 def rescaled(tensors: Sequence[Tensor], absolute: bool, params: Any, drawn: Any) -> Any:
@@ -81,15 +78,11 @@ def _to_rms(value: Any, std: float) -> Any:
 
 def _laws(drawn: Any, found: list[Leaf]) -> list[str]:
     """For each leaf, how its initializer's std depends on its shape."""
-    pairs = [("**", drawn)] if isinstance(drawn, str) else checked(drawn, "drawn")
-    for pattern, law in pairs:
+    is_one = isinstance(drawn, str)
+    pairs = [(Pattern(("**",)), drawn)] if is_one else checked(drawn, "drawn")
+    for _, law in pairs:
         checks.choice("drawn", law, LAWS)
-        if not any(matches(pattern, leaf) for leaf in found):
-            raise unknown(pattern, found)
-    return [
-        next((law for pattern, law in pairs if matches(pattern, leaf)), "fan_in")
-        for leaf in found
-    ]
+    return [law or "fan_in" for law in first_matches(pairs, found)]
 
 
 def _drawn(tensor: Tensor, law: str) -> float:
@@ -111,14 +104,14 @@ def _count(tensor: Tensor, shape: Any, law: str) -> float:
 
 def rescaled_rules(tensors: Sequence[Tensor], absolute: bool, rules: Any) -> list[Rule]:
     """Rules with the same left sides, whose right sides have the right std."""
-    known = {_short(tensor.parts): tensor for tensor in tensors}
+    known = {strip_collection(tensor.parts): tensor for tensor in tensors}
 
     def right(rule: Rule, init: Any) -> Callable[..., Any]:
         def of_leaf(path: str, leaf: Any) -> Any:
             found = init if is_initializer(init) else init(path, leaf)
             if found is keep or not callable(found):
                 return found
-            tensor = known.get(_short(tuple(path.split("/"))))
+            tensor = known.get(strip_collection(tuple(path.split("/"))))
             if tensor is None or tensor.shape != tuple(leaf.shape):
                 raise ValueError(
                     f"the parametrization does not know {path!r} {tuple(leaf.shape)}; "
@@ -126,16 +119,16 @@ def rescaled_rules(tensors: Sequence[Tensor], absolute: bool, rules: Any) -> lis
                 )
             return _scaled(absolute, tensor, found)
 
-        of_leaf.__qualname__ = f"p.rules of {spell_pattern(rule.pattern)}"
+        of_leaf.__qualname__ = f"p.rules of {patterns.spell(rule.pattern)}"
         return of_leaf
 
     def wrapped(rule: Rule) -> Any:
         init: Any = rule.init
         if init is keep:
             return keep
-        if isinstance(init, OfTree):
+        if isinstance(init, FromTree):
             bind = init.function
-            return OfTree(lambda found: right(rule, bind(found)))
+            return FromTree(lambda found: right(rule, bind(found)))
         return right(rule, init)
 
     return [

@@ -1,10 +1,11 @@
 """NNX models set from data: the functions of jinit, on objects."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from flax import nnx
 
+from .._core.patterns import PatternLike
 from .._from_data.autoinit import analyzed
 from .._from_data.first_layer import whitened
 from .._from_data.gradinit import stepped
@@ -26,7 +27,7 @@ def lsuv(
     tol: float = 0.02,
     max_iter: int = 10,
     orthonormal: bool = False,
-    skip: Sequence[str] = (),
+    skip: PatternLike = (),
     **options: Any,
 ) -> tuple[Model, History]:
     """Scale every kernel until its layer's output has the std that is wanted.
@@ -71,7 +72,7 @@ def data_dependent(
     balance: bool | None = None,
     tol: float = 0.01,
     max_iter: int = 10,
-    skip: Sequence[str] = (),
+    skip: PatternLike = (),
     **options: Any,
 ) -> tuple[Model, History]:
     """Give every unit mean 0 and std 1 over a batch, then balance the layers.
@@ -116,7 +117,7 @@ def weight_norm_init(
     key: Any = None,
     tol: float = 0.01,
     max_iter: int = 10,
-    skip: Sequence[str] = (),
+    skip: PatternLike = (),
     **options: Any,
 ) -> tuple[Model, History]:
     """Set gains, in the kernels, and biases of layers from a batch.
@@ -198,7 +199,7 @@ def autoinit(
     input_stats: tuple[Any, Any] = (0.0, 1.0),
     *,
     batch: Any,
-    skip: Sequence[str] = (),
+    skip: PatternLike = (),
     **options: Any,
 ) -> tuple[Model, History]:
     """Scale every kernel so that its layer's outputs have mean 0, variance 1; no data.
@@ -226,7 +227,7 @@ def autoinit(
       >>> x = jax.random.normal(jax.random.key(0), (64, 8))
       >>> model = nnx.Sequential(nnx.Linear(8, 8, rngs=nnx.Rngs(0)), nnx.relu)
       >>> model, history = jinit.nnx.autoinit(model, (0.0, 1.0), batch=x)
-      >>> round(history.rows[0]["weight std"], 4)  # 1 / sqrt(8)
+      >>> round(history.rows[0]["weight_std"], 4)  # 1 / sqrt(8)
       0.3536
     """
     one, merged = called(model, inputs_of(batch), options, "autoinit")
@@ -278,7 +279,7 @@ def gradinit(
       >>> model = nnx.Sequential(nnx.Linear(8, 8, rngs=nnx.Rngs(0)), nnx.relu)
       >>> loss = lambda y: ((y - x) ** 2).mean()
       >>> model, history = jinit.nnx.gradinit(model, x, loss=loss, steps=20)
-      >>> history.rows[-1]["loss after a step"] < history.rows[0]["loss after a step"]
+      >>> history.rows[-1]["loss_after_a_step"] < history.rows[0]["loss_after_a_step"]
       True
     """
     forward, params, rest, graph = taken_apart(model, options, "gradinit")
@@ -327,7 +328,7 @@ def metainit(
       >>> x = jax.random.normal(jax.random.key(0), (64, 8))
       >>> model = nnx.Sequential(nnx.Linear(8, 8, rngs=nnx.Rngs(0)), nnx.relu)
       >>> model, history = jinit.nnx.metainit(model, x, steps=20)
-      >>> quotients = [row["gradient quotient"] for row in history.rows]
+      >>> quotients = [row["gradient_quotient"] for row in history.rows]
       >>> min(quotients) <= quotients[0]
       True
     """

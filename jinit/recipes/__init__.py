@@ -1,17 +1,19 @@
-"""Whole-network schemes: functions that return rules for `jinit.plan`.
+"""A recipe returns the rules for a whole network, which `jinit.plan` applies.
 
-They know the names that Flax's own modules give their parameters, in Linen and in NNX.
-What no name tells is a pattern, or several: `residual_outputs` (the last layers of the
-branches), `embeddings`, `positions`, `readout`, `query`, `key`, `value`, `branches`. A
-pattern of yours must match something. `stacked=True` is for models whose layers are
-scanned, so that every kernel has a first axis that counts them.
+Recipes know the names that Flax's own modules give their parameters, in Linen and in
+NNX. Where names do not tell, pass a pattern, or a sequence of patterns, for the role:
+`residual_outputs` (the last layers of the branches), `embeddings`, `positions`,
+`readout`, `query`, `key`, `value`, `branches`. A pattern that you pass must match a
+leaf. `stacked=True` is for models whose layers are scanned, so that every kernel has a
+first axis that counts the layers.
 
-Linen's numbers tell the order in which layers were made, so among Dense_0, Dense_1, ...
-of a module the last of a branch is found by the widths around it; among layers of one
-width it is taken to be the last, and where nothing tells, the error names the layers.
+Linen numbers layers in the order in which they are made, which need not be the order
+in which they run. So among Dense_0, Dense_1, ... of a module, a recipe finds the last
+layer of a branch by the widths of its neighbours. Among layers of one width it takes
+the last. If neither decides, the error names the layers.
 
-Rules of your own go before a recipe's. A leaf that a recipe does not know is an error
-of `plan`, which names it.
+Put rules of your own before those of a recipe. If a recipe does not know a leaf, `plan`
+raises an error that names the leaf.
 """
 
 from ._inside import inside

@@ -1,26 +1,28 @@
-"""A recipe can be limited to a part of a model."""
+"""A recipe can be limited to one part of a model."""
 
 from collections.abc import Iterable
 from typing import Any
 
-from .._plan.rules import Rule, check_pattern, rules_of
-from . import _roles
+from .._core.patterns import Pattern, PatternLike
+from .._plan.rules import Rule, rules_of
+from ._roles import Rules, both
 
-Rules = list[Rule]
 
+def inside(pattern: PatternLike, rules: Iterable[Any]) -> Rules:
+    """Limit the rules of a recipe to the leaves that a pattern matches.
 
-def inside(pattern: Any, rules: Iterable[Any]) -> Rules:
-    """A recipe for a part of a model: its rules, for the leaves of a pattern only.
-
-    An encoder-decoder model takes a recipe for each stack; the last of them may stand
-    for all that is left.
+    An encoder-decoder model needs a recipe for each stack. The last of them need not be
+    limited: it gets all leaves that the others leave.
 
     Args:
-      pattern: a glob, a compiled regular expression or a predicate, as in a rule.
-      rules: those of a recipe, or any others.
+      pattern: a pattern as in a rule.
+      rules: the rules of a recipe, or any others.
+
+    Returns:
+      A list of rules that match where both patterns do.
 
     Raises:
-      TypeError: for a pattern or rules that are none.
+      TypeError: if `pattern` is no pattern, or `rules` are no rules.
 
     Example:
       >>> import jax, jinit
@@ -36,8 +38,8 @@ def inside(pattern: Any, rules: Iterable[Any]) -> Rules:
       >>> {row["path"]: round(8 * row["std"], 6) for row in plan.rows}
       {'decoder/up/kernel': 0.451801, 'encoder/up/kernel': 0.532313}
     """
-    check_pattern("`pattern`", pattern)
+    outer = Pattern.of("`pattern`", pattern)
     return [
-        Rule(_roles.both(pattern, rule.pattern), rule.init, rule.optional)
+        Rule(both(outer, rule.pattern), rule.init, rule.optional)
         for rule in rules_of(rules)
     ]

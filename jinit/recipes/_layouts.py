@@ -1,4 +1,4 @@
-"""The layout of a kernel is read from its module's name and its shape."""
+"""Recipes read the layout of a kernel from its module's name and its shape."""
 
 import math
 from collections.abc import Callable
@@ -10,17 +10,23 @@ from .._scale.fans import Fans, fans
 
 
 def module(path: str) -> str:
-    """The name of the module that holds a parameter."""
+    """Return the name of the module that holds a parameter."""
     return ("", *path.split("/"))[-2]
 
 
 def layout(
     path: str, shape: tuple[int, ...], stacked: bool = False, heads: str | None = None
 ) -> str:
-    """The layout of a kernel of Flax's, by its module's name and number of axes.
+    """Return the layout of a kernel in Flax, by its module's name and number of axes.
 
-    `stacked` says that kernels have a first axis that counts layers, `heads` the layout
-    of three axes in a role that tells it.
+    Args:
+      path: the path of the kernel.
+      shape: its shape.
+      stacked: whether its first axis counts layers.
+      heads: the layout of a kernel with three axes, in a role that tells it.
+
+    Raises:
+      ValueError: if neither the name nor the number of axes decides.
     """
     letters = _letters(module(path), shape[stacked:], heads)
     if letters is None:
@@ -34,30 +40,32 @@ def layout(
     return "b" * stacked + letters
 
 
-def _letters(name: str, own: tuple[int, ...], heads: str | None) -> str | None:
-    """One letter for each axis of a kernel that is not stacked; None if unknown."""
-    if len(own) == 2:
+def _letters(name: str, shape: tuple[int, ...], heads: str | None) -> str | None:
+    """Return the layout of a kernel that is not stacked, or None if it is unknown."""
+    if len(shape) == 2:
         return "io"
-    if 3 <= len(own) <= 5 and "conv" in name.lower():
-        return "k" * (len(own) - 2) + "io"
-    if len(own) >= 3 and name in INTO_HEADS:
-        return "i" + "o" * (len(own) - 1)
-    if len(own) == 3:
-        return "iio" if name in OUT_OF_HEADS else heads or _of_heads(own)
+    # Names come before numbers of axes: the kernel of a convolution over one axis has
+    # three, as those of an attention have.
+    if 3 <= len(shape) <= 5 and "conv" in name.lower():
+        return "k" * (len(shape) - 2) + "io"
+    if len(shape) >= 3 and name in INTO_HEADS:
+        return "i" + "o" * (len(shape) - 1)
+    if len(shape) == 3:
+        return "iio" if name in OUT_OF_HEADS else heads or _from_heads(shape)
     if name.startswith(("DenseGeneral", "LinearGeneral")):
-        return _of_heads(own)
-    return "k" * (len(own) - 2) + "io" if len(own) in (4, 5) else None
+        return _from_heads(shape)
+    return "k" * (len(shape) - 2) + "io" if len(shape) in (4, 5) else None
 
 
-def _of_heads(own: tuple[int, ...]) -> str | None:
-    """The layout of a kernel between a width and heads that fill it; None for others.
+def _from_heads(shape: tuple[int, ...]) -> str | None:
+    """Return the layout of a kernel between a width and heads that fill it, or None.
 
-    Where both readings fit, they have the same fans.
+    If both readings fit, as for (8, 1, 8), they have the same fans.
     """
-    if len(own) >= 3 and own[0] == math.prod(own[1:]):
-        return "i" + "o" * (len(own) - 1)
-    if len(own) >= 3 and own[-1] == math.prod(own[:-1]):
-        return "i" * (len(own) - 1) + "o"
+    if len(shape) >= 3 and shape[0] == math.prod(shape[1:]):
+        return "i" + "o" * (len(shape) - 1)
+    if len(shape) >= 3 and shape[-1] == math.prod(shape[:-1]):
+        return "i" * (len(shape) - 1) + "o"
     return None
 
 
@@ -67,7 +75,7 @@ def with_layout(
     heads: str | None = None,
     **options: Any,
 ) -> Callable[[str, Any], Initializer]:
-    """A scheme that counts fans, for kernels of every layout."""
+    """Return a function (path, leaf) -> the scheme with the layout of that kernel."""
 
     def init(path: str, leaf: Any) -> Initializer:
         return make(layout=layout(path, leaf.shape, stacked, heads), **options)
@@ -78,7 +86,7 @@ def with_layout(
 def with_fans(
     make: Callable[[Fans], Initializer], stacked: bool, heads: str | None = None
 ) -> Callable[[str, Any], Initializer]:
-    """A scheme that is a function of the fans."""
+    """Return a function (path, leaf) -> an initializer made from the kernel's fans."""
 
     def init(path: str, leaf: Any) -> Initializer:
         return make(fans(leaf.shape, layout(path, leaf.shape, stacked, heads)))
@@ -87,7 +95,11 @@ def with_fans(
 
 
 def not_fused(init: Callable[[str, Any], Initializer]) -> Callable[[str, Any], Any]:
-    """A scheme whose query, key and value differ, so that one kernel cannot be all."""
+    """Wrap a function so that it rejects kernels with queries, keys and values in one.
+
+    Args:
+      init: the function (path, leaf) -> initializer, which serves all other kernels.
+    """
 
     def checked(path: str, leaf: Any) -> Initializer:
         if module(path) in FUSED:

@@ -1,17 +1,16 @@
-"""Fixup starts residual networks without normalization layers."""
+"""Fixup trains residual networks that have no normalization layers."""
 
 from typing import Any, Unpack
 
 from .._initializer.base import Initializer
 from .._network.branches import readout as _readout
-from .._plan.rules import OfTree
+from .._plan.rules import FromTree
 from .._scale.depth import factor
 from .._schemes.constant import zeros
 from .._schemes.fan_based import he
 from . import _layouts
-from ._inside import Rules
 from ._layouts import with_layout
-from ._roles import Roles, check, kernels, last_layers, role, the_rest
+from ._roles import Roles, Rules, check, kernels, last_layers, role, the_rest
 
 
 def fixup(
@@ -21,20 +20,29 @@ def fixup(
     stacked: bool = False,
     **roles: Unpack[Roles],
 ) -> Rules:
-    """Fixup's: residual networks without normalization.
+    """Return Fixup's rules, for residual networks without normalization layers.
 
-    In each of L branches of m layers He's std times L^(-1 / (2 m - 2)), and 0 in the
-    last; 0 in the readout; He elsewhere. The model brings the scalars: a bias before
-    each layer, which starts at 0, and a multiplier ("scale") before the sum, at 1.
+    In each of L branches with m layers, the last layer is 0 and the others have He's
+    std times L^(-1 / (2 m - 2)). The readout is 0, and all other kernels are He's. The
+    model has to bring Fixup's scalars: a bias before each layer, which starts at 0, and
+    a multiplier ("scale") before the sum, which starts at 1.
 
     Args:
-      num_layers: L, the branches.
-      branch_layers: m.
+      num_layers: L, the number of branches.
+      branch_layers: m, the number of layers in each branch.
       stacked: whether kernels have a first axis that counts layers.
-      **roles: patterns; residual_outputs, branches and readout are used. By default
+      **roles: patterns of residual_outputs, branches and readout. By default the
         branches are the modules within the model, without layers that are called
-        shortcut, downsample, conv_proj, skip or stem; the readout is the last Dense
-        outside of all modules, or what is called head, readout, classifier or logits.
+        shortcut, downsample, conv_proj, skip or stem. By default the readout is the
+        last Dense outside of all modules, or a layer that is called head, readout,
+        classifier or logits.
+
+    Returns:
+      A list of rules for `jinit.plan`.
+
+    Raises:
+      TypeError: for a role that Fixup has no use for.
+      ValueError: if `num_layers` or `branch_layers` is out of range.
 
     Example:
       >>> import jax, jinit
@@ -55,7 +63,7 @@ def fixup(
 
     return [
         *last_layers(roles, zeros, branch_layers),
-        *role(roles, "readout", [OfTree(_readout)]).rules(zeros),
+        *role(roles, "readout", [FromTree(_readout)]).rules(zeros),
         *role(roles, "branches").rules(in_branch),
         *kernels(with_layout(he, stacked)),
         *the_rest(),

@@ -1,17 +1,26 @@
-"""Paths -> roles: what Flax's modules call their parameters, in Linen and in NNX."""
+"""A role is a part that parameters play in a model, found by the names of Flax.
+
+Linen and NNX have the same names, so that one table of patterns serves both.
+"""
 
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, TypedDict
 
+from .._core import patterns
+from .._core.patterns import Pattern, PatternLike
 from .._core.trees import Leaf
 from .._initializer.base import Initializer
 from .._network.branches import in_branches, refuse, residual_outputs, unclear
 from .._network.flax_names import HEADS
-from .._plan.rules import OfTree, Rule, matches, spell_pattern
+from .._plan.rules import FromTree, Rule
 from .._schemes.constant import constant, ones, zeros
 
-Patterns = Any
+Rules = list[Rule]
+
+# The roles that a recipe's own patterns or rules distinguish; see `check`.
+ATTENTION = ("query", "key", "value")
+WHOLE = ("residual_outputs", "embeddings", "positions", "readout")
 
 _DEFAULTS: dict[str, tuple[Any, ...]] = {
     "embeddings": ("**/embedding",),
@@ -20,69 +29,82 @@ _DEFAULTS: dict[str, tuple[Any, ...]] = {
     "query": ("**/query/kernel",),
     "key": ("**/key/kernel",),
     "value": ("**/value/kernel",),
-    "branches": (OfTree(in_branches),),
+    "branches": (FromTree(in_branches),),
 }
 
 
 class Roles(TypedDict, total=False):
-    """Patterns for what no name tells, one or several for each role."""
+    """A user passes a pattern, or a sequence of them, for each role of a model."""
 
-    residual_outputs: Patterns
-    embeddings: Patterns
-    positions: Patterns
-    readout: Patterns
-    query: Patterns
-    key: Patterns
-    value: Patterns
-    branches: Patterns
+    residual_outputs: PatternLike
+    embeddings: PatternLike
+    positions: PatternLike
+    readout: PatternLike
+    query: PatternLike
+    key: PatternLike
+    value: PatternLike
+    branches: PatternLike
 
 
 @dataclasses.dataclass(frozen=True)
 class Role:
-    """The patterns of a role. The defaults may match nothing, a user's may not."""
+    """A role has patterns. Those of a user must match a leaf, the defaults need not."""
 
     patterns: tuple[Any, ...]
     optional: bool
 
-    def rules(self, init: Any) -> list[Rule]:
+    def rules(self, init: Any) -> Rules:
+        """Return a rule for each pattern of the role."""
         return [Rule(pattern, init, self.optional) for pattern in self.patterns]
 
 
-def role(given: Roles, name: str, default: Sequence[Any] | None = None) -> Role:
-    """A role as a user gave it, or as Flax's names have it."""
-    found: Any = given.get(name)
-    if found is None:
+def role(roles: Roles, name: str, default: Sequence[Any] | None = None) -> Role:
+    """Return a role with the patterns of the user, or else those of Flax's names."""
+    pattern: Any = roles.get(name)
+    if pattern is None:
         return Role(tuple(default or _DEFAULTS[name]), optional=True)
-    several = isinstance(found, Sequence) and not isinstance(found, str)
-    return Role(tuple(found) if several else (found,), optional=False)
+    return Role(patterns.several(pattern), optional=False)
 
 
-def last_layers(
-    given: Roles, init: Any, branch_layers: int | None = None
-) -> list[Rule]:
-    """The layers that end branches, and a refusal of those that may or may not."""
-    if given.get("residual_outputs") is not None:
-        return role(given, "residual_outputs").rules(init)
+def last_layers(roles: Roles, init: Any, branch_layers: int | None = None) -> Rules:
+    """Return the rules for the layers that end branches.
 
-    def those(function: Callable[..., Any]) -> OfTree:
-        return OfTree(lambda leaves: function(leaves, branch_layers))
+    Without a pattern of the user, layers that may or may not end a branch are an error:
+    a wrong guess would start the model with the wrong branches at 0.
+    """
+    if roles.get("residual_outputs") is not None:
+        return role(roles, "residual_outputs").rules(init)
+
+    def among(function: Callable[..., Any]) -> FromTree:
+        return FromTree(lambda leaves: function(leaves, branch_layers))
 
     return [
-        Rule(those(residual_outputs), init, optional=True),
-        Rule(those(unclear), refuse, optional=True),
+        Rule(among(residual_outputs), init, optional=True),
+        Rule(among(unclear), refuse, optional=True),
     ]
 
 
-def others(given: Roles, names: Sequence[str], init: Any) -> list[Rule]:
-    """Roles that a user gave, and whose law is that of any other kernel."""
+def others(roles: Roles, names: Sequence[str], init: Any) -> Rules:
+    """Return rules for those of the named roles that the user passed patterns for.
+
+    A recipe that treats a role as any other kernel needs no rule for it by default. But
+    a kernel that the user names may not be called "kernel".
+    """
     return [
-        r for n in names if given.get(n) is not None for r in role(given, n).rules(init)
+        rule
+        for name in names
+        if roles.get(name) is not None
+        for rule in role(roles, name).rules(init)
     ]
 
 
-def check(recipe: str, given: Roles, *allowed: str) -> None:
-    """Raise for a role that a recipe has no law for: its pattern would do nothing."""
-    unused = sorted(set(given) - set(allowed))
+def check(recipe: str, roles: Roles, *allowed: str) -> None:
+    """Raise for a role that a recipe does not use, since its pattern would do nothing.
+
+    Raises:
+      TypeError: with the roles that the recipe uses.
+    """
+    unused = sorted(set(roles) - set(allowed))
     if unused:
         raise TypeError(
             f"recipes.{recipe} has no use for {', '.join(map(repr, unused))}; it takes "
@@ -92,41 +114,44 @@ def check(recipe: str, given: Roles, *allowed: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Both:
-    """A predicate: a leaf that two patterns match."""
+    """A predicate matches the leaves that two patterns match."""
 
-    outer: Any
-    inner: Any
+    outer: Pattern
+    inner: Pattern
 
     def __call__(self, path: str, leaf: Any) -> bool:
-        found = Leaf(tuple(path.split("/")), leaf)
-        return matches(self.outer, found) and matches(self.inner, found)
+        placed = Leaf(tuple(path.split("/")), leaf)
+        return self.outer.matches(placed) and self.inner.matches(placed)
 
     def __repr__(self) -> str:
-        return f"{spell_pattern(self.outer)} and {spell_pattern(self.inner)}"
+        return f"{self.outer} and {self.inner}"
 
 
-def both(outer: Any, inner: Any) -> Any:
-    if isinstance(inner, OfTree):
-        return OfTree(lambda leaves: Both(outer, inner.function(leaves)))
-    return Both(outer, inner)
+def both(outer: Pattern, inner: Any) -> Any:
+    """Return the pattern of the leaves that `outer` and a rule's pattern match."""
+    several = tuple(_both(outer, one) for one in patterns.several(inner))
+    return several[0] if len(several) == 1 else several
 
 
-def kernels(init: Any) -> list[Rule]:
-    """The kernels that no rule before has taken."""
+def _both(outer: Pattern, inner: Any) -> Any:
+    if isinstance(inner, FromTree):
+        return FromTree(lambda leaves: Both(outer, Pattern((inner.function(leaves),))))
+    return Both(outer, Pattern((inner,)))
+
+
+def kernels(init: Any) -> Rules:
+    """Return the rule for the kernels that no rule before it matches."""
     return [Rule("**/kernel", init, optional=True)]
 
 
-def the_rest() -> list[Rule]:
-    """Norms, biases, statistics and PReLU's slope, as every recipe has them."""
-    of: dict[str, Initializer] = {
+def the_rest() -> Rules:
+    """Return the rules for norms, biases, statistics and the slopes of PReLU."""
+    # The slope is that of Flax's PReLU; "mean" and "var" are a batch norm's statistics.
+    inits: dict[str, Initializer] = {
         "negative_slope": constant(0.01),
         "scale": ones,
         "bias": zeros,
         "mean": zeros,
         "var": ones,
     }
-    return [Rule(f"**/{name}", init, optional=True) for name, init in of.items()]
-
-
-ATTENTION = ("query", "key", "value")
-WHOLE = ("residual_outputs", "embeddings", "positions", "readout")
+    return [Rule(f"**/{name}", init, optional=True) for name, init in inits.items()]

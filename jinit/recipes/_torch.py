@@ -1,4 +1,4 @@
-"""The recipes that come from PyTorch: its layers' defaults, and timm's transformer."""
+"""The recipe `torch_defaults` starts a network as PyTorch's layers start themselves."""
 
 import math
 import re
@@ -6,18 +6,28 @@ from typing import Any, Unpack
 
 from .._core.trees import Leaf
 from .._initializer.base import Initializer
-from .._plan.rules import OfTree, Rule
+from .._plan.rules import FromTree, Rule
 from .._scale.fans import Fans, fans
 from .._schemes.constant import constant, zeros
 from .._schemes.distributions import normal
 from .._schemes.fan_based import xavier
 from .._schemes.scaled_uniform import scaled_uniform
 from . import _layouts
-from ._roles import ATTENTION, WHOLE, Roles, check, kernels, others, role, the_rest
+from ._roles import (
+    ATTENTION,
+    WHOLE,
+    Roles,
+    Rules,
+    check,
+    kernels,
+    others,
+    role,
+    the_rest,
+)
 
-Rules = list[Rule]
 _TRANSPOSED = re.compile("conv_?transpose|deconv", re.I)
-# The layers of Linen's and NNX's recurrent cells: one for each gate, or packed ones.
+# The layers in each recurrent cell of Linen and NNX: some cells have one for each gate,
+# others have packed layers.
 _CELLS = (
     {"ii", "if", "ig", "io", "hi", "hf", "hg", "ho"},
     {"ii", "if_", "ig", "io", "hi", "hf", "hg", "ho"},
@@ -31,17 +41,23 @@ _CELLS = (
 def torch_defaults(
     num_layers: int | None = None, *, stacked: bool = False, **roles: Unpack[Roles]
 ) -> Rules:
-    """What PyTorch's layers do by default.
+    """Return rules that start every layer as PyTorch does by default.
 
-    Linear and convolution: kernel and bias U(+-1 / sqrt(fan_in)); a bias has the fan of
-    the kernel beside it. Embedding: N(0, 1). Attention: query, key and value
-    Xavier-uniform as one kernel, (d, 3 d), and biases 0. Recurrent cells: U(+-1 /
-    sqrt(hidden)). Norms: 1 and 0.
+    Linear layers and convolutions: kernel and bias U(+-1 / sqrt(fan_in)), where a bias
+    has the fan of the kernel beside it. Embeddings: N(0, 1). Attention: query, key and
+    value are Xavier-uniform as one kernel of shape (d, 3 d), and biases are 0.
+    Recurrent cells: U(+-1 / sqrt(hidden)). Norms: scale 1 and bias 0.
 
     Args:
-      num_layers: not used; depth does not enter.
+      num_layers: the number of layers, which every recipe takes; depth does not enter.
       stacked: whether kernels have a first axis that counts layers.
-      **roles: patterns; embeddings, query, key and value are used.
+      **roles: patterns of embeddings, query, key and value.
+
+    Returns:
+      A list of rules for `jinit.plan`.
+
+    Raises:
+      TypeError: for a role that the recipe has no use for.
 
     Example:
       >>> import jax, jinit
@@ -67,12 +83,12 @@ def torch_defaults(
         return _Neighbours(leaves, stacked).bias
 
     return [
-        *(r for n in ATTENTION for r in role(roles, n).rules(OfTree(packed))),
+        *(r for n in ATTENTION for r in role(roles, n).rules(FromTree(packed))),
         *role(roles, "embeddings").rules(normal(1.0)),
         *others(roles, ("positions",), normal(1.0)),
-        *others(roles, ("residual_outputs", "readout"), OfTree(kernel)),
-        *kernels(OfTree(kernel)),
-        Rule("**/bias", OfTree(bias), optional=True),
+        *others(roles, ("residual_outputs", "readout"), FromTree(kernel)),
+        *kernels(FromTree(kernel)),
+        Rule("**/bias", FromTree(bias), optional=True),
         Rule("**/negative_slope", constant(0.25), optional=True),
         *the_rest(),
     ]
@@ -81,21 +97,23 @@ def torch_defaults(
 def bias_of_window(
     path: str, shapes: dict[str, tuple[int, ...]], stacked: bool
 ) -> Initializer:
-    """Torch's law for the bias of a convolution; 0 for others."""
+    """Return PyTorch's law for the bias of a convolution, and 0 for other biases."""
     kernel = path.removesuffix("bias") + "kernel"
     if kernel in shapes:
-        found = _layouts.layout(kernel, shapes[kernel], stacked)
-        if "k" in found:
-            return scaled_uniform(fan_in=fans(shapes[kernel], found).fan_in)
+        letters = _layouts.layout(kernel, shapes[kernel], stacked)
+        if "k" in letters:
+            return scaled_uniform(fan_in=fans(shapes[kernel], letters).fan_in)
     return zeros
 
 
 class _Neighbours:
-    """A tree's kernels, for laws that hang on what lies beside a leaf."""
+    """Laws that depend on the neighbours of a leaf look its tree up here."""
 
-    def __init__(self, leaves: list[Leaf], stacked: bool):
+    def __init__(self, leaves: list[Leaf], stacked: bool) -> None:
         self.stacked = stacked
-        self.shapes = {x.parts: tuple(x.value.shape) for x in leaves}
+        self.shapes: dict[tuple[str, ...], tuple[int, ...]] = {
+            x.parts: tuple(x.value.shape) for x in leaves
+        }
         self.parts = {x.path: x.parts for x in leaves}
         self.modules: dict[tuple[str, ...], set[str]] = {}
         for parts in self.shapes:
@@ -103,27 +121,34 @@ class _Neighbours:
                 self.modules.setdefault(parts[:-2], set()).add(parts[-2])
 
     def kernel(self, path: str, leaf: Any) -> Initializer:
-        found = self._layout(self._parts(path))
-        if found is not None:
-            return scaled_uniform(layout=found)
+        letters = self._layout(self._parts(path))
+        if letters is not None:
+            return scaled_uniform(layout=letters)
         return scaled_uniform(fan_in=self._fan_in(self._parts(path)))
 
     def bias(self, path: str, leaf: Any) -> Initializer:
         parts = self._parts(path)
         if (*parts[:-1], "kernel") not in self.shapes:
-            return zeros  # a norm's
+            return zeros  # The bias of a norm has no kernel beside it.
         if self._attends(parts) and parts[-2] in (*ATTENTION, "out"):
             return zeros
         return scaled_uniform(fan_in=self._fan_in((*parts[:-1], "kernel")))
 
     def attention(self, path: str, leaf: Any) -> Initializer:
-        """Xavier's law, of the packed kernel where all three read the same width."""
+        """Return Xavier's law for the packed kernel, if all three read one width.
+
+        PyTorch packs query, key and value into one kernel of shape (d, 3 d) then.
+        """
         parts = self._parts(path)
-        own = self._fans(parts, "ioo")
+        fan_in, fan_out = self._fans(parts, "ioo")
         beside = [(*parts[:-2], name, "kernel") for name in ATTENTION]
-        alike = all(self._fans(p, "ioo") == own for p in beside if p in self.shapes)
-        outputs = 3 * own.fan_out if alike else own.fan_out
-        return xavier(distribution="uniform", fan_in=own.fan_in, fan_out=outputs)
+        is_packed = all(
+            self._fans(other, "ioo") == (fan_in, fan_out)
+            for other in beside
+            if other in self.shapes
+        )
+        outputs = 3 * fan_out if is_packed else fan_out
+        return xavier(distribution="uniform", fan_in=fan_in, fan_out=outputs)
 
     def _parts(self, path: str) -> tuple[str, ...]:
         return self.parts.get(path, tuple(path.split("/")))
@@ -136,21 +161,22 @@ class _Neighbours:
         return fans(shape, _layouts.layout("/".join(parts), shape, self.stacked, heads))
 
     def _fan_in(self, parts: tuple[str, ...]) -> int:
-        """The number under the root: of a cell the hidden units, as in torch."""
+        """Return n of U(+-1 / sqrt(n)): in a recurrent cell its hidden units."""
         shape = self.shapes[parts][self.stacked :]
         hidden = self._hidden(parts)
         if hidden is not None:
             return hidden
         if _TRANSPOSED.search(parts[-2]):
-            # Torch keeps such a kernel as (in, out, *window), and reads it as any.
+            # PyTorch stores such a kernel as (in, out, *window) and counts its fans as
+            # of (out, in, *window), so that its fan_in is this kernel's fan_out.
             return math.prod(shape[:-2]) * shape[-1]
         bias = self.shapes.get((*parts[:-1], "bias"))
-        if bias is not None and math.prod(shape):
+        if bias is not None and 0 not in shape:
             return math.prod(shape) // math.prod(bias[self.stacked :])
         return self._fans(parts).fan_in
 
     def _layout(self, parts: tuple[str, ...]) -> str | None:
-        """The layout of a kernel, if its fan_in is the number under the root."""
+        """Return the layout of a kernel, or None if its fan_in is not what counts."""
         shape = self.shapes[parts]
         if self._hidden(parts) is not None or _TRANSPOSED.search(parts[-2]):
             return None
@@ -159,7 +185,7 @@ class _Neighbours:
         return _layouts.layout("/".join(parts), shape, self.stacked)
 
     def _hidden(self, parts: tuple[str, ...]) -> int | None:
-        """The hidden units of the recurrent cell that a kernel belongs to."""
+        """Return the hidden units of the recurrent cell of a kernel, or None."""
         names = self.modules.get(parts[:-2], set())
         for cell in _CELLS:
             if cell <= names and parts[-2] in cell:

@@ -1,25 +1,11 @@
-"""Whole-network schemes: functions that return rules for `jinit.plan`.
-
-They know the names that Flax's own modules give their parameters, in Linen and in NNX.
-What no name tells is a pattern, or several: `residual_outputs` (the last layers of the
-branches), `embeddings`, `positions`, `readout`, `query`, `key`, `value`, `branches`. A
-pattern of yours must match something. `stacked=True` is for models whose layers are
-scanned, so that every kernel has a first axis that counts them.
-
-Linen's numbers tell the order in which layers were made, so among Dense_0, Dense_1, ...
-of a module the last of a branch is found by the widths around it; among layers of one
-width it is taken to be the last, and where nothing tells, the error names the layers.
-
-Rules of your own go before a recipe's. A leaf that a recipe does not know is an error
-of `plan`, which names it.
-"""
+"""These recipes start transformers for language as their papers do."""
 
 import math
 from typing import Any, Unpack
 
 from .._initializer.base import Initializer
 from .._network.branches import ends as _ends
-from .._plan.rules import OfTree, Rule
+from .._plan.rules import FromTree, Rule
 from .._scale.depth import deepnorm as _deepnorm
 from .._scale.depth import factor
 from .._schemes.distributions import normal
@@ -27,23 +13,37 @@ from .._schemes.fan_based import lecun, xavier
 from .._schemes.transformers import small_init as _small_init
 from .._schemes.transformers import wang_init
 from .._schemes.variance_scaling import variance_scaling
-from ._inside import Rules
 from ._layouts import not_fused, with_layout
-from ._roles import Roles, check, kernels, last_layers, others, role, the_rest
-
-_ATTENTION = ("query", "key", "value")
-_WHOLE = ("residual_outputs", "embeddings", "positions", "readout")
+from ._roles import (
+    ATTENTION,
+    WHOLE,
+    Roles,
+    Rules,
+    check,
+    kernels,
+    last_layers,
+    others,
+    role,
+    the_rest,
+)
 
 
 def gpt2(num_layers: int, *, std: float = 0.02, **roles: Unpack[Roles]) -> Rules:
-    """GPT-2's: N(0, std^2) everywhere; the branches' last layers / sqrt(2 L).
+    """Return GPT-2's rules: N(0, std^2), and the last layer of a branch / sqrt(2 L).
 
-    Position embeddings have std / 2, norms are 1, biases 0.
+    Position embeddings have std / 2, norms are 1, and biases are 0.
 
     Args:
-      num_layers: L, each with two branches.
-      std: of all kernels and embeddings.
-      **roles: patterns; residual_outputs, embeddings and positions are used.
+      num_layers: L, the number of layers, each with two branches.
+      std: the std of all kernels and embeddings.
+      **roles: patterns of residual_outputs, embeddings and positions.
+
+    Returns:
+      A list of rules for `jinit.plan`.
+
+    Raises:
+      TypeError: for a role that the recipe has no use for.
+      ValueError: if `num_layers` is out of range.
 
     Example:
       >>> import jax, jinit
@@ -57,13 +57,13 @@ def gpt2(num_layers: int, *, std: float = 0.02, **roles: Unpack[Roles]) -> Rules
         multitask learners", OpenAI 2019. Both branches of a layer are counted, as in
         its reimplementations.
     """
-    check("gpt2", roles, *_ATTENTION, *_WHOLE)
+    check("gpt2", roles, *ATTENTION, *WHOLE)
     last = std * factor("gpt2", num_layers)
     return [
         *last_layers(roles, normal(last)),
         *role(roles, "positions").rules(normal(std / 2)),
         *role(roles, "embeddings").rules(normal(std)),
-        *others(roles, (*_ATTENTION, "readout"), normal(std)),
+        *others(roles, (*ATTENTION, "readout"), normal(std)),
         *kernels(normal(std)),
         *the_rest(),
     ]
@@ -72,15 +72,22 @@ def gpt2(num_layers: int, *, std: float = 0.02, **roles: Unpack[Roles]) -> Rules
 def small_init(
     num_layers: int, *, stacked: bool = False, **roles: Unpack[Roles]
 ) -> Rules:
-    """GPT-NeoX's: std = sqrt(2 / (5 d)); the branches' last layers 2 / (L sqrt(d)).
+    """Return GPT-NeoX's rules: std = sqrt(2 / (5 d)), last layers 2 / (L sqrt(d)).
 
-    d is the width of the stream: fan_in of a kernel that reads it, fan_out of one that
-    writes to it.
+    d is the width of the residual stream: the fan_in of a kernel that reads it, and the
+    fan_out of a kernel that writes to it. The last layers are those that end branches.
 
     Args:
-      num_layers: L.
+      num_layers: L, the number of layers.
       stacked: whether kernels have a first axis that counts layers.
-      **roles: patterns; residual_outputs, embeddings and positions are used.
+      **roles: patterns of residual_outputs, embeddings and positions.
+
+    Returns:
+      A list of rules for `jinit.plan`.
+
+    Raises:
+      TypeError: for a role that the recipe has no use for.
+      ValueError: if `num_layers` is out of range.
 
     Example:
       >>> import jax, jinit
@@ -95,9 +102,10 @@ def small_init(
       Black et al., "GPT-NeoX-20B: an open-source autoregressive language model",
         BigScience Workshop 2022.
     """
-    check("small_init", roles, *_ATTENTION, *_WHOLE)
+    check("small_init", roles, *ATTENTION, *WHOLE)
     last = with_layout(wang_init, stacked, "iio", num_layers=num_layers)
-    factor("wang", num_layers, width=1)  # a wrong number is an error here
+    # A wrong `num_layers` is an error here, not only when the plan is made.
+    factor("wang", num_layers, width=1)
 
     def embedding(_path: str, leaf: Any) -> Initializer:
         return _small_init(width=leaf.shape[-1])
@@ -107,7 +115,7 @@ def small_init(
         *role(roles, "positions").rules(embedding),
         *role(roles, "embeddings").rules(embedding),
         *others(
-            roles, (*_ATTENTION, "readout"), with_layout(_small_init, stacked, "ioo")
+            roles, (*ATTENTION, "readout"), with_layout(_small_init, stacked, "ioo")
         ),
         *kernels(with_layout(_small_init, stacked)),
         *the_rest(),
@@ -122,18 +130,25 @@ def deepnorm(
     stacked: bool = False,
     **roles: Unpack[Roles],
 ) -> Rules:
-    """DeepNorm's: Xavier, with gain beta for all but queries and keys.
+    """Return DeepNorm's rules: Xavier, with gain beta except in queries and keys.
 
-    Each branch of the model must be x <- LayerNorm(alpha x + f(x)), with alpha of
-    `jinit.residual_scale("deepnorm", num_layers).alpha`. Embeddings are N(0, 1 / d),
-    the layers before and after the stack are LeCun's.
+    Each branch of the model must be x <- LayerNorm(alpha x + f(x)), with alpha from
+    `jinit.residual_scale("deepnorm", num_layers).alpha`. Embeddings are N(0, 1 / d).
+    The layers before and after the stack are LeCun's.
 
     Args:
-      num_layers: of this stack.
-      part: "encoder" or "decoder"; None for a model of one stack.
-      other_layers: of the other part.
+      num_layers: the number of layers of this stack.
+      part: "encoder" or "decoder"; None for a model with one stack.
+      other_layers: the number of layers of the other part.
       stacked: whether kernels have a first axis that counts layers.
-      **roles: patterns; query, key, embeddings, positions and readout are used.
+      **roles: patterns of query, key, embeddings, positions and readout.
+
+    Returns:
+      A list of rules for `jinit.plan`.
+
+    Raises:
+      TypeError: for a role that the recipe has no use for.
+      ValueError: if `num_layers` is out of range.
 
     Example:
       >>> import jax, jinit
@@ -158,18 +173,25 @@ def t_fixup(
     stacked: bool = False,
     **roles: Unpack[Roles],
 ) -> Rules:
-    """T-Fixup's: transformers without LayerNorm and without warm-up.
+    """Return T-Fixup's rules, for transformers without LayerNorm and without warm-up.
 
-    Xavier; values, outputs and the MLP times 0.67 N^(-1/4) (in a decoder (9 N)^(-1/4));
-    embeddings N(0, 1 / d) times (9 N)^(-1/4). The layers before and after the stack are
-    LeCun's.
+    Kernels are Xavier's. Values, outputs and the MLP are multiplied by 0.67 N^(-1/4),
+    in a decoder by (9 N)^(-1/4). Embeddings are N(0, 1 / d) times (9 N)^(-1/4). The
+    layers before and after the stack are LeCun's.
 
     Args:
-      num_layers: N, of this stack.
-      part: "encoder" or "decoder"; None for a model of one stack.
-      other_layers: of the other part.
+      num_layers: N, the number of layers of this stack.
+      part: "encoder" or "decoder"; None for a model with one stack.
+      other_layers: the number of layers of the other part.
       stacked: whether kernels have a first axis that counts layers.
-      **roles: patterns; query, key, embeddings, positions and readout are used.
+      **roles: patterns of query, key, embeddings, positions and readout.
+
+    Returns:
+      A list of rules for `jinit.plan`.
+
+    Raises:
+      TypeError: for a role that the recipe has no use for.
+      ValueError: if `num_layers` is out of range.
 
     Example:
       >>> import jax, jinit
@@ -190,12 +212,12 @@ def t_fixup(
 def _xavier_but_in_queries_and_keys(
     recipe: str, gain: float, embedding: float, stacked: bool, roles: Roles
 ) -> Rules:
-    """Xavier with a gain, which queries and keys do without."""
+    """Return rules for Xavier's std times a gain, which queries and keys go without."""
 
     def table(_path: str, leaf: Any) -> Initializer:
         return normal(embedding / math.sqrt(leaf.shape[-1]))
 
-    check(recipe, roles, *_ATTENTION, *_WHOLE)
+    check(recipe, roles, *ATTENTION, *WHOLE)
     plain = with_layout(xavier, stacked, "ioo")
     scaled = with_layout(xavier, stacked, "ioo", gain=gain)
     last = with_layout(xavier, stacked, "iio", gain=gain)
@@ -207,7 +229,8 @@ def _xavier_but_in_queries_and_keys(
         *role(roles, "positions").rules(table),
         *role(roles, "embeddings").rules(table),
         *others(roles, ("readout",), with_layout(lecun, stacked)),
-        Rule(OfTree(_ends), with_layout(lecun, False), optional=True),
+        # They lie outside of a scanned stack, so no axis of theirs counts layers.
+        Rule(FromTree(_ends), with_layout(lecun, False), optional=True),
         *kernels(not_fused(with_layout(xavier, stacked, gain=gain))),
         *the_rest(),
     ]
@@ -221,19 +244,26 @@ def t5(
     stacked: bool = False,
     **roles: Unpack[Roles],
 ) -> Rules:
-    """T5's: LeCun, cut at two sigma; queries further / sqrt(head_dim).
+    """Return T5's rules: LeCun's truncated normal, and queries / sqrt(head_dim).
 
-    The query's factor stands in for the 1 / sqrt(head_dim) of attention, which the
-    model must then leave out: never both. Embeddings are N(0, 1 / d), the default of
-    the embedding layer; T5's own models set their token table to std 1.
+    The factor of the queries replaces the 1 / sqrt(head_dim) of attention, which the
+    model must then leave out. Embeddings are N(0, 1 / d), the default of the embedding
+    layer. T5's own models set the std of their token table to 1.
 
     Args:
-      num_layers: not used; depth does not enter.
-      head_dim: the size of a head, where the query kernel (d, heads, head_dim) does not
-        show it.
-      embedding_std: of the embeddings; None for 1 / sqrt(d), 1.0 for T5's own.
+      num_layers: the number of layers, which every recipe takes; depth does not enter.
+      head_dim: the size of a head, if the query kernel does not have the shape
+        (d, heads, head_dim), which shows it.
+      embedding_std: the std of the embeddings; None for 1 / sqrt(d), 1.0 for T5's own.
       stacked: whether kernels have a first axis that counts layers.
-      **roles: patterns; query, embeddings and positions are used.
+      **roles: patterns of query, embeddings and positions.
+
+    Returns:
+      A list of rules for `jinit.plan`.
+
+    Raises:
+      TypeError: for a role that the recipe has no use for.
+      ValueError: if the size of a head is not known, when the plan is made.
 
     Example:
       >>> import jax, jinit
@@ -246,7 +276,7 @@ def t5(
       Raffel et al., "Exploring the limits of transfer learning with a unified
         text-to-text transformer", JMLR 2020.
     """
-    check("t5", roles, *_ATTENTION, *_WHOLE)
+    check("t5", roles, *ATTENTION, *WHOLE)
 
     def query(path: str, leaf: Any) -> Initializer:
         size = head_dim
@@ -266,7 +296,7 @@ def t5(
     cut: dict[str, Any] = {"distribution": "truncated_normal"}
     return [
         *role(roles, "query").rules(query),
-        # Of the buckets of relative positions, a bias for each head.
+        # T5's relative positions are a table of (buckets, heads), drawn as in T5X.
         Rule(
             "**/rel_embedding", variance_scaling(1, "fan_avg", "uniform"), optional=True
         ),

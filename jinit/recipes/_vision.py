@@ -1,16 +1,26 @@
-"""The recipe of timm's vision transformers."""
+"""The recipe `vit` starts a vision transformer as timm does."""
 
 from typing import Any, Unpack
 
 from .._core.trees import Leaf
 from .._initializer.base import Initializer
-from .._plan.rules import OfTree, Rule
+from .._plan.rules import FromTree, Rule
 from .._schemes.distributions import normal
 from .._schemes.scaled_uniform import scaled_uniform
 from .._schemes.truncated import truncated_normal
 from . import _layouts
-from ._roles import ATTENTION, WHOLE, Roles, check, kernels, others, role, the_rest
-from ._torch import Rules, bias_of_window
+from ._roles import (
+    ATTENTION,
+    WHOLE,
+    Roles,
+    Rules,
+    check,
+    kernels,
+    others,
+    role,
+    the_rest,
+)
+from ._torch import bias_of_window
 
 
 def vit(
@@ -20,16 +30,23 @@ def vit(
     stacked: bool = False,
     **roles: Unpack[Roles],
 ) -> Rules:
-    """The vision transformer of timm: N(0, std^2), cut at +-2 (not at 2 sigma).
+    """Return the rules of timm's vision transformers: N(0, std^2), truncated at +-2.
 
-    The patch embedding, a convolution, has torch's default, U(+-1 / sqrt(fan_in)), its
-    bias too, and a class token std 1e-6.
+    The limits are the numbers -2 and 2, not two standard deviations. The patch
+    embedding is a convolution: its kernel and its bias have PyTorch's default,
+    U(+-1 / sqrt(fan_in)). A class token has std 1e-6.
 
     Args:
-      num_layers: not used; depth does not enter.
-      std: of kernels and position embeddings.
+      num_layers: the number of layers, which every recipe takes; depth does not enter.
+      std: the std of kernels and position embeddings.
       stacked: whether kernels have a first axis that counts layers.
-      **roles: patterns; positions and embeddings (class tokens too) are used.
+      **roles: patterns of positions and embeddings (class tokens too).
+
+    Returns:
+      A list of rules for `jinit.plan`.
+
+    Raises:
+      TypeError: for a role that the recipe has no use for.
 
     Example:
       >>> import jax, jinit
@@ -43,11 +60,12 @@ def vit(
       Wightman, "PyTorch image models", GitHub 2019. The source of the numbers.
     """
     check("vit", roles, *ATTENTION, *WHOLE)
+    # `truncated_normal` takes its limits in standard deviations.
     plain = truncated_normal(std, None, -2 / std, 2 / std)
 
     def kernel(path: str, leaf: Any) -> Initializer:
-        found = _layouts.layout(path, leaf.shape, stacked)
-        return scaled_uniform(layout=found) if "k" in found else plain
+        letters = _layouts.layout(path, leaf.shape, stacked)
+        return scaled_uniform(layout=letters) if "k" in letters else plain
 
     def bias(leaves: list[Leaf]) -> Any:
         shapes = {x.path: tuple(x.value.shape) for x in leaves}
@@ -59,6 +77,6 @@ def vit(
         *role(roles, "embeddings").rules(plain),
         *others(roles, (*ATTENTION, "residual_outputs", "readout"), plain),
         *kernels(kernel),
-        Rule("**/bias", OfTree(bias), optional=True),
+        Rule("**/bias", FromTree(bias), optional=True),
         *the_rest(),
     ]

@@ -55,10 +55,10 @@ def test_whatever_the_activation_the_next_layer_has_variance_1():
         width = new["params"]["layers_2"]["kernel"].shape[0]
         wanted = 1 / np.sqrt(width * square)
         # Of 240,000 squares whose spread is about their size; x alone has 1 %.
-        assert history.rows[1]["weight std"] == pytest.approx(wanted, rel=0.02)
+        assert history.rows[1]["weight_std"] == pytest.approx(wanted, rel=0.02)
         kernel = new["params"]["layers_2"]["kernel"]
         assert float(jnp.sqrt(jnp.mean(kernel**2))) == pytest.approx(
-            history.rows[1]["weight std"], rel=1e-5
+            history.rows[1]["weight_std"], rel=1e-5
         )
         out = stds(model, new, x)["layers_2"]
         assert out == pytest.approx(1, rel=0.06)
@@ -76,12 +76,12 @@ def test_input_statistics_are_numbers_or_arrays():
     x = 3 + 2 * jax.random.normal(KEY, (300, 200))
     model = nn.Sequential([nn.Dense(400)])
     new, history = laid(model, x, (3.0, 4.0))
-    assert history.rows[0]["weight std"] == pytest.approx(1 / np.sqrt(200 * 13))
+    assert history.rows[0]["weight_std"] == pytest.approx(1 / np.sqrt(200 * 13))
     assert stds(model, new, x)["layers_0"] == pytest.approx(1, rel=0.05)
     by_entry = (jnp.arange(200.0), jnp.ones(200))
     _, history = laid(model, x, by_entry)
     square = np.mean(np.arange(200.0) ** 2) + 1
-    assert history.rows[0]["weight std"] == pytest.approx(1 / np.sqrt(200 * square))
+    assert history.rows[0]["weight_std"] == pytest.approx(1 / np.sqrt(200 * square))
 
 
 class Image(nn.Module):
@@ -108,7 +108,7 @@ def test_convolutions_pooling_norms_and_branches():
         assert found[path] == pytest.approx(1, rel=rel)
     # What lies on the zeros around an image of 16 x 16 is not counted.
     inside = 27 * (46 / 48) ** 2
-    assert history.rows[0]["weight std"] == pytest.approx(1 / np.sqrt(inside), rel=1e-5)
+    assert history.rows[0]["weight_std"] == pytest.approx(1 / np.sqrt(inside), rel=1e-5)
 
 
 def test_attention_and_embeddings():
@@ -191,9 +191,9 @@ def test_nnx_models():
     )  # fmt: skip
     x = jax.ShapeDtypeStruct((32, 50), jnp.float32)
     new, history = jinit.nnx.autoinit(model, (0.0, 4.0), batch=x)
-    assert history.rows[0]["weight std"] == pytest.approx(1 / np.sqrt(200))
+    assert history.rows[0]["weight_std"] == pytest.approx(1 / np.sqrt(200))
     # After dropout of half, the mean square of normalized entries is 2.
-    assert history.rows[1]["weight std"] == pytest.approx(1 / np.sqrt(120), rel=0.1)
+    assert history.rows[1]["weight_std"] == pytest.approx(1 / np.sqrt(120), rel=0.1)
     assert new is not model and new.layers[0].kernel.shape == (50, 60)
 
 

@@ -41,7 +41,7 @@ def test_gradinit_lowers_the_loss_after_one_step(std):
         ratio = np.asarray(layer["kernel"] / old["kernel"])
         assert np.ptp(ratio) < 1e-4 * ratio.mean() and ratio.mean() > 0
         assert not layer["bias"].any()
-    best = min(r["loss after a step"] for r in history.rows if r["gradient norm"] <= 1)
+    best = min(r["loss_after_a_step"] for r in history.rows if r["gradient_norm"] <= 1)
     assert after == pytest.approx(best, rel=0.02)
     again, _ = jinit.gradinit(model, new, X, loss=loss)
     assert step_loss(model, again)[0] == pytest.approx(after, rel=0.15)
@@ -57,9 +57,9 @@ def test_gradinit_for_adam_bounds_the_sum_of_magnitudes():
     total = sum(float(jnp.abs(g).sum()) for g in jax.tree.leaves(slopes["params"]))
     kernels = sum(float(jnp.abs(s["kernel"]).sum()) for s in slopes["params"].values())
     assert (
-        first["gradient norm"] == pytest.approx(kernels, rel=1e-4) and total > kernels
+        first["gradient_norm"] == pytest.approx(kernels, rel=1e-4) and total > kernels
     )
-    assert min(row["gradient norm"] for row in history.rows) < first["gradient norm"]
+    assert min(row["gradient_norm"] for row in history.rows) < first["gradient_norm"]
     assert not same(new, variables)
 
 
@@ -67,7 +67,7 @@ def test_metainit_lowers_the_gradient_quotient():
     model = mlp(jinit.normal(1.0), nn.tanh)
     variables = model.init(KEY, X)
     new, history = jinit.metainit(model, variables, X, loss=loss)
-    quotients = [row["gradient quotient"] for row in history.rows]
+    quotients = [row["gradient_quotient"] for row in history.rows]
     assert min(quotients) < 0.5 * quotients[0]
 
     # The definition, written out with the whole second derivative.
@@ -110,7 +110,7 @@ def test_histories_of_searches_draw(tmp_path):
     _, history = jinit.gradinit(model, variables, X, loss=loss, steps=3)
     figure = history.plot(tmp_path / "gradinit.png")
     assert len(figure.axes) == 2 and (tmp_path / "gradinit.png").stat().st_size > 5000
-    assert "gradient norm" in str(history) and history.steps == 3
+    assert "gradient_norm" in str(history) and history.steps == 3
 
 
 @pytest.mark.parametrize(

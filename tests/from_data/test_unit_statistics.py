@@ -51,7 +51,7 @@ def test_convolutions_stacks_and_layers_without_biases():
     assert [row["path"] for row in last] == [
         "Conv_0", "stack[0]", "stack[1]", "stack[2]", "head",
     ]  # fmt: skip
-    assert all(row["least std"] == pytest.approx(1, abs=0.01) for row in last)
+    assert all(row["least_std"] == pytest.approx(1, abs=0.01) for row in last)
 
 
 @pytest.mark.parametrize(

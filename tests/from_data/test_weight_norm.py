@@ -32,8 +32,8 @@ def test_weight_norm_has_its_gains_from_the_batch():
     assert np.allclose(bias, -t.mean(0) / t.std(0), rtol=1e-3, atol=1e-3)
     found = outputs(Net(), new)
     assert max(np.abs(y.std(0) - 1).max() for y in found.values()) < 1e-3
-    gains = [row for row in history.rows if "least gain" in row]
-    assert gains[0]["least gain"] == pytest.approx(float(gain.min()))
+    gains = [row for row in history.rows if "least_gain" in row]
+    assert gains[0]["least_gain"] == pytest.approx(float(gain.min()))
 
 
 def test_without_a_weight_norm_the_product_is_in_the_kernel():
@@ -42,8 +42,8 @@ def test_without_a_weight_norm_the_product_is_in_the_kernel():
     new, history = jinit.weight_norm_init(model, variables, X, key=KEY)
     first = new["params"]["Dense_0"]["kernel"]
     norms = jnp.linalg.norm(first, axis=0)
-    gains = [row for row in history.rows if "least gain" in row]
-    assert gains[0]["largest gain"] == pytest.approx(float(norms.max()), rel=1e-5)
+    gains = [row for row in history.rows if "least_gain" in row]
+    assert gains[0]["largest_gain"] == pytest.approx(float(norms.max()), rel=1e-5)
     for y in outputs(model, new).values():
         assert np.abs(y.mean(0)).max() < 1e-3 and np.abs(y.std(0) - 1).max() < 1e-3
     # v was drawn anew: with the same key the same, whatever was there.

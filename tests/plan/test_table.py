@@ -1,7 +1,6 @@
 """Plans as tables: the rows, the standard deviations that they predict, the text."""
 
 import functools
-import sys
 
 import jax
 import jax.nn.initializers as jax_initializers
@@ -104,15 +103,6 @@ def test_the_table(plan):
 def test_the_table_shows_brackets():
     plan = jinit.plan({"[red]a": struct(3)}, [("**", jinit.constant([1, 2, 3]))])
     assert "[red]a" in str(plan)
-
-
-def test_the_table_without_rich(plan, monkeypatch):
-    with_rich = str(plan).split()
-    for name in [n for n in sys.modules if n.partition(".")[0] == "rich"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "rich", None)
-    words = str(plan).split()
-    assert words == [word for word in with_rich if set(word) != {"─"}]
 
 
 def test_a_plan_in_rich():

@@ -1,0 +1,251 @@
+"""A pattern selects leaves of a tree by their paths, in one language everywhere.
+
+Rules and the arguments `only`, `skip`, `overrides`, `drawn`, `kind` and `pattern` take
+the same patterns:
+
+- a glob over the path, whose parts are joined by "/": `*` stands for any text within
+  one part, `**` for any number of parts, zero too;
+- a compiled regular expression, which is searched for in the path;
+- a predicate `(path, leaf) -> bool`;
+- a list or tuple of these, which matches what any of them matches.
+
+`_matches` decides by the type of a pattern, so a new sort of pattern is a case there.
+"""
+
+import dataclasses
+import difflib
+import fnmatch
+import functools
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+from .trees import Leaf, listed
+
+OnePattern = str | re.Pattern[str] | Callable[[str, Any], bool]
+PatternLike = OnePattern | Sequence[OnePattern]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pattern:
+    """A pattern is checked once, and then matches leaves by their paths.
+
+    `alternatives` are the patterns of a sequence; a single pattern is its own only
+    alternative.
+    """
+
+    alternatives: tuple[OnePattern, ...]
+
+    @classmethod
+    def of(cls, name: str, pattern: Any) -> "Pattern":
+        """Check a pattern that a user passed.
+
+        Args:
+          name: the words that errors call the pattern by, such as "`only`".
+          pattern: a pattern, or a sequence of patterns.
+
+        Raises:
+          TypeError: if it is neither, or an empty sequence.
+          ValueError: if a glob has "**" beside other text in one part.
+        """
+        alternatives = several(pattern)
+        if not alternatives:
+            raise TypeError(
+                f"{name} is {pattern!r}; it must have at least one pattern."
+            )
+        for one in alternatives:
+            _check(name, one)
+        return cls(alternatives)
+
+    def matches(self, leaf: Leaf) -> bool:
+        """Tell whether any of the alternatives matches a leaf."""
+        return any(_matches(one, leaf) for one in self.alternatives)
+
+    def check_used(self, leaves: Sequence[Leaf], permit: str = "") -> None:
+        """Raise unless each alternative matches a leaf.
+
+        Args:
+          leaves: the leaves of the tree.
+          permit: another way out, which the error names.
+
+        Raises:
+          ValueError: with the nearest paths, if an alternative matches no leaf.
+        """
+        for one in self.alternatives:
+            if not any(_matches(one, leaf) for leaf in leaves):
+                raise ValueError(
+                    f"the pattern {spell(one)} matches no leaf. The nearest paths are:"
+                    f"{listed(map(repr, _nearest(one, leaves))) or ' none.'}\n"
+                    f"Correct the pattern{permit and f', or {permit}'}."
+                )
+
+    def __str__(self) -> str:
+        return " or ".join(map(spell, self.alternatives))
+
+
+def several(pattern: Any) -> tuple[Any, ...]:
+    """Return the patterns of a sequence; a single pattern as a tuple of one."""
+    # Text is a sequence of letters, and would be taken for one of patterns.
+    is_sequence = isinstance(pattern, Sequence | AbstractSet)
+    if not is_sequence or isinstance(pattern, str | bytes):
+        return (pattern,)
+    return tuple(pattern)
+
+
+def spell(pattern: Any) -> str:
+    """Spell a pattern for an error: a predicate by its name, others as they are."""
+    if isinstance(pattern, str | re.Pattern):
+        return repr(pattern)
+    if isinstance(pattern, list | tuple):
+        return " or ".join(map(spell, pattern))
+    return getattr(pattern, "__qualname__", repr(pattern))
+
+
+def first_matches(
+    pairs: Sequence[tuple[Pattern, str]], leaves: Sequence[Leaf]
+) -> list[str | None]:
+    """Return the text of the first pattern that matches, for each leaf, or None.
+
+    Raises:
+      ValueError: if a pattern matches no leaf.
+    """
+    for pattern, _ in pairs:
+        pattern.check_used(leaves)
+    return [
+        next((text for pattern, text in pairs if pattern.matches(leaf)), None)
+        for leaf in leaves
+    ]
+
+
+def skipped(skip: Any, layers: Sequence[Leaf]) -> list[bool]:
+    """Tell for each layer whether `skip`, a pattern or a sequence of them, matches it.
+
+    Version 0.1 read globs in `skip` by `fnmatch`, whose `*` runs across parts. A glob
+    that matches a layer by that meaning alone still does, with a DeprecationWarning.
+
+    Raises:
+      TypeError: if `skip` is no pattern.
+      ValueError: if one of the patterns matches no layer.
+    """
+    patterns = several(skip) and Pattern.of("`skip`", skip).alternatives
+    hits = [False] * len(layers)
+    for one in patterns:
+        here = _skipped_by(one, layers)
+        if not any(here):
+            raise ValueError(
+                f"`skip` has {spell(one)}, which matches no layer; the layers are "
+                f"{[layer.path for layer in layers]}. Correct the pattern, or remove "
+                "it."
+            )
+        hits = [a or b for a, b in zip(hits, here, strict=True)]
+    return hits
+
+
+def _skipped_by(pattern: Any, layers: Sequence[Leaf]) -> list[bool]:
+    new = [_matches(pattern, layer) for layer in layers]
+    if not isinstance(pattern, str) or "**" in pattern:
+        return new
+    old = [fnmatch.fnmatchcase(layer.path, pattern) for layer in layers]
+    both = [a or b for a, b in zip(new, old, strict=True)]
+    if both != new:
+        warnings.warn(
+            f"`skip` has {pattern!r}, in which '*' stands for text with '/' in it. "
+            "That is deprecated: '*' stands for text within one part of a path, '**' "
+            f"for any number of parts. Write {_spelled_anew(pattern, both, layers)}.",
+            DeprecationWarning,
+            stacklevel=_level_of_caller(),
+        )
+    return both
+
+
+def _spelled_anew(pattern: str, hits: list[bool], layers: Sequence[Leaf]) -> str:
+    """Spell an fnmatch pattern so that it matches the same layers in today's language.
+
+    "**/out" also matches a layer "out", which "*/out" did not. So the candidates are
+    tried on the layers, and a regular expression serves where none is right.
+    """
+    parts = pattern.split("/")
+    for glob in (
+        "/".join("**" if part == "*" else part for part in parts),
+        "/".join("*/**" if part == "*" else part for part in parts),
+        f"**/{pattern}",
+        f"{pattern}/**",
+        f"**/{pattern}/**",
+    ):
+        if [_matches(glob, layer) for layer in layers] == hits:
+            return repr(glob)
+    return f"re.compile({fnmatch.translate(pattern)!r})"
+
+
+def _level_of_caller() -> int:
+    """Return the `stacklevel` of the first frame outside of jinit.
+
+    Python hides a DeprecationWarning that is attributed to a library's own file.
+    """
+    # Level 1 is the function that warns, which called this one.
+    level, frame = 1, sys._getframe(1)
+    package = __name__.partition(".")[0]
+    while frame.f_back and frame.f_globals["__name__"].partition(".")[0] == package:
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+def _check(name: str, pattern: Any) -> None:
+    if isinstance(pattern, str):
+        _expression(pattern)
+    elif not (isinstance(pattern, re.Pattern) or callable(pattern)):
+        raise TypeError(
+            f"{name} is {pattern!r}, of type {type(pattern).__name__}; it must be a "
+            "glob such as '**/kernel', a compiled regular expression, or a predicate "
+            "(path, leaf) -> bool."
+        )
+
+
+def _matches(pattern: OnePattern, leaf: Leaf) -> bool:
+    if isinstance(pattern, re.Pattern):
+        return pattern.search(leaf.path) is not None
+    if isinstance(pattern, str):
+        rooted = f"/{leaf.path}" if leaf.parts else ""
+        return _expression(pattern).fullmatch(rooted) is not None
+    return bool(pattern(leaf.path, leaf.value))
+
+
+@functools.lru_cache(maxsize=1024)
+def _expression(glob: str) -> re.Pattern[str]:
+    """Return a glob as a regular expression for a path with "/" before every part.
+
+    With "/" before the first part too, `**` needs no case of its own at either end.
+    """
+    expression = ""
+    for part in glob.split("/") if glob else ():
+        if part == "**":
+            expression += "(?:/[^/]*)*"
+        elif "**" in part:
+            raise ValueError(
+                f"the pattern {glob!r} has '**' within the part {part!r}; '**' is a "
+                "part of its own, as in '**/kernel', and '*' stands for text within a "
+                "part."
+            )
+        else:
+            expression += "/" + "[^/]*".join(map(re.escape, part.split("*")))
+    return re.compile(expression)
+
+
+def _nearest(pattern: OnePattern, leaves: Iterable[Leaf]) -> list[str]:
+    """Return the three paths whose text, or whose end, is most like the pattern's."""
+    text = pattern.pattern if isinstance(pattern, re.Pattern) else pattern
+    parts = [p for p in text.split("/") if p != "**"] if isinstance(text, str) else []
+    matcher = difflib.SequenceMatcher(b="/".join(parts))
+
+    def likeness(path: str) -> float:
+        # The end alone counts too, since "**/kernel" is far shorter than its paths.
+        ratios = []
+        for view in (path, "/".join(path.split("/")[-len(parts) :])):
+            matcher.set_seq1(view)
+            ratios.append(matcher.ratio())
+        return max(ratios)
+
+    return sorted((x.path for x in leaves), key=likeness, reverse=True)[:3]

@@ -1,0 +1,159 @@
+"""Results print as tables, show as HTML in a notebook, and give plain data.
+
+A result has `rows`, dicts with keys in snake_case. A subclass says which table shows
+them (`_table`), and the base class writes it: as text, for rich, as HTML.
+"""
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import numbers
+from .terminal import plain_text, text
+
+Row = dict[str, Any]
+
+
+class Finding(NamedTuple):
+    """A finding says which trouble a layer has, by which number, and what to try."""
+
+    category: str
+    path: str
+    value: float
+    message: str
+
+    @property
+    def kind(self) -> str:
+        """Return the category, by its name in version 0.1."""
+        return self.category
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class Table(NamedTuple):
+    """A table is a head and lines of cells, and the sentences above and below it."""
+
+    head: Sequence[str]
+    lines: Sequence[Sequence[str]]
+    foot: Sequence[str] = ()
+    above: Sequence[str] = ()
+    below: Sequence[str] = ()
+
+    def grid(self) -> Any:
+        """Return the head, the lines and the foot as a rich table."""
+        from rich import box
+        from rich.table import Table as RichTable
+
+        grid = RichTable(box=box.SIMPLE_HEAD, show_footer=bool(self.foot))
+        feet = self.foot or [""] * len(self.head)
+        for name, foot in zip(self.head, feet, strict=True):
+            # A foot that is a sum stands under its numbers, which end at the right.
+            is_sum = foot[:1].isdigit()
+            justify: Any = "right" if is_sum else "left"
+            grid.add_column(
+                name, foot, overflow="fold", justify=justify, no_wrap=is_sum
+            )
+        for line in self.lines:
+            grid.add_row(*map(plain_text, line))
+        return grid
+
+    def for_rich(self) -> Any:
+        """Return what rich prints: the table, with its sentences if it has any."""
+        from rich.console import Group
+
+        if not (self.above or self.below):
+            return self.grid()
+        grids = [self.grid()] if self.head else []
+        sentences = map(plain_text, self.above), map(plain_text, self.below)
+        return Group(*sentences[0], *grids, *sentences[1])
+
+    def text(self) -> str:
+        """Return the table as plain text."""
+        parts = [*self.above]
+        if self.head:
+            parts.append(text(self.grid()))
+        if self.below:
+            parts += ["", *self.below]
+        return "\n".join(parts)
+
+    def html(self) -> str:
+        """Return the table as HTML, every cell escaped."""
+        groups = (
+            ("thead", "th", [self.head]),
+            ("tbody", "td", self.lines),
+            ("tfoot", "td", [self.foot] if self.foot else []),
+        )
+        body = "".join(
+            f"<{group}>{''.join(_html_line(tag, line) for line in lines)}</{group}>"
+            for group, tag, lines in groups
+            if lines
+        )
+        grid = f"<table>{body}</table>" if self.head else ""
+        return _paragraphs(self.above) + grid + _paragraphs(self.below)
+
+
+def _html_line(tag: str, cells: Sequence[str]) -> str:
+    inside = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
+    return f"<tr>{inside}</tr>"
+
+
+def _paragraphs(sentences: Sequence[str]) -> str:
+    return "".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences)
+
+
+class Result:
+    """A result is a value with rows that prints as a table.
+
+    Subclasses have `rows` as a field or a property, and implement `_table`.
+    """
+
+    if TYPE_CHECKING:
+        # At run time a property here would be the default value of a field `rows`.
+        @property
+        def rows(self) -> Sequence[Row]: ...
+
+    def _table(self) -> Table:
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return self._table().text()
+
+    def __rich__(self) -> Any:
+        return self._table().for_rich()
+
+    def _repr_html_(self) -> str:
+        return self._table().html()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, for JSON: None where a number is not finite."""
+        return {"rows": plain(self.rows)}
+
+
+def plain(value: Any) -> Any:
+    """Return a value as plain data for JSON.
+
+    Tuples become lists, findings become dicts, and numbers that are not finite become
+    None, since JSON has neither of them.
+    """
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return plain(value._asdict())
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if numbers.is_traced(value):
+        return numbers.spell(value)
+    return str(value)
+
+
+def saved(figure: Any, path: Any) -> Any:
+    """Write a figure to a file, unless `path` is None, and return the figure."""
+    if path is not None:
+        figure.savefig(path, dpi=120)
+    return figure

@@ -1,0 +1,114 @@
+"""Patterns: one language, whatever argument they are passed to."""
+
+import re
+import warnings
+
+import jax.numpy as jnp
+import pytest
+
+import jinit
+from jinit._core.patterns import Pattern, skipped, spell
+from jinit._core.trees import Leaf
+
+LEAVES = [
+    Leaf(("out",), jnp.ones(2)),
+    Leaf(("block_0", "out"), jnp.ones((2, 2))),
+    Leaf(("block_0", "attention", "out"), jnp.ones((2, 2))),
+    Leaf(("block_1", "up"), jnp.ones((2, 2))),
+]
+
+
+def matched(pattern):
+    selection = Pattern.of("`only`", pattern)
+    return [i for i, leaf in enumerate(LEAVES) if selection.matches(leaf)]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "indices"),
+    [
+        ("out", [0]),
+        ("*/out", [1]),
+        ("**/out", [0, 1, 2]),
+        ("block_*/**", [1, 2, 3]),
+        (re.compile("att"), [2]),
+        (lambda path, leaf: leaf.ndim == 1, [0]),
+        (["out", "**/up"], [0, 3]),
+        (("out", re.compile("up$"), lambda path, _: "att" in path), [0, 2, 3]),
+    ],
+)
+def test_what_patterns_match(pattern, indices):
+    assert matched(pattern) == indices
+
+
+@pytest.mark.parametrize(
+    ("pattern", "error", "message"),
+    [
+        (3, TypeError, "`only` is 3, of type int; it must be a glob"),
+        (["out", 3], TypeError, "`only` is 3"),
+        ([["out"]], TypeError, r"`only` is \['out'\]"),
+        ([], TypeError, "at least one pattern"),
+        ("a**/out", ValueError, "within the part 'a"),
+        (b"out", TypeError, "of type bytes"),
+    ],
+)
+def test_invalid_patterns(pattern, error, message):
+    with pytest.raises(error, match=message):
+        Pattern.of("`only`", pattern)
+
+
+def test_each_pattern_of_a_sequence_must_match():
+    pattern = Pattern.of("`only`", ["out", "**/outt"])
+    assert str(pattern) == "'out' or '**/outt'" == spell(["out", "**/outt"])
+    with pytest.raises(ValueError, match=r"(?s)'\*\*/outt' matches no leaf.*'out'"):
+        pattern.check_used(LEAVES)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "indices", "instead"),
+    [
+        # The layer "out" itself was not among those that fnmatch's "*/out" matches.
+        ("*/out", [1, 2], "'*/**/out'."),
+        ("block_0/*", [1, 2], "'block_0/**'."),
+        ("*", [0, 1, 2, 3], "'**'."),
+        ("*out", [0, 1, 2], "'**/*out'."),
+        ("block_[0]/out", [1], "re.compile("),
+        ("*n/o?t", [2], "re.compile("),
+    ],
+)
+def test_globs_by_the_meaning_of_version_0_1(pattern, indices, instead):
+    with pytest.warns(DeprecationWarning) as record:
+        hits = skipped(pattern, LEAVES)
+    assert [i for i, hit in enumerate(hits) if hit] == indices
+    (warning,) = record
+    assert f"`skip` has {pattern!r}" in str(warning.message)
+    assert f"Write {instead}" in str(warning.message)
+    assert warning.filename == __file__
+
+
+@pytest.mark.parametrize("pattern", ["block_1/*", "**/out", "out", ("out", "*/up")])
+def test_globs_of_one_meaning_do_not_warn(pattern):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert any(skipped(pattern, LEAVES))
+
+
+def test_what_skip_leaves_out():
+    assert skipped((), LEAVES) == [False] * 4
+    assert skipped(re.compile("block_1"), LEAVES) == [False] * 3 + [True]
+    with pytest.raises(ValueError, match="'up', which matches no layer; the layers"):
+        skipped(["out", "up"], LEAVES)
+    with pytest.raises(TypeError, match="`skip` is 3"):
+        skipped(3, LEAVES)
+
+
+def test_sequences_in_rules_and_in_only():
+    params = {"a": jnp.ones((4, 4)), "b": jnp.ones((4, 4)), "c": jnp.ones(4)}
+    rules = [(["a", re.compile("^b$")], jinit.he()), ("c", jinit.zeros)]
+    plan = jinit.plan(params, rules)
+    assert [row["initializer"] for row in plan.rows[:2]] == ["jinit.he()"] * 2
+    inside = jinit.recipes.inside(("a", "c"), [(("a", "c"), jinit.ones)])
+    assert len(jinit.plan(params, [*inside, ("b", jinit.he())]).rows) == 3
+    with pytest.raises(ValueError, match="'d' matches no leaf"):
+        jinit.plan(params, [(("a", "d"), jinit.he()), ("**", jinit.zeros)])
+    scaled = jinit.mup.infer(params, params, overrides=[(("a", "b"), "output")])
+    assert [row["class"] for row in scaled.rows] == ["output", "output", "scalar"]
