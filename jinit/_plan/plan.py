@@ -8,7 +8,7 @@ import jax
 from jax.tree_util import PyTreeDef
 
 from .._core import checks, trees
-from .._core.patterns import Pattern
+from .._core.patterns import Pattern, PatternLike
 from .._core.results import Result, Table
 from .._core.trees import Leaf, listed
 from .._initializer.foreign import BoundInitializer, Samplers
@@ -113,7 +113,11 @@ class Plan(Result):
         return jax.tree.unflatten(self._structure, values)
 
     def reinit(
-        self, key: jax.Array, params: Any, only: Any = None, donate: bool = False
+        self,
+        key: jax.Array,
+        params: Any,
+        only: PatternLike | None = None,
+        donate: bool = False,
     ) -> Any:
         """Draw some leaves of `params` again, and return the other arrays as they are.
 
@@ -220,8 +224,8 @@ def align(plan: Plan, name: str, tree: Any) -> list[tuple[Planned, Leaf]]:
       ValueError: if the tree has other paths, shapes or dtypes.
     """
     by_path = {leaf.parts: leaf for leaf in plan.leaves}
-    wanted = {parts: leaf.leaf for parts, leaf in by_path.items()}
-    leaves = trees.align(name, tree, wanted, "the plan")
+    structs = {parts: leaf.leaf for parts, leaf in by_path.items()}
+    leaves = trees.align(name, tree, structs, "the plan")
     return [(by_path[leaf.parts], leaf) for leaf in leaves]
 
 

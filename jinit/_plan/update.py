@@ -60,20 +60,20 @@ def fill_missing(
     where = by_path(shardings, leaves, shapes)
     if shardings is None:
         # The plan may be made from structs with shardings that `shapes` does not have.
-        own = placements(plan, None)
-        where |= {parts: s for parts, s in own.items() if where.get(parts) is None}
+        planned = placements(plan, None)
+        where |= {parts: s for parts, s in planned.items() if where.get(parts) is None}
     for leaf in missing:
         values[leaf.parts] = draw(plan, key, leaf, where[leaf.parts])
     structure = jax.tree.structure(shapes)
     return jax.tree.unflatten(structure, [values[leaf.parts] for leaf in leaves])
 
 
-def _present(params: Any, wanted: list[Leaf]) -> dict[tuple[str, ...], Any]:
+def _present(params: Any, whole: list[Leaf]) -> dict[tuple[str, ...], Any]:
     """Check each leaf of a checkpoint, and return the values by path."""
     leaves = trees.leaves(params)
-    known = {leaf.parts: leaf for leaf in wanted}
+    known = {leaf.parts: leaf for leaf in whole}
     # Orbax's `...` may stand for a whole subtree, at a path above leaves.
-    above = {leaf.parts[:n] for leaf in wanted for n in range(len(leaf.parts))}
+    above = {leaf.parts[:n] for leaf in whole for n in range(len(leaf.parts))}
     here = [x for x in leaves if not (x.value is ... and x.parts in above)]
     extra = [leaf for leaf in here if leaf.parts not in known]
     if extra:

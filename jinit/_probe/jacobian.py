@@ -1,4 +1,4 @@
-"""The largest and the least singular value of a model's Jacobian at one input."""
+"""The singular values of a model's Jacobian say how it stretches small changes."""
 
 import functools
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The statistics of a layer's output, of a parameter, and of their gradients."""
+"""Statistics describe a layer's output, a parameter, and the gradients in them."""
 
 import contextlib
 import functools

@@ -81,10 +81,10 @@ def wrapped(
 def _check_kind(kind: Any) -> None:
     """Raise unless `kind` is None, a kind, or pairs of a pattern and a kind."""
     if kind is None or isinstance(kind, str):
-        pairs = [("**", kind)] if kind else []
+        names = [kind] if kind else []
     else:
-        pairs = checked(kind, "kind")
-    for _, name in pairs:
+        names = [name for _, name in checked(kind, "kind")]
+    for name in names:
         checks.choice("kind", name, KINDS)
 
 

@@ -3,13 +3,16 @@
 import re
 import warnings
 
+import jax
 import jax.numpy as jnp
 import pytest
+from jax.ad_checkpoint import checkpoint_name
 
 import jinit
 from jinit._core.patterns import Pattern, skipped, spell
 from jinit._core.trees import Leaf
 
+KEY = jax.random.key(0)
 LEAVES = [
     Leaf(("out",), jnp.ones(2)),
     Leaf(("block_0", "out"), jnp.ones((2, 2))),
@@ -112,3 +115,23 @@ def test_sequences_in_rules_and_in_only():
         jinit.plan(params, [(("a", "d"), jinit.he()), ("**", jinit.zeros)])
     scaled = jinit.mup.infer(params, params, overrides=[(("a", "b"), "output")])
     assert [row["class"] for row in scaled.rows] == ["output", "output", "scalar"]
+
+
+def test_skip_of_lsuv_takes_any_pattern_and_blames_its_caller():
+    def model(params, x):
+        x = checkpoint_name(x @ params["a"]["b"]["out"], "a/b/out")
+        return checkpoint_name(x @ params["c"], "c")
+
+    x = jinit.normal(1.0)(KEY, (16, 4))
+    params = {"a": {"b": {"out": jnp.eye(4)}}, "c": 2 * jnp.eye(4)}
+    with pytest.warns(DeprecationWarning, match=r"Write '\*\*/out'") as record:
+        old, _ = jinit.lsuv(model, params, x, skip="*/out")
+    assert record[0].filename == __file__
+    for skip in (
+        "**/out",
+        [re.compile("out$")],
+        lambda path, kernel: kernel[0, 0] == 1,
+    ):
+        new, history = jinit.lsuv(model, params, x, skip=skip)
+        assert {row["path"] for row in history.rows} == {"c"}
+        assert (new["c"] == old["c"]).all()
