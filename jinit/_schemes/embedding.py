@@ -37,6 +37,7 @@ class Embedding(Composed):
 
     def _std(self, shape: checks.Shape) -> float | None:
         self._check(shape)
+        # A row of zeros has another std than the rest.
         return None if self.padding_row is not None else _FLAX_EMBEDDING.std(shape)
 
     def _check(self, shape: checks.Shape) -> None:

@@ -304,7 +304,7 @@ def he(*, mode: str = "fan_in", **options: Unpack[FanOptions]) -> Initializer:
 @scheme(
     law="normal, uniform or truncated",
     formula="std = gain(f) / sqrt(n), or sqrt(2 / (n + f'(0)))",
-    use="any activation: gelu, silu, your own",
+    use="any activation, such as gelu, silu or your own",
     pitfall="the second rule, that of the article, hardly rescales",
     paper=papers.HE_2015,
 )

@@ -20,6 +20,7 @@ class ScaledUniform(FanScheme):
     _name: ClassVar[str] = "scaled_uniform"
 
     def _variance(self, fans: Fans) -> float | None:
+        # U(+-a) has the variance a^2 / 3.
         return 1 / (3 * fans.fan_in) if fans.fan_in else None
 
 
