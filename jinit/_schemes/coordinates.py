@@ -46,7 +46,7 @@ class Siren(FanScheme):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class FourierFeatures(RandomInitializer):
-    """The law N(0, stddev^2), or N(0, (2 pi stddev)^2) in radians."""
+    """Entries have the law N(0, stddev^2), or N(0, (2 pi stddev)^2) in radians."""
 
     stddev: float = 1.0
     dtype: np.dtype | None = None

@@ -17,7 +17,7 @@ from ..random._law import Law
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Normal(RandomInitializer):
-    """The law N(0, stddev^2)."""
+    """Entries have the law N(0, stddev^2)."""
 
     stddev: float = 1e-2
     dtype: np.dtype | None = None
@@ -39,7 +39,7 @@ class Normal(RandomInitializer):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Uniform(RandomInitializer):
-    """The law U[0, scale), as in `jax.nn.initializers.uniform`."""
+    """Entries have the law U[0, scale), as in `jax.nn.initializers.uniform`."""
 
     scale: float = 1e-2
     dtype: np.dtype | None = None

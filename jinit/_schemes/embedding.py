@@ -22,7 +22,7 @@ _FLAX_EMBEDDING = variance_scaling(1.0, "fan_in", "normal", out_axis=0)
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Embedding(Composed):
-    """The law N(0, 1 / d), where d is the last axis, and a row of zeros for padding."""
+    """Rows have the law N(0, 1 / d), where d is their length; one row may be zero."""
 
     padding_row: int | None = None
     dtype: np.dtype | None = None

@@ -1,4 +1,7 @@
-"""The schemes of `jinit.recurrent`: an identity kernel, and biases of gates."""
+"""Recurrent cells start from an identity kernel, or from biases that keep their state.
+
+`jinit/recurrent.py` tells which form of a scheme fits which cell.
+"""
 
 import dataclasses
 from typing import Any, ClassVar, Literal

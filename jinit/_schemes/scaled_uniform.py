@@ -13,7 +13,7 @@ from .fan_options import FanOptions, fan_maker
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class ScaledUniform(FanScheme):
-    """The law U(+-1 / sqrt(fan_in))."""
+    """Entries have the law U(+-1 / sqrt(fan_in))."""
 
     distribution: str = "uniform"
 

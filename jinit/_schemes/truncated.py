@@ -28,7 +28,7 @@ _FARTHEST = 1e6
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class TruncatedNormal(RandomInitializer):
-    """The law N(mean, sigma^2), restricted to an interval."""
+    """Entries have the law N(mean, sigma^2), restricted to an interval."""
 
     stddev: float = 1e-2
     dtype: np.dtype | None = None

@@ -1,4 +1,4 @@
-"""JAX's names for the usual settings of `variance_scaling`: Glorot, LeCun and He.
+"""JAX has names for the usual settings of `variance_scaling`: Glorot, LeCun and He.
 
 Each maker is one line of the table `PRESETS`, with JAX's positional arguments.
 """

@@ -1,4 +1,4 @@
-"""Read a shape as a stack of matrices, draw them, and bring them back to the shape."""
+"""A shape is read as a stack of matrices, which are drawn and put in that shape."""
 
 import math
 from typing import Any, Literal, NamedTuple
