@@ -103,7 +103,7 @@ class Dirac(FormulaInitializer):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Sparse(FormulaInitializer):
-    """Of every n entries along `axis`, ceil(sparsity n) are 0, and others N(0, std^2)."""
+    """Units have ceil(sparsity n) of n weights equal to 0, the others N(0, std^2)."""
 
     sparsity: float
     # A field `std` would hide the method of that name, so it has a name of its own.
