@@ -36,7 +36,7 @@ class Split(NamedTuple):
     law="uniform; zero",
     formula="A: limit = 1 / sqrt(n_in); B = 0",
     use="low-rank adapters",
-    pitfall="two initializers, of A and of B",
+    pitfall="returns two initializers, one for A and one for B",
     paper=papers.HU_2022,
 )
 @maker

@@ -56,6 +56,7 @@ class PriorBias(Filling):
         if numpy is np:
             prior = np.asarray(prior, np.float64)
         if self.kind == "sigmoid":
+            # log1p keeps the digits of a prior near 0, which is the case that matters.
             return numpy.log(prior) - numpy.log1p(-prior)
         # Softmax does not change when all biases move together, so their mean may be 0.
         return numpy.log(prior) - numpy.mean(numpy.log(prior))

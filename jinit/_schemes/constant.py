@@ -33,11 +33,13 @@ class Filling(Initializer):
         raise NotImplementedError
 
     def _std(self, shape: checks.Shape) -> float | None:
+        # Equal entries do not vary; those of an array have no single law.
         return 0.0 if np.ndim(self._value()) == 0 else None
 
     def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
         value = self._value()
         checks.broadcasts(spec.shape, value=value)
+        # A product with 1.0 would turn integers and booleans into floats.
         value = value if numbers.is_one(spec.factor) else value * spec.factor
         check_representable("value", value, spec.dtype)
         return _full(value, **spec.settings)
@@ -78,7 +80,7 @@ def _full(value: jax.Array, *, shape: checks.Shape, dtype: np.dtype) -> jax.Arra
     law="constant",
     formula="w = value",
     use="biases, scales",
-    pitfall="equal weights stay equal: not for kernels",
+    pitfall="not for kernels: equal units stay equal",
 )
 @maker
 def constant(value: ArrayLike, dtype: DTypeLike | None = None) -> Initializer:

@@ -38,6 +38,7 @@ class Siren(FanScheme):
     def _variance(self, fans: Fans) -> float | None:
         if fans.fan_in == 0:
             return None
+        # U(+-a) has the variance a^2 / 3.
         if self.first:
             return 1 / (3 * fans.fan_in**2)
         return 2 / (fans.fan_in * self.w0**2)
@@ -45,7 +46,7 @@ class Siren(FanScheme):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class FourierFeatures(RandomInitializer):
-    """The law N(0, stddev^2), or N(0, (2 pi stddev)^2) in radians."""
+    """Entries have the law N(0, stddev^2), or N(0, (2 pi stddev)^2) in radians."""
 
     stddev: float = 1.0
     dtype: np.dtype | None = None
@@ -112,6 +113,7 @@ def siren(
         layers follow from E sin^2(z) = (1 - exp(-2 v)) / 2 for z ~ N(0, v).
     """
     checks.boolean("first", first)
+    # Only the formula of hidden layers contains the gain of the sine.
     if not first:
         refuse_activation("siren", options, "Leave `gain` out, or pass a number.")
     return Siren(w0=w0, first=first, **options)
@@ -121,7 +123,7 @@ def siren(
     law="normal",
     formula="B with std = stddev, for cos(2 pi x B)",
     use="the fixed first layer of a network of coordinates",
-    pitfall="stddev decides how fine a detail is learned: tune it",
+    pitfall="tune `stddev`, which decides how fine a detail is learned",
     paper=papers.TANCIK_2020,
 )
 @maker

@@ -17,7 +17,7 @@ from ..random._law import Law
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Normal(RandomInitializer):
-    """The law N(0, stddev^2)."""
+    """Entries have the law N(0, stddev^2)."""
 
     stddev: float = 1e-2
     dtype: np.dtype | None = None
@@ -33,18 +33,20 @@ class Normal(RandomInitializer):
         return self.stddev
 
     def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
+        # The scale is an operand of the program, so one program serves every stddev.
         return Law("normal"), self.stddev
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Uniform(RandomInitializer):
-    """The law U[0, scale), as in `jax.nn.initializers.uniform`."""
+    """Entries have the law U[0, scale), as in `jax.nn.initializers.uniform`."""
 
     scale: float = 1e-2
     dtype: np.dtype | None = None
 
     _name: ClassVar[str] = "uniform"
     _any_layout: ClassVar[bool] = True
+    # JAX has no uniform law for complex numbers.
     _kind: ClassVar[type[Any]] = np.floating
 
     def __post_init__(self) -> None:
@@ -61,7 +63,7 @@ class Uniform(RandomInitializer):
 @scheme(
     law="normal",
     formula="std = stddev",
-    use="embeddings, a std that you know",
+    use="embeddings, weights with a known std",
     pitfall="does not depend on the shape",
 )
 @maker
@@ -87,7 +89,7 @@ def normal(stddev: float = 1e-2, dtype: DTypeLike | None = None) -> Initializer:
     law="uniform on [0, scale)",
     formula="std = scale / sqrt(12)",
     use="positive parameters",
-    pitfall="not centred: not for weights",
+    pitfall="not for weights: the mean is scale / 2",
 )
 @maker
 def uniform(scale: float = 1e-2, dtype: DTypeLike | None = None) -> Initializer:

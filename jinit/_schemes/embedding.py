@@ -22,7 +22,7 @@ _FLAX_EMBEDDING = variance_scaling(1.0, "fan_in", "normal", out_axis=0)
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Embedding(Composed):
-    """The law N(0, 1 / d), where d is the last axis, and a row of zeros for padding."""
+    """Rows have the law N(0, 1 / d), where d is their length; one row may be zero."""
 
     padding_row: int | None = None
     dtype: np.dtype | None = None
@@ -37,6 +37,7 @@ class Embedding(Composed):
 
     def _std(self, shape: checks.Shape) -> float | None:
         self._check(shape)
+        # A row of zeros has another std than the rest.
         return None if self.padding_row is not None else _FLAX_EMBEDDING.std(shape)
 
     def _check(self, shape: checks.Shape) -> None:

@@ -1,8 +1,8 @@
 """Xavier, He, Kaiming and LeCun scale their draws by the fans of the shape.
 
 Each scheme is one formula for the standard deviation. Unlike the makers with JAX's
-names, which are in `variance_scaling.py`, these compute it in Python floats and round
-once, take layouts, groups, explicit fans and gains, and reject axes that overlap.
+names (`variance_scaling.py`), these compute it in Python floats and round once, take
+layouts, groups, explicit fans and gains, and reject axes that overlap.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ _RULES = ("gain", "slope_at_zero")
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class FanScheme(RandomInitializer):
-    """A law has the standard deviation gain times a formula in the fans."""
+    """The standard deviation is gain times a formula in the fans."""
 
     distribution: str = "normal"
     layout: str | None = None
@@ -108,6 +108,8 @@ class FanScheme(RandomInitializer):
     def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
         std = self._std(shape)
         std = 0.0 if std is None else std
+        # The complex uniform law fills a disk and has the std 1; the real one fills
+        # [-1, 1].
         if self.distribution == "uniform" and not is_complex(dtype):
             std = std * math.sqrt(3)
         if self.distribution == "truncated_normal":
@@ -310,7 +312,7 @@ def he(*, mode: str = "fan_in", **options: Unpack[FanOptions]) -> Initializer:
 @scheme(
     law="normal, uniform or truncated",
     formula="std = gain(f) / sqrt(n), or sqrt(2 / (n + f'(0)))",
-    use="any activation: gelu, silu, your own",
+    use="any activation, such as gelu, silu or your own",
     pitfall="the second rule, that of the article, hardly rescales",
     paper=papers.HE_2015,
 )

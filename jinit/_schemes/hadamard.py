@@ -34,6 +34,7 @@ class Hadamard(FormulaInitializer):
         self._set(gain=gain, dtype=canonical_dtype(self.dtype))
 
     def _check(self, shape: checks.Shape) -> None:
+        # n & (n - 1) drops the lowest bit of n: only 0 and powers of two give 0.
         if len(shape) != 2 or shape[0] != shape[1] or shape[0] & (shape[0] - 1):
             raise ValueError(
                 f"`shape` is {shape}; a Hadamard matrix has two axes of one length, a "

@@ -34,6 +34,7 @@ class Hyperfan(FanScheme):
                 "embedding_variance", self.embedding_variance, positive=True
             ),
         )
+        # A wrong shape must raise in the maker, not in the first call.
         self._generated_fan()
         super().__post_init__()
 
@@ -44,8 +45,8 @@ class Hyperfan(FanScheme):
     def _generated_fans(self) -> Fans:
         if 0 in self.generated:
             raise ValueError(
-                f"`shape_of_generated` is {self.generated}, which has no entries; all "
-                "axes must be positive."
+                f"`shape_of_generated` is {self.generated}, so the head generates "
+                "nothing; all axes must be positive."
             )
         return fans(self.generated, self.generated_layout)
 
@@ -85,6 +86,7 @@ class HyperfanOut(Hyperfan):
     _name: ClassVar[str] = "hyperfan_out"
 
     def _mode(self) -> str:
+        # Of the head itself the formula has the fan_in, as in HyperfanIn.
         return "fan_in"
 
     def _generated_fan(self) -> int:

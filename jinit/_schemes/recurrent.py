@@ -1,4 +1,7 @@
-"""The schemes of `jinit.recurrent`: an identity kernel, and biases of gates."""
+"""Recurrent cells start from an identity kernel, or from biases that keep their state.
+
+`jinit/recurrent.py` tells which form of a scheme fits which cell.
+"""
 
 import dataclasses
 from typing import Any, ClassVar, Literal
@@ -155,6 +158,7 @@ class Chrono(GateBias):
 
     def _spelling(self) -> tuple[str, dict[str, Any]]:
         name, settings = super()._spelling()
+        # The dataclass inherits fields that come before t_max, the first argument.
         return name, {"t_max": self.t_max} | settings
 
     def _gate_bias(self, gate: str, keeping: jax.Array) -> jax.Array:
@@ -169,6 +173,7 @@ class Chrono(GateBias):
             u = (index(units, -1).astype(dtype) + 0.5) / units[-1]
         else:
             u = random.uniform(key, units, dtype)
+        # 1 + u (t_max - 2) is uniform on [1, t_max - 1].
         return self._side_by_side(jnp.log1p(u * (self.t_max - 2)))
 
 
@@ -348,6 +353,7 @@ def chrono_rules(t_max: float, *, cell: Cell = "lstm", prefix: str = "**") -> Ru
     order, pattern = _cell(cell, prefix)
     if "{gate}" not in pattern:
         return [(pattern, chrono(t_max, order=order))]
+    # The other gates have biases of 0, which is the default of every cell.
     gates = [g for g in "fzi" if g in order]
     return [(pattern.format(gate=g), chrono(t_max, gate=g, grid=True)) for g in gates]
 

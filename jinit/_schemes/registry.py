@@ -59,8 +59,8 @@ def get(name: str | Initializer, **settings: Any) -> Initializer:
     if isinstance(name, Initializer):
         if settings:
             raise TypeError(
-                f"`name` is {name!r}, an initializer, which takes no settings, and "
-                f"there are {sorted(settings)}. Give its name, or leave them out."
+                f"`name` is {name!r}, an initializer, which takes no settings: "
+                f"{sorted(settings)}. Give the name of a scheme, or no settings."
             )
         return name
     check_called("`name`", name)

@@ -13,13 +13,14 @@ from .fan_options import FanOptions, fan_maker
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class ScaledUniform(FanScheme):
-    """The law U(+-1 / sqrt(fan_in))."""
+    """Entries have the law U(+-1 / sqrt(fan_in))."""
 
     distribution: str = "uniform"
 
     _name: ClassVar[str] = "scaled_uniform"
 
     def _variance(self, fans: Fans) -> float | None:
+        # U(+-a) has the variance a^2 / 3.
         return 1 / (3 * fans.fan_in) if fans.fan_in else None
 
 

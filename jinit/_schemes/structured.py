@@ -103,7 +103,7 @@ class Dirac(FormulaInitializer):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Sparse(FormulaInitializer):
-    """The law N(0, std^2), with ceil(sparsity n) zeros among n entries along `axis`."""
+    """Units have ceil(sparsity n) of n weights equal to 0, the others N(0, std^2)."""
 
     sparsity: float
     # A field `std` would hide the method of that name, so it has a name of its own.

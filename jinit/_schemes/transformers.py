@@ -63,6 +63,7 @@ class WangInit(WidthScheme):
         super().__post_init__()
 
     def _mode(self) -> str:
+        # The stream adds the outputs, so their number is its width.
         return "fan_out"
 
     def _variance(self, fans: Fans) -> float | None:
@@ -134,7 +135,8 @@ class Ngpt(FormulaInitializer):
 
     def _build(self, key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
         x = random.normal(key, shape, dtype)
-        # A zero vector has no direction; on an axis of length 1 a draw can be one.
+        # A zero vector has no direction; on an axis of length 1 a draw can be one. The
+        # square of what replaces it must not underflow.
         x = jnp.where(x == 0, np.finfo(dtype).tiny ** 0.25, x)
         squares = jnp.abs(x) ** 2
         return x / jnp.sqrt(jnp.sum(squares, axis=self._axes(shape), keepdims=True))
@@ -143,8 +145,8 @@ class Ngpt(FormulaInitializer):
 @scheme(
     law="normal, uniform or truncated",
     formula="std = sqrt(2 / (5 d))",
-    use="transformers: what reads the stream, embeddings",
-    pitfall="d is the width of the model: give it where the inputs are others",
+    use="layers of transformers that read the stream, embeddings",
+    pitfall="d is the width of the model: give `width` if the inputs are others",
     paper=papers.NGUYEN_2019,
 )
 @fan_maker(SmallInit)
@@ -177,8 +179,8 @@ def small_init(
 @scheme(
     law="normal, uniform or truncated",
     formula="std = 2 / (L sqrt(d))",
-    use="transformers: the layers that end branches",
-    pitfall="d is the width of the stream: the outputs",
+    use="layers of transformers that end branches",
+    pitfall="d is the width of the model: give `width` if the outputs are others",
     paper=papers.BLACK_2022,
 )
 @fan_maker(WangInit)
@@ -212,10 +214,10 @@ def wang_init(
 
 
 @scheme(
-    law="normal, cut at 2 sigma",
+    law="normal, truncated at 2 sigma",
     formula="std = sqrt(0.1 / n_in)",
     use="routers and experts of mixtures",
-    pitfall="0.1 scales the variance; stacked experts need a layout",
+    pitfall="`scale` multiplies the variance; stacked experts need a layout",
     paper=papers.FEDUS_2022,
 )
 @fan_maker(MoeRouter)
@@ -281,7 +283,7 @@ def layer_scale(depth: int, *, dtype: DTypeLike | None = None) -> Initializer:
     law="uniform on the sphere",
     formula="norm 1 along `axis`, std = 1 / sqrt(d)",
     use="normalized transformers",
-    pitfall="the axis is the model's width: -2 of kernels that read it",
+    pitfall="kernels that read the stream need `axis=-2`",
     paper=papers.LOSHCHILOV_2025,
 )
 @maker

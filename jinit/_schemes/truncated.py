@@ -28,7 +28,7 @@ _FARTHEST = 1e6
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class TruncatedNormal(RandomInitializer):
-    """The law N(mean, sigma^2), restricted to an interval."""
+    """Entries have the law N(mean, sigma^2), restricted to an interval."""
 
     stddev: float = 1e-2
     dtype: np.dtype | None = None
@@ -199,10 +199,10 @@ def _sigma_of(std: float, low: float, high: float) -> float:
 
 
 @scheme(
-    law="truncated at `lower`, `upper`",
+    law="normal, truncated at `lower` and `upper`",
     formula="std = 0.8796 stddev at +-2",
-    use="a std that you know, without tails",
-    pitfall="stddev is the one before the truncation, unless `std_is` says after",
+    use="weights with a known std, without tails",
+    pitfall='`stddev` is that before the truncation, unless `std_is` is "after"',
 )
 @maker
 def truncated_normal(

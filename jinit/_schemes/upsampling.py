@@ -81,10 +81,13 @@ class Icnr(Around):
     def _joined(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
         kernel = self._drawn(key, spec)
         if self.transposed:
+            # Each tap becomes a block of factor^d equal taps.
             for axis in range(kernel.ndim - 2):
                 kernel = jnp.repeat(kernel, self.factor, axis)
             return kernel
         copies = self._copies(spec.shape)
+        # "minor" has the pixels of one channel beside each other, "major" the channels
+        # of one pixel.
         if self.order == "minor":
             return jnp.repeat(kernel, copies, -1)
         return jnp.concatenate([kernel] * copies, -1)
@@ -120,6 +123,7 @@ class Bilinear(FormulaInitializer):
             )
 
     def _build(self, key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
+        # Outputs count within their group, as Flax's inputs of a grouped kernel do.
         output = index(shape, -1) % np.uint32(shape[-2])
         kernel = (output == index(shape, -2)).astype(dtype)
         for axis, size in enumerate(shape[:-2]):

@@ -1,4 +1,4 @@
-"""JAX's names for the usual settings of `variance_scaling`: Glorot, LeCun and He.
+"""JAX has names for the usual settings of `variance_scaling`: Glorot, LeCun and He.
 
 Each maker is one line of the table `PRESETS`, with JAX's positional arguments.
 """
@@ -52,7 +52,7 @@ def glorot_uniform(
 
 
 @scheme(
-    law="truncated at 2 sigma",
+    law="normal, truncated at 2 sigma",
     formula="std = sqrt(2 / (n_in + n_out))",
     use="as `xavier`",
     paper=papers.GLOROT_2010,
@@ -128,7 +128,7 @@ def lecun_uniform(
 
 
 @scheme(
-    law="truncated at 2 sigma",
+    law="normal, truncated at 2 sigma",
     formula="std = sqrt(1 / n_in)",
     use="selu; Flax's default kernel",
     paper=(papers.LECUN_1998, papers.KLAMBAUER_2017),
@@ -207,7 +207,7 @@ def he_uniform(
 
 
 @scheme(
-    law="truncated at 2 sigma",
+    law="normal, truncated at 2 sigma",
     formula="std = sqrt(2 / n_in)",
     use="as `he`",
     paper=papers.HE_2015,

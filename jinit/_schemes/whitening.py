@@ -84,6 +84,7 @@ def whitening_filters(rows: np.ndarray, eps: float) -> np.ndarray:
             f"`patches` are {count} patches of {size} values each; their covariance "
             f"takes at least {size} of them, and many more to be near the true one."
         )
+    # eigh returns the least eigenvalue first, and rounding can make it negative.
     values, vectors = np.linalg.eigh(rows.T @ rows / count)
     with np.errstate(divide="ignore"):
         filters = vectors[:, ::-1] / np.sqrt(np.maximum(values[::-1], 0) + eps)

@@ -5,7 +5,6 @@ import inspect
 import pytest
 
 import jinit
-from jinit._core import papers
 from tests.support.references import cited, rewritten, sources
 
 
@@ -19,14 +18,6 @@ def test_every_reference_is_spelled_as_in_the_bibliography():
 def test_a_maker_s_docstring_cites_the_papers_of_its_entry(name):
     entry = jinit.registry[name]
     assert set(entry.papers) <= set(cited(inspect.getdoc(entry.maker)))
-
-
-def test_an_entry_with_two_papers_cites_both():
-    entry = jinit.registry["lecun_normal"]
-    assert entry.paper == (papers.LECUN_1998, papers.KLAMBAUER_2017)
-    assert entry.reference == "LeCun et al. (1998); Klambauer et al. (2017)"
-    assert jinit.registry["he"].paper is papers.HE_2015
-    assert jinit.registry["zeros"].reference == "-"
 
 
 DRIFTED = '''

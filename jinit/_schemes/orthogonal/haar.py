@@ -1,4 +1,4 @@
-"""Draw an orthogonal matrix from the uniform law (Haar) as a product of reflections.
+"""A product of random reflections is an orthogonal matrix with the uniform law (Haar).
 
 Q of a Gaussian matrix can be drawn without the matrix. Reflection i of its QR
 factorization maps a Gaussian vector of length rows - i to a multiple of the first axis,

@@ -54,12 +54,13 @@ class Orthogonal(Initializer):
             )
 
     def _std(self, shape: checks.Shape) -> float | None:
-        reading = as_matrices(shape, self._layout(shape))
+        view = as_matrices(shape, self._layout(shape))
         # A unit vector of n entries has mean square 1 / n.
-        longer = max(reading.rows, reading.columns)
+        longer = max(view.rows, view.columns)
         return abs(self._scale(shape)) / math.sqrt(longer) if longer else None
 
     def _in_torch_layout(self) -> Initializer:
+        # PyTorch has the outputs, which are the columns, on axis 0.
         is_default = self.layout is None and self.column_axis == -1
         return dataclasses.replace(self, column_axis=0) if is_default else self
 
@@ -73,6 +74,7 @@ class Orthogonal(Initializer):
 
     def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
         layout = self._layout(spec.shape)
+        # A shape that does not fit must raise before anything is compiled.
         as_matrices(spec.shape, layout)
         return _orthogonal(
             key,
@@ -91,8 +93,8 @@ class ScaledOrthogonal(Orthogonal):
     _name: ClassVar[str] = "scaled_orthogonal"
 
     def _scale(self, shape: checks.Shape) -> float:
-        reading = as_matrices(shape, self._layout(shape))
-        ratio = reading.columns / reading.rows if reading.rows else 0.0
+        view = as_matrices(shape, self._layout(shape))
+        ratio = view.columns / view.rows if view.rows else 0.0
         return self.scale * math.sqrt(ratio)
 
 
@@ -158,6 +160,7 @@ def _delta_orthogonal(
     if 0 in shape:
         return jnp.zeros(shape, dtype)
     tap = _kernel(key, scale, shape[-2:], dtype, layout, method, mesh)
+    # As in JAX; in an even window this is the tap before the middle.
     centre = tuple((size - 1) // 2 for size in shape[:-2])
     return jnp.zeros(shape, tap.dtype).at[centre].set(tap)
 
@@ -173,9 +176,9 @@ def _kernel(
 ) -> jax.Array:
     if 0 in shape:
         return jnp.zeros(shape, dtype)
-    reading = as_matrices(shape, layout)
-    stack = draw_stack(key, reading, wide_dtype(dtype), method, mesh)
-    return back_to_shape(stack, reading, scale, dtype)
+    view = as_matrices(shape, layout)
+    stack = draw_stack(key, view, wide_dtype(dtype), method, mesh)
+    return back_to_shape(stack, view, scale, dtype)
 
 
 @scheme(

@@ -56,6 +56,7 @@ class LooksLinear(Initializer):
         layout = self._layout(shape)
         block = self._block(shape, layout)
         longer = max(block.rows, block.columns)
+        # In a window the taps beside the centre are 0, so there is no single std.
         if not longer or "k" in layout:
             return None
         return abs(self.scale) / math.sqrt(longer)

@@ -1,4 +1,4 @@
-"""Read a shape as a stack of matrices, draw them, and bring them back to the shape."""
+"""A shape is read as a stack of matrices, which are drawn and put in that shape."""
 
 import math
 from typing import Any, Literal, NamedTuple
@@ -42,6 +42,7 @@ class MatrixView(NamedTuple):
 
 def as_matrices(shape: checks.Shape, layout: str) -> MatrixView:
     """Read the b axes as copies, the o axes as columns, and i and k axes as rows."""
+    # This raises if the layout does not fit the shape.
     fans(shape, layout)
     groups = [
         [i for i, letter in enumerate(layout) if letter in letters]
@@ -70,16 +71,17 @@ def mesh_of(method: str, out_sharding: Sharding) -> Any:
         return None
     if isinstance(out_sharding, NamedSharding):
         return out_sharding.mesh
+    # A PartitionSpec refers to the mesh of the context.
     return jax.sharding.get_abstract_mesh()
 
 
 def draw_stack(
-    key: jax.Array, reading: MatrixView, dtype: np.dtype, method: Method, mesh: Any
+    key: jax.Array, view: MatrixView, dtype: np.dtype, method: Method, mesh: Any
 ) -> jax.Array:
     """Draw independent matrices, (copies, rows, columns)."""
     # A single matrix is drawn with the key itself, as in JAX.
-    keys = jax.random.split(key, reading.copies) if reading.is_stack else key[None]
-    rows, columns = reading.rows, reading.columns
+    keys = jax.random.split(key, view.copies) if view.is_stack else key[None]
+    rows, columns = view.rows, view.columns
     if method == "polar":
         return polar(keys, rows, columns, dtype, mesh)
 
@@ -88,13 +90,13 @@ def draw_stack(
             return jax.random.orthogonal(key, rows, (), dtype, columns)
         return haar(key, rows, columns, dtype)
 
-    return jax.vmap(one)(keys) if reading.is_stack else one(key)[None]
+    return jax.vmap(one)(keys) if view.is_stack else one(key)[None]
 
 
 def back_to_shape(
-    stack: jax.Array, reading: MatrixView, scale: jax.Array, dtype: np.dtype
+    stack: jax.Array, view: MatrixView, scale: jax.Array, dtype: np.dtype
 ) -> jax.Array:
     """Return `scale` times the matrices, in the shape that was read, rounded once."""
-    kernel = stack.reshape(reading.sizes).transpose(np.argsort(reading.axes))
+    kernel = stack.reshape(view.sizes).transpose(np.argsort(view.axes))
     kernel = jnp.asarray(scale, stack.dtype) * kernel
     return round_once(kernel, dtype) if is_narrow(dtype) else kernel

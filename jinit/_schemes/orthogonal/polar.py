@@ -1,4 +1,4 @@
-"""Draw an orthogonal matrix, uniform over all of them, by matrix products alone.
+"""A polar factor is an orthogonal matrix that matrix products alone can compute.
 
 The polar factor X (X'X)^(-1/2) of a Gaussian matrix X is uniform (Haar), since a
 rotation of X rotates its factor. Newton and Schulz's iteration computes it by products,

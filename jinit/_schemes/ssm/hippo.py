@@ -81,6 +81,7 @@ class S4d(FormulaInitializer):
         if self.part is not None:
             return dtypes.dtype(chosen, np.floating)
         checked = dtypes.dtype(chosen, np.inexact)
+        # JAX's default dtype is real, and its complex counterpart is meant.
         if chosen is None:
             return np.dtype(np.result_type(checked, np.complex64))
         if not jnp.issubdtype(checked, np.complexfloating):
@@ -144,6 +145,7 @@ class S4dReal(S4d):
         return -(np.arange(pairs) + 1.0)
 
 
+# The eigenvalues take O(n^3), and all layers of a model have the same.
 @functools.lru_cache(maxsize=64)
 def _legs_frequencies(pairs: int) -> tuple[float, ...]:
     """Return the negative imaginary eigenvalues of A + P P' + 1/2, which is skew."""

@@ -67,6 +67,7 @@ class LruRing(FormulaInitializer):
         inner, outer = self.r_min**2, self.r_max**2
         # q = 1 - |lambda|^2 keeps its digits near the unit circle, |lambda| does not.
         q = (1 - outer) + (outer - inner) * _inside(radius_key, shape, dtype)
+        # With q = 1 lambda would be 0, and nu infinite.
         q = jnp.minimum(q, np.nextafter(dtype.type(1), dtype.type(0)))
         if self.part == "gamma":
             return jnp.sqrt(q)

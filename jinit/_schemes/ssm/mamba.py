@@ -84,6 +84,7 @@ class MambaDtBias(FormulaInitializer):
         low, high = log(self.dt_min), log(self.dt_max)
         u = random.uniform(key, shape, dtype)
         dt = jnp.maximum(jnp.exp(low + (high - low) * u), self.dt_floor)
+        # softplus^-1(dt) = log(exp(dt) - 1); this form keeps the digits of a small dt.
         return dt + jnp.log(-jnp.expm1(-dt))
 
 
