@@ -9,6 +9,7 @@ Orthogonal recurrent kernels for each gate of a fused kernel: `jinit.blocks` of
 `jinit.orthogonal()`.
 """
 
+from ._core.names import publish
 from ._schemes.recurrent import (
     chrono,
     chrono_rules,
@@ -25,3 +26,4 @@ __all__ = [
     "unit_forget_rules",
 ]
 __dir__ = __all__.copy  # for `dir`, which would show the imports too
+publish(__name__, *map(globals().get, __all__))

@@ -1,5 +1,6 @@
 """State-space layers: HiPPO and its diagonal forms, the ring of the LRU, Mamba."""
 
+from ._core.names import publish
 from ._schemes.ssm.hippo import hippo_legs, s4d_inv, s4d_legs, s4d_lin, s4d_real
 from ._schemes.ssm.lru import lru_ring
 from ._schemes.ssm.mamba import mamba_a_log, mamba_dt_bias
@@ -15,3 +16,4 @@ __all__ = [
     "s4d_real",
 ]
 __dir__ = __all__.copy  # for `dir`, which would show the imports too
+publish(__name__, *map(globals().get, __all__))

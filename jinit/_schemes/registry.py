@@ -7,7 +7,7 @@ from typing import Any
 from .._core import checks, numbers
 from .._core.names import public_function, public_name
 from .._initializer import around, stack
-from .._initializer.base import TRACED_ADVICE, Initializer, Scaled
+from .._initializer.base import TRACED_ADVICE, Initializer
 from .._initializer.entry import Entry
 from .._initializer.maker import check_called
 from . import (
@@ -148,8 +148,6 @@ def from_config(config: Mapping[str, Any]) -> Initializer:
             "jinit.registry."
         )
     settings = {key: _rebuilt(v) for key, v in config.items() if key != "name"}
-    if config["name"] == Scaled._name:
-        return settings["factor"] * settings["init"]
     return get(config["name"], **settings)
 
 

@@ -14,6 +14,7 @@ Rules of your own go before a recipe's. A leaf that a recipe does not know is an
 of `plan`, which names it.
 """
 
+from .._core.names import publish
 from ._inside import inside
 from ._residual import fixup
 from ._torch import torch_defaults
@@ -32,3 +33,4 @@ __all__ = [
     "vit",
 ]
 __dir__ = __all__.copy  # for `dir`, which would show the imports too
+publish(__name__, *map(globals().get, __all__))

@@ -15,6 +15,7 @@ chaos: below it all inputs become alike and gradients vanish, above it alike inp
 become unlike and gradients explode.
 """
 
+from .._core.names import publish
 from ._critical import critical
 from ._maps import correlation_map, depth_scales, fixed_point, variance_map
 from ._phase_diagram import plot_phase_diagram
@@ -31,3 +32,4 @@ __all__ = [
     "variance_map",
 ]
 __dir__ = __all__.copy  # for `dir`, which would show the imports too
+publish(__name__, *map(globals().get, __all__))
