@@ -49,6 +49,6 @@ def critical(
             f"`gain` is {options['gain']!r}; the critical point decides the gain, "
             "which is sqrt(sigma_w2)."
         )
-    point = _critical.critical(activation, q)
+    point = _critical.critical_point(activation, q)
     kernel = lecun(**options, gain=math.sqrt(point.sigma_w2))
     return kernel, normal(math.sqrt(point.sigma_b2), options.get("dtype"))

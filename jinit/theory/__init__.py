@@ -16,14 +16,18 @@ become unlike and gradients explode.
 """
 
 from .._core.names import publish
-from ._critical import critical
+from ._critical import critical_point
 from ._maps import correlation_map, depth_scales, fixed_point, variance_map
 from ._phase_diagram import plot_phase_diagram
 from ._spectra import finite_width, jacobian_spectrum
 
+# The name that the point had before the initializers of jinit.critical took it.
+critical = critical_point
+
 __all__ = [
     "correlation_map",
     "critical",
+    "critical_point",
     "depth_scales",
     "finite_width",
     "fixed_point",

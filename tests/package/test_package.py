@@ -114,7 +114,7 @@ def in_a_fresh_process(code: str) -> str:
 # Loads everything that jinit has.
 EVERYTHING = "[getattr(jinit, n) for n in dir(jinit)]"
 
-HEAVY = ["flax", "matplotlib", "optax", "chex", "rich"]
+HEAVY = ["flax", "matplotlib", "optax", "chex", "rich", "scipy"]
 
 # One process for all modules and both imports: each takes seconds to start.
 LOADS = f"""
