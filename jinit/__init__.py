@@ -274,8 +274,11 @@ else:
         if name not in _FILES:
             raise AttributeError(_unknown(name))
         module = _importlib.import_module(f".{_FILES[name]}", __name__)
+        names = _importlib.import_module("._core.names", __name__)
+        value = getattr(module, name)
+        names.publish(__name__, value)
         # Two threads may both come here; they find and store the same object.
-        return globals().setdefault(name, getattr(module, name))
+        return globals().setdefault(name, value)
 
 
 def _unknown(name: str) -> str:

@@ -9,6 +9,7 @@ For a fused recurrent kernel with an orthogonal matrix for each gate, use `jinit
 of `jinit.orthogonal()`.
 """
 
+from ._core.names import publish
 from ._schemes.recurrent import (
     chrono,
     chrono_rules,
@@ -26,3 +27,4 @@ __all__ = [
 ]
 # Without this `dir` would show the imports as well.
 __dir__ = __all__.copy
+publish(__name__, *map(globals().get, __all__))

@@ -1,5 +1,6 @@
 """State-space layers start from HiPPO, its diagonal forms, the LRU's ring, or Mamba."""
 
+from ._core.names import publish
 from ._schemes.ssm.hippo import hippo_legs, s4d_inv, s4d_legs, s4d_lin, s4d_real
 from ._schemes.ssm.lru import lru_ring
 from ._schemes.ssm.mamba import mamba_a_log, mamba_dt_bias
@@ -16,3 +17,4 @@ __all__ = [
 ]
 # Without this `dir` would show the imports as well.
 __dir__ = __all__.copy
+publish(__name__, *map(globals().get, __all__))

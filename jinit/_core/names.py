@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import inspect
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -13,6 +14,16 @@ def did_you_mean(value: object, allowed: Iterable[str]) -> str:
     if not near:
         return ""
     return " Did you mean " + " or ".join(repr(name) for name in near) + "?"
+
+
+def publish(module: str, *values: Any) -> None:
+    """Let functions name the module in which users find them, in pickles and in help.
+
+    Classes keep the module of their file, since `inspect.getsource` looks there.
+    """
+    for value in values:
+        if inspect.isfunction(value):
+            value.__module__ = module
 
 
 _PUBLIC_MODULES = ("jax.nn", "jax.numpy", "jax.lax", "jax.scipy.special")

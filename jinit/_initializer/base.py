@@ -1,9 +1,9 @@
 """`Initializer`: a callable value: frozen, hashable, printable, picklable."""
 
-import copy
 import dataclasses
 import functools
 import hashlib
+import sys
 from collections.abc import Hashable
 from typing import Any, ClassVar, NamedTuple
 
@@ -155,22 +155,22 @@ class Initializer:
         settings = (getattr(self, field.name) for field in dataclasses.fields(self))
         return any(map(numbers.holds_tracer, settings))
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the settings alone, without the cached properties."""
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return a public function and the maker's name and settings, for a pickle.
+
+        So a pickle does not depend on the file in which a class lies. The function is
+        found as users find it, since its file lies above this one.
+        """
         if self._is_traced:
             raise TypeError(f"{self!r} cannot be pickled. {TRACED_ADVICE}")
-        fields = dataclasses.fields(self)
-        return {field.name: getattr(self, field.name) for field in fields}
+        name, settings = self._spelling()
+        return sys.modules["jinit"].from_config, ({"name": name, **settings},)
 
     def __copy__(self) -> "Initializer":
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Initializer":
-        if self._is_traced:
-            return self
-        new = object.__new__(type(self))
-        vars(new).update(copy.deepcopy(self.__getstate__(), memo))
-        return new
+        return self
 
     def __repr__(self) -> str:
         name, settings = self._spelling()

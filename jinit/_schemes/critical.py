@@ -49,7 +49,7 @@ def critical(
             f"`gain` is {options['gain']!r}; the critical point decides the gain, "
             "which is sqrt(sigma_w2). Leave `gain` out."
         )
-    point = _critical.critical(activation, q)
+    point = _critical.critical_point(activation, q)
     options["gain"] = math.sqrt(point.sigma_w2)
     kernel = lecun(**options)
     return kernel, normal(math.sqrt(point.sigma_b2), options.get("dtype"))

@@ -9,7 +9,7 @@ from typing import Any
 from .. import _initializer, _schemes
 from .._core import checks, numbers
 from .._core.names import public_function, public_name
-from .._initializer.base import TRACED_ADVICE, Initializer, Scaled
+from .._initializer.base import TRACED_ADVICE, Initializer
 from .._initializer.maker import check_called
 from .._initializer.scheme import SCHEMES, Entry
 
@@ -121,9 +121,6 @@ def from_config(config: Mapping[str, Any]) -> Initializer:
             "jinit.registry."
         )
     settings = {key: _rebuilt(v) for key, v in config.items() if key != "name"}
-    if config["name"] == Scaled._name:
-        scaled: Initializer = settings["factor"] * settings["init"]
-        return scaled
     return get(config["name"], **settings)
 
 

@@ -14,6 +14,7 @@ and attention takes q k' / head_dim in the place of q k' / sqrt(head_dim), by
 `attention_scale`. At the base width all of it is what it was, bit for bit.
 """
 
+from .._core.names import publish
 from ._attention import attention_scale
 from ._coordinate_check import coordinate_check
 from ._coordinate_report import CoordinateReport
@@ -33,3 +34,4 @@ __all__ = [
     "unit_scaling",
 ]
 __dir__ = __all__.copy  # for `dir`, which would show the imports too
+publish(__name__, *map(globals().get, __all__))

@@ -1,5 +1,6 @@
 """jinit for Flax NNX, whose models are objects. Loaded when it is first used."""
 
+from .._core.names import publish
 from ._compare import compare
 from ._from_data import (
     autoinit,
@@ -26,3 +27,4 @@ __all__ = [
     "whiten_first_layer",
 ]
 __dir__ = __all__.copy  # for `dir`, which would show the imports too
+publish(__name__, *map(globals().get, __all__))

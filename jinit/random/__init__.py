@@ -7,7 +7,9 @@ times faster, and in 16 and 8 bits they draw in float32 and round once, where
 JAX's default, takes its bits from `jax.random` and keeps the rest.
 """
 
+from .._core.names import publish
 from ._samplers import bits, normal, truncated_normal, uniform
 
 __all__ = ["bits", "normal", "truncated_normal", "uniform"]
 __dir__ = __all__.copy  # for `dir`, which would show the imports too
+publish(__name__, *map(globals().get, __all__))

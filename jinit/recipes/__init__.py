@@ -16,6 +16,7 @@ Put rules of your own before those of a recipe. If a recipe does not know a leaf
 raises an error that names the leaf.
 """
 
+from .._core.names import publish
 from ._inside import inside
 from ._residual import fixup
 from ._torch import torch_defaults
@@ -34,3 +35,4 @@ __all__ = [
     "vit",
 ]
 __dir__ = __all__.copy  # for `dir`, which would show the imports too
+publish(__name__, *map(globals().get, __all__))

@@ -15,14 +15,19 @@ chaos: below it all inputs become alike and gradients vanish, above it alike inp
 become unlike and gradients explode.
 """
 
-from ._critical import critical
+from .._core.names import publish
+from ._critical import critical_point
 from ._maps import correlation_map, depth_scales, fixed_point, variance_map
 from ._phase_diagram import plot_phase_diagram
 from ._spectra import finite_width, jacobian_spectrum
 
+# The name that the point had before the initializers of jinit.critical took it.
+critical = critical_point
+
 __all__ = [
     "correlation_map",
     "critical",
+    "critical_point",
     "depth_scales",
     "finite_width",
     "fixed_point",
@@ -31,3 +36,4 @@ __all__ = [
     "variance_map",
 ]
 __dir__ = __all__.copy  # for `dir`, which would show the imports too
+publish(__name__, *map(globals().get, __all__))

@@ -7,15 +7,14 @@ from .._scale.gains import Activation
 from .._scale.quadrature import Unresolved
 from ._dual import moment, slope
 from ._maps import require_slopes, resolved, scalar_of
-from ._root import root
 from ._scalar import Scalar
 
 # Mean squares of a slope below are those of a function that is flat.
 _FLAT = 1e-18
 
 
-class Critical(NamedTuple):
-    """A point on the edge of chaos; whether q stays there, and its slope V'(q)."""
+class CriticalPoint(NamedTuple):
+    """A CriticalPoint lies on the edge of chaos; q stays there if it is stable."""
 
     sigma_w2: float
     sigma_b2: float
@@ -24,10 +23,10 @@ class Critical(NamedTuple):
     slope: float
 
 
-def critical(
+def critical_point(
     activation: Activation, q: float | None = None, *, sigma_b2: float | None = None
-) -> Critical:
-    """The point on the edge of chaos, chi_1 = 1, with a given q* or sigma_b2.
+) -> CriticalPoint:
+    """Return the point on the edge of chaos, chi_1 = 1, with a given q* or sigma_b2.
 
     sigma_w2 = 1 / E f'(sqrt(q) z)^2 and sigma_b2 = q - sigma_w2 E f(sqrt(q) z)^2.
     `stable` says whether q returns there when it is moved, or at least stays, V'(q) <=
@@ -48,10 +47,10 @@ def critical(
 
     Example:
       >>> from jinit import theory
-      >>> point = theory.critical("tanh", sigma_b2=0.05)
+      >>> point = theory.critical_point("tanh", sigma_b2=0.05)
       >>> round(point.sigma_w2, 6), round(point.q, 6), point.stable
       (1.760955, 0.570048, True)
-      >>> theory.critical("gelu").stable
+      >>> theory.critical_point("gelu").stable
       False
 
     References:
@@ -69,8 +68,8 @@ def critical(
     if sigma_b2 is None:
         at = checks.real("q", 1.0 if q is None else q, positive=True)
         return resolved(activation, lambda: _critical_at(s, activation, at))
-    wanted = checks.real("sigma_b2", sigma_b2, minimum=0.0)
-    return resolved(activation, lambda: _critical_of_bias(s, activation, wanted))
+    variance = checks.real("sigma_b2", sigma_b2, minimum=0.0)
+    return resolved(activation, lambda: _critical_of_bias(s, activation, variance))
 
 
 def _bias_at(s: Scalar, q: float) -> tuple[float, float]:
@@ -84,12 +83,12 @@ def _bias_at(s: Scalar, q: float) -> tuple[float, float]:
     return 1 / squared, q - moment(s, s.f, q) / squared
 
 
-def _point(s: Scalar, sigma_w2: float, sigma_b2: float, q: float) -> Critical:
+def _point(s: Scalar, sigma_w2: float, sigma_b2: float, q: float) -> CriticalPoint:
     rate = sigma_w2 * slope(s, q) if q > 0 else 1.0
-    return Critical(sigma_w2, sigma_b2, rate <= 1 + 1e-6, q, rate)
+    return CriticalPoint(sigma_w2, sigma_b2, rate <= 1 + 1e-6, q, rate)
 
 
-def _critical_at(s: Scalar, activation: Any, q: float) -> Critical:
+def _critical_at(s: Scalar, activation: Any, q: float) -> CriticalPoint:
     sigma_w2, sigma_b2 = _bias_at(s, q)
     if sigma_b2 < -1e-10 * q:
         raise ValueError(
@@ -101,10 +100,13 @@ def _critical_at(s: Scalar, activation: Any, q: float) -> Critical:
     return _point(s, sigma_w2, sigma_b2 if sigma_b2 > 1e-10 * q else 0.0, q)
 
 
-def _critical_of_bias(s: Scalar, activation: Any, sigma_b2: float) -> Critical:
+def _critical_of_bias(s: Scalar, activation: Any, sigma_b2: float) -> CriticalPoint:
     """The smallest q whose critical bias is the given one."""
-    if sigma_b2 == 0 and (found := _without_bias(s, activation)) is not None:
-        return found
+    if sigma_b2 == 0 and (point := _without_bias(s, activation)) is not None:
+        return point
+
+    # SciPy takes 0.3 s to load, and most of jinit does not need it.
+    from scipy.optimize import brentq
 
     def gap(q: float) -> float:
         return sigma_b2 - _bias_at(s, q)[1]
@@ -115,7 +117,7 @@ def _critical_of_bias(s: Scalar, activation: Any, sigma_b2: float) -> Critical:
     gaps = [gap(q) for q in powers]
     for k, low in enumerate(powers[:-1]):
         if gaps[k] > 0 >= gaps[k + 1]:
-            q = root(gap, low, powers[k + 1])
+            q = brentq(gap, low, powers[k + 1], xtol=1e-13 * low)
             return _point(s, _bias_at(s, q)[0], sigma_b2, q)
     raise ValueError(
         f"{activation!r} has no critical point with sigma_b2={sigma_b2}: for no q from "
@@ -123,7 +125,7 @@ def _critical_of_bias(s: Scalar, activation: Any, sigma_b2: float) -> Critical:
     )
 
 
-def _without_bias(s: Scalar, activation: Any) -> Critical | None:
+def _without_bias(s: Scalar, activation: Any) -> CriticalPoint | None:
     """Where the bias of the whole line is 0, as for relu, q is free; else q is 0."""
     if moment(s, s.df, 1.0) >= _FLAT and abs(_bias_at(s, 1.0)[1]) < 1e-10:
         return _critical_at(s, activation, 1.0)

@@ -7,7 +7,6 @@ from .._core import checks
 from .._scale.gains import Activation
 from .._scale.quadrature import Unresolved
 from ._dual import dual, gap, moment, rough_gap, slope
-from ._root import MOST_STEPS, root
 from ._scalar import Scalar, scalar
 
 _SMALLEST, _LARGEST = 1e-12, 1e12
@@ -15,6 +14,7 @@ _SMALLEST, _LARGEST = 1e-12, 1e12
 _ROUNDING, _NEUTRAL = 1e-13, 1e-12
 # How far from 1 a slope may be and still count as 1.
 _LEVEL = 1e-9
+_MOST_STEPS = 500
 
 
 class FixedPoint(NamedTuple):
@@ -172,7 +172,7 @@ def _fixed_q(s: Scalar, sigma_w2: float, sigma_b2: float, start: float) -> float
     -1/2 for any function.
     """
     q, said = start, f"for sigma_w2={sigma_w2}, sigma_b2={sigma_b2}"
-    for _ in range(MOST_STEPS):
+    for _ in range(_MOST_STEPS):
         step = sigma_w2 * moment(s, s.f, q) + sigma_b2 - q
         rate = 1 - sigma_w2 * slope(s, q) if q > 0 else 1.0
         if abs(step) <= max(_ROUNDING, s.precision) * max(q, _SMALLEST):
@@ -187,7 +187,7 @@ def _fixed_q(s: Scalar, sigma_w2: float, sigma_b2: float, start: float) -> float
         q += max(min(step, q + 1), -0.5 * q)
         if q < _SMALLEST:
             q = 0.0
-    raise Unresolved(f"is too wild: {MOST_STEPS} steps found no fixed point {said}.")
+    raise Unresolved(f"is too wild: {_MOST_STEPS} steps found no fixed point {said}.")
 
 
 def _fixed_t(s: Scalar, sigma_w2: float, q: float, chi1: float) -> float:
@@ -206,11 +206,27 @@ def _fixed_t(s: Scalar, sigma_w2: float, q: float, chi1: float) -> float:
     # R(0) >= 0 everywhere, and is 0 for odd functions without bias.
     if rise(1.0) >= -1e-12:
         return 1.0
-    above = math.log(chi1)
-    r = root(rise, 1e-7, 1.0, above, max(1e-10 * above, s.precision))
+    r = _root_of_rise(rise, math.log(chi1), s.precision)
     if abs(rise(r, gap)) > max(1e-9, 4 * s.precision):
         raise Unresolved("is too wild: the means over two variables do not settle.")
     return r * r
+
+
+def _root_of_rise(rise: Any, above: float, precision: float) -> float:
+    """Return the r where `rise` is 0, given its limit above 0 for small r."""
+    # SciPy takes 0.3 s to load, and most of jinit does not need it.
+    from scipy.optimize import brentq
+
+    # On a logarithmic scale, since the root may be near 0 or near 1.
+    lowest, enough = math.log(1e-7), max(1e-10 * above, precision)
+
+    def value(log_r: float) -> float:
+        # Rounding would decide the first value, whose limit is known.
+        height = above if log_r == lowest else rise(math.exp(log_r))
+        # A step below the precision of f would follow its rounding.
+        return 0.0 if abs(height) < enough else height
+
+    return math.exp(brentq(value, lowest, 0.0, xtol=1e-13))
 
 
 def depth_scales(

@@ -34,6 +34,11 @@ SHAPES = [
 ]
 
 
+def twin_of(init):
+    """Return another object, equal to an initializer."""
+    return pickle.loads(pickle.dumps(init))
+
+
 def values(x):
     return np.asarray(x, np.complex64 if jnp.iscomplexobj(x) else np.float32)
 
@@ -161,7 +166,7 @@ def test_an_equal_initializer_traces_nothing_again(name, key):
         return init(key, CASES[name].shape)
 
     draw.trace(key, CASES[name].init)
-    draw.trace(jax.random.fold_in(key, 1), copy.deepcopy(CASES[name].init))
+    draw.trace(jax.random.fold_in(key, 1), twin_of(CASES[name].init))
     with pytest.raises(AssertionError):
         draw.trace(key, 0.37 * CASES[name].init)
 
@@ -182,8 +187,8 @@ def test_values_of_values(name):
     for value in (init, 0.5 * init, init * -2):
         assert eval(repr(value), {"jinit": jinit, "jax": jax}) == value
         assert pickle.loads(pickle.dumps(value)) == value
-        assert copy.copy(value) == copy.deepcopy(value) == value
-        assert hash(copy.deepcopy(value)) == hash(value)
+        assert copy.copy(value) is copy.deepcopy(value) is value
+        assert hash(twin_of(value)) == hash(value)
         config = json.loads(json.dumps(jinit.to_config(value)))
         assert jinit.from_config(config) == value
         assert isinstance(value, jinit.Initializer)
@@ -208,7 +213,7 @@ def test_scaling_scales(name, key):
 @pytest.mark.parametrize("name", NAMES)
 def test_modules_that_hold_equal_initializers_are_equal(name):
     init = CASES[name].init
-    assert nn.Dense(3, kernel_init=init) == nn.Dense(3, kernel_init=copy.deepcopy(init))
+    assert nn.Dense(3, kernel_init=init) == nn.Dense(3, kernel_init=twin_of(init))
 
 
 @pytest.mark.parametrize("name", LAWS)
@@ -300,4 +305,4 @@ def test_a_hash_is_not_pickled():
     init = jinit.he(layout="io")
     hash(init)
     # Hashes of strings differ between processes.
-    assert not [name for name in init.__getstate__() if name.startswith("_")]
+    assert b"_hash" not in pickle.dumps(init)

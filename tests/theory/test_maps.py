@@ -90,6 +90,7 @@ def test_published_fixed_points():
     assert found == pytest.approx((0.31532, 1.0, 0.88016), abs=1e-5)
     scales = theory.depth_scales("tanh", 1.3, 0.05)
     assert scales.xi_c == pytest.approx(7.834, abs=1e-3)
+    assert theory.critical is theory.critical_point
     point = theory.critical("tanh", sigma_b2=0.05)
     assert point[:2] == pytest.approx((1.760955, 0.05), abs=1e-6)
     assert point.q == pytest.approx(0.570048, abs=1e-6) and point.stable
