@@ -153,10 +153,9 @@ class _Walk:
         kind = self.key(type(value))
         if dataclasses.is_dataclass(value):
             names = [field.name for field in dataclasses.fields(value)]
-            extra = (
-                vars(value).keys() - set(names) if hasattr(value, "__dict__") else ()
-            )
-            if not extra or is_linen(type(value)):
+            extra = getattr(value, "__dict__", {}).keys() - set(names)
+            cls: Any = type(value)
+            if not extra or is_linen(cls):
                 return kind, *(self.key(getattr(value, name, None)) for name in names)
         leaves, tree = jax.tree.flatten(value)
         if len(leaves) == 1 and leaves[0] is value:

@@ -56,7 +56,10 @@ def _is_signal(leaf: Any) -> bool:
 
 
 class ModuleCall(NamedTuple):
-    """The record of a module's call, with shapes as they are inside of scans."""
+    """A module call is a record of what a module had when a trace called it.
+
+    Inside of a scan the shapes are those of one step.
+    """
 
     # The shapes of the module's own parameters, by the parameters' names.
     shapes: dict[str, tuple[int, ...]]

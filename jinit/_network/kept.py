@@ -179,7 +179,8 @@ def types_of(tree: Any) -> Hashable:
 def _type(leaf: Any) -> Hashable:
     if isinstance(leaf, jax.ShapeDtypeStruct):
         return leaf.shape, leaf.dtype, leaf.weak_type, leaf.sharding
-    return jax.typeof(leaf)
+    kind: Hashable = jax.typeof(leaf)
+    return kind
 
 
 _NUMBERS = itertools.count()

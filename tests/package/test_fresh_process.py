@@ -10,7 +10,7 @@ from tests.support.repository import in_a_fresh_process
 # This code loads everything that jinit has.
 EVERYTHING = "[getattr(jinit, n) for n in dir(jinit)]"
 
-HEAVY = ["flax", "matplotlib", "optax", "chex", "rich"]
+HEAVY = ["flax", "matplotlib", "optax", "chex", "rich", "scipy"]
 
 # One process for all modules and both imports: each takes seconds to start.
 LOADS = f"""
