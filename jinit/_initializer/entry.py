@@ -1,4 +1,4 @@
-"""What the registry says of a scheme. Each family's file ends with its `ENTRIES`."""
+"""The registry has an entry for each scheme; a family's file ends with `ENTRIES`."""
 
 import dataclasses
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One scheme: its maker, and what to know before using it."""
+    """An Entry names a scheme, its maker, and the facts that decide its use."""
 
     name: str
     maker: Callable[..., Any]
