@@ -1,4 +1,4 @@
-"""What a user passed -> what was meant, or an error that says what to do."""
+"""Check arguments: return them in one canonical form, or raise what to do instead."""
 
 import math
 import numbers
@@ -17,7 +17,7 @@ Shape = tuple[int, ...]
 
 
 def choice(argument: str, value: object, allowed: Sequence[str]) -> str:
-    """`value` if it is one of `allowed`; otherwise a ValueError with the nearest."""
+    """Return `value` if it is one of `allowed`; the error names the nearest of them."""
     if isinstance(value, str) and value in allowed:
         return value
     listed = ", ".join(repr(name) for name in allowed)
@@ -28,7 +28,7 @@ def choice(argument: str, value: object, allowed: Sequence[str]) -> str:
 
 
 def shape(value: object, *, symbolic: bool = False) -> Shape:
-    """`value` as a tuple of non-negative Python integers.
+    """Return `value` as a tuple of non-negative Python integers.
 
     With `symbolic` the dimensions of `jax.export.symbolic_shape` may be among them.
     """
@@ -56,7 +56,7 @@ def is_static(shape: Shape) -> bool:
 _INTEGER = {int}
 
 
-def _dimension(d: Any, dims: tuple) -> int:
+def _dimension(d: Any, dims: tuple[Any, ...]) -> int:
     if _numbers.is_symbolic(d):
         raise TypeError(
             f"`shape` is {dims!r}, and its dimension {d!r} is symbolic; here every "
@@ -88,7 +88,7 @@ def real(
     positive: bool = False,
     finite: bool = True,
 ) -> float:
-    """`value` as a Python float: finite, and at least `minimum`."""
+    """Return `value` as a Python float: finite, and at least `minimum`."""
     if isinstance(value, (bool, np.bool_, str)) or np.ndim(value) != 0:
         raise TypeError(f"`{argument}` is {value!r}; it must be a real number.")
     try:
@@ -101,8 +101,8 @@ def real(
     if math.isnan(number) or (finite and math.isinf(number)):
         raise ValueError(f"`{argument}` is {number}; it must be a finite number.")
     if number < minimum or (positive and number <= 0):
-        wanted = "greater than 0" if positive else f"at least {minimum:g}"
-        raise ValueError(f"`{argument}` is {value!r}; it must be {wanted}.")
+        bound = "greater than 0" if positive else f"at least {minimum:g}"
+        raise ValueError(f"`{argument}` is {value!r}; it must be {bound}.")
     return number
 
 
@@ -123,7 +123,7 @@ def number(argument: str, value: Any, **bounds: Any) -> Any:
 
 
 def canonical_axes(argument: str, value: Any) -> int | tuple[int, ...]:
-    """An axis or several as a value that hashes: an integer, or a tuple of them."""
+    """Return an axis, or several, as an integer or a tuple, which hash."""
     if isinstance(value, numbers.Integral):
         return integer(argument, value)
     try:
@@ -150,22 +150,22 @@ def single_axis(argument: str, value: Any) -> int:
 
 
 def axes(argument: str, value: Any, ndim: int, shape: Shape) -> tuple[int, ...]:
-    """`value` (an axis or several, negative ones too) as indices into `shape`."""
-    given = canonical_axes(argument, value)
-    found = []
-    for index in (given,) if isinstance(given, int) else given:
+    """Return an axis, or several, as indices into `shape`, none of them negative."""
+    canonical = canonical_axes(argument, value)
+    indices: list[int] = []
+    for index in (canonical,) if isinstance(canonical, int) else canonical:
         if not -ndim <= index < ndim:
             raise ValueError(
                 f"`{argument}` is {value!r}, but shape {shape} has {ndim} axes; "
                 f"an axis must lie in [{-ndim}, {ndim - 1}]."
             )
-        found.append(index % ndim)
-    if len(set(found)) != len(found):
+        indices.append(index % ndim)
+    if len(set(indices)) != len(indices):
         raise ValueError(
             f"`{argument}` is {value!r}, which names an axis of shape {shape} twice; "
             "name each axis once."
         )
-    return tuple(found)
+    return tuple(indices)
 
 
 def key(value: Any) -> None:
@@ -175,7 +175,7 @@ def key(value: Any) -> None:
             f"`key` is {value!r}, of type {type(value).__name__}; it must be a PRNG "
             "key, such as jax.random.key(0)."
         )
-    if jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         batch = value.shape
     elif value.dtype == np.uint32 and value.ndim:
         _check_words(value.shape)
@@ -225,7 +225,7 @@ def broadcasts(shape: Shape, **bounds: Any) -> None:
 
 
 def count(argument: str, value: Any) -> int | None:
-    """A positive integer, or None."""
+    """Return a positive integer, or None if `value` is None."""
     return None if value is None else positive(argument, value)
 
 
@@ -238,12 +238,12 @@ def positive(argument: str, value: Any) -> int:
 
 
 def flag(name: str) -> Any:
-    """One of JAX's settings, as the current context has it."""
+    """Return one of JAX's settings, as the current context has it."""
     return getattr(jax.config, name)
 
 
 def integer(argument: str, value: Any) -> int:
-    """`value` as a Python integer."""
+    """Return `value` as a Python integer."""
     try:
         if isinstance(value, (bool, np.bool_)):
             raise TypeError
@@ -253,7 +253,7 @@ def integer(argument: str, value: Any) -> int:
 
 
 def boolean(argument: str, value: Any) -> bool:
-    """True or False, and nothing that only counts as such."""
+    """Return True or False; 1, 0 and other values that count as such are errors."""
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
     raise TypeError(f"`{argument}` is {value!r}; it must be True or False.")

@@ -1,4 +1,4 @@
-"""Checks and kinds of dtypes: real, complex, narrow, and the wide type to draw in."""
+"""Check dtypes, tell their categories, and choose the wide dtype to draw in."""
 
 import functools
 import math
@@ -22,7 +22,7 @@ def dtype(value: Any, kind: type[Any]) -> np.dtype:
         "jax_enable_x64"
     ):
         # JAX warns here that 64 bits need jax_enable_x64.
-        chosen = jnp.zeros((), chosen).dtype
+        chosen = np.dtype(jnp.zeros((), chosen).dtype)
     return chosen
 
 
@@ -64,6 +64,7 @@ def _can_be_drawn(dtype: np.dtype) -> bool:
 
 
 def dtype_like(value: Any) -> np.dtype:
+    """Return the dtype that a value names, as `jnp.dtype` reads it."""
     try:
         return jnp.dtype(value)
     except TypeError:
@@ -74,28 +75,33 @@ def dtype_like(value: Any) -> np.dtype:
 
 
 def is_narrow(dtype: np.dtype) -> bool:
-    """Whether a float of this dtype is drawn in float32 and then rounded."""
-    return jnp.issubdtype(dtype, np.floating) and dtype.itemsize < 4
+    """Tell whether a float of this dtype is drawn in float32 and then rounded."""
+    return bool(jnp.issubdtype(dtype, np.floating)) and dtype.itemsize < 4
 
 
 def real_dtype(dtype: np.dtype) -> np.dtype:
-    """The type to draw in: float32 for all narrower ones, a complex type's parts."""
+    """Return the real dtype to draw in: float64 for 64-bit floats, else float32.
+
+    A complex number is drawn as two of them.
+    """
     return np.dtype(np.float64 if dtype in (np.float64, np.complex128) else np.float32)
 
 
-def sqrt2(dtype: np.dtype) -> np.floating:
+def sqrt2(dtype: np.dtype) -> Any:
+    """Return the square root of 2 as a scalar of a dtype."""
     return dtype.type(math.sqrt(2))
 
 
 def canonical_dtype(dtype: DTypeLike | None) -> np.dtype | None:
-    """A maker's `dtype` setting, as a value that hashes and prints."""
+    """Return a maker's `dtype` setting as a value that hashes and prints."""
     return None if dtype is None else dtype_like(dtype)
 
 
 def wide_dtype(dtype: np.dtype) -> np.dtype:
-    """The type to compute in: float32 for all narrower ones."""
+    """Return the dtype to compute in: float32 for all narrower floats."""
     return np.dtype(np.float32) if is_narrow(dtype) else dtype
 
 
 def is_complex(dtype: np.dtype) -> bool:
-    return jnp.issubdtype(dtype, np.complexfloating)
+    """Tell whether a dtype is complex."""
+    return bool(jnp.issubdtype(dtype, np.complexfloating))

@@ -48,8 +48,9 @@ _LOG = (
     _floats(0xBDFE5D4F, 0x3E11E9BF, 0xBE2AAE50),
     _floats(0x3E4CCEAC, 0xBE7FFFFC, 0x3EAAAAAA),
 )
-_LOG1P_ABOVE = (np.float32(4.527000e-05),) + _floats(
-    0x3EFF40C5, 0x40D284FA, 0x41EF4B9C, 0x4273CC76, 0x426473AD, 0x41A05101
+_LOG1P_ABOVE = (
+    np.float32(4.527000e-05),
+    *_floats(0x3EFF40C5, 0x40D284FA, 0x41EF4B9C, 0x4273CC76, 0x426473AD, 0x41A05101),
 )
 _LOG1P_BELOW = _floats(
     0x3F800000, 0x417101AD, 0x42A6185B, 0x435DC32D, 0x439A8CA3, 0x43586D8A, 0x42707982
@@ -68,7 +69,7 @@ INSIDE, CENTRAL = 5.0, 2.9
 
 
 def erf_inv(u: jax.Array, bound: float = np.inf) -> jax.Array:
-    """Return `lax.erf_inv(u)` where sqrt(2) erf_inv(u) stays within `bound`.
+    """Return the values of `lax.erf_inv`, where sqrt(2) times them is within `bound`.
 
     A bound of at most `INSIDE` promises that |u| < 1.
     """
@@ -98,7 +99,8 @@ def differences(
 
 def uniforms(indices: np.ndarray) -> np.ndarray:
     """Return the uniform numbers that a float32 draw makes of 23-bit integers."""
-    return indices.astype(np.float32) * _STEP + _LOWEST
+    numbers: np.ndarray = indices.astype(np.float32) * _STEP + _LOWEST
+    return numbers
 
 
 def _sample() -> np.ndarray:
@@ -183,7 +185,7 @@ def _central(u: jax.Array) -> jax.Array:
 
 
 def _log1p(y: jax.Array) -> jax.Array:
-    """XLA's log(1 + y) for y in (-1, 0]."""
+    """Return XLA's log(1 + y) for y in (-1, 0]."""
     return jnp.where(jnp.abs(y) < _SMALL, _log1p_small(y), _log(y + np.float32(1)))
 
 
@@ -196,7 +198,7 @@ def _log1p_small(y: jax.Array) -> jax.Array:
 
 
 def _log(x: jax.Array) -> jax.Array:
-    """log(x) for normal x in (0, 1]: x = 2^e m, and a polynomial in m - 1."""
+    """Return log(x) for normal x in (0, 1]: x = 2^e m, and a polynomial in m - 1."""
     word = lax.bitcast_convert_type(x, np.int32)
     exponent = lax.shift_right_logical(word, jnp.full_like(word, 23)) - np.int32(126)
     half = np.float32(0.5).view(np.int32)
@@ -210,11 +212,11 @@ def _log(x: jax.Array) -> jax.Array:
     return ((z - square * np.float32(0.5)) + tail) + e * _LOG2_HIGH
 
 
-def _horner(x: jax.Array, coefficients: tuple | list) -> jax.Array:
+def _horner(x: jax.Array, coefficients: Sequence[Any]) -> jax.Array:
     first, second, *rest = coefficients
     # A leading 1 is not multiplied by: 1 * x is x.
     is_one = isinstance(first, np.float32) and first == 1
-    value = (x if is_one else x * first) + second
+    value: jax.Array = (x if is_one else x * first) + second
     for c in rest:
         value = value * x + c
     return value

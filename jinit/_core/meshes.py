@@ -1,4 +1,4 @@
-"""Shardings fit shapes, and meshes have explicit and automatic axes."""
+"""Check that shardings fit shapes, and read the axes of the mesh in the context."""
 
 import contextlib
 from typing import Any
@@ -10,12 +10,12 @@ Sharding = NamedSharding | PartitionSpec | None
 
 
 def explicit_axes() -> tuple[str, ...]:
-    """The axes of the context's mesh that are a part of the types of arrays."""
+    """Return the axes of the context's mesh that are a part of arrays' types."""
     return tuple(jax.sharding.get_abstract_mesh().explicit_axes)
 
 
 def automatic_axes() -> contextlib.AbstractContextManager[Any]:
-    """The context's mesh, with the partitioning left to the compiler."""
+    """Leave the partitioning over the context's mesh to the compiler."""
     mesh = jax.sharding.get_abstract_mesh()
     if not mesh.explicit_axes:
         return contextlib.nullcontext()

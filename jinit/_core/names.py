@@ -9,7 +9,7 @@ from typing import Any
 
 
 def did_you_mean(value: object, allowed: Iterable[str]) -> str:
-    """A sentence with the names nearest to `value`, or nothing."""
+    """Return a sentence with the names nearest to `value`, or an empty text."""
     near = difflib.get_close_matches(str(value), list(allowed), n=3, cutoff=0.5)
     if not near:
         return ""
@@ -30,7 +30,7 @@ _PUBLIC_MODULES = ("jax.nn", "jax.numpy", "jax.lax", "jax.scipy.special")
 
 
 def public_name(function: Any) -> str:
-    """Where a function is found: `jax.nn.gelu`; else its own name."""
+    """Return where users find a function, such as `jax.nn.gelu`, or else its name."""
     name = getattr(function, "__name__", "")
     for module_name in _PUBLIC_MODULES:
         module = sys.modules.get(module_name)
@@ -40,7 +40,7 @@ def public_name(function: Any) -> str:
 
 
 def public_function(path: str) -> Any:
-    """The function that `public_name` named."""
+    """Return the function that `public_name` named."""
     module_name, _, name = path.rpartition(".")
     function = None
     if module_name in _PUBLIC_MODULES:

@@ -1,10 +1,10 @@
-"""A sampler -> its compiled programs: one per shape, dtype and sharding.
+"""Compile samplers: one program for each shape, dtype and sharding.
 
-Called from the top, a sampler is compiled with 512-bit vectors preferred, where XLA's
-default is 256: the loop is bound by arithmetic, and processors that have the wider
-registers finish it in two thirds of the time (processors that lack them ignore the
-preference). Inside somebody's `jit` it is part of their program, with their options.
-The values are the same.
+A sampler that is called outside of any `jit` is compiled with 512-bit vectors
+preferred, where XLA's default is 256. Its loop is bound by arithmetic, and processors
+with the wider registers finish it in two thirds of the time; others ignore the
+preference. Inside a user's `jit` a sampler is part of the user's program, with the
+user's options. The values are the same.
 """
 
 import functools
@@ -63,13 +63,13 @@ def compiled(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
 
 
 def _is_arithmetic(shape: tuple[int, ...], dtype: np.dtype, **_: Any) -> bool:
-    """Whether wide vectors pay: in narrow types a vector holds enough draws already."""
+    """Tell whether wide vectors pay: narrow dtypes fill a vector of 256 bits, too."""
     # A symbolic dimension occurs only inside a `jit`, whose options are the user's.
     return dtype.itemsize >= 4 and is_static(shape) and math.prod(shape) >= LARGE
 
 
 def may_choose_options() -> bool:
-    """Whether this call becomes a CPU program of its own, with options of its own."""
+    """Tell whether this call becomes a separate CPU program, with its own options."""
     chosen = _VECTOR_WIDTH in os.environ.get("XLA_FLAGS", "")
     if chosen or jax.default_backend() != "cpu":
         return False
@@ -77,7 +77,7 @@ def may_choose_options() -> bool:
 
 
 def at_top_level() -> bool:
-    """Whether nothing is being traced: inside a `jit` a call is a part of it."""
+    """Tell whether nothing is being traced; a call inside `jit` is a part of it."""
     return bool(get_opaque_trace_state(convention="jinit") == _TOP_LEVEL)
 
 
@@ -113,7 +113,10 @@ def jit_to(
     out_sharding: Any,
     explicit: tuple[str, ...],
 ) -> Callable[..., Any]:
-    """A program for one sharding; in an explicit mesh the result's type names it."""
+    """Return a program for one sharding.
+
+    In an explicit mesh the type of the result names the sharding.
+    """
     if out_sharding is not None:
         function = _without_unlike_parts(function, out_sharding)
     if not explicit:

@@ -1,4 +1,4 @@
-"""float32 draw -> a narrower dtype, rounded once and kept inside its interval."""
+"""Round a float32 draw once to a narrower dtype, and keep it inside its interval."""
 
 import functools
 from collections.abc import Callable
@@ -76,19 +76,22 @@ def _rounded(x: jax.Array, *, dtype: np.dtype) -> jax.Array:
 
 
 def at_least(x: jax.Array, dtype: np.dtype) -> jax.Array:
-    """The smallest number of `dtype` that is `x` or more."""
+    """Return the smallest number of `dtype` that is `x` or more."""
     near = jnp.asarray(x, np.float32).astype(dtype)
     return jnp.where(near.astype(np.float32) < x, _step(near, +1), near)
 
 
 def below(x: jax.Array, dtype: np.dtype) -> jax.Array:
-    """The largest number of `dtype` that is less than `x`."""
+    """Return the largest number of `dtype` that is less than `x`."""
     near = jnp.asarray(x, np.float32).astype(dtype)
     return jnp.where(near.astype(np.float32) < x, near, _step(near, -1))
 
 
 def _step(x: jax.Array, direction: int) -> jax.Array:
-    """The next number of a narrow dtype: floats of one sign are ordered as words."""
+    """Return the next number of a narrow dtype.
+
+    Floats of one sign are ordered as the integers with their bits are.
+    """
     unsigned = np.dtype(f"uint{8 * x.dtype.itemsize}")
     sign = unsigned.type(1 << (8 * x.dtype.itemsize - 1))
     one = unsigned.type(1)

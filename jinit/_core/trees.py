@@ -1,8 +1,8 @@
-"""A tree -> its leaves and their paths; a path -> the key that its leaf draws with.
+"""Trees have leaves at paths, and a path decides the key that its leaf draws with.
 
-The parts of a path are what jax.tree_util calls the keys, attributes and indices on the
-way to a leaf, as text. The boxes that Flax puts around arrays, nnx.Variable and
-nn.Partitioned, are no parts of it: their attribute has had several names over the
+The parts of a path are the keys, attributes and indices of `jax.tree_util` on the way
+to a leaf, as text. The boxes that Flax puts around arrays, nnx.Variable and
+nn.Partitioned, are not parts of a path: their attribute has had several names over the
 years, and a path must outlive them.
 """
 
@@ -21,13 +21,14 @@ _BOXES = {"AxisMetadata", "Variable", "VariableState"}
 
 
 class Leaf(NamedTuple):
-    """What lies at a path."""
+    """A Leaf is a value of a tree, with its path."""
 
     parts: tuple[str, ...]
     value: Any
 
     @property
     def path(self) -> str:
+        """Return the path as one text."""
         return "/".join(self.parts)
 
     @property
@@ -41,21 +42,21 @@ class Leaf(NamedTuple):
 
 
 def leaves(tree: Any, is_leaf: Any = lambda _: False) -> list[Leaf]:
-    """The leaves of `tree`, in JAX's order.
+    """Return the leaves of a tree, in JAX's order.
 
     Raises:
-      ValueError: where two leaves have one path.
+      ValueError: if two leaves have the same path.
     """
-    found = list(_walk(tree, (), is_leaf))
-    seen = set()
-    for leaf in found:
-        if leaf.parts in seen:
+    every = list(_walk(tree, (), is_leaf))
+    paths = set()
+    for leaf in every:
+        if leaf.parts in paths:
             raise ValueError(
                 f"the tree has two leaves at {leaf.path!r}; register its nodes with "
                 "keys that tell them apart (jax.tree_util.register_dataclass)."
             )
-        seen.add(leaf.parts)
-    return found
+        paths.add(leaf.parts)
+    return every
 
 
 def _walk(tree: Any, above: tuple[str, ...], is_leaf: Any) -> Iterable[Leaf]:
@@ -73,7 +74,7 @@ def _walk(tree: Any, above: tuple[str, ...], is_leaf: Any) -> Iterable[Leaf]:
 
 
 def is_box(node: Any) -> bool:
-    """Whether a node is one of Flax's boxes around an array."""
+    """Tell whether a node is one of Flax's boxes around an array."""
     kind: Any = type(node)
     return _is_box_type(kind)
 
@@ -87,7 +88,7 @@ def _is_box_type(kind: type) -> bool:
 
 
 def _part(key: Any) -> str:
-    """One part of a path, without the brackets and dots that JAX prints."""
+    """Return one part of a path, without the brackets and dots that JAX prints."""
     for attribute in ("key", "idx", "name"):
         if hasattr(key, attribute):
             return str(getattr(key, attribute))
@@ -95,7 +96,7 @@ def _part(key: Any) -> str:
 
 
 def digest(parts: tuple[str, ...]) -> tuple[np.uint32, np.uint32]:
-    """64 bits of a path: the same in every process, on every machine.
+    """Return 64 bits of a path, the same in every process and on every machine.
 
     Each part is preceded by its length, so ("ab", "c") and ("a", "bc") differ.
     """
@@ -106,8 +107,9 @@ def digest(parts: tuple[str, ...]) -> tuple[np.uint32, np.uint32]:
 
 
 def key_of(key: jax.Array, parts: tuple[str, ...]) -> jax.Array:
-    """The root key, folded with the digest of a path."""
-    return _fold(key, *digest(parts))
+    """Return the root key, folded with the digest of a path."""
+    folded: jax.Array = _fold(key, *digest(parts))
+    return folded
 
 
 @jax.jit
@@ -116,7 +118,7 @@ def _fold(key: jax.Array, low: np.uint32, high: np.uint32) -> jax.Array:
 
 
 def listed(lines: Iterable[Any]) -> str:
-    """An indented line for each."""
+    """Return a text with an indented line for each item."""
     return "".join(f"\n  {line}" for line in lines)
 
 
@@ -135,7 +137,7 @@ def struct(value: Any) -> jax.ShapeDtypeStruct | None:
 
 def canonical(dtype: Any) -> Any:
     """Return the dtype that JAX has for it: without x64, float32 for float64."""
-    if jax.dtypes.issubdtype(dtype, jax.dtypes.extended):
+    if jnp.issubdtype(dtype, jax.dtypes.extended):
         return dtype
     return jax.dtypes.canonicalize_dtype(dtype)
 
@@ -172,41 +174,41 @@ def is_number(value: Any) -> bool:
 
 
 def align(
-    name: str, tree: Any, wanted: Mapping[tuple[str, ...], Leaf], owner: str
+    name: str, tree: Any, expected: Mapping[tuple[str, ...], Leaf], owner: str
 ) -> list[Leaf]:
-    """The leaves of a tree, after a check of its paths, shapes and dtypes."""
-    found = leaves(tree)
-    here = {leaf.parts for leaf in found}
-    absent = [leaf for parts, leaf in wanted.items() if parts not in here]
-    extra = [leaf for leaf in found if leaf.parts not in wanted]
+    """Return the leaves of a tree, after a check of its paths, shapes and dtypes."""
+    every = leaves(tree)
+    here = {leaf.parts for leaf in every}
+    absent = [leaf for parts, leaf in expected.items() if parts not in here]
+    extra = [leaf for leaf in every if leaf.parts not in expected]
     for wrong, text in (
         (absent, f"`{name}` lacks {len(absent)} leaves of {owner}"),
         (extra, f"`{name}` has {len(extra)} leaves that {owner} does not know"),
     ):
         if wrong:
             raise ValueError(f"{text}:{listed(wrong)}")
-    for leaf in found:
-        check_like(name, leaf, wanted[leaf.parts].value, owner)
-    return found
+    for leaf in every:
+        check_like(name, leaf, expected[leaf.parts].value, owner)
+    return every
 
 
-def check_like(name: str, leaf: Leaf, wanted: Any, owner: str) -> None:
-    """Raise unless a leaf has the shape and the dtype of `wanted`.
+def check_like(name: str, leaf: Leaf, expected: Any, owner: str) -> None:
+    """Raise unless a leaf has the shape and the dtype of `expected`.
 
     Two leaves that cannot be arrays, such as strings, always agree.
     """
-    has, needs = struct(leaf.value), struct(wanted)
+    has, needs = struct(leaf.value), struct(expected)
     if _type(has) == _type(needs):
         return
     if has is None or is_number(leaf.value):
         raise TypeError(
             f"`{name}` must agree with {owner}: the leaf at {leaf.path!r} is "
             f"{leaf.value!r}, of type {type(leaf.value).__name__}, where {owner} has "
-            f"{_spelled(wanted, needs)}."
+            f"{_spelled(expected, needs)}."
         )
     raise ValueError(
         f"`{name}` has at {leaf.path!r} {_spelled(leaf.value, has)}, where {owner} has "
-        f"{_spelled(wanted, needs)}; they must agree."
+        f"{_spelled(expected, needs)}; they must agree."
     )
 
 

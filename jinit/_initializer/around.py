@@ -1,4 +1,4 @@
-"""Initializers around another one: turned, padded, drawn in another type."""
+"""Initializers change the draw of another one: its axes, its border, its dtype."""
 
 import dataclasses
 import functools
@@ -19,7 +19,7 @@ from .scheme import scheme
 
 
 class Around(Composed):
-    """An initializer around another one, which draws with the same key."""
+    """An Around lets another initializer draw with its key, and changes the draw."""
 
     init: Any
 
@@ -48,7 +48,7 @@ class Around(Composed):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Transposed(Around):
-    """The transpose of a draw."""
+    """A Transposed is the transpose of a draw."""
 
     init: Any
     axes: Any = None
@@ -90,7 +90,7 @@ class Transposed(Around):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class TorchLayout(Around):
-    """Drawn as (out, in, *window), returned as (*window, in, out)."""
+    """A TorchLayout is drawn as (out, in, *window), and returned as Flax has it."""
 
     init: Any
 
@@ -122,7 +122,7 @@ class TorchLayout(Around):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Padded(Around):
-    """A draw with zeros around it."""
+    """A Padded is a draw with zeros around it."""
 
     init: Any
     widths: tuple[tuple[int, int], ...]
@@ -151,8 +151,8 @@ class Padded(Around):
             )
         if any(sum(pair) > size for pair, size in zip(pads, shape, strict=True)):
             raise ValueError(
-                f"`shape` is {shape}, and `widths` {self.widths} leave nothing of an "
-                "axis; the zeros must fit into it."
+                f"`shape` is {shape}, and `widths` {self.widths} asks for more zeros "
+                "than an axis is long; give fewer."
             )
 
     def _inner(self, shape: checks.Shape) -> checks.Shape:
@@ -165,7 +165,7 @@ class Padded(Around):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class WithDtype(Around):
-    """Drawn in one type, and cast to the one asked for."""
+    """A WithDtype is drawn in one dtype, and cast to the dtype of the call."""
 
     init: Any
     dtype: Any
@@ -185,7 +185,7 @@ class WithDtype(Around):
 
 
 def _pairs(widths: Any) -> tuple[tuple[int, int], ...]:
-    """Widths as (before, after) for each axis, or one pair for all."""
+    """Return widths as (before, after) for each axis, or as one pair for all."""
     try:
         array = np.asarray(widths)
     except ValueError:
@@ -223,7 +223,8 @@ def padded(init: Any, widths: Any) -> Initializer:
         for each axis, as for `jnp.pad`.
 
     Raises:
-      ValueError: for widths that are none, or, when called, that do not fit the shape.
+      ValueError: if the widths are not such numbers; when called, if they do not fit
+        the shape.
 
     Example:
       >>> import jax, jinit
@@ -248,7 +249,8 @@ def transposed(init: Any, axes: Sequence[int] | None = None) -> Initializer:
       axes: as for `jnp.transpose`, from the draw to the result; by default reversed.
 
     Raises:
-      ValueError: for axes that are no permutation, or, when called, not of the shape.
+      ValueError: if the axes are not a permutation; when called, if the shape has
+        another number of axes.
 
     Example:
       >>> import jinit
@@ -265,18 +267,18 @@ def transposed(init: Any, axes: Sequence[int] | None = None) -> Initializer:
 )
 @maker
 def with_dtype(init: Any, dtype: DTypeLike) -> Initializer:
-    """Draw in one dtype, and cast to the one that is asked for.
+    """Draw in one dtype, and cast to the dtype of the call.
 
-    For an initializer of JAX's, which draws from the few values of a 16-bit type:
-    `with_dtype(jax.nn.initializers.normal(), "float32")` draws float32 and rounds. (Of
-    jinit's own all do.)
+    JAX's initializers draw from the few values of a 16-bit type.
+    `with_dtype(jax.nn.initializers.normal(), "float32")` draws float32 and rounds.
+    jinit's initializers do so by themselves.
 
     Args:
       init: an initializer, of jinit, of JAX or your own.
-      dtype: the type to draw in.
+      dtype: the dtype to draw in.
 
     Raises:
-      TypeError: for something that names no type.
+      TypeError: if `dtype` does not name a dtype.
 
     Example:
       >>> import jax, jinit
@@ -297,9 +299,10 @@ def with_dtype(init: Any, dtype: DTypeLike) -> Initializer:
 def torch_layout(init: Any) -> Initializer:
     """Draw a kernel as (out, in, *window), PyTorch's layout, and return Flax's.
 
-    A model that is ported from PyTorch so keeps the law, and the numbers, of the scheme
-    at PyTorch's shape. A scheme of jinit counts its fans in PyTorch's layout, unless
-    its settings name the axes. For a stack of layers: `stacked(torch_layout(init))`.
+    A model that is ported from PyTorch keeps the law, and the numbers, that the scheme
+    has at PyTorch's shape. A scheme of jinit counts its fans in PyTorch's layout,
+    unless its settings name the axes. A stack of layers is drawn by
+    `stacked(torch_layout(init))`.
 
     Args:
       init: an initializer of jinit, or any other that draws (out, in, *window).

@@ -1,4 +1,9 @@
-"""`Initializer`: a callable value: frozen, hashable, printable, picklable."""
+"""An initializer is a value that is called: frozen, hashable, printable, picklable.
+
+`Initializer.__call__` checks the arguments and makes a `DrawSpec` of them; a subclass
+draws what the spec describes, by `_sample`. The settings of a scheme are the fields of
+its dataclass, which are read for equality, hashes, texts, pickles and configurations.
+"""
 
 import dataclasses
 import functools
@@ -20,7 +25,7 @@ LayoutAndFans = tuple[str | None, tuple[float | None, float | None]]
 
 
 class DrawSpec(NamedTuple):
-    """A DrawSpec says which array to draw, with arguments that are checked."""
+    """A DrawSpec describes the array to draw, by arguments that are checked."""
 
     shape: checks.Shape
     dtype: np.dtype
@@ -36,7 +41,7 @@ class DrawSpec(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Initializer:
-    """A law for arrays of any shape, called as `init(key, shape, dtype, out_sharding)`.
+    """An Initializer draws arrays: `init(key, shape, dtype, out_sharding)`.
 
     Two initializers made alike are equal and hash alike, so modules that hold them are
     equal too, and nothing is traced twice. `0.5 * init` is the law scaled by a half.
@@ -75,14 +80,14 @@ class Initializer:
         Args:
           key: a PRNG key, typed or legacy; one key, not a batch.
           shape: the shape of the array.
-          dtype: its type; by default the initializer's own, or else JAX's default
-            float.
+          dtype: the dtype of the array; by default the initializer's, or else JAX's
+            default float.
           out_sharding: how the array is laid out over devices: a `NamedSharding`
             anywhere, a `PartitionSpec` inside `jax.set_mesh`.
 
         Raises:
           TypeError: for a key, shape or dtype of the wrong kind.
-          ValueError: for a batch of keys, or a shape that the law does not fit.
+          ValueError: for a batch of keys, or a shape that the scheme does not fit.
         """
         sizes = checks.shape(shape, symbolic=self._symbolic)
         if self._random:
@@ -90,9 +95,13 @@ class Initializer:
         return self._draw(key, sizes, dtype, out_sharding, 1.0)
 
     def std(self, shape: checks.Shape) -> float | None:
-        """The standard deviation that the law gives for `shape`, without sampling.
+        """Return the standard deviation that the law gives for `shape`, without a draw.
 
-        None where the entries have no single one.
+        It is None where the entries have no common standard deviation.
+
+        Raises:
+          TypeError: for a shape of the wrong kind.
+          ValueError: for a shape that the scheme does not fit.
         """
         return self._std(checks.shape(shape, symbolic=self._symbolic))
 
@@ -234,7 +243,7 @@ class Initializer:
         )
 
     def _spelling(self) -> tuple[str, dict[str, Any]]:
-        """The maker's name, and the arguments that rebuild this value."""
+        """Return the maker's name, and the arguments that rebuild this value."""
         settings = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -250,12 +259,12 @@ class Initializer:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class RandomInitializer(Initializer):
-    """An initializer that is a scale times one of the fused laws."""
+    """A RandomInitializer draws a scale times one of the fused laws."""
 
     _symbolic: ClassVar[bool] = True
 
     def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
-        """The law with scale 1, and the scale."""
+        """Return the law with scale 1, and the scale."""
         raise NotImplementedError
 
     def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
@@ -293,7 +302,7 @@ def _known_law_of(
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Scaled(Initializer):
-    """`factor` times another initializer, rounded once."""
+    """A Scaled draws `factor` times another initializer, rounded once."""
 
     factor: float
     init: Initializer
@@ -326,7 +335,7 @@ class Scaled(Initializer):
         return self.init._layout_and_fans(shape)
 
     def _scaled(self, factor: float) -> Initializer:
-        # Scales of scales are multiplied out.
+        # A product of factors in Python's floats is rounded once, in the draw.
         return self.init._scaled(factor * self.factor)
 
     def _in_torch_layout(self) -> Initializer:

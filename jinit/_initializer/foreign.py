@@ -1,7 +1,7 @@
-"""An initializer of any origin, at one shape and type: whether it fits; its draw.
+"""Adapt initializers of any origin (jinit's, JAX's, a user's) to one shape and dtype.
 
-jinit's initializers share their compiled programs by themselves. Those of JAX, of Flax
-and of users are compiled here, once for each shape, type and sharding.
+jinit's initializers share their compiled programs by themselves. Initializers of JAX,
+of Flax and of users are compiled here, once for each shape, dtype and sharding.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from .scheme import scheme
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Foreign(Initializer):
-    """An initializer of JAX's or a user's, as a value that can be scaled."""
+    """A Foreign makes a value of JAX's or a user's initializer, so that it scales."""
 
     init: Any
 
@@ -57,15 +57,15 @@ class Foreign(Initializer):
 def scaled(init: Any, factor: float) -> Initializer:
     """Scale an initializer of any origin: factor times its draw.
 
-    For jinit's own it is `factor * init`, rounded once.
+    For an initializer of jinit it is `factor * init`, rounded once.
 
     Args:
       init: an initializer, of jinit, of JAX or your own.
       factor: a finite number.
 
     Raises:
-      TypeError: for something that is no initializer, or no number.
-      ValueError: for a number that is not finite.
+      TypeError: if `init` is not an initializer, or `factor` is not a number.
+      ValueError: if `factor` is not finite.
 
     Example:
       >>> import jax, jinit
@@ -76,11 +76,12 @@ def scaled(init: Any, factor: float) -> Initializer:
       True
     """
     check_part("init", init)
-    found = init if isinstance(init, Initializer) else Foreign(init)
-    return found * factor
+    value = init if isinstance(init, Initializer) else Foreign(init)
+    return value * factor
 
 
 def check_part(name: str, init: Any) -> None:
+    """Raise unless a part of a composed initializer is itself an initializer."""
     check_called(f"`{name}`", init)
     if not callable(init):
         raise TypeError(
@@ -90,7 +91,7 @@ def check_part(name: str, init: Any) -> None:
 
 
 class BoundInitializer:
-    """An initializer at one shape and type, with its programs."""
+    """A BoundInitializer draws arrays of one shape and dtype, by its programs."""
 
     def __init__(
         self, init: Callable[..., Any], shape: checks.Shape, dtype: Any
@@ -108,7 +109,8 @@ class BoundInitializer:
         where = None if sharding is None else (sharding, axes)
         if where not in self._programs:
             self._programs[where] = jit_to(self._draw, (), sharding, axes)
-        return self._programs[where](key)
+        drawn: jax.Array = self._programs[where](key)
+        return drawn
 
     def _draw(self, key: jax.Array) -> Any:
         return call(self.init, key, self.shape, self.dtype)
@@ -153,14 +155,14 @@ def call(init: Any, key: jax.Array, shape: checks.Shape, dtype: Any) -> Any:
         return init(key, shape, dtype)
     if any(p.name == "dtype" and p.kind is p.KEYWORD_ONLY for p in parameters):
         return init(key, shape, dtype=dtype)
-    taken = [p for p in parameters if p.kind not in (p.KEYWORD_ONLY, p.VAR_KEYWORD)]
-    if len(taken) >= 3 or any(p.kind is p.VAR_POSITIONAL for p in taken):
+    plain = [p for p in parameters if p.kind not in (p.KEYWORD_ONLY, p.VAR_KEYWORD)]
+    if len(plain) >= 3 or any(p.kind is p.VAR_POSITIONAL for p in plain):
         return init(key, shape, dtype)
     return jnp.asarray(init(key, shape)).astype(dtype)
 
 
 class Samplers:
-    """The samplers of a plan: one for all leaves that are drawn alike."""
+    """A Samplers object has one sampler for all leaves of a plan that draw alike."""
 
     def __init__(self) -> None:
         self._made: dict[Any, BoundInitializer] = {}
@@ -169,6 +171,7 @@ class Samplers:
         self._known: dict[Any, tuple[Any, BoundInitializer]] = {}
 
     def of(self, init: Any, shape: checks.Shape, dtype: Any) -> BoundInitializer:
+        """Return the sampler of an initializer at a shape and dtype."""
         name = (id(init), shape, dtype)
         if name not in self._known:
             alike = (identity(init), shape, dtype)
@@ -200,26 +203,29 @@ _KEYS = ("key", "rng", "prng_key")
 
 
 def is_initializer(function: Callable[..., Any]) -> bool:
-    """Whether a callable is an initializer, rather than a function of (path, leaf).
+    """Tell whether a callable is an initializer, or else a function of (path, leaf).
 
     Raises:
       TypeError: if it can be neither.
     """
     if isinstance(function, Initializer):
         return True
-    taken = positional(function)
-    if taken is None or len(taken) >= 3 or (taken and taken[0] in _KEYS):
+    names = positional(function)
+    if names is None or len(names) >= 3 or (names and names[0] in _KEYS):
         return True
-    if len(taken) == 2:
+    if len(names) == 2:
         return False
     raise TypeError(
-        f"{function!r} takes {len(taken)} arguments: it is neither an initializer "
+        f"{function!r} takes {len(names)} arguments: it is neither an initializer "
         "(key, shape, dtype) nor a function (path, leaf) -> initializer."
     )
 
 
 def positional(function: Callable[..., Any]) -> list[str] | None:
-    """The names of the parameters that may go by position; None if there is no end."""
+    """Return the names of the parameters that may go by position.
+
+    It is None for a function without a signature, or with any number of parameters.
+    """
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):

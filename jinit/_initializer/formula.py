@@ -1,4 +1,4 @@
-"""Initializers that build their array from formulas: structured and derived laws."""
+"""Initializers that compute their array by a formula, as structured kernels do."""
 
 import dataclasses
 import functools
@@ -18,7 +18,7 @@ from .base import DrawSpec, Initializer
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class FormulaInitializer(Initializer):
-    """A scale times an array that `_build` computes, in float32 or wider.
+    """A FormulaInitializer draws a scale times an array that `_build` computes.
 
     The scale, and the settings that it stands for, enter the compiled program as an
     operand: initializers that differ in them alone share one program. So do all other
@@ -36,7 +36,10 @@ class FormulaInitializer(Initializer):
         return getattr(self, "gain", 1.0)
 
     def _build(self, key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
-        """The array at scale 1. It runs inside `jit`; no axis is empty."""
+        """Compute the array at scale 1, inside `jit`; no axis is empty.
+
+        The dtype is float32 or wider; the result is rounded once to a narrower one.
+        """
         raise NotImplementedError
 
     def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
@@ -77,7 +80,7 @@ def formed(
 
 @functools.lru_cache(maxsize=4096)
 def _form(init: FormulaInitializer) -> FormulaInitializer:
-    """`init` with its operands at their defaults: what its program depends on."""
+    """Return `init` with its operands at their defaults: its program's key."""
     return _without_operands(init)
 
 
@@ -106,12 +109,12 @@ def _built(
 
 
 def index(shape: checks.Shape, axis: int) -> jax.Array:
-    """The index of every entry along one axis."""
+    """Return the index of every entry along one axis."""
     return lax.broadcasted_iota(np.uint32, shape, axis % len(shape))
 
 
 def flat_index(shape: checks.Shape, axes: tuple[int, ...]) -> jax.Array:
-    """The index of every entry along several axes, counted as one."""
+    """Return the index of every entry along several axes, counted as one axis."""
     flat = jnp.zeros(shape, np.uint32)
     for axis in axes:
         flat = flat * np.uint32(shape[axis]) + index(shape, axis)

@@ -1,4 +1,4 @@
-"""Arrays become hashable settings, and settings become arrays again."""
+"""Arrays become settings that hash, and settings become arrays again."""
 
 from typing import Any
 

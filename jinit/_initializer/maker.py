@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .._core.names import did_you_mean
@@ -131,7 +132,7 @@ def _is_call_of_initializer(args: tuple[Any, ...], settings: dict[str, Any]) -> 
     first = args[0] if args else settings.get("key")
     if not isinstance(first, jax.Array | np.ndarray):
         return False
-    if jax.dtypes.issubdtype(first.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(first.dtype, jax.dtypes.prng_key):
         return True
     second = args[1] if len(args) > 1 else settings.get("shape")
     is_shape = isinstance(second, tuple | list | numbers.Integral)

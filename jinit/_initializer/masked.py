@@ -19,7 +19,7 @@ from .scheme import scheme
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Masked(Composed):
-    """One draw where a mask is true, another one elsewhere."""
+    """A Masked has one draw where a mask is true, and another one elsewhere."""
 
     mask: Any
     a: Any
@@ -66,16 +66,16 @@ class Masked(Composed):
 def masked(mask: ArrayLike, a: Any, b: Any) -> Initializer:
     """Draw from `a` where the mask is true, and from `b` elsewhere.
 
-    The keys are `jax.random.fold_in(key, 0)` for a and 1 for b; each draws the whole
-    shape, so that its fans do not depend on the mask.
+    The keys are `jax.random.fold_in(key, 0)` for `a` and `fold_in(key, 1)` for `b`.
+    Each of them draws the whole shape, so that its fans do not depend on the mask.
 
     Args:
       mask: booleans that broadcast to the shape.
       a: an initializer, of jinit, of JAX or your own.
-      b: another one.
+      b: an initializer too.
 
     Raises:
-      TypeError: for a mask that is not of booleans, or parts that are no initializers.
+      TypeError: if the mask does not hold booleans, or a part is not an initializer.
       ValueError: when called, for a mask that does not broadcast to the shape.
 
     Example:

@@ -1,4 +1,4 @@
-"""Composed initializers draw parts by other initializers."""
+"""Composed initializers draw their parts by other initializers."""
 
 import math
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from .base import DrawSpec, Initializer, LayoutAndFans, is_random
 
 
 class Composed(Initializer):
-    """A composed initializer draws parts, each with another key, and joins them."""
+    """A Composed initializer draws parts, each with another key, and joins them."""
 
     def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
         def join(key: jax.Array) -> jax.Array:
@@ -27,9 +27,10 @@ class Composed(Initializer):
 
         if spec.sharding is None:
             return join(key)
-        # As one program, so that no device ever holds a whole part.
         check_fits(spec.sharding, spec.shape)
-        return jit_to(join, (), spec.sharding, explicit_axes())(key)
+        # As one program, so that no device ever holds a whole part.
+        whole: jax.Array = jit_to(join, (), spec.sharding, explicit_axes())(key)
+        return whole
 
     def _joined(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
         """Draw the parts and join them; `spec` has no sharding."""
@@ -40,7 +41,7 @@ def part(init: Any, key: jax.Array, spec: DrawSpec) -> jax.Array:
     """Draw a part with any callable initializer: jinit's, JAX's or a user's."""
     if isinstance(init, Initializer):
         return init._draw(key, *spec)
-    drawn = foreign.call(init, key, spec.shape, spec.dtype)
+    drawn: jax.Array = foreign.call(init, key, spec.shape, spec.dtype)
     if numbers.is_one(spec.factor):
         return drawn
     return (drawn * spec.factor).astype(drawn.dtype)
@@ -54,13 +55,14 @@ def own_dtype(parts: Sequence[Any], dtype: DTypeLike | None) -> np.dtype:
     if len(dtypes) > 1:
         named = ", ".join(sorted(str(d) for d in dtypes))
         raise ValueError(
-            f"`dtype` is None, and the parts have different types of their own: "
-            f"{named}; pass `dtype`, or make them agree."
+            f"`dtype` is None, and the parts have different types: {named}; pass "
+            "`dtype`, or make the parts agree."
         )
     return _dtype(dtypes.pop() if dtypes else None, np.inexact)
 
 
 def std_of(init: Any, shape: checks.Shape) -> float | None:
+    """Return the standard deviation of a part; a foreign part does not tell it."""
     return init._std(shape) if isinstance(init, Initializer) else None
 
 

@@ -1,4 +1,4 @@
-"""Arrays made of independent draws: the layers of a stack, the blocks of a kernel."""
+"""Arrays consist of independent draws: layers of a stack, blocks of a kernel."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from .scheme import scheme
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Stacked(Composed):
-    """Independent slices along an axis, each with its own fans."""
+    """A Stacked holds independent slices along an axis, each with its own fans."""
 
     init: Any
     axis: int = 0
@@ -53,8 +53,8 @@ class Stacked(Composed):
 
     def _in_torch_layout(self) -> Initializer:
         raise ValueError(
-            f"`init` is {self!r}, whose axis of layers is none of PyTorch's (out, in, "
-            "*window). Stack kernels of that layout instead: "
+            f"`init` is {self!r}, and PyTorch's layout (out, in, *window) has no axis "
+            "of layers. Stack kernels of that layout instead: "
             "jinit.stacked(jinit.torch_layout(...))."
         )
 
@@ -69,13 +69,13 @@ class Stacked(Composed):
         return [self.init] * number
 
     def _layer(self, index: int) -> Any:
-        found = self.init(index)
-        if not callable(found):
+        layer = self.init(index)
+        if not callable(layer):
             raise TypeError(
-                f"`init` gives {found!r} for layer {index}; it must give an "
+                f"`init` returns {layer!r} for layer {index}; it must return an "
                 "initializer."
             )
-        return found
+        return layer
 
     def _dtype(self, dtype: DTypeLike | None, shape: checks.Shape) -> np.dtype:
         if dtype is not None:
@@ -108,7 +108,7 @@ class Stacked(Composed):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Blocks(Composed):
-    """Independent blocks beside each other along an axis, each with its own fans."""
+    """A Blocks holds independent blocks along an axis, each with its own fans."""
 
     inits: tuple[Any, ...]
     axis: int = -1
@@ -190,20 +190,20 @@ def _stack(
     dtype: np.dtype,
     axis: int,
 ) -> jax.Array:
-    """Slices of one law, each with its scale, in one loop."""
-    own = shape[:axis] + shape[axis + 1 :]
+    """Draw slices of one law, each with its scale, in one loop."""
+    slice_shape = shape[:axis] + shape[axis + 1 :]
     real = jnp.finfo(dtype).dtype if dtype.itemsize > 2 else np.dtype(np.float32)
 
     def one(index: jax.Array, scale: jax.Array) -> jax.Array:
         slice_key = jax.random.fold_in(key, index)
-        return scaled(slice_key, scale, law=law, shape=own, dtype=dtype)
+        return scaled(slice_key, scale, law=law, shape=slice_shape, dtype=dtype)
 
     indices = jnp.arange(shape[axis], dtype=np.uint32)
     return jnp.moveaxis(jax.vmap(one)(indices, scales.astype(real)), 0, axis)
 
 
 def _one_law(laws: list[tuple[Law, Any] | None]) -> tuple[Law, Any] | None:
-    """The law and the scales of slices that differ in their scales only."""
+    """Return the law and the scales of slices that differ in nothing but scale."""
     known = [pair for pair in laws if pair is not None and not pair[0].is_traced]
     if len(known) < len(laws) or len({law for law, _ in known}) != 1:
         return None
@@ -214,15 +214,15 @@ def _one_law(laws: list[tuple[Law, Any] | None]) -> tuple[Law, Any] | None:
 
 
 def _is_of_index(function: Callable[..., Any]) -> bool:
-    """Whether a callable is a function of a layer's index, not an initializer."""
+    """Tell whether a callable is a function of a layer's index, not an initializer."""
     if isinstance(function, Initializer):
         return False
-    taken = positional(function)
-    return (taken is not None and len(taken) == 1) or not is_initializer(function)
+    names = positional(function)
+    return (names is not None and len(names) == 1) or not is_initializer(function)
 
 
 def _several(inits: Any) -> tuple[Any, ...]:
-    """Initializers, of which (init, n) is n times the same."""
+    """Return the initializers as a tuple; (init, n) means n times the same."""
     if isinstance(inits, tuple) and len(inits) == 2 and not callable(inits[1]):
         number = checks.count("n", inits[1]) or 1
         inits = (inits[0],) * number
@@ -261,7 +261,7 @@ def stacked(init: Any, axis: int = 0) -> Initializer:
       axis: the axis that counts the layers.
 
     Raises:
-      TypeError: for something that is neither, or an axis that is no integer.
+      TypeError: if `init` is neither, or the axis is not an integer.
       ValueError: when called, for an axis that the shape does not have.
 
     Example:
@@ -298,9 +298,9 @@ def blocks(
       sizes: the lengths of the blocks; by default all equal.
 
     Raises:
-      TypeError: for something that holds no initializers.
-      ValueError: for sizes that are not one for each, or, when called, that do not fit
-        the shape.
+      TypeError: if `inits` does not hold initializers.
+      ValueError: if there is not one size for each block; when called, if the sizes do
+        not fit the shape.
 
     Example:
       >>> import jax, jinit

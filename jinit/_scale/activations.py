@@ -1,7 +1,7 @@
-"""Activations by name: the function, its derivative and its kinks, in NumPy's float64.
+"""Activations have names, derivatives and kinks, all in NumPy's float64.
 
-NumPy, because a gain is a number that is needed while a program is being traced, in
-more digits than float32 has, and before anything is compiled.
+A gain is a number that is needed while a program is being traced, in more digits than
+float32 has, and before anything is compiled. Hence NumPy.
 """
 
 import dataclasses
@@ -20,8 +20,8 @@ _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
 
 @dataclasses.dataclass(frozen=True)
-class Activation:
-    """f and f' of (z, param), where f has kinks, and the default of `param`."""
+class ActivationSpec:
+    """An ActivationSpec has f and f' of (z, param), kinks, and the default `param`."""
 
     f: Callable[..., np.ndarray]
     df: Callable[..., np.ndarray]
@@ -88,9 +88,11 @@ def _dleaky(z: np.ndarray, a: float) -> np.ndarray:
     return np.where(z > 0, 1.0, a)
 
 
-_LINEAR = Activation(lambda z: z, np.ones_like)
-_SILU = Activation(lambda z: z * _sigmoid(z), lambda z: _sigmoid(z) + z * _dsigmoid(z))
-_HARD_SILU = Activation(
+_LINEAR = ActivationSpec(lambda z: z, np.ones_like)
+_SILU = ActivationSpec(
+    lambda z: z * _sigmoid(z), lambda z: _sigmoid(z) + z * _dsigmoid(z)
+)
+_HARD_SILU = ActivationSpec(
     lambda z: z * np.clip(z + 3, 0, 6) / 6,
     lambda z: np.where(z >= 3, 1.0, (2 * z + 3) / 6 * _step(z, -3, 3)),
     (-3.0, 3.0),
@@ -99,47 +101,49 @@ _HARD_SILU = Activation(
 ACTIVATIONS = {
     "linear": _LINEAR,
     "identity": _LINEAR,
-    "relu": Activation(
+    "relu": ActivationSpec(
         lambda z: np.maximum(z, 0), lambda z: _step(z, 0, np.inf), (0.0,)
     ),
-    "leaky_relu": Activation(_leaky, _dleaky, (0.0,), 0.01),
-    "prelu": Activation(_leaky, _dleaky, (0.0,), 0.25),
-    "relu6": Activation(
+    "leaky_relu": ActivationSpec(_leaky, _dleaky, (0.0,), 0.01),
+    "prelu": ActivationSpec(_leaky, _dleaky, (0.0,), 0.25),
+    "relu6": ActivationSpec(
         lambda z: np.clip(z, 0, 6), lambda z: _step(z, 0, 6), (0.0, 6.0)
     ),
-    "elu": Activation(_elu, _delu, (0.0,), 1.0),
-    "celu": Activation(_celu, lambda z, a: np.exp(np.minimum(z, 0) / a), (0.0,), 1.0),
-    "selu": Activation(
+    "elu": ActivationSpec(_elu, _delu, (0.0,), 1.0),
+    "celu": ActivationSpec(
+        _celu, lambda z, a: np.exp(np.minimum(z, 0) / a), (0.0,), 1.0
+    ),
+    "selu": ActivationSpec(
         lambda z: _SELU_SCALE * _elu(z, _SELU_ALPHA),
         lambda z: _SELU_SCALE * _delu(z, _SELU_ALPHA),
         (0.0,),
     ),
-    "gelu": Activation(lambda z: z * _cdf(z), lambda z: _cdf(z) + z * _density(z)),
-    "gelu_tanh": Activation(lambda z: 0.5 * z * (1 + _gelu_inner(z)), _dgelu_tanh),
+    "gelu": ActivationSpec(lambda z: z * _cdf(z), lambda z: _cdf(z) + z * _density(z)),
+    "gelu_tanh": ActivationSpec(lambda z: 0.5 * z * (1 + _gelu_inner(z)), _dgelu_tanh),
     "silu": _SILU,
     "swish": _SILU,
-    "mish": Activation(lambda z: z * np.tanh(_softplus(z)), _dmish),
-    "softplus": Activation(_softplus, _sigmoid),
-    "softsign": Activation(
+    "mish": ActivationSpec(lambda z: z * np.tanh(_softplus(z)), _dmish),
+    "softplus": ActivationSpec(_softplus, _sigmoid),
+    "softsign": ActivationSpec(
         lambda z: z / (1 + np.abs(z)), lambda z: (1 + np.abs(z)) ** -2.0, (0.0,)
     ),
-    "squareplus": Activation(
+    "squareplus": ActivationSpec(
         lambda z: 0.5 * (z + np.sqrt(z * z + 4)),
         lambda z: 0.5 * (1 + z / np.sqrt(z * z + 4)),
     ),
-    "tanh": Activation(np.tanh, lambda z: 1 - np.tanh(z) ** 2),
-    "hard_tanh": Activation(
+    "tanh": ActivationSpec(np.tanh, lambda z: 1 - np.tanh(z) ** 2),
+    "hard_tanh": ActivationSpec(
         lambda z: np.clip(z, -1, 1), lambda z: _step(z, -1, 1), (-1.0, 1.0)
     ),
-    "sigmoid": Activation(_sigmoid, _dsigmoid),
-    "log_sigmoid": Activation(lambda z: -_softplus(-z), lambda z: _sigmoid(-z)),
-    "hard_sigmoid": Activation(
+    "sigmoid": ActivationSpec(_sigmoid, _dsigmoid),
+    "log_sigmoid": ActivationSpec(lambda z: -_softplus(-z), lambda z: _sigmoid(-z)),
+    "hard_sigmoid": ActivationSpec(
         lambda z: np.clip(z + 3, 0, 6) / 6, lambda z: _step(z, -3, 3) / 6, (-3.0, 3.0)
     ),
     "hard_silu": _HARD_SILU,
     "hard_swish": _HARD_SILU,
-    "erf": Activation(_erf, lambda z: 2 / math.sqrt(math.pi) * np.exp(-z * z)),
-    "sin": Activation(np.sin, np.cos),
+    "erf": ActivationSpec(_erf, lambda z: 2 / math.sqrt(math.pi) * np.exp(-z * z)),
+    "sin": ActivationSpec(np.sin, np.cos),
 }
 
 # Gated units phi(a) b, and their phi.

@@ -1,4 +1,4 @@
-"""Depth -> the number by which a rule scales the branches of a residual network."""
+"""A depth rule scales the branches of a residual network by a number."""
 
 import math
 from typing import NamedTuple
@@ -16,7 +16,7 @@ _PARTS = ("encoder", "decoder")
 
 
 class DeepNorm(NamedTuple):
-    """x <- LayerNorm(alpha x + f(x)), with Xavier's gain beta on V, O and the MLP."""
+    """DeepNorm takes x to LayerNorm(alpha x + f(x)), with gain beta on V, O and MLP."""
 
     alpha: float
     beta: float
@@ -31,7 +31,7 @@ def residual_scale(
     part: str | None = None,
     other_layers: int | None = None,
 ) -> float | DeepNorm:
-    """The number by which a depth rule scales a residual branch, for L layers.
+    """Return the number by which a depth rule scales a residual branch, for L layers.
 
     | rule | value | what it multiplies |
     | --- | --- | --- |
@@ -62,7 +62,7 @@ def residual_scale(
       A float; for "deepnorm" a record with `alpha` and `beta`.
 
     Raises:
-      TypeError: for a number of layers that is no integer.
+      TypeError: if a number of layers is not an integer.
       ValueError: for an unknown rule or part, fewer than one layer, or an argument that
         the rule needs and does not get, or gets and does not use.
 
@@ -116,30 +116,31 @@ def factor(
     part: str | None = None,
     other_layers: int | None = None,
 ) -> float:
-    """`residual_scale` of the rules that have one number."""
+    """Return `residual_scale` of a rule that has one number."""
     layers = _count("num_layers", num_layers)
     _check_part(rule, part, other_layers)
     if rule == "wang":
         return 2 / (layers * math.sqrt(_needed(rule, "width", width)))
     if rule == "fixup":
-        return layers ** (-1 / (2 * _branch(branch_layers) - 2))
+        return float(layers ** (-1 / (2 * _branch(branch_layers) - 2)))
     if rule == "t_fixup":
-        quarter = layers**-0.25
+        quarter = float(layers**-0.25)
         return 9**-0.25 * quarter if part == "decoder" else 0.67 * quarter
     if rule == "subln":
         return math.sqrt(_subln(layers, part, other_layers))
-    return {
+    factors: dict[str, float] = {
         "gpt2": (2 * layers) ** -0.5,
         "skipinit": 0.0,
         "rezero": 0.0,
         "layer_scale": 0.1 if layers <= 18 else 1e-5 if layers <= 24 else 1e-6,
         "depth_mup": layers**-0.5,
         "completep": 1 / layers,
-    }[rule]
+    }
+    return factors[rule]
 
 
 def deepnorm(num_layers: int, part: str | None, other: int | None) -> DeepNorm:
-    """`residual_scale` of DeepNorm."""
+    """Return `residual_scale` of DeepNorm."""
     layers = _count("num_layers", num_layers)
     _check_part("deepnorm", part, other)
     if part is None:
@@ -160,10 +161,10 @@ def _subln(layers: int, part: str | None, other: int | None) -> float:
 
 
 def _count(argument: str, value: int) -> int:
-    found = checks.count(argument, value)
-    if found is None:
+    count = checks.count(argument, value)
+    if count is None:
         raise TypeError(f"`{argument}` is None; it must be an integer, 1 or more.")
-    return found
+    return count
 
 
 def _needed(rule: str, argument: str, value: int | None) -> int:

@@ -1,4 +1,7 @@
-"""Shape + layout -> fans: the inputs that a unit sums, the outputs that one feeds."""
+"""The fans of a kernel are counted from its shape and its layout.
+
+fan_in is the number of inputs that a unit sums, fan_out that of the units it feeds.
+"""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +16,7 @@ _ALPHABET = ", ".join(f"{letter!r} {name}" for letter, name in _LETTERS.items())
 
 
 class Fans(NamedTuple):
-    """The inputs that one unit sums over, and the outputs that one input reaches."""
+    """Fans count the inputs that a unit sums, and the outputs that an input reaches."""
 
     fan_in: int
     fan_out: int
@@ -39,10 +42,11 @@ def fans(
         copies: scanned layers, experts, ensembles). "io" is a Dense kernel, "kkio" a
         2-D convolution in Flax and "oikk" in PyTorch, "ioo" a query kernel
         (width, heads, head size), "bio" a scanned Dense.
-      in_axis, out_axis, batch_axis: the same by axis numbers; all other axes are
-        window.
-      groups: of a grouped convolution. Its kernel holds the inputs of one group, as in
-        Flax and PyTorch, so only the outputs are divided.
+      in_axis: the input axes by number, instead of a layout.
+      out_axis: the output axes by number.
+      batch_axis: the batch axes by number; axes without a name are window.
+      groups: the groups of a grouped convolution. Its kernel holds the inputs of one
+        group, as in Flax and PyTorch, so only the outputs are divided.
 
     Returns:
       `Fans(fan_in, fan_out)`, two integers; 0 where an axis has no length.
@@ -81,21 +85,21 @@ def fans(
 def fans_from_einsum(equation: str, shape: checks.Shape, operand: int = 1) -> Fans:
     """Read the fans of one operand off an einsum equation.
 
-    Axes of the operand that the output does not have are summed over: inputs. Axes that
-    the output has are outputs, and batch if another operand has them too.
+    Axes of the operand that the output does not have are summed over, so they are
+    inputs. Axes that the output has are outputs, or batch if another operand has them.
 
     Args:
       equation: as for `jnp.einsum`, with or without "->".
       shape: the shape of the operand that is initialized.
-      operand: which operand that is, counted from 0.
+      operand: the number of that operand, counted from 0.
 
     Returns:
       `Fans(fan_in, fan_out)`.
 
     Raises:
-      TypeError: for an equation that is no string, or an operand that is no integer.
-      ValueError: for an equation that is none, an operand it does not have, or a shape
-        with another number of axes.
+      TypeError: if `equation` is not a string, or `operand` is not an integer.
+      ValueError: if `equation` is invalid, or does not have the operand, or the shape
+        has another number of axes.
 
     Example:
       >>> import jinit
@@ -106,31 +110,31 @@ def fans_from_einsum(equation: str, shape: checks.Shape, operand: int = 1) -> Fa
     """
     shape = checks.shape(shape)
     terms, output = _parse(equation)
-    own = _operand(equation, terms, operand)
-    if len(set(own)) != len(own):
+    term = _operand(equation, terms, operand)
+    if len(set(term)) != len(term):
         raise ValueError(
-            f"operand {operand} of `equation` {equation!r} is {own!r}, which repeats "
+            f"operand {operand} of `equation` {equation!r} is {term!r}, which repeats "
             "an axis; the fans of a diagonal are not defined."
         )
     others = set("".join(t for i, t in enumerate(terms) if i != operand % len(terms)))
     letters = {
         axis: "i" if axis not in output else "b" if axis in others else "o"
-        for axis in own
+        for axis in term
     }
-    if "." in own:
-        own, letters["."] = _spread(equation, own, shape), "b"
-    if len(own) != len(shape):
+    if "." in term:
+        term, letters["."] = _spread(equation, term, shape), "b"
+    if len(term) != len(shape):
         raise ValueError(
-            f"operand {operand} of `equation` {equation!r} is {own!r}, with {len(own)} "
-            f"axes, and `shape` {shape} has {len(shape)}; they must agree."
+            f"operand {operand} of `equation` {equation!r} is {term!r}, with "
+            f"{len(term)} axes, and `shape` {shape} has {len(shape)}; they must agree."
         )
-    return fans(shape, "".join(letters[axis] for axis in own))
+    return fans(shape, "".join(letters[axis] for axis in term))
 
 
 def jax_fans(
     shape: checks.Shape, in_axis: Axes, out_axis: Axes, batch_axis: Axes
 ) -> tuple[float, float]:
-    """The fans of `jax.nn.initializers`: their floats, and overlaps pass.
+    """Return the fans of `jax.nn.initializers`, as floats; axes may overlap.
 
     The order of the divisions is JAX's, since the bits of its initializers hang on it.
     """
@@ -161,7 +165,7 @@ def _indices(name: str, axes: Axes, shape: checks.Shape) -> tuple[int, ...]:
 def layout_of_axes(
     shape: checks.Shape, in_axis: Axes, out_axis: Axes, batch_axis: Axes
 ) -> str:
-    """Axis numbers as letters; what is not named is window."""
+    """Return axis numbers as letters; an axis without a name is window."""
     if (in_axis, out_axis) == (-2, -1) and len(shape) < 2:
         raise ValueError(_few_axes(shape))
     letters = ["k"] * len(shape)
@@ -271,7 +275,7 @@ def _check_length(layout: str, shape: checks.Shape) -> None:
 
 
 def _parse(equation: str) -> tuple[list[str], str]:
-    """The operands' axes and the output's; "..." becomes one ".", the batch."""
+    """Return the axes of the operands and of the output; "..." becomes one "."."""
     if not isinstance(equation, str):
         raise TypeError(
             f"`equation` is {equation!r}; it must be a string such as 'btd,df->btf'."
@@ -314,22 +318,22 @@ def _operand(equation: str, terms: list[str], operand: int) -> str:
     return terms[operand]
 
 
-def _spread(equation: str, own: str, shape: checks.Shape) -> str:
-    """The operand's axes with "." repeated for each axis that "..." stands for."""
-    extra = len(shape) - (len(own) - 1)
+def _spread(equation: str, term: str, shape: checks.Shape) -> str:
+    """Repeat the "." in an operand's axes for each axis that "..." stands for."""
+    extra = len(shape) - (len(term) - 1)
     if extra < 0:
         raise ValueError(
-            f"`equation` {equation!r} gives the operand at least {len(own) - 1} axes, "
+            f"`equation` {equation!r} gives the operand at least {len(term) - 1} axes, "
             f"and `shape` {shape} has {len(shape)}."
         )
-    return own.replace(".", "." * extra)
+    return term.replace(".", "." * extra)
 
 
 MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
 
 
 def fan(mode: str, fan_in: float, fan_out: float) -> float:
-    """n: the fan that a mode divides by."""
+    """Return n, the fan by which a mode divides."""
     if mode == "fan_in":
         return fan_in
     if mode == "fan_out":
@@ -337,4 +341,5 @@ def fan(mode: str, fan_in: float, fan_out: float) -> float:
     if mode == "fan_avg":
         return (fan_in + fan_out) / 2
     # A symbolic dimension has no root, but 1.0 times it is a float.
-    return (1.0 * fan_in * fan_out) ** 0.5
+    mean: float = (1.0 * fan_in * fan_out) ** 0.5
+    return mean

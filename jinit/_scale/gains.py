@@ -1,4 +1,4 @@
-"""Activation -> gain: the factor that keeps a layer's signal, or its gradient."""
+"""A gain undoes what an activation does to the size of a signal, or of a gradient."""
 
 import contextlib
 import functools
@@ -15,6 +15,7 @@ from .._core.identity import remembered
 from .activations import ACTIVATIONS, GATES
 from .quadrature import Unresolved, normal_mean
 
+Function = Callable[..., Any]
 Activation = str | tuple[str, float] | Callable[[Any], Any]
 
 _DIRECTIONS = ("forward", "backward")
@@ -22,11 +23,13 @@ _CONVENTIONS = ("exact", "torch")
 
 # torch.nn.init.calculate_gain. Its 5/3 for tanh and 3/4 for selu follow no formula;
 # that of leaky_relu is computed from its slope.
-_TORCH = dict.fromkeys(
-    ("linear", "identity", "sigmoid")
-    + tuple(f"conv{t}{d}d" for t in ("", "_transpose") for d in (1, 2, 3)),
-    1.0,
-) | {"tanh": 5 / 3, "relu": math.sqrt(2), "leaky_relu": math.nan, "selu": 3 / 4}
+_CONVOLUTIONS = (f"conv{t}{d}d" for t in ("", "_transpose") for d in (1, 2, 3))
+_TORCH = dict.fromkeys(("linear", "identity", "sigmoid", *_CONVOLUTIONS), 1.0) | {
+    "tanh": 5 / 3,
+    "relu": math.sqrt(2),
+    "leaky_relu": math.nan,
+    "selu": 3 / 4,
+}
 
 
 def gain(
@@ -36,11 +39,12 @@ def gain(
     direction: str = "forward",
     convention: str = "exact",
 ) -> float:
-    """The factor that undoes what an activation f does to the size of a signal.
+    """Return the factor that undoes what an activation f does to a signal's size.
 
     forward: 1 / sqrt(E f(z)^2); backward: 1 / sqrt(E f'(z)^2), both for z ~ N(0, 1). A
-    kernel of std gain / sqrt(fan_in) keeps the mean square of the pre-activations at 1
-    (forward), one of std gain / sqrt(fan_out) that of their gradients (backward).
+    kernel with std gain / sqrt(fan_in) keeps the mean square of the pre-activations at
+    1 (forward); with std gain / sqrt(fan_out) it keeps that of their gradients
+    (backward).
 
     The integral is exact: piecewise Gauss-Legendre in float64, split where the function
     is not smooth, until a finer one agrees to 1e-8 (to the precision of the result,
@@ -60,7 +64,7 @@ def gain(
       A Python float.
 
     Raises:
-      TypeError: for something that is neither a name nor a function.
+      TypeError: if `activation` is neither a name nor a function.
       ValueError: for an unknown name, a `param` that the activation does not take, a
         function that is not scalar to scalar, not finite, zero, or too wild to
         integrate.
@@ -89,8 +93,8 @@ def gain(
 def slope_at_zero(activation: Activation, *, param: float | None = None) -> float:
     """Return f'(0), as JAX differentiates f at 0.
 
-    At a kink that is a convention: 0 for `jax.nn.relu`, 1 for `jax.nn.leaky_relu`, 0.5
-    for `jnp.maximum(x, 0)`.
+    At a kink the slope is a convention: 0 for `jax.nn.relu`, 1 for `jax.nn.leaky_relu`,
+    0.5 for `jnp.maximum(x, 0)`.
 
     Args:
       activation: a name, a pair of a name and its `param`, or any function of a scalar
@@ -98,7 +102,7 @@ def slope_at_zero(activation: Activation, *, param: float | None = None) -> floa
       param: as for `gain`.
 
     Raises:
-      TypeError: for something that is neither a name nor a function.
+      TypeError: if `activation` is neither a name nor a function.
       ValueError: for an unknown name, a `param` that the activation does not take, or a
         function that JAX cannot differentiate at 0.
 
@@ -137,7 +141,7 @@ def slope_at_zero(activation: Activation, *, param: float | None = None) -> floa
 def second_moment(
     activation: Activation, param: float | None = None, direction: str = "forward"
 ) -> float:
-    """E f(z)^2 ("forward") or E f'(z)^2 ("backward") for z ~ N(0, 1)."""
+    """Return E f(z)^2 ("forward") or E f'(z)^2 ("backward") for z ~ N(0, 1)."""
     activation, param = split(activation, param)
     if not isinstance(activation, str):
         return _moment_of_function(activation, direction)
@@ -185,7 +189,7 @@ def canonical(activation: Any) -> Any:
     return name, _parameter(name, checks.real("param", param))
 
 
-def _bound(function: functools.partial) -> Any:
+def _bound(function: functools.partial[Any]) -> Any:
     """Return the pair or the name that a partial function stands for, else itself."""
     name, settings = _known(function.func), dict(function.keywords)
     param = settings.pop(_BOUND.get(name or "", ""), None)
@@ -210,10 +214,10 @@ def _moment_of_name(name: str, param: float | None, direction: str) -> float:
     if name in ("relu", "leaky_relu", "prelu"):
         # By symmetry; exact, so that all ways to He's formula agree to the last bit.
         return (1 + (param or 0.0) ** 2) / 2
-    found = ACTIVATIONS[name]
-    function = found.f if direction == "forward" else found.df
+    spec = ACTIVATIONS[name]
+    function = spec.f if direction == "forward" else spec.df
     settings = () if param is None else (param,)
-    moment = normal_mean(lambda z: function(z, *settings) ** 2, found.kinks)
+    moment = normal_mean(lambda z: function(z, *settings) ** 2, spec.kinks)
     return _positive(name, moment)
 
 
@@ -227,10 +231,13 @@ def _moment_of_function(function: Callable, direction: str) -> float:
     return _positive(_called(function), moment)
 
 
-def sampled(function: Callable, direction: str) -> tuple[Callable, float]:
-    """The function or its derivative over float64 arrays; its relative precision."""
+def sampled(function: Function, direction: str) -> tuple[Function, float]:
+    """Return a function, or its derivative, over float64 arrays.
+
+    The second value is the relative precision of what the function returns.
+    """
     scalar = function if direction == "forward" else jax.grad(function)
-    batched: Callable = jax.jit(jax.vmap(scalar))
+    batched: Function = jax.jit(jax.vmap(scalar))
     try:
         probe = _evaluate(batched, np.linspace(-1, 1, 8))
     except Exception as error:
@@ -254,7 +261,7 @@ def sampled(function: Callable, direction: str) -> tuple[Callable, float]:
 def _evaluate_plain(
     function: Callable, batched: Callable, error: Exception
 ) -> np.ndarray:
-    """Try a function that is not JAX's: plain Python, or NumPy."""
+    """Evaluate a function that JAX cannot trace, of plain Python or NumPy."""
     try:
         return _evaluate(batched, np.linspace(-1, 1, 8))
     except Exception:
@@ -265,7 +272,7 @@ def _evaluate_plain(
 
 
 def _evaluate(batched: Callable, z: np.ndarray) -> np.ndarray:
-    """`batched` at all of z, in chunks of one size, so that it is compiled once."""
+    """Evaluate a function at all of z, in chunks of one size: one compilation."""
     size = 8 if z.size == 8 else 2048
     padded = np.resize(z, math.ceil(z.size / size) * size).reshape(-1, size)
     with _double_precision():
@@ -328,8 +335,8 @@ def _reject(activation: Any, param: float | None) -> NoReturn:
     )
 
 
-def _known(function: Callable) -> str | None:
-    """The name of JAX's own function, whose moments need no compilation."""
+def _known(function: Function) -> str | None:
+    """Return the name of a function of JAX, whose moments need no compilation."""
     path = names.public_name(function)
     if path in ("jax.nn.gelu", "jax.nn.leaky_relu", "jax.nn.elu", "jax.nn.celu"):
         return {"jax.nn.gelu": "gelu_tanh"}.get(path, path.rpartition(".")[2])
@@ -337,9 +344,9 @@ def _known(function: Callable) -> str | None:
     return name if module in ("jax.nn", "jax.numpy") and name in ACTIVATIONS else None
 
 
-def _jax_function(name: str, param: float | None) -> Callable:
-    """JAX's own form of a named activation, for its derivative at a kink."""
-    others: dict[str, Callable] = {
+def _jax_function(name: str, param: float | None) -> Function:
+    """Return JAX's form of a named activation, for its derivative at a kink."""
+    others: dict[str, Function] = {
         "linear": lambda x: x,
         "identity": lambda x: x,
         "gelu": functools.partial(jax.nn.gelu, approximate=False),

@@ -15,7 +15,7 @@ _MOST_ROUNDS = 46
 
 
 class Unresolved(ValueError):
-    """The function is not finite, or too wild for panels of any width."""
+    """An Unresolved function is not finite, or too wild for panels of any width."""
 
 
 def normal_mean(
@@ -23,11 +23,11 @@ def normal_mean(
     kinks: Sequence[float] = (),
     tolerance: float = 0.0,
 ) -> float:
-    """E g(z) for z ~ N(0, 1), by Gauss-Legendre on panels that split until they agree.
+    """Return E g(z) for z ~ N(0, 1), by Gauss-Legendre on panels.
 
     Every panel is integrated whole and in halves, and split where the two differ. So a
     kink or a jump costs a chain of ever smaller panels, and no smooth part pays for it.
-    `kinks` that are known cost nothing: panels begin there.
+    `kinks` that are known cost nothing, since panels begin there.
     """
     edges = np.union1d(np.arange(-_REACH, _REACH + 1), np.asarray(kinks, np.float64))
     left, right = edges[:-1], edges[1:]
@@ -69,41 +69,41 @@ def normal_mean(
 def find_kinks(
     g: Callable[[np.ndarray], np.ndarray], tolerance: float = 0.0
 ) -> tuple[float, ...]:
-    """Where a function on [-12, 12] is not smooth, to about 1e-9.
+    """Find where a function on [-12, 12] is not smooth, to about 1e-9.
 
-    Panels are halved where their whole and their halves differ; at a kink or a jump
-    they go on to, however narrow they are. `tolerance` is what rounding makes of g.
+    Panels are halved where the whole and its halves differ. At a kink or a jump they
+    differ however narrow the panel is. `tolerance` is the relative precision of g.
     """
-    # One of these sets of panels has a kink inside, wherever it is.
+    # A kink at an edge of one set of panels lies inside a panel of the other.
     sets = [np.linspace(-_REACH, _REACH, n) for n in (26, 31)]
-    found = [_kinks_between(g, edges, max(1e-9, tolerance)) for edges in sets]
-    return tuple(sorted(set(found[0] + found[1])))
+    first, second = (_kinks_between(g, e, max(1e-9, tolerance)) for e in sets)
+    return tuple(sorted({*first, *second}))
 
 
 def _kinks_between(
     g: Callable[[np.ndarray], np.ndarray], edges: np.ndarray, tolerance: float
 ) -> list[float]:
     left, right = edges[:-1], edges[1:]
-    found: list[float] = []
+    kinks: list[float] = []
     for _ in range(48):
         # Not the middle, which a kink at a round number would hit.
         inner = left + (math.sqrt(2) - 1) * (right - left)
         whole = panel_means(g, left, right)
         parts = panel_means(g, left, inner) + panel_means(g, inner, right)
-        # Relative to the panel's own width, so that narrow ones do not pass for it.
+        # Relative to the width, or every panel would pass once it is narrow.
         rough = np.abs(whole - parts) > tolerance * (right - left)
-        # What was split down to here, and is smooth to the eye, holds a kink.
+        # A panel that was split down to here, and now seems smooth, holds a kink.
         stop = ~rough & (right - left < 1e-4)
-        found += map(_rounded, (left + right)[stop] / 2, (right - left)[stop])
+        kinks += map(_rounded, (left + right)[stop] / 2, (right - left)[stop])
         left, right, inner = left[rough], right[rough], inner[rough]
         if left.size == 0 or left.size > _MOST_PANELS // 64:
-            return found
+            return kinks
         left, right = np.append(left, inner), np.append(inner, right)
-    return found + list(map(_rounded, (left + right) / 2, right - left))
+    return [*kinks, *map(_rounded, (left + right) / 2, right - left)]
 
 
 def _rounded(x: float, width: float) -> float:
-    """The number of few digits that is as near as can be told."""
+    """Return a number of few digits, if x cannot be told from it."""
     near = round(float(x), 4)
     return near if abs(near - x) <= 2 * width else round(float(x), 9)
 
@@ -111,7 +111,7 @@ def _rounded(x: float, width: float) -> float:
 def panel_means(
     g: Callable[[np.ndarray], np.ndarray], left: np.ndarray, right: np.ndarray
 ) -> np.ndarray:
-    """The integral of g times the normal density over each panel."""
+    """Integrate g times the normal density over each panel."""
     x, weights = gauss_legendre()
     half = (right - left)[:, None] / 2
     z = left[:, None] + half * (1 + x[None])
@@ -122,10 +122,12 @@ def panel_means(
             f"is not finite at {where:.6g}; it must be finite on [-12, 12]."
         )
     density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-    return np.sum(values * density * weights[None], axis=1) * half[:, 0]
+    integrals: np.ndarray = np.sum(values * density * weights, axis=1) * half[:, 0]
+    return integrals
 
 
 @functools.cache
 def gauss_legendre() -> tuple[np.ndarray, np.ndarray]:
+    """Return the nodes and the weights of the rule for one panel."""
     x, weights = np.polynomial.legendre.leggauss(_NODES)
     return x, weights

@@ -1,4 +1,4 @@
-"""A law is the distribution of an array's entries; `draw` draws from any law."""
+"""A law is the distribution of an array's entries, and `draw` draws from any law."""
 
 import dataclasses
 import math
@@ -15,8 +15,8 @@ from .._core.meshes import Sharding
 from .._core.numbers import cast, is_traced
 from .._core.programs import compiled
 from .._core.rounding import round_finite, round_inside
-from . import _tail
 from ._standard import between, complex_unit, open_unit, unit_truncated
+from ._tail import excess, is_tail
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +76,7 @@ def draw(
 def scaled(
     key: jax.Array, scale: Any, *, law: Law, shape: checks.Shape, dtype: np.dtype
 ) -> jax.Array:
-    """`scale` times a law, as operations for a larger program."""
+    """Draw `scale` times a law, as operations of a larger program."""
     wide = real_dtype(dtype)
     if jnp.issubdtype(dtype, np.complexfloating):
         # Strict promotion wants the factor's type to be the array's.
@@ -129,12 +129,12 @@ def _truncated_of_operands(
 def _unit_truncated(
     law: Law, key: jax.Array, shape: checks.Shape, wide: np.dtype
 ) -> jax.Array:
-    """A truncated normal law with scale 1."""
+    """Draw from a truncated normal law with scale 1."""
     low, high = law.low, law.high
-    if _tail.is_tail(low, high, wide):
+    if is_tail(low, high, wide):
         # What is added to the bound keeps all its digits.
         side, bound = (1, low) if low > 0 else (-1, high)
-        e = _tail.excess(key, shape, abs(bound), max(abs(low), abs(high)), wide)
+        e = excess(key, shape, abs(bound), max(abs(low), abs(high)), wide)
         x = wide.type(law.mean + law.sigma * bound) + wide.type(side * law.sigma) * e
     else:
         x = unit_truncated(key, low, high, shape, wide, max(abs(low), abs(high)))
@@ -147,8 +147,8 @@ def _unit_truncated(
     return jnp.clip(x, *(inner if inner[0] <= inner[1] else (first, first)))
 
 
-def _ends(law: Law, wide: np.dtype) -> tuple[np.floating, np.floating]:
-    """The bounds of a law with scale 1."""
+def _ends(law: Law, wide: np.dtype) -> tuple[Any, ...]:
+    """Return the bounds of a law with scale 1."""
     return tuple(wide.type(law.mean + law.sigma * z) for z in (law.low, law.high))
 
 

@@ -42,8 +42,8 @@ def bits(
       An array equal to `jax.random.bits(key, shape, dtype)`.
 
     Raises:
-      TypeError: for something that is not a key, or not an unsigned type.
-      ValueError: for a batch of keys, or a shape that is none.
+      TypeError: if `key` is not a key, or `dtype` is not an unsigned type.
+      ValueError: if `key` is a batch of keys, or `shape` is invalid.
 
     Example:
       >>> import jax, jinit
@@ -85,7 +85,7 @@ def uniform(
       In float32 and float64 an array equal to `jax.random.uniform`.
 
     Raises:
-      TypeError: for something that is not a key, or not a real floating type.
+      TypeError: if `key` is not a key, or `dtype` is not a real floating type.
       ValueError: for a batch of keys, or bounds that do not broadcast to `shape`.
 
     Example:
@@ -124,8 +124,8 @@ def normal(
       jitted program gives it.
 
     Raises:
-      TypeError: for something that is not a key, or not a floating type.
-      ValueError: for a batch of keys, or a shape that is none.
+      TypeError: if `key` is not a key, or `dtype` is not a floating type.
+      ValueError: if `key` is a batch of keys, or `shape` is invalid.
 
     Example:
       >>> import jax, jinit
@@ -167,7 +167,7 @@ def truncated_normal(
       `jax.random` has few values, and these follow the law.
 
     Raises:
-      TypeError: for something that is not a key, or not a real floating type.
+      TypeError: if `key` is not a key, or `dtype` is not a real floating type.
       ValueError: for a batch of keys, or bounds that do not broadcast to `shape`.
 
     Example:
@@ -229,6 +229,6 @@ def _truncated(
 
 
 def _bound(bound: jax.Array, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
-    """A user's bound: a number of the dtype asked for, as in `jax.random`."""
+    """Return a user's bound as a number of the dtype asked for, as in `jax.random`."""
     bound = jnp.asarray(bound).astype(dtype).astype(real_dtype(dtype))
     return jnp.broadcast_to(bound, shape) if bound.ndim else bound

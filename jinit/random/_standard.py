@@ -1,4 +1,4 @@
-"""Bits -> numbers: the laws with scale 1, in the precision that they are drawn in."""
+"""Bits become numbers: laws with scale 1, in the precision that they are drawn in."""
 
 import math
 
@@ -22,7 +22,7 @@ def between(
     *,
     ordinary: bool = False,
 ) -> jax.Array:
-    """Uniform on [low, high), low <= high: random mantissas, stretched and moved.
+    """Draw uniform numbers on [low, high): random mantissas, stretched and moved.
 
     `jax.random` puts the mantissa bits under the exponent of 1 and subtracts 1. Where
     the width is `ordinary`, that is, far from underflow, the same float32 takes an
@@ -42,7 +42,7 @@ def between(
 
 
 def open_unit(key: jax.Array, shape: Shape, dtype: np.dtype) -> jax.Array:
-    """Uniform on (-1, 1): the lower end is the number after -1."""
+    """Draw uniform numbers on (-1, 1), from the number after -1 on."""
     low = np.nextafter(dtype.type(-1), dtype.type(0))
     return between(key, shape, low, dtype.type(1), ordinary=True)
 
@@ -55,7 +55,10 @@ def unit_truncated(
     dtype: np.dtype,
     bound: float,
 ) -> jax.Array:
-    """Standard normal on (lower, upper), both within `bound` of 0 where it is known."""
+    """Draw from the standard normal law on (lower, upper).
+
+    Both ends are within `bound` of 0; it is infinite where they are not known.
+    """
     if bound <= INSIDE and depends_on_loop(shape):
         return jax.random.truncated_normal(key, lower, upper, shape, dtype)
     known = math.isfinite(bound)
@@ -78,7 +81,7 @@ def unit_truncated(
 
 
 def complex_unit(law: str, key: jax.Array, shape: Shape, dtype: np.dtype) -> jax.Array:
-    """A law on the complex plane, as JAX constructs it.
+    """Draw from a law on the complex plane, as JAX constructs it.
 
     "normal" has E|z|^2 = 1, "uniform" fills the disk with E|z|^2 = 1, and
     "truncated_normal" is the normal law whose modulus is cut at 2.

@@ -1,11 +1,11 @@
-"""The far tail of the normal law: how far beyond a bound its values lie.
+"""Draw from the far tail of the normal law by the excess of a value over a bound.
 
-There erf is 1 up to a few last digits, so that inverting it would give a few values
-only. What has digits is the excess e over the bound a: its survival function is
+There erf is 1 up to a few last digits, so that its inverse would give only a few
+values. The excess e over the bound a keeps its digits. Its survival function is
 
   S(a + e) / S(a) = exp(-a e - e^2 / 2) h(a) / h(a + e),
 
-h the hazard rate phi / S, which is nearly linear.
+where h is the hazard rate phi / S, which is nearly linear.
 """
 
 import math
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._core.checks import Shape
-from . import _standard
+from ._standard import between
 
 # From here on erf leaves fewer than 50,000 values, in float32 and in float64.
 _NEAREST = {np.dtype(np.float32): 3.0, np.dtype(np.float64): 7.0}
@@ -27,13 +27,13 @@ _DECAYED = 40.0
 
 
 def is_tail(low: float, high: float, dtype: np.dtype) -> bool:
-    """Whether all of (low, high) lies so far out that erf cannot tell its values."""
+    """Tell whether (low, high) lies so far out that erf cannot tell its values."""
     nearest = low if low > 0 else -high
     return nearest > _NEAREST[dtype]
 
 
 def hazard(x: Any) -> Any:
-    """phi(x) / S(x) for x >= 3: x + 1/(x + 2/(x + 3/(x + ...))), Laplace's fraction."""
+    """Return phi(x) / S(x) for x >= 3: x + 1/(x + 2/(x + 3/(x + ...))), by Laplace."""
     rate = x
     for term in range(_TERMS, 0, -1):
         rate = x + term / rate
@@ -43,8 +43,8 @@ def hazard(x: Any) -> Any:
 def excess(
     key: jax.Array, shape: Shape, low: float, high: float, dtype: np.dtype
 ) -> jax.Array:
-    """Z - low for z standard normal on (low, high), low positive and far out."""
-    u = _standard.between(key, shape, dtype.type(0), dtype.type(1))
+    """Draw z - low for z standard normal on (low, high), low positive and far out."""
+    u = between(key, shape, dtype.type(0), dtype.type(1))
     # t = -log of the survival function, from 0 at low to that at high.
     t = -jnp.log1p(u * dtype.type(math.expm1(-_cost(low, high - low))))
     a, rate = dtype.type(low), dtype.type(hazard(low))
@@ -57,10 +57,10 @@ def excess(
 
 
 def std(low: float, high: float) -> float:
-    """The standard deviation of N(0, 1) restricted to (low, high), low > 0.
+    """Return the standard deviation of N(0, 1) restricted to (low, high), low > 0.
 
-    By quadrature of the excess, whose density is exp(-low e - e^2 / 2): the closed form
-    is a small difference of large numbers.
+    It is integrated over the excess, whose density is exp(-low e - e^2 / 2), since the
+    closed form is a small difference of large numbers.
     """
     reach = 2 * _DECAYED / (low + math.sqrt(low * low + 2 * _DECAYED))
     nodes, weights = np.polynomial.legendre.leggauss(64)
@@ -71,7 +71,7 @@ def std(low: float, high: float) -> float:
 
 
 def _cost(low: float, e: float) -> float:
-    """-log(S(low + e) / S(low))."""
+    """Return -log(S(low + e) / S(low))."""
     if math.isinf(e):
         return math.inf
     return e * (low + e / 2) + math.log(hazard(low + e) / hazard(low))

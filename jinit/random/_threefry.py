@@ -1,4 +1,4 @@
-"""Key + shape -> random bits: the bits of `jax.random`, in one fused loop.
+"""A key and a shape give random bits: those of `jax.random`, in one fused loop.
 
 JAX lowers threefry on a CPU to loops over whole arrays, each of which reads and writes
 memory. The same twenty rounds, written out over an iota, are elementwise operations, so
@@ -24,7 +24,7 @@ Words = tuple[jax.Array, jax.Array]
 
 
 def bits(key: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
-    """Random bits of `width` 8, 16, 32 or 64, equal to `jax.random.bits`."""
+    """Draw words of 8, 16, 32 or 64 random bits, equal to `jax.random.bits`."""
     dtype = np.dtype(f"uint{width}")
     # The stride of a symbolic dimension is no number, and an axis of 2**32 or more has
     # no 32-bit iota; nobody has met one yet.
@@ -43,8 +43,8 @@ def bits(key: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
 
 
 def threefry_words(key: jax.Array) -> Words | None:
-    """The two words of a threefry key; None for a key that needs `jax.random`."""
-    if jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key):
+    """Return the two words of a threefry key; None if the key needs `jax.random`."""
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         name = str(jax.random.key_impl(key))
     else:
         name = checks.flag("jax_default_prng_impl")
@@ -91,13 +91,13 @@ def _rotate_left(x: jax.Array, distance: int) -> jax.Array:
 
 
 def counters(shape: tuple[int, ...]) -> Words:
-    """The flat index of every element, as (high, low) words."""
+    """Return the flat index of every element, as (high, low) words."""
     iotas = [lax.broadcasted_iota(np.uint32, shape, axis) for axis in range(len(shape))]
     return flat_index(iotas, shape)
 
 
 def flat_index(index: Sequence[jax.Array], shape: tuple[int, ...]) -> Words:
-    """Sum of index times stride in 64 bits, as (high, low) words of 32."""
+    """Sum index times stride in 64 bits, as (high, low) words of 32."""
     high, low = jnp.uint32(0), jnp.uint32(0)
     stride, size = 1, int(np.prod(shape, dtype=object))
     for axis in reversed(range(len(shape))):
@@ -112,7 +112,7 @@ def flat_index(index: Sequence[jax.Array], shape: tuple[int, ...]) -> Words:
 
 
 def _times(x: jax.Array, factor: int) -> Words:
-    """X * factor modulo 2**64, from 32-bit products; x has 32 bits, factor 64."""
+    """Multiply 32-bit words by a 64-bit factor modulo 2**64, by 32-bit products."""
     low_factor, high_factor = factor & _WORD, (factor >> 32) & _WORD
     x_low, x_high = x & np.uint32(0xFFFF), x >> np.uint32(16)
     f_low, f_high = np.uint32(low_factor & 0xFFFF), np.uint32(low_factor >> 16)

@@ -8,8 +8,7 @@ from .._plan.rules import FromTree
 from .._scale.depth import factor
 from .._schemes.constant import zeros
 from .._schemes.fan_based import he
-from . import _layouts
-from ._layouts import with_layout
+from ._layouts import layout, with_layout
 from ._roles import Roles, Rules, check, kernels, last_layers, role, the_rest
 
 
@@ -59,7 +58,7 @@ def fixup(
     check("fixup", roles, "residual_outputs", "branches", "readout")
 
     def in_branch(path: str, leaf: Any) -> Initializer:
-        return scale * he(layout=_layouts.layout(path, leaf.shape, stacked))
+        return scale * he(layout=layout(path, leaf.shape, stacked))
 
     return [
         *last_layers(roles, zeros, branch_layers),

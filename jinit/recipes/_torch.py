@@ -12,7 +12,7 @@ from .._schemes.constant import constant, zeros
 from .._schemes.distributions import normal
 from .._schemes.fan_based import xavier
 from .._schemes.scaled_uniform import scaled_uniform
-from . import _layouts
+from ._layouts import layout
 from ._roles import (
     ATTENTION,
     WHOLE,
@@ -100,7 +100,7 @@ def bias_of_window(
     """Return PyTorch's law for the bias of a convolution, and 0 for other biases."""
     kernel = path.removesuffix("bias") + "kernel"
     if kernel in shapes:
-        letters = _layouts.layout(kernel, shapes[kernel], stacked)
+        letters = layout(kernel, shapes[kernel], stacked)
         if "k" in letters:
             return scaled_uniform(fan_in=fans(shapes[kernel], letters).fan_in)
     return zeros
@@ -158,7 +158,7 @@ class _Neighbours:
 
     def _fans(self, parts: tuple[str, ...], heads: str | None = None) -> Fans:
         shape = self.shapes[parts]
-        return fans(shape, _layouts.layout("/".join(parts), shape, self.stacked, heads))
+        return fans(shape, layout("/".join(parts), shape, self.stacked, heads))
 
     def _fan_in(self, parts: tuple[str, ...]) -> int:
         """Return n of U(+-1 / sqrt(n)): in a recurrent cell its hidden units."""
@@ -182,7 +182,7 @@ class _Neighbours:
             return None
         if (*parts[:-1], "bias") in self.shapes and len(shape) - self.stacked > 2:
             return None
-        return _layouts.layout("/".join(parts), shape, self.stacked)
+        return layout("/".join(parts), shape, self.stacked)
 
     def _hidden(self, parts: tuple[str, ...]) -> int | None:
         """Return the hidden units of the recurrent cell of a kernel, or None."""

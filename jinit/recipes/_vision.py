@@ -8,7 +8,7 @@ from .._plan.rules import FromTree, Rule
 from .._schemes.distributions import normal
 from .._schemes.scaled_uniform import scaled_uniform
 from .._schemes.truncated import truncated_normal
-from . import _layouts
+from ._layouts import layout
 from ._roles import (
     ATTENTION,
     WHOLE,
@@ -64,7 +64,7 @@ def vit(
     plain = truncated_normal(std, None, -2 / std, 2 / std)
 
     def kernel(path: str, leaf: Any) -> Initializer:
-        letters = _layouts.layout(path, leaf.shape, stacked)
+        letters = layout(path, leaf.shape, stacked)
         return scaled_uniform(layout=letters) if "k" in letters else plain
 
     def bias(leaves: list[Leaf]) -> Any:

@@ -1,4 +1,4 @@
-"""What mean-field theory predicts of a deep network, in float64.
+"""Mean-field theory predicts how signals pass through a deep network, in float64.
 
 In a wide layer with kernel N(0, sigma_w2 / fan_in) and bias N(0, sigma_b2), an input
 whose pre-activations have mean square q gives the next layer's

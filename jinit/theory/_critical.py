@@ -9,7 +9,7 @@ from ._dual import moment, slope
 from ._maps import require_slopes, resolved, scalar_of
 from ._scalar import Scalar
 
-# Mean squares of a slope below are those of a function that is flat.
+# A function whose slope has a mean square below this counts as flat.
 _FLAT = 1e-18
 
 
@@ -73,7 +73,7 @@ def critical_point(
 
 
 def _bias_at(s: Scalar, q: float) -> tuple[float, float]:
-    """sigma_w2 and sigma_b2 where chi_1 = 1 at q."""
+    """Return sigma_w2 and sigma_b2 with which chi_1 = 1 at q."""
     squared = moment(s, s.df, q)
     if squared < _FLAT:
         raise Unresolved(
@@ -96,12 +96,12 @@ def _critical_at(s: Scalar, activation: Any, q: float) -> CriticalPoint:
             f"would need the variance {sigma_b2:.4g}. Take another q, or another "
             "activation."
         )
-    # What rounding leaves of 0 is 0.
+    # A variance that is 0 up to rounding is 0.
     return _point(s, sigma_w2, sigma_b2 if sigma_b2 > 1e-10 * q else 0.0, q)
 
 
 def _critical_of_bias(s: Scalar, activation: Any, sigma_b2: float) -> CriticalPoint:
-    """The smallest q whose critical bias is the given one."""
+    """Return the point with the smallest q whose critical bias has the variance."""
     if sigma_b2 == 0 and (point := _without_bias(s, activation)) is not None:
         return point
 
@@ -126,7 +126,10 @@ def _critical_of_bias(s: Scalar, activation: Any, sigma_b2: float) -> CriticalPo
 
 
 def _without_bias(s: Scalar, activation: Any) -> CriticalPoint | None:
-    """Where the bias of the whole line is 0, as for relu, q is free; else q is 0."""
+    """Return the point without a bias: at q = 1 if q is free, as for relu, else at 0.
+
+    It is None where no such point exists.
+    """
     if moment(s, s.df, 1.0) >= _FLAT and abs(_bias_at(s, 1.0)[1]) < 1e-10:
         return _critical_at(s, activation, 1.0)
     at_zero = moment(s, s.df, 0.0)

@@ -29,7 +29,7 @@ _MOST_VALUES = 1 << 15
 
 
 def moment(s: Scalar, g: Function, q: float, power: int = 2) -> float:
-    """E g(sqrt(q) z)^power."""
+    """Return E g(sqrt(q) z)^power."""
     if q == 0 and g is s.f:
         return float(g(np.zeros(1))[0] ** power)
     root = _root_of(q)
@@ -37,17 +37,17 @@ def moment(s: Scalar, g: Function, q: float, power: int = 2) -> float:
 
 
 def _root_of(q: float) -> float:
-    """sqrt(q); at 0 the limit from above, since f' may have a jump there."""
+    """Return sqrt(q); at 0 the limit from above, since f' may have a jump there."""
     return math.sqrt(max(q, 1e-20))
 
 
 def _kinks(s: Scalar, root: float) -> list[float]:
-    """Where f(root z) has kinks, within reach."""
+    """Return where f(root z) has kinks, within reach."""
     return [k / root for k in s.kinks if abs(k / root) < _REACH]
 
 
 def slope(s: Scalar, q: float) -> float:
-    """d/dq E f(sqrt(q) z)^2 = E[f f' z] / sqrt(q)."""
+    """Return d/dq E f(sqrt(q) z)^2 = E[f f' z] / sqrt(q)."""
     root = _root_of(q)
     return normal_mean(
         lambda z: s.f(root * z) * s.df(root * z) * z / root,
@@ -57,32 +57,32 @@ def slope(s: Scalar, q: float) -> float:
 
 
 def dual(s: Scalar, g: Function, q: float, t: float) -> float:
-    """E g(u) g(v) at variance q and correlation 1 - t."""
+    """Return E g(u) g(v) at variance q and correlation 1 - t."""
     return moment(s, g, q) - gap(s, g, q, t)
 
 
 def gap(s: Scalar, g: Function, q: float, t: float) -> float:
-    """E (g(u) - g(v))^2 / 2 at variance q and correlation 1 - t."""
+    """Return E (g(u) - g(v))^2 / 2 at variance q and correlation 1 - t."""
     if t == 0:
         return 0.0
     last = rough_gap(s, g, q, t)
     for parts in (2, 4, 8):
-        found = rough_gap(s, g, q, t, parts)
-        # What is nothing beside the mean square need not settle.
+        finer = rough_gap(s, g, q, t, parts)
+        # A gap that is nothing beside the mean square need not settle.
         least = 1e-15 * moment(s, g, q)
-        allowed = max(_TOLERANCE, 16 * s.precision) * abs(found)
-        if abs(found - last) <= max(allowed, least):
-            return found
-        last = found
+        allowed = max(_TOLERANCE, 16 * s.precision) * abs(finer)
+        if abs(finer - last) <= max(allowed, least):
+            return finer
+        last = finer
     raise Unresolved("is too wild: the means over two variables do not settle.")
 
 
 def rough_gap(s: Scalar, g: Function, q: float, t: float, parts: int = 1) -> float:
-    """`gap`, by one refinement: v = c u + sqrt(1 - c^2) w, the mean over w inside.
+    """Return `gap` by one refinement, with v = c u + sqrt(1 - c^2) w.
 
-    The panels of w begin where v enters another panel of a mesh on which g is smooth;
-    those of u where u or the middle of v does, and finer near kinks, where the mean
-    over w turns within the spread of v.
+    The panels of w begin where v enters another panel of a mesh on which g is smooth.
+    The panels of u begin where u, or the middle of v, does so. They are finer near
+    kinks, where the mean over w turns within the spread of v.
     """
     root, c = _root_of(q), 1 - t
     spread = math.sqrt(t * (2 - t))
@@ -96,7 +96,9 @@ def rough_gap(s: Scalar, g: Function, q: float, t: float, parts: int = 1) -> flo
         w, weights = _rule((mesh - c * x[:, None]) / spread, parts)
         v = root * (c * x[:, None] + spread * w)
         other = g(v.ravel()).reshape(v.shape)
-        return np.sum(weights * (g(root * x)[:, None] - other) ** 2, axis=1) / 2
+        gaps = weights * (g(root * x)[:, None] - other) ** 2
+        means: np.ndarray = np.sum(gaps, axis=1) / 2
+        return means
 
     rows = max(1, _MOST_VALUES // ((mesh.size + 9) * gauss_legendre()[0].size * parts))
     return normal_mean(
@@ -120,7 +122,7 @@ def _outer_edges(
 
 
 def _mesh(g: Function, kinks: np.ndarray, precision: float) -> np.ndarray:
-    """Ends of panels on which g and g^2 are smooth, as far as the density sees."""
+    """Return the ends of panels on which g and g^2 are smooth under the density."""
     edges = np.union1d(np.arange(-_REACH, _REACH + 1, _WIDTH), kinks)
     while edges.size <= _MOST_PANELS:
         left, right = edges[:-1], edges[1:]
@@ -139,7 +141,7 @@ def _mesh(g: Function, kinks: np.ndarray, precision: float) -> np.ndarray:
 
 
 def _rule(marks: np.ndarray, parts: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes, and weights with the normal density, between each row's marks."""
+    """Return nodes, and weights with the normal density, between each row's marks."""
     equal = np.arange(-_REACH, _REACH + 1, _WIDTH)
     rows = np.broadcast_to(equal, (len(marks), equal.size))
     marks = np.clip(marks, -_REACH, _REACH)

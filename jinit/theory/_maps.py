@@ -1,7 +1,8 @@
 """Mean squares and correlations of a deep network's signals, layer by layer."""
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 from .._core import checks
 from .._scale.gains import Activation
@@ -9,8 +10,10 @@ from .._scale.quadrature import Unresolved
 from ._dual import dual, gap, moment, rough_gap, slope
 from ._scalar import Scalar, scalar
 
+Result = TypeVar("Result")
+
 _SMALLEST, _LARGEST = 1e-12, 1e12
-# What rounding leaves of V(q) - q, relative; and of a slope of 1.
+# The relative error of V(q) - q by rounding, and that of a slope of 1.
 _ROUNDING, _NEUTRAL = 1e-13, 1e-12
 # How far from 1 a slope may be and still count as 1.
 _LEVEL = 1e-9
@@ -18,7 +21,7 @@ _MOST_STEPS = 500
 
 
 class FixedPoint(NamedTuple):
-    """q = V(q), c = R(c), and chi_1 there."""
+    """A FixedPoint has q = V(q), c = R(c), and chi_1 there."""
 
     q: float
     c: float
@@ -26,7 +29,7 @@ class FixedPoint(NamedTuple):
 
 
 class DepthScales(NamedTuple):
-    """Layers over which q, and c, come nearer to their fixed points by a factor e."""
+    """DepthScales count the layers in which q, and c, come nearer by a factor e."""
 
     xi_q: float
     xi_c: float
@@ -35,7 +38,7 @@ class DepthScales(NamedTuple):
 def variance_map(
     activation: Activation, sigma_w2: float, sigma_b2: float, q: float
 ) -> float:
-    """V(q) = sigma_w2 E f(sqrt(q) z)^2 + sigma_b2: the mean square one layer on.
+    """Return V(q) = sigma_w2 E f(sqrt(q) z)^2 + sigma_b2, the next mean square.
 
     Args:
       activation: a name, or any function of a scalar, as for `jinit.gain`.
@@ -65,12 +68,15 @@ def variance_map(
 def correlation_map(
     activation: Activation, sigma_w2: float, sigma_b2: float, q: float, c: float
 ) -> float:
-    """R(c): the correlation of two inputs one layer on, both of mean square q.
+    """Return R(c), the next layer's correlation of two inputs with mean square q.
 
     Args:
-      activation, sigma_w2, sigma_b2, q: as for `variance_map`; q above 0, since
-        signals that are 0 have no correlation.
-      c: their correlation, from -1 to 1.
+      activation: as for `variance_map`.
+      sigma_w2: as for `variance_map`.
+      sigma_b2: as for `variance_map`.
+      q: as for `variance_map`, but above 0, since signals that are 0 have no
+        correlation.
+      c: the correlation of the inputs, from -1 to 1.
 
     Raises:
       ValueError: as `variance_map`; for q = 0; for c outside [-1, 1]; where the next
@@ -109,23 +115,25 @@ def _correlation(
             f"the next layer is 0 for sigma_w2={sigma_w2}, sigma_b2={sigma_b2} and "
             f"q={q}: its correlations are not defined."
         )
-    found = 1 - sigma_w2 * gap(s, s.f, q, 1 - c) / variance
+    correlation = 1 - sigma_w2 * gap(s, s.f, q, 1 - c) / variance
     # Rounding must not leave the range of a correlation.
-    return max(found, -1.0)
+    return max(correlation, -1.0)
 
 
 def fixed_point(
     activation: Activation, sigma_w2: float, sigma_b2: float, *, q: float = 1.0
 ) -> FixedPoint:
-    """The mean square and the correlation that deep layers come to: q, c, chi_1.
+    """Return the mean square and the correlation that deep layers come to.
 
-    q is followed from where it starts, so of several fixed points the one that attracts
-    it is found, and where every q is one, as for relu at sigma_w2 = 2, it stays. c is 1
+    q is followed from where it starts, so the result is the fixed point that attracts
+    it. Where every q is a fixed point, as for relu at sigma_w2 = 2, q stays. c is 1
     unless chi_1 > 1, in the chaotic phase, where all inputs come to c < 1. Signals that
     die out have q = 0, c = 1.
 
     Args:
-      activation, sigma_w2, sigma_b2: as for `variance_map`.
+      activation: as for `variance_map`.
+      sigma_w2: as for `variance_map`.
+      sigma_b2: as for `variance_map`.
       q: the mean square in the first layer.
 
     Returns:
@@ -148,17 +156,17 @@ def fixed_point(
     sigma_w2, sigma_b2 = sigmas(sigma_w2, sigma_b2)
     start = checks.real("q", q, minimum=0.0)
 
-    def found() -> FixedPoint:
+    def point() -> FixedPoint:
         q, t, chi1 = _fixed(s, sigma_w2, sigma_b2, start)
         return FixedPoint(q, 1 - t, chi1)
 
-    return resolved(activation, found)
+    return resolved(activation, point)
 
 
 def _fixed(
     s: Scalar, sigma_w2: float, sigma_b2: float, start: float
 ) -> tuple[float, float, float]:
-    """q, 1 - c and chi_1 where q and c come to."""
+    """Return q, 1 - c and chi_1 at the fixed point."""
     require_slopes(s)
     q = _fixed_q(s, sigma_w2, sigma_b2, start)
     chi1 = sigma_w2 * moment(s, s.df, q)
@@ -171,7 +179,7 @@ def _fixed_q(s: Scalar, sigma_w2: float, sigma_b2: float, start: float) -> float
     There are no cycles: q d/dq of a normal density is at least -1/2 of it, so V'(q*) >=
     -1/2 for any function.
     """
-    q, said = start, f"for sigma_w2={sigma_w2}, sigma_b2={sigma_b2}"
+    q, place = start, f"for sigma_w2={sigma_w2}, sigma_b2={sigma_b2}"
     for _ in range(_MOST_STEPS):
         step = sigma_w2 * moment(s, s.f, q) + sigma_b2 - q
         rate = 1 - sigma_w2 * slope(s, q) if q > 0 else 1.0
@@ -179,23 +187,23 @@ def _fixed_q(s: Scalar, sigma_w2: float, sigma_b2: float, start: float) -> float
             return q
         if q > _LARGEST or (step > 0 and abs(rate) < max(_NEUTRAL, s.precision)):
             raise ValueError(
-                f"q grows without bound {said}: there is no fixed point that it comes "
+                f"q grows without bound {place}: there is no fixed point that it comes "
                 "to from where it starts. Take a smaller sigma_w2, or a smaller q."
             )
-        # Shorter than to another basin, where V has several fixed points.
+        # A long step could reach another basin, where V has several fixed points.
         step = step / rate if rate > 0 else step
         q += max(min(step, q + 1), -0.5 * q)
         if q < _SMALLEST:
             q = 0.0
-    raise Unresolved(f"is too wild: {_MOST_STEPS} steps found no fixed point {said}.")
+    raise Unresolved(f"is too wild: {_MOST_STEPS} steps found no fixed point {place}.")
 
 
 def _fixed_t(s: Scalar, sigma_w2: float, q: float, chi1: float) -> float:
-    """1 - c at the fixed point of R, of two inputs that are not alike at the start.
+    """Return 1 - c at the fixed point of R, for inputs that differ at the start.
 
     1 - R(c) = sigma_w2 gap(q, t) / q, which is chi_1 t for small t and falls behind t
-    on the way to t = 1. With r = sqrt(t), what is left over is near a line, or near a
-    parabola, for functions with and without kinks.
+    on the way to t = 1. As a function of r = sqrt(t), the logarithm of their ratio is
+    near a line, or near a parabola, for functions with and without kinks.
     """
     if chi1 <= 1 + max(_LEVEL, s.precision) or q == 0:
         return 0.0
@@ -232,14 +240,17 @@ def _root_of_rise(rise: Any, above: float, precision: float) -> float:
 def depth_scales(
     activation: Activation, sigma_w2: float, sigma_b2: float, *, q: float = 1.0
 ) -> DepthScales:
-    """How many layers deep a signal is felt: xi_q and xi_c.
+    """Return how many layers deep a signal is felt: xi_q and xi_c.
 
     xi = -1 / log(slope), of V at q* and of R at c*: after xi layers what is left of a
     difference is 1 / e. Networks train up to about 6 xi_c layers. On the edge of chaos
     xi_c is infinite.
 
     Args:
-      activation, sigma_w2, sigma_b2, q: as for `fixed_point`.
+      activation: as for `fixed_point`.
+      sigma_w2: as for `fixed_point`.
+      sigma_b2: as for `fixed_point`.
+      q: as for `fixed_point`.
 
     Returns:
       A record with `xi_q` and `xi_c`, in layers; infinite where the slope is 1, or
@@ -263,9 +274,10 @@ def depth_scales(
 
     def scales() -> DepthScales:
         q, t, _ = _fixed(s, sigma_w2, sigma_b2, start)
-        of_c = sigma_w2 * dual(s, s.df, q, t)
+        slope_of_r = sigma_w2 * dual(s, s.df, q, t)
+        slope_of_v = sigma_w2 * slope(s, q)
         level = max(_LEVEL, s.precision)
-        return DepthScales(_scale(sigma_w2 * slope(s, q), level), _scale(of_c, level))
+        return DepthScales(_scale(slope_of_v, level), _scale(slope_of_r, level))
 
     return resolved(activation, scales)
 
@@ -278,10 +290,12 @@ def _scale(slope: float, level: float) -> float:
 
 
 def scalar_of(activation: Activation) -> Scalar:
+    """Return an activation as a scalar function in float64."""
     return resolved(activation, lambda: scalar(activation))
 
 
 def require_slopes(s: Scalar) -> None:
+    """Raise for a function with jumps."""
     if s.jump is not None:
         raise Unresolved(
             f"jumps at {s.jump:.6g}: its chi_1 is infinite, and inputs however alike "
@@ -289,8 +303,8 @@ def require_slopes(s: Scalar) -> None:
         )
 
 
-def resolved(activation: Any, compute: Any) -> Any:
-    """What `compute` returns; what cannot be integrated is named."""
+def resolved(activation: Any, compute: Callable[[], Result]) -> Result:
+    """Return what `compute` returns; name the activation if it is not integrable."""
     try:
         return compute()
     except Unresolved as error:
@@ -298,6 +312,7 @@ def resolved(activation: Any, compute: Any) -> Any:
 
 
 def sigmas(sigma_w2: float, sigma_b2: float) -> tuple[float, float]:
+    """Return the two variances, checked."""
     return (
         checks.real("sigma_w2", sigma_w2, minimum=0.0),
         checks.real("sigma_b2", sigma_b2, minimum=0.0),

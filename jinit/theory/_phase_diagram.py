@@ -12,7 +12,7 @@ from ._scalar import Scalar
 
 
 def phase_figure(s: Scalar, name: str, path: Any) -> Any:
-    """chi_1 at the fixed point, over sigma_w2 and sigma_b2; its level 1 is the edge."""
+    """Draw chi_1 at the fixed point over sigma_w2 and sigma_b2; 1 is the edge."""
     from matplotlib.figure import Figure
 
     sigma_w2 = np.linspace(0.05, 4, 80)
@@ -35,20 +35,20 @@ def phase_figure(s: Scalar, name: str, path: Any) -> Any:
 
 
 def _chi1(s: Scalar, sigma_w2: np.ndarray, sigma_b2: np.ndarray) -> np.ndarray:
-    """chi_1 over the grid; NaN where q has no bound.
+    """Return chi_1 over the grid; it is NaN where q has no bound.
 
     The moments are taken once, over a grid of log q, and interpolated.
     """
     q = np.geomspace(1e-6, 1e6, 121)
-    of_f, of_df = (np.array([moment(s, g, value) for value in q]) for g in (s.f, s.df))
+    moments, slopes = (np.array([moment(s, g, x) for x in q]) for g in (s.f, s.df))
     now = np.ones((len(sigma_b2), len(sigma_w2)))
     for _ in range(2000):
-        after = sigma_w2 * np.interp(now, q, of_f) + sigma_b2[:, None]
+        after = sigma_w2 * np.interp(now, q, moments) + sigma_b2[:, None]
         after = np.clip(after, 0, 2 * q[-1])
         if np.allclose(after, now, rtol=1e-6, atol=1e-9):
             break
         now = after
-    chi1 = sigma_w2 * np.interp(now, q, of_df)
+    chi1 = sigma_w2 * np.interp(now, q, slopes)
     return np.where(now >= q[-1], np.nan, np.maximum(chi1, 1e-6))
 
 
@@ -57,7 +57,7 @@ def plot_phase_diagram(activation: Activation, path: Any = None) -> Any:
 
     Args:
       activation: a name, or any function of a scalar.
-      path: where to write a picture; None for none.
+      path: the file of a picture; by default no file is written.
 
     Returns:
       The matplotlib figure.

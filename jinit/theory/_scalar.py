@@ -16,23 +16,23 @@ Function = Callable[[np.ndarray], np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Scalar:
-    """f and f' over float64 arrays."""
+    """A Scalar has f and f' over float64 arrays, and their kinks."""
 
     f: Function
     df: Function
     kinks: tuple[float, ...]
-    # Relative, of what f returns.
+    # The relative precision of what f returns.
     precision: float
     is_linear: bool = False
 
     @functools.cached_property
     def jump(self) -> float | None:
-        """Where f itself is not continuous."""
+        """Return where f itself is not continuous, or None."""
         return next((k for k in self.kinks if _jumps(self, k)), None)
 
 
 def _jumps(s: Scalar, k: float) -> bool:
-    """Whether f differs as much near to k as a little farther off."""
+    """Tell whether f differs as much near k as a little farther off."""
     near, far = (float(np.ptp(s.f(k + np.array([-h, h])))) for h in (1e-7, 4e-7))
     return near > max(1e-8, 4 * s.precision, 0.75 * far)
 
@@ -40,20 +40,20 @@ def _jumps(s: Scalar, k: float) -> bool:
 # Only a few are kept: each keeps its function alive, and what that closes over.
 @remembered(32)
 def scalar(activation: Activation) -> Scalar:
-    """The function of an activation, by name or by itself."""
-    found, param = split(activation)
-    if not isinstance(found, str):
-        f, of_f = sampled(found, "forward")
-        df, of_df = sampled(found, "backward")
-        precision = max(of_f, of_df)
+    """Return the scalar function of an activation."""
+    function, param = split(activation)
+    if not isinstance(function, str):
+        f, precision_of_f = sampled(function, "forward")
+        df, precision_of_df = sampled(function, "backward")
+        precision = max(precision_of_f, precision_of_df)
         kinks = find_kinks(f, precision) + find_kinks(df, precision)
         return Scalar(f, df, tuple(sorted(set(kinks))), precision)
-    if found in GATES:
+    if function in GATES:
         raise ValueError(
-            f"`activation` is {found!r}, a gated unit of two inputs; mean-field theory "
-            f"is for functions of one: take its {GATES[found]!r}."
+            f"`activation` is {function!r}, a gated unit of two inputs; mean-field "
+            f"theory is for functions of one: take its {GATES[function]!r}."
         )
-    named = ACTIVATIONS[found]
+    named = ACTIVATIONS[function]
     param = named.param if param is None else param
     settings = () if param is None else (param,)
     return Scalar(
@@ -61,5 +61,5 @@ def scalar(activation: Activation) -> Scalar:
         lambda z: named.df(z, *settings),
         named.kinks,
         0.0,
-        found in ("linear", "identity"),
+        function in ("linear", "identity"),
     )

@@ -12,7 +12,7 @@ Weights = Literal["gaussian", "orthogonal"]
 
 
 class JacobianSpectrum(NamedTuple):
-    """Of the squared singular values of the Jacobian of several layers."""
+    """A JacobianSpectrum describes the squared singular values of several layers."""
 
     mean: float
     variance: float
@@ -20,7 +20,7 @@ class JacobianSpectrum(NamedTuple):
 
 
 class FiniteWidth(NamedTuple):
-    """Of M, the growth of the mean square of a signal over several layers."""
+    """FiniteWidth describes M, the growth of a signal's mean square over L layers."""
 
     second_moment: float
     mean_log: float
@@ -35,7 +35,7 @@ def jacobian_spectrum(
     *,
     q: float = 1.0,
 ) -> JacobianSpectrum:
-    """Mean, variance and maximum of the squared singular values of the Jacobian.
+    """Return mean, variance and maximum of the Jacobian's squared singular values.
 
     With mu_k = E f'^2k at q* and chi = sigma_w2 mu_1: mean chi^L, variance chi^2L L
     (mu_2 / mu_1^2 - 1 - s), s = -1 for Gaussian and 0 for orthogonal kernels. On the
@@ -43,9 +43,12 @@ def jacobian_spectrum(
     isometry) needs orthogonal kernels, and f' near constant at q*.
 
     Args:
-      activation, sigma_w2, sigma_b2, q: as for `fixed_point`.
-      depth: L, the layers.
+      activation: as for `fixed_point`.
+      sigma_w2: as for `fixed_point`.
+      sigma_b2: as for `fixed_point`.
+      depth: L, the number of layers.
       weights: "gaussian", or "orthogonal" for kernels sqrt(sigma_w2) Q.
+      q: as for `fixed_point`.
 
     Returns:
       A record with `mean`, `variance` and `max`; infinite beyond the range of float64;
@@ -67,16 +70,16 @@ def jacobian_spectrum(
     """
     checks.choice("weights", weights, ("gaussian", "orthogonal"))
     layers = _layers("depth", depth)
-    found = fixed_point(activation, sigma_w2, sigma_b2, q=q)
+    point = fixed_point(activation, sigma_w2, sigma_b2, q=q)
     s = scalar_of(activation)
 
     def spectrum() -> JacobianSpectrum:
-        first, second = (moment(s, s.df, found.q, power) for power in (2, 4))
+        first, second = (moment(s, s.df, point.q, power) for power in (2, 4))
         if first == 0:
             return JacobianSpectrum(0.0, 0.0, 0.0)
-        mean = power(found.chi1, layers)
+        mean = power(point.chi1, layers)
         spread = second / first**2 - (1 if weights == "orthogonal" else 0)
-        # What rounding leaves of 0 is 0, of either sign.
+        # A spread that is 0 up to rounding, of either sign, is 0.
         spread = 0.0 if spread < 1e-14 else spread
         variance = power(mean, 2) * layers * spread if spread else 0.0
         most = None
@@ -89,7 +92,7 @@ def jacobian_spectrum(
 
 
 def finite_width(width: int, depth: int) -> FiniteWidth:
-    """How the signal of a relu network fluctuates at finite width, from He's kernels.
+    """Return how the signal of a relu network with He's kernels fluctuates.
 
     M, the mean square after L layers of n units over that of the input, has mean 1 at
     any width, E M^2 = (1 + 5 / n)^L, and E log M = -5 L / (2 n) to first order: most
@@ -104,7 +107,8 @@ def finite_width(width: int, depth: int) -> FiniteWidth:
       `mean_log`.
 
     Raises:
-      TypeError, ValueError: for numbers that are no integers, or below 1.
+      TypeError: if a number is not an integer.
+      ValueError: if a number is below 1.
 
     Example:
       >>> from jinit import theory
@@ -120,7 +124,7 @@ def finite_width(width: int, depth: int) -> FiniteWidth:
 
 
 def power(x: float, exponent: int) -> float:
-    """x^exponent; infinite, not an error, beyond the range of float64."""
+    """Return x^exponent, which is infinite beyond the range of float64."""
     try:
         return x**exponent
     except OverflowError:
@@ -128,7 +132,7 @@ def power(x: float, exponent: int) -> float:
 
 
 def _layers(argument: str, value: int) -> int:
-    found = checks.count(argument, value)
-    if found is None:
+    count = checks.count(argument, value)
+    if count is None:
         raise TypeError(f"`{argument}` is None; it must be an integer, 1 or more.")
-    return found
+    return count

@@ -178,7 +178,7 @@ CALLS = [
 def test_errors_of_calls(init, shape, text, key):
     with pytest.raises(ValueError, match=text):
         init(key, shape)
-    with pytest.raises(TypeError, match="must give an initializer"):
+    with pytest.raises(TypeError, match="must return an initializer"):
         jinit.stacked(lambda index: index)(key, (2, 4, 4))
 
 
