@@ -102,6 +102,9 @@ def called(
     Raises:
       TypeError: for anything else; `caller` is named in the text.
     """
+    if isinstance(model, Called):
+        # An adapter, such as that of NNX, has named the outputs of the model already.
+        return model
     seen: dict[str, ModuleCall] = {}
     forward = forward_of(model, options, caller, seen.setdefault)
     keys = rngs if is_module(model, "flax.linen") else None

@@ -51,7 +51,8 @@ def attention_scale(head_dim: int, base_head_dim: int | None = None) -> float:
       (2, 5, 256)
 
     References:
-      Yang et al., "Tensor programs V", 2021, definition 4.1.
+      Yang et al., "Tensor programs V: tuning large neural networks via zero-shot
+        hyperparameter transfer", NeurIPS 2021. Definition 4.1.
     """
     size = checks.count("head_dim", head_dim)
     if size is None:

@@ -94,7 +94,8 @@ def coordinate_check(
       {'flat'}
 
     References:
-      Yang et al., "Tensor programs V", 2021, appendix D.1.
+      Yang et al., "Tensor programs V: tuning large neural networks via zero-shot
+        hyperparameter transfer", NeurIPS 2021. Appendix D.1.
     """
     sizes = _widths(widths)
     inputs, targets = _stacked(batches)

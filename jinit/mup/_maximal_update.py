@@ -92,11 +92,13 @@ def infer(
 
     References:
       Yang et al., "Tensor programs V: tuning large neural networks via zero-shot
-      hyperparameter transfer", 2021 (table 8; folded, table 3). Yang, Yu, Zhu, Hayou,
-      "Tensor programs VI: feature learning in infinite-depth neural networks", 2023
-      (depth_mup). Dey et al., "Don't be lazy: CompleteP enables compute-efficient deep
-      transformers", 2025. Everett et al., "Scaling exponents across parameterizations
-      and optimizers", 2024 (epsilon).
+        hyperparameter transfer", NeurIPS 2021. Table 8; in the folded form, table 3.
+      Yang, Yu, Zhu and Hayou, "Tensor programs VI: feature learning in infinite-depth
+        neural networks", ICLR 2024. The source of "depth_mup".
+      Dey et al., "Don't be lazy: CompleteP enables compute-efficient deep
+        transformers", NeurIPS 2025. The source of "completep".
+      Everett et al., "Scaling exponents across parameterizations and optimizers", ICML
+        2024. The source of the scale of epsilon.
     """
     tensors = _classify.infer(base_shapes, shapes, delta_shapes, overrides)
     return _relative.relative(
@@ -140,7 +142,8 @@ def from_rules(
       0.25
 
     References:
-      Yang et al., "Tensor programs V", 2021.
+      Yang et al., "Tensor programs V: tuning large neural networks via zero-shot
+        hyperparameter transfer", NeurIPS 2021.
     """
     tensors = _classify.by_rules(shapes, rules, width)
     return _relative.relative(

@@ -229,8 +229,10 @@ class Parametrization:
           -0.025
 
         References:
-          Yang et al., "Tensor programs V", 2021.
-          Yang, Simon and Bernstein, "A spectral condition for feature learning", 2023.
+          Yang et al., "Tensor programs V: tuning large neural networks via zero-shot
+            hyperparameter transfer", NeurIPS 2021.
+          Yang, Simon and Bernstein, "A spectral condition for feature learning", arXiv
+            2023.
         """
         checks.choice("weight_decay", weight_decay, ("independent", "scaled"))
         if scale_epsilon is None:

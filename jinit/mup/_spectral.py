@@ -41,7 +41,8 @@ def spectral(
       True
 
     References:
-      Yang, Simon and Bernstein, "A spectral condition for feature learning", 2023.
+      Yang, Simon and Bernstein, "A spectral condition for feature learning", arXiv
+        2023.
     """
     return of_norms(shapes, overrides, kind)
 

@@ -44,7 +44,7 @@ def unit_scaling(
       (0.0625, 0.00390625)
 
     References:
-      Blake et al., "u-muP: the unit-scaled maximal update parametrization", 2024.
+      Blake et al., "u-muP: the unit-scaled maximal update parametrization", ICLR 2025.
     """
     tensors = _classify.infer(base_shapes, shapes, delta_shapes, overrides)
     return of_unit(tensors)
