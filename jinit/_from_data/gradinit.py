@@ -78,6 +78,8 @@ def gradinit(
       Zhu, Ni, Xu, Kong, Huang and Goldstein, "GradInit: learning to initialize neural
         networks for stable and efficient training", NeurIPS 2021.
     """
+    import optax
+
     called = network.called(model, variables, batch, rngs, options, "gradinit")
     is_adam = checks.choice("kind", kind, ("sgd", "adam")) == "adam"
     size = checks.real("step_size", step_size, positive=True)
@@ -87,7 +89,8 @@ def gradinit(
 
     def measure(tensors: list[Any]) -> Measured:
         value, slopes = jax.value_and_grad(loss_at)(tensors)
-        norm = _norm(slopes, 1 if is_adam else 2)
+        wide = [slope.astype(jnp.float32) for slope in slopes]
+        norm = optax.tree.norm(wide, ord=1 if is_adam else 2)
         moved = [
             (w - size * (jnp.sign(g) if is_adam else g)).astype(w.dtype)
             for w, g in zip(tensors, slopes, strict=True)
@@ -102,10 +105,3 @@ def gradinit(
     search = Search(steps, learning_rate, tol, progress)
     variables, rows = learn(trained, measure, search, "gradinit")
     return variables, History("gradinit", rows, ("loss after a step", "gradient norm"))
-
-
-def _norm(slopes: list[Any], order: int) -> jax.Array:
-    wide = [slope.astype(jnp.float32) for slope in slopes]
-    if order == 1:
-        return jnp.asarray(sum(jnp.sum(jnp.abs(slope)) for slope in wide))
-    return jnp.sqrt(sum(jnp.sum(slope**2) for slope in wide))
