@@ -1,4 +1,4 @@
-"""What the coordinate check returns: sizes by width, slopes, verdicts, a figure."""
+"""The coordinate check returns sizes by width, slopes, verdicts and a figure."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,27 +13,27 @@ Row = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class CoordinateReport:
-    """How the size of every activation, and of its change, goes with the width.
+    """A report shows how the size and the change of every activation grow with width.
 
-    `rows` are dicts with `path`; `init`, `size` and `change`, each a tuple with one
-    number per width (rms before and after training, and of the difference, seeds
-    averaged); `init_slope`, `size_slope` and `change_slope`, those of their logarithms
-    over the logarithm of the width, and `init_error` and so on, the standard errors of
-    these, from how the seeds differ; and `verdict`: "flat", "grows" or "shrinks".
-    `print(report)` shows a table.
+    `rows` are dicts with these keys: `path`; `init`, `size` and `change`, each a tuple
+    with one number for each width (the rms before training, after training, and of the
+    difference, averaged over seeds); `init_slope`, `size_slope` and `change_slope`, the
+    slopes of their logarithms over the logarithm of the width; `init_error` and so on,
+    the standard errors of the slopes, from the scatter of the seeds; and `verdict`:
+    "flat", "grows" or "shrinks". `print(report)` shows a table.
 
-    A layer grows if its change, or its size, has a slope above the tolerance. It
-    shrinks if the slope of its change is below minus the tolerance, or that of its size
-    at the start, and does so among the wider half of the models too. A slope of less
-    than two standard errors is none. Two kinds of layers
-    start small in a wide model, by design, and grow to the same size in training:
+    A layer grows if the slope of its size or of its change is above the tolerance. It
+    shrinks if the slope of its change, or of its size at the start, is below minus the
+    tolerance, among the wider half of the models, too. A slope of less than two
+    standard errors counts as 0. Two kinds of layers start small in a wide model, by
+    design, and grow to the same size in training:
 
-    - the output shrinks only if its size after training does, too: its change has the
-      undoing of the start in it, which is more in a narrow model;
+    - the output shrinks only if its size after training does, too: training also
+      cancels the random initial output, and a narrow model has more of it to cancel;
     - attention's logits, which take more than a few steps, never count as shrinking.
 
-    A slope near the tolerance is often that of a narrow model, or of a few steps: look
-    at the columns, and take wider ones.
+    A slope near the tolerance often comes from a narrow model, or from few steps: look
+    at the columns, and check wider models.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit, optax
@@ -57,7 +57,7 @@ class CoordinateReport:
 
     @property
     def verdict(self) -> dict[str, str]:
-        """ "flat", "grows" or "shrinks" for each layer."""
+        """The verdict on each layer: "flat", "grows" or "shrinks"."""
         return {row["path"]: row["verdict"] for row in self.rows}
 
     def __str__(self) -> str:
@@ -75,10 +75,10 @@ class CoordinateReport:
             )
             for row in self.rows
         ]
-        words = [f"- {sentence}" for sentence in self._sentences()]
-        words = words or ["- every layer is flat: nothing depends on the width"]
-        about = f"slopes over width: {self.steps} steps, {self.seeds} seeds"
-        return "\n".join([about, plain_table(head, lines), "", *words])
+        notes = [f"- {sentence}" for sentence in self._sentences()]
+        notes = notes or ["- every layer is flat: nothing depends on the width"]
+        title = f"slopes over width: {self.steps} steps, {self.seeds} seeds"
+        return "\n".join([title, plain_table(head, lines), "", *notes])
 
     def _sentences(self) -> list[str]:
         return [
@@ -90,13 +90,13 @@ class CoordinateReport:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON: None where a number is not finite."""
+        """Return plain data, for JSON, with None for numbers that are not finite."""
 
         def plain(value: Any) -> Any:
             if isinstance(value, tuple):
                 return [plain(v) for v in value]
-            bad = isinstance(value, float) and not np.isfinite(value)
-            return None if bad else value
+            is_nan = isinstance(value, float) and not np.isfinite(value)
+            return None if is_nan else value
 
         return {
             "widths": list(self.widths),
@@ -110,16 +110,16 @@ class CoordinateReport:
         """Raise unless every layer is flat.
 
         Raises:
-          AssertionError: with the layers and their slopes, so that a test fails by it.
+          AssertionError: if a layer grows or shrinks; the text has their slopes.
         """
-        if found := self._sentences():
-            raise AssertionError("\n".join(found))
+        if sentences := self._sentences():
+            raise AssertionError("\n".join(sentences))
 
     def plot(self, path: Any = None) -> Any:
         """Draw size and change against width, a line for each layer.
 
         Args:
-          path: where to write a picture; None for none.
+          path: the file to write the picture to; None to write no file.
 
         Returns:
           The matplotlib figure.
@@ -147,11 +147,11 @@ def row(
     tolerance: float,
     is_output: bool = False,
 ) -> Row:
-    """One layer: `sizes` are (widths, seeds)."""
+    """Return the row of one layer, from its sizes, arrays (widths, seeds)."""
     last = path.rpartition("/")[2].partition("#")[0]
     slopes = {name: _slope(widths, values) for name, values in sizes.items()}
     errors = {name: _error(widths, values) for name, values in sizes.items()}
-    # What the seeds do not tell from 0 is 0.
+    # A slope within two standard errors of 0 counts as 0.
     known = {n: s if abs(s) > 2 * errors[n] else 0.0 for n, s in slopes.items()}
     wide = np.argsort(widths)[-max(2, (len(widths) + 1) // 2) :]
     lasting = {
@@ -174,13 +174,16 @@ def row(
 
 
 def _average(values: np.ndarray) -> np.ndarray:
-    """The geometric mean over the seeds; 0 where one is 0."""
+    """Return the geometric mean over the seeds; 0 if one of them is 0."""
     with np.errstate(divide="ignore"):
-        return np.exp(np.mean(np.log(values), axis=1))
+        return np.asarray(np.exp(np.mean(np.log(values), axis=1)))
 
 
 def _slope(widths: Sequence[int], values: np.ndarray) -> float:
-    """Of log size over log width; infinite where a width overflows, 0 for zeros."""
+    """Return the slope of log size over log width.
+
+    It is infinite if the size at one of the widths is, and 0 for sizes of 0.
+    """
     means = _average(values)
     if not np.all(np.isfinite(means)):
         return float("inf")
@@ -193,7 +196,7 @@ def _slope(widths: Sequence[int], values: np.ndarray) -> float:
 
 
 def _error(widths: Sequence[int], values: np.ndarray) -> float:
-    """The standard error of the slope, from the scatter of the seeds at all widths."""
+    """Return the standard error of the slope, from the scatter of the seeds."""
     seeds = values.shape[1]
     if seeds < 2 or not np.all(np.isfinite(values) & (values > 0)):
         return 0.0
