@@ -1,4 +1,4 @@
-"""jinit for Flax NNX, whose models are objects. Loaded when it is first used."""
+"""The functions of jinit that take a model take NNX models, which are objects, here."""
 
 from ._compare import compare
 from ._from_data import (
