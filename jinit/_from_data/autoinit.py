@@ -15,9 +15,9 @@ from .._network.layers import Layer, layers_of, left_by
 from .._network.taps import tapped
 from . import signals
 from .history import History, Row
-from .layerwise import times
 from .propagation import Known, propagate
 from .signals import SignalLaw
+from .stacks import path_of, times
 
 # The sizes of images to try if there is no batch, the most frequent first.
 _SIZES = (32, 28, 64, 224, 16, 8, 96, 128, 256, 14, 299, 48)
@@ -142,6 +142,7 @@ class _Setter:
         """Return the law of a layer's outputs, which are sums of `count` terms."""
         rms = float(np.sqrt(np.mean(np.asarray(weight, np.float64) ** 2)))
         incoming = count * law.square
+        # A weight that is used again keeps the factor of its first use.
         if origin not in self.factors:
             path = self._path(origin)
             if not (rms > 0 and np.isfinite(rms) and 0 < incoming < np.inf):
@@ -166,7 +167,7 @@ class _Setter:
 
     def _path(self, origin: tuple[int, tuple[int, ...]]) -> str:
         leaf, step = origin
-        return self.layers[leaf].path + "".join(f"[{i}]" for i in step)
+        return path_of(self.layers[leaf], step)
 
     def factors_of(self, layer: Layer) -> jax.Array:
         """Return a layer's factor, or for a stacked layer one for each of its steps."""
@@ -225,6 +226,7 @@ def _fitting(
             try:
                 jax.eval_shape(lambda x: forward(variables, (rngs, x)), candidate)
             except Exception:
+                # A model may raise anything for an input that does not fit.
                 continue
             return candidate
         raise ValueError(

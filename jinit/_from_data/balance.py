@@ -12,7 +12,8 @@ from .._network.kept import Traced, program
 from .._network.layers import Layer
 from .._network.taps import groups
 from .history import Row
-from .layerwise import LayerwiseTask, times
+from .layerwise import LayerwiseTask
+from .stacks import axes_of, in_front, path_of, times
 
 _STEPS = 40
 # Logarithms within this spread count as equal.
@@ -80,9 +81,8 @@ def _ratios(
 
 def _square(leaf: jax.Array, layer: Layer) -> jax.Array:
     """Return the sum of squares of a parameter, for each step of a stack."""
-    axes = [axis for axis in layer.axes if axis is not None]
-    front = jnp.moveaxis(leaf, axes, range(len(axes))).astype(np.float32)
-    return jnp.sum(front**2, tuple(range(len(axes), front.ndim)))
+    front = in_front(leaf, layer).astype(np.float32)
+    return jnp.sum(front**2, tuple(range(len(axes_of(layer)), front.ndim)))
 
 
 def _logs(task: LayerwiseTask, ratios: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -104,6 +104,8 @@ def _scaled(task: LayerwiseTask, variables: Any, logs: Sequence[np.ndarray]) -> 
     """Multiply kernels by r, and biases by the product of the r up to their layer."""
     flat, tree = jax.tree.flatten(variables)
     total, sums = 0.0, [np.zeros_like(log) for log in logs]
+    # A layer's output grows by the factors of all layers up to it, and in a chain of
+    # relus the function stays the same if its bias grows with it.
     for number, index in _order(task):
         total += logs[number][index]
         sums[number][index] = total
@@ -132,5 +134,5 @@ def _order(task: LayerwiseTask) -> Iterator[tuple[int, tuple[int, ...]]]:
 def _rows(task: LayerwiseTask, logs: Sequence[np.ndarray], step: int) -> Iterator[Row]:
     for layer, log in zip(task.layers, logs, strict=True):
         for index in np.ndindex(*log.shape):
-            path = layer.path + "".join(f"[{i}]" for i in index)
-            yield {"step": step, "path": path, "ratio": float(np.exp(log[index]))}
+            path, ratio = path_of(layer, index), float(np.exp(log[index]))
+            yield {"step": step, "path": path, "ratio": ratio}

@@ -12,7 +12,7 @@ from .._network.layers import Layer, layers_of, placed
 from .._network.taps import tapped
 from .._schemes.whitening import images_of, patches_of, whitening_filters
 from .history import History
-from .layerwise import units_of
+from .stacks import units_of
 
 
 @network.function_of_a_model
@@ -85,6 +85,7 @@ def whiten_first_layer(
     filters = whitening_filters(rows, eps)
     filters = filters[:, : units // 2 if signs else units]
     both = np.concatenate([filters, -filters], 1) if signs else filters
+    # Units that get no filter keep the columns that were drawn.
     columns = np.array(kernel, np.float64).reshape(-1, units)
     columns[:, : both.shape[1]] = both
     whitened = jnp.asarray(columns.reshape(kernel.shape), kernel.dtype)
@@ -118,14 +119,19 @@ def _inputs(
             f"the first layer, {layer.path}, is called inside of a jit, where its "
             "input is not visible. Use jinit.whitening_conv(patches)."
         )
+    name = trees.leaves(called.variables)[layer.kernel].parts[-1]
+    return _rows(layer.path, call, call.shapes[name])
+
+
+def _rows(path: str, call: calls.ModuleCall, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the inputs of a call as rows, each as long as a filter of a kernel."""
     x = np.asarray(call.inputs[0], np.float64)
-    shape = call.shapes[trees.leaves(called.variables)[layer.kernel].parts[-1]]
     if len(shape) == 2 and x.shape[-1] == shape[0]:
         return _finite(x.reshape(-1, shape[0]))
     is_image = len(shape) == 4 and x.ndim == 4 and x.shape[-1] == shape[2]
     if not (is_image and call.is_plain):
         raise ValueError(
-            f"the first layer, {layer.path}, has a kernel of shape {shape} and an "
+            f"the first layer, {path}, has a kernel of shape {shape} and an "
             f"input of shape {x.shape}; whitening is for dense layers and convolutions "
             "of images (batch, height, width, channels) without dilation and groups, "
             "not transposed. Use jinit.whitening_conv(patches)."

@@ -58,6 +58,7 @@ class History:
         Returns:
           The matplotlib figure.
         """
+        # A Figure outside of pyplot opens no window and needs no closing.
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(7, 3 * len(self.drawn)), layout="constrained")

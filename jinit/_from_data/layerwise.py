@@ -20,6 +20,7 @@ from .._network.layers import Layer, layers_of, placed
 from .._network.network import Called, seen_in
 from .._network.taps import Tapped, tapped
 from .history import Row
+from .stacks import axes_of, in_front, path_of, put_back, times
 
 
 class Rescaling(NamedTuple):
@@ -103,6 +104,7 @@ def repeat_passes(
     )
     history: list[Row] = []
     start = variables
+    # One pass more than `max_iter` verifies the last change.
     for number in range(1, max_iter + 2):
         changed, rescalings = step(task.trace.consts, variables, called.beside)
         measured = list(_measured(task, jax.device_get(rescalings), number))
@@ -110,6 +112,7 @@ def repeat_passes(
         history += [one.row for one in measured]
         unset = [one for one in measured if one.error > tol]
         if not unset:
+            # A compiled program may return arrays in other shardings than it took.
             return jax.tree.map(placed, variables, start), tuple(history)
         variables = changed
     layers = ", ".join(f"{one.row['path']} ({one})" for one in unset[:3])
@@ -155,10 +158,9 @@ def _measured(
     """Yield one measurement for each layer, and for each step of a stacked one."""
     for layer, rescaling in zip(task.layers, rescalings, strict=True):
         for index in np.ndindex(*np.shape(rescaling.error)):
-            path = layer.path + "".join(f"[{i}]" for i in index)
             report = {name: float(x[index]) for name, x in rescaling.report.items()}
             yield _Measured(
-                {"step": number, "path": path, **report},
+                {"step": number, "path": path_of(layer, index), **report},
                 float(rescaling.error[index]),
                 bool(rescaling.is_impossible[index]),
             )
@@ -188,6 +190,7 @@ class _Handler:
         self.rescalings: dict[str, Rescaling] = {}
 
     def __call__(self, tap: int, output: jax.Array, bias: Any) -> tuple[Any, Any]:
+        # Statistics need more digits than bfloat16 has.
         wide = jnp.asarray(output, jnp.promote_types(output.dtype, np.float32))
         if tap in self.again:
             # Weights that are used again are scaled for their first use.
@@ -239,10 +242,10 @@ def _bias(task: LayerwiseTask, flat: Sequence[Any], number: int) -> Any:
     tap = task.tapped.taps[number]
     for layer in task.layers:
         if number in layer.taps and layer.bias is not None:
-            bias = _in_front(flat[layer.bias], layer)
+            bias = in_front(flat[layer.bias], layer)
             lengths = tap.shape[: tap.scans]
             if number == layer.taps[0]:
-                shape = bias.shape[_stacked(layer) :]
+                shape = bias.shape[len(axes_of(layer)) :]
                 spread = [
                     n if axis is not None else 1
                     for n, axis in zip(lengths, layer.axes, strict=True)
@@ -252,21 +255,6 @@ def _bias(task: LayerwiseTask, flat: Sequence[Any], number: int) -> Any:
                 )
             return () if lengths else bias
     return ()
-
-
-def _stacked(layer: Layer) -> int:
-    return sum(axis is not None for axis in layer.axes)
-
-
-def _in_front(leaf: jax.Array, layer: Layer) -> jax.Array:
-    """Return a parameter with the axes of the scans before its other axes."""
-    axes = [axis for axis in layer.axes if axis is not None]
-    return jnp.moveaxis(leaf, axes, range(len(axes)))
-
-
-def _back(leaf: jax.Array, layer: Layer) -> jax.Array:
-    axes = [axis for axis in layer.axes if axis is not None]
-    return jnp.moveaxis(leaf, range(len(axes)), axes)
 
 
 def _one_of_shared(layer: Layer, rescaling: Rescaling) -> Rescaling:
@@ -282,24 +270,7 @@ def _one_of_shared(layer: Layer, rescaling: Rescaling) -> Rescaling:
 
 def _apply(layer: Layer, rescaling: Rescaling, flat: list[Any]) -> None:
     """Multiply a layer's scale, and put its new bias in place."""
-    count = _stacked(layer)
     flat[layer.scale] = times(flat[layer.scale], layer, rescaling.factor)
-    if layer.bias is not None and rescaling.bias.ndim > count:
-        new = rescaling.bias.reshape(_in_front(flat[layer.bias], layer).shape)
-        flat[layer.bias] = _back(new.astype(flat[layer.bias].dtype), layer)
-
-
-def times(leaf: jax.Array, layer: Layer, factor: jax.Array) -> jax.Array:
-    """Multiply a layer's parameter by one factor for each step of a stack, or unit."""
-    front, count = _in_front(leaf, layer), _stacked(layer)
-    inside = front.ndim - count
-    units = {axis % inside for axis in layer.units} if factor.ndim > count else set()
-    shape = [front.shape[count + i] if i in units else 1 for i in range(inside)]
-    factor = factor.reshape(*front.shape[:count], *shape)
-    return _back((front * factor).astype(leaf.dtype), layer)
-
-
-def units_of(leaf: jax.Array, layer: Layer) -> tuple[int, ...]:
-    """Return the lengths of the axes of a scale that the units lie along."""
-    inside = _in_front(leaf, layer).shape[_stacked(layer) :]
-    return tuple(inside[axis] for axis in layer.units)
+    if layer.bias is not None and rescaling.bias.ndim > len(axes_of(layer)):
+        new = rescaling.bias.reshape(in_front(flat[layer.bias], layer).shape)
+        flat[layer.bias] = put_back(new.astype(flat[layer.bias].dtype), layer)

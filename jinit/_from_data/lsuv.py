@@ -13,6 +13,7 @@ from .._network import network
 from .._network.layers import Layer, left_by, placed
 from .history import History
 from .layerwise import Rescaling, repeat_passes, task_of
+from .stacks import axes_of, in_front, put_back
 
 
 @network.function_of_a_model
@@ -110,6 +111,7 @@ def _to_std(output: jax.Array, bias: jax.Array, target: float, tol: float) -> Re
     unit = jnp.where(unit > 0, unit, 1)
     u, b = _centred(free / unit), _centred(bias_all)
     a, c = jnp.mean(u**2), jnp.mean(u * b)
+    # The root is NaN if no factor reaches the target.
     root = jnp.sqrt(c**2 + a * (target**2 - jnp.mean(b**2)))
     factor = (root - c) / jnp.where(a > 0, a, 1) / unit
     std = unit * jnp.sqrt(jnp.mean((u + b / unit) ** 2))
@@ -132,14 +134,12 @@ def _orthonormal(variables: Any, layers: Sequence[Layer]) -> Any:
     flat, tree = jax.tree.flatten(variables)
     for layer in layers:
         kernel = flat[layer.kernel]
-        stacked = [axis for axis in layer.axes if axis is not None]
-        front = jnp.moveaxis(kernel, stacked, range(len(stacked)))
+        front, count = in_front(kernel, layer), len(axes_of(layer))
+        lengths, inside = front.shape[:count], front.shape[count:]
         units = max(1, len(layer.units))
-        lengths, inside = front.shape[: len(stacked)], front.shape[len(stacked) :]
         rows = math.prod(inside[: len(inside) - units])
         matrix = front.reshape(*lengths, rows, -1).astype(np.float32)
         u, _, vt = jnp.linalg.svd(matrix, full_matrices=False)
         factor = (u @ vt).reshape(front.shape).astype(kernel.dtype)
-        factor = jnp.moveaxis(factor, range(len(stacked)), stacked)
-        flat[layer.kernel] = placed(factor, kernel)
+        flat[layer.kernel] = placed(put_back(factor, layer), kernel)
     return jax.tree.unflatten(tree, flat)

@@ -93,6 +93,7 @@ def gradient_quotient(loss_at: Callable[..., Any], tensors: list[Any]) -> jax.Ar
     slopes, curved = jax.jvp(gradient, (tensors,), (gradient(tensors),))
     total = jnp.zeros((), np.float32)
     for g, hg in zip(slopes, curved, strict=True):
+        # jnp.sign(0) is 0, which would leave a denominator of 0.
         sign = jnp.where(g >= 0, 1, -1)
         # The paper holds the denominator fixed where the quotient is differentiated.
         below = jax.lax.stop_gradient(g + _EPS * sign)

@@ -111,6 +111,7 @@ def learn(
     Raises:
       ValueError: if the measurement at the start is not finite.
     """
+    # Only searches need Optax, so `import jinit` does not load it.
     import optax
 
     steps = checks.count("steps", search.steps) or 1
@@ -130,6 +131,7 @@ def learn(
         rows.append(
             {"step": number} | {n: float(x) for n, x in measured.report.items()}
         )
+        # A value that violates a constraint is not looked at, so it may be infinite.
         is_finite = np.isfinite(rank[0] or rank[1])
         if least is None and not is_finite:
             report = {name: x for name, x in rows[0].items() if name != "step"}

@@ -14,7 +14,8 @@ from .._network.losses import direction, loss_of
 from .._network.network import Called
 from .balance import balanced
 from .history import History
-from .layerwise import LayerwiseTask, Rescaling, repeat_passes, task_of, units_of
+from .layerwise import LayerwiseTask, Rescaling, repeat_passes, task_of
+from .stacks import units_of
 
 # The columns of a history that are drawn.
 DRAWN = ("largest mean", "least std", "largest std")

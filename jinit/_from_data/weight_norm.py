@@ -13,6 +13,7 @@ from .._network.layers import Layer, left_by, placed
 from .._schemes.distributions import normal
 from .history import History
 from .layerwise import LayerwiseTask, repeat_passes
+from .stacks import axes_of
 from .unit_statistics import DRAWN, task_of_units
 
 # The std of directions v in the paper.
@@ -110,8 +111,7 @@ def _gain(layer: Layer, variables: Any) -> dict[str, float]:
     """
     scale = jnp.asarray(jax.tree.leaves(variables)[layer.scale], np.float32)
     if layer.scale == layer.kernel:
-        kept = {axis % scale.ndim for axis in layer.units}
-        kept |= {axis for axis in layer.axes if axis is not None}
+        kept = {axis % scale.ndim for axis in layer.units} | set(axes_of(layer))
         others = tuple(axis for axis in range(scale.ndim) if axis not in kept)
         scale = jnp.sqrt(jnp.sum(scale**2, others))
     return {"least gain": float(scale.min()), "largest gain": float(scale.max())}
@@ -126,20 +126,20 @@ def weight_norm_scales(
     """Set every scale of `flax.linen.WeightNorm` to the norm of its kernel: g = |v|.
 
     A layer inside of WeightNorm has the kernel g v / |v|, and Flax starts g at 1, which
-    throws away the scale of v's initializer. With g = |v| the model starts as the one
+    loses the scale of v's initializer. With g = |v| the model starts as the same model
     without WeightNorm. Draw v by a plan: Flax's `init` returns v / |v|, whose norm is
-    1. To set g from a batch, use `jinit.weight_norm_init`.
+    1. To set g from a batch, call `jinit.weight_norm_init`.
 
     Args:
       params: the variables or the parameters of a Linen model, drawn by a plan.
-      feature_axes: the argument of the same name of WeightNorm.
+      feature_axes: the argument of WeightNorm with the same name.
 
     Returns:
       A new tree: `params` with the new scales.
 
     Raises:
-      ValueError: for a tree without such scales, a scale without its kernel, or shapes
-        that do not agree with `feature_axes`.
+      ValueError: if the tree has no such scales, a scale has no kernel, or the shapes
+        do not agree with `feature_axes`.
 
     Example:
       >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit

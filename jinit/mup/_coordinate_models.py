@@ -116,8 +116,8 @@ def _nnx(settings: Settings, width: int) -> Model:
 
     def draw(key: jax.Array) -> tuple[Any, Any]:
         nonlocal graph
-        made: Any = settings.make_model(width, rngs=nnx.Rngs(key))
-        parts: Any = nnx.split(made, nnx.Param, ...)
+        model: Any = settings.make_model(width, rngs=nnx.Rngs(key))
+        parts: Any = nnx.split(model, nnx.Param, ...)
         graph, params, rest = parts
         return params, rest
 

@@ -153,6 +153,8 @@ def row(
     errors = {name: _error(widths, values) for name, values in sizes.items()}
     # A slope within two standard errors of 0 counts as 0.
     known = {n: s if abs(s) > 2 * errors[n] else 0.0 for n, s in slopes.items()}
+    # Narrow models are far from the limit of infinite width, so a layer shrinks only if
+    # it does so among the wider half, too.
     wide = np.argsort(widths)[-max(2, (len(widths) + 1) // 2) :]
     lasting = {
         name: max(known[name], _slope([widths[i] for i in wide], values[wide]))
@@ -215,6 +217,7 @@ def _verdict(
     if max(slopes.values()) > tolerance:
         return "grows"
     if is_logits:
+        # Logits start small in a wide model by design, and take many steps to grow.
         return "flat"
     init, size, change = (lasting[name] for name in ("init", "size", "change"))
     least = max(change, size) if is_output else min(change, init)

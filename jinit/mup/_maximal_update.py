@@ -157,6 +157,7 @@ def _maximal_update(
     parametrized = []
     for tensor in tensors:
         fold = readout == "weights" and tensor.mup_class == "output"
+        # A tied embedding is an input, too, whose std must not shrink with the width.
         if fold and tensor.parts[-1:] == ("embedding",):
             raise ValueError(
                 f"{'/'.join(tensor.parts)!r} is an output that is an embedding too, so "

@@ -71,6 +71,7 @@ def rescaled(tensors: Sequence[Tensor], absolute: bool, params: Any, drawn: Any)
 def times(tree: Any, factors: Sequence[float]) -> Any:
     """Multiply each leaf of a tree; a factor of 1 returns the same array."""
     flat, structure = jax.tree.flatten(tree)
+    # At the base width this makes no copies, and `p.init` returns its own argument.
     values = [w if f == 1 else w * f for w, f in zip(flat, factors, strict=True)]
     return jax.tree.unflatten(structure, values)
 

@@ -77,6 +77,7 @@ def _made(
         return params, rest
 
     def make() -> Made:
+        # The graph of the model is the same for every key, so it is made only once.
         abstract = nnx.eval_shape(lambda: make_model(scheme, nnx.Rngs(0)))
         apart = taken_apart(abstract, options, "compare")
         of_model = functools.partial(key_of, "nnx", apart[3], options)
