@@ -9,11 +9,11 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from jinit._parametrization import Parametrization, Tensor
 
 import jinit
 from jinit import mup
-from jinit.mup._factors import Factors, rewritten
+from jinit.mup._factors import Factors, Tensor, rewritten
+from jinit.mup._parametrization import Parametrization
 from tests.mup.test_classes import KEY, MLP, X, Y, by_path, struct, transformer
 from tests.mup.test_classes import arrays as variables
 
