@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from rich.console import Console
 from rich.table import Table
 
@@ -91,12 +92,13 @@ def trained(key: jax.Array, digits: Digits) -> jax.Array:
     def loss(params: Any, rows: jax.Array) -> jax.Array:
         (w, b), (v, c) = params
         logits = jax.nn.relu(x[rows] @ w + b[None]) @ v + c[None]
-        chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), y[rows][:, None], 1)
-        return -chosen.mean()
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, y[rows])
+        return losses.mean()
 
     def step(params: Any, rows: jax.Array) -> tuple[Any, jax.Array]:
         value, slopes = jax.value_and_grad(loss)(params, rows)
-        return jax.tree.map(lambda w, g: w - _RATE * g, params, slopes), value
+        updates = optax.tree.scale(-_RATE, slopes)
+        return optax.apply_updates(params, updates), value
 
     return jax.lax.scan(step, params, jnp.asarray(digits.rows))[1][-1]
 

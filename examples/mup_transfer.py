@@ -101,7 +101,7 @@ def train(
                 rows = jax.random.randint(key, size, 0, len(problem.x))
                 value, gradient = jax.value_and_grad(loss)(params, rows)
                 updates, opt_state = tx.update(gradient, opt_state, params)
-                params = jax.tree.map(lambda w, u: w + rate * u, params, updates)
+                params = optax.apply_updates(params, optax.tree.scale(rate, updates))
                 return (params, opt_state), value
 
             state = params, tx.init(params)

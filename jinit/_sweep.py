@@ -1,4 +1,4 @@
-"""A function of a key -> its results for many seeds, as few programs as fit."""
+"""A sweep runs a function of a key for many seeds, in one compiled program."""
 
 import math
 import os
@@ -15,7 +15,7 @@ from ._core import checks
 from ._core.identity import ById, identity, keep
 from ._core.terminal import track
 
-# The share of a device's memory that a chunk may take: the rest is the user's.
+# The share of a device's memory that a chunk may take. The user needs the rest.
 _SHARE = 0.5
 
 
@@ -31,28 +31,28 @@ def sweep(
     """Run a function for many seeds: vmapped, in chunks that fit, on all devices.
 
     Seed i has the key `jax.random.split(key, num)[i]`, so that a shorter sweep is the
-    beginning of a longer one. Results are those of `jax.vmap(fn)` over these keys: what
-    a seed draws depends on neither chunks nor devices, and what it computes only by
-    the rounding of a product whose loop has another length. All chunks run one compiled
-    program; the last is filled up with seeds that are thrown away.
+    beginning of a longer one. The results are those of `jax.vmap(fn)` over these keys.
+    The numbers that a seed draws depend on neither chunks nor devices. Its results may
+    differ by the rounding of a product whose loop has another length. All chunks run
+    one compiled program; the last chunk is filled up with seeds that are thrown away.
 
     Args:
-      fn: a function of one key that gives a tree of arrays, traceable as under `jit`:
-        draw, train, measure.
+      fn: a function of one key that returns a tree of arrays. It must be traceable, as
+        under `jit`, and may draw, train and measure.
       key: the root key.
-      num: how many seeds, at least 1.
-      batch_size: how many at a time, on all devices together; by default as many as
-        half of a device's memory holds, by what XLA says of the program.
+      num: the number of seeds, at least 1.
+      batch_size: the number of seeds that run at once, on all devices together; by
+        default as many as half of a device's memory holds, by XLA's own estimate.
       devices: a mesh, or a list of devices, over which the seeds are spread; by default
-        all that this process has.
+        all devices of this process.
       progress: whether to show a progress bar over the chunks, on a terminal.
 
     Returns:
       The tree of results, each with a first axis of length `num`.
 
     Raises:
-      TypeError: for an fn that cannot be called, or a key that is none.
-      ValueError: for a num or a batch_size below 1, or an empty list of devices.
+      TypeError: if `fn` is not callable, or `key` is not a key.
+      ValueError: if `num` or `batch_size` is below 1, or `devices` is empty.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit, numpy as np
@@ -71,10 +71,10 @@ def sweep(
         )
     checks.key(key)
     num = checks.count("num", checks.integer("num", num)) or 1
-    where = _devices(devices)[:num]
-    program = _program(fn, where)
+    used = _devices(devices)[:num]
+    program = _program(fn, used)
     keys = jax.random.split(key, num)
-    size = _size(program, keys, len(where), checks.count("batch_size", batch_size))
+    size = _size(program, keys, len(used), checks.count("batch_size", batch_size))
     starts = range(0, num, size)
     chunks = [
         jax.block_until_ready(program(_filled(keys[start : start + size], size)))
@@ -95,7 +95,7 @@ _MOST_PROGRAMS = 8
 
 
 def _program(fn: Callable[..., Any], devices: tuple[Any, ...]) -> Any:
-    """Keys -> results, compiled once for a function and devices."""
+    """Return the program from keys to results, kept for a function and devices."""
     try:
         function = weakref.ref(fn)
     except TypeError:
@@ -104,7 +104,7 @@ def _program(fn: Callable[..., Any], devices: tuple[Any, ...]) -> Any:
     if name not in _PROGRAMS:
         _PROGRAMS[name] = {}
         weakref.finalize(fn, _PROGRAMS.pop, name, None)
-    # The function stays the same, and what it closes over may change.
+    # The function is the same object, but the values that it closes over may change.
     key = identity(fn), devices
     if key not in _PROGRAMS[name]:
         keep(_PROGRAMS[name], key, _vmapped(function, devices), _MOST_PROGRAMS)
@@ -118,7 +118,7 @@ def _vmapped(function: Callable[[], Any], devices: tuple[Any, ...]) -> Any:
         return jax.jit(run, in_shardings=place, out_shardings=place)
     mesh = Mesh(devices, ("seeds",))
     spread = NamedSharding(mesh, P("seeds"))
-    # Seeds have nothing to say to each other: each device runs its own.
+    # Seeds are independent, so each device runs its own without communication.
     apart = jax.shard_map(
         run, mesh=mesh, in_specs=P("seeds"), out_specs=P("seeds"), check_vma=False
     )
@@ -130,17 +130,17 @@ def _devices(devices: Any) -> tuple[Any, ...]:
         return tuple(jax.local_devices())
     if isinstance(devices, Mesh):
         return tuple(devices.devices.flat)
-    found = tuple(devices) if isinstance(devices, (list, tuple)) else ()
-    if not found or not all(isinstance(device, jax.Device) for device in found):
+    several = tuple(devices) if isinstance(devices, (list, tuple)) else ()
+    if not several or not all(isinstance(device, jax.Device) for device in several):
         raise ValueError(
             f"`devices` is {devices!r}; it must be a mesh or a list of devices, such "
             "as jax.devices()."
         )
-    return found
+    return several
 
 
 def _size(program: Any, keys: Any, devices: int, batch_size: int | None) -> int:
-    """How many seeds at a time: a multiple of the devices, in chunks of one size."""
+    """Return the number of seeds in a chunk, a multiple of the number of devices."""
     num = len(keys)
     most = batch_size or num
     if batch_size is None:
@@ -154,15 +154,15 @@ def _size(program: Any, keys: Any, devices: int, batch_size: int | None) -> int:
 
 
 def _bytes(program: Any, keys: Any) -> int:
-    """What all seeds at once would take on a device, by what XLA says."""
-    found = program.lower(keys).compile().memory_analysis()
-    if found is None:
+    """Return the bytes that all seeds at once would take on a device, by XLA."""
+    memory = program.lower(keys).compile().memory_analysis()
+    if memory is None:
         return 0
-    return int(found.temp_size_in_bytes + found.output_size_in_bytes)
+    return int(memory.temp_size_in_bytes + memory.output_size_in_bytes)
 
 
 def _memory() -> int:
-    """The bytes that a device has, or that the machine has free; 0 if nobody knows."""
+    """Return the free bytes of a device, or of the machine; 0 if they are unknown."""
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
@@ -174,7 +174,7 @@ def _memory() -> int:
 
 
 def _filled(keys: Any, size: int) -> Any:
-    """Keys, and the first of them again until there are enough."""
+    """Return keys, followed by the first key until there are `size` keys."""
     missing = size - len(keys)
     if not missing:
         return keys

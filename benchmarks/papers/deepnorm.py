@@ -88,7 +88,7 @@ def _after_a_step(params: Params, x: jax.Array, y: jax.Array, alpha: float) -> A
         return losses.mean(), logits
 
     gradient, before = jax.grad(loss, has_aux=True)(params)
-    after = jax.tree.map(lambda p, g: p - RATE * g, params, gradient)
+    after = optax.apply_updates(params, optax.tree.scale(-RATE, gradient))
     return jnp.sqrt(jnp.mean((_logits(after, x, alpha) - before) ** 2))
 
 

@@ -82,7 +82,7 @@ def _after_a_step(params: Params, batch: Batch) -> jax.Array:
         return losses.mean(), logits
 
     gradient, before = jax.grad(loss, has_aux=True)(params)
-    params = jax.tree.map(lambda p, g: p - RATE * g, params, gradient)
+    params = optax.apply_updates(params, optax.tree.scale(-RATE, gradient))
     return jnp.sqrt(jnp.mean((_logits(params, batch.x) - before) ** 2))
 
 

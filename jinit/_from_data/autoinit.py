@@ -1,6 +1,6 @@
-"""Weights set by analysis: the mean and variance of a signal, through every layer."""
+"""AutoInit sets weights by analysis of the signal, without a batch of data."""
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -17,11 +17,11 @@ from .._network.layers import Layer, layers_of, left_by
 from .._network.taps import tapped
 from . import signals
 from .history import History
-from .layerwise import times
 from .propagation import Known, propagate
 from .signals import SignalLaw
+from .stacks import path_of, times
 
-# Sizes of images to try where nobody says which.
+# The sizes of images to try if there is no batch, the most frequent first.
 _SIZES = (32, 28, 64, 224, 16, 8, 96, 128, 256, 14, 299, 48)
 
 
@@ -39,34 +39,34 @@ def autoinit(
     """Scale every kernel so that its layer's outputs have mean 0, variance 1; no data.
 
     A layer whose input has mean mu and variance nu gets weights of variance 1 / (n
-    (mu^2 + nu)), n its fan_in (less what lies on padding). mu and nu go from the input
-    to the output: a layer makes its outputs Gaussian, and what follows is integrated,
-    whatever functions it is made of; branches are taken for independent. Kernels keep
-    their drawn directions and are scaled: W <- W std / rms(W).
+    (mu^2 + nu)), where n is its fan_in, without the part that lies on padding. mu and
+    nu are followed from the input to the output: a layer makes its outputs Gaussian,
+    the functions behind it are integrated over that law, and branches count as
+    independent. Kernels keep their drawn directions: W <- W std / rms(W).
 
-    Known are products, convolutions, functions of one entry, sums, maxima, pooling,
-    norms, attention, embeddings, and scans of these; not sorts and cumulative sums.
+    The analysis knows products, convolutions, functions of one entry, sums, maxima,
+    pooling, norms, attention, embeddings, and scans of these. It does not know sorts
+    and cumulative sums.
 
     Args:
-      model: a Linen module, or a function of (variables, batch). For NNX there is
+      model: a Linen module, or a function of (variables, batch). For an NNX model call
         `jinit.nnx.autoinit`.
-      variables: what it takes.
-      input_stats: mean and variance of the input, numbers or arrays that fit it.
-      batch: an input, or a `jax.ShapeDtypeStruct` like it, or a tuple of several: only
-        its shape counts. By default it is looked for: a shape that fits a kernel.
-      skip: patterns of paths to leave as they are.
-      rngs: for a Linen module, the keys of dropout and the like.
-      **options: more arguments of the model, as `train=True`.
+      variables: the variables of the Linen module, or the function's tree.
+      input_stats: mean and variance of the input: two numbers, or arrays that fit it.
+      batch: an input, or a `jax.ShapeDtypeStruct` like it, or a tuple of several; only
+        its shape counts. By default a shape is tried that fits one of the kernels.
+      skip: patterns of the paths of layers to leave as they are.
+      rngs: for a Linen module, the keys of its streams, such as dropout's.
+      **options: more arguments of the model, such as `train=True`.
 
     Returns:
-      New variables, and a `History`: each layer's incoming mean and variance, and the
-      std of its weights.
+      New variables, and a `History`: the mean and variance of each layer's input, and
+      the std of its weights.
 
     Raises:
-      TypeError: for something that is neither a module nor a function.
-      ValueError: for an operation whose law is not known, a layer of zeros, an input
-        that is always 0, or a shape that cannot be found; the layer is named, and
-        nothing is changed.
+      TypeError: if `model` is neither a Linen module nor a function.
+      ValueError: if the law of an operation is not known, a layer or its input is 0, or
+        no shape of an input fits. The text names the layer, and nothing is changed.
 
     Example:
       >>> import flax.linen as nn, jax, jinit
@@ -82,44 +82,21 @@ def autoinit(
         initialization for neural networks", AAAI 2023.
     """
     if batch is None:
-        forward = network.forward_of(model, options, "autoinit")
-        types = types_of((variables, rngs)), context()
-
-        def key() -> Hashable | None:
-            known = key_of(model, options)
-            return None if known is None else (known, types)
-
-        batch = _FITTING.made(
-            key, lambda: _fitting(lambda x: forward(variables, (rngs, x)), variables)
-        )
+        batch = _fitting(model, variables, rngs, options)
     called = network.called(model, variables, batch, rngs, options, "autoinit")
-    return analyzed(called, input_stats, skip)
-
-
-def analyzed(
-    called: network.Called, input_stats: tuple[Any, Any], skip: PatternLike
-) -> tuple[Any, History]:
-    """Run `autoinit` on a model whose layers' outputs are named."""
     mean, variance = _moments(input_stats)
     trace, variables = called.traced(), called.variables
     layers = layers_of(tapped(trace), variables, network.module_calls(trace), skip)
     setter = _Setter(layers)
-    flat, tree = jax.tree.flatten(variables)
-    weights = {layer.kernel for layer in layers}
-    arguments: list[Known | SignalLaw] = [
-        Known(leaf, (number, ()) if number in weights else None)
-        for number, leaf in enumerate(flat)
-    ]
-    rest, *inputs = called.beside
-    arguments += map(Known, jax.tree.leaves(rest))
-    arguments += [_input(x, mean, variance) for x in jax.tree.leaves(inputs)]
+    arguments = _arguments(called, layers, signals.gaussian(mean, variance))
     try:
-        propagate(trace.jaxpr, trace.consts, arguments, setter.meet)
+        propagate(trace.jaxpr, trace.consts, arguments, setter.set_weight)
     except NotImplementedError as error:
         raise ValueError(
-            f"{error}, so that this model cannot be analyzed; jinit.lsuv finds the "
-            "same from a batch of data. Nothing was changed."
+            f"{error}, so this model cannot be analyzed; call jinit.lsuv, which takes "
+            "the statistics from a batch of data. Nothing was changed."
         ) from None
+    flat, tree = jax.tree.flatten(variables)
     for layer in layers:
         flat[layer.kernel] = times(flat[layer.kernel], layer, setter.factors_of(layer))
     variables = jax.tree.unflatten(tree, flat)
@@ -127,31 +104,55 @@ def analyzed(
     return variables, History("autoinit", tuple(setter.rows), ("weight_std",), left)
 
 
+def _arguments(
+    called: network.Called, layers: Sequence[Layer], law: SignalLaw
+) -> list[Known | SignalLaw]:
+    """Return the arguments of a traced model: known arrays, then laws of the inputs."""
+    weights = {layer.kernel for layer in layers}
+    beside, *inputs = called.beside
+    leaves = enumerate(jax.tree.leaves(called.variables))
+    return [
+        *(Known(leaf, (i, ()) if i in weights else None) for i, leaf in leaves),
+        *map(Known, jax.tree.leaves(beside)),
+        *(_input_law(leaf, law) for leaf in jax.tree.leaves(inputs)),
+    ]
+
+
+def _input_law(leaf: Any, law: SignalLaw) -> SignalLaw:
+    if jnp.issubdtype(leaf.dtype, jnp.floating):
+        # Two inputs are independent.
+        return law.apart()
+    # Whole numbers, such as tokens, only choose rows of an embedding.
+    return signals.gaussian(0.0, 1.0, np.int32)
+
+
 class _Setter:
-    """Sets a weight where it is met for the first time, and remembers by what."""
+    """A setter sets each weight at its first use, and remembers the factor."""
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self.layers = {layer.kernel: layer for layer in layers}
         self.factors: dict[tuple[int, tuple[int, ...]], float] = {}
         self.rows: list[Row] = []
 
-    def meet(
+    def set_weight(
         self,
         origin: tuple[int, tuple[int, ...]],
         weight: Any,
         law: SignalLaw,
         count: float,
     ) -> SignalLaw:
-        """The law of a layer's outputs, sums of `count` terms."""
+        """Return the law of a layer's outputs, which are sums of `count` terms."""
         rms = float(np.sqrt(np.mean(np.asarray(weight, np.float64) ** 2)))
         incoming = count * law.square
+        # A weight that is used again keeps the factor of its first use.
         if origin not in self.factors:
             path = self._path(origin)
             if not (rms > 0 and np.isfinite(rms) and 0 < incoming < np.inf):
                 raise ValueError(
-                    f"{path} cannot be scaled: its weights have rms {rms:.4g}, its "
-                    f"input a mean square of {law.square:.4g}. skip=[...] leaves it "
-                    "out. Nothing was changed."
+                    f"{path} cannot be scaled: its weights have rms {rms:.4g}, and its "
+                    f"input has the mean square {law.square:.4g}; both must be "
+                    "positive and finite. skip=[...] leaves it out. Nothing was "
+                    "changed."
                 )
             std = 1 / np.sqrt(incoming)
             self.factors[origin] = std / rms
@@ -167,29 +168,31 @@ class _Setter:
         return signals.gaussian(0.0, incoming * (rms * self.factors[origin]) ** 2)
 
     def _path(self, origin: tuple[int, tuple[int, ...]]) -> str:
-        number, index = origin
-        return self.layers[number].path + "".join(f"[{i}]" for i in index)
+        leaf, step = origin
+        return path_of(self.layers[leaf], step)
 
     def factors_of(self, layer: Layer) -> jax.Array:
-        """One factor, or for a stacked layer one for each of its steps."""
-        own = {
-            i: f for (number, i), f in self.factors.items() if number == layer.kernel
+        """Return a layer's factor, or for a stacked layer one for each of its steps."""
+        steps = {
+            step: factor
+            for (leaf, step), factor in self.factors.items()
+            if leaf == layer.kernel
         }
-        if not own:
+        if not steps:
             raise ValueError(
                 f"the weights of {layer.path} are changed before they meet a signal, "
-                "as by a weight norm: they cannot be set by analysis. "
+                "as by a weight norm, so they cannot be set by analysis. "
                 f"skip=[{layer.path!r}] leaves the layer out. Nothing was changed."
             )
-        shape = np.max(np.array(list(own), int).reshape(len(own), -1), 0) + 1
-        found = np.ones(tuple(shape), np.float32)
-        for index, factor in own.items():
-            found[index] = factor
-        return jnp.asarray(found)
+        shape = np.max(np.array(list(steps), int).reshape(len(steps), -1), 0) + 1
+        factors = np.ones(tuple(shape), np.float32)
+        for step, factor in steps.items():
+            factors[step] = factor
+        return jnp.asarray(factors)
 
 
 def _moments(input_stats: Any) -> tuple[float, float]:
-    """Mean and variance of all entries, from numbers, or arrays by entry."""
+    """Return mean and variance over all entries, from numbers, or arrays by entry."""
     if not isinstance(input_stats, (tuple, list)) or len(input_stats) != 2:
         raise TypeError(
             f"`input_stats` is {input_stats!r}; it must be a pair, (mean, variance)."
@@ -204,30 +207,36 @@ def _moments(input_stats: Any) -> tuple[float, float]:
     return float(mean.mean()), float(variance.mean() + mean.var())
 
 
-def _input(leaf: Any, mean: float, variance: float) -> SignalLaw:
-    """An input's law; of whole numbers, such as tokens, any will do."""
-    if jnp.issubdtype(leaf.dtype, jnp.floating):
-        return signals.gaussian(mean, variance)
-    return signals.gaussian(0.0, 1.0, np.int32)
-
-
-# To find an input takes one trace for each candidate, so it is kept by model.
+# Finding an input takes one trace for each candidate, so it is kept by model.
 _FITTING: Kept[jax.ShapeDtypeStruct] = Kept(64)
 
 
-def _fitting(run: Callable[[Any], Any], variables: Any) -> jax.ShapeDtypeStruct:
-    """An input that the model takes, as long as one of its kernels is."""
-    for shape in dict.fromkeys(_candidates(variables)):
-        found = jax.ShapeDtypeStruct(shape, np.float32)
-        try:
-            jax.eval_shape(run, found)
-        except Exception:
-            continue
-        return found
-    raise ValueError(
-        "no shape of an input was found that the model takes; give `batch`, an input "
-        "or a jax.ShapeDtypeStruct."
-    )
+def _fitting(
+    model: Any, variables: Any, rngs: Any, options: dict[str, Any]
+) -> jax.ShapeDtypeStruct:
+    """Return an input that a model takes, whose features fit one of its kernels."""
+    forward = network.forward_of(model, options, "autoinit")
+    types = types_of((variables, rngs)), context()
+
+    def key() -> Hashable | None:
+        model_key = key_of(model, options)
+        return None if model_key is None else (model_key, types)
+
+    def make() -> jax.ShapeDtypeStruct:
+        for shape in dict.fromkeys(_candidates(variables)):
+            candidate = jax.ShapeDtypeStruct(shape, np.float32)
+            try:
+                jax.eval_shape(lambda x: forward(variables, (rngs, x)), candidate)
+            except Exception:
+                # A model may raise anything for an input that does not fit.
+                continue
+            return candidate
+        raise ValueError(
+            "no shape of an input was found that the model takes; give `batch`, an "
+            "input or a jax.ShapeDtypeStruct."
+        )
+
+    return _FITTING.made(key, make)
 
 
 def _candidates(variables: Any) -> Iterator[tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""The first layer of a model whitens what it is given."""
+"""The first layer of a model is set to whiten its input."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from .._network.layers import Layer, layers_of, placed
 from .._network.taps import tapped
 from .._schemes.whitening import images_of, patches_of, whitening_filters
 from .history import History
-from .layerwise import units_of
+from .stacks import units_of
 
 
 @network.function_of_a_model
@@ -28,29 +28,31 @@ def whiten_first_layer(
 ) -> tuple[Any, History]:
     """Set the first layer to whiten its input: responses uncorrelated, of variance 1.
 
-    The second moments of the layer's inputs, for a convolution of their patches, about
-    zero, have eigenvectors E with eigenvalues lambda, the largest first. The first
-    filters become E / sqrt(lambda + eps), followed by the same with the other sign, for
-    relu; the bias becomes 0. Where the layer has fewer units than that, the leading
-    directions are kept; where it has more, the others stay as they were drawn.
+    Let E be the eigenvectors, and lambda the eigenvalues, the largest first, of the
+    second moments about zero of the layer's inputs (of their patches, for a
+    convolution). The first filters become E / sqrt(lambda + eps), followed by the same
+    filters with the other sign, for relu. The bias becomes 0. A layer with fewer units
+    keeps the leading directions; a layer with more units keeps its other filters as
+    they were drawn.
 
     Args:
-      model: a Linen module, or a function of (variables, batch).
-      variables: what it takes.
-      batch: its input, an array, or a tuple of several; at least as many inputs, or
-        patches, as each has values, and better many times that.
-      eps: what is added to the eigenvalues: smaller ones are noise.
+      model: a Linen module, or a function of (variables, batch). For an NNX model call
+        `jinit.nnx.whiten_first_layer`.
+      variables: the variables of the Linen module, or the function's tree.
+      batch: the input, an array, or a tuple of several inputs. It needs at least as
+        many inputs (or patches) as each has values, and better many times that.
+      eps: a number that is added to the eigenvalues, since smaller ones are noise.
       signs: whether every filter comes with both signs.
-      rngs: for a Linen module, the keys of dropout and the like.
-      **options: more arguments of the model, as `train=True`.
+      rngs: for a Linen module, the keys of its streams, such as dropout's.
+      **options: more arguments of the model, such as `train=True`.
 
     Returns:
       New variables, and a `History` of the eigenvalue that each filter whitens.
 
     Raises:
-      TypeError: for something that is neither a module nor a function.
-      ValueError: for too few inputs, a first layer that is dilated, grouped or inside
-        of a scan, or one whose input cannot be seen, as in a function.
+      TypeError: if `model` is neither a Linen module nor a function.
+      ValueError: if there are too few inputs, or the first layer is dilated, grouped,
+        inside of a scan, or in a function or a jit, where its input is not visible.
 
     Example:
       >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit
@@ -71,75 +73,83 @@ def whiten_first_layer(
     called = network.called(
         model, variables, batch, rngs, options, "whiten_first_layer"
     )
-    return whitened(called, eps, signs)
-
-
-def whitened(called: network.Called, eps: float, signs: bool) -> tuple[Any, History]:
-    """Run `whiten_first_layer` on a model whose layers' outputs are named."""
     eps = checks.real("eps", eps, minimum=0.0)
     signs = checks.boolean("signs", signs)
-    variables, trace = called.variables, called.traced()
-    layer = layers_of(tapped(trace), variables, network.module_calls(trace), ())[0]
-    name = trees.leaves(variables)[layer.kernel].parts[-1]
-    rows = _inputs(layer, name, called, network.module_calls(trace))
-    flat, tree = jax.tree.flatten(variables)
+    trace = called.traced()
+    calls_by_path = network.module_calls(trace)
+    layer = layers_of(tapped(trace), called.variables, calls_by_path, ())[0]
+    rows = _inputs(layer, called, calls_by_path)
+    flat, tree = jax.tree.flatten(called.variables)
     kernel = flat[layer.kernel]
     (units,) = units_of(kernel, layer)
     filters = whitening_filters(rows, eps)
     filters = filters[:, : units // 2 if signs else units]
     both = np.concatenate([filters, -filters], 1) if signs else filters
-    new = np.array(kernel, np.float64).reshape(-1, units)
-    new[:, : both.shape[1]] = both
-    whole = jnp.asarray(new.reshape(kernel.shape), kernel.dtype)
-    flat[layer.kernel] = placed(whole, kernel)
+    # Units that get no filter keep the columns that were drawn.
+    columns = np.array(kernel, np.float64).reshape(-1, units)
+    columns[:, : both.shape[1]] = both
+    whitened = jnp.asarray(columns.reshape(kernel.shape), kernel.dtype)
+    flat[layer.kernel] = placed(whitened, kernel)
     if layer.bias is not None:
         flat[layer.bias] = jnp.zeros_like(flat[layer.bias])
-    values = np.mean((rows @ filters) ** 2, 0)
-    told = ({"step": i + 1, "variance": float(value)} for i, value in enumerate(values))
+    variances = np.mean((rows @ filters) ** 2, 0)
+    history = tuple(
+        {"step": i + 1, "variance": float(value)} for i, value in enumerate(variances)
+    )
     variables = jax.tree.unflatten(tree, flat)
-    return variables, History("whiten_first_layer", tuple(told), ("variance",))
+    return variables, History("whiten_first_layer", history, ("variance",))
 
 
 def _inputs(
-    layer: Layer, name: str, called: network.Called, traced: dict[str, calls.ModuleCall]
+    layer: Layer, called: network.Called, calls_by_path: dict[str, calls.ModuleCall]
 ) -> np.ndarray:
-    """What the first layer is given, as rows, each as long as a filter."""
-    if _is_hidden(layer, traced):
+    """Return the inputs of the first layer as rows, each as long as a filter."""
+    if _is_hidden(layer, calls_by_path):
         raise ValueError(
-            f"the first layer, {layer.path}, is one of a function, of a scan or "
-            "a vmap, or has a weight norm: its input or its filters cannot be set so. "
+            f"the first layer, {layer.path}, belongs to a function, a scan or a vmap, "
+            "or has a weight norm, so its input or its filters cannot be reached. "
             "Use jinit.whitening_conv(patches)."
         )
+    # A trace holds no arrays, so the model runs once more to see its inputs.
     called.calls.clear()
     called.forward(called.variables, called.beside)
-    met = called.calls[layer.path]
-    if not met.inputs:
+    call = called.calls[layer.path]
+    if not call.inputs:
         raise ValueError(
             f"the first layer, {layer.path}, is called inside of a jit, where its "
-            "input cannot be seen. Use jinit.whitening_conv(patches)."
+            "input is not visible. Use jinit.whitening_conv(patches)."
         )
-    x = np.asarray(met.inputs[0], np.float64)
-    shape = met.shapes[name]
+    name = trees.leaves(called.variables)[layer.kernel].parts[-1]
+    return _rows(layer.path, call, call.shapes[name])
+
+
+def _rows(path: str, call: calls.ModuleCall, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the inputs of a call as rows, each as long as a filter of a kernel."""
+    x = np.asarray(call.inputs[0], np.float64)
     if len(shape) == 2 and x.shape[-1] == shape[0]:
         return _finite(x.reshape(-1, shape[0]))
     is_image = len(shape) == 4 and x.ndim == 4 and x.shape[-1] == shape[2]
-    if not (is_image and met.is_plain):
+    if not (is_image and call.is_plain):
         raise ValueError(
-            f"the first layer, {layer.path}, has a kernel of shape {shape} and an "
+            f"the first layer, {path}, has a kernel of shape {shape} and an "
             f"input of shape {x.shape}; whitening is for dense layers and convolutions "
             "of images (batch, height, width, channels) without dilation and groups, "
-            "not transposed."
+            "not transposed. Use jinit.whitening_conv(patches)."
         )
     patches = patches_of(images_of(x), (shape[0], shape[1]))
     return patches.reshape(len(patches), -1)
 
 
-def _is_hidden(layer: Layer, seen: dict[str, calls.ModuleCall]) -> bool:
+def _is_hidden(layer: Layer, calls_by_path: dict[str, calls.ModuleCall]) -> bool:
     is_alone = not layer.axes and not layer.is_mapped
-    return layer.path not in seen or not is_alone or layer.scale != layer.kernel
+    is_called = layer.path in calls_by_path
+    return not is_called or not is_alone or layer.scale != layer.kernel
 
 
 def _finite(x: np.ndarray) -> np.ndarray:
     if not np.isfinite(x).all():
-        raise ValueError("the first layer's input has values that are not finite.")
+        raise ValueError(
+            "the input of the first layer has values that are not finite; look at the "
+            "batch."
+        )
     return x

@@ -1,4 +1,4 @@
-"""What the functions that set a network from data tell of it: rows, table, figure."""
+"""A history has the rows, the table and the figure of a method that sets a network."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from .._core.results import Result, Row, Table, plain, saved
 
 @dataclasses.dataclass(frozen=True)
 class History(Result):
-    """What was measured and done, in order: `rows` are dicts.
+    """A history lists the measurements of a method in order, as dicts in `rows`.
 
-    Of a function that goes from layer to layer they have `step` (which pass), `path`
-    and what was measured; of one that learns, `step` and the values of its objective.
-    `left` names the weights that are those of no layer, and stayed as they were.
+    A method that goes from layer to layer reports `step` (the pass), `path` and its
+    measurements; a method that learns reports `step` and the values of its objective.
+    `left` names the weights that belong to no layer, and stayed as they were.
     `print(history)` shows a table, `history.plot(path)` a figure.
 
     Example:
@@ -30,12 +30,12 @@ class History(Result):
     rows: tuple[Row, ...]
     # The columns that are drawn.
     drawn: tuple[str, ...]
-    # Paths of parameters with two axes or more that no layer was found for.
+    # Paths of parameters with two axes or more that belong to no layer.
     left: tuple[str, ...] = ()
 
     @property
     def steps(self) -> int:
-        """How many passes, or steps, there were."""
+        """The number of passes, or of steps."""
         return max((row["step"] for row in self.rows), default=0)
 
     def _table(self) -> Table:
@@ -52,14 +52,15 @@ class History(Result):
         return {"name": self.name, "rows": plain(self.rows), "left": list(self.left)}
 
     def plot(self, path: Any = None) -> Any:
-        """Draw what was measured: by layer, a line for each pass; or by step.
+        """Draw the measurements: by layer, with a line for each pass, or by step.
 
         Args:
-          path: where to write a picture; None for none.
+          path: the file to write the picture to; None to write no file.
 
         Returns:
           The matplotlib figure.
         """
+        # A Figure outside of pyplot opens no window and needs no closing.
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(7, 3 * len(self.drawn)), layout="constrained")

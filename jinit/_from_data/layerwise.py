@@ -1,8 +1,9 @@
-"""Layers are set one after another, each on the output of those before it, in a pass.
+"""Layers are rescaled one after another, each on the output of those before it.
 
-A layer's output y = W x + b is linear in W, so what a scale does to it is known without
-running the layer again: the output is changed where it is met, the layers behind it see
-the change, and one pass sets all. The next pass looks whether it holds.
+A layer's output y = W x + b is linear in W, so the output after a rescaling is known
+without running the layer again. One pass through the model multiplies every layer's
+output where it is computed, and the layers behind it receive the new output. One pass
+therefore sets all layers; the next pass verifies them.
 """
 
 import functools
@@ -20,203 +21,234 @@ from .._network.kept import Traced, program
 from .._network.layers import Layer, layers_of, placed
 from .._network.network import Called, module_calls
 from .._network.taps import Tapped, tapped
+from .stacks import axes_of, in_front, path_of, put_back, times
 
 
-class Settled(NamedTuple):
-    """How a layer's output is changed: y -> (y - bias) factor + new bias."""
+class Rescaling(NamedTuple):
+    """A rescaling changes a layer's output: y -> (y - bias) factor + new bias."""
 
-    # One number, or one for each unit.
+    # One number, or one for each unit; `bias` is the new bias.
     factor: jax.Array
     bias: jax.Array
-    # How far the output was off, and whether it can be set at all.
-    off: jax.Array
-    fails: jax.Array
-    # What a history shows.
-    told: dict[str, jax.Array]
+    # How far the output was from its target, and whether no factor reaches the target.
+    error: jax.Array
+    is_impossible: jax.Array
+    # The statistics of the output that a history shows.
+    report: dict[str, jax.Array]
 
 
-# An output and its bias (0 where there is none), in float32, its layer, and how far
-# apart numbers near 1 are in the type that the output or the bias came in.
-Solve = Callable[[jax.Array, jax.Array, Layer, float], Settled]
+# rescale(output, bias, layer, rounding_error): the output and its bias (0 if it has
+# none) are in float32. The rounding error is that of the narrower of their own dtypes,
+# relative to 1.
+Rescale = Callable[[jax.Array, jax.Array, Layer, float], Rescaling]
 
 
-class Task(NamedTuple):
-    """A traced model, its layers, and how one of them is set."""
+class LayerwiseTask(NamedTuple):
+    """A task holds a traced model, its layers, and the rule that rescales a layer."""
 
     trace: Traced
     tapped: Tapped
     layers: tuple[Layer, ...]
-    solve: Solve
-    # The settings that `solve` closes over, as a key of what it does.
+    rescale: Rescale
+    # Everything that `rescale` closes over, so that equal tasks share a program.
     settings: Hashable
 
     @property
     def key(self) -> Hashable:
-        """Return a key that tasks share if they do the same."""
+        """Return a key that two tasks share if they compute the same."""
         return self.trace.form, self.layers, self.settings
 
     @property
-    def bare(self) -> "Task":
+    def bare(self) -> "LayerwiseTask":
         """Return the task without the constants, which kept programs must not hold."""
         return self._replace(trace=self.trace.bare)
 
 
 def task_of(
-    called: Called, solve: Solve, settings: Hashable, skip: PatternLike
-) -> Task:
-    """Trace a model, and find its layers."""
+    called: Called, rescale: Rescale, settings: Hashable, skip: PatternLike
+) -> LayerwiseTask:
+    """Trace a model and find its layers.
+
+    Raises:
+      ValueError: if a layer has an empty output, or a kernel for each member of a vmap.
+    """
     trace = called.traced()
     taps = tapped(trace)
     layers = layers_of(taps, called.variables, module_calls(trace), skip)
     for layer in layers:
         if 0 in taps.taps[layer.taps[0]].shape:
-            raise ValueError(f"the output of {layer.path} is empty: so is the batch.")
+            raise ValueError(
+                f"the output of {layer.path} is empty, because the batch is empty; "
+                "pass a batch with at least one example."
+            )
         if layer.is_mapped:
             raise ValueError(
-                f"{layer.path} has a kernel for each member of a vmap, and its output "
-                "those of all: set the members one by one, as models of their own, or "
-                f"leave them out by skip=[{layer.path!r}]."
+                f"{layer.path} has one kernel for each member of a vmap, and its "
+                "output holds those of all members; set the members one by one, as "
+                f"models of their own, or leave them out by skip=[{layer.path!r}]."
             )
-    return Task(trace, taps, tuple(layers), solve, settings)
+    return LayerwiseTask(trace, taps, tuple(layers), rescale, settings)
 
 
-def settle(
-    task: Task, variables: Any, beside: tuple[Any, ...], tol: float, max_iter: int
+def repeat_passes(
+    task: LayerwiseTask, called: Called, variables: Any, tol: float, max_iter: int
 ) -> tuple[Any, tuple[Row, ...]]:
-    """Set every layer, and look whether it is set, until all are.
+    """Rescale all layers until the error of each is at most `tol`.
 
     Raises:
-      ValueError: for a layer that cannot be set; it is named.
+      ValueError: if a layer cannot be set, or is not set after `max_iter` passes.
     """
     max_iter = checks.count("max_iter", max_iter) or 1
     bare = task.bare
-    step = program(("settle", task.key), lambda: functools.partial(_pass, bare))
-    rows: list[Row] = []
+    step = program(
+        ("layerwise", task.key), lambda: functools.partial(layerwise_pass, bare)
+    )
+    history: list[Row] = []
     start = variables
+    # One pass more than `max_iter` verifies the last change.
     for number in range(1, max_iter + 2):
-        changed, told = step(task.trace.consts, variables, beside)
-        told = jax.device_get(told)
-        now = list(_rows(task, told, number))
-        _check(now)
-        rows += [
-            {name: value for name, value in row.items() if name[0] != "_"}
-            for row in now
-        ]
-        late = [row for row in now if row["_off"] > tol]
-        if not late:
-            return jax.tree.map(placed, variables, start), tuple(rows)
+        changed, rescalings = step(task.trace.consts, variables, called.beside)
+        measured = list(_measured(task, jax.device_get(rescalings), number))
+        _check(measured)
+        history += [one.row for one in measured]
+        unset = [one for one in measured if one.error > tol]
+        if not unset:
+            # A compiled program may return arrays in other shardings than it took.
+            return jax.tree.map(placed, variables, start), tuple(history)
         variables = changed
-    text = ", ".join(f"{row['path']} ({_said(row)})" for row in late[:3])
+    layers = ", ".join(f"{one.row['path']} ({one})" for one in unset[:3])
     raise ValueError(
-        f"after {max_iter} passes {len(late)} layers are not set: {text}. Their "
-        "outputs do not follow their kernels: skip=[...] leaves a layer out, a larger "
-        "`max_iter` or `tol` may do. Nothing was changed."
+        f"after {max_iter} passes {len(unset)} layers are not set: {layers}. Their "
+        "outputs do not follow their kernels. Leave such layers out by skip=[...], or "
+        "try a larger `max_iter` or `tol`. Nothing was changed."
     )
 
 
-def _check(rows: Sequence[Row]) -> None:
+class _Measured(NamedTuple):
+    """The rescaling of one layer, or of one step of a stack, as plain numbers."""
+
+    row: Row
+    error: float
+    is_impossible: bool
+
+    def __str__(self) -> str:
+        hidden = ("step", "path", "factor")
+        shown = (name for name in self.row if name not in hidden)
+        return ", ".join(
+            f"{name.replace('_', ' ')} {self.row[name]:.4g}" for name in shown
+        )
+
+
+def _check(measured: Sequence[_Measured]) -> None:
     """Raise for the first layer that cannot be set."""
-    for row in rows:
-        if not np.isfinite(row["_off"]):
+    for one in measured:
+        if not np.isfinite(one.error):
             raise ValueError(
-                f"the output of {row['path']} is not finite ({_said(row)}); look at "
-                "the batch and at what is before this layer. Nothing was changed."
+                f"the output of {one.row['path']} is not finite ({one}); look at "
+                "the batch and at the layers before this one. Nothing was changed."
             )
-        if row["_fails"]:
+        if one.is_impossible:
             raise ValueError(
-                f"{row['path']} cannot be scaled ({_said(row)}): its weights or its "
-                "input are 0 or do not vary over the batch, or its bias alone is more "
-                "than what is wanted. skip=[...] leaves it out. Nothing was changed."
+                f"{one.row['path']} cannot be scaled ({one}): its weights or its "
+                "input are 0 or do not vary over the batch, or its bias alone exceeds "
+                "the target. skip=[...] leaves it out. Nothing was changed."
             )
 
 
-def _said(row: Row) -> str:
-    shown = (n for n in row if n not in ("step", "path", "factor") and n[0] != "_")
-    return ", ".join(f"{name.replace('_', ' ')} {row[name]:.4g}" for name in shown)
+def _measured(
+    task: LayerwiseTask, rescalings: Sequence[Rescaling], number: int
+) -> Iterator[_Measured]:
+    """Yield one measurement for each layer, and for each step of a stacked one."""
+    for layer, rescaling in zip(task.layers, rescalings, strict=True):
+        for index in np.ndindex(*np.shape(rescaling.error)):
+            report = {name: float(x[index]) for name, x in rescaling.report.items()}
+            yield _Measured(
+                {"step": number, "path": path_of(layer, index), **report},
+                float(rescaling.error[index]),
+                bool(rescaling.is_impossible[index]),
+            )
 
 
-def _rows(task: Task, told: Sequence[Settled], number: int) -> Iterator[Row]:
-    """One for each layer, for a stacked one each of its steps, in plain numbers."""
-    for layer, settled in zip(task.layers, told, strict=True):
-        for index in np.ndindex(*np.shape(settled.off)):
-            suffix = "".join(f"[{i}]" for i in index)
-            yield {
-                "step": number,
-                "path": layer.path + suffix,
-                **{name: float(value[index]) for name, value in settled.told.items()},
-                "_off": float(settled.off[index]),
-                "_fails": bool(settled.fails[index]),
-            }
-
-
-def _pass(
-    task: Task, consts: Sequence[Any], variables: Any, beside: tuple[Any, ...]
-) -> tuple[Any, list[Settled]]:
-    """The variables with every layer set, and how each was."""
+def layerwise_pass(
+    task: LayerwiseTask, consts: Sequence[Any], variables: Any, beside: tuple[Any, ...]
+) -> tuple[Any, list[Rescaling]]:
+    """Run the model once; return variables with every layer set, and the rescalings."""
     flat, tree = jax.tree.flatten(variables)
-    first = {layer.taps[0]: layer for layer in task.layers}
-    again = {tap: layer for layer in task.layers for tap in layer.taps[1:]}
-    met: dict[str, Settled] = {}
-
-    def meet(number: int, value: jax.Array, bias: Any) -> tuple[Any, Any]:
-        layer = first.get(number) or again.get(number)
-        if layer is None:
-            return value, ()
-        wide = jnp.asarray(value, jnp.promote_types(value.dtype, np.float32))
-        grain = _grain(value, bias)
-        bias = _fitting(bias, wide)
-        if number in again:
-            settled = met.get(layer.path)
-            return (value if settled is None else _changed(value, bias, settled)), ()
-        settled = task.solve(wide, bias, layer, grain)
-        if layer.is_shared:  # What one step wants is not what the others get.
-            return value, settled
-        if not layer.axes:
-            met[layer.path] = settled
-        return _changed(value, bias, settled), settled
-
     biases = [_bias(task, flat, number) for number in range(len(task.tapped.taps))]
-    _, out = task.tapped.run(consts, (variables, beside), biases, meet)
-    told = [_chosen(layer, out[layer.taps[0]]) for layer in task.layers]
-    for layer, settled in zip(task.layers, told, strict=True):
-        _apply(layer, settled, flat)
-    return jax.tree.unflatten(tree, flat), told
+    handler = _Handler(task)
+    _, out = task.tapped.run(consts, (variables, beside), biases, handler)
+    rescalings = [_one_of_shared(layer, out[layer.taps[0]]) for layer in task.layers]
+    for layer, rescaling in zip(task.layers, rescalings, strict=True):
+        _apply(layer, rescaling, flat)
+    return jax.tree.unflatten(tree, flat), rescalings
 
 
-def _grain(*arrays: Any) -> float:
-    kinds = [x.dtype for x in arrays if isinstance(x, jax.Array)]
-    return max(float(jnp.finfo(kind).eps) for kind in kinds)
+class _Handler:
+    """handler(tap, output, bias) -> (output to continue with, rescaling to record)."""
+
+    def __init__(self, task: LayerwiseTask) -> None:
+        self.rescale = task.rescale
+        self.first = {layer.taps[0]: layer for layer in task.layers}
+        self.again = {tap: layer for layer in task.layers for tap in layer.taps[1:]}
+        self.rescalings: dict[str, Rescaling] = {}
+
+    def __call__(self, tap: int, output: jax.Array, bias: Any) -> tuple[Any, Any]:
+        # Statistics need more digits than bfloat16 has.
+        wide = jnp.asarray(output, jnp.promote_types(output.dtype, np.float32))
+        if tap in self.again:
+            # Weights that are used again are scaled for their first use.
+            rescaling = self.rescalings.get(self.again[tap].path)
+            if rescaling is None:
+                return output, ()
+            return _changed(output, _fitting(bias, wide), rescaling), ()
+        if tap not in self.first:
+            return output, ()
+        layer, rounding_error = self.first[tap], _rounding_error(output, bias)
+        bias = _fitting(bias, wide)
+        rescaling = self.rescale(wide, bias, layer, rounding_error)
+        if layer.is_shared:
+            # The steps of the scan share the weights, and each would want another
+            # factor. One of them is chosen after the pass.
+            return output, rescaling
+        if not layer.axes:
+            self.rescalings[layer.path] = rescaling
+        return _changed(output, bias, rescaling), rescaling
 
 
-def _fitting(bias: Any, value: jax.Array) -> jax.Array:
-    """A layer's bias, or 0 where it has none that lies along its last axes."""
+def _rounding_error(*arrays: Any) -> float:
+    dtypes = [x.dtype for x in arrays if isinstance(x, jax.Array)]
+    return max(float(np.asarray(jnp.finfo(dtype).eps)) for dtype in dtypes)
+
+
+def _fitting(bias: Any, output: jax.Array) -> jax.Array:
+    """Return a layer's bias, or 0 if no bias lies along the output's last axes."""
     if (
         isinstance(bias, jax.Array)
-        and value.shape[value.ndim - bias.ndim :] == bias.shape
+        and output.shape[output.ndim - bias.ndim :] == bias.shape
     ):
-        return bias.astype(value.dtype)
-    return jnp.zeros((), value.dtype)
+        return bias.astype(output.dtype)
+    return jnp.zeros((), output.dtype)
 
 
-def _changed(value: jax.Array, bias: jax.Array, settled: Settled) -> jax.Array:
-    """The output as it is with the factor and the new bias."""
-    wide = jnp.asarray(value, jnp.promote_types(value.dtype, np.float32))
+def _changed(output: jax.Array, bias: jax.Array, rescaling: Rescaling) -> jax.Array:
+    """Return the output that the rescaled layer would have given."""
+    wide = jnp.asarray(output, jnp.promote_types(output.dtype, np.float32))
     bias, factor, new = (
-        jnp.expand_dims(x, tuple(range(value.ndim - x.ndim)))
-        for x in (bias, settled.factor, settled.bias)
+        jnp.expand_dims(x, tuple(range(output.ndim - x.ndim)))
+        for x in (bias, rescaling.factor, rescaling.bias)
     )
-    return ((wide - bias) * factor + new).astype(value.dtype)
+    return ((wide - bias) * factor + new).astype(output.dtype)
 
 
-def _bias(task: Task, flat: Sequence[Any], number: int) -> Any:
-    """The bias that a tap's steps meet, beginning with the scans around it."""
+def _bias(task: LayerwiseTask, flat: Sequence[Any], number: int) -> Any:
+    """Return the bias of a tap's layer, with an axis for each scan in front, or ()."""
     tap = task.tapped.taps[number]
     for layer in task.layers:
         if number in layer.taps and layer.bias is not None:
-            bias = _in_front(flat[layer.bias], layer)
+            bias = in_front(flat[layer.bias], layer)
             lengths = tap.shape[: tap.scans]
             if number == layer.taps[0]:
-                shape = bias.shape[_stacked(layer) :]
+                shape = bias.shape[len(axes_of(layer)) :]
                 spread = [
                     n if axis is not None else 1
                     for n, axis in zip(lengths, layer.axes, strict=True)
@@ -228,51 +260,20 @@ def _bias(task: Task, flat: Sequence[Any], number: int) -> Any:
     return ()
 
 
-def _stacked(layer: Layer) -> int:
-    return sum(axis is not None for axis in layer.axes)
-
-
-def _in_front(leaf: jax.Array, layer: Layer) -> jax.Array:
-    """A parameter with the axes of the scans before its others."""
-    axes = [axis for axis in layer.axes if axis is not None]
-    return jnp.moveaxis(leaf, axes, range(len(axes)))
-
-
-def _back(leaf: jax.Array, layer: Layer) -> jax.Array:
-    axes = [axis for axis in layer.axes if axis is not None]
-    return jnp.moveaxis(leaf, range(len(axes)), axes)
-
-
-def _chosen(layer: Layer, settled: Settled) -> Settled:
-    """Of the steps that share weights the first whose output can be set."""
+def _one_of_shared(layer: Layer, rescaling: Rescaling) -> Rescaling:
+    """Return, of the steps that share weights, the first that can be set."""
     for scan, axis in reversed(list(enumerate(layer.axes))):
         if axis is None:
-            settled = jax.tree.map(lambda x, s=scan: jnp.moveaxis(x, s, 0), settled)
-            step = jnp.argmin(settled.fails.reshape(len(settled.fails), -1).any(1))
-            settled = jax.tree.map(lambda x, i=step: x[i], settled)
-    return settled
+            rescaling = jax.tree.map(lambda x, s=scan: jnp.moveaxis(x, s, 0), rescaling)
+            failing = rescaling.is_impossible
+            step = jnp.argmin(failing.reshape(len(failing), -1).any(1))
+            rescaling = jax.tree.map(lambda x, i=step: x[i], rescaling)
+    return rescaling
 
 
-def _apply(layer: Layer, settled: Settled, flat: list[Any]) -> None:
+def _apply(layer: Layer, rescaling: Rescaling, flat: list[Any]) -> None:
     """Multiply a layer's scale, and put its new bias in place."""
-    count = _stacked(layer)
-    flat[layer.scale] = times(flat[layer.scale], layer, settled.factor)
-    if layer.bias is not None and settled.bias.ndim > count:
-        new = settled.bias.reshape(_in_front(flat[layer.bias], layer).shape)
-        flat[layer.bias] = _back(new.astype(flat[layer.bias].dtype), layer)
-
-
-def times(leaf: jax.Array, layer: Layer, factor: jax.Array) -> jax.Array:
-    """A layer's parameter times a factor for each step of its stack, or each unit."""
-    front, count = _in_front(leaf, layer), _stacked(layer)
-    inside = front.ndim - count
-    units = {axis % inside for axis in layer.units} if factor.ndim > count else set()
-    shape = [front.shape[count + i] if i in units else 1 for i in range(inside)]
-    factor = factor.reshape(*front.shape[:count], *shape)
-    return _back((front * factor).astype(leaf.dtype), layer)
-
-
-def units_of(leaf: jax.Array, layer: Layer) -> tuple[int, ...]:
-    """The lengths of a scale's axes of units."""
-    inside = _in_front(leaf, layer).shape[_stacked(layer) :]
-    return tuple(inside[axis] for axis in layer.units)
+    flat[layer.scale] = times(flat[layer.scale], layer, rescaling.factor)
+    if layer.bias is not None and rescaling.bias.ndim > len(axes_of(layer)):
+        new = rescaling.bias.reshape(in_front(flat[layer.bias], layer).shape)
+        flat[layer.bias] = put_back(new.astype(flat[layer.bias].dtype), layer)

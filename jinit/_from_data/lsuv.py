@@ -1,4 +1,4 @@
-"""Layer-sequential unit variance: every layer's output has the std that is wanted."""
+"""LSUV gives the output of every layer a chosen standard deviation."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,8 @@ from .._core.patterns import PatternLike
 from .._network import network
 from .._network.layers import Layer, left_by, placed
 from .history import History
-from .layerwise import Settled, settle, task_of
+from .layerwise import Rescaling, repeat_passes, task_of
+from .stacks import axes_of, in_front, put_back
 
 
 @network.function_of_a_model
@@ -30,43 +31,44 @@ def lsuv(
     rngs: Any = None,
     **options: Any,
 ) -> tuple[Any, History]:
-    """Scale every kernel until its layer's output has the std that is wanted.
+    """Scale every kernel until its layer's output has the standard deviation you ask.
 
     In the order of execution, W <- s W with s > 0 such that std(s W x + b) =
-    `target_std`, over all entries of the batch's output. Layers are the modules with a
-    kernel: dense layers, convolutions, the projections of an attention; not embeddings
-    and norms. In a function a layer is an output that is named, by
-    `jax.ad_checkpoint.checkpoint_name`, by the path of its weight.
+    `target_std`, over all entries of the output for the batch. Layers are the modules
+    with a kernel: dense layers, convolutions, the projections of an attention.
+    Embeddings and norms are not layers.
 
-    A layer is linear in its kernel, so one pass sets all of them: an output is scaled
-    where it is met, and the layers behind it see that. A second pass looks whether it
-    holds. Weights that are used several times are scaled for their first use, and
-    each step of a scanned stack by itself; where steps share their weights (as in a
-    recurrent cell) the layers behind them take a pass more. The members of a vmap are
-    to be set one by one. `history.left` names the weights that are no layer's.
+    A layer is linear in its kernel, so one pass sets all layers: each output is scaled
+    where it is computed, and the layers behind it receive the scaled output. A second
+    pass verifies the result. Weights that are used several times are scaled for their
+    first use, and each step of a scanned stack is scaled by itself. Where the steps of
+    a scan share their weights, as in a recurrent cell, the layers behind the scan take
+    one more pass. Set the members of a vmap one by one. `history.left` names the
+    weights that belong to no layer.
 
     Args:
-      model: a Linen module, or a function of (variables, batch). For NNX there is
-        `jinit.nnx.lsuv`.
-      variables: what it takes: Linen's variables, or any tree.
-      batch: its input, an array, or a tuple of several.
-      target_std: the std that is wanted, positive.
-      tol: how far from it, relative to it, an output may stay: such layers are left
-        as they are, so a second call changes nothing.
-      max_iter: passes that may change something.
+      model: a Linen module, or a function of (variables, batch), whose layers are the
+        outputs that `jax.ad_checkpoint.checkpoint_name` names by the paths of their
+        weights. For an NNX model call `jinit.nnx.lsuv`.
+      variables: the variables of the Linen module, or the function's tree.
+      batch: the input, an array, or a tuple of several inputs.
+      target_std: the standard deviation to reach, positive.
+      tol: the relative error of a std that is accepted. Layers within it stay as they
+        are, so that a second call changes nothing.
+      max_iter: the largest number of passes that change something.
       orthonormal: whether to start from the nearest orthonormal kernel, the polar
-        factor of the one that was drawn, as the paper does.
-      skip: patterns of paths to leave as they are, such as "*/output".
-      rngs: for a Linen module, the keys of dropout and the like.
-      **options: more arguments of the model, as `train=True`.
+        factor of the kernel that was drawn, as the paper does.
+      skip: patterns of the paths of layers to leave as they are, such as "*/output".
+      rngs: for a Linen module, the keys of its streams, such as dropout's.
+      **options: more arguments of the model, such as `train=True`.
 
     Returns:
-      New variables, and a `History` of std and factor by layer.
+      New variables, and a `History` of the std and the factor of each layer.
 
     Raises:
-      TypeError: for something that is neither a module nor a function.
-      ValueError: for a layer that cannot be scaled (zeros, NaN, one of a vmap), by
-        its name, with nothing changed; or for a model without layers.
+      TypeError: if `model` is neither a Linen module nor a function.
+      ValueError: if a layer cannot be scaled (zeros, NaN, a member of a vmap), or the
+        model has no layers. The text names the layer, and nothing is changed.
 
     Example:
       >>> import flax.linen as nn, jax, jinit
@@ -83,53 +85,42 @@ def lsuv(
       Mishkin and Matas, "All you need is a good init", ICLR 2016.
     """
     called = network.called(model, variables, batch, rngs, options, "lsuv")
-    return scaled(called, target_std, tol, max_iter, orthonormal, skip)
-
-
-def scaled(
-    called: network.Called,
-    target_std: float,
-    tol: float,
-    max_iter: int,
-    orthonormal: bool,
-    skip: PatternLike,
-) -> tuple[Any, History]:
-    """Run `lsuv` on a model whose layers' outputs are named."""
     target = checks.real("target_std", target_std, positive=True)
     tol = checks.real("tol", tol, positive=True)
 
-    def solve(value: jax.Array, bias: jax.Array, layer: Layer, grain: float) -> Settled:
-        return _to_std(value, bias, target, tol)
+    def rescale(output: jax.Array, bias: jax.Array, *_: Any) -> Rescaling:
+        return _to_std(output, bias, target, tol)
 
-    task = task_of(called, solve, ("lsuv", target, tol), skip)
-    variables = called.variables
+    task = task_of(called, rescale, ("lsuv", target, tol), skip)
+    start = called.variables
     if checks.boolean("orthonormal", orthonormal):
-        variables = _orthonormal(variables, task.layers)
-    variables, rows = settle(task, variables, called.beside, tol, max_iter)
+        start = _orthonormal(start, task.layers)
+    variables, rows = repeat_passes(task, called, start, tol, max_iter)
     left = left_by(task.layers, variables)
     return variables, History("lsuv", rows, ("std",), left)
 
 
-def _to_std(value: jax.Array, bias: jax.Array, target: float, tol: float) -> Settled:
-    """The s > 0 with var(s u + b) = target^2, of an output u + b.
+def _to_std(output: jax.Array, bias: jax.Array, target: float, tol: float) -> Rescaling:
+    """Return the s > 0 with var(s u + b) = target^2, for an output u + b.
 
-    s^2 var u + 2 s cov(u, b) + var b = target^2. u is divided by its largest entry,
-    whose square may be out of range.
+    s is the positive root of s^2 var u + 2 s cov(u, b) + var b = target^2.
     """
-    bias_all = jnp.broadcast_to(bias, value.shape)
-    free = value - bias_all
+    bias_all = jnp.broadcast_to(bias, output.shape)
+    free = output - bias_all
+    # The square of the largest entry may overflow, so u is divided by it.
     unit = jnp.max(jnp.abs(free))
     unit = jnp.where(unit > 0, unit, 1)
     u, b = _centred(free / unit), _centred(bias_all)
     a, c = jnp.mean(u**2), jnp.mean(u * b)
+    # The root is NaN if no factor reaches the target.
     root = jnp.sqrt(c**2 + a * (target**2 - jnp.mean(b**2)))
     factor = (root - c) / jnp.where(a > 0, a, 1) / unit
     std = unit * jnp.sqrt(jnp.mean((u + b / unit) ** 2))
-    off = jnp.abs(std / target - 1)
-    right = off <= tol
-    factor = jnp.where(right, 1, factor)
-    fails = ~right & ((a == 0) | ~(factor > 0) | ~jnp.isfinite(factor))
-    return Settled(factor, bias, off, fails, {"std": std, "factor": factor})
+    error = jnp.abs(std / target - 1)
+    is_set = error <= tol
+    factor = jnp.where(is_set, 1, factor)
+    is_impossible = ~is_set & ((a == 0) | ~(factor > 0) | ~jnp.isfinite(factor))
+    return Rescaling(factor, bias, error, is_impossible, {"std": std, "factor": factor})
 
 
 def _centred(x: jax.Array) -> jax.Array:
@@ -137,19 +128,19 @@ def _centred(x: jax.Array) -> jax.Array:
 
 
 def _orthonormal(variables: Any, layers: Sequence[Layer]) -> Any:
-    """Kernels as their polar factors, (fan_in, units) matrices with U V^T = U S V^T."""
+    """Replace each kernel, a (fan_in, units) matrix U S V^T, by its polar factor U V^T.
+
+    The axes of scans are independent matrices.
+    """
     flat, tree = jax.tree.flatten(variables)
     for layer in layers:
         kernel = flat[layer.kernel]
-        stacked = [axis for axis in layer.axes if axis is not None]
-        front = jnp.moveaxis(kernel, stacked, range(len(stacked)))
+        front, count = in_front(kernel, layer), len(axes_of(layer))
+        lengths, inside = front.shape[:count], front.shape[count:]
         units = max(1, len(layer.units))
-        lengths, inside = front.shape[: len(stacked)], front.shape[len(stacked) :]
         rows = math.prod(inside[: len(inside) - units])
         matrix = front.reshape(*lengths, rows, -1).astype(np.float32)
         u, _, vt = jnp.linalg.svd(matrix, full_matrices=False)
         factor = (u @ vt).reshape(front.shape).astype(kernel.dtype)
-        factor = jnp.moveaxis(factor, range(len(stacked)), stacked)
-        flat[layer.kernel] = placed(factor, kernel)
-    found: Any = jax.tree.unflatten(tree, flat)
-    return found
+        flat[layer.kernel] = placed(put_back(factor, layer), kernel)
+    return jax.tree.unflatten(tree, flat)

@@ -1,4 +1,4 @@
-"""MetaInit: scales with which the gradient changes least along a step."""
+"""MetaInit learns the scales with which the gradient changes least along a step."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,8 +9,9 @@ import numpy as np
 
 from .._network import network
 from .history import History
-from .search import Measured, learn, objective, trained_of
+from .search import Measured, Search, learn, objective, trained_of
 
+# The eps of the paper, which keeps the quotient finite where a gradient is 0.
 _EPS = 1e-5
 
 
@@ -28,33 +29,35 @@ def metainit(
     rngs: Any = None,
     **options: Any,
 ) -> tuple[Any, History]:
-    """Learn a scale for each tensor: the least gradient quotient.
+    """Learn one scale for each tensor, so that the gradient changes least in a step.
 
-    With g the gradient of the loss and H its second derivative, the quotient is the
-    mean over all parameters of |(g - H g) / (g + eps sign g) - 1|, eps = 1e-5: how far
-    a step of gradient descent changes the gradient itself. The denominator is held
-    fixed where it is differentiated. Scales are exp(l), l learned by Adam of Optax;
-    tensors of zeros stay. A step costs a few passes; a batch of noise does as well.
+    With g the gradient of the loss and H its second derivative, the search minimizes
+    the gradient quotient, the mean over all parameters of |(g - H g) / (g + eps sign g)
+    - 1| with eps = 1e-5: how far a step of gradient descent changes the gradient
+    itself. The scales are exp(l), and Adam learns l. Tensors of zeros stay as they are.
+    One step costs a few passes through the model, and a batch of noise serves as well.
 
     Args:
-      model: a Linen module, or a function of (variables, batch).
-      variables: what it takes.
-      batch: its input, an array, or a tuple of several.
-      loss: a function of the output that gives a scalar; by default half the mean
+      model: a Linen module, or a function of (variables, batch). For an NNX model call
+        `jinit.nnx.metainit`.
+      variables: the variables of the Linen module, or the function's tree.
+      batch: the input, an array, or a tuple of several inputs.
+      loss: a function of the output that returns a scalar; by default half the mean
         square distance to fixed normal numbers.
-      steps: steps of the search at most; it ends when 25 bring no gain.
-      learning_rate: of the search.
+      steps: the largest number of steps of the search. It ends earlier if 25 steps
+        bring no gain.
+      learning_rate: the learning rate of the search.
       tol: the least relative gain that counts; without one nothing is changed.
       progress: whether to show a progress bar, on a terminal.
-      rngs: for a Linen module, the keys of dropout and the like.
-      **options: more arguments of the model, as `train=True`.
+      rngs: for a Linen module, the keys of its streams, such as dropout's.
+      **options: more arguments of the model, such as `train=True`.
 
     Returns:
       New variables, and a `History` of the quotient.
 
     Raises:
-      TypeError: for something that is neither a module nor a function.
-      ValueError: for a quotient that is not finite, or parameters of zeros.
+      TypeError: if `model` is neither a Linen module nor a function.
+      ValueError: if the quotient is not finite, or every parameter is 0.
 
     Example:
       >>> import flax.linen as nn, jax, jinit
@@ -71,47 +74,35 @@ def metainit(
       Dauphin and Schoenholz, "MetaInit: initializing learning by learning to
         initialize", NeurIPS 2019.
     """
-    forward = network.forward_of(model, options, "metainit")
-    search = {"steps": steps, "learning_rate": learning_rate, "tol": tol}
-    inputs = (rngs, *network.inputs_of(batch))
-    return least_quotient(forward, variables, inputs, loss, search, progress)
-
-
-def least_quotient(
-    forward: Callable[..., Any],
-    variables: Any,
-    batch: tuple[Any, ...],
-    loss: Callable[[Any], Any] | None,
-    search: dict[str, Any],
-    progress: bool,
-) -> tuple[Any, History]:
-    """`metainit` of a function of (variables, batch)."""
-    trained = trained_of(variables)
-    lost = objective(forward, trained, batch, loss or _distance)
+    called = network.called(model, variables, batch, rngs, options, "metainit")
+    trained = trained_of(called.variables)
+    loss_at = objective(called, trained, loss or _distance)
 
     def measure(tensors: list[Any]) -> Measured:
-        quotient = gradient_quotient(lost, tensors)
+        quotient = gradient_quotient(loss_at, tensors)
         return Measured(quotient, jnp.zeros(()), {"gradient_quotient": quotient})
 
-    variables, rows = learn(
-        trained, measure, **search, progress=progress, title="metainit"
-    )
+    search = Search(steps, learning_rate, tol, progress)
+    variables, rows = learn(trained, measure, search, "metainit")
     return variables, History("metainit", rows, ("gradient_quotient",))
 
 
-def gradient_quotient(lost: Callable[..., Any], tensors: list[Any]) -> jax.Array:
-    """The mean of |(g - H g) / (g + eps sign g) - 1|."""
-    slopes, curved = jax.jvp(jax.grad(lost), (tensors,), (jax.grad(lost)(tensors),))
+def gradient_quotient(loss_at: Callable[..., Any], tensors: list[Any]) -> jax.Array:
+    """Return the mean of |(g - H g) / (g + eps sign g) - 1|."""
+    gradient = jax.grad(loss_at)
+    slopes, curved = jax.jvp(gradient, (tensors,), (gradient(tensors),))
     total = jnp.zeros((), np.float32)
     for g, hg in zip(slopes, curved, strict=True):
+        # jnp.sign(0) is 0, which would leave a denominator of 0.
         sign = jnp.where(g >= 0, 1, -1)
+        # The paper holds the denominator fixed where the quotient is differentiated.
         below = jax.lax.stop_gradient(g + _EPS * sign)
         total += jnp.sum(jnp.abs((g - hg) / below - 1))
-    return total / sum(g.size for g in slopes)
+    return jnp.asarray(total / sum(g.size for g in slopes))
 
 
 def _distance(output: Any) -> jax.Array:
-    """Half the mean square distance to fixed normal numbers."""
+    """Return half the mean square distance of the output to fixed normal numbers."""
     total, count = jnp.zeros((), np.float32), 0
     for number, leaf in enumerate(jax.tree.leaves(output)):
         if jnp.issubdtype(leaf.dtype, jnp.floating):

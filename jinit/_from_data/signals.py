@@ -1,11 +1,12 @@
-"""Laws of activations: functions of independent Gaussian numbers, by their values.
+"""Signal laws describe the entries of an activation as functions of Gaussian numbers.
 
-An array of a network with random weights is described by the law of one entry. A layer
-makes it Gaussian; what is computed entry by entry from it is the function's value at
-the nodes of a quadrature, so that any composition of functions is as exact as the
-quadrature. Laws of different sources are taken for independent. A sum over many entries
-that meets the entries again, as the mean in a norm or the sum in a softmax, is taken
-for its expectation: what it varies by is not independent of them.
+In a network with random weights an array is described by the law of one entry. A layer
+makes its outputs Gaussian. A function that is applied to each entry is evaluated at the
+nodes of a quadrature, so any composition of functions is as exact as the quadrature.
+Every Gaussian has its own source, and different sources are independent. A sum over
+many entries may meet the same entries again, as the mean in a norm or the sum in a
+softmax does. The sum is then replaced by its expectation, since its fluctuation is not
+independent of the entries.
 """
 
 import itertools
@@ -14,11 +15,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+# The quadrature has 32 panels of order 8 on [-8, 8]; less than 2e-15 lies outside.
 _REACH, _PANELS, _ORDER = 8.0, 32, 8
 
 
 def _quadrature() -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights of E f(z), z ~ N(0, 1), on panels that meet at 0."""
+    """Return nodes and weights of E f(z), z ~ N(0, 1).
+
+    Two panels meet at 0, where relu and its relatives have their kink.
+    """
     x, w = np.polynomial.legendre.leggauss(_ORDER)
     edges = np.linspace(-_REACH, _REACH, _PANELS + 1)
     half = (edges[1] - edges[0]) / 2
@@ -32,15 +37,19 @@ _SOURCES = itertools.count()
 
 
 class SignalLaw(NamedTuple):
-    """The law of an entry: values at the nodes of a source, or one constant value."""
+    """A signal law holds the values of an entry at the nodes of its source.
+
+    A constant has no source, and one value.
+    """
 
     values: np.ndarray
     source: int | None
-    # The sources of what it was summed from.
-    of: frozenset[int] = frozenset()
+    # The sources of the terms, if the entry is a sum.
+    summed: frozenset[int] = frozenset()
 
     @property
     def mean(self) -> float:
+        """E x."""
         return float(self.average(lambda x: x))
 
     @property
@@ -50,32 +59,33 @@ class SignalLaw(NamedTuple):
 
     @property
     def variance(self) -> float:
+        """E (x - E x)^2."""
         mean = self.mean
         return float(self.average(lambda x: (x - mean) ** 2))
 
     def average(self, function: Callable[[np.ndarray], np.ndarray]) -> Any:
-        """E function(x)."""
-        found = function(np.asarray(self.values, np.float64))
-        return found[0] if self.source is None else WEIGHTS @ found
+        """Return E function(x)."""
+        values = function(np.asarray(self.values, np.float64))
+        return values[0] if self.source is None else WEIGHTS @ values
 
     def apart(self) -> "SignalLaw":
-        """The same law from a source of its own: other entries, so independent."""
+        """Return the same law from a new source, for other entries of the array."""
         return self if self.source is None else SignalLaw(self.values, next(_SOURCES))
 
 
 def constant(value: Any) -> SignalLaw:
-    """A number that does not vary."""
+    """Return the law of a number that does not vary."""
     return SignalLaw(np.asarray(value).reshape(1), None)
 
 
 def gaussian(mean: float, variance: float, dtype: Any = np.float32) -> SignalLaw:
-    """N(mean, variance), from a source of its own."""
+    """Return the law N(mean, variance), from a new source."""
     values = mean + np.sqrt(variance) * NODES
     return SignalLaw(values.astype(dtype), next(_SOURCES))
 
 
 def of_array(array: Any) -> SignalLaw:
-    """The law of the entries of an array that is known: their mean and variance."""
+    """Return the law of the entries of a known array, by their mean and variance."""
     array = np.asarray(array)
     if array.size == 0 or (array == array.flat[0]).all():
         return constant(array.flat[0] if array.size else np.zeros((), array.dtype))
@@ -84,7 +94,10 @@ def of_array(array: Any) -> SignalLaw:
 
 
 def mixture(laws: Sequence[SignalLaw], shares: Sequence[float]) -> SignalLaw:
-    """An entry that comes from each law with a probability; its first two moments."""
+    """Return the law of an entry that comes from each law with a probability.
+
+    Only its first two moments are exact.
+    """
     if all(law.source is None and (law.values == laws[0].values).all() for law in laws):
         return laws[0]
     mean = sum(p * law.mean for p, law in zip(shares, laws, strict=True))
@@ -96,12 +109,16 @@ def mixture(laws: Sequence[SignalLaw], shares: Sequence[float]) -> SignalLaw:
 def pointwise(
     function: Callable[..., Any], laws: Sequence[SignalLaw]
 ) -> list[SignalLaw]:
-    """Functions of one entry of each: exact for one source, two moments for two.
+    """Return the laws of functions of one entry of each law.
 
-    `function` takes arrays of one shape and gives a list of them.
+    They are exact for laws of one source, and have exact moments for two sources.
+    `function` takes arrays of one shape and returns a list of them.
+
+    Raises:
+      NotImplementedError: for laws of three sources.
     """
     laws = [_expected(law, laws) for law in laws]
-    of = frozenset().union(*(law.of for law in laws))
+    summed = frozenset().union(*(law.summed for law in laws))
     sources = sorted({law.source for law in laws if law.source is not None})
     if len(sources) > 2:
         raise NotImplementedError("the law of entries of three sources is not known")
@@ -112,21 +129,23 @@ def pointwise(
         if law.source is not None and len(sources) == 2:
             values = np.expand_dims(values, 1 - sources.index(law.source))
         grids.append(np.broadcast_to(values, shape or (1,)))
-    found = [np.asarray(x) for x in function(*grids)]
+    results = [np.asarray(x) for x in function(*grids)]
     if len(sources) < 2:
-        return [SignalLaw(x, sources[0] if sources else None, of) for x in found]
+        return [SignalLaw(x, sources[0] if sources else None, summed) for x in results]
     weights = WEIGHTS[:, None] * WEIGHTS[None]
-    return [_two_moments(x, weights) for x in found]
+    return [_two_moments(x, weights) for x in results]
 
 
 def _expected(law: SignalLaw, laws: Sequence[SignalLaw]) -> SignalLaw:
-    """A law, or its mean where it was summed from one that it meets again."""
+    """Return a law, or its mean if it is a sum that meets its own terms again."""
     for other in laws:
         if law.source is None or other.source in (None, law.source):
             continue
-        siblings = law.of & other.of and law.source not in other.of
-        if other.source in law.of or siblings:
-            return SignalLaw(np.array([law.mean], law.values.dtype), None, law.of)
+        # Two sums over the same terms, as mean and variance in a norm, are no more
+        # independent than a sum and its term.
+        siblings = law.summed & other.summed and law.source not in other.summed
+        if other.source in law.summed or siblings:
+            return SignalLaw(np.array([law.mean], law.values.dtype), None, law.summed)
     return law
 
 
@@ -138,27 +157,30 @@ def _two_moments(values: np.ndarray, weights: np.ndarray) -> SignalLaw:
 
 
 def total(law: SignalLaw, count: int) -> SignalLaw:
-    """The sum of independent entries."""
-    found = gaussian(count * law.mean, count * law.variance, law.values.dtype)
-    return found._replace(of=_summed(law))
+    """Return the law of the sum of `count` independent entries."""
+    total = gaussian(count * law.mean, count * law.variance, law.values.dtype)
+    return total._replace(summed=_summed(law))
 
 
 def _summed(law: SignalLaw) -> frozenset[int]:
-    return law.of if law.source is None else law.of | {law.source}
+    return law.summed if law.source is None else law.summed | {law.source}
 
 
 def largest(law: SignalLaw, count: int) -> SignalLaw:
-    """The largest of independent entries, P(max <= x) = F(x)^count."""
+    """Return the law of the largest of `count` independent entries.
+
+    P(max <= x) = F(x)^count.
+    """
     if law.source is None:
         return law
     order = np.argsort(law.values)
     below = np.cumsum(WEIGHTS[order]) ** count
     weights = np.diff(below, prepend=0.0)
-    found = _two_moments(law.values[order], weights / weights.sum())
-    return found._replace(of=_summed(law))
+    largest = _two_moments(law.values[order], weights / weights.sum())
+    return largest._replace(summed=_summed(law))
 
 
 def products(a: SignalLaw, b: SignalLaw, count: int) -> SignalLaw:
-    """The sum of products of independent entries."""
+    """Return the law of the sum of `count` products of independent entries."""
     mean = a.mean * b.mean
     return gaussian(count * mean, count * max(a.square * b.square - mean**2, 0.0))

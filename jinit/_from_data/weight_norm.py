@@ -1,4 +1,4 @@
-"""WeightNorm's scales are set so that a model starts as the one without it."""
+"""Gains of weight-normalized layers come from a batch, or from the kernels' norms."""
 
 from typing import Any
 
@@ -10,12 +10,13 @@ from .._core import checks, trees
 from .._core.patterns import PatternLike
 from .._network import network
 from .._network.layers import Layer, left_by, placed
-from .._network.network import Called
 from .._schemes.distributions import normal
 from .history import History
-from .layerwise import Task, settle
+from .layerwise import LayerwiseTask, repeat_passes
+from .stacks import axes_of
 from .unit_statistics import DRAWN, task_of_units
 
+# The std of directions v in the paper.
 _V_STD = 0.05
 
 
@@ -34,29 +35,32 @@ def weight_norm_init(
 ) -> tuple[Any, History]:
     """Set gains and biases of weight-normalized layers from a batch.
 
-    Of a unit with weights w = g v / |v|, and t = v x / |v|: g = 1 / std(t), b =
-    -mean(t) / std(t), so that over this batch it has mean 0 and variance 1. In a layer
-    inside of `flax.linen.WeightNorm` g is its scale; in any other the product g v / |v|
-    is put in the kernel. Give more than a few examples: the statistics are theirs.
+    For a unit with weights w = g v / |v|, and t = v x / |v|: g = 1 / std(t) and b =
+    -mean(t) / std(t), so that the unit has mean 0 and variance 1 over this batch. In a
+    layer inside of `flax.linen.WeightNorm` the gain g is its scale. In any other layer
+    the product g v / |v| becomes the kernel. Pass more than a few examples: the
+    statistics are theirs.
 
     Args:
-      model: a Linen module, or a function of (variables, batch).
-      variables: what it takes.
-      batch: its input, an array, or a tuple of several.
-      key: a key to draw v from N(0, 0.05^2) with, as the paper does; by default v is
-        what was drawn.
-      tol: how far from 0 and 1 a unit's statistics may stay.
-      max_iter: passes that may change something.
-      skip: patterns of paths to leave as they are.
-      rngs: for a Linen module, the keys of dropout and the like.
-      **options: more arguments of the model, as `train=True`.
+      model: a Linen module, or a function of (variables, batch). For an NNX model call
+        `jinit.nnx.weight_norm_init`.
+      variables: the variables of the Linen module, or the function's tree.
+      batch: the input, an array, or a tuple of several inputs.
+      key: a key to draw v from N(0, 0.05^2), as the paper does; by default v stays as
+        it was drawn.
+      tol: the error of a unit's mean and std that is accepted.
+      max_iter: the largest number of passes that change something.
+      skip: patterns of the paths of layers to leave as they are.
+      rngs: for a Linen module, the keys of its streams, such as dropout's.
+      **options: more arguments of the model, such as `train=True`.
 
     Returns:
       New variables, and a `History`: means, stds, and the least and largest gain g.
 
     Raises:
-      TypeError: for something that is neither a module nor a function.
-      ValueError: for a layer that cannot be scaled, by its name, with nothing changed.
+      TypeError: if `model` is neither a Linen module nor a function.
+      ValueError: if a layer cannot be scaled. The text names the layer, and nothing is
+        changed.
 
     Example:
       >>> import flax.linen as nn, jax, jinit
@@ -75,46 +79,39 @@ def weight_norm_init(
         accelerate training of deep neural networks", NeurIPS 2016.
     """
     called = network.called(model, variables, batch, rngs, options, "weight_norm_init")
-    return weight_norm(called, key, tol, max_iter, skip)
-
-
-def weight_norm(
-    called: Called, key: Any, tol: float, max_iter: int, skip: PatternLike
-) -> tuple[Any, History]:
-    """Run `weight_norm_init` on a model whose layers' outputs are named."""
     task = task_of_units(called, tol, skip)
-    variables = called.variables
+    start = called.variables
     if key is not None:
         checks.key(key)
-        variables = _redrawn(variables, task, key)
-    variables, rows = settle(task, variables, called.beside, tol, max_iter)
+        start = _redrawn(start, task, key)
+    variables, rows = repeat_passes(task, called, start, tol, max_iter)
     gains = (
         {"step": rows[-1]["step"], "path": layer.path, **_gain(layer, variables)}
         for layer in task.layers
     )
-    history = (*rows, *gains)
     left = left_by(task.layers, variables)
-    return variables, History("weight_norm_init", history, DRAWN, left)
+    return variables, History("weight_norm_init", (*rows, *gains), DRAWN, left)
 
 
-def _redrawn(variables: Any, task: Task, key: jax.Array) -> Any:
-    """Kernels from N(0, 0.05^2), each with the key of its path."""
+def _redrawn(variables: Any, task: LayerwiseTask, key: jax.Array) -> Any:
+    """Draw every kernel from N(0, 0.05^2), with the key of its path."""
     leaves, (flat, tree) = trees.leaves(variables), jax.tree.flatten(variables)
     for layer in task.layers:
-        old = flat[layer.kernel]
-        own = trees.key_of(key, leaves[layer.kernel].parts)
-        new = normal(_V_STD)(own, old.shape, old.dtype)
-        flat[layer.kernel] = placed(new, old)
-    found: Any = jax.tree.unflatten(tree, flat)
-    return found
+        kernel = flat[layer.kernel]
+        kernel_key = trees.key_of(key, leaves[layer.kernel].parts)
+        drawn = normal(_V_STD)(kernel_key, kernel.shape, kernel.dtype)
+        flat[layer.kernel] = placed(drawn, kernel)
+    return jax.tree.unflatten(tree, flat)
 
 
 def _gain(layer: Layer, variables: Any) -> dict[str, float]:
-    """The least and the largest g: a scale, or the norms of a kernel's columns."""
+    """Return the least and the largest gain g of a layer.
+
+    Without a WeightNorm the gains are the norms of the kernel's columns.
+    """
     scale = jnp.asarray(jax.tree.leaves(variables)[layer.scale], np.float32)
     if layer.scale == layer.kernel:
-        kept = {axis % scale.ndim for axis in layer.units}
-        kept |= {axis for axis in layer.axes if axis is not None}
+        kept = {axis % scale.ndim for axis in layer.units} | set(axes_of(layer))
         others = tuple(axis for axis in range(scale.ndim) if axis not in kept)
         scale = jnp.sqrt(jnp.sum(scale**2, others))
     return {"least_gain": float(scale.min()), "largest_gain": float(scale.max())}
@@ -129,20 +126,20 @@ def weight_norm_scales(
     """Set every scale of `flax.linen.WeightNorm` to the norm of its kernel: g = |v|.
 
     A layer inside of WeightNorm has the kernel g v / |v|, and Flax starts g at 1, which
-    throws away the scale of v's initializer. With g = |v| the model starts as the one
+    loses the scale of v's initializer. With g = |v| the model starts as the same model
     without WeightNorm. Draw v by a plan: Flax's `init` returns v / |v|, whose norm is
-    1. To set g from a batch, use `jinit.weight_norm_init`.
+    1. To set g from a batch, call `jinit.weight_norm_init`.
 
     Args:
       params: the variables or the parameters of a Linen model, drawn by a plan.
-      feature_axes: the argument of the same name of WeightNorm.
+      feature_axes: the argument of WeightNorm with the same name.
 
     Returns:
       A new tree: `params` with the new scales.
 
     Raises:
-      ValueError: for a tree without such scales, a scale without its kernel, or shapes
-        that do not agree with `feature_axes`.
+      ValueError: if the tree has no such scales, a scale has no kernel, or the shapes
+        do not agree with `feature_axes`.
 
     Example:
       >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit

@@ -101,6 +101,9 @@ def called(
     Raises:
       TypeError: for any other model; the text names the `caller`.
     """
+    if isinstance(model, Called):
+        # An adapter, such as that of NNX, has named the outputs of the model already.
+        return model
     calls: dict[str, ModuleCall] = {}
     forward = forward_of(model, options, caller, calls.setdefault)
     keys = rngs if is_module(model, "flax.linen") else None

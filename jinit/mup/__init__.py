@@ -1,17 +1,17 @@
 """Maximal-update and spectral parametrization: rates tuned small serve large models.
 
-A parametrization says, for every tensor of a model, how its std, its learning rate and
-the product that it is in change with the width, so that the best learning rate does
-not. It is read off the shapes of a base model, on which rates are tuned, and of the
-target, which is trained:
+A parametrization changes the std, the learning rate and the multiplier of every tensor
+with the width of the model, so that the best learning rate stays the same. It is
+inferred from the shapes of a base model, on which learning rates are tuned, and of the
+target model, which is trained:
 
     p = jinit.mup.infer(base_shapes, shapes)
     params = p.init(params)
     tx = p.optimizer(optax.adamw(1e-3))
     logits = readout(p.readout_scale * hidden)  # or times the logits, without a bias
 
-and attention takes q k' / head_dim in the place of q k' / sqrt(head_dim), by
-`attention_scale`. At the base width all of it is what it was, bit for bit.
+Attention takes q k' / head_dim in the place of q k' / sqrt(head_dim), by
+`attention_scale`. At the base width nothing changes, bit for bit.
 """
 
 from .._core.names import publish

@@ -1,4 +1,4 @@
-"""muP divides attention's logits by the head dimension."""
+"""Maximal-update parametrization divides attention's logits by the head dimension."""
 
 import math
 
@@ -6,22 +6,23 @@ from .._core import checks
 
 
 def attention_scale(head_dim: int, base_head_dim: int | None = None) -> float:
-    """What q k' is multiplied by, for heads that grow: sqrt(base) / head_dim.
+    """Return the factor of q k' for heads that grow: sqrt(base_head_dim) / head_dim.
 
-    Queries and keys align as they are trained, so q k' grows as head_dim and not as its
-    root. At head_dim = base_head_dim this is the usual 1 / sqrt(head_dim).
+    Training aligns queries with keys, so that q k' grows as head_dim and not as its
+    root. At head_dim = base_head_dim the factor is the usual 1 / sqrt(head_dim).
 
     Args:
       head_dim: the size of a head.
-      base_head_dim: that of the base model; None for 1 / head_dim. Where width grows by
-        the number of heads, both are equal, and nothing changes.
+      base_head_dim: the size of a head of the base model; None for the factor 1 /
+        head_dim. If the width grows by the number of heads, both sizes are equal, and
+        the factor stays the usual one.
 
     Returns:
-      A float.
+      The factor, a float.
 
     Raises:
-      TypeError: for sizes that are no integers.
-      ValueError: for sizes below 1.
+      TypeError: if a size is not an integer.
+      ValueError: if a size is below 1.
 
     Example:
       Flax's attention divides by sqrt(head_dim) itself, so the queries take the rest.

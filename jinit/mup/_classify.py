@@ -1,4 +1,4 @@
-"""Trees of shapes -> a parametrization: from two widths, from rules, from norms."""
+"""The tensors of a model are classified by shapes at two widths, or by rules."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,22 +7,23 @@ from .._core import checks
 from .._core.trees import Leaf, leaves, listed, stand_in
 from ._growth import (
     CLASSES,
-    Classed,
+    ClassifiedTensor,
     ambiguous,
     checked,
-    classed,
-    of_axes,
+    classify,
+    classify_by_axes,
     overridden,
     same_structure,
 )
 
+# The kinds of optimizers whose rates a table shows.
 KINDS = ("adam", "sgd")
 
 
-def infer(
+def classify_by_shapes(
     base_shapes: Any, shapes: Any, delta_shapes: Any, overrides: Any
-) -> list[Classed]:
-    """The class of every tensor of a model, by its shapes at two or three widths."""
+) -> list[ClassifiedTensor]:
+    """Classify every tensor of a model by its shapes at two or three widths."""
     trees = [
         ("base_shapes", checked_leaves(base_shapes)),
         ("shapes", checked_leaves(shapes)),
@@ -31,22 +32,23 @@ def infer(
         trees.append(("delta_shapes", checked_leaves(delta_shapes)))
     same_structure(trees)
     target = trees[1][1]
-    others = [{leaf.parts: leaf.value.shape for leaf in tree} for _, tree in trees]
-    said = overridden(overrides, target, "overrides")
+    shapes_by_path = [
+        {leaf.parts: leaf.value.shape for leaf in tree} for _, tree in trees
+    ]
+    texts = overridden(overrides, target, "overrides")
     return [
-        classed(leaf, [tuple(tree[leaf.parts]) for tree in others], text)
-        for leaf, text in zip(target, said, strict=True)
+        classify(leaf, [tuple(by_path[leaf.parts]) for by_path in shapes_by_path], text)
+        for leaf, text in zip(target, texts, strict=True)
     ]
 
 
 def checked_leaves(tree: Any) -> list[Leaf]:
-    return [
-        Leaf(leaf.parts, stand_in(leaf)) for leaf in leaves(tree)
-    ]  # fmt: skip
+    """Return the leaves of a tree as shapes and dtypes."""
+    return [Leaf(leaf.parts, stand_in(leaf)) for leaf in leaves(tree)]
 
 
-def by_rules(shapes: Any, rules: Any, width: Any) -> list[Classed]:
-    """The class of every tensor, from rules; the base from the ratio of widths."""
+def classify_by_rules(shapes: Any, rules: Any, width: Any) -> list[ClassifiedTensor]:
+    """Classify every tensor by rules, with base shapes from the ratio of widths."""
     base, target = pair("width", width)
     pairs, found = checked(rules, "rules"), checked_leaves(shapes)
     unmatched = [
@@ -57,14 +59,14 @@ def by_rules(shapes: Any, rules: Any, width: Any) -> list[Classed]:
             f"{len(unmatched)} of {len(found)} leaves match no rule:"
             f"{listed(unmatched[:10])}\nAdd one for each, such as ('**', 'vector')."
         )
-    said = overridden(rules, found, "rules")
+    texts = overridden(rules, found, "rules")
     return [
         _by_rule(leaf, str(text), base, target)
-        for leaf, text in zip(found, said, strict=True)
+        for leaf, text in zip(found, texts, strict=True)
     ]
 
 
-def _by_rule(leaf: Leaf, text: str, base: int, target: int) -> Classed:
+def _by_rule(leaf: Leaf, text: str, base: int, target: int) -> ClassifiedTensor:
     shape = tuple(leaf.value.shape)
     axes = _growing(leaf, text, len(shape))
     sizes = list(shape)
@@ -72,32 +74,32 @@ def _by_rule(leaf: Leaf, text: str, base: int, target: int) -> Classed:
         if sizes[axis] * base % target:
             raise ValueError(
                 f"axis {axis} of {leaf} would be {sizes[axis] * base / target:g} long "
-                f"at the base width ({base} for {target}); it must come out whole. Say "
-                "which axes grow by capital letters, as in 'IO' or 'IoO'."
+                f"at the base width ({base} for {target}); it must be a whole number. "
+                "Say which axes grow by capital letters, as in 'IO' or 'IoO'."
             )
         sizes[axis] = sizes[axis] * base // target
     override = text if text in CLASSES else text.lower()
-    return of_axes(leaf, shape, tuple(sizes), axes, override)
+    return classify_by_axes(leaf, shape, tuple(sizes), axes, override)
 
 
 def _growing(leaf: Leaf, text: str, ndim: int) -> tuple[int, ...]:
-    """The axes that grow: of a class the usual ones, of a layout the capitals."""
+    """Return the axes that grow: the capitals of a layout, or the usual of a class."""
     if text not in CLASSES:
         return tuple(axis for axis, letter in enumerate(text) if letter.isupper())
-    wanted = {"input": (-1,), "vector": (-1,), "output": (-2,), "hidden": (-2, -1)}
-    axes = wanted.get(text, ())
+    usual = {"input": (-1,), "vector": (-1,), "output": (-2,), "hidden": (-2, -1)}
+    axes = usual.get(text, ())
     if text == "vector" and ndim == 0:
         return ()
     if (axes and ndim < -axes[0]) or (text == "hidden" and ndim == 3):
         raise ambiguous(leaf, ())
-    # An embedding that is read out too has its features last.
+    # An embedding that is also the readout has its features last.
     if text == "output" and leaf.parts[-1:] == ("embedding",):
         return (ndim - 1,)
     return tuple(axis % ndim for axis in axes)
 
 
 def pair(name: str, value: Any) -> tuple[int, int]:
-    """Two positive integers, (base, target)."""
+    """Check a pair of positive integers, (base, target), and return it."""
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
         raise TypeError(f"`{name}` is {value!r}; it must be a pair (base, target).")
     base, target = (checks.count(f"{name}[{i}]", n) for i, n in enumerate(value))

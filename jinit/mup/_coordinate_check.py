@@ -1,7 +1,7 @@
-"""A model at several widths, trained a little -> how large every activation becomes."""
+"""A coordinate check trains models of several widths and compares their activations."""
 
 import functools
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +20,7 @@ from ._coordinate_models import Model, Settings, model_of
 from ._coordinate_report import CoordinateReport, row
 from ._parametrization import Parametrization
 
-# Attention's masks write such numbers where there is no logit.
+# Attention's masks write numbers below minus this in the place of logits.
 _MASKED = 1e8
 
 
@@ -39,42 +39,43 @@ def coordinate_check(
     tolerance: float = 0.2,
     **options: Any,
 ) -> CoordinateReport:
-    """Train a few steps at each width, and see what grows or shrinks with it.
+    """Train a few steps at each width, and fit how activations grow with the width.
 
-    The model is trained one step on each batch, for several seeds at once. Of the
-    output of every layer (as `jinit.probe` names them), of what goes into each
-    `jax.nn.softmax` (attention's logits), and of the model's output, the rms of the
-    value and of its change since the start are fitted: log rms = slope log width + c.
-    Where the slopes are 0, rates tuned at one width hold at another. The raw output of
-    a tensor with a readout multiplier is left out: the multiplied one is what counts.
+    Each model is trained one step on each batch, for several seeds at once. The check
+    takes the output of every layer (as `jinit.probe` names them), the inputs of each
+    `jax.nn.softmax` (attention's logits) and the output of the model. It fits the rms
+    of each value, and of its change since the start: log rms = slope log width + c.
+    Learning rates that are tuned at one width hold at another if the slopes are 0. The
+    output of a readout is left out before its multiplier: the multiplied output counts.
 
     Args:
-      make_model: a function of the width that gives a Linen module, or a pair of
+      make_model: a function of the width that returns a Linen module, or a pair of
         functions (init(key, x), apply(params, x)); or a function of the width and
-        of `rngs` that gives an NNX module. Readout and attention scales are its own.
-      widths: two or more, such as [64, 128, 256, 512].
-      batches: pairs (input, target), all of one shape: one for each step.
-      tx: a function of the `Parametrization` of each width that gives an Optax
+        of `rngs` that returns an NNX module. The model applies the scales of readout
+        and attention itself.
+      widths: two widths or more, such as [64, 128, 256, 512].
+      batches: pairs (input, target) of the same shapes, one for each step.
+      tx: a function of the `Parametrization` of each width that returns an Optax
         transformation, such as `lambda p: p.optimizer(optax.adam(1e-2))`; or a
         transformation, for a model that is not parametrized.
-      loss: a function of output and target that gives a scalar.
-      base_width: the base of the parametrization; by default the first of the widths.
+      loss: a function of output and target that returns a scalar.
+      base_width: the base width of the parametrization; by default the first width.
       parametrize: a function (base_shapes, shapes) -> `Parametrization`; by default
         `jinit.mup.infer`.
       init: a function (parametrization, drawn parameters) -> parameters; by default
-        `p.init(params)` where `tx` is a function of p, and the drawn ones where not.
-      seeds: how many models of each width.
-      seed: of the first key.
-      tolerance: the slope that still counts as flat.
-      **options: more arguments of a Linen or NNX model, as `train=True`.
+        `p.init(params)` if `tx` is a function of p, else the drawn parameters.
+      seeds: the number of models of each width.
+      seed: the seed of the root key.
+      tolerance: the largest slope that counts as flat.
+      **options: more arguments of a Linen or NNX model, such as `train=True`.
 
     Returns:
       A `CoordinateReport`: print it, look at its `rows`, `plot` or `check` it.
 
     Raises:
-      TypeError: for a `make_model` or a `tx` of another kind.
-      ValueError: for fewer than two widths, batches of different shapes, a loss that is
-        no scalar.
+      TypeError: if `make_model` or `tx` does not return what it should.
+      ValueError: if there are fewer than two widths, the batches have different shapes,
+        or the loss is not a scalar.
 
     Example:
       >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit, optax
@@ -99,61 +100,56 @@ def coordinate_check(
         hyperparameter transfer", NeurIPS 2021. Appendix D.1.
     """
     sizes = _widths(widths)
-    inputs, targets = _stacked(batches)
+    stacked = _stacked(batches)
     settings = Settings(make_model, tx, loss, parametrize, init, options)
     keys = jax.random.split(jax.random.key(seed), checks.count("seeds", seeds) or 1)
-    found = [
+    base = base_width or sizes[0]
+    measured = [
         # Every width has the same keys, so that only the width differs.
-        _sizes(
-            settings,
-            base_width or sizes[0],
-            width,
-            jax.random.clone(keys),
-            inputs,
-            targets,
-        )
+        _measured(settings, base, width, jax.random.clone(keys), stacked)
         for width in sizes
     ]
-    outputs = found[-1][1]
-    layers = [one for one, _ in found]
+    outputs = measured[-1][1]
     rows = [
-        row(
-            path,
-            sizes,
-            _by_width([one[path] for one in layers]),
-            tolerance,
-            is_output=path.partition("#")[0] in outputs,
-        )
-        for path in layers[0]
-        if all(path in one for one in layers)
+        row(path, sizes, values, tolerance, path.partition("#")[0] in outputs)
+        for path, values in _by_path([layers for layers, _ in measured])
     ]
-    steps = len(jax.tree.leaves(inputs)[0])
+    steps = len(jax.tree.leaves(stacked)[0])
     return CoordinateReport(sizes, tuple(rows), len(keys), steps, tolerance)
 
 
-def _by_width(values: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-    return {
-        name: np.stack([np.asarray(one[name], np.float64) for one in values])
-        for name in _COMPARED
-    }
+def _by_path(
+    widths: Sequence[dict[str, dict[str, Any]]],
+) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """Yield the layers that all widths have, with their sizes as (widths, seeds)."""
+    for path in widths[0]:
+        if all(path in layers for layers in widths):
+            several = [layers[path] for layers in widths]
+            yield (
+                path,
+                {
+                    name: np.stack([np.asarray(one[name], float) for one in several])
+                    for name in _COMPARED
+                },
+            )
 
 
 def _widths(widths: Sequence[int]) -> tuple[int, ...]:
-    several = isinstance(widths, Iterable)
-    found = tuple(checks.integer("widths", n) for n in widths) if several else ()
-    if len(set(found)) < 2 or min(found) < 1:
+    is_iterable = isinstance(widths, Iterable)
+    sizes = tuple(checks.integer("widths", n) for n in widths) if is_iterable else ()
+    if len(set(sizes)) < 2 or min(sizes) < 1:
         raise ValueError(
             f"`widths` is {widths!r}; it must hold two widths or more, such as "
             "[64, 128, 256], for a slope."
         )
-    return found
+    return sizes
 
 
 def _stacked(batches: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
     try:
         pairs = [(x, y) for x, y in batches]
         if not pairs:
-            raise ValueError("there are none")
+            raise ValueError("there are no batches")
         inputs, targets = jax.tree.map(lambda *xs: jnp.stack(xs), *pairs)
     except (TypeError, ValueError) as error:
         raise ValueError(
@@ -163,36 +159,34 @@ def _stacked(batches: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
     return inputs, targets
 
 
-def _sizes(
-    settings: Settings, base: int, width: int, keys: Any, inputs: Any, targets: Any
+def _measured(
+    settings: Settings, base: int, width: int, keys: Any, batches: Any
 ) -> tuple[dict[str, Any], frozenset[str]]:
     """Return each layer's rms before, after, and of the change, by seed, at one width.
 
     The second result is the modules of output tensors.
     """
-    batches = inputs, targets
     types = types_of((keys, batches)), context()
 
     def key() -> Hashable | None:
-        parts = vars(settings), base, width
-        known = key_of(*parts)
-        return None if known is None else (known, types)
+        settings_key = key_of(vars(settings), base, width)
+        return None if settings_key is None else (settings_key, types)
 
     run = _RUNS.made(key, lambda: _run_of(settings, base, width, keys, batches))
     layers, output = run(keys, batches)
-    found = {
+    sizes = {
         path: dict(zip(_COMPARED, values, strict=True))
         for path, _, values in rows_of(run.taps, layers)
         if path.partition("#")[0] not in run.hidden
     }
-    return {**found, "output": dict(zip(_COMPARED, output, strict=True))}, run.outputs
+    return {**sizes, "output": dict(zip(_COMPARED, output, strict=True))}, run.outputs
 
 
 class _Run(NamedTuple):
     """A run draws and trains a model of one width for several seeds."""
 
     taps: tuple[Tap, ...]
-    # Modules whose output has yet to be multiplied, and modules of output tensors.
+    # Modules whose output the model has yet to multiply, and modules of output tensors.
     hidden: frozenset[str]
     outputs: frozenset[str]
     draw: Callable[..., tuple[Any, Any]]
@@ -205,11 +199,12 @@ class _Run(NamedTuple):
         )
         named, output = run(self.trained.consts, *self.draw(keys), batches)
         layers = []
-        # As in a probe: one program for each shape is less to compile than the layers.
+        # Layers of one shape share a program, so this compiles faster than one program
+        # for all layers.
         for tap in self.taps:
             layers.append(_compared(named.pop(0), over=tap.scans))
-        found: tuple[list[Any], Any] = jax.device_get((layers, _compared(output)))
-        return found
+        on_host: tuple[list[Any], Any] = jax.device_get((layers, _compared(output)))
+        return on_host
 
 
 _RUNS: Kept[_Run] = Kept(16)
@@ -220,6 +215,7 @@ def _unknown() -> None:
 
 
 def _run_of(settings: Settings, base: int, width: int, keys: Any, batches: Any) -> _Run:
+    """Trace the drawing, the training and the activations of one width."""
     x = jax.tree.map(lambda values: values[0], batches[0])
     model = model_of(settings, width, x)
     first = jax.eval_shape(lambda keys: keys[0], keys)
@@ -237,8 +233,9 @@ def _run_of(settings: Settings, base: int, width: int, keys: Any, batches: Any) 
         return settings.start(p, params), rest
 
     def train(params: Any, rest: Any, batches: Any) -> Any:
-        consts = trace.consts
-        return _trained(settings, model, (taps, consts), tx, params, rest, batches)
+        trained = _trained(settings, model, tx, (params, rest), batches)
+        x = jax.tree.map(lambda values: values[0], batches[0])
+        return _activations(taps, trace.consts, params, trained, rest, x)
 
     several = jax.vmap(start)
     arguments = (*jax.eval_shape(several, keys), batches)
@@ -249,7 +246,7 @@ def _run_of(settings: Settings, base: int, width: int, keys: Any, batches: Any) 
 
 
 def _multiplied(p: Parametrization) -> set[str]:
-    """The modules whose output has still to be multiplied, and what they are in."""
+    """Return modules whose output the model has yet to multiply, and their parents."""
     if all(tensor.factors.multiplier == 1 for tensor in p.tensors):
         return set()
     parts = [path.split("/") for path in _outputs(p)]
@@ -257,28 +254,23 @@ def _multiplied(p: Parametrization) -> set[str]:
 
 
 def _outputs(p: Parametrization) -> set[str]:
-    """The modules of output tensors."""
+    """Return the modules of output tensors."""
     return {
         "/".join(strip_collection(tensor.parts)[:-1])
         for tensor in p.tensors
-        if tensor.role == "output"
+        if tensor.mup_class == "output"
     }
 
 
 def _trained(
-    settings: Settings, model: Model, taps: tuple[Tapped, Any], tx: Any,
-    params: Any, rest: Any, batches: Any,
-) -> Any:  # fmt: skip
-    """Train from one seed, and return the activations before and after."""
-    tapped, consts = taps
-    x = jax.tree.map(lambda values: values[0], batches[0])
+    settings: Settings, model: Model, tx: Any, start: tuple[Any, Any], batches: Any
+) -> Any:
+    """Train from the start of one seed, one step on each batch."""
+    import optax
 
-    def activations(params: Any) -> tuple[list[Any], Any]:
-        nudges = [jnp.zeros(tap.shape, tap.dtype) for tap in tapped.taps]
-        output, named = tapped.run(consts, (params, rest, x), nudges)
-        return named, output
+    params, rest = start
 
-    def slope(params: Any, x: Any, y: Any) -> Any:
+    def loss(params: Any, x: Any, y: Any) -> Any:
         value = jnp.asarray(settings.loss(model.apply(params, rest, x), y))
         if value.shape != ():
             raise ValueError(
@@ -289,13 +281,24 @@ def _trained(
 
     def step(carry: Any, batch: Any) -> Any:
         params, state = carry
-        updates, state = tx.update(jax.grad(slope)(params, *batch), state, params)
-        # As optax.apply_updates, which is not loaded here.
-        params = jax.tree.map(lambda w, u: (w + u).astype(w.dtype), params, updates)
-        return (params, state), None
+        updates, state = tx.update(jax.grad(loss)(params, *batch), state, params)
+        return (optax.apply_updates(params, updates), state), None
 
     (trained, _), _ = jax.lax.scan(step, (params, tx.init(params)), batches)
-    # Both at once: half of the program to compile.
+    return trained
+
+
+def _activations(
+    tapped: Tapped, consts: Any, params: Any, trained: Any, rest: Any, x: Any
+) -> Any:
+    """Return the activations for the parameters before and after the training."""
+
+    def activations(params: Any) -> tuple[list[Any], Any]:
+        perturbations = [jnp.zeros(tap.shape, tap.dtype) for tap in tapped.taps]
+        output, named = tapped.run(consts, (params, rest, x), perturbations)
+        return named, output
+
+    # A vmap over both is half of the program to compile.
     both = jax.tree.map(lambda *pair: jnp.stack(pair), params, trained)
     return jax.vmap(activations)(both)
 
@@ -319,8 +322,7 @@ def _compared(pairs: Any, over: int = 0) -> jax.Array:
     function: Callable[..., Any] = compare
     for _ in range(over):
         function = jax.vmap(function, in_axes=1)
-    found: jax.Array = jax.vmap(function, out_axes=-1)(pairs)
-    return found
+    return jnp.asarray(jax.vmap(function, out_axes=-1)(pairs))
 
 
 def _flat(x: Any) -> jax.Array:

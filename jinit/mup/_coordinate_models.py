@@ -1,4 +1,4 @@
-"""A coordinate check draws, applies and trains models by these records."""
+"""Linen, NNX and plain functions become one kind of model for a coordinate check."""
 
 import dataclasses
 import inspect
@@ -8,13 +8,13 @@ from typing import Any
 import jax
 
 from .._network import linen, network
-from . import _classify, _relative
+from ._maximal_update import infer
 from ._parametrization import Parametrization
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The settings are what the user passed; they serve every width."""
+    """The settings of a coordinate check are the same for every width."""
 
     make_model: Callable[..., Any]
     tx: Any
@@ -25,24 +25,25 @@ class Settings:
 
     @property
     def is_parametrized(self) -> bool:
+        """Whether `tx` is a function of the parametrization."""
         return callable(self.tx) and not hasattr(self.tx, "update")
 
     def parametrization(self, base: Any, shapes: Any) -> Parametrization:
+        """Return the parametrization of one width."""
         if not self.is_parametrized and self.init is None:
             return Parametrization(())
         if self.parametrize is not None:
             return self.parametrize(base, shapes)
-        tensors = _classify.infer(base, shapes, None, ())
-        return _relative.relative(
-            tensors, kind="adam", depth=None, depth_rule=None, readout="multiplier"
-        )
+        return infer(base, shapes)
 
     def start(self, p: Parametrization, params: Any) -> Any:
+        """Return the parameters that the training starts from."""
         if self.init is not None:
             return self.init(p, params)
         return p.init(params) if self.is_parametrized else params
 
     def transformation(self, p: Parametrization) -> Any:
+        """Return the Optax transformation of one width."""
         tx = self.tx(p) if self.is_parametrized else self.tx
         if not (hasattr(tx, "init") and hasattr(tx, "update")):
             raise TypeError(
@@ -61,6 +62,11 @@ class Model:
 
 
 def model_of(settings: Settings, width: int, x: Any) -> Model:
+    """Return the model of one width.
+
+    Raises:
+      TypeError: if `make_model` returns neither a Linen module nor a pair of functions.
+    """
     if _takes_rngs(settings.make_model):
         return _nnx(settings, width)
     model = settings.make_model(width)
@@ -78,9 +84,10 @@ def model_of(settings: Settings, width: int, x: Any) -> Model:
 
 def _takes_rngs(make_model: Callable[..., Any]) -> bool:
     try:
-        # A class of NNX hides the signature of what makes it.
-        made: Any = make_model.__init__ if inspect.isclass(make_model) else make_model
-        parameters = inspect.signature(made).parameters.values()
+        # The metaclass of NNX hides the signature of `__init__`.
+        is_class = inspect.isclass(make_model)
+        function: Any = make_model.__init__ if is_class else make_model
+        parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         return False
     return any(parameter.name == "rngs" for parameter in parameters)
@@ -102,15 +109,15 @@ def _linen(model: Any, x: Any, options: dict[str, Any]) -> Model:
 def _nnx(settings: Settings, width: int) -> Model:
     from flax import nnx
 
-    # This file of the package loads Flax, which a user of Linen may do without.
+    # Loading NNX takes a second, which users of Linen should not wait for.
     from .._network.nnx import nnx_calls
 
     graph: Any = None
 
     def draw(key: jax.Array) -> tuple[Any, Any]:
         nonlocal graph
-        made: Any = settings.make_model(width, rngs=nnx.Rngs(key))
-        parts: Any = nnx.split(made, nnx.Param, ...)
+        model: Any = settings.make_model(width, rngs=nnx.Rngs(key))
+        parts: Any = nnx.split(model, nnx.Param, ...)
         graph, params, rest = parts
         return params, rest
 

@@ -1,4 +1,4 @@
-"""What the coordinate check returns: sizes by width, slopes, verdicts, a figure."""
+"""The coordinate check returns sizes by width, slopes, verdicts and a figure."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,27 +11,27 @@ from .._core.results import Finding, Result, Row, Table, plain, saved
 
 @dataclasses.dataclass(frozen=True)
 class CoordinateReport(Result):
-    """How the size of every activation, and of its change, goes with the width.
+    """A report shows how the size and the change of every activation grow with width.
 
-    `rows` are dicts with `path`; `init`, `size` and `change`, each a tuple with one
-    number per width (rms before and after training, and of the difference, seeds
-    averaged); `init_slope`, `size_slope` and `change_slope`, those of their logarithms
-    over the logarithm of the width, and `init_error` and so on, the standard errors of
-    these, from how the seeds differ; and `verdict`: "flat", "grows" or "shrinks".
-    `print(report)` shows a table.
+    `rows` are dicts with these keys: `path`; `init`, `size` and `change`, each a tuple
+    with one number for each width (the rms before training, after training, and of the
+    difference, averaged over seeds); `init_slope`, `size_slope` and `change_slope`, the
+    slopes of their logarithms over the logarithm of the width; `init_error` and so on,
+    the standard errors of the slopes, from the scatter of the seeds; and `verdict`:
+    "flat", "grows" or "shrinks". `print(report)` shows a table.
 
-    A layer grows if its change, or its size, has a slope above the tolerance. It
-    shrinks if the slope of its change is below minus the tolerance, or that of its size
-    at the start, and does so among the wider half of the models too. A slope of less
-    than two standard errors is none. Two kinds of layers
-    start small in a wide model, by design, and grow to the same size in training:
+    A layer grows if the slope of its size or of its change is above the tolerance. It
+    shrinks if the slope of its change, or of its size at the start, is below minus the
+    tolerance, among the wider half of the models, too. A slope of less than two
+    standard errors counts as 0. Two kinds of layers start small in a wide model, by
+    design, and grow to the same size in training:
 
-    - the output shrinks only if its size after training does, too: its change has the
-      undoing of the start in it, which is more in a narrow model;
+    - the output shrinks only if its size after training does, too: training also
+      cancels the random initial output, and a narrow model has more of it to cancel;
     - attention's logits, which take more than a few steps, never count as shrinking.
 
-    A slope near the tolerance is often that of a narrow model, or of a few steps: look
-    at the columns, and take wider ones.
+    A slope near the tolerance often comes from a narrow model, or from few steps: look
+    at the columns, and check wider models.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit, optax
@@ -55,7 +55,7 @@ class CoordinateReport(Result):
 
     @property
     def verdict(self) -> dict[str, str]:
-        """ "flat", "grows" or "shrinks" for each layer."""
+        """The verdict on each layer: "flat", "grows" or "shrinks"."""
         return {row["path"]: row["verdict"] for row in self.rows}
 
     def _table(self) -> Table:
@@ -73,10 +73,10 @@ class CoordinateReport(Result):
             )
             for row in self.rows
         ]
-        words = [f"- {finding}" for finding in self.findings]
-        words = words or ["- every layer is flat: nothing depends on the width"]
-        about = f"slopes over width: {self.steps} steps, {self.seeds} seeds"
-        return Table(head, lines, above=[about], below=words)
+        notes = [f"- {finding}" for finding in self.findings]
+        notes = notes or ["- every layer is flat: nothing depends on the width"]
+        title = f"slopes over width: {self.steps} steps, {self.seeds} seeds"
+        return Table(head, lines, above=[title], below=notes)
 
     @property
     def findings(self) -> list[Finding]:
@@ -98,7 +98,7 @@ class CoordinateReport(Result):
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data, for JSON: None where a number is not finite."""
+        """Return plain data, for JSON, with None for numbers that are not finite."""
         return {
             "widths": list(self.widths),
             "rows": plain(self.rows),
@@ -111,7 +111,7 @@ class CoordinateReport(Result):
         """Raise unless every layer is flat.
 
         Raises:
-          AssertionError: with the layers and their slopes, so that a test fails by it.
+          AssertionError: if a layer grows or shrinks; the text has their slopes.
         """
         if findings := self.findings:
             raise AssertionError("\n".join(map(str, findings)))
@@ -120,7 +120,7 @@ class CoordinateReport(Result):
         """Draw size and change against width, a line for each layer.
 
         Args:
-          path: where to write a picture; None for none.
+          path: the file to write the picture to; None to write no file.
 
         Returns:
           The matplotlib figure.
@@ -146,12 +146,14 @@ def row(
     tolerance: float,
     is_output: bool = False,
 ) -> Row:
-    """One layer: `sizes` are (widths, seeds)."""
+    """Return the row of one layer, from its sizes, arrays (widths, seeds)."""
     last = path.rpartition("/")[2].partition("#")[0]
     slopes = {name: _slope(widths, values) for name, values in sizes.items()}
     errors = {name: _error(widths, values) for name, values in sizes.items()}
-    # What the seeds do not tell from 0 is 0.
+    # A slope within two standard errors of 0 counts as 0.
     known = {n: s if abs(s) > 2 * errors[n] else 0.0 for n, s in slopes.items()}
+    # Narrow models are far from the limit of infinite width, so a layer shrinks only if
+    # it does so among the wider half, too.
     wide = np.argsort(widths)[-max(2, (len(widths) + 1) // 2) :]
     lasting = {
         name: max(known[name], _slope([widths[i] for i in wide], values[wide]))
@@ -173,13 +175,16 @@ def row(
 
 
 def _average(values: np.ndarray) -> np.ndarray:
-    """The geometric mean over the seeds; 0 where one is 0."""
+    """Return the geometric mean over the seeds; 0 if one of them is 0."""
     with np.errstate(divide="ignore"):
-        return np.exp(np.mean(np.log(values), axis=1))
+        return np.asarray(np.exp(np.mean(np.log(values), axis=1)))
 
 
 def _slope(widths: Sequence[int], values: np.ndarray) -> float:
-    """Of log size over log width; infinite where a width overflows, 0 for zeros."""
+    """Return the slope of log size over log width.
+
+    It is infinite if the size at one of the widths is, and 0 for sizes of 0.
+    """
     means = _average(values)
     if not np.all(np.isfinite(means)):
         return float("inf")
@@ -192,7 +197,7 @@ def _slope(widths: Sequence[int], values: np.ndarray) -> float:
 
 
 def _error(widths: Sequence[int], values: np.ndarray) -> float:
-    """The standard error of the slope, from the scatter of the seeds at all widths."""
+    """Return the standard error of the slope, from the scatter of the seeds."""
     seeds = values.shape[1]
     if seeds < 2 or not np.all(np.isfinite(values) & (values > 0)):
         return 0.0
@@ -211,6 +216,7 @@ def _verdict(
     if max(slopes.values()) > tolerance:
         return "grows"
     if is_logits:
+        # Logits start small in a wide model by design, and take many steps to grow.
         return "flat"
     init, size, change = (lasting[name] for name in ("init", "size", "change"))
     least = max(change, size) if is_output else min(change, init)

@@ -1,6 +1,6 @@
-"""A tensor's class and growth -> the factors of maximal-update parametrization.
+"""The class and growth of a tensor give its factors in maximal-update parametrization.
 
-With n and o the factors by which a tensor's inputs and outputs grew, relative to base:
+With n and o the growth of a tensor's inputs and outputs from the base to the target:
 
 | class | std | multiplier | Adam's rate | SGD's rate | epsilon |
 | --- | --- | --- | --- | --- | --- |
@@ -9,11 +9,11 @@ With n and o the factors by which a tensor's inputs and outputs grew, relative t
 | output | 1 | 1 / n | 1 | n | 1 / n |
 | scalar | 1 | 1 | 1 | 1 | 1 |
 
-Yang et al., "Tensor programs V", 2021, table 8. The output's multiplier may be folded
-into its weights (table 3), by the symmetry that leaves training as it is: multiplier
-times k, std / k, Adam's rate / k, SGD's rate / k^2. The size of a gradient, in the last
-column, is what Adam's epsilon has to follow: Everett et al., "Scaling exponents across
-parameterizations and optimizers", 2024.
+Yang et al., "Tensor programs V", 2021, table 8. The multiplier of the output may be
+folded into its weights (table 3), by a symmetry that does not change training:
+multiplier times k, std / k, Adam's rate / k, SGD's rate / k^2. Adam's epsilon follows
+the size of the gradient, which is the last column: Everett et al., "Scaling exponents
+across parameterizations and optimizers", 2024.
 """
 
 import dataclasses
@@ -21,14 +21,15 @@ import math
 from typing import NamedTuple
 
 from .._scale.fans import fans
-from ._growth import Classed
+from ._growth import ClassifiedTensor
 
 KINDS = ("adam", "sgd", "muon")
+# alpha of each rule: a residual branch is divided by L^alpha.
 DEPTH_RULES = {"completep": 1.0, "depth_mup": 0.5}
 
 
 class Factors(NamedTuple):
-    """What multiplies a tensor's std, its product, its rates, Adam's epsilon."""
+    """The factors multiply a tensor's std, its product, its rates, Adam's epsilon."""
 
     std: float
     multiplier: float
@@ -40,95 +41,104 @@ class Factors(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """What a parametrization says of one tensor.
+    """A tensor of a parametrization has a class, a layout and factors.
 
-    `axes` are those that grow with width; `layout` has a letter per axis, as in
+    `axes` are the axes that grow with the width; `layout` has a letter per axis, as in
     `jinit.fans`; `factors` are relative to the base model, or absolute.
     """
 
     parts: tuple[str, ...]
     shape: tuple[int, ...]
     base: tuple[int, ...] | None
-    role: str
+    mup_class: str
     layout: str
     axes: tuple[int, ...]
     factors: Factors
 
     @property
     def path(self) -> str:
+        """The path, with slashes between its parts."""
         return "/".join(self.parts)
 
     def rate(self, kind: str) -> float:
-        """The factor of the learning rate; NaN where the scheme has none."""
+        """Return the factor of the learning rate; NaN if the scheme has none."""
         return float(getattr(self.factors, kind))
 
 
 class Depth(NamedTuple):
-    """By how much the number of residual blocks grew, and alpha: branch / L^alpha."""
+    """A depth grew by a ratio L, so that a residual branch is divided by L^alpha."""
 
     ratio: float = 1.0
     alpha: float = 1.0
+    rule: str | None = None
 
     @property
     def residual(self) -> float:
-        return self.ratio**-self.alpha
+        """The factor of a residual branch."""
+        return float(self.ratio**-self.alpha)
 
-    def scaled(self, found: Factors) -> Factors:
-        """Of a tensor in a residual branch.
+    def scaled(self, factors: Factors) -> Factors:
+        """Return the factors of a tensor in a residual branch.
 
         Its update times the branch's factor, summed over L blocks, has to be of order
-        one: Adam's is L^(alpha - 1). A gradient, and so SGD's step, has the factor too.
+        one, so Adam's rate is L^(alpha - 1). A gradient, and so a step of SGD, has the
+        branch's factor, too.
         """
         slower = self.ratio ** (self.alpha - 1)
-        return found._replace(
-            adam=found.adam * slower,
-            sgd=found.sgd * self.ratio ** (2 * self.alpha - 1),
-            muon=found.muon * slower,
-            epsilon=found.epsilon * self.residual,
+        return factors._replace(
+            adam=factors.adam * slower,
+            sgd=factors.sgd * self.ratio ** (2 * self.alpha - 1),
+            muon=factors.muon * slower,
+            epsilon=factors.epsilon * self.residual,
         )
 
 
-def factors(tensor: Classed, fold: bool) -> Factors:
-    """The table above, for one tensor."""
+def factors(tensor: ClassifiedTensor, fold: bool) -> Factors:
+    """Return the factors of the table above for one tensor."""
     n, o = tensor.inputs, tensor.outputs
-    if tensor.role == "hidden":
+    if tensor.mup_class == "hidden":
         return Factors(n**-0.5, 1.0, 1 / n, o / n, _muon(tensor, o / n), 1 / o)
-    if tensor.role == "output":
-        found = Factors(1.0, 1 / n, 1.0, n, _muon(tensor, n), 1 / n)
-        return rewritten(found, n) if fold else found
-    if tensor.role == "scalar":
+    if tensor.mup_class == "output":
+        output = Factors(1.0, 1 / n, 1.0, n, _muon(tensor, n), 1 / n)
+        return rewritten(output, n) if fold else output
+    if tensor.mup_class == "scalar":
         return Factors(1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
     return Factors(1.0, 1.0, 1.0, o, _muon(tensor, o), 1 / o)
 
 
-def rewritten(found: Factors, k: float) -> Factors:
-    """The multiplier times k, and all else such that training stays as it is."""
+def rewritten(factors: Factors, k: float) -> Factors:
+    """Multiply the multiplier by k, and change the rest so that training stays."""
     return Factors(
-        std=found.std / k,
-        multiplier=found.multiplier * k,
-        adam=found.adam / k,
-        sgd=found.sgd / k**2,
-        muon=found.muon / k,
-        epsilon=found.epsilon * k,
+        std=factors.std / k,
+        multiplier=factors.multiplier * k,
+        adam=factors.adam / k,
+        sgd=factors.sgd / k**2,
+        muon=factors.muon / k,
+        epsilon=factors.epsilon * k,
     )
 
 
-def _muon(tensor: Classed, wanted: float) -> float:
-    """sqrt(wanted): the growth of the update's spectral norm, beside that of Optax.
+def _muon(tensor: ClassifiedTensor, square: float) -> float:
+    """Return the factor that makes an update's spectral norm grow by sqrt(square).
 
-    optax.contrib.muon gives a matrix an update of spectral norm sqrt(max(1, out / in)).
+    The update of optax.contrib.muon has the spectral norm sqrt(max(1, n_out / n_in)),
+    whose own growth is divided out.
     """
     norms = [muon_norm(shape, tensor.layout) for shape in (tensor.shape, tensor.base)]
-    return math.sqrt(wanted) * norms[1] / norms[0]
+    return math.sqrt(square) * norms[1] / norms[0]
 
 
 def muon_norm(shape: tuple[int, ...], layout: str) -> float:
-    """The norm of Optax's update: of a matrix as it lies, of others by their layout."""
+    """Return the spectral norm of the update by optax.contrib.muon.
+
+    Optax takes a matrix as (inputs, outputs), whatever its layout.
+    """
     if len(shape) < 2:
         return 1.0
     n_in, n_out = fans(shape, layout if len(shape) > 2 else "io")
     return math.sqrt(max(1.0, n_out / n_in)) if n_in else 1.0
 
 
-def tensor_of(tensor: Classed, found: Factors) -> Tensor:
-    return Tensor(*tensor, factors=Factors(*map(float, found)))
+def tensor_of(tensor: ClassifiedTensor, factors: Factors) -> Tensor:
+    """Return a classified tensor with its factors."""
+    return Tensor(*tensor, factors=Factors(*map(float, factors)))

@@ -1,8 +1,9 @@
-"""A tensor's shapes at several widths -> which axes grow, its layout, its class.
+"""The axes of a tensor that grow with the width give its layout and its muP class.
 
 A layout has a letter per axis, as in `jinit.fans`: i input, o output, k window, b
-batch. A tensor whose inputs and outputs grow is hidden; one whose outputs alone grow is
-input, one whose inputs alone grow is output, and one without inputs is a vector.
+batch. A tensor is "hidden" if its inputs and its outputs grow, "input" if only its
+outputs grow, "output" if only its inputs grow, a "vector" if it has no inputs, and a
+"scalar" if nothing grows.
 """
 
 import math
@@ -15,55 +16,61 @@ from .._core.trees import Leaf, listed
 from .._network.flax_names import INTO_HEADS, OUT_OF_HEADS
 
 CLASSES = ("input", "hidden", "output", "vector", "scalar")
+# Parameters with these names have no inputs.
 _VECTORS = ("bias", "scale", "gamma", "beta", "mean", "var")
 
 Shape = tuple[int, ...]
 
 
-class Classed(NamedTuple):
-    """A tensor: how it grows, and by how much."""
+class ClassifiedTensor(NamedTuple):
+    """A classified tensor has a class, a layout, and the axes that grow with width."""
 
     parts: tuple[str, ...]
     shape: Shape
     base: Shape
-    role: str
+    mup_class: str
     layout: str
     axes: tuple[int, ...]
 
     def ratio(self, letters: str) -> float:
-        """By how much the product of these axes grew from base to target."""
+        """Return the growth of the product of these axes from base to target."""
         pairs = zip(self.layout, self.shape, self.base, strict=True)
         return math.prod(n / m for letter, n, m in pairs if letter in letters)
 
     @property
     def inputs(self) -> float:
+        """The growth of the number of inputs."""
         return self.ratio("ik")
 
     @property
     def outputs(self) -> float:
+        """The growth of the number of outputs."""
         return self.ratio("o")
 
 
-def classed(leaf: Leaf, shapes: Sequence[Shape], override: str | None) -> Classed:
-    """The class of a leaf, given its shapes: base, target, and maybe a third."""
+def classify(
+    leaf: Leaf, shapes: Sequence[Shape], override: str | None
+) -> ClassifiedTensor:
+    """Classify a leaf by its shapes: base, target, and maybe a third one."""
     axes = tuple(
         axis for axis, sizes in enumerate(zip(*shapes, strict=True))
         if len(set(sizes)) > 1
     )  # fmt: skip
-    return of_axes(leaf, shapes[1], shapes[0], axes, override)
+    return classify_by_axes(leaf, shapes[1], shapes[0], axes, override)
 
 
-def of_axes(
+def classify_by_axes(
     leaf: Leaf, shape: Shape, base: Shape, axes: tuple[int, ...], override: str | None
-) -> Classed:
-    """The class of a leaf whose growing axes are known."""
+) -> ClassifiedTensor:
+    """Classify a leaf whose growing axes are known."""
     if override in CLASSES:
-        role, layout = override, _layout_of_class(leaf, len(shape), axes, override)
+        mup_class = override
+        layout = _layout_of_class(leaf, len(shape), axes, override)
     else:
         layout = override or _layout(leaf, len(shape), axes)
         _check_layout(leaf, layout, shape)
-        role = _class_of(layout, axes)
-    return Classed(leaf.parts, shape, base, role, layout, axes)
+        mup_class = _class_of(layout, axes)
+    return ClassifiedTensor(leaf.parts, shape, base, mup_class, layout, axes)
 
 
 def _class_of(layout: str, axes: tuple[int, ...]) -> str:
@@ -78,7 +85,7 @@ def _class_of(layout: str, axes: tuple[int, ...]) -> str:
 
 
 def _layout(leaf: Leaf, ndim: int, axes: tuple[int, ...]) -> str:
-    """What the axes are: by the names of Flax, and by which of them grow."""
+    """Return a layout by the names of Flax, and by the axes that grow."""
     module, name = names_of(leaf)
     if ndim < 2 or name in _VECTORS:
         return "o" * ndim
@@ -88,16 +95,19 @@ def _layout(leaf: Leaf, ndim: int, axes: tuple[int, ...]) -> str:
 
 
 def names_of(leaf: Leaf) -> tuple[str, str]:
-    """A tensor's module, and its own name, which stands for both where it is alone."""
+    """Return (module name, parameter name); a parameter alone is its own module."""
     below = [part.lower() for part in leaf.parts] or [""]
     alone = len(below) < 2 or below[-1] not in ("kernel", "weight", "w")
     return below[-1 if alone else -2], below[-1]
 
 
 def heads_layout(module: str, ndim: int, axes: tuple[int, ...]) -> str | None:
-    """The layout of a projection into heads, or out of them; a stack has more axes."""
+    """Return the layout of a projection into or out of heads, else None.
+
+    More than three axes are a stack of such projections.
+    """
     stack = "b" * (ndim - 3)
-    # In a layer named "out" that is no attention only some axes grow: see below.
+    # A layer outside of attention may be called "out", too. Its growing axes tell.
     if module in INTO_HEADS:
         return f"{stack}ioo"
     return f"{stack}iio" if module in OUT_OF_HEADS else None
@@ -106,8 +116,8 @@ def heads_layout(module: str, ndim: int, axes: tuple[int, ...]) -> str | None:
 def _by_growth(leaf: Leaf, module: str, ndim: int, axes: tuple[int, ...]) -> str:
     if len(axes) > 2:
         raise ambiguous(leaf, axes)
-    # Three axes are a stack of matrices, unless a name says that they are a window's:
-    # growth is the same, the number of inputs is not.
+    # Three axes are a stack of matrices, unless a name says that they are a window's.
+    # Both grow alike, but a window multiplies the number of inputs.
     around = "k" if ndim > 3 or "conv" in module else "b"
     if len(axes) == 2:
         first, last = axes
@@ -123,24 +133,27 @@ def _by_growth(leaf: Leaf, module: str, ndim: int, axes: tuple[int, ...]) -> str
 
 
 def ambiguous(leaf: Leaf, axes: Sequence[int]) -> ValueError:
+    """Return the error for a tensor whose layout is unknown."""
     grow = ", ".join(map(str, axes)) or "none"
-    what = f"axes that grow: {grow}" if axes else "of no known layout"
+    reason = f"axes that grow: {grow}" if axes else "of no known layout"
     return ValueError(
-        f"the class of {leaf} is ambiguous ({what}): its shape does not say which axes "
-        "are inputs and which outputs. Say so by an override, with a letter per axis "
-        "(i input, o output, k window, b batch) or a class ('input', 'hidden', "
+        f"the class of {leaf} is ambiguous ({reason}): its shape does not say which "
+        "axes are inputs and which outputs. Say so by an override, with a letter per "
+        "axis (i input, o output, k window, b batch) or a class ('input', 'hidden', "
         f"'output'): overrides=[({leaf.path!r}, "
         f"{'i' + 'o' * (len(leaf.value.shape) - 1)!r})]."
     )
 
 
-def _layout_of_class(leaf: Leaf, ndim: int, axes: tuple[int, ...], role: str) -> str:
-    """The letters of a class that a user names: what grows, and what does not."""
-    if role == "vector":
+def _layout_of_class(
+    leaf: Leaf, ndim: int, axes: tuple[int, ...], mup_class: str
+) -> str:
+    """Return the layout of a class that a user names, from the axes that grow."""
+    if mup_class == "vector":
         return "o" * ndim
-    if role == "scalar":
+    if mup_class == "scalar":
         return "b" * ndim
-    if role == "hidden":
+    if mup_class == "hidden":
         if axes and len(axes) < 2:
             raise ValueError(
                 f"the override makes {leaf} 'hidden', and only its axis {axes[0]} "
@@ -148,7 +161,7 @@ def _layout_of_class(leaf: Leaf, ndim: int, axes: tuple[int, ...], role: str) ->
                 "'input' or 'output', or give base and target shapes that differ."
             )
         return _layout(leaf, ndim, axes)
-    grows, stays = ("o", "i") if role == "input" else ("i", "o")
+    grows, stays = ("o", "i") if mup_class == "input" else ("i", "o")
     return "".join(grows if axis in axes else stays for axis in range(ndim))
 
 
@@ -163,12 +176,12 @@ def _check_layout(leaf: Leaf, layout: str, shape: Shape) -> None:
 
 
 def overridden(overrides: Any, leaves: list[Leaf], name: str) -> list[str | None]:
-    """What the first rule that matches says of each leaf; None where none does."""
+    """Return, for each leaf, the text of the first rule that matches it, or None."""
     return first_matches(checked(overrides, name), leaves)
 
 
 def checked(rules: Any, name: str) -> list[tuple[Pattern, str]]:
-    """Pairs (pattern, text), checked."""
+    """Check pairs (pattern, text), and return them."""
     wanted = f"`{name}` is {rules!r}; it must be a sequence of pairs (pattern, text), "
     wanted += "such as [('**/embedding', 'output')]."
     if isinstance(rules, str | dict):

@@ -1,22 +1,13 @@
-"""Maximal-update and spectral parametrization: rates tuned small serve large models.
+"""Maximal-update parametrization compares a model with a narrower base model."""
 
-A parametrization says, for every tensor of a model, how its std, its learning rate and
-the product that it is in change with the width, so that the best learning rate does
-not. It is read off the shapes of a base model, on which rates are tuned, and of the
-target, which is trained:
-
-    p = jinit.mup.infer(base_shapes, shapes)
-    params = p.init(params)
-    tx = p.optimizer(optax.adamw(1e-3))
-    logits = readout(p.readout_scale * hidden)  # or times the logits, without a bias
-
-and attention takes q k' / head_dim in the place of q k' / sqrt(head_dim), by
-`attention_scale`. At the base width all of it is what it was, bit for bit.
-"""
-
+from collections.abc import Sequence
 from typing import Any
 
-from . import _classify, _relative
+from .._core import checks
+from .._core.trees import strip_collection
+from ._classify import KINDS, classify_by_rules, classify_by_shapes, pair
+from ._factors import DEPTH_RULES, Depth, factors, tensor_of
+from ._growth import ClassifiedTensor
 from ._parametrization import Parametrization
 
 
@@ -31,7 +22,7 @@ def infer(
     depth_rule: str | None = None,
     readout: str = "multiplier",
 ) -> Parametrization:
-    """Maximal-update parametrization, read off a model's shapes at two widths.
+    """Infer the maximal-update parametrization from a model's shapes at two widths.
 
     With n and o the growth of a tensor's inputs and outputs from base to target:
 
@@ -42,11 +33,12 @@ def infer(
     | output | 1 | 1 / n | 1 | n |
     | scalar | 1 | 1 | 1 | 1 |
 
-    A matrix is (inputs, outputs), as in Flax; kernels of attention and convolutions are
-    known by their names and by which axes grow; what cannot be told is an error.
+    A matrix is (inputs, outputs), as in Flax. Kernels of attention and convolutions are
+    recognized by their names and by the axes that grow. An ambiguous tensor is an
+    error.
 
-    With L times the residual blocks, for the tensors in them (hidden ones, and the
-    vectors of modules that hold some):
+    With L times as many residual blocks, for the tensors in them (hidden tensors, and
+    the vectors of modules that hold hidden tensors):
 
     | depth_rule | branch | Adam's rate | SGD's rate | Adam's epsilon |
     | --- | --- | --- | --- | --- |
@@ -54,29 +46,31 @@ def infer(
     | depth_mup | 1 / sqrt(L) | 1 / sqrt(L) | 1 | 1 / (o sqrt(L)) |
 
     Args:
-      base_shapes: the model on which rates are tuned: a tree of arrays or
+      base_shapes: the model on which learning rates are tuned: a tree of arrays or
         `jax.ShapeDtypeStruct`s, Linen's variables, or an `nnx.State`.
-      shapes: the model to be trained; the same tree, with the same number of layers.
+      shapes: the model to be trained: the same tree, with the same number of layers.
       overrides: pairs (pattern, class), or (pattern, layout) with a letter per axis as
-        in `jinit.fans`, for what shapes do not tell. A tied embedding is
+        in `jinit.fans`, for tensors that shapes leave open. A tied embedding is
         ("**/embedding", "output"): a scale on the logits, and nothing else.
-      delta_shapes: the model at a third width, which tells what grows where base and
-        target have axes of one length by chance, or are equal.
-      kind: "adam" or "sgd": whose rates the table shows. `p.optimizer` finds its own.
-      depth: the residual blocks (base, target), where they differ.
+      delta_shapes: the model at a third width. It shows the axes that grow if those of
+        base and target have one length by chance, or all are equal.
+      kind: the optimizer whose rates the table shows, "adam" or "sgd". `p.optimizer`
+        measures the kind of its own optimizer.
+      depth: the numbers of residual blocks (base, target), if they differ.
       depth_rule: "completep" or "depth_mup", for blocks of one layer.
       readout: "multiplier" for logits that the model multiplies by p.readout_scale;
         "weights" to take that factor into the output's std (1 / n) and rates (Adam
-        1 / n, SGD 1 / n), which trains alike and leaves the model as it is.
+        1 / n, SGD 1 / n), which trains alike and needs no change of the model.
 
     Returns:
-      A `Parametrization`: print it; p.init, p.optimizer, p.readout_scale,
-      p.residual_scale apply it.
+      A `Parametrization`: print it, and apply it by p.init, p.optimizer,
+      p.readout_scale and p.residual_scale.
 
     Raises:
-      TypeError: for leaves that are no arrays, and overrides that are no pairs.
-      ValueError: for trees of different structure, a tensor whose class is ambiguous,
-        an override that does not fit or matches nothing, half of a depth.
+      TypeError: if a leaf is not an array, or an override not a pair.
+      ValueError: if the trees have different structures, the class of a tensor is
+        ambiguous, an override does not fit or matches nothing, or only one of `depth`
+        and `depth_rule` is there.
 
     Example:
       >>> import flax.linen as nn, jax, jinit
@@ -100,10 +94,8 @@ def infer(
       Everett et al., "Scaling exponents across parameterizations and optimizers", ICML
         2024. The source of the scale of epsilon.
     """
-    tensors = _classify.infer(base_shapes, shapes, delta_shapes, overrides)
-    return _relative.relative(
-        tensors, kind=kind, depth=depth, depth_rule=depth_rule, readout=readout
-    )
+    tensors = classify_by_shapes(base_shapes, shapes, delta_shapes, overrides)
+    return _maximal_update(tensors, kind, _depth(depth, depth_rule), readout)
 
 
 def from_rules(
@@ -116,23 +108,30 @@ def from_rules(
     depth_rule: str | None = None,
     readout: str = "multiplier",
 ) -> Parametrization:
-    """Maximal-update parametrization from rules, without a base model.
+    """Make the maximal-update parametrization from rules, without a base model.
 
-    Factors are those of `infer`, with n and o the ratio of the widths.
+    The factors are those of `infer`, where n and o are the ratio of the widths.
 
     Args:
       shapes: the model to be trained, as for `infer`.
-      rules: pairs (pattern, class), the first match wins: "input" and "vector" grow in
-        their last axis, "output" in the one before, "hidden" in both; or (pattern,
-        layout), with a letter per axis as in `jinit.fans`, capital where it grows:
-        "IOo" is a query kernel with more heads, "IoO" one with larger heads.
-      width: (base, target).
-      kind, depth, depth_rule, readout: as for `infer`.
+      rules: pairs (pattern, class), of which the first that matches counts. "input" and
+        "vector" grow in their last axis, "output" in the axis before, "hidden" in both.
+        Or pairs (pattern, layout), with a letter per axis as in `jinit.fans`, in
+        capitals for axes that grow: "IOo" is a query kernel with more heads, "IoO" a
+        query kernel with larger heads.
+      width: the pair of widths (base, target).
+      kind: the optimizer whose rates the table shows, as for `infer`.
+      depth: the numbers of residual blocks (base, target), as for `infer`.
+      depth_rule: "completep" or "depth_mup", as for `infer`.
+      readout: "multiplier" or "weights", as for `infer`.
+
+    Returns:
+      A `Parametrization`.
 
     Raises:
-      TypeError: for rules that are no pairs.
-      ValueError: for leaves without a rule, rules that match nothing, and axes that do
-        not divide by the ratio of widths.
+      TypeError: if a rule is not a pair.
+      ValueError: if a leaf has no rule, a rule matches nothing, or the length of an
+        axis at the base width is not a whole number.
 
     Example:
       >>> import jax, jinit
@@ -145,7 +144,66 @@ def from_rules(
       Yang et al., "Tensor programs V: tuning large neural networks via zero-shot
         hyperparameter transfer", NeurIPS 2021.
     """
-    tensors = _classify.by_rules(shapes, rules, width)
-    return _relative.relative(
-        tensors, kind=kind, depth=depth, depth_rule=depth_rule, readout=readout
+    tensors = classify_by_rules(shapes, rules, width)
+    return _maximal_update(tensors, kind, _depth(depth, depth_rule), readout)
+
+
+def _maximal_update(
+    tensors: Sequence[ClassifiedTensor], kind: str, depth: Depth, readout: str
+) -> Parametrization:
+    """Return the parametrization of classified tensors."""
+    checks.choice("kind", kind, KINDS)
+    checks.choice("readout", readout, ("multiplier", "weights"))
+    blocks = _blocks(tensors)
+    parametrized = []
+    for tensor in tensors:
+        fold = readout == "weights" and tensor.mup_class == "output"
+        # A tied embedding is an input, too, whose std must not shrink with the width.
+        if fold and tensor.parts[-1:] == ("embedding",):
+            raise ValueError(
+                f"{'/'.join(tensor.parts)!r} is an output that is an embedding too, so "
+                "its weights cannot take the readout's factor; leave readout="
+                "'multiplier', and multiply the logits by p.readout_scale."
+            )
+        relative = factors(tensor, fold)
+        if tensor.mup_class == "hidden" or _is_in_block(tensor, blocks):
+            relative = depth.scaled(relative)
+        parametrized.append(tensor_of(tensor, relative))
+    return Parametrization(
+        tuple(parametrized),
+        kind,
+        residual_scale=depth.residual,
+        depth_rule=depth.rule,
     )
+
+
+def _depth(depth: Any, rule: str | None) -> Depth:
+    """Return the growth of the depth, from the numbers of blocks and a rule."""
+    if depth is None and rule is None:
+        return Depth()
+    if depth is None or rule is None:
+        raise ValueError(
+            f"`depth` is {depth!r} and `depth_rule` {rule!r}; give both: the residual "
+            "blocks (base, target), and 'completep' or 'depth_mup'."
+        )
+    base, target = pair("depth", depth)
+    checks.choice("depth_rule", rule, tuple(DEPTH_RULES))
+    return Depth(target / base, DEPTH_RULES[rule], rule)
+
+
+def _blocks(tensors: Sequence[ClassifiedTensor]) -> set[tuple[str, ...]]:
+    """Return the modules below the root that hold hidden tensors."""
+    return {
+        parts[:length]
+        for tensor in tensors if tensor.mup_class == "hidden"
+        for parts in [strip_collection(tensor.parts)]
+        for length in range(1, len(parts))
+    }  # fmt: skip
+
+
+def _is_in_block(tensor: ClassifiedTensor, blocks: set[tuple[str, ...]]) -> bool:
+    """Tell whether a vector lies beside hidden tensors, as a bias in a block does."""
+    if tensor.mup_class not in ("vector", "scalar"):
+        return False
+    parts = strip_collection(tensor.parts)
+    return any(parts[:length] in blocks for length in range(len(parts)))

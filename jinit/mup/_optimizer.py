@@ -6,7 +6,7 @@ imported when a transformation is wrapped.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -27,7 +27,7 @@ _SAME = 0.02
 
 
 class Scales(NamedTuple):
-    """What a tensor's gradient, parameter and update are multiplied by."""
+    """The scales multiply a tensor's gradient, parameter and update."""
 
     gradient: float
     parameter: float
@@ -50,32 +50,41 @@ def wrapped(
     if all(factor == 1 for tensor in tensors for factor in tensor.factors):
         # At the base width it is `tx` itself.
         return inner
-    known: dict[Any, list[Scales]] = {}
-
-    def scales(tree: Any, name: str) -> list[Scales]:
-        # The trial runs once for each structure, while the program is traced.
-        here, structure = find(tensors, tree, name), jax.tree.structure(tree)
-        if structure not in known:
-            rates = _rates(tx, here, tree, kind)
-            known[structure] = [
-                _scales(tensor, *rate, independent, epsilon)
-                for tensor, rate in zip(here, rates, strict=True)
-            ]
-        return known[structure]
+    scales_of = _scales_by_structure(tensors, tx, kind, independent, epsilon)
 
     def init(params: Any) -> Any:
-        here = scales(params, "params")
-        return inner.init(times(params, [s.parameter for s in here]))
+        scales = scales_of(params, "params")
+        return inner.init(times(params, [s.parameter for s in scales]))
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
-        here = scales(updates, "updates")
+        scales = scales_of(updates, "updates")
         if params is not None:
-            params = times(params, [s.parameter for s in here])
-        scaled = times(updates, [s.gradient for s in here])
-        made, state = inner.update(scaled, state, params, **extra)
-        return times(made, [s.update for s in here]), state
+            params = times(params, [s.parameter for s in scales])
+        scaled = times(updates, [s.gradient for s in scales])
+        changes, state = inner.update(scaled, state, params, **extra)
+        return times(changes, [s.update for s in scales]), state
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _scales_by_structure(
+    tensors: Sequence[Tensor], tx: Any, kind: Any, independent: bool, epsilon: bool
+) -> Callable[[Any, str], list[Scales]]:
+    """Return a function from a tree and its name to the scales of its leaves."""
+    kept: dict[Any, list[Scales]] = {}
+
+    def scales_of(tree: Any, name: str) -> list[Scales]:
+        # The trial runs once for each structure, while the program is traced.
+        ordered, structure = find(tensors, tree, name), jax.tree.structure(tree)
+        if structure not in kept:
+            rates = _rates(tx, ordered, tree, kind)
+            kept[structure] = [
+                _scales(tensor, *rate, independent, epsilon)
+                for tensor, rate in zip(ordered, rates, strict=True)
+            ]
+        return kept[structure]
+
+    return scales_of
 
 
 def _check_kind(kind: Any) -> None:
@@ -149,7 +158,7 @@ def _rate(
     spectral norm is |u| sqrt(n_in n_out), whatever Muon multiplies it by, and it has to
     grow as the weights' norm does, as sqrt(n_out / n_in):
 
-    |f dW| = f |u| sqrt(n_in n_out), so f = growth(wanted norm) / growth(measured norm).
+    |f dW| = f |u| sqrt(n_in n_out), so f = growth(intended norm) / growth(measured).
 
     For Adam |u| is the learning rate, which gives the table's 1 / n. For updates that
     grow with the gradient it is the table's factor over growth(|u|).
@@ -174,13 +183,13 @@ def _rate(
     if behaviour.kind == "sgd":
         return tensor.rate("sgd") * base / here
     return (
-        _wanted_norm(tensor)
+        _norm_growth(tensor)
         * _size(tensor, _base(tensor), base)
         / _size(tensor, tensor.shape, here)
     )
 
 
-def _wanted_norm(tensor: Tensor) -> float:
+def _norm_growth(tensor: Tensor) -> float:
     """Return the factor by which the norm of an update has to grow.
 
     Muon's rates are for the norms of Optax, sqrt(max(1, n_out / n_in)).

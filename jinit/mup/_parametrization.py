@@ -1,4 +1,4 @@
-"""The record of a parametrization: a value to look at, save and apply."""
+"""A parametrization is a record to look at, to save and to apply."""
 
 import dataclasses
 import math
@@ -16,12 +16,13 @@ _COLUMNS = ("path", "shape", "class", "grows", "std", "multiplier", "lr", "decay
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Parametrization(Result):
-    """How every tensor of a model is started and trained so that rates transfer.
+    """A parametrization starts and trains every tensor so that rates transfer.
 
-    `mup.infer` and its neighbours make it. `print(p)` shows a table; `p.rows` has the
-    same as plain data. std and rates are factors, relative to the base model; those of
-    `mup.spectral` and `mup.unit_scaling` are absolute. The decay factor is that of a
-    parameter group: with rate lr times f it is 1 / f, so that lr times decay stays.
+    `mup.infer`, `mup.from_rules`, `mup.spectral` and `mup.unit_scaling` make it.
+    `print(p)` shows a table; `p.rows` has the same as plain data. std and rates are
+    factors relative to the base model; those of `mup.spectral` and `mup.unit_scaling`
+    are absolute. The decay factor is for a parameter group of an optimizer: with the
+    rate f lr it is 1 / f, so that the rate times the decay stays.
 
     Example:
       >>> import jax, jinit
@@ -40,7 +41,7 @@ class Parametrization(Result):
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """One dict of plain data for each tensor, in the order of the tree."""
+        """The tensors as dicts of plain data, in the order of the tree."""
         return [self._row(tensor) for tensor in self.tensors]
 
     def _row(self, tensor: Tensor) -> dict[str, Any]:
@@ -48,7 +49,7 @@ class Parametrization(Result):
         return {
             "path": tensor.path,
             "shape": tensor.shape,
-            "class": tensor.role,
+            "class": tensor.mup_class,
             "grows": tensor.axes,
             "std": tensor.factors.std,
             "multiplier": tensor.factors.multiplier,
@@ -59,28 +60,28 @@ class Parametrization(Result):
 
     @property
     def readout_scale(self) -> float:
-        """What the logits are multiplied by: 1 / n for outputs of n times the inputs.
+        """The factor of the logits: 1 / n for outputs with n times as many inputs.
 
-        A bias of the readout has no inputs, and would move n times too slowly: where
-        there is one, multiply what goes into that layer, not what comes out.
+        Multiply the input of the readout if it has a bias: the bias has no inputs, and
+        after the layer the factor would make it move n times too slowly.
 
         Raises:
-          ValueError: where output tensors have different multipliers; see `rows`.
+          ValueError: if output tensors have different multipliers; see `rows`.
         """
-        found = {t.factors.multiplier for t in self.tensors if t.role == "output"}
-        if len(found) > 1:
-            lines = [f"{t.path!r}: {t.factors.multiplier:g}" for t in self.tensors
-                     if t.role == "output"]  # fmt: skip
+        outputs = [t for t in self.tensors if t.mup_class == "output"]
+        multipliers = {t.factors.multiplier for t in outputs}
+        if len(multipliers) > 1:
+            lines = [f"{t.path!r}: {t.factors.multiplier:g}" for t in outputs]
             raise ValueError(
                 "the output tensors have different multipliers, so there is no single "
                 f"`readout_scale`:{listed(lines)}\nTake each from p.rows, or pass "
                 "readout='weights', which needs none."
             )
-        return found.pop() if found else 1.0
+        return multipliers.pop() if multipliers else 1.0
 
     @property
     def is_noop(self) -> bool:
-        """Whether every factor is 1: base and target are equal."""
+        """Whether every factor is 1, since base and target are equal."""
         return not self.absolute and self.residual_scale == 1 and all(
             factor == 1 for tensor in self.tensors for factor in tensor.factors
         )  # fmt: skip
@@ -99,7 +100,9 @@ class Parametrization(Result):
             notes.append(
                 "- base and target are equal: every factor is 1, and nothing changes"
             )
-        outputs = {t.factors.multiplier for t in self.tensors if t.role == "output"}
+        outputs = {
+            t.factors.multiplier for t in self.tensors if t.mup_class == "output"
+        }
         if outputs - {1.0}:
             values = ", ".join(f"{value:.4g}" for value in sorted(outputs))
             notes.append(f"- multiply the logits by p.readout_scale = {values}")
@@ -115,25 +118,25 @@ class Parametrization(Result):
     def init(self, params: Any, *, drawn: Any = "fan_in") -> Any:
         """Rescale freshly drawn parameters of the target width to the right std.
 
-        w <- w (std factor) / (what the drawing initializer did itself): a std of
+        w <- w (std factor) / (growth of the initializer's own std): a std of
         1 / sqrt(fan_in) has shrunk by n^(-1/2) from base to target already. So hidden
         kernels of lecun, he and the like stay, and outputs are multiplied by sqrt(n).
-        Flax's `Embed` draws with std 1 / sqrt(features), which depends on width: a leaf
-        called "embedding" is multiplied by sqrt(n), to the size that it has at the base
-        width. Vectors and scalars stay. Call it once: it does not see what was rescaled
-        already. Absolute parametrizations set the rms of each tensor.
+        Flax's `Embed` draws with std 1 / sqrt(features), which depends on the width, so
+        a leaf called "embedding" is multiplied by sqrt(n), to its size at the base
+        width. Vectors and scalars stay. Absolute parametrizations set the rms of each
+        tensor. Call it once: a second call would rescale again.
 
         Args:
           params: parameters, variables or an `nnx.State`, just drawn.
-          drawn: how the std of the initializers depends on the shape: "fan_in",
-            "fan_out", "fan_avg" (Xavier), or "constant" (`normal(0.02)`); or pairs
-            (pattern, one of these), with "fan_in" for the rest.
+          drawn: the way in which the std of the initializers depends on the shape:
+            "fan_in", "fan_out", "fan_avg" (Xavier), or "constant" (`normal(0.02)`); or
+            pairs (pattern, one of these), with "fan_in" for the other leaves.
 
         Returns:
-          A tree of the same kind. At the base width, exactly the arrays that came.
+          A tree of the same kind. At the base width it has the arrays of `params`.
 
         Raises:
-          ValueError: for leaves that the parametrization does not know, or of another
+          ValueError: if the parametrization does not know a leaf, or it has another
             shape.
 
         Example:
@@ -151,9 +154,9 @@ class Parametrization(Result):
         return _rescale.rescaled(self.tensors, self.absolute, params, drawn)
 
     def rules(self, rules: Any) -> list[Any]:
-        """Rules for `jinit.plan` whose initializers have the right std.
+        """Return rules for `jinit.plan` whose initializers have the right std.
 
-        std = (std factor) (the initializer's std at the base shape).
+        std = (std factor) * (the initializer's std at the base shape).
 
         Args:
           rules: rules as for `jinit.plan`, with the initializers of the base model.
@@ -162,8 +165,9 @@ class Parametrization(Result):
           Rules with the same patterns, for a plan of the target's shapes.
 
         Raises:
-          TypeError, ValueError: as `jinit.plan`; and, when the plan is made, for an
-            initializer that does not say its std.
+          TypeError: if the rules are of a wrong type, as for `jinit.plan`.
+          ValueError: if the rules do not fit, as for `jinit.plan`; and, when the plan
+            is made, if an initializer does not know its std.
 
         Example:
           >>> import jax, jinit
@@ -186,11 +190,12 @@ class Parametrization(Result):
     ) -> Any:
         """Wrap an Optax transformation: per-tensor rates, decays and epsilons.
 
-        update = f tx(g / e, w / f), f the rate factor and e the epsilon's. What decays
-        by lr * decay * w in `tx` still does: dividing the parameters by f cancels it in
-        the decay alone. That is AdamW with rate lr f and decay / f for each tensor, and
-        for decay added to the gradient it is MuAdam's and MuSGD's. The state is that of
-        `tx`, so that jit, sharding and checkpoints are as they were.
+        update = f tx(g / e, w / f), where f is the factor of the rate and e that of
+        epsilon. A decay of lr * decay * w in `tx` stays the same, since dividing the
+        parameters by f cancels f in the decay alone. That is AdamW with the rate f lr
+        and decay / f for each tensor. For a decay that is added to the gradient it is
+        MuAdam's and MuSGD's. The state is that of `tx`, so jit, sharding and
+        checkpoints work as before.
 
         The kind of each update is measured. `tx` is traced at the parameters' own
         shapes, so that labels, masks and factored states that depend on sizes are those
@@ -218,7 +223,7 @@ class Parametrization(Result):
           An `optax.GradientTransformationExtraArgs`.
 
         Raises:
-          TypeError: if `tx` is no Optax transformation, or `kind` no kind.
+          TypeError: if `tx` is not an Optax transformation, or `kind` not a kind.
           ValueError: for an unknown kind. The new optimizer's `init` raises it for
             parameters that do not fit, for tensors whose kind cannot be measured (the
             error names them), and if `tx` cannot be scaled tensor by tensor.
@@ -249,7 +254,7 @@ class Parametrization(Result):
         return Parametrization.from_dict, (self.to_dict(),)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON.
+        """Return the parametrization as plain data, for JSON.
 
         Example:
           >>> import jax, json, jinit
@@ -259,18 +264,16 @@ class Parametrization(Result):
           >>> jinit.mup.Parametrization.from_dict(json.loads(text)) == p
           True
         """
-        tensors = [dataclasses.asdict(tensor) for tensor in self.tensors]
-        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {
-            name: plain(value) for name, value in (own | {"tensors": tensors}).items()
-        }
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        fields |= {"tensors": list(map(_config, self.tensors))}
+        return {name: plain(value) for name, value in fields.items()}
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> "Parametrization":
-        """The parametrization that `to_dict` described, also after JSON.
+        """Return the parametrization that `to_dict` described, also after JSON.
 
         Raises:
-          TypeError: for something that is no such description.
+          TypeError: if `config` is not such a description.
         """
         try:
             tensors = tuple(map(_tensor, config["tensors"]))
@@ -281,14 +284,20 @@ class Parametrization(Result):
             ) from error
 
 
+def _config(tensor: Tensor) -> dict[str, Any]:
+    # Saved parametrizations keep the first name of the class.
+    config = dataclasses.asdict(tensor).items()
+    return {"role" if k == "mup_class" else k: v for k, v in config}
+
+
 def _tensor(config: Mapping[str, Any]) -> Tensor:
-    given = config["factors"].items()
-    found = Factors(**{k: math.nan if v is None else v for k, v in given})
+    fields = {"mup_class" if k == "role" else k: v for k, v in config.items()}
+    factors = {k: math.nan if v is None else v for k, v in config["factors"].items()}
     sequences = {
         name: None if config[name] is None else tuple(config[name])
         for name in ("parts", "shape", "base", "axes")
     }
-    return Tensor(**{**config, **sequences, "factors": found})
+    return Tensor(**{**fields, **sequences, "factors": Factors(**factors)})
 
 
 def _cell(value: Any) -> str:

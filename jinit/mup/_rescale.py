@@ -1,4 +1,4 @@
-"""A parametrization and what was drawn, or the rules to draw by -> the right std."""
+"""Drawn parameters, or the rules that draw them, get the std of a parametrization."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,11 +17,16 @@ from .._scale.fans import fans
 from ._factors import Tensor
 from ._growth import checked
 
+# The ways in which the std of an initializer may depend on the shape.
 LAWS = ("fan_in", "fan_out", "fan_avg", "constant")
 
 
 def find(tensors: Sequence[Tensor], tree: Any, name: str) -> list[Tensor]:
-    """What a parametrization says of every leaf, with or without Linen's "params"."""
+    """Return the tensor of every leaf, with or without Linen's "params".
+
+    Raises:
+      ValueError: if a leaf has no tensor, or another shape.
+    """
     known = {strip_collection(tensor.parts): tensor for tensor in tensors}
     found = leaves(tree)
     absent = [leaf for leaf in found if strip_collection(leaf.parts) not in known]
@@ -40,13 +45,13 @@ def find(tensors: Sequence[Tensor], tree: Any, name: str) -> list[Tensor]:
     if wrong:
         raise ValueError(
             f"`{name}` has other shapes than the parametrization was made for:"
-            f"{listed(wrong[:10])}\nMake one with these as its target."
+            f"{listed(wrong[:10])}\nMake a parametrization for these shapes."
         )
     return ordered
 
 
 def rescaled(tensors: Sequence[Tensor], absolute: bool, params: Any, drawn: Any) -> Any:
-    """Every leaf with the std that it should have."""
+    """Rescale every leaf to the std that it should have."""
     flat, structure = jax.tree.flatten(params)
     ordered = find(tensors, params, "params")
     if absolute:
@@ -61,14 +66,15 @@ def rescaled(tensors: Sequence[Tensor], absolute: bool, params: Any, drawn: Any)
 
 
 def times(tree: Any, factors: Sequence[float]) -> Any:
-    """A tree with each leaf multiplied; by 1 it stays the same array."""
+    """Multiply each leaf of a tree; a factor of 1 returns the same array."""
     flat, structure = jax.tree.flatten(tree)
+    # At the base width this makes no copies, and `p.init` returns its own argument.
     values = [w if f == 1 else w * f for w, f in zip(flat, factors, strict=True)]
     return jax.tree.unflatten(structure, values)
 
 
 def _to_rms(value: Any, std: float) -> Any:
-    """A tensor scaled to its std. What is constant, or has no std to get, stays."""
+    """Scale a tensor to a std; a tensor of zeros, or with a std of NaN, stays."""
     if math.isnan(std):
         return value
     rms = jnp.sqrt(jnp.mean(jnp.square(value.astype(jnp.float32))))
@@ -77,7 +83,7 @@ def _to_rms(value: Any, std: float) -> Any:
 
 
 def _laws(drawn: Any, found: list[Leaf]) -> list[str]:
-    """For each leaf, how its initializer's std depends on its shape."""
+    """Return, for each leaf, how the std of its initializer depends on the shape."""
     is_one = isinstance(drawn, str)
     pairs = [(Pattern(("**",)), drawn)] if is_one else checked(drawn, "drawn")
     for _, law in pairs:
@@ -86,8 +92,8 @@ def _laws(drawn: Any, found: list[Leaf]) -> list[str]:
 
 
 def _drawn(tensor: Tensor, law: str) -> float:
-    """By how much the initializer's own std grew from base to target."""
-    if law == "constant" or tensor.role in ("vector", "scalar"):
+    """Return the growth of the initializer's own std from base to target."""
+    if law == "constant" or tensor.mup_class in ("vector", "scalar"):
         return 1.0
     before, after = _count(tensor, tensor.base, law), _count(tensor, tensor.shape, law)
     return math.sqrt(before / after)
@@ -95,29 +101,29 @@ def _drawn(tensor: Tensor, law: str) -> float:
 
 def _count(tensor: Tensor, shape: Any, law: str) -> float:
     if tensor.parts[-1:] == ("embedding",):
-        # Flax's default counts the features as what comes in.
+        # Flax's default for embeddings counts the features as inputs.
         return float(shape[-1])
-    found = fans(shape, tensor.layout)
-    counts = {"fan_in": found.fan_in, "fan_out": found.fan_out}
-    return counts.get(law, sum(found) / 2)
+    n = fans(shape, tensor.layout)
+    counts = {"fan_in": n.fan_in, "fan_out": n.fan_out}
+    return counts.get(law, sum(n) / 2)
 
 
 def rescaled_rules(tensors: Sequence[Tensor], absolute: bool, rules: Any) -> list[Rule]:
-    """Rules with the same left sides, whose right sides have the right std."""
+    """Return rules with the same patterns, whose initializers have the right std."""
     known = {strip_collection(tensor.parts): tensor for tensor in tensors}
 
     def right(rule: Rule, init: Any) -> Callable[..., Any]:
         def of_leaf(path: str, leaf: Any) -> Any:
-            found = init if is_initializer(init) else init(path, leaf)
-            if found is keep or not callable(found):
-                return found
+            chosen = init if is_initializer(init) else init(path, leaf)
+            if chosen is keep or not callable(chosen):
+                return chosen
             tensor = known.get(strip_collection(tuple(path.split("/"))))
             if tensor is None or tensor.shape != tuple(leaf.shape):
                 raise ValueError(
                     f"the parametrization does not know {path!r} {tuple(leaf.shape)}; "
                     "make it from the shapes of the plan."
                 )
-            return _scaled(absolute, tensor, found)
+            return _scaled(absolute, tensor, chosen)
 
         of_leaf.__qualname__ = f"p.rules of {patterns.spell(rule.pattern)}"
         return of_leaf
@@ -128,7 +134,7 @@ def rescaled_rules(tensors: Sequence[Tensor], absolute: bool, rules: Any) -> lis
             return keep
         if isinstance(init, FromTree):
             bind = init.function
-            return FromTree(lambda found: right(rule, bind(found)))
+            return FromTree(lambda leaves: right(rule, bind(leaves)))
         return right(rule, init)
 
     return [
@@ -137,21 +143,21 @@ def rescaled_rules(tensors: Sequence[Tensor], absolute: bool, rules: Any) -> lis
 
 
 def _scaled(absolute: bool, tensor: Tensor, init: Any) -> Any:
-    """An initializer scaled so that the std is that of the parametrization."""
+    """Scale an initializer so that its std is that of the parametrization."""
     std = tensor.factors.std
-    if tensor.role in ("vector", "scalar") or math.isnan(std):
+    if tensor.mup_class in ("vector", "scalar") or math.isnan(std):
         return init
-    known = isinstance(init, Initializer)
-    now = init.std(tensor.shape) if known else None
-    wanted: float | None = std
+    has_std = isinstance(init, Initializer)
+    now = init.std(tensor.shape) if has_std else None
+    target: float | None = std
     if not absolute and tensor.base is not None:
-        before = init.std(tensor.base) if known else None
-        wanted = None if before is None else std * before
-    if now is None or wanted is None:
+        before = init.std(tensor.base) if has_std else None
+        target = None if before is None else std * before
+    if now is None or target is None:
         raise ValueError(
             f"the initializer {init!r} of {tensor.path!r} does not say its std, so it "
             "cannot be rescaled for the width; use one of jinit's that does (jinit.he, "
             "jinit.normal, ...), or draw as usual and call p.init(params)."
         )
-    factor = 1.0 if numbers.is_zero(now) else wanted / now
+    factor = 1.0 if numbers.is_zero(now) else target / now
     return init if numbers.is_one(factor) else scaled(init, factor)

@@ -1,20 +1,19 @@
 """Unit scaling draws every tensor with unit variance."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from .._scale.fans import fans
-from . import _classify
+from ._classify import classify_by_shapes
 from ._factors import Factors, Tensor, tensor_of
-from ._growth import Classed
+from ._growth import ClassifiedTensor
 from ._parametrization import Parametrization
 
 
 def unit_scaling(
     base_shapes: Any, shapes: Any, *, overrides: Any = (), delta_shapes: Any = None
 ) -> Parametrization:
-    """u-muP, as far as it is initialization and Adam's learning rates.
+    """Parametrize a model by u-muP: its initialization and Adam's learning rates.
 
     | tensor | std | multiplier | Adam's rate |
     | --- | --- | --- | --- |
@@ -23,17 +22,24 @@ def unit_scaling(
     | output | 1 | 1 / n_in | 1 |
     | vectors, scalars | as they are | 1 | 1 |
 
-    u-muP draws all weights with std 1 and multiplies products by 1 / sqrt(n_in); here
-    those multipliers are taken into the weights, which trains alike. All is absolute.
-    Three axes are a stack of matrices, where the module's name does not say "conv".
-    Its residual weights and scaled activations are the model's own affair.
+    u-muP draws all weights with std 1 and multiplies products by 1 / sqrt(n_in). Here
+    the weights take those multipliers in, which trains alike. All factors are absolute.
+    A tensor with three axes is a stack of matrices, unless its module's name contains
+    "conv". The residual weights and scaled activations of u-muP belong in the model.
 
     Args:
-      base_shapes, shapes, overrides, delta_shapes: as for `infer`; the base tells the
-        classes only.
+      base_shapes: a narrower model, as for `infer`; it only tells the classes.
+      shapes: the model to be trained, as for `infer`.
+      overrides: pairs (pattern, class) or (pattern, layout), as for `infer`.
+      delta_shapes: the model at a third width, as for `infer`.
+
+    Returns:
+      A `Parametrization` with absolute factors.
 
     Raises:
-      TypeError, ValueError: as `infer`; p.optimizer refuses what is not like Adam.
+      TypeError: if a leaf is not an array, or an override not a pair.
+      ValueError: if the trees differ, or the class of a tensor is ambiguous. Later,
+        `p.optimizer` raises one for an optimizer that is not like Adam.
 
     Example:
       >>> import jax, jinit
@@ -46,21 +52,17 @@ def unit_scaling(
     References:
       Blake et al., "u-muP: the unit-scaled maximal update parametrization", ICLR 2025.
     """
-    tensors = _classify.infer(base_shapes, shapes, delta_shapes, overrides)
-    return of_unit(tensors)
+    tensors = classify_by_shapes(base_shapes, shapes, delta_shapes, overrides)
+    return Parametrization(tuple(map(_tensor, tensors)), "adam", absolute=True)
 
 
-def of_unit(tensors: Sequence[Classed]) -> Parametrization:
-    """Unit scaling's std and Adam rates, with the multipliers of weights taken in."""
-    return Parametrization(tuple(map(_of_unit, tensors)), "adam", absolute=True)
-
-
-def _of_unit(tensor: Classed) -> Tensor:
+def _tensor(tensor: ClassifiedTensor) -> Tensor:
+    # The paper has rates for Adam only, and NaN makes the optimizer refuse others.
     none = {"sgd": math.nan, "muon": math.nan, "multiplier": 1.0, "epsilon": 1.0}
-    if tensor.role in ("vector", "scalar"):
+    if tensor.mup_class in ("vector", "scalar"):
         return tensor_of(tensor, Factors(std=math.nan, adam=1.0, **none))
     n_in, n_out = fans(tensor.shape, tensor.layout)
-    if tensor.role == "output":
+    if tensor.mup_class == "output":
         none["multiplier"] = 1 / n_in
         return tensor_of(tensor, Factors(std=1.0, adam=1.0, **none))
     if tensor.parts[-1:] == ("embedding",):

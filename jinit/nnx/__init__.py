@@ -1,4 +1,4 @@
-"""jinit for Flax NNX, whose models are objects. Loaded when it is first used."""
+"""The functions of jinit that take a model take NNX models, which are objects, here."""
 
 from .._core.names import publish
 from ._compare import compare

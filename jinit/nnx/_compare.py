@@ -1,4 +1,4 @@
-"""Schemes are compared on an NNX model."""
+"""An NNX model is made and probed under several schemes."""
 
 import functools
 from collections.abc import Callable
@@ -26,23 +26,23 @@ def compare(
 ) -> Comparison:
     """Probe one NNX model under several schemes and seeds, before any training.
 
-    As `jinit.compare`.
+    It measures and returns the same as `jinit.compare`.
 
     Args:
-      make_model: a function of a scheme and of `nnx.Rngs` that gives an NNX module.
-      schemes: a dict from names to what `make_model` takes, or a list; a string stands
-        for the initializer of that name in `jinit.registry`.
-      batch: what the model is called with, an array, or a tuple of several.
+      make_model: a function of a scheme and of `nnx.Rngs` that returns an NNX module.
+      schemes: the schemes that `make_model` takes, as a dict by names, or a list; a
+        string stands for the initializer of that name in `jinit.registry`.
+      batch: the argument of the call, an array, or a tuple of several arguments.
       keys: an array of keys, or one key.
-      loss: as in `jinit.probe`.
+      loss: a function of the output that returns a scalar, as for `jinit.probe`.
       **options: more arguments of the call.
 
     Returns:
       A `jinit.Comparison`.
 
     Raises:
-      TypeError: for something that is no NNX module, or keys that are no keys.
-      ValueError: for no schemes, or two of one name.
+      TypeError: if `make_model` does not return an NNX module, or `keys` are not keys.
+      ValueError: if there are no schemes, or two with one name.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -51,8 +51,8 @@ def compare(
       >>> def make(init, rngs):
       ...     return nnx.Sequential(nnx.Linear(8, 8, kernel_init=init, rngs=rngs))
       >>> keys = jax.random.split(jax.random.key(1), 3)
-      >>> found = jinit.nnx.compare(make, ["he", "lecun"], jnp.eye(8), keys)
-      >>> found.reports["he"][2].rows[0]["path"]
+      >>> comparison = jinit.nnx.compare(make, ["he", "lecun"], jnp.eye(8), keys)
+      >>> comparison.reports["he"][2].rows[0]["path"]
       'layers/0'
     """
 
@@ -77,6 +77,7 @@ def _made(
         return params, rest
 
     def make() -> Made:
+        # The graph of the model is the same for every key, so it is made only once.
         abstract = nnx.eval_shape(lambda: make_model(scheme, nnx.Rngs(0)))
         apart = taken_apart(abstract, options, "compare")
         of_model = functools.partial(key_of, "nnx", apart[3], options)

@@ -23,8 +23,8 @@ def materialize(
 
     Args:
       make: a function of `nnx.Rngs` that builds the model.
-      rngs: a seed, a key, or an `nnx.Rngs`, which counts on as the constructor would
-        have it.
+      rngs: a seed, a key, or an `nnx.Rngs`, whose counters end where the constructor
+        would leave them.
       shardings: as for `jinit.materialize`, with the paths of `nnx.state(model)`, such
         as "encoder/linear/kernel". "metadata" stands for the model's own annotations.
       progress: whether to show a progress bar, on a terminal.
@@ -33,8 +33,8 @@ def materialize(
       The model, equal to `make(rngs)` bit for bit.
 
     Raises:
-      TypeError: for a `make` that is no function.
-      ValueError: for shardings that do not fit; the path is named.
+      TypeError: if `make` is not a function.
+      ValueError: if shardings do not fit; the text names the path.
 
     Example:
       >>> from flax import nnx
@@ -55,7 +55,8 @@ def materialize(
     def init(rngs_state: Any) -> Any:
         nonlocal graph
         rngs = nnx.merge(rngs_graph, rngs_state)
-        # Together, since a Dropout may hold a part of the streams.
+        # The model and the streams are split together, since a Dropout may hold some of
+        # the streams.
         graph, state = nnx.split({"model": make(rngs), "rngs": rngs})
         return dict(state)
 
@@ -63,13 +64,14 @@ def materialize(
     state = draw(rngs_state)
     built = nnx.merge(graph, nnx.State(state))
     nnx.update(rngs, nnx.state(built["rngs"]))
-    return built["model"]
+    model: Model = built["model"]
+    return model
 
 
 def _of_model(shardings: Any) -> Any:
-    """Shardings of a model as those of the dict that holds it and the streams."""
+    """Return shardings of a model as those of the dict with the model and streams."""
     if shardings is None:
-        # In an explicit mesh a constructor places what is annotated.
+        # In an explicit mesh a constructor places annotated arrays.
         return "metadata" if explicit_axes() else None
     if isinstance(shardings, str):
         return shardings

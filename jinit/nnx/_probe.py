@@ -17,25 +17,25 @@ def probe(
     jacobian: bool = False,
     **options: Any,
 ) -> Report:
-    """Look at the signal and the gradient in every layer of an NNX model.
+    """Measure the signal and the gradient in every layer of an NNX model.
 
-    As `jinit.probe`: layers are the modules that the model calls, by their paths.
-    The model is not changed.
+    It measures the same as `jinit.probe`. Layers are the modules that the model calls,
+    by their paths. The model stays as it is.
 
     Args:
       model: an NNX module.
-      *batch: what it is called with.
-      loss: a function of the output that gives a scalar; by default a fixed random
+      *batch: the arguments of the call.
+      loss: a function of the output that returns a scalar; by default a fixed random
         direction in the output.
-      jacobian: whether to find the ends of the Jacobian's singular values, too.
+      jacobian: whether to measure the extreme singular values of the Jacobian, too.
       **options: more arguments of the call.
 
     Returns:
       A `jinit.Report`.
 
     Raises:
-      TypeError: for something that is no NNX module.
-      ValueError: if the model calls no modules, or the loss is no scalar.
+      TypeError: if `model` is not an NNX module.
+      ValueError: if the model calls no modules, or the loss is not a scalar.
 
     Example:
       >>> import jax

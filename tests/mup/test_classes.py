@@ -82,7 +82,7 @@ def test_layouts(name, base, target, role, layout):
         and all(isinstance(n, int) for n in s),
     )  # fmt: skip
     (tensor,) = mup.infer(*trees).tensors
-    assert (tensor.role, tensor.layout) == (role, layout)
+    assert (tensor.mup_class, tensor.layout) == (role, layout)
 
 
 def test_a_tree_that_is_one_array():
@@ -164,7 +164,7 @@ def test_rules_without_a_base_say_the_same():
     assert p.rows == mup.infer(mlp_shapes(16), mlp_shapes(64)).rows
     with pytest.raises(ValueError, match="match no rule"):
         mup.from_rules(mlp_shapes(64), rules[:-1], width=(16, 64))
-    with pytest.raises(ValueError, match="must come out whole"):
+    with pytest.raises(ValueError, match="must be a whole number"):
         mup.from_rules(mlp_shapes(64), rules, width=(16, 48))
     with pytest.raises(TypeError, match=r"pair \(base, target\)"):
         mup.from_rules(mlp_shapes(64), rules, width=4)
