@@ -60,6 +60,11 @@ class Tensor:
         """The path, with slashes between its parts."""
         return "/".join(self.parts)
 
+    @property
+    def role(self) -> str:
+        """The class, by the name that version 0.1 had for it."""
+        return self.mup_class
+
     def rate(self, kind: str) -> float:
         """Return the factor of the learning rate; NaN if the scheme has none."""
         return float(getattr(self.factors, kind))

@@ -14,10 +14,10 @@ import numpy as np
 
 from .._core import checks
 from .._core.trees import leaves
-from . import _optimizer_kind
 from ._factors import KINDS, Tensor, muon_norm
 from ._growth import checked, overridden
-from ._optimizer_kind import Behaviour, elsewhere
+from ._optimizer_kind import Behaviour, alike, behaviours, elsewhere, raise_doubts
+from ._optimizer_kind import answered as answered_by
 from ._optimizer_trial import Answer
 from ._rescale import find, times
 
@@ -114,11 +114,11 @@ def _rates(
 
     def answered(shapes: Sequence[tuple[int, ...]]) -> Answer | str:
         types = tuple(zip(shapes, dtypes, strict=True))
-        return _optimizer_kind.answered(tx, structure, types)
+        return answered_by(tx, structure, types)
 
     paths, kinds = [tensor.path for tensor in tensors], _kinds(kind, tree)
     answer = answered([tensor.shape for tensor in tensors])
-    updated = _optimizer_kind.behaviours(answer, paths, kinds)
+    updated = behaviours(answer, paths, kinds)
     rates: list[Any] = [
         tensor.rate(one.kind) for tensor, one in zip(tensors, updated, strict=True)
     ]
@@ -130,7 +130,7 @@ def _rates(
             wide = elsewhere(answered(list(map(_wider, tensors))), answer, updated)
         for i in shaped:
             rates[i] = _rate(tensors[i], updated[i], base[i], wide[i], kinds[i])
-        _optimizer_kind.raise_doubts(paths, rates)
+        raise_doubts(paths, rates)
     return list(zip(updated, rates, strict=True))
 
 
@@ -170,7 +170,7 @@ def _rate(
     # Labels by size may give the base another optimizer. An equal update at another
     # width then shows that the shape does not matter.
     other = (None if behaviour.multiplies else wide) if base is None else base
-    if other is not None and _optimizer_kind.alike(other, here, _SAME):
+    if other is not None and alike(other, here, _SAME):
         return tensor.rate(behaviour.kind)
     if base is None and kind is None:
         return (

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from .._core.trees import listed
-from . import _optimizer_trial
-from ._optimizer_trial import STEPS, Answer, Response, Trial
+from ._optimizer_trial import STEPS, Answer, NotByTensor, Response, Trial
+from ._optimizer_trial import answer as answer_of
 
 # Two sizes whose relative difference is less count as equal.
 _CLOSE = 0.05
@@ -36,8 +36,8 @@ class Behaviour(NamedTuple):
 def answered(tx: Any, structure: Any, types: tuple[Any, ...]) -> Answer | str:
     """Try `tx` at some shapes; return a text that says why if it cannot be run."""
     try:
-        return _optimizer_trial.answer(tx, structure, types)
-    except _optimizer_trial.NotByTensor:
+        return answer_of(tx, structure, types)
+    except NotByTensor:
         raise
     except Exception as error:
         return f"`tx` could not be tried on gradients of these shapes ({error})"

@@ -6,7 +6,7 @@ transformation is traced at the shapes of the parameters, where it takes the bra
 that it takes in training (labels by size, factored states). The traced operations are
 then evaluated on gradients and parameters whose entries are all equal, at a few
 multiples of both. Each array is then one number: no array of a model's size is made,
-and nothing is compiled. See _equal_entries.py.
+and nothing is compiled. See py.
 """
 
 import math
@@ -18,8 +18,7 @@ import numpy as np
 
 from .._core.identity import remembered
 from .._network import jaxpr
-from . import _equal_entries
-from ._equal_entries import Uniform
+from ._equal_entries import FIRST_MARK, MULTIPLIED, SUMMED, Uniform, evaluate
 
 # Transformations whose update is no function of this step's gradient and parameters
 # alone, times a rate: by the names of their states.
@@ -51,7 +50,7 @@ STEPS = 16
 _GRADIENT, _NORM = 5e-3, 0.02
 # A multiple of the norm of the other gradients, and the marks of even and odd ones.
 _MORE = 32.0
-_MARKS = (_equal_entries.FIRST_MARK, 2 * _equal_entries.FIRST_MARK)
+_MARKS = (FIRST_MARK, 2 * FIRST_MARK)
 
 
 class Lane(NamedTuple):
@@ -202,9 +201,9 @@ def _responses(init: Any, update: Any, leaves: Sequence[Any]) -> list[Response]:
     gradients, params = _inputs(len(leaves), np.array(lanes))
     last: list[Any] = []
     with np.errstate(all="ignore"):
-        state = _equal_entries.evaluate(init, params)
+        state = evaluate(init, params)
         for _ in range(STEPS):
-            results = _equal_entries.evaluate(update, [*gradients, *state, *params])
+            results = evaluate(update, [*gradients, *state, *params])
             updates, state = results[: len(leaves)], results[len(leaves) :]
             if not last or any(map(_changes, updates)):
                 last = updates
@@ -236,8 +235,8 @@ def _response(index: int, value: Any, small: float) -> Response:
     return Response(
         Trial(*lanes.tolist()),
         small,
-        depends=marks >= _equal_entries.FIRST_MARK,
+        depends=marks >= FIRST_MARK,
         on_others=bool(marks & _MARKS[1 - index % 2]),
-        sums=bool(marks & _equal_entries.SUMMED),
-        multiplies=bool(marks & _equal_entries.MULTIPLIED),
+        sums=bool(marks & SUMMED),
+        multiplies=bool(marks & MULTIPLIED),
     )

@@ -8,8 +8,9 @@ from typing import Any
 from .._core import checks
 from .._core.results import Result, Table, plain
 from .._core.trees import listed
-from . import _optimizer, _rescale
 from ._factors import Factors, Tensor
+from ._optimizer import wrapped
+from ._rescale import rescaled, rescaled_rules
 
 _COLUMNS = ("path", "shape", "class", "grows", "std", "multiplier", "lr", "decay")
 
@@ -151,7 +152,7 @@ class Parametrization(Result):
           >>> bool((readout == 2 * before["layers_2"]["kernel"]).all())
           True
         """
-        return _rescale.rescaled(self.tensors, self.absolute, params, drawn)
+        return rescaled(self.tensors, self.absolute, params, drawn)
 
     def rules(self, rules: Any) -> list[Any]:
         """Return rules for `jinit.plan` whose initializers have the right std.
@@ -178,7 +179,7 @@ class Parametrization(Result):
           >>> plan.rows[0]["std"]  # as at the base width: 1 / sqrt(64)
           0.125
         """
-        return _rescale.rescaled_rules(self.tensors, self.absolute, rules)
+        return rescaled_rules(self.tensors, self.absolute, rules)
 
     def optimizer(
         self,
@@ -245,7 +246,7 @@ class Parametrization(Result):
         checks.choice("weight_decay", weight_decay, ("independent", "scaled"))
         if scale_epsilon is None:
             scale_epsilon = self.depth_rule == "completep"
-        return _optimizer.wrapped(
+        return wrapped(
             self.tensors, tx, kind, weight_decay == "independent", scale_epsilon
         )
 
