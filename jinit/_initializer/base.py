@@ -18,7 +18,7 @@ from jax.typing import DTypeLike
 
 from .._core import checks, dtypes, names, numbers
 from .._core.meshes import Sharding
-from ..random._law import Law, draw
+from ..random import _law as laws
 
 # The layout by which a scheme counts, and its fans, as far as they are known.
 LayoutAndFans = tuple[str | None, tuple[float | None, float | None]]
@@ -263,17 +263,17 @@ class RandomInitializer(Initializer):
 
     _symbolic: ClassVar[bool] = True
 
-    def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
+    def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[laws.Law, Any]:
         """Return the law with scale 1, and the scale."""
         raise NotImplementedError
 
     def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
         shape, dtype, sharding, factor = spec
         law, scale = _law_of(self, shape, dtype)
-        return draw(law, key, shape, dtype, numbers.times(scale, factor), sharding)
+        return laws.draw(law, key, shape, dtype, numbers.times(scale, factor), sharding)
 
 
-def law_and_scale(init: Any, spec: DrawSpec) -> tuple[Law, Any] | None:
+def law_and_scale(init: Any, spec: DrawSpec) -> tuple[laws.Law, Any] | None:
     """Return the law that an initializer draws by, and its scale; None without one."""
     if isinstance(init, Scaled):
         factor = spec.factor * init.factor
@@ -286,7 +286,7 @@ def law_and_scale(init: Any, spec: DrawSpec) -> tuple[Law, Any] | None:
 
 def _law_of(
     init: RandomInitializer, shape: checks.Shape, dtype: np.dtype
-) -> tuple[Law, Any]:
+) -> tuple[laws.Law, Any]:
     """Return the law and its scale; remember them unless they hold a tracer."""
     if init._is_traced or not checks.is_static(shape):
         return init._law(shape, dtype)
@@ -296,7 +296,7 @@ def _law_of(
 @functools.lru_cache(maxsize=4096)
 def _known_law_of(
     init: RandomInitializer, shape: checks.Shape, dtype: np.dtype
-) -> tuple[Law, Any]:
+) -> tuple[laws.Law, Any]:
     return init._law(shape, dtype)
 
 

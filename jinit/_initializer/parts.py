@@ -12,7 +12,7 @@ from .._core import checks, numbers
 from .._core.dtypes import dtype as _dtype
 from .._core.meshes import check_fits, explicit_axes
 from .._core.programs import jit_to
-from ..random._threefry import spent
+from ..random import _threefry as threefry
 from . import foreign
 from .base import DrawSpec, Initializer, LayoutAndFans, is_random
 
@@ -22,7 +22,7 @@ class Composed(Initializer):
 
     def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
         def join(key: jax.Array) -> jax.Array:
-            used = spent(key) if is_random(self) else key
+            used = threefry.spent(key) if is_random(self) else key
             return self._joined(used, spec._replace(sharding=None))
 
         if spec.sharding is None:

@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 
 from .._core import checks, numbers
 from .._core.programs import compiled
-from ..random._law import Law, scaled
+from ..random import _law as laws
 from .base import DrawSpec, Initializer, LayoutAndFans, law_and_scale
 from .foreign import in_torch_layout, is_initializer, positional
 from .maker import check_called, maker
@@ -185,7 +185,7 @@ def _stack(
     key: jax.Array,
     scales: jax.Array,
     *,
-    law: Law,
+    law: laws.Law,
     shape: checks.Shape,
     dtype: np.dtype,
     axis: int,
@@ -196,16 +196,16 @@ def _stack(
 
     def one(index: jax.Array, scale: jax.Array) -> jax.Array:
         slice_key = jax.random.fold_in(key, index)
-        return scaled(slice_key, scale, law=law, shape=slice_shape, dtype=dtype)
+        return laws.scaled(slice_key, scale, law=law, shape=slice_shape, dtype=dtype)
 
     indices = jnp.arange(shape[axis], dtype=np.uint32)
     return jnp.moveaxis(jax.vmap(one)(indices, scales.astype(real)), 0, axis)
 
 
-def _one_law(laws: list[tuple[Law, Any] | None]) -> tuple[Law, Any] | None:
+def _one_law(pairs: list[tuple[laws.Law, Any] | None]) -> tuple[laws.Law, Any] | None:
     """Return the law and the scales of slices that differ in nothing but scale."""
-    known = [pair for pair in laws if pair is not None and not pair[0].is_traced]
-    if len(known) < len(laws) or len({law for law, _ in known}) != 1:
+    known = [pair for pair in pairs if pair is not None and not pair[0].is_traced]
+    if len(known) < len(pairs) or len({law for law, _ in known}) != 1:
         return None
     scales = [scale for _, scale in known]
     if not numbers.is_traced(*scales):

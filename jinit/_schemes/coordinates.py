@@ -16,7 +16,7 @@ from .._initializer.base import Initializer, RandomInitializer
 from .._initializer.maker import maker
 from .._initializer.scheme import scheme
 from .._scale.fans import Fans
-from ..random._law import Law
+from ..random import _law as laws
 from .fan_based import FanScheme
 from .fan_options import FanOptions, fan_maker, refuse_activation
 
@@ -66,8 +66,8 @@ class FourierFeatures(RandomInitializer):
     def _std(self, shape: checks.Shape) -> float:
         return 2 * math.pi * self.stddev if self.radians else self.stddev
 
-    def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
-        return Law("normal"), self._std(shape)
+    def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[laws.Law, Any]:
+        return laws.Law("normal"), self._std(shape)
 
 
 @scheme(

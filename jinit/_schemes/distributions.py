@@ -12,7 +12,7 @@ from .._core.dtypes import canonical_dtype
 from .._initializer.base import Initializer, RandomInitializer
 from .._initializer.maker import maker
 from .._initializer.scheme import scheme
-from ..random._law import Law
+from ..random import _law as laws
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -32,9 +32,9 @@ class Normal(RandomInitializer):
     def _std(self, shape: checks.Shape) -> float:
         return self.stddev
 
-    def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
+    def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[laws.Law, Any]:
         # The scale is an operand of the program, so one program serves every stddev.
-        return Law("normal"), self.stddev
+        return laws.Law("normal"), self.stddev
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -56,8 +56,8 @@ class Uniform(RandomInitializer):
     def _std(self, shape: checks.Shape) -> float:
         return abs(self.scale) / math.sqrt(12)
 
-    def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
-        return Law("uniform", 0.0, 1.0), self.scale
+    def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[laws.Law, Any]:
+        return laws.Law("uniform", 0.0, 1.0), self.scale
 
 
 @scheme(

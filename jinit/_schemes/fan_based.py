@@ -18,7 +18,7 @@ from .._initializer.base import Initializer, LayoutAndFans, RandomInitializer
 from .._initializer.scheme import scheme
 from .._scale.fans import MODES, Fans, fan, fans, layout_if_disjoint, torch_axes
 from .._scale.gains import Activation, canonical, gain, second_moment, slope_at_zero
-from ..random._law import Law
+from ..random import _law as laws
 from .fan_options import FanOptions, count_once, fan_maker, refuse_activation
 from .truncated import truncated_std
 from .variance_scaling import UNIT_LAWS, Axes
@@ -105,7 +105,7 @@ class FanScheme(RandomInitializer):
         axes = torch_axes(self.in_axis, self.out_axis, self.batch_axis)
         return dataclasses.replace(self, **axes)
 
-    def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
+    def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[laws.Law, Any]:
         std = self._std(shape)
         std = 0.0 if std is None else std
         # The complex uniform law fills a disk and has the std 1; the real one fills

@@ -16,8 +16,8 @@ from .._core.numbers import at_least, is_traced, is_zero
 from .._initializer.base import Initializer, RandomInitializer
 from .._initializer.maker import maker
 from .._initializer.scheme import scheme
+from ..random import _law as laws
 from ..random import _tail
-from ..random._law import Law
 
 StdIs = Literal["before", "after"]
 Bounds = Literal["relative", "absolute"]
@@ -110,15 +110,15 @@ class TruncatedNormal(RandomInitializer):
                 "jinit.constant, or a larger stddev."
             )
 
-    def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
+    def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[laws.Law, Any]:
         sigma = self._sigma()
         if is_zero(sigma):
             # A uniform law on [1, 1), times the mean, gives the mean everywhere.
-            return Law("uniform", 1.0, 1.0), self.mean
+            return laws.Law("uniform", 1.0, 1.0), self.mean
         if is_zero(self.mean) and self.bounds == "relative":
             # The scale is an operand, so that one program serves every stddev.
-            return Law("truncated_normal", self.lower, self.upper), sigma
-        return Law("truncated_normal", *self._ends(), self.mean, sigma), 1.0
+            return laws.Law("truncated_normal", self.lower, self.upper), sigma
+        return laws.Law("truncated_normal", *self._ends(), self.mean, sigma), 1.0
 
 
 def truncated_std(a: Any, b: Any) -> Any:

@@ -17,7 +17,7 @@ from .._initializer.base import Initializer, LayoutAndFans, RandomInitializer
 from .._initializer.maker import maker
 from .._initializer.scheme import scheme
 from .._scale.fans import MODES, fan, jax_fans, layout_if_disjoint, torch_axes
-from ..random._law import Law
+from ..random import _law as laws
 
 Axes = int | tuple[int, ...]
 DISTRIBUTIONS = ("truncated_normal", "normal", "uniform")
@@ -30,9 +30,9 @@ _JAX_TRUNCATED_STD = 0.87962566103423978
 _JAX_TRUNCATED_MODULUS_STD = 0.95311164380491208
 
 UNIT_LAWS = {
-    "normal": Law("normal"),
-    "uniform": Law("uniform", -1.0, 1.0),
-    "truncated_normal": Law("truncated_normal", -2.0, 2.0),
+    "normal": laws.Law("normal"),
+    "uniform": laws.Law("uniform", -1.0, 1.0),
+    "truncated_normal": laws.Law("truncated_normal", -2.0, 2.0),
 }
 
 PRESETS = {
@@ -92,7 +92,7 @@ class VarianceScaling(RandomInitializer):
         axes = torch_axes(self.in_axis, self.out_axis, self.batch_axis)
         return dataclasses.replace(self, **axes)
 
-    def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[Law, Any]:
+    def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[laws.Law, Any]:
         n = self._fan(shape)
         # JAX rounds the variance and then its root. Another order of the two changes
         # the last bit of values in float32.
