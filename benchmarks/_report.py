@@ -7,7 +7,7 @@ import platform
 from typing import Any
 
 import jax
-import jaxlib
+import jaxlib.version
 import matplotlib.pyplot as plt
 import numpy as np
 from rich.table import Table
@@ -30,7 +30,7 @@ def environment() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "jax": jax.__version__,
-        "jaxlib": jaxlib.__version__,
+        "jaxlib": jaxlib.version.__version__,
         "numpy": np.__version__,
         "torch": torch_version,
     }

@@ -17,7 +17,7 @@ def dtype(value: Any, kind: type[Any]) -> np.dtype:
       TypeError: for a dtype that is not of the kind, or that cannot be drawn.
     """
     chosen = _default_float() if value is None else dtype_like(value)
-    _check_kind(chosen, kind)
+    _check_kind(chosen, kind)  # type: ignore[arg-type]  # abstract types do hash
     if chosen.itemsize == (16 if chosen.kind == "c" else 8) and not jax.config.read(
         "jax_enable_x64"
     ):
@@ -66,12 +66,13 @@ def _can_be_drawn(dtype: np.dtype) -> bool:
 def dtype_like(value: Any) -> np.dtype:
     """Return the dtype that a value names, as `jnp.dtype` reads it."""
     try:
-        return jnp.dtype(value)
+        dtype: np.dtype = jnp.dtype(value)
     except TypeError:
         raise TypeError(
             f"`dtype` is {value!r}, which names no type; pass one such as jnp.float32 "
             "or 'bfloat16'."
         ) from None
+    return dtype
 
 
 def is_narrow(dtype: np.dtype) -> bool:

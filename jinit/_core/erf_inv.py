@@ -77,9 +77,9 @@ def erf_inv(u: jax.Array, bound: float = np.inf) -> jax.Array:
         return lax.erf_inv(u)
     fast = _central if bound <= CENTRAL else _inside
     # Other processors have other code for erf_inv, and other bits.
-    return lax.platform_dependent(
-        u, cpu=fast if is_exact() else lax.erf_inv, default=lax.erf_inv
-    )
+    on_cpu = fast if is_exact() else lax.erf_inv
+    x: jax.Array = lax.platform_dependent(u, cpu=on_cpu, default=lax.erf_inv)
+    return x
 
 
 @functools.cache

@@ -122,7 +122,7 @@ def jit_to(
     if not explicit:
         return jax.jit(function, static_argnames=static, out_shardings=out_sharding)
 
-    def typed(*operands: Any, **settings: Any) -> jax.Array:
+    def typed(*operands: Any, **settings: Any) -> Any:
         run = functools.partial(function, **settings)
         return jax.sharding.auto_axes(run, out_sharding=out_sharding, axes=explicit)(
             *operands

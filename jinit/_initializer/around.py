@@ -14,7 +14,7 @@ from .._core import checks, dtypes
 from .base import DrawSpec, Initializer
 from .foreign import check_part, in_torch_layout
 from .maker import maker
-from .parts import Composed, own_dtype, part, std_of
+from .parts import Composed, common_dtype, part, std_of
 from .scheme import scheme
 
 
@@ -40,7 +40,7 @@ class Around(Composed):
         return shape
 
     def _dtype(self, dtype: DTypeLike | None, shape: checks.Shape) -> np.dtype:
-        return own_dtype([self.init], dtype)
+        return common_dtype([self.init], dtype)
 
     def _drawn(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
         return part(self._part, key, spec._replace(shape=self._inner(spec.shape)))

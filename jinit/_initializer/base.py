@@ -7,7 +7,6 @@ its dataclass, which are read for equality, hashes, texts, pickles and configura
 
 import dataclasses
 import functools
-import hashlib
 import sys
 from collections.abc import Hashable
 from typing import Any, ClassVar, NamedTuple
@@ -19,6 +18,7 @@ from jax.typing import DTypeLike
 from .._core import checks, dtypes, names, numbers
 from .._core.meshes import Sharding
 from ..random import _law as laws
+from .frozen import exact
 
 # The layout by which a scheme counts, and its fans, as far as they are known.
 LayoutAndFans = tuple[str | None, tuple[float | None, float | None]]
@@ -369,31 +369,6 @@ def spell(value: Any) -> str:
     if isinstance(value, Initializer):
         return repr(value)
     return names.public_name(value) if callable(value) else repr(value)
-
-
-def exact(value: Any) -> Hashable:
-    """Return a key that two settings share only if their types and bits are equal."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    kind = type(value)
-    if kind is tuple:
-        return _exact_table(value) or (kind, *map(exact, value))
-    if kind in (float, complex):
-        # 0.0 == -0.0, and nan is not itself; their texts tell.
-        return kind, repr(value)
-    return kind, value
-
-
-def _exact_table(value: tuple[Any, ...]) -> Hashable:
-    """Return a digest of nested tuples of floats; None for anything else."""
-    entry: Any = value
-    while type(entry) is tuple and entry:
-        entry = entry[0]
-    if type(entry) not in (float, complex):
-        return None
-    array = np.asarray(value)
-    digest = hashlib.sha256(array.tobytes()).digest()
-    return tuple, array.dtype.str, array.shape, digest
 
 
 def _required(init: Initializer) -> set[str]:

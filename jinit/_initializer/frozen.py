@@ -1,5 +1,7 @@
-"""Arrays become settings that hash, and settings become arrays again."""
+"""Settings are frozen, so that initializers hash and compare by exact values."""
 
+import hashlib
+from collections.abc import Hashable
 from typing import Any
 
 import jax.numpy as jnp
@@ -45,3 +47,28 @@ def thawed(value: Any) -> Any:
 
 def _tupled(value: Any) -> Any:
     return tuple(map(_tupled, value)) if isinstance(value, list) else value
+
+
+def exact(value: Any) -> Hashable:
+    """Return a key that two settings share only if their types and bits are equal."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    kind = type(value)
+    if kind is tuple:
+        return _exact_table(value) or (kind, *map(exact, value))
+    if kind in (float, complex):
+        # 0.0 == -0.0, and nan is not itself; their texts tell.
+        return kind, repr(value)
+    return kind, value
+
+
+def _exact_table(value: tuple[Any, ...]) -> Hashable:
+    """Return a digest of nested tuples of floats; None for anything else."""
+    entry: Any = value
+    while type(entry) is tuple and entry:
+        entry = entry[0]
+    if type(entry) not in (float, complex):
+        return None
+    array = np.asarray(value)
+    digest = hashlib.sha256(array.tobytes()).digest()
+    return tuple, array.dtype.str, array.shape, digest

@@ -13,7 +13,7 @@ from .base import DrawSpec, Initializer
 from .foreign import check_part, in_torch_layout
 from .frozen import frozen, thawed
 from .maker import maker
-from .parts import Composed, own_dtype, part
+from .parts import Composed, common_dtype, part
 from .scheme import scheme
 
 
@@ -44,7 +44,7 @@ class Masked(Composed):
         checks.broadcasts(shape, mask=thawed(self.mask))
 
     def _dtype(self, dtype: DTypeLike | None, shape: checks.Shape) -> np.dtype:
-        return own_dtype([self.a, self.b], dtype)
+        return common_dtype([self.a, self.b], dtype)
 
     def _joined(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
         a, b = (

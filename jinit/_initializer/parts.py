@@ -44,10 +44,11 @@ def part(init: Any, key: jax.Array, spec: DrawSpec) -> jax.Array:
     drawn: jax.Array = foreign.call(init, key, spec.shape, spec.dtype)
     if numbers.is_one(spec.factor):
         return drawn
-    return (drawn * spec.factor).astype(drawn.dtype)
+    scaled: jax.Array = (drawn * spec.factor).astype(drawn.dtype)
+    return scaled
 
 
-def own_dtype(parts: Sequence[Any], dtype: DTypeLike | None) -> np.dtype:
+def common_dtype(parts: Sequence[Any], dtype: DTypeLike | None) -> np.dtype:
     """Return the dtype of the call, or else the parts' dtype, which must agree."""
     if dtype is not None:
         return _dtype(dtype, np.inexact)

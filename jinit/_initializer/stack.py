@@ -15,7 +15,7 @@ from ..random import _law as laws
 from .base import DrawSpec, Initializer, LayoutAndFans, law_and_scale
 from .foreign import in_torch_layout, is_initializer, positional
 from .maker import check_called, maker
-from .parts import Composed, common_layout_and_fans, common_std, own_dtype, part
+from .parts import Composed, common_dtype, common_layout_and_fans, common_std, part
 from .scheme import scheme
 
 
@@ -80,8 +80,8 @@ class Stacked(Composed):
     def _dtype(self, dtype: DTypeLike | None, shape: checks.Shape) -> np.dtype:
         if dtype is not None:
             # The function of the index need not run for it.
-            return own_dtype([], dtype)
-        return own_dtype(self._layers(shape) or [self.init], None)
+            return common_dtype([], dtype)
+        return common_dtype(self._layers(shape) or [self.init], None)
 
     def _joined(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
         shape, layers = spec.shape, self._layers(spec.shape)
@@ -97,8 +97,8 @@ class Stacked(Composed):
             return _stack(key, scales, law=law, axis=axis, **spec.settings)
         if all(init == layers[0] for init in layers):
             keys = jax.vmap(jax.random.fold_in, (None, 0))(key, np.arange(len(layers)))
-            draw = jax.vmap(lambda k: part(layers[0], k, one))
-            return jnp.moveaxis(draw(keys), 0, axis)
+            slices = jax.vmap(lambda k: part(layers[0], k, one))(keys)
+            return jnp.moveaxis(slices, 0, axis)
         parts = [
             part(init, jax.random.fold_in(key, index), one)
             for index, init in enumerate(layers)
@@ -169,7 +169,7 @@ class Blocks(Composed):
         return [(*shape[:axis], size, *shape[axis + 1 :]) for size in sizes]
 
     def _dtype(self, dtype: DTypeLike | None, shape: checks.Shape) -> np.dtype:
-        return own_dtype(self.inits, dtype)
+        return common_dtype(self.inits, dtype)
 
     def _joined(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
         shapes = self._shapes(spec.shape)

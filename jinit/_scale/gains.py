@@ -222,7 +222,7 @@ def _moment_of_name(name: str, param: float | None, direction: str) -> float:
 
 
 @remembered(1024)
-def _moment_of_function(function: Callable, direction: str) -> float:
+def _moment_of_function(function: Function, direction: str) -> float:
     sample, precision = sampled(function, direction)
     try:
         moment = normal_mean(lambda z: sample(z) ** 2, tolerance=precision)
@@ -259,7 +259,7 @@ def sampled(function: Function, direction: str) -> tuple[Function, float]:
 
 
 def _evaluate_plain(
-    function: Callable, batched: Callable, error: Exception
+    function: Function, batched: Function, error: Exception
 ) -> np.ndarray:
     """Evaluate a function that JAX cannot trace, of plain Python or NumPy."""
     try:
@@ -271,7 +271,7 @@ def _evaluate_plain(
         ) from error
 
 
-def _evaluate(batched: Callable, z: np.ndarray) -> np.ndarray:
+def _evaluate(batched: Function, z: np.ndarray) -> np.ndarray:
     """Evaluate a function at all of z, in chunks of one size: one compilation."""
     size = 8 if z.size == 8 else 2048
     padded = np.resize(z, math.ceil(z.size / size) * size).reshape(-1, size)

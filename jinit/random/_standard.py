@@ -35,10 +35,12 @@ def between(
     if ordinary and dtype == np.float32:
         # Signed, since processors without AVX-512 convert no unsigned integers.
         m = lax.bitcast_convert_type(words, np.int32).astype(dtype)
-        return m * (width * dtype.type(2.0**-info.nmant)) + low
+        direct: jax.Array = m * (width * dtype.type(2.0**-info.nmant)) + low
+        return direct
     one = np.ones((), dtype).view(words.dtype)
     floats = lax.bitcast_convert_type(words | one, dtype) - dtype.type(1)
-    return floats * width + low
+    moved: jax.Array = floats * width + low
+    return moved
 
 
 def open_unit(key: jax.Array, shape: Shape, dtype: np.dtype) -> jax.Array:
@@ -93,7 +95,8 @@ def complex_unit(law: str, key: jax.Array, shape: Shape, dtype: np.dtype) -> jax
             sqrt2(real) * erf_inv(open_unit(k, shape, real), INSIDE)
             for k in (first, second)
         )
-        return lax.complex(*parts) / np.sqrt(2).astype(dtype)
+        normal: jax.Array = lax.complex(*parts) / np.sqrt(2).astype(dtype)
+        return normal
     u = between(first, shape, real.type(0), real.type(1))
     angle = real.type(2 * np.pi) * between(second, shape, real.type(0), real.type(1))
     if law == "uniform":

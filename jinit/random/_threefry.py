@@ -38,8 +38,10 @@ def bits(key: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
         return jax.random.bits(key, shape, dtype)
     high, low = threefry2x32(words, counters(shape))
     if width == 64:
-        return (high.astype(dtype) << dtype.type(32)) | low.astype(dtype)
-    return (high ^ low).astype(dtype)
+        both: jax.Array = (high.astype(dtype) << dtype.type(32)) | low.astype(dtype)
+        return both
+    mixed: jax.Array = (high ^ low).astype(dtype)
+    return mixed
 
 
 def threefry_words(key: jax.Array) -> Words | None:
@@ -66,7 +68,8 @@ def spent(key: jax.Array) -> jax.Array:
     # The result must need the draw: a draw that nothing reads may be dropped unseen.
     used = jax.random.key_data(key), jax.random.bits(key)
     words, _ = lax.optimization_barrier(used)
-    return jax.random.wrap_key_data(words, impl=jax.random.key_impl(key))
+    equal: jax.Array = jax.random.wrap_key_data(words, impl=jax.random.key_impl(key))
+    return equal
 
 
 def threefry2x32(key: Words, counter: Words) -> Words:

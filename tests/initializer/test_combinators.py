@@ -124,7 +124,7 @@ def test_errors_of_the_makers(make, error, text):
 CALLS = [
     (jinit.masked([True, False], plain, plain), (3, 4), "`mask` has shape"),
     (jinit.padded(plain, ((1, 1),) * 3), (3, 4), "one for each axis"),
-    (jinit.padded(plain, 2), (3, 4), "leave nothing"),
+    (jinit.padded(plain, 2), (3, 4), "more zeros than an axis"),
     (jinit.transposed(plain, (1, 0)), (3, 4, 5), "must agree"),
     (jinit.from_array([1.0, 2.0]), (3,), r"shape \(2,\).*must be equal"),
     (jinit.torch_layout(plain), (3,), "at least two"),
