@@ -368,6 +368,9 @@ def spell(value: Any) -> str:
         return repr(value.name)
     if isinstance(value, Initializer):
         return repr(value)
+    if type(value) is tuple:
+        parts = ", ".join(map(spell, value))
+        return f"({parts},)" if len(value) == 1 else f"({parts})"
     return names.public_name(value) if callable(value) else repr(value)
 
 
