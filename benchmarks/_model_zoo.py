@@ -14,7 +14,7 @@ os.environ.setdefault("KMP_BLOCKTIME", "0")
 
 
 class Size(NamedTuple):
-    """A size describes a pre-LN transformer, whose hidden layers have four widths."""
+    """A size describes a pre-LN transformer; its hidden layers are 4 times as wide."""
 
     layers: int
     width: int

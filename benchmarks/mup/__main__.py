@@ -93,7 +93,7 @@ def _print_verdict(record: dict[str, Any], console: Console) -> None:
 def _parser() -> argparse.ArgumentParser:
     return _options.parser(
         "python -m benchmarks.mup",
-        "Sweep learning rates over widths and depths, by muP and without.",
+        "Sweep learning rates over widths and depths, with and without muP.",
         "studies",
         tuple(STUDIES),
         "results/mup",

@@ -30,9 +30,9 @@ class Study(NamedTuple):
     exponents: range  # rates are powers of two
     seeds: int
     problem: Problem
-    # model(size, parametrization) -> the model; None stands for the standard one.
+    # model(size, parametrization) returns the model; None is the standard one.
     model: Callable[[int, Any], nn.Module]
-    # infer(size) -> the parametrization of that size, relative to the smallest.
+    # infer(size) returns the parametrization of a size, relative to the smallest.
     infer: Callable[[int], Any]
 
     def standard(self, size: int) -> Any:

@@ -16,8 +16,9 @@ from examples.mup_transfer import score, train
 class Best(NamedTuple):
     """The best rate is where the loss on the grid is least."""
 
-    exponent: float  # of 2, by a parabola through the least loss and its neighbours
-    loss: float  # on the grid
+    # The rate is 2^exponent, by a parabola through the least loss and its neighbours.
+    exponent: float
+    loss: float  # the least on the grid
     inside: bool  # whether the grid has larger losses on both sides
 
 

@@ -14,7 +14,7 @@ class Result(NamedTuple):
     claim: str
     outcome: str  # the numbers, in words
     measured: dict[str, Any]
-    checks: dict[str, bool]  # check -> whether it holds here
+    checks: dict[str, bool]  # tells whether each check holds
     figure: Figure
 
     @property

@@ -76,7 +76,7 @@ def run(quick: bool, images: Images) -> Result:
 
 
 def _pictures(images: Images, most: int) -> tuple[jax.Array, jax.Array]:
-    """Return square images with one channel; those above 14 x 14 are halved."""
+    """Return square images with one channel, at half size if above 14 x 14."""
     x = images.train_x[:most]
     side = math.isqrt(x.shape[1])
     x = x.reshape(-1, side, side, 1)
@@ -97,7 +97,8 @@ def _draw(kernel: Any, bias: Any, depth: int, pixels: int) -> Params:
 
 
 def _convolution(h: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-    """Convolve circularly, as one product: on a CPU 8 times as fast as XLA's way."""
+    """Convolve with circular padding, as one product of patches."""
+    # On a CPU this is 8 times as fast as XLA's convolution.
     side = h.shape[1]
     h = jnp.pad(h, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="wrap")
     taps = [h[:, i : i + side, j : j + side] for i in range(3) for j in range(3)]

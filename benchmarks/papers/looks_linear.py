@@ -59,7 +59,7 @@ def run(quick: bool, images: Images) -> Result:
 
 
 def _looks_linear(key: jax.Array, inputs: int, width: int, depth: int) -> _mlp.Params:
-    """Mirror the outputs of the first kernel, the inputs of the last, and both else."""
+    """Draw kernels with mirrored outputs (first), inputs (last) or both (hidden)."""
     first, hidden, last = jax.random.split(key, 3)
     return _mlp.Params(
         first=jinit.looks_linear(part="first")(first, (inputs, width)),
@@ -75,7 +75,7 @@ def _outputs(params: _mlp.Params, x: jax.Array) -> jax.Array:
 
 
 def _nonlinearity(params: _mlp.Params, x: jax.Array) -> float:
-    """Return the distance of the outputs from those of the linear map of a basis."""
+    """Return how far the outputs are from a linear map that agrees on a basis."""
     kernel = _outputs(params, jnp.eye(x.shape[1]))
     outputs = _outputs(params, x)
     return float(jnp.linalg.norm(outputs - x @ kernel) / jnp.linalg.norm(outputs))

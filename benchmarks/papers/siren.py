@@ -134,7 +134,7 @@ def _best(
     ]  # fmt: skip
     rate, fitted, losses = min(fits, key=lambda fit: float(_train.last(fit[2], 1)[0]))
     image = _outputs(jax.tree.map(lambda a: a[0], fitted), data[0], activation)
-    curve = 10 * np.log10(4 / np.asarray(losses[0], np.float64))  # pixels range over 2
+    curve = 10 * np.log10(4 / np.asarray(losses[0], np.float64))  # pixels span 2
     error = float(jnp.mean((image - data[1]) ** 2))
     psnr = 10 * np.log10(4 / error)
     return {"psnr": float(psnr), "rate": rate, "curve": curve, "image": image}
