@@ -1,1 +1,1 @@
-"""Measurements that the README quotes; `python -m benchmarks` repeats them."""
+"""The README quotes these measurements; `python -m benchmarks` repeats them."""

@@ -16,9 +16,9 @@ from benchmarks import _cases, _report, _timing
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure, print the table, write JSON and a figure."""
+    """Measure all cases; print a table; write JSON and a figure."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small, for CI")
+    parser.add_argument("--quick", action="store_true", help="run a small size, for CI")
     parser.add_argument(
         "--out", default="results/benchmarks", help="the folder of the results"
     )

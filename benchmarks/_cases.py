@@ -1,4 +1,4 @@
-"""What is measured: one group of rivals per scheme, shape and dtype."""
+"""Each case of the benchmark times the same draw in jinit and in its peers."""
 
 import functools
 import importlib
@@ -14,7 +14,8 @@ import numpy as np
 
 import jinit
 
-# Its idle threads would spin for a while, in the time of whoever is measured next.
+# Idle OpenMP threads of torch would spin during the next measurement. OpenMP reads
+# these variables when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("KMP_BLOCKTIME", "0")
 torch: Any
@@ -28,7 +29,7 @@ Init = Callable[..., jax.Array]
 
 
 class Scheme(NamedTuple):
-    """A law as each library spells it; `torch` and `numpy` fill a fresh array."""
+    """A scheme holds one law in each library; `torch` and `numpy` fill an array."""
 
     jinit: Init
     jax: Init
@@ -37,7 +38,7 @@ class Scheme(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A row of the table: calls that all do the same, beside each other."""
+    """A case is a row of the table: calls that do the same work, to be compared."""
 
     what: str
     scheme: str
@@ -88,10 +89,10 @@ SCHEMES = {
 def draws(
     shapes: Sequence[tuple[int, ...]], dtypes: list[str], schemes: list[str]
 ) -> Iterator[Case]:
-    """One array: jinit called directly and inside a jit, against its peers.
+    """Yield draws of one array: by jinit, directly and in a jit, and by its peers.
 
-    The programs of XLA take turns among themselves: its threads, asleep since somebody
-    else's long call, would come late for the first one after it.
+    XLA's programs have a case without torch and numpy. During a long call of another
+    library XLA's threads fall asleep, and they start late for the next XLA program.
     """
     for shape in shapes:
         for dtype in dtypes:
@@ -121,8 +122,8 @@ def _other_calls(scheme: Scheme, shape: tuple[int, ...], dtype: str) -> Calls:
     key = jax.random.key(0)
     calls: Calls = {"jinit": lambda: scheme.jinit(key, shape, dtype)}
     if torch is not None:
-        kind = getattr(torch, dtype)
-        calls["torch"] = lambda: scheme.torch(torch.empty(shape, dtype=kind))
+        torch_dtype = getattr(torch, dtype)
+        calls["torch"] = lambda: scheme.torch(torch.empty(shape, dtype=torch_dtype))
     if dtype == "float32":
         generator = np.random.default_rng(0)
         calls["numpy"] = lambda: scheme.numpy(generator, shape)
@@ -132,7 +133,7 @@ def _other_calls(scheme: Scheme, shape: tuple[int, ...], dtype: str) -> Calls:
 def sweeps(
     shape: tuple[int, ...], counts: list[int], schemes: list[str]
 ) -> Iterator[Case]:
-    """Many seeds of one array: vmapped over keys inside a jit."""
+    """Yield draws of many seeds of one array: vmapped over keys inside a jit."""
     for count in counts:
         for name in schemes:
             calls = _sweep_calls(SCHEMES[name], shape, count)
@@ -147,7 +148,7 @@ def _sweep_calls(scheme: Scheme, shape: tuple[int, ...], count: int) -> Calls:
 
 
 def overhead(schemes: list[str]) -> Iterator[Case]:
-    """The eager call of a small shape: what Python and dispatch cost."""
+    """Yield eager calls of a small shape, which measure Python and the dispatch."""
     for name in schemes:
         calls = _eager_calls(SCHEMES[name], (8, 8))
         yield Case("eager call", name, (8, 8), "float32", calls, repeat=50)
@@ -166,7 +167,7 @@ def _eager_calls(scheme: Scheme, shape: tuple[int, ...]) -> Calls:
 
 
 def compilations(shapes: list[tuple[int, ...]], schemes: list[str]) -> Iterator[Case]:
-    """Tracing and compiling a sampler that is new to the process."""
+    """Yield the compilation of a sampler that is new to the process."""
     for shape in shapes:
         for name in schemes:
             calls: Calls = {
@@ -183,7 +184,7 @@ def _compile(init: Init, shape: tuple[int, ...]) -> None:
 
 
 def imports() -> Case:
-    """A fresh process that imports JAX, with jinit and without."""
+    """Return the case of a fresh process that imports JAX, with jinit and without."""
 
     def run(code: str) -> None:
         subprocess.run([sys.executable, "-c", code], check=True)

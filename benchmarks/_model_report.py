@@ -1,4 +1,4 @@
-"""Rows of started models -> tables, the bounds that they are held to, and a figure."""
+"""Turn measured starts of models into tables, bounds and a figure."""
 
 import pathlib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 from rich.table import Table
 
 MIB = 2**20
-WE = "materialize"
+OURS = "materialize"
 _COLORS = {
     "materialize": "tab:blue",
     "plan": "tab:cyan",
@@ -19,7 +19,7 @@ _COLORS = {
 
 
 class Bound(NamedTuple):
-    """What is asked of a measured number."""
+    """A bound says how large or how small a measured number has to be."""
 
     what: str
     value: float
@@ -35,7 +35,7 @@ class Bound(NamedTuple):
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
-    """Seconds, how many times as long as materialize, and memory."""
+    """Return a table of seconds, of their ratios to materialize, and of memory."""
     result = Table(
         title="Starting a model in a fresh process, medians", title_justify="left"
     )
@@ -70,33 +70,33 @@ def _cells(row: dict[str, Any], ours: float) -> Iterator[str]:
 
 
 def bounds(rows: list[dict[str, Any]]) -> list[Bound]:
-    """What materialize is held to, of all that was measured for it."""
+    """Return the bounds that the measured numbers of materialize have to meet."""
     seconds = {(r.get("layers"), r["how"]): r["seconds"] for r in rows}
-    found = []
+    limits = []
     for layers, rival, times in ((24, "jit", 10), (96, "jit", 25), (24, "eager", 3)):
-        theirs, ours = seconds.get((layers, rival)), seconds.get((layers, WE))
+        theirs, ours = seconds.get((layers, rival)), seconds.get((layers, OURS))
         if theirs and ours:
             what = f"{layers} layers: {rival} / materialize"
-            found.append(Bound(what, theirs / ours, times, at_least=True))
-    if (24, WE) in seconds and (96, WE) in seconds:
-        grown = seconds[96, WE] / seconds[24, WE]
+            limits.append(Bound(what, theirs / ours, times, at_least=True))
+    if (24, OURS) in seconds and (96, OURS) in seconds:
+        grown = seconds[96, OURS] / seconds[24, OURS]
         what = "materialize: 96 layers / 24 layers"
-        found.append(Bound(what, grown, 2.5, at_least=False))
+        limits.append(Bound(what, grown, 2.5, at_least=False))
     for row in rows:
-        if row["how"] == WE and row["peak_above_parameters"] is not None:
+        if row["how"] == OURS and row["peak_above_parameters"] is not None:
             extra = row["peak_above_parameters"] / MIB
             bound = row["largest"] / MIB + 100
             what = f"{row['model']}: MiB above the parameters, at the peak"
-            found.append(Bound(what, extra, bound, at_least=False))
-    return found
+            limits.append(Bound(what, extra, bound, at_least=False))
+    return limits
 
 
-def bounds_table(found: list[Bound]) -> Table:
-    result = Table(title="What is asked of materialize", title_justify="left")
-    result.add_column("what", no_wrap=True)
-    for name in ("measured", "asked", ""):
+def bounds_table(limits: list[Bound]) -> Table:
+    result = Table(title="Bounds on materialize", title_justify="left")
+    result.add_column("number", no_wrap=True)
+    for name in ("measured", "bound", ""):
         result.add_column(name, justify="right")
-    for bound in found:
+    for bound in limits:
         sign = ">=" if bound.at_least else "<="
         result.add_row(
             bound.what, f"{bound.value:.3g}", f"{sign} {bound.bound:.3g}",
@@ -106,7 +106,7 @@ def bounds_table(found: list[Bound]) -> Table:
 
 
 def figure(rows: list[dict[str, Any]], path: pathlib.Path) -> None:
-    """Two panels, a bar per model and way: seconds, and memory above the parameters."""
+    """Draw two panels: the seconds, and the memory above the parameters."""
     fig, (left, right) = plt.subplots(
         1, 2, figsize=(12, 1.2 + 0.3 * len(rows)), layout="constrained", sharey=True
     )

@@ -1,8 +1,9 @@
-"""Start one model, in a process of its own, and say what it took.
+"""Start one model in a fresh process; print its times and its memory as JSON.
 
 python -m benchmarks._model_worker '{"how": "materialize", "layers": 24, ...}'
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -18,7 +19,7 @@ _STATUS = pathlib.Path("/proc/self/status")
 
 
 def main(setting: dict[str, Any]) -> dict[str, Any]:
-    """Seconds to a first set of parameters, to a second; peak memory beyond them."""
+    """Time two starts; return the seconds and the peak memory beyond the parameters."""
     how = setting.pop("how")
     start, size_of = _torch(setting) if how == "torch" else _jax(how, setting)
     before = _resident("VmRSS")
@@ -87,7 +88,7 @@ def _torch(setting: dict[str, Any]) -> tuple[Callable, Callable]:
 
 
 def _resident(field: str) -> int | None:
-    """A field of Linux's account of this process, in bytes; None elsewhere."""
+    """Return a field of /proc/self/status in bytes, or None outside Linux."""
     if not _STATUS.is_file():
         return None
     for line in _STATUS.read_text().splitlines():
@@ -97,11 +98,9 @@ def _resident(field: str) -> int | None:
 
 
 def _forget_peak() -> None:
-    """Start the account of the peak anew, where the system allows it."""
-    try:
+    """Reset the peak that Linux records, where the system allows it."""
+    with contextlib.suppress(OSError):
         pathlib.Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
 
 
 if __name__ == "__main__":

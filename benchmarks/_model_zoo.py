@@ -1,4 +1,4 @@
-"""The models that are started: one transformer, as Flax and as torch write it."""
+"""The benchmark starts one transformer, which is written in Flax and in torch."""
 
 import os
 from typing import Any, NamedTuple
@@ -7,13 +7,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-# Its idle threads would spin for a while, in the time of whoever is measured next.
+# Idle OpenMP threads of torch would spin during the next measurement. OpenMP reads
+# these variables when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("KMP_BLOCKTIME", "0")
 
 
 class Size(NamedTuple):
-    """A pre-LN transformer with a hidden layer of four times its width."""
+    """A size describes a pre-LN transformer; its hidden layers are 4 times as wide."""
 
     layers: int
     width: int
@@ -26,56 +27,56 @@ LENGTH = 16
 
 
 class Block(nn.Module):
-    """Attention and a perceptron, each behind a LayerNorm and beside a shortcut."""
+    """A block adds attention and a perceptron, each behind a LayerNorm."""
 
     size: Size
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kind: dict[str, Any] = {"param_dtype": jnp.dtype(self.size.dtype)}
-        y = nn.LayerNorm(**kind)(x)
-        x = x + nn.MultiHeadDotProductAttention(self.size.heads, **kind)(y)
-        y = nn.Dense(4 * self.size.width, **kind)(nn.LayerNorm(**kind)(x))
-        return x + nn.Dense(self.size.width, **kind)(nn.gelu(y))
+        options: dict[str, Any] = {"param_dtype": jnp.dtype(self.size.dtype)}
+        y = nn.LayerNorm(**options)(x)
+        x = x + nn.MultiHeadDotProductAttention(self.size.heads, **options)(y)
+        y = nn.Dense(4 * self.size.width, **options)(nn.LayerNorm(**options)(x))
+        return x + nn.Dense(self.size.width, **options)(nn.gelu(y))
 
 
 class Transformer(nn.Module):
-    """Tokens -> logits, with a learned position for each token."""
+    """The model maps tokens to logits, with a learned position for each token."""
 
     size: Size
 
     @nn.compact
     def __call__(self, tokens: jax.Array) -> jax.Array:
         size = self.size
-        kind: dict[str, Any] = {"param_dtype": jnp.dtype(size.dtype)}
-        x = nn.Embed(size.vocabulary, size.width, name="tokens", **kind)(tokens)
+        options: dict[str, Any] = {"param_dtype": jnp.dtype(size.dtype)}
+        x = nn.Embed(size.vocabulary, size.width, name="tokens", **options)(tokens)
         places = jnp.arange(tokens.shape[-1])
-        x = x + nn.Embed(LENGTH, size.width, name="positions", **kind)(places)
+        x = x + nn.Embed(LENGTH, size.width, name="positions", **options)(places)
         for _ in range(size.layers):
             x = Block(size)(x)
-        return nn.Dense(size.vocabulary, name="readout", **kind)(
-            nn.LayerNorm(**kind)(x)
+        return nn.Dense(size.vocabulary, name="readout", **options)(
+            nn.LayerNorm(**options)(x)
         )
 
 
 def torch_transformer(size: Size) -> Any:
-    """The same in torch, with the default initialization of torch's layers."""
+    """Return the same model in torch, with the default initialization of its layers."""
     import torch
 
-    kind: Any = {"dtype": getattr(torch, size.dtype)}
+    options: Any = {"dtype": getattr(torch, size.dtype)}
     blocks = [
         torch.nn.TransformerEncoderLayer(
             size.width, size.heads, 4 * size.width, activation="gelu",
-            batch_first=True, norm_first=True, **kind,
+            batch_first=True, norm_first=True, **options,
         )
         for _ in range(size.layers)
     ]  # fmt: skip
     return torch.nn.ModuleDict(
         {
-            "tokens": torch.nn.Embedding(size.vocabulary, size.width, **kind),
-            "positions": torch.nn.Embedding(LENGTH, size.width, **kind),
+            "tokens": torch.nn.Embedding(size.vocabulary, size.width, **options),
+            "positions": torch.nn.Embedding(LENGTH, size.width, **options),
             "blocks": torch.nn.ModuleList(blocks),
-            "norm": torch.nn.LayerNorm(size.width, **kind),
-            "readout": torch.nn.Linear(size.width, size.vocabulary, **kind),
+            "norm": torch.nn.LayerNorm(size.width, **options),
+            "readout": torch.nn.Linear(size.width, size.vocabulary, **options),
         }
     )

@@ -1,4 +1,4 @@
-"""Measured rows -> a table, a JSON file and a figure."""
+"""Turn measured rows into a table, a JSON file and a figure."""
 
 import json
 import os
@@ -16,7 +16,7 @@ PEERS = ("jinit", "jinit in jit", "jax", "torch", "numpy", "fill")
 
 
 def environment() -> dict[str, Any]:
-    """What the figures depend on."""
+    """Return the versions and the hardware that the figures depend on."""
     try:
         import torch
     except ImportError:
@@ -46,14 +46,14 @@ def _processor() -> str:
 
 
 def ratio(row: dict[str, Any], peer: str, ours: str) -> float | None:
-    """How many times longer the peer takes than jinit; above 1, jinit is faster."""
+    """Return how many times longer the peer takes; above 1, jinit is faster."""
     if peer not in row["seconds"] or ours not in row["seconds"]:
         return None
     return row["seconds"][peer]["median"] / row["seconds"][ours]["median"]
 
 
 def table(rows: list[dict[str, Any]]) -> Table:
-    """Milliseconds, and how many times faster than each peer."""
+    """Return a table of milliseconds, and of how many times faster jinit is."""
     result = Table(title="Medians of interleaved rounds, ms", title_justify="left")
     for name in ("what", "scheme", "shape", "dtype"):
         result.add_column(name, no_wrap=True)
@@ -83,7 +83,7 @@ def _times(value: float | None) -> str:
 
 
 def write(rows: list[dict[str, Any]], out: pathlib.Path) -> None:
-    """results.json and figure.png in the folder."""
+    """Write results.json and figure.png into the folder."""
     out.mkdir(parents=True, exist_ok=True)
     report = {"environment": environment(), "rows": rows}
     (out / "results.json").write_text(json.dumps(report, indent=1) + "\n")
@@ -91,7 +91,7 @@ def write(rows: list[dict[str, Any]], out: pathlib.Path) -> None:
 
 
 def figure(rows: list[dict[str, Any]], path: pathlib.Path) -> None:
-    """A bar per row and way to call: how many times faster than jitted JAX."""
+    """Draw how many times faster than jitted JAX each call of jinit is."""
     shown = [r for r in rows if r["what"] != "import" and "jax" in r["seconds"]]
     labels = [
         f"{r['what']}, {r['scheme']}, {'x'.join(map(str, r['shape']))} {r['dtype']}"

@@ -1,4 +1,4 @@
-"""Time things beside each other: round robin, medians, ratios of the same run."""
+"""Time several calls in turns, so that their medians compare under equal load."""
 
 import gc
 import statistics
@@ -10,7 +10,7 @@ import jax
 
 
 class Timing(NamedTuple):
-    """Seconds: the median of the rounds, and the quartiles around it."""
+    """A timing holds the median of the rounds and the quartiles, in seconds."""
 
     median: float
     low: float
@@ -22,9 +22,9 @@ def interleaved(
 ) -> dict[str, Timing]:
     """Time each call once per round, all in turn, so that drift hits all alike.
 
-    A call is run once before, to compile; its result is waited for, and freed before
-    the next. Of `repeat` calls in a row only the last is waited for: that measures what
-    a call costs the program that makes many of them.
+    Each call runs once before the rounds, to compile. In a round its result is waited
+    for, and freed before the next call. Of `repeat` calls in a row only the last is
+    waited for, which measures the cost of one call to a program that makes many.
     """
     for call in calls.values():
         jax.block_until_ready(call())

@@ -1,4 +1,4 @@
-"""`import jinit` costs this much beyond `import jax`, in fresh processes.
+"""Measure how much time `import jinit` takes beyond `import jax`.
 
 python -m benchmarks.importing --help
 
@@ -30,8 +30,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.importing", description=__doc__
     )
-    parser.add_argument("--quick", action="store_true", help="small, for CI")
-    parser.add_argument("--rounds", type=int, help="by default 21, 1 if quick")
+    parser.add_argument("--quick", action="store_true", help="run a small size, for CI")
+    parser.add_argument(
+        "--rounds", type=int, help="number of rounds: 21, or 1 if quick"
+    )
     arguments = parser.parse_args(argv)
     rounds = arguments.rounds or (1 if arguments.quick else 21)
     runs = measured(rounds)

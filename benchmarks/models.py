@@ -23,7 +23,7 @@ WAYS = ("materialize", "plan", "jit", "eager", "torch")
 
 
 class Run(NamedTuple):
-    """A model, a way to start it, and how often."""
+    """A run is a model, a way to start it, and the number of its starts."""
 
     model: str
     how: str
@@ -32,11 +32,11 @@ class Run(NamedTuple):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure, print the tables, write JSON and a figure."""
+    """Measure all starts; print tables; write JSON and a figure."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.models", description=__doc__
     )
-    parser.add_argument("--quick", action="store_true", help="small, for CI")
+    parser.add_argument("--quick", action="store_true", help="run a small size, for CI")
     parser.add_argument(
         "--out", default="results/models", help="the folder of the results"
     )
@@ -66,9 +66,9 @@ def main(argv: list[str] | None = None) -> int:
 def measure(
     runs: list[Run], console: Console, log: pathlib.Path
 ) -> list[dict[str, Any]]:
-    """One row per model and way: medians of rounds in which all take turns.
+    """Return one row per model and way: medians of rounds in which all take turns.
 
-    It takes long, so each start is a line of the log as soon as it is done.
+    The rounds take minutes, so each start is logged as soon as it is done.
     """
     rounds = max(run.times for run in runs)
     turns = [run for turn in range(rounds) for run in runs if turn < run.times]
@@ -78,12 +78,12 @@ def measure(
         turns, "starting", console=console, transient=True,
         disable=not console.is_terminal,
     ):  # fmt: skip
-        found = _in_a_fresh_process(run)
-        if found is not None:
-            results.setdefault((run.model, run.how), []).append(found)
+        result = _in_a_fresh_process(run)
+        if result is not None:
+            results.setdefault((run.model, run.how), []).append(result)
             with log.open("a") as lines:
                 about = {"model": run.model, "how": run.how}
-                lines.write(json.dumps(about | found) + "\n")
+                lines.write(json.dumps(about | result) + "\n")
     return [
         _row(run, results[run.model, run.how])
         for run in runs
@@ -91,21 +91,21 @@ def measure(
     ]
 
 
-def _row(run: Run, found: list[dict[str, Any]]) -> dict[str, Any]:
-    """The medians of some starts, and the range of their times."""
+def _row(run: Run, starts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the medians of several starts, and the range of their times."""
     medians = {
         name: None
-        if found[0][name] is None
-        else statistics.median(result[name] for result in found)
-        for name in found[0]
+        if starts[0][name] is None
+        else statistics.median(start[name] for start in starts)
+        for name in starts[0]
     }
-    seconds = [result["seconds"] for result in found]
-    about = {"model": run.model, "how": run.how, "times": len(found)}
+    seconds = [start["seconds"] for start in starts]
+    about = {"model": run.model, "how": run.how, "times": len(starts)}
     return about | run.setting | medians | {"range": [min(seconds), max(seconds)]}
 
 
 def _in_a_fresh_process(run: Run) -> dict[str, Any] | None:
-    """What the worker says; None for torch where it is not installed."""
+    """Return the worker's results, or None if torch is asked for and not installed."""
     setting = json.dumps({"how": run.how} | run.setting)
     command = [sys.executable, "-m", "benchmarks._model_worker", setting]
     load = os.getloadavg()[0]
@@ -143,7 +143,7 @@ def _full() -> Iterator[Run]:
 
 
 def _fits(parameters: int) -> bool:
-    """Whether the machine has memory for parameters and as much again."""
+    """Tell whether the machine has memory for twice the parameters."""
     info = pathlib.Path("/proc/meminfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     free = [int(x.split()[1]) * 1024 for x in lines if x.startswith("MemAvailable:")]

@@ -1,4 +1,4 @@
-"""Users wait this long for the functions that look at a model.
+"""Time the functions that look at a model, as a user waits for them.
 
 python -m benchmarks.probe --help
 
@@ -31,7 +31,7 @@ from jinit._network import kept, losses
 
 
 class Size(NamedTuple):
-    """The size of the models, and the number of later calls that are timed."""
+    """A size describes the models, and says how many later calls are timed."""
 
     layers: int
     width: int
@@ -43,7 +43,7 @@ FULL, QUICK = Size(12, 48, 16, 9), Size(1, 16, 2, 1)
 
 
 class Case(NamedTuple):
-    """A call of jinit, plain passes of the same model, and how many models it runs."""
+    """A case holds a call of jinit, plain passes of its model, and its model count."""
 
     call: Callable[[], Any]
     plain: Callable[[], Callable[[], Any]]
@@ -51,7 +51,7 @@ class Case(NamedTuple):
 
 
 class Perceptron(nn.Module):
-    """Residual layers whose kernels come from one initializer, for `compare`."""
+    """The residual layers take their kernels from one initializer, for `compare`."""
 
     layers: int
     width: int
@@ -66,7 +66,7 @@ class Perceptron(nn.Module):
 
 
 class Stack(nnx.Module):
-    """The same layers in NNX."""
+    """The stack has the layers of `Perceptron` in NNX."""
 
     def __init__(self, layers: int, width: int, rngs: nnx.Rngs) -> None:
         self.parts = nnx.List(
@@ -92,9 +92,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.probe", description=__doc__
     )
-    parser.add_argument("--quick", action="store_true", help="small, for CI")
+    parser.add_argument("--quick", action="store_true", help="run a small size, for CI")
     parser.add_argument(
-        "names", nargs="*", help="some of the functions; by default all"
+        "names", nargs="*", help="the functions to time; all by default"
     )
     arguments = parser.parse_args(argv)
     size = QUICK if arguments.quick else FULL
@@ -131,11 +131,11 @@ def _first(call: Callable[[], Any]) -> float:
 
 
 def _cases(size: Size) -> dict[str, Case]:
-    """Return every function by its name."""
-    return {**_of_decoder(size), **_of_perceptron(size), **_of_nnx(size)}
+    """Return the case of each function by its name."""
+    return {**_decoder_cases(size), **_perceptron_cases(size), **_nnx_cases(size)}
 
 
-def _of_decoder(size: Size) -> dict[str, Case]:
+def _decoder_cases(size: Size) -> dict[str, Case]:
     model = Transformer(96, size.layers, size.width, 4)
     tokens = jnp.tile(jnp.arange(64) % 96, (size.batch, 1))
     variables = jax.jit(model.init)(jax.random.key(0), tokens)
@@ -145,8 +145,8 @@ def _of_decoder(size: Size) -> dict[str, Case]:
         return jax.ad_checkpoint.checkpoint_name(model.apply(variables, tokens), "out")
 
     def loss(logits: jax.Array) -> jax.Array:
-        wanted = jnp.roll(tokens, 1, 1)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, wanted).mean()
+        labels = jnp.roll(tokens, 1, 1)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
     def coordinate_check() -> Any:
         return jinit.mup.coordinate_check(
@@ -176,7 +176,7 @@ def _of_decoder(size: Size) -> dict[str, Case]:
     }
 
 
-def _of_perceptron(size: Size) -> dict[str, Case]:
+def _perceptron_cases(size: Size) -> dict[str, Case]:
     x = jax.random.normal(jax.random.key(0), (64 * size.batch, size.width))
     keys = jax.random.split(jax.random.key(1), 2)
     model = Perceptron(size.layers, size.width, jinit.he())
@@ -194,7 +194,7 @@ def _of_perceptron(size: Size) -> dict[str, Case]:
     return {"compare": Case(compare, plain, 2 * 2)}
 
 
-def _of_nnx(size: Size) -> dict[str, Case]:
+def _nnx_cases(size: Size) -> dict[str, Case]:
     x = jax.random.normal(jax.random.key(0), (64 * size.batch, size.width))
     model = Stack(size.layers, size.width, nnx.Rngs(0))
     graph, params = nnx.split(model)

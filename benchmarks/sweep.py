@@ -1,4 +1,4 @@
-"""Seeds per second: `jinit.sweep` beside a Python loop, and beside torch's.
+"""Compare the seeds per second of `jinit.sweep`, of a Python loop and of torch.
 
 python -m benchmarks.sweep --help
 
@@ -26,7 +26,7 @@ _RATE, _BATCH, _HIDDEN = 0.1, 64, 64
 
 
 class Digits(NamedTuple):
-    """Images as rows, labels, and the rows of each step's batch."""
+    """The images are rows with labels; `rows` numbers the images of each batch."""
 
     x: np.ndarray
     y: np.ndarray
@@ -34,12 +34,12 @@ class Digits(NamedTuple):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Time all of them in turns; print seeds per second."""
+    """Time the sweep and the loops in turns; print seeds per second."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.sweep", description=__doc__
     )
-    parser.add_argument("--quick", action="store_true", help="small, for CI")
-    parser.add_argument("--seeds", type=int, help="how many; by default 64, 4 if quick")
+    parser.add_argument("--quick", action="store_true", help="run a small size, for CI")
+    parser.add_argument("--seeds", type=int, help="number of seeds: 64, or 4 if quick")
     arguments = parser.parse_args(argv)
     seeds = arguments.seeds or (4 if arguments.quick else 64)
     calls = _calls(_digits(5 if arguments.quick else 100), seeds)
@@ -80,7 +80,7 @@ def _calls(digits: Digits, seeds: int) -> dict[str, Any]:
 
 
 def trained(key: jax.Array, digits: Digits) -> jax.Array:
-    """The last loss of one seed."""
+    """Train one seed and return its last loss."""
     init, sizes = jinit.he(), (digits.x.shape[1], _HIDDEN, 10)
     first, last = jax.random.split(key)
     params = (
@@ -104,7 +104,7 @@ def trained(key: jax.Array, digits: Digits) -> jax.Array:
 
 
 def _torch(digits: Digits) -> float:
-    """The same in torch, as its tutorials write it."""
+    """Train one seed in torch, as its tutorials do, and return its last loss."""
     nn = torch.nn
     model = nn.Sequential(
         nn.Linear(digits.x.shape[1], _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, 10)

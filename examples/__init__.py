@@ -1,1 +1,1 @@
-"""Programs that show jinit at work; run one as `python -m examples.NAME`."""
+"""These programs show jinit at work; run one as `python -m examples.NAME`."""

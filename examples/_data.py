@@ -1,4 +1,4 @@
-"""Real images: scikit-learn's bundled digits, or MNIST from a folder or a mirror."""
+"""Load real images: scikit-learn's digits, or MNIST from a folder or a mirror."""
 
 import gzip
 import hashlib
@@ -11,7 +11,7 @@ from sklearn import datasets, model_selection
 
 _MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 
-# name -> md5 of the compressed file on the mirror, sha256 of its content.
+# The md5 of each compressed file on the mirror, and the sha256 of its content.
 _FILES = {
     "train-images-idx3-ubyte": (
         "f68b3c2dcbeaaa9fbdd348bbdeb94873",
@@ -33,11 +33,11 @@ _FILES = {
 
 
 class DataError(Exception):
-    """The data are not there, or not what they should be; the text says what to do."""
+    """The data are missing or damaged; the message says what to do."""
 
 
 class Images(NamedTuple):
-    """Standardized images as rows, and their labels."""
+    """The images are standardized rows, with labels, to train and to test on."""
 
     train_x: np.ndarray
     train_y: np.ndarray
@@ -46,12 +46,12 @@ class Images(NamedTuple):
 
 
 def load(name: str, data_dir: str | None = None) -> Images:
-    """The data set of that name: "digits" or "mnist"."""
+    """Load the data set "digits" or "mnist"."""
     return digits() if name == "digits" else mnist(data_dir)
 
 
 def digits() -> Images:
-    """1,797 images of 8 x 8, four fifths to train on, the classes in equal shares."""
+    """Load 1,797 images of 8 x 8; four fifths of each class are to train on."""
     x, y = datasets.load_digits(return_X_y=True)
     train_x, test_x, train_y, test_y = model_selection.train_test_split(
         x, y, test_size=0.2, stratify=y, random_state=0
@@ -60,7 +60,7 @@ def digits() -> Images:
 
 
 def mnist(data_dir: str | None = None) -> Images:
-    """60,000 + 10,000 images of 28 x 28, checked against their checksums."""
+    """Load 60,000 + 10,000 images of 28 x 28, and verify their checksums."""
     parts = [_idx(_content(name, data_dir)) for name in _FILES]
     return _standardized(*parts)
 
@@ -68,7 +68,7 @@ def mnist(data_dir: str | None = None) -> Images:
 def _standardized(
     train_x: np.ndarray, train_y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray
 ) -> Images:
-    """Rows with mean 0 and mean square 1 over the training set."""
+    """Return rows with mean 0 and mean square 1 over the training set."""
     rows = [x.reshape(len(x), -1).astype(np.float32) for x in (train_x, test_x)]
     mean, std = rows[0].mean(), rows[0].std()
     train_x, test_x = ((x - mean) / std for x in rows)
@@ -76,8 +76,8 @@ def _standardized(
 
 
 def _content(name: str, data_dir: str | None) -> bytes:
-    """The decoded file, known to be the right one."""
-    path = _downloaded(name) if data_dir is None else _found(name, data_dir)
+    """Return the content of a file, decompressed and verified."""
+    path = _downloaded(name) if data_dir is None else _in_folder(name, data_dir)
     try:
         content = gzip.decompress(path.read_bytes())
     except (OSError, EOFError) as error:
@@ -97,7 +97,7 @@ def _damaged(path: pathlib.Path, reason: str) -> str:
     )
 
 
-def _found(name: str, data_dir: str) -> pathlib.Path:
+def _in_folder(name: str, data_dir: str) -> pathlib.Path:
     folder = pathlib.Path(data_dir)
     for candidate in (folder / f"{name}.gz", folder / name):
         if candidate.is_file():
@@ -124,7 +124,7 @@ def _downloaded(name: str) -> pathlib.Path:
 
 
 def _idx(content: bytes) -> np.ndarray:
-    """The array in an IDX file: a magic number, the sizes, and the bytes."""
+    """Read the array of an IDX file: a magic number, the sizes, and the bytes."""
     rank = content[3]
     sizes = np.frombuffer(content, ">u4", rank, offset=4)
     return np.frombuffer(content, np.uint8, offset=4 + 4 * rank).reshape(sizes)

@@ -1,4 +1,4 @@
-"""A plain perceptron of equal layers: init, forward, training, what it looks like."""
+"""Draw, run, train and measure a plain perceptron of equal layers."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ Activation = Callable[[jax.Array], jax.Array]
 
 
 class Params(NamedTuple):
-    """The kernels; hidden ones are stacked, so that one loop runs over all layers."""
+    """The hidden kernels are stacked, so that one loop runs over all layers."""
 
     first: jax.Array  # (inputs, width)
     hidden: jax.Array  # (depth - 1, width, width)
@@ -21,14 +21,14 @@ class Params(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Images as rows, and their labels."""
+    """A batch holds images as rows, and their labels."""
 
     x: jax.Array
     y: jax.Array
 
 
 class Settings(NamedTuple):
-    """What a training run needs to know."""
+    """The settings are the activation, the optimizer and the batch size of a run."""
 
     activation: Activation
     optimizer: optax.GradientTransformation
@@ -36,7 +36,7 @@ class Settings(NamedTuple):
 
 
 class Signal(NamedTuple):
-    """The network before training, from the first layer to the last."""
+    """The signal runs from the first layer to the last, before any training."""
 
     activation_rms: jax.Array  # (depth,) after the activation
     gradient_rms: jax.Array  # (depth,) of the loss, to each pre-activation
@@ -45,7 +45,7 @@ class Signal(NamedTuple):
 
 
 class Curves(NamedTuple):
-    """Measured after every round of steps."""
+    """The curves have one value for each round of steps."""
 
     loss: jax.Array
     test_accuracy: jax.Array
@@ -67,7 +67,11 @@ def init(
 def forward(
     params: Params, x: jax.Array, activation: Activation, taps: jax.Array | float = 0.0
 ) -> tuple[jax.Array, jax.Array]:
-    """The logits, and the activations of every layer; taps are added before each."""
+    """Return the logits and the activations of every layer.
+
+    The taps are added to the pre-activations, so that the gradient to a tap is that to
+    its pre-activation.
+    """
     depth = params.biases.shape[0]
     taps = jnp.broadcast_to(taps, (depth, x.shape[0], params.biases.shape[1]))
     h = activation(x @ params.first + params.biases[0][None] + taps[0])
@@ -82,20 +86,20 @@ def forward(
 
 
 def loss(params: Params, batch: Batch, activation: Activation) -> jax.Array:
-    """The mean cross-entropy; ln 10 for a network that knows nothing of ten classes."""
+    """Return the mean cross-entropy, which is ln 10 if ten classes are guessed."""
     logits, _ = forward(params, batch.x, activation)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.y)
     return losses.mean()
 
 
 def accuracy(params: Params, batch: Batch, activation: Activation) -> jax.Array:
-    """The share of images whose largest logit is their label's."""
+    """Return the share of images whose largest logit is that of the label."""
     logits, _ = forward(params, batch.x, activation)
     return jnp.mean(jnp.argmax(logits, axis=-1) == batch.y)
 
 
 def signal(params: Params, batch: Batch, activation: Activation) -> Signal:
-    """Activations and gradients by layer, of a network on one batch."""
+    """Measure the activations and gradients of a network by layer, on one batch."""
 
     def tapped(taps: jax.Array) -> tuple[jax.Array, jax.Array]:
         logits, activations = forward(params, batch.x, activation, taps)
@@ -115,7 +119,8 @@ def signal(params: Params, batch: Batch, activation: Activation) -> Signal:
 
 
 def _rms(x: jax.Array) -> jax.Array:
-    """Root mean square over all but the first axis, where squares may underflow."""
+    """Return the root mean square over all axes except the first."""
+    # The squares of small gradients would underflow.
     largest = jnp.max(jnp.abs(x), axis=(1, 2), keepdims=True)
     unit = x / jnp.where(largest > 0, largest, 1)
     return largest[:, 0, 0] * jnp.sqrt(jnp.mean(unit**2, axis=(1, 2)))
@@ -124,7 +129,7 @@ def _rms(x: jax.Array) -> jax.Array:
 def train_round(
     state: tuple[Params, Any], key: jax.Array, train: Batch, steps: int, s: Settings
 ) -> tuple[tuple[Params, Any], jax.Array]:
-    """A round of steps on random batches: the state after, the mean loss during."""
+    """Train on random batches for a round; return the state and the mean loss."""
 
     def step(state: tuple[Params, Any], key: jax.Array) -> Any:
         params, opt_state = state

@@ -1,4 +1,4 @@
-"""Records of the comparison -> a table and a figure."""
+"""Turn records of the comparison into a table and a figure."""
 
 import math
 import pathlib
@@ -23,10 +23,10 @@ _COLUMNS = (
 
 
 def table(records: list[dict[str, Any]], data: str) -> Table:
-    """One row per scheme and depth; medians over seeds, accuracy as mean and spread."""
+    """Return medians over seeds and the mean accuracy, a row per scheme and depth."""
     result = Table(
         title=f"Initialization schemes on {data}",
-        caption="The last three columns: at initialization, W1 the first kernel.",
+        caption="The last three columns are before training; W1 is the first kernel.",
         title_justify="left",
         caption_justify="left",
     )
@@ -69,13 +69,13 @@ def _steps(values: list[int | None]) -> str:
 
 
 def _power_of_two(record: dict[str, Any]) -> str:
-    """What is left of the signal: the inputs have root mean square 1."""
+    """Return the last activations over the inputs, which have root mean square 1."""
     left = float(np.median(record["activation_rms"][-1]))
     return f"2^{math.log2(left):.1f}" if 0 < left < math.inf else f"{left:g}"
 
 
 def findings(records: list[dict[str, Any]]) -> list[str]:
-    """What the measured numbers say of Xavier and He, in sentences."""
+    """Describe the results of Xavier and He in sentences."""
     return [_finding(r) for r in records if r["scheme"] in ("xavier", "he")]
 
 
@@ -96,7 +96,7 @@ def _state(record: dict[str, Any]) -> str:
 
 
 def figure(records: list[dict[str, Any]], data: str, path: pathlib.Path) -> Figure:
-    """A row per depth: learning curves with bands, and the signal at initialization."""
+    """Draw a row per depth: learning curves with bands, and signals before training."""
     depths = sorted({record["depth"] for record in records})
     fig, grid = plt.subplots(
         len(depths), 3, figsize=(15, 4.2 * len(depths)), squeeze=False,
@@ -130,7 +130,7 @@ def figure(records: list[dict[str, Any]], data: str, path: pathlib.Path) -> Figu
 
 
 def _band(axes: Axes, record: dict[str, Any], style: dict[str, Any]) -> None:
-    """The mean over seeds, and the range from the worst to the best."""
+    """Draw the mean over seeds, and the range from the worst to the best."""
     curves = 100 * np.asarray(record["test_accuracy_curve"])
     steps = record["curve_steps"]
     axes.plot(steps, curves.mean(axis=0), **style)

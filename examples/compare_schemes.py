@@ -1,9 +1,9 @@
 """Compare initialization schemes on real images, at two depths.
 
-The experiment of the article that jinit began from: the same perceptron, data and
-steps, and only the scheme differs. Every layer uses the scheme's own formula, the first
-too, as in the article. The optimizer is SGD with momentum 0.9 and the gradient clipped
-to norm 1, which does not adapt its steps to the layer, as Adam would.
+This is the experiment of the article that jinit began from: perceptron, data and steps
+are the same, and only the scheme differs. As in the article, every layer uses the
+formula of the scheme, also the first layer. The optimizer is SGD with momentum 0.9 and
+a gradient clipped to norm 1. Unlike Adam, it does not adapt its steps to the layer.
 
     python -m examples.compare_schemes --help
 """
@@ -41,7 +41,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "selu": jax.nn.selu,
 }
 
-# name -> the scheme for an activation
+# Each scheme takes the activation and returns an initializer.
 SCHEMES: dict[str, Callable[[str], _mlp.Init]] = {
     "xavier": lambda activation: jinit.xavier(),
     "he": lambda activation: jinit.he(),
@@ -59,9 +59,9 @@ _CLASSES = 10
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the comparison; 0, or 2 for arguments or data that cannot be used."""
+    """Run the comparison; return 0, or 2 if the data cannot be used."""
     arguments = _parser().parse_args(argv)
-    # A pipe has no width of its own, and a narrow table hides its numbers.
+    # A pipe has no width, and a table of 80 columns would cut its numbers.
     console = Console() if sys.stdout.isatty() else Console(width=120)
     try:
         images = _data.load(arguments.data, arguments.data_dir)
@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
 def compare(
     arguments: argparse.Namespace, images: _data.Images, console: Console
 ) -> list[dict[str, Any]]:
-    """Train every scheme at every depth: one record each."""
+    """Train every scheme at every depth; return a record of each."""
     names = [s for s in arguments.schemes for _ in arguments.depth]
     with Progress(
         TextColumn("{task.description:>28}"), BarColumn(), TimeElapsedColumn(),
@@ -178,7 +178,7 @@ def _record(
     steps: list[int],
     curves: list[_mlp.Curves],
 ) -> dict[str, Any]:
-    """Plain data, one entry per seed; None for what is not a number."""
+    """Return plain data, one entry per seed, with None for values not finite."""
     accuracy = np.stack([c.test_accuracy for c in curves], axis=1)
     losses = np.stack([c.loss for c in curves], axis=1)
     return {
@@ -195,7 +195,7 @@ def _record(
         "steps_to_90": [_first(row >= 0.9, steps) for row in accuracy],
         "first_gradient_norm": _finite(signal.first_gradient_norm),
         "last_activation_std": _finite(signal.last_activation_std),
-        # By layer, then by seed.
+        # The axes are the layers and the seeds.
         "activation_rms": np.asarray(signal.activation_rms).T.tolist(),
         "gradient_rms": np.asarray(signal.gradient_rms).T.tolist(),
         "curve_steps": steps,
@@ -219,22 +219,30 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("--data", choices=("digits", "mnist"), default="digits", help="which images")
+    add(
+        "--data",
+        choices=("digits", "mnist"),
+        default="digits",
+        help="the images to train on",
+    )
     add(
         "--data-dir",
-        help="a folder with the four MNIST files; else they are downloaded",
+        help="the folder of the four MNIST files; by default they are downloaded",
     )
     add("--depth", type=_count, nargs="+", default=[5, 30], help="hidden layers")
     add("--width", type=_count, default=128, help="units of a hidden layer")
     add(
-        "--activation", choices=tuple(ACTIVATIONS), default="relu", help="of the layers"
+        "--activation",
+        choices=tuple(ACTIVATIONS),
+        default="relu",
+        help="activation of the layers",
     )
-    add("--steps", type=_count, default=400, help="of the optimizer")
+    add("--steps", type=_count, default=400, help="steps of the optimizer")
     add("--every", type=_count, default=20, help="steps between two measurements")
-    add("--learning-rate", type=float, default=0.02, help="of SGD with momentum 0.9")
+    add("--learning-rate", type=float, default=0.02, help="learning rate of SGD")
     add("--batch-size", type=_count, default=64, help="images of one step")
     add("--seeds", type=_count, default=3, help="networks of each scheme")
-    add("--seed", type=int, default=0, help="from which all keys are made")
+    add("--seed", type=int, default=0, help="seed of all keys")
     add(
         "--schemes", choices=tuple(SCHEMES), nargs="+", default=list(SCHEMES),
         metavar="SCHEME", help=f"some of {', '.join(SCHEMES)}",

@@ -1,10 +1,10 @@
-"""Learn to remember: the copy task, by LSTMs that differ in their biases alone.
+"""Train LSTMs on the copy task, where the biases decide how long they remember.
 
-A few symbols are shown, then nothing for many steps, then a sign, and the symbols are
-to be repeated. What an LSTM cannot hold that long it cannot learn, so the loss stays at
-log 8 nats, guessing, until some unit keeps its state. The biases say for how long units
-keep it at the start: zero biases about two steps, a forget bias of 1 about four, chrono
-all times up to t_max.
+The network sees a few symbols, then nothing for many steps, then a sign, and has to
+repeat the symbols. It cannot learn symbols that it cannot hold that long, so its loss
+stays at log 8 nats, that of guessing, until some unit keeps its state. The biases
+decide how long units keep their state at the start: about two steps with zero biases,
+about four with a forget bias of 1, and all times up to t_max with chrono biases.
 
     python -m examples.copy_task --help
 """
@@ -36,7 +36,7 @@ BLANK, SIGN = SYMBOLS, SYMBOLS + 1
 
 
 class Copier(nn.Module):
-    """An LSTM over the symbols, and the logits of each step's answer."""
+    """The model runs an LSTM over the symbols, and gives logits at each step."""
 
     units: int
 
@@ -47,7 +47,7 @@ class Copier(nn.Module):
 
 
 def biases(t_max: float) -> dict[str, list[Any]]:
-    """Name -> the rules for the LSTM's biases."""
+    """Return the rules for the LSTM's biases by name."""
     return {
         "zero": [],
         "unit forget": jinit.recurrent.unit_forget_rules(),
@@ -56,7 +56,7 @@ def biases(t_max: float) -> dict[str, list[Any]]:
 
 
 def sequences(key: jax.Array, batch: int, length: int, lag: int) -> tuple[Any, Any]:
-    """Tokens, and the symbols that the last `length` steps are to repeat."""
+    """Return tokens, and the symbols that the last `length` steps have to repeat."""
     shown = jax.random.randint(key, (batch, length), 0, SYMBOLS)
     blanks = jnp.full((batch, lag), BLANK)
     asked = jnp.full((batch, length), BLANK).at[:, 0].set(SIGN)
@@ -64,7 +64,7 @@ def sequences(key: jax.Array, batch: int, length: int, lag: int) -> tuple[Any, A
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Train each kind of biases from several seeds; write a table and a figure."""
+    """Train with each set of biases from several seeds; write a table and a figure."""
     arguments = _parser().parse_args(argv)
     console = Console() if sys.stdout.isatty() else Console(width=100)
     t_max = arguments.lag + 2 * arguments.length
@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
 def train(
     rules: list[Any], arguments: argparse.Namespace, title: str, console: Console
 ) -> np.ndarray:
-    """The loss of each step, in nats per symbol, of each seed: (seeds, steps)."""
+    """Train all seeds together; return their losses in nats per symbol, by step."""
     model, length = Copier(arguments.units), arguments.length
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(arguments.rate))
     window = jax.ShapeDtypeStruct((1, 2 * length + arguments.lag), jnp.int32)
@@ -109,19 +109,19 @@ def train(
     chunk = math.gcd(arguments.steps, 50)
     run = jax.jit(jax.vmap(lambda c, key: jax.lax.scan(
         step, c, jax.random.split(key, chunk))))  # fmt: skip
-    found = []
+    chunks = []
     for number in track(
         range(arguments.steps // chunk), title, console=console, transient=True,
         disable=not console.is_terminal,
     ):  # fmt: skip
-        of_chunk = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
-        carry, values = run(carry, of_chunk)
-        found.append(np.asarray(values))
-    return np.concatenate(found, axis=1)
+        chunk_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
+        carry, values = run(carry, chunk_keys)
+        chunks.append(np.asarray(values))
+    return np.concatenate(chunks, axis=1)
 
 
 def _last(losses: np.ndarray) -> np.ndarray:
-    """The mean loss of each seed's last steps."""
+    """Return the mean loss of each seed's last steps."""
     return losses[:, -min(50, losses.shape[1]) :].mean(axis=1)
 
 
@@ -130,7 +130,7 @@ def _table(losses: dict[str, np.ndarray], arguments: argparse.Namespace) -> Tabl
         title=f"{arguments.length} symbols over {arguments.lag} steps; guessing costs "
         f"{math.log(SYMBOLS):.2f} nats"
     )
-    for heading in ("biases", "loss, median", "of seeds"):
+    for heading in ("biases", "median loss", "loss of each seed"):
         table.add_column(heading)
     for name, values in losses.items():
         last = np.sort(_last(values))
@@ -160,18 +160,18 @@ def _write(
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m examples.copy_task",
-        description="Train LSTMs to remember, with three kinds of biases.",
+        description="Train LSTMs to remember, with three sets of biases.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
     add("--lag", type=int, default=100, help="steps between showing and asking")
     add("--length", type=int, default=5, help="symbols to remember")
-    add("--units", type=int, default=64, help="of the LSTM")
+    add("--units", type=int, default=64, help="units of the LSTM")
     add("--batch-size", type=int, default=32, help="sequences of a step")
-    add("--steps", type=int, default=1500, help="of Adam")
-    add("--rate", type=float, default=3e-3, help="of Adam")
-    add("--seeds", type=int, default=3, help="trained together")
-    add("--seed", type=int, default=0, help="from which all keys are made")
+    add("--steps", type=int, default=1500, help="steps of Adam")
+    add("--rate", type=float, default=3e-3, help="learning rate of Adam")
+    add("--seeds", type=int, default=3, help="networks that train together")
+    add("--seed", type=int, default=0, help="seed of all keys")
     add("--out", default="results/copy_task", help="the folder of the results")
     return parser
 

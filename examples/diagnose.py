@@ -1,9 +1,9 @@
-"""A deep network does not train. Which layer is it, and what will help?
+"""Find out why a deep network does not train, and mend it.
 
-A perceptron of thirty relu layers on digits, with Flax's default initializers, stays at
-log 10: guessing. `jinit.probe` says before any training where the signal is lost, and
-what to try; one argument is changed, and the same network trains. Both are drawn, the
-signal by layer and the loss by step, into one figure.
+The loss of a perceptron of thirty relu layers on digits, with Flax's default
+initializers, stays at log 10, that of guessing. Before any training `jinit.probe` says
+where the signal is lost and what to try. One argument is changed, and the same network
+trains. A figure shows the signal by layer and the loss by step of both networks.
 
     python -m examples.diagnose --help
 """
@@ -30,7 +30,7 @@ from examples import _data
 
 
 class Perceptron(nn.Module):
-    """Equal layers with relu between them, and ten classes."""
+    """The network has equal layers with relu between them, and ten classes."""
 
     depth: int
     width: int
@@ -52,14 +52,14 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     console = Console() if sys.stdout.isatty() else Console(width=110)
     images = _data.digits()
-    found = {}
+    runs = {}
     for title, init in (
         ("Flax's default", nn.initializers.lecun_normal()),
         ("jinit.he()", jinit.he()),
     ):
         model = Perceptron(arguments.depth, arguments.width, init)
-        found[title] = _look_and_train(title, model, images, arguments, console)
-    _write(found, arguments, console)
+        runs[title] = _look_and_train(title, model, images, arguments, console)
+    _write(runs, arguments, console)
     return 0
 
 
@@ -70,7 +70,7 @@ def _look_and_train(
     arguments: argparse.Namespace,
     console: Console,
 ) -> dict[str, Any]:
-    """What probe says of the fresh network, and the loss of each step."""
+    """Probe the fresh network and train it; return the report and the losses."""
     x, y = jnp.asarray(images.train_x, np.float32), jnp.asarray(images.train_y)
     params = model.init(jax.random.key(arguments.seed), x[:1])
 
@@ -80,7 +80,7 @@ def _look_and_train(
 
     report = jinit.probe(model, params, x[:256], loss=lambda z: loss(z, y[:256]))
     console.rule(title)
-    for words in list(map(str, report.verdict)) or ["nothing is wrong"]:
+    for words in list(map(str, report.verdict)) or ["the probe reports no problem"]:
         console.print(f"- {words}", markup=False)
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(arguments.rate, 0.9))
 
@@ -99,24 +99,24 @@ def _look_and_train(
     )
     logits: Any = model.apply(params, jnp.asarray(images.test_x, np.float32))
     accuracy = float(jnp.mean(logits.argmax(-1) == jnp.asarray(images.test_y)))
-    console.print(f"after {arguments.steps} steps: {accuracy:.1%} of the test images")
+    console.print(f"after {arguments.steps} steps: test accuracy {accuracy:.1%}")
     return {"report": report, "losses": np.asarray(losses), "accuracy": accuracy}
 
 
 def _write(
-    found: dict[str, Any], arguments: argparse.Namespace, console: Console
+    runs: dict[str, Any], arguments: argparse.Namespace, console: Console
 ) -> None:
     out = pathlib.Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
     figure, (signal, training) = plt.subplots(
         1, 2, figsize=(9, 3.5), layout="constrained"
     )
-    for title, one in found.items():
-        rows = [row for row in one["report"].rows if "relu" not in row["path"]]
+    for title, run in runs.items():
+        rows = [row for row in run["report"].rows if "relu" not in row["path"]]
         (line,) = signal.plot([row["rms"] for row in rows], label=f"{title}: signal")
         gradients = [row["grad_rms"] for row in rows]
         signal.plot(gradients, ":", color=line.get_color(), label=f"{title}: gradient")
-        training.plot(one["losses"], linewidth=1, label=title)
+        training.plot(run["losses"], linewidth=1, label=title)
     signal.set(yscale="log", xlabel="layer", ylabel="rms before training")
     training.set(xlabel="step", ylabel="loss")
     signal.legend(fontsize=7)
@@ -125,11 +125,11 @@ def _write(
     plt.close(figure)
     record = {
         title: {
-            "verdict": [str(finding) for finding in one["report"].verdict],
-            "loss": float(one["losses"][-20:].mean()),
-            "accuracy": one["accuracy"],
+            "verdict": [str(finding) for finding in run["report"].verdict],
+            "loss": float(run["losses"][-20:].mean()),
+            "accuracy": run["accuracy"],
         }
-        for title, one in found.items()
+        for title, run in runs.items()
     }
     (out / "results.json").write_text(json.dumps(record, indent=2) + "\n")
     console.print(f"{out}/results.json, {out}/figure.png", soft_wrap=True)
@@ -143,11 +143,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--depth", type=int, default=30, help="layers before the last")
-    add("--width", type=int, default=128, help="of each")
-    add("--steps", type=int, default=400, help="of SGD with momentum")
-    add("--rate", type=float, default=0.01, help="of SGD")
+    add("--width", type=int, default=128, help="units of each layer")
+    add("--steps", type=int, default=400, help="steps of SGD with momentum")
+    add("--rate", type=float, default=0.01, help="learning rate of SGD")
     add("--batch-size", type=int, default=64, help="images of a step")
-    add("--seed", type=int, default=0, help="from which all keys are made")
+    add("--seed", type=int, default=0, help="seed of all keys")
     add("--out", default="results/diagnose", help="the folder of the results")
     return parser
 

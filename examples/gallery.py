@@ -1,10 +1,10 @@
-"""One picture of every scheme: its entries, its singular values, and their histogram.
+"""Draw every scheme into one picture: its entries, singular values and histogram.
 
-Each scheme of `jinit.registry` is drawn once at a small shape. Its matrix is shown as
-an image (kernels of more axes as their last two, the taps of the window side by side),
-beside it the singular values, and a histogram of the entries with the standard
-deviation that `std(shape)` gives. Schemes that are functions of a weight or of data get
-one.
+Each scheme of `jinit.registry` is drawn once at a small shape. An image shows the
+matrix; for kernels of more axes it shows the last two axes, with the taps of the window
+side by side. Beside it are the singular values, and a histogram of the entries with the
+standard deviation that `std(shape)` gives. A scheme that takes a weight or data gets an
+example of them.
 
     python -m examples.gallery --help
 """
@@ -31,7 +31,7 @@ import jinit
 DENSE = (48, 32)
 CONV = (3, 3, 8, 16)
 
-# Schemes that want settings, or another shape than DENSE.
+# Not every scheme can be made without settings, or drawn at the shape DENSE.
 SETTINGS: dict[str, dict[str, Any]] = {
     "variance_scaling": {"scale": 1.0, "mode": "fan_in", "distribution": "normal"},
     "constant": {"value": 0.5},
@@ -75,37 +75,41 @@ SHAPES: dict[str, tuple[int, ...]] = {
 
 
 def samples(key: jax.Array) -> Iterator[tuple[str, np.ndarray, float | None]]:
-    """The name of each scheme, an array that it draws, and the std that it promises."""
+    """Yield the name of each scheme, an array that it draws, and the promised std."""
     for number, (name, entry) in enumerate(jinit.registry.items()):
-        own = jax.random.fold_in(key, number)
+        scheme_key = jax.random.fold_in(key, number)
         if name in ("pissa", "olora"):
-            w = jinit.he()(own, DENSE)
+            w = jinit.he()(scheme_key, DENSE)
             yield name, np.asarray(entry.maker(w, 8).residual), None
         elif name == "whitening_conv":
-            images = np.asarray(jax.random.normal(own, (40, 8, 8, 2))).cumsum(axis=1)
+            images = np.asarray(jax.random.normal(scheme_key, (40, 8, 8, 2))).cumsum(
+                axis=1
+            )
             init = entry.maker(images, window=(2, 2))
-            yield name, np.asarray(init(own, (2, 2, 2, 16))), None
+            yield name, np.asarray(init(scheme_key, (2, 2, 2, 16))), None
         else:
             init, shape = _init(name), SHAPES.get(name, DENSE)
-            yield name, np.asarray(init(own, shape)), init.std(shape)
+            yield name, np.asarray(init(scheme_key, shape)), init.std(shape)
 
 
 def _init(name: str) -> jinit.Initializer:
-    """An initializer of a scheme; of several that it makes, the first."""
+    """Return an initializer of a scheme, the first one if it makes several."""
     made: Any = jinit.get(name, **SETTINGS.get(name, {}))
     return made[0] if isinstance(made, tuple) else made
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Draw the page."""
+    """Draw the schemes into one picture."""
     arguments = _parser().parse_args(argv)
     console = Console() if sys.stdout.isatty() else Console(width=100)
-    wanted = set(arguments.schemes or jinit.registry)
-    if unknown := wanted - set(jinit.registry):
-        console.print(f"no schemes of these names: {', '.join(sorted(unknown))}")
+    chosen = set(arguments.schemes or jinit.registry)
+    if unknown := chosen - set(jinit.registry):
+        console.print(
+            f"unknown schemes: {', '.join(sorted(unknown))}; see jinit.registry"
+        )
         return 2
     every = samples(jax.random.key(arguments.seed))
-    drawn = [sample for sample in every if sample[0] in wanted]
+    drawn = [sample for sample in every if sample[0] in chosen]
     columns = 4
     rows = -(-len(drawn) // columns)
     page = plt.figure(figsize=(5 * columns, 1.5 * rows), layout="constrained")
@@ -125,7 +129,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _panel(place: SubFigure, name: str, array: np.ndarray, std: float | None) -> None:
-    """The image of a matrix, its singular values, and the histogram of its entries."""
+    """Draw a matrix, its singular values, and the histogram of its entries."""
     image, spectrum, histogram = place.subplots(1, 3)
     flat = np.real(array).ravel()
     matrix = _as_image(np.real(array))
@@ -145,12 +149,12 @@ def _panel(place: SubFigure, name: str, array: np.ndarray, std: float | None) ->
 
 
 def _as_matrix(array: np.ndarray) -> np.ndarray:
-    """Columns along the last axis."""
+    """Return a matrix whose columns are the last axis of the array."""
     return array.reshape(-1, array.shape[-1]) if array.ndim > 1 else array[None]
 
 
 def _as_image(array: np.ndarray) -> np.ndarray:
-    """The last two axes, and all before them side by side."""
+    """Return the matrices of the last two axes side by side."""
     if array.ndim <= 2:
         return np.atleast_2d(array)
     taps = array.reshape(-1, *array.shape[-2:])
@@ -167,10 +171,10 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("--schemes", nargs="*", default=None, help="names; by default all")
-    add("--seed", type=int, default=0, help="from which all keys are made")
+    add("--schemes", nargs="*", default=None, help="names of schemes; by default all")
+    add("--seed", type=int, default=0, help="seed of all keys")
     add("--dpi", type=int, default=80, help="dots per inch of the picture")
-    add("--out", default="results/gallery.png", help="the picture")
+    add("--out", default="results/gallery.png", help="the file of the picture")
     return parser
 
 

@@ -1,9 +1,9 @@
 """Tune the learning rate on a narrow network, and train a wide one with it.
 
 A perceptron on digits is trained with Adam at many rates and width 64, which is cheap.
-Under muP the best of them is also that of width 1024: one run replaces a sweep. It is
-set beside what the sweep over the wide network finds, in its standard parametrization,
-and beside the wide standard network at the narrow one's rate.
+Under muP the best of these rates is also the best at width 1024, so that one run
+replaces a sweep. The run is compared with a sweep over the wide network in the standard
+parametrization, and with that network at the rate of the narrow one.
 
     python -m examples.mup_transfer --help
 """
@@ -35,7 +35,7 @@ EXPONENTS = range(-13, -2)
 
 
 class Perceptron(nn.Module):
-    """Two layers of relu, and ten classes."""
+    """The model has two relu layers, and a readout of ten classes."""
 
     width: int
 
@@ -47,7 +47,7 @@ class Perceptron(nn.Module):
 
 
 class Problem(NamedTuple):
-    """What is learned: inputs, their labels (an integer each), and for how long."""
+    """A problem holds inputs, their integer labels, and the length of the training."""
 
     x: jax.Array
     y: jax.Array
@@ -58,14 +58,14 @@ class Problem(NamedTuple):
 
 
 class Curves(NamedTuple):
-    """Of each seed and rate: the loss of each step, and the accuracy in the end."""
+    """The curves hold the loss of each step, and the accuracy at the end."""
 
     loss: Any  # (seeds, rates, steps)
     accuracy: Any  # (seeds, rates)
 
 
 def shapes(model: nn.Module, problem: Problem) -> Any:
-    """The variables of a model, as shapes without arrays."""
+    """Return the variables of a model, as shapes without arrays."""
     return jax.eval_shape(model.init, jax.random.key(0), problem.x[:1])
 
 
@@ -74,14 +74,14 @@ def train(
 ) -> Curves:
     """Train with Adam under a parametrization: all rates and seeds at once.
 
-    What is muP's is in three places: p.init, p.readout_scale and p.optimizer.
+    The parametrization acts in three places: p.init, p.readout_scale, p.optimizer.
     """
-    # Adam's update is proportional to its rate, which may so be one of many.
+    # Adam's update is proportional to its rate, so that one optimizer serves all.
     tx = p.optimizer(optax.adam(1.0))
 
     def logits(params: Any, x: jax.Array) -> jax.Array:
-        # The readout's bias, a number for each class, is multiplied with the rest, and
-        # moves so much less; to leave it out, multiply what goes into the readout.
+        # The scale multiplies the readout's bias, too, which moves less for it. To
+        # leave out the bias, multiply the input of the readout instead.
         return p.readout_scale * model.apply(params, x)
 
     def loss(params: Any, rows: jax.Array) -> jax.Array:
@@ -89,12 +89,12 @@ def train(
             logits(params, problem.x[rows]), problem.y[rows]
         ).mean()
 
-    def of_seed(key: jax.Array) -> Curves:
-        to_draw, to_train = jax.random.split(key)
-        params = p.init(model.init(to_draw, problem.x[:1]))
-        keys = jax.random.split(to_train, problem.steps)
+    def one_seed(key: jax.Array) -> Curves:
+        draw_key, train_key = jax.random.split(key)
+        params = p.init(model.init(draw_key, problem.x[:1]))
+        keys = jax.random.split(train_key, problem.steps)
 
-        def of_rate(rate: jax.Array) -> Curves:
+        def one_rate(rate: jax.Array) -> Curves:
             def step(state: Any, key: jax.Array) -> tuple[Any, jax.Array]:
                 params, opt_state = state
                 size = (problem.batch_size,)
@@ -109,21 +109,21 @@ def train(
             right = logits(trained, problem.test_x).argmax(-1) == problem.test_y
             return Curves(losses, right.mean())
 
-        return jax.vmap(of_rate)(jnp.asarray(rates, jnp.float32))
+        return jax.vmap(one_rate)(jnp.asarray(rates, jnp.float32))
 
-    # No more devices than seeds: the others would repeat what is done already.
+    # More devices than seeds would repeat the work of the others.
     devices = jax.local_devices()[:seeds]
-    return Curves(*map(np.asarray, jinit.sweep(of_seed, key, seeds, devices=devices)))
+    return Curves(*map(np.asarray, jinit.sweep(one_seed, key, seeds, devices=devices)))
 
 
 def score(losses: Any) -> np.ndarray:
-    """The mean loss over a run, infinite where it diverged: smaller is faster."""
+    """Return the mean loss over a run, infinite if it diverged; smaller is faster."""
     means = np.asarray(losses, np.float64).mean(axis=-1)
     return np.where(np.isfinite(means), means, np.inf)
 
 
 def images(data: _data.Images, batch_size: int, steps: int) -> Problem:
-    """Images and their classes."""
+    """Return the problem of classifying images."""
     x, y, test_x, test_y = map(jnp.asarray, data)
     return Problem(x, y, test_x, test_y, batch_size, steps)
 
@@ -135,11 +135,11 @@ def main(argv: list[str] | None = None) -> int:
     problem = images(_data.digits(), arguments.batch_size, arguments.steps)
     narrow, wide = Perceptron(arguments.narrow), Perceptron(arguments.wide)
     base, target = shapes(narrow, problem), shapes(wide, problem)
-    standard = jinit.mup.infer(target, target)  # base and target equal: changes nothing
+    standard = jinit.mup.infer(target, target)  # equal shapes change nothing
     mup = jinit.mup.infer(base, target)
     console.print(mup)
     rates = 2.0 ** np.array(EXPONENTS)
-    found = [
+    rows = [
         _sweep(
             "both, tuned",
             narrow,
@@ -149,16 +149,16 @@ def main(argv: list[str] | None = None) -> int:
             arguments,
         )
     ]
-    rate = [found[0]["rate"]]
-    found += [
-        _sweep("muP, rate of the narrow", wide, mup, problem, rate, arguments),
+    rate = [rows[0]["rate"]]
+    rows += [
+        _sweep("muP, the narrow one's rate", wide, mup, problem, rate, arguments),
         _sweep(
-            "standard, rate of the narrow", wide, standard, problem, rate, arguments
+            "standard, the narrow one's rate", wide, standard, problem, rate, arguments
         ),
         _sweep("standard, tuned", wide, standard, problem, rates, arguments),
     ]
-    console.print(_table(found))
-    _write(found, arguments, console)
+    console.print(_table(rows))
+    _write(rows, arguments, console)
     return 0
 
 
@@ -170,7 +170,7 @@ def _sweep(
     rates: Any,
     arguments: argparse.Namespace,
 ) -> dict[str, Any]:
-    """The best of some rates, with what it and all of them cost."""
+    """Train at several rates; return the best one, its curve, and the cost of all."""
     begun = time.perf_counter()
     key = jax.random.key(arguments.seed)
     curves = train(model, p, problem, rates, key, arguments.seeds)
@@ -190,7 +190,7 @@ def _sweep(
     }
 
 
-def _table(found: list[dict[str, Any]]) -> Table:
+def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table(
         title="Tune narrow, train wide", title_justify="left", caption_justify="left",
         caption="The loss is the mean over all steps; both are means over seeds.",
@@ -198,7 +198,7 @@ def _table(found: list[dict[str, Any]]) -> Table:
     table.add_column("network", no_wrap=True)
     for name in ("width", "rate", "runs", "s", "loss", "test acc. %"):
         table.add_column(name, justify="right")
-    for row in found:
+    for row in rows:
         table.add_row(
             row["name"], str(row["width"]), f"2^{np.log2(row['rate']):.0f}",
             str(row["runs"]), f"{row['seconds']:.1f}", f"{row['loss']:.3f}",
@@ -208,19 +208,19 @@ def _table(found: list[dict[str, Any]]) -> Table:
 
 
 def _write(
-    found: list[dict[str, Any]], arguments: argparse.Namespace, console: Console
+    rows: list[dict[str, Any]], arguments: argparse.Namespace, console: Console
 ) -> None:
     out = pathlib.Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "results.json").write_text(json.dumps(found, indent=1) + "\n")
+    (out / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
     figure, (sweeps, training) = plt.subplots(
         1, 2, figsize=(10, 3.8), layout="constrained"
     )
-    for row in found:
+    for row in rows:
         losses = np.array(row["losses"], np.float64)
         label = f"{row['name']} ({row['width']})"
         sweeps.plot(row["rates"], losses, "o-", label=label)
-        # Of ten steps each, so that one sees more than the noise of a batch.
+        # The noise of a batch would hide the curves, so ten steps are averaged.
         smooth = np.convolve(row["curve"], np.full(10, 0.1), "valid")
         training.plot(smooth, linewidth=1, label=label)
     sweeps.set(yscale="log", xlabel="learning rate", ylabel="mean loss")
@@ -241,10 +241,10 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--narrow", type=int, default=64, help="the width at which rates are tuned")
     add("--wide", type=int, default=1024, help="the width that is trained")
-    add("--steps", type=int, default=150, help="of Adam")
+    add("--steps", type=int, default=150, help="steps of Adam")
     add("--batch-size", type=int, default=64, help="images of a step")
-    add("--seeds", type=int, default=2, help="of each run")
-    add("--seed", type=int, default=0, help="from which all keys are made")
+    add("--seeds", type=int, default=2, help="seeds of each run")
+    add("--seed", type=int, default=0, help="seed of all keys")
     add("--out", default="results/mup_transfer", help="the folder of the results")
     return parser
 

@@ -3,11 +3,11 @@
     python -m examples.sharded_init                  # eight devices of one host
     python -m examples.sharded_init --processes 2    # four devices in each of two
 
-On a cluster start it once on every machine, and say which one it is:
+On a cluster, start the program on every machine, with the number of the machine:
 
     python -m examples.sharded_init --processes 2 --process-id 0 --coordinator host:1234
 
-Each device draws its own part of each parameter. No device holds more, nothing is sent,
+Each device draws its part of each parameter. No device holds more, no data are sent,
 and the values are those of a model that is drawn on one device.
 """
 
@@ -24,7 +24,7 @@ if __package__ in (None, ""):  # run by its path
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Draw a model on a mesh, and say what each device holds; 1 if a value differs."""
+    """Draw a model on a mesh; print each device's share; return 1 if values differ."""
     arguments = _parser().parse_args(argv)
     if arguments.processes > 1 and arguments.process_id is None:
         return _start_all(arguments)
@@ -55,7 +55,7 @@ def _start_all(arguments: argparse.Namespace) -> int:
 
 
 def _prepare(arguments: argparse.Namespace) -> None:
-    """Settings that JAX reads when it starts: devices of the host, other processes."""
+    """Apply settings that JAX reads when it starts: its devices and other processes."""
     local = arguments.devices // arguments.processes
     flag = f"--xla_force_host_platform_device_count={local}"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}"
@@ -89,7 +89,7 @@ def _draw(arguments: argparse.Namespace) -> int:
     mesh = jax.make_mesh((jax.device_count(),), ("model",))
 
     def sharding(path: str, leaf: Any) -> NamedSharding:
-        """Over the last axis that the devices divide; small leaves everywhere."""
+        """Shard the last axis that the devices divide, or replicate the leaf."""
         axes = [i for i, n in enumerate(leaf.shape) if n % mesh.size == 0]
         return NamedSharding(mesh, P(*[None] * axes[-1], "model") if axes else P())
 
@@ -107,7 +107,7 @@ def _draw(arguments: argparse.Namespace) -> int:
 
 
 def _equal(parts: Any, whole: Any) -> bool:
-    """Whether the parts that this process holds are those of the whole arrays."""
+    """Tell whether the parts that this process holds are those of the whole arrays."""
     import jax
     import numpy as np
 
@@ -145,11 +145,15 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("--devices", type=int, default=8, help="of the host, over all processes")
-    add("--layers", type=int, default=4, help="of the model")
-    add("--width", type=int, default=256, help="of the model")
-    add("--processes", type=int, default=1, help="how many share the mesh")
-    add("--process-id", type=int, help="which one this is; else all are started here")
+    add("--devices", type=int, default=8, help="devices over all processes")
+    add("--layers", type=int, default=4, help="layers of the model")
+    add("--width", type=int, default=256, help="width of the model")
+    add("--processes", type=int, default=1, help="processes that share the mesh")
+    add(
+        "--process-id",
+        type=int,
+        help="number of this process; by default all start here",
+    )
     add("--coordinator", default="localhost:9911", help="address of process 0")
     return parser
 

@@ -1,9 +1,9 @@
 """Start a transformer by a recipe, look at the plan, and train it on text.
 
 The text is the help pages of Python, which every installation has; the task is to name
-the next character. The model is built as a user would: shapes without arrays, a recipe
-that returns rules, a plan that says what each tensor will be, and parameters drawn by
-it. `jinit.materialize` starts the same model with the initializers of its own modules.
+the next character. A user takes the same steps: get shapes without arrays, take rules
+from a recipe, make a plan that says how each tensor will be drawn, and draw by it.
+`jinit.materialize` starts the same model with the initializers of its modules.
 
     python -m examples.transformer --help
 """
@@ -30,7 +30,7 @@ from rich.progress import track
 
 import jinit
 
-# name -> the rules for a model of so many layers
+# Each recipe takes the number of layers and returns rules.
 RECIPES: dict[str, Callable[[int], Any]] = {
     "gpt2": jinit.recipes.gpt2,
     "small_init": jinit.recipes.small_init,
@@ -40,7 +40,7 @@ RECIPES: dict[str, Callable[[int], Any]] = {
 
 
 class Block(nn.Module):
-    """Attention and a perceptron, each behind a LayerNorm and beside a shortcut."""
+    """A block adds attention and a perceptron, each behind a LayerNorm."""
 
     heads: int
 
@@ -55,7 +55,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Characters -> the logits of the next ones."""
+    """The model maps characters to the logits of the next ones."""
 
     vocabulary: int
     layers: int
@@ -73,7 +73,7 @@ class Transformer(nn.Module):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Plan, print, draw, train; write the losses and a figure."""
+    """Plan, print, draw and train; write the losses and a figure."""
     arguments = _parser().parse_args(argv)
     console = Console() if sys.stdout.isatty() else Console(width=140)
     tokens, alphabet = text()
@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     key = jax.random.key(arguments.seed)
     window = jax.ShapeDtypeStruct((1, arguments.length), jnp.int32)
-    _start_with_its_own(model, key, window, console)
+    _time_materialize(model, key, window, console)
     shapes = jax.eval_shape(model.init, key, window)
     plan = jinit.plan(shapes, RECIPES[arguments.recipe](arguments.layers))
     console.print(plan)
@@ -91,10 +91,10 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _start_with_its_own(
+def _time_materialize(
     model: nn.Module, key: jax.Array, window: Any, console: Console
 ) -> None:
-    """Time the start with the modules' own initializers, without a forward pass."""
+    """Time the start by the initializers of the modules, without a forward pass."""
     begun = time.perf_counter()
     jax.block_until_ready(jinit.materialize(model.init)(key, window))
     seconds = time.perf_counter() - begun
@@ -102,7 +102,7 @@ def _start_with_its_own(
 
 
 def text() -> tuple[np.ndarray, list[str]]:
-    """Python's help pages as numbers of characters, and the characters."""
+    """Return Python's help pages as numbers of characters, and the characters."""
     from pydoc_data import topics
 
     pages = "".join(topics.topics.values())
@@ -118,7 +118,7 @@ def _train(
     arguments: argparse.Namespace,
     console: Console,
 ) -> list[float]:
-    """The loss of each step of Adam."""
+    """Train by Adam; return the loss of each step."""
     tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(arguments.rate))
 
     def loss(params: Any, batch: jax.Array) -> jax.Array:
@@ -171,15 +171,15 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("--recipe", choices=tuple(RECIPES), default="gpt2", help="whose rules")
-    add("--layers", type=int, default=4, help="of the model")
-    add("--width", type=int, default=96, help="of the residual stream")
-    add("--heads", type=int, default=4, help="of attention")
+    add("--recipe", choices=tuple(RECIPES), default="gpt2", help="recipe of the rules")
+    add("--layers", type=int, default=4, help="layers of the model")
+    add("--width", type=int, default=96, help="width of the residual stream")
+    add("--heads", type=int, default=4, help="heads of attention")
     add("--length", type=int, default=64, help="characters of a window")
     add("--batch-size", type=int, default=32, help="windows of a step")
-    add("--steps", type=int, default=300, help="of Adam")
-    add("--rate", type=float, default=3e-3, help="of Adam")
-    add("--seed", type=int, default=0, help="from which all keys are made")
+    add("--steps", type=int, default=300, help="steps of Adam")
+    add("--rate", type=float, default=3e-3, help="learning rate of Adam")
+    add("--seed", type=int, default=0, help="seed of all keys")
     add("--out", default="results/transformer", help="the folder of the results")
     return parser
 

@@ -1,1 +1,1 @@
-"""Do learning rates transfer across width and depth, with jinit.mup and without?"""
+"""Measure whether learning rates transfer across sizes, with and without jinit.mup."""

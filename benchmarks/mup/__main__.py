@@ -1,4 +1,4 @@
-"""Learning rates tuned on small models, used on large ones: muP beside standard.
+"""Tune learning rates on small models and use them on large ones, with muP or not.
 
 python -m benchmarks.mup --help
 """
@@ -21,9 +21,9 @@ from examples import _data
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the sweeps; 0, or 2 for data that are not there.
+    """Run the sweeps; return 0, or 2 if the data are missing.
 
-    What does not reproduce is a result, not an error.
+    A claim that does not reproduce is a result, not an error.
     """
     arguments = _parser().parse_args(argv)
     console = Console() if sys.stdout.isatty() else Console(width=120)
@@ -47,36 +47,36 @@ def main(argv: list[str] | None = None) -> int:
         report[name] = {**result.to_dict(), "seconds": seconds}
         console.print(table(study, report[name]))
         _print_verdict(report[name], console)
-        # After each study: they take minutes.
+        # The file is written after each study, since a study takes minutes.
         (out / "results.json").write_text(json.dumps(report, indent=1) + "\n")
     console.print(f"{out}/results.json, {out}/*.png", soft_wrap=True)
     return 0
 
 
 def table(study: Study, record: dict[str, Any]) -> Table:
-    """The best rate of each size, and the losses, with and without."""
+    """Return the best rate and the losses of each size, under both parametrizations."""
     names = (study.rule, "standard")
     result = Table(
         title=f"{study.title}: {record['seconds']:.0f} s", title_justify="left",
-        caption="Losses are means over all steps and seeds: at the best rate, and at "
-        f"that of {study.grows} {study.sizes[0]}.", caption_justify="left",
+        caption="Losses are means over all steps and seeds, at the best rate and at "
+        f"the best rate of {study.grows} {study.sizes[0]}.", caption_justify="left",
     )  # fmt: skip
     result.add_column(study.grows, justify="right")
     for heading in ("best rate", "loss", f"at {study.sizes[0]}'s", "s"):
         for name in names:
             result.add_column(f"{name}: {heading}", justify="right")
-    of = [record["measured"][name] for name in names]
+    measured = [record["measured"][name] for name in names]
     for i, size in enumerate(study.sizes):
-        best = [_rate(one, i) for one in of]
-        least = [f"{one['least'][i]:.3g}" for one in of]
-        at = [_number(one["transferred"][i]) for one in of]
-        seconds = [f"{one['seconds'][i]:.0f}" for one in of]
-        result.add_row(str(size), *best, *least, *at, *seconds)
+        best = [_rate(sweep, i) for sweep in measured]
+        least = [f"{sweep['least'][i]:.3g}" for sweep in measured]
+        transferred = [_number(sweep["transferred"][i]) for sweep in measured]
+        seconds = [f"{sweep['seconds'][i]:.0f}" for sweep in measured]
+        result.add_row(str(size), *best, *least, *transferred, *seconds)
     return result
 
 
 def _rate(measured: dict[str, Any], i: int) -> str:
-    """A power of two, with a mark where the grid ends there."""
+    """Return a rate as a power of two, with a mark at the edge of the grid."""
     return f"2^{measured['best'][i]:.1f}" + ("" if measured["inside"][i] else " (edge)")
 
 
@@ -93,7 +93,7 @@ def _print_verdict(record: dict[str, Any], console: Console) -> None:
 def _parser() -> argparse.ArgumentParser:
     return _options.parser(
         "python -m benchmarks.mup",
-        "Sweep learning rates over widths and depths, by muP and without.",
+        "Sweep learning rates over widths and depths, with and without muP.",
         "studies",
         tuple(STUDIES),
         "results/mup",

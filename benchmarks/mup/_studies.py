@@ -1,4 +1,4 @@
-"""The models that grow, what they learn, and how they are parametrized."""
+"""Each study has a model that grows, data to learn, and two parametrizations."""
 
 import functools
 from collections.abc import Callable
@@ -13,14 +13,14 @@ import jinit
 from examples import _data, transformer
 from examples.mup_transfer import Perceptron, Problem, images, shapes
 
-# Of attention: width grows by the number of heads, so that attention stays as it is.
+# The width of a head. A wider model has more heads, so attention stays the same.
 HEAD = 16
 LENGTH = 32
 RESIDUAL_WIDTH = 64
 
 
 class Study(NamedTuple):
-    """A model that grows in one way, and the sweeps over it."""
+    """A study has a model that grows in one way, and the settings of its sweeps."""
 
     title: str
     grows: str  # "width" or "depth"
@@ -30,19 +30,19 @@ class Study(NamedTuple):
     exponents: range  # rates are powers of two
     seeds: int
     problem: Problem
-    # A size -> the model of that size, under the parametrization or standard.
+    # model(size, parametrization) returns the model; None is the standard one.
     model: Callable[[int, Any], nn.Module]
-    # A size -> its parametrization, relative to the smallest.
+    # infer(size) returns the parametrization of a size, relative to the smallest.
     infer: Callable[[int], Any]
 
     def standard(self, size: int) -> Any:
-        """Base and target equal: the parametrization that changes nothing."""
-        found = shapes(self.model(size, None), self.problem)
-        return jinit.mup.infer(found, found)
+        """Return the parametrization that changes nothing: its base is its target."""
+        same = shapes(self.model(size, None), self.problem)
+        return jinit.mup.infer(same, same)
 
 
 class Residual(nn.Module):
-    """Blocks of two layers, each behind a LayerNorm and beside a shortcut."""
+    """The model has blocks of two layers, each with a LayerNorm and a shortcut."""
 
     width: int
     depth: int
@@ -57,7 +57,7 @@ class Residual(nn.Module):
 
 
 class Block(nn.Module):
-    """What a residual block adds to its shortcut."""
+    """A block computes the branch that is added to its shortcut."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -66,7 +66,7 @@ class Block(nn.Module):
 
 
 def perceptron(quick: bool, data: _data.Images) -> Study:
-    """A perceptron on images."""
+    """Return the study of a perceptron on images."""
     problem = images(data, 64, 40 if quick else 150)
     study = Study(
         title="perceptron on images",
@@ -78,18 +78,20 @@ def perceptron(quick: bool, data: _data.Images) -> Study:
         seeds=1 if quick else 2,
         problem=problem,
         model=lambda width, p: Perceptron(width),
-        infer=lambda width: jinit.mup.infer(of(study.sizes[0]), of(width)),
+        infer=lambda width: jinit.mup.infer(
+            shapes_at(study.sizes[0]), shapes_at(width)
+        ),
     )
 
     @functools.cache
-    def of(width: int) -> Any:
+    def shapes_at(width: int) -> Any:
         return shapes(Perceptron(width), problem)
 
     return study
 
 
 def characters(quick: bool, data: _data.Images) -> Study:
-    """A transformer on the characters of Python's help pages."""
+    """Return the study of a transformer on the characters of Python's help pages."""
     problem, vocabulary = _windows(*(4, 40) if quick else (8, 120))
     layers = 1 if quick else 2
 
@@ -106,28 +108,30 @@ def characters(quick: bool, data: _data.Images) -> Study:
         seeds=1 if quick else 2,
         problem=problem,
         model=model,
-        infer=lambda width: jinit.mup.infer(of(study.sizes[0]), of(width)),
+        infer=lambda width: jinit.mup.infer(
+            shapes_at(study.sizes[0]), shapes_at(width)
+        ),
     )
 
     @functools.cache
-    def of(width: int) -> Any:
+    def shapes_at(width: int) -> Any:
         return shapes(model(width), problem)
 
     return study
 
 
 def depth(quick: bool, data: _data.Images) -> Study:
-    """A residual perceptron on images, by the rule of CompleteP."""
+    """Return the study of a residual perceptron that deepens by CompleteP's rule."""
     problem = images(data, 64, 40 if quick else 150)
 
-    def of(width: int, blocks: int) -> Any:
+    def shapes_at(width: int, blocks: int) -> Any:
         return shapes(Residual(width, blocks), problem)
 
     def infer(blocks: int) -> Any:
-        here = of(RESIDUAL_WIDTH, blocks)
-        # The width stays, so that a third tree says what would grow with it.
+        here = shapes_at(RESIDUAL_WIDTH, blocks)
+        # All depths have one width, so that a third tree has to show which axes grow.
         return jinit.mup.infer(
-            here, here, delta_shapes=of(2 * RESIDUAL_WIDTH, blocks),
+            here, here, delta_shapes=shapes_at(2 * RESIDUAL_WIDTH, blocks),
             depth=(study.sizes[0], blocks), depth_rule="completep",
         )  # fmt: skip
 
@@ -149,7 +153,7 @@ def depth(quick: bool, data: _data.Images) -> Study:
 
 
 def _windows(batch_size: int, steps: int) -> tuple[Problem, int]:
-    """Windows of the text and what comes next in them; and the size of the alphabet."""
+    """Return windows of text with their next characters, and the alphabet's size."""
     tokens, alphabet = transformer.text()
     windows = tokens[: len(tokens) // (LENGTH + 1) * (LENGTH + 1)].reshape(
         -1, LENGTH + 1
@@ -169,5 +173,5 @@ STUDIES: dict[str, Callable[[bool, _data.Images], Study]] = {
 
 
 def rates(study: Study) -> np.ndarray:
-    """The grid: powers of two."""
+    """Return the grid of learning rates, which are powers of two."""
     return 2.0 ** np.array(study.exponents)

@@ -1,4 +1,4 @@
-"""Sweeps over rates at each size -> the best rates, how far they move, the verdict."""
+"""Sweep over rates at each size, and judge by how far the best rates move."""
 
 import math
 import time
@@ -14,40 +14,41 @@ from examples.mup_transfer import score, train
 
 
 class Best(NamedTuple):
-    """Where the loss is least on the grid."""
+    """The best rate is where the loss on the grid is least."""
 
-    exponent: float  # of 2, with a parabola through the least loss and its neighbours
-    loss: float  # on the grid
+    # The rate is 2^exponent, by a parabola through the least loss and its neighbours.
+    exponent: float
+    loss: float  # the least on the grid
     inside: bool  # whether the grid has larger losses on both sides
 
 
 def run(study: Study) -> Result:
-    """Sweep, with the parametrization and without, and compare."""
+    """Sweep with the parametrization and without it, and compare the best rates."""
     standard = [_sweep(study, size, study.standard(size)) for size in study.sizes]
-    # Of the smallest size both are one, to the last bit.
+    # At the smallest size both parametrizations are equal, to the last bit.
     ours = [_sweep(study, size, study.infer(size)) for size in study.sizes[1:]]
-    found = {study.rule: [standard[0], *ours], "standard": standard}
+    sweeps = {study.rule: [standard[0], *ours], "standard": standard}
     bests = {name: [best(study, row["score"]) for row in rows]
-             for name, rows in found.items()}  # fmt: skip
-    moves = {name: moved(of) for name, of in bests.items()}
+             for name, rows in sweeps.items()}  # fmt: skip
+    moves = {name: moved(points) for name, points in bests.items()}
     measured = {
         name: {
-            "best": [b.exponent for b in of],
-            "least": [b.loss for b in of],
-            "inside": [b.inside for b in of],
+            "best": [point.exponent for point in points],
+            "least": [point.loss for point in points],
+            "inside": [point.inside for point in points],
             "move": moves[name],
-            "late move": moved([best(study, row["late"]) for row in found[name]]),
-            "transferred": transferred(study, found[name]),
-            **{key: [row[key] for row in found[name]]
+            "late move": moved([best(study, row["late"]) for row in sweeps[name]]),
+            "transferred": transferred(study, sweeps[name]),
+            **{key: [row[key] for row in sweeps[name]]
                for key in ("score", "late", "accuracy", "seconds")},
         }
-        for name, of in bests.items()
+        for name, points in bests.items()
     }  # fmt: skip
     return Result(
         study.paper,
         f"the best rate of Adam does not move with {study.grows} under {study.rule}, "
-        "and does without",
-        found_in_words(study, measured),
+        "but does under the standard parametrization",
+        outcome(study, measured),
         {"sizes": study.sizes, "exponents": list(study.exponents), **measured},
         checks(study, measured),
         figure(study, measured),
@@ -55,7 +56,7 @@ def run(study: Study) -> Result:
 
 
 def _sweep(study: Study, size: int, p: Any) -> dict[str, Any]:
-    """Of one size: the scores (seeds, rates), early and late, and the seconds."""
+    """Return the scores of one size, (seeds, rates), over the run and late in it."""
     begun = time.perf_counter()
     problem, key = study.problem, jax.random.key(0)
     curves = train(study.model(size, p), p, problem, rates(study), key, study.seeds)
@@ -68,57 +69,59 @@ def _sweep(study: Study, size: int, p: Any) -> dict[str, Any]:
 
 
 def best(study: Study, scores: np.ndarray) -> Best:
-    """The best rate of one size, by the mean over seeds."""
+    """Return the best rate of one size, by the mean over seeds."""
     losses = scores.mean(axis=0)
     i = int(np.argmin(losses))
     inside = 0 < i < len(losses) - 1
     shift = 0.0
     if inside and np.isfinite(losses[i - 1 : i + 2]).all():
         left, least, right = np.log(losses[i - 1 : i + 2])
-        # At the least, so that the curvature is positive, or all three are equal.
+        # The middle loss is the least: the curvature is positive, or all are equal.
         curvature = left - 2 * least + right
         shift = (left - right) / (2 * curvature) if curvature > 0 else 0.0
     return Best(study.exponents[i] + float(shift), float(losses[i]), inside)
 
 
 def moved(bests: list[Best]) -> float:
-    """From the smallest size to the largest, in steps of the grid."""
+    """Return how far the best rate moves with size, in steps of the grid."""
     return bests[-1].exponent - bests[0].exponent
 
 
 def transferred(study: Study, rows: list[dict[str, Any]]) -> list[float]:
-    """The loss of each size at the rate of the grid that is best for the smallest."""
+    """Return the loss of each size at the best rate of the smallest size."""
     index = int(np.argmin(rows[0]["score"].mean(axis=0)))
     return [float(row["score"].mean(axis=0)[index]) for row in rows]
 
 
 def checks(study: Study, measured: dict[str, Any]) -> dict[str, bool]:
-    """What the claim comes down to."""
+    """Return the checks that decide the claim."""
     ours, standard = measured[study.rule], measured["standard"]
     return {
         f"{study.rule}: the best rate moves by less than one step": (
             abs(ours["move"]) < 1 and ours["inside"][0] and ours["inside"][-1]
         ),
-        "standard: it moves by two steps or more": abs(standard["move"]) >= 2,
-        f"at the smallest one's rate the largest is better under {study.rule}": (
+        "standard: the best rate moves by two steps or more": (
+            abs(standard["move"]) >= 2
+        ),
+        f"at the smallest model's rate the largest is better under {study.rule}": (
             ours["transferred"][-1] < standard["transferred"][-1]
         ),
     }
 
 
-def found_in_words(study: Study, measured: dict[str, Any]) -> str:
-    """The moves and the losses at the transferred rate."""
+def outcome(study: Study, measured: dict[str, Any]) -> str:
+    """Describe the moves, and the losses at the transferred rate."""
     first, last = study.sizes[0], study.sizes[-1]
     parts = [
-        f"{name} moves by {of['move']:+.2f} steps, and has the loss "
-        f"{of['transferred'][-1]:.3g} at the smallest one's rate"
-        for name, of in measured.items()
+        f"{name}: the best rate moves by {sweep['move']:+.2f} steps, and the loss at "
+        f"the smallest model's rate is {sweep['transferred'][-1]:.3g}"
+        for name, sweep in measured.items()
     ]
     return f"{study.title}, {study.grows} {first} to {last}: " + "; ".join(parts)
 
 
 def figure(study: Study, measured: dict[str, Any]) -> Figure:
-    """Loss against rate, a line per size; the best of each is marked."""
+    """Draw loss against rate, a line per size, with the best rate of each marked."""
     result, axes = panels(
         [f"{study.title}: {name}" for name in measured],
         ["learning rate"] * 2,
@@ -126,8 +129,9 @@ def figure(study: Study, measured: dict[str, Any]) -> Figure:
         log=True,
     )
     colours = _colours(len(study.sizes))
-    for ax, of in zip(axes, measured.values(), strict=True):
-        for size, scores, colour in zip(study.sizes, of["score"], colours, strict=True):
+    for ax, sweep in zip(axes, measured.values(), strict=True):
+        rows = zip(study.sizes, sweep["score"], colours, strict=True)
+        for size, scores, colour in rows:
             losses = scores.mean(axis=0)
             label = f"{study.grows} {size}"
             ax.plot(rates(study), losses, ".-", color=colour, label=label)
@@ -146,10 +150,11 @@ def _colours(number: int) -> Any:
 
 
 def _same_range(axes: Any, measured: dict[str, Any], study: Study) -> None:
-    """One range of losses for both panels; what diverged leaves it at the top."""
-    means = np.stack([s.mean(axis=0) for of in measured.values() for s in of["score"]])
+    """Give both panels one range of losses; runs that diverged leave it at the top."""
+    scores = [score for sweep in measured.values() for score in sweep["score"]]
+    means = np.stack([score.mean(axis=0) for score in scores])
     low = means[np.isfinite(means)].min()
-    # The loss of the slowest runs is the most that is worth looking at.
+    # The losses at the smallest rate are the largest that are worth showing.
     high = max(float(means[:, 0].max()), low * math.e)
     for ax in axes:
         ax.set_ylim(low / 1.2, high * 1.2 if np.isfinite(high) else None)

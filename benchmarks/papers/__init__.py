@@ -1,1 +1,1 @@
-"""What published papers say of initialization, reproduced by command."""
+"""Reproduce by command what published papers claim about initialization."""

@@ -1,4 +1,4 @@
-"""Reproduce what papers say of initialization: claim, number, verdict, figure.
+"""Reproduce claims about initialization: numbers, verdicts and figures.
 
 python -m benchmarks.papers --help
 """
@@ -26,9 +26,9 @@ NAMES = (
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the experiments; 0, 1 where one could not run, 2 for data that are not there.
+    """Run the experiments; return 1 if one cannot run, 2 if the data are missing.
 
-    What does not reproduce is a result, not an error.
+    A claim that does not reproduce is a result, not an error.
     """
     arguments = _parser().parse_args(argv)
     console = Console() if sys.stdout.isatty() else Console(width=120)
@@ -53,14 +53,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def experiment(name: str, quick: bool, images: _data.Images) -> Result:
-    """The result of one experiment."""
+    """Run one experiment and return its result."""
     return importlib.import_module(f"benchmarks.papers.{name}").run(quick, images)
 
 
 def _record(
     name: str, quick: bool, images: _data.Images, out: pathlib.Path
 ) -> dict[str, Any]:
-    """An experiment as plain data, with its seconds; its figure goes to a file."""
+    """Return an experiment as plain data with its seconds, and save its figure."""
     start = time.perf_counter()
     try:
         result = experiment(name, quick, images)
@@ -81,19 +81,21 @@ def _table(records: dict[str, dict[str, Any]]) -> Table:
 
 
 def _cells(record: dict[str, Any]) -> list[str]:
-    """What the table and the summary say of a record."""
+    """Return the cells of a record, for the table and for the summary."""
     if "error" in record:
         return ["", record["error"], "not run", ""]
     failed = [check for check, held in record["checks"].items() if not held]
-    found = record["found"] + (f" [not so: {'; '.join(failed)}]" if failed else "")
+    outcome = record["found"] + (
+        f" [these checks fail: {'; '.join(failed)}]" if failed else ""
+    )
     claim = f"{record['paper']}: {record['claim']}"
-    return [claim, found, record["reproduced"], f"{record['seconds']:.0f}"]
+    return [claim, outcome, record["reproduced"], f"{record['seconds']:.0f}"]
 
 
 def _write(
     records: dict[str, dict[str, Any]], arguments: argparse.Namespace, out: pathlib.Path
 ) -> None:
-    """results.json, and the table with all figures in summary.md."""
+    """Write results.json, and the table with all figures into summary.md."""
     settings = {"quick": arguments.quick, "data": arguments.data}
     report = {**settings, "experiments": records}
     (out / "results.json").write_text(json.dumps(report, indent=1) + "\n")

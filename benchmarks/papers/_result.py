@@ -1,4 +1,4 @@
-"""What an experiment hands back: the claim, the numbers, whether they bear it out."""
+"""An experiment returns its claim, its numbers and its checks as a `Result`."""
 
 import math
 from typing import Any, NamedTuple
@@ -8,27 +8,27 @@ from matplotlib.figure import Figure
 
 
 class Result(NamedTuple):
-    """One paper's claim, and what was measured of it."""
+    """A result holds one paper's claim and the measurements that test it."""
 
     paper: str
     claim: str
-    found: str  # the numbers, in words
+    outcome: str  # the numbers, in words
     measured: dict[str, Any]
-    checks: dict[str, bool]  # what the claim comes down to -> whether it holds here
+    checks: dict[str, bool]  # tells whether each check holds
     figure: Figure
 
     @property
     def reproduced(self) -> str:
-        """yes, no or partly: as many checks as hold."""
+        """Return "yes", "no" or "partly": all, none or some of the checks hold."""
         held = sum(map(bool, self.checks.values()))
         return "no" if not held else "yes" if held == len(self.checks) else "partly"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for JSON; None for what is not finite."""
+        """Return plain data for JSON, with None for numbers that are not finite."""
         return {
             "paper": self.paper,
             "claim": self.claim,
-            "found": self.found,
+            "found": self.outcome,
             "reproduced": self.reproduced,
             "checks": {name: bool(held) for name, held in self.checks.items()},
             "measured": plain(self.measured),
@@ -36,7 +36,7 @@ class Result(NamedTuple):
 
 
 def plain(value: Any) -> Any:
-    """Arrays as lists; numbers that JSON does not know as None."""
+    """Return arrays as lists, and numbers that JSON does not know as None."""
     if isinstance(value, dict):
         return {str(name): plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
@@ -51,12 +51,12 @@ def plain(value: Any) -> Any:
 def panels(
     titles: list[str], x: list[str], y: list[str], *, log: bool = False
 ) -> tuple[Figure, Any]:
-    """A figure of panels side by side, with titles, labels and a grid."""
-    # Not pyplot's, which keeps every figure of a process.
+    """Return a figure of panels side by side, with titles, labels and a grid."""
+    # pyplot would keep every figure of the process in memory.
     figure = Figure(figsize=(5.2 * len(titles), 3.8), layout="constrained")
     axes = figure.subplots(1, len(titles), squeeze=False)[0]
-    for ax, title, of_x, of_y in zip(axes, titles, x, y, strict=True):
+    for ax, title, x_label, y_label in zip(axes, titles, x, y, strict=True):
         ax.set_title(title, fontsize=10)
-        ax.set(xlabel=of_x, ylabel=of_y, yscale="log" if log else "linear")
+        ax.set(xlabel=x_label, ylabel=y_label, yscale="log" if log else "linear")
         ax.grid(alpha=0.3)
     return figure, axes

@@ -1,4 +1,4 @@
-"""Gradient descent on several networks at once, in one compiled program."""
+"""Train several networks at once by gradient descent, in one compiled program."""
 
 import functools
 from collections.abc import Callable
@@ -29,8 +29,8 @@ def fit(
 ) -> tuple[Any, jax.Array]:
     """Train the networks that are stacked in `params`: (params, losses by step).
 
-    All see the same batches, of `size` rows of `data`, or all of its rows. A network
-    whose loss is no number stays so: what diverged must not look as if it had not.
+    All networks see the same batches: `size` random rows of `data`, or all rows. Once
+    the loss of a network is not a number it stays so, which shows that it diverged.
     """
     rows = jax.tree.leaves(data)[0].shape[0]
 
@@ -54,13 +54,16 @@ def fit(
 
 @functools.lru_cache
 def momentum(rate: float, clip: float | None = 1.0) -> optax.GradientTransformation:
-    """SGD with momentum 0.9, the gradient clipped to a norm; one object per setting."""
+    """Return SGD with momentum 0.9 and a clipped gradient, the same object each time.
+
+    `fit` is compiled anew for each optimizer object.
+    """
     sgd = optax.sgd(rate, momentum=0.9)
     return sgd if clip is None else optax.chain(optax.clip_by_global_norm(clip), sgd)
 
 
 def training(images: _data.Images, most: int | None = None) -> _mlp.Batch:
-    """The training images, or the first so many of them."""
+    """Return the training images, or the first `most` of them."""
     x, y = images.train_x[:most], images.train_y[:most]
     return _mlp.Batch(jnp.asarray(x), jnp.asarray(y))
 
@@ -68,7 +71,7 @@ def training(images: _data.Images, most: int | None = None) -> _mlp.Batch:
 def draw(
     scheme: _mlp.Init, seeds: int, inputs: int, width: int, depth: int, seed: int = 0
 ) -> _mlp.Params:
-    """Perceptrons of several seeds, stacked."""
+    """Draw perceptrons of several seeds, stacked."""
     keys = jax.random.split(jax.random.key(seed), seeds)
     one = functools.partial(
         _mlp.init, scheme, inputs=inputs, width=width, depth=depth, classes=CLASSES
@@ -77,13 +80,13 @@ def draw(
 
 
 def stack(networks: list[Any]) -> Any:
-    """Stacks of networks, one after the other in one stack."""
+    """Join stacks of networks into one stack."""
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *networks)
 
 
 @functools.lru_cache
 def mlp_loss(activation: _mlp.Activation) -> Loss:
-    """The cross-entropy of a perceptron; one object per activation."""
+    """Return the cross-entropy of a perceptron, the same object each time."""
     return lambda params, batch: _mlp.loss(params, batch, activation)
 
 
@@ -91,7 +94,7 @@ def mlp_loss(activation: _mlp.Activation) -> Loss:
 def accuracies(
     params: _mlp.Params, batch: _mlp.Batch, activation: _mlp.Activation
 ) -> jax.Array:
-    """The share of images that each of the stacked networks gets right."""
+    """Return the share of images that each of the stacked networks classifies right."""
     return jax.vmap(lambda p: _mlp.accuracy(p, batch, activation))(params)
 
 
@@ -99,11 +102,11 @@ def accuracies(
 def signals(
     params: _mlp.Params, batch: _mlp.Batch, activation: _mlp.Activation
 ) -> _mlp.Signal:
-    """Activations and gradients by layer, of each of the stacked networks."""
+    """Measure activations and gradients by layer in each of the stacked networks."""
     return jax.vmap(lambda p: _mlp.signal(p, batch, activation))(params)
 
 
 def last(losses: Any, steps: int = 20) -> np.ndarray:
-    """The mean loss of the last steps of each network; infinite if it diverged."""
+    """Return each network's mean loss over the last steps, infinite if it diverged."""
     values = np.asarray(losses, np.float64)[:, -steps:].mean(axis=1)
     return np.where(np.isfinite(values), values, np.inf)

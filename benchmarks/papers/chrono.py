@@ -1,7 +1,8 @@
 """Tallec and Ollivier 2018: chrono biases make an LSTM remember for long.
 
-The copy task of `examples.copy_task`, by LSTMs whose biases alone differ: zero, forget
-bias 1, and chrono's, which give units all times of memory up to that of the task.
+LSTMs that differ only in their biases learn the copy task of `examples.copy_task`. The
+biases are zero, a forget bias of 1, or chrono's, which give the units memories of all
+lengths up to that of the task.
 """
 
 import argparse
@@ -19,7 +20,7 @@ GUESS = math.log(copy_task.SYMBOLS)
 
 
 def run(quick: bool, images: Images) -> Result:
-    """Train each kind of biases, and compare the losses of their last steps."""
+    """Train with each set of biases, and compare the losses of the last steps."""
     del images
     task = _task(quick)
     console = Console(quiet=True)
@@ -48,7 +49,7 @@ def run(quick: bool, images: Images) -> Result:
 
 
 def _task(quick: bool) -> argparse.Namespace:
-    """The settings of `python -m examples.copy_task`."""
+    """Return settings in the form of `python -m examples.copy_task`."""
     sizes = (
         {"lag": 30, "length": 2, "units": 32, "batch_size": 16, "steps": 200}
         if quick

@@ -1,7 +1,8 @@
-"""Wang et al. 2022: a step changes a DeepNorm transformer by as much at any depth.
+"""Wang et al. 2022: a step changes a DeepNorm transformer equally at any depth.
 
-A post-LN transformer, x <- LN(alpha x + f(x)), with Xavier's kernels of gain beta in
-all but queries and keys; alpha = beta = 1 is the original, whose change grows.
+A post-LN transformer computes x <- LN(alpha x + f(x)). Its kernels are Xavier's, with
+gain beta except in queries and keys. The original transformer has alpha = beta = 1,
+and the change by a step grows with its depth.
 """
 
 import math
@@ -20,12 +21,12 @@ from examples._data import Images
 
 HEADS = 4
 SCHEMES = ("deepnorm", "post-LN")
-# So small that the change is proportional to it, however steep the loss.
+# At so small a rate the change is proportional to it, however steep the loss.
 RATE = 1e-5
 
 
 class Params(NamedTuple):
-    """The kernels; those of the layers are stacked."""
+    """The parameters are kernels; those of the layers are stacked."""
 
     embedding: jax.Array  # (pixels of a row, width)
     positions: jax.Array  # (rows, width)
@@ -34,16 +35,16 @@ class Params(NamedTuple):
 
 
 def run(quick: bool, images: Images) -> Result:
-    """The change of the logits by one step, at several depths."""
+    """Measure the change of the logits by one step, at several depths."""
     width, depths = (32, (6, 24)) if quick else (64, (6, 24, 96))
     batch = _train.training(images, 32)
     side = math.isqrt(batch.x.shape[1])
-    rows = batch.x.reshape(-1, side, side)  # of an image: its tokens
-    found = {
+    rows = batch.x.reshape(-1, side, side)  # the rows of an image are its tokens
+    changes = {
         name: [_change(name, depth, width, rows, batch.y) for depth in depths]
         for name in SCHEMES
     }
-    ours, plain = (np.array(found[name]) for name in SCHEMES)
+    ours, plain = (np.array(changes[name]) for name in SCHEMES)
     spread = float(ours.max() / ours.min())
     growth = float(plain[-1] / plain[0])
     return Result(
@@ -52,13 +53,13 @@ def run(quick: bool, images: Images) -> Result:
         "depth; the change of a post-LN one grows with depth",
         f"change of the logits over the rate, at {', '.join(map(str, depths))} layers: "
         f"DeepNorm {_listed(ours)}; post-LN {_listed(plain)}",
-        {"depths": depths, "change": found, "spread": spread, "growth": growth},
+        {"depths": depths, "change": changes, "spread": spread, "growth": growth},
         {
             "DeepNorm: largest over smallest below 2": spread < 2,
             "post-LN: last over first above 2": growth > 2,
             "DeepNorm changes less at every depth": bool((ours < plain).all()),
         },
-        _figure(depths, found),
+        _figure(depths, changes),
     )
 
 
@@ -67,7 +68,7 @@ def _listed(values: np.ndarray) -> str:
 
 
 def _change(name: str, depth: int, width: int, x: jax.Array, y: jax.Array) -> float:
-    """The rms change of the logits by one step, over the rate: a mean over seeds."""
+    """Return the rms change of the logits by a step over the rate, a mean of seeds."""
     alpha, beta = 1.0, 1.0
     if name == "deepnorm":
         scales = jinit.residual_scale("deepnorm", depth)
@@ -95,7 +96,7 @@ def _after_a_step(params: Params, x: jax.Array, y: jax.Array, alpha: float) -> A
 def _draw(key: jax.Array, beta: float, depth: int, width: int, rows: int) -> Params:
     keys = jax.random.split(key, 9)
     sizes = [(width, width)] * 4 + [(width, 4 * width), (4 * width, width)]
-    gains = [1.0, 1.0, *[beta] * 4]  # queries and keys keep Xavier's own
+    gains = [1.0, 1.0, *[beta] * 4]  # queries and keys keep a gain of 1
     return Params(
         embedding=jinit.lecun()(keys[0], (rows, width)),
         positions=jinit.normal(0.5)(keys[1], (rows, width)),
@@ -130,12 +131,12 @@ def _normalized(h: jax.Array) -> jax.Array:
     return h * jax.lax.rsqrt(jnp.mean(h**2, axis=-1, keepdims=True) + 1e-6)
 
 
-def _figure(depths: tuple[int, ...], found: dict[str, list[float]]) -> Figure:
+def _figure(depths: tuple[int, ...], changes: dict[str, list[float]]) -> Figure:
     figure, (axes,) = panels(
         ["change of the logits by one step, over the rate"], ["layers"], ["rms"],
         log=True,
     )  # fmt: skip
-    for name, values in found.items():
+    for name, values in changes.items():
         axes.plot(depths, values, "o-", label=name)
     axes.set_xscale("log")
     axes.legend()

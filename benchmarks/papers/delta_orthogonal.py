@@ -1,7 +1,7 @@
 """Xiao et al. 2018: a plain tanh CNN trains at any depth from delta-orthogonal kernels.
 
-No normalization, no skips: 256 convolutions with circular padding, on the edge of
-chaos. He's and Xavier's kernels of the same depth are for comparison, and Gaussian ones
+The 256 convolutions have circular padding, no normalization and no skips, and start on
+the edge of chaos. Kernels by He and by Xavier are for comparison, and Gaussian kernels
 on the same edge, which keep the signal but not the singular values.
 """
 
@@ -23,7 +23,7 @@ from jinit import theory
 CHANNELS = 16
 WINDOW = (3, 3)
 GUESS = math.log(_train.CLASSES)
-# The paper's: so little bias that q, and with it the curvature of tanh, is small.
+# The paper's bias is so small that q, and with it the curvature of tanh, is small.
 EDGE = theory.critical("tanh", sigma_b2=2e-5)
 _GAIN, _BIAS = math.sqrt(EDGE.sigma_w2), jinit.normal(math.sqrt(EDGE.sigma_b2))
 SCHEMES = {
@@ -35,7 +35,7 @@ SCHEMES = {
 
 
 class Params(NamedTuple):
-    """The kernels; hidden ones are stacked, so that one loop runs over all layers."""
+    """The hidden kernels are stacked, so that one loop runs over all layers."""
 
     first: jax.Array  # (*WINDOW, 1, CHANNELS)
     hidden: jax.Array  # (depth - 1, *WINDOW, CHANNELS, CHANNELS)
@@ -44,38 +44,39 @@ class Params(NamedTuple):
 
 
 def run(quick: bool, images: Images) -> Result:
-    """Train all four, and compare their losses."""
+    """Train from all four kinds of kernels, and compare the losses."""
     depth, steps, size, rate = (128, 30, 8, 0.02) if quick else (256, 200, 32, 0.01)
     names = [n for n in SCHEMES if not quick or "edge" not in n]
     x, y = _pictures(images, 2000)
-    found = {}
+    curves = {}
     for name in names:
         params = _draw(*SCHEMES[name], depth=depth, pixels=x.shape[1] ** 2)
         _, losses = _train.fit(
             _loss, jax.tree.map(lambda a: a[None], params), (x, y), jax.random.key(1),
             optimizer=_train.momentum(rate), steps=steps, size=size,
         )  # fmt: skip
-        found[name] = np.asarray(losses[0])
-    ends = {name: float(_train.last(found[name][None])[0]) for name in names}
+        curves[name] = np.asarray(losses[0])
+    ends = {name: float(_train.last(curves[name][None])[0]) for name in names}
     bound = 1.9 if quick else 0.7
     listed = ", ".join(f"{name} {value:.2f}" for name, value in ends.items())
     return Result(
         "Xiao, Bahri, Sohl-Dickstein, Schoenholz and Pennington 2018",
         f"a tanh CNN of {depth} layers without normalization or skips trains from "
-        "delta-orthogonal kernels on the edge of chaos; He's and Xavier's do not",
+        "delta-orthogonal kernels on the edge of chaos; from He's and Xavier's kernels "
+        "it does not",
         f"loss after {steps} steps: {listed} (ln 10 = {GUESS:.2f})",
-        {"depth": depth, "loss": ends, "losses": found},
+        {"depth": depth, "loss": ends, "losses": curves},
         {
-            "delta-orthogonal trains": ends["delta-orthogonal"] < bound,
-            "He's does not": ends["he"] > GUESS - 0.3,
-            "Xavier's does not": ends["xavier"] > GUESS - 0.3,
+            "delta-orthogonal kernels train": ends["delta-orthogonal"] < bound,
+            "He's kernels do not train": ends["he"] > GUESS - 0.3,
+            "Xavier's kernels do not train": ends["xavier"] > GUESS - 0.3,
         },
-        _figure(found),
+        _figure(curves),
     )
 
 
 def _pictures(images: Images, most: int) -> tuple[jax.Array, jax.Array]:
-    """Square images with one channel, at most 14 x 14: means of 2 x 2 if larger."""
+    """Return square images with one channel, at half size if above 14 x 14."""
     x = images.train_x[:most]
     side = math.isqrt(x.shape[1])
     x = x.reshape(-1, side, side, 1)
@@ -96,7 +97,8 @@ def _draw(kernel: Any, bias: Any, depth: int, pixels: int) -> Params:
 
 
 def _convolution(h: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-    """Circular, as one product of patches: on a CPU 8 times as fast as XLA's own."""
+    """Convolve with circular padding, as one product of patches."""
+    # On a CPU this is 8 times as fast as XLA's convolution.
     side = h.shape[1]
     h = jnp.pad(h, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="wrap")
     taps = [h[:, i : i + side, j : j + side] for i in range(3) for j in range(3)]
@@ -116,9 +118,9 @@ def _loss(params: Params, batch: tuple[jax.Array, jax.Array]) -> jax.Array:
     return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
 
 
-def _figure(found: dict[str, np.ndarray]) -> Figure:
+def _figure(curves: dict[str, np.ndarray]) -> Figure:
     figure, (axes,) = panels(["loss"], ["step"], ["cross-entropy"])
-    for name, losses in found.items():
+    for name, losses in curves.items():
         axes.plot(losses, label=name)
     axes.axhline(GUESS, color="gray", lw=0.8, label="guessing")
     axes.set_ylim(0, 3)

@@ -1,8 +1,8 @@
 """Schoenholz et al. 2017: networks train to a depth of about 6 xi_c.
 
 xi_c is the depth over which the correlation of two inputs comes nearer to its fixed
-point by a factor e; on the edge of chaos it is infinite. Tanh, sigma_b2 = 0.05, 200
-steps of plain SGD, as in the paper's map.
+point by a factor e; on the edge of chaos it is infinite. As in the paper's map, the
+networks use tanh and sigma_b2 = 0.05, and are trained by 200 steps of plain SGD.
 """
 
 import functools
@@ -24,11 +24,11 @@ from jinit import theory
 
 SIGMA_B2 = 0.05
 DEPTHS = (10, 15, 20, 30, 40, 60, 80, 160)
-TRAINED = 0.5  # of the training images right: between a tenth and all
+TRAINED = 0.5  # the share of images classified right; guessing gives a tenth
 
 
 def run(quick: bool, images: Images) -> Result:
-    """The map of training accuracy over sigma_w2 and depth, and 6 xi_c."""
+    """Map the training accuracy over sigma_w2 and depth, and compare with 6 xi_c."""
     depths = (15, 40) if quick else DEPTHS
     sigma_w2 = np.array([1, 1.3, 1.76, 4]) if quick else np.linspace(1, 4, 13)
     accuracy = np.array([_at(depth, sigma_w2, quick, images) for depth in depths])
@@ -60,7 +60,7 @@ def run(quick: bool, images: Images) -> Result:
 
 
 def _at(depth: int, sigma_w2: np.ndarray, quick: bool, images: Images) -> np.ndarray:
-    """The training accuracy at each sigma_w2, all trained together."""
+    """Train with every sigma_w2 at once; return the training accuracy of each."""
     train, width = _train.training(images, 2000), 80 if quick else 128
     draw = functools.partial(_draw, inputs=train.x.shape[1], width=width, depth=depth)
     params = jax.jit(jax.vmap(draw, (None, 0)))(
@@ -82,19 +82,19 @@ def _sgd(rate: float) -> optax.GradientTransformation:
 def _draw(
     key: jax.Array, sigma_w2: jax.Array, inputs: int, width: int, depth: int
 ) -> _mlp.Params:
-    """Kernels N(0, sigma_w2 / fan_in), biases N(0, sigma_b2)."""
-    of_kernels, of_biases = jax.random.split(key)
-    params = _mlp.init(jinit.lecun(), of_kernels, inputs, width, depth, _train.CLASSES)
-    scale = jnp.sqrt(sigma_w2)  # traced: no initializer's setting
+    """Draw kernels from N(0, sigma_w2 / fan_in) and biases from N(0, sigma_b2)."""
+    kernel_key, bias_key = jax.random.split(key)
+    params = _mlp.init(jinit.lecun(), kernel_key, inputs, width, depth, _train.CLASSES)
+    scale = jnp.sqrt(sigma_w2)  # an initializer takes no traced setting
     return params._replace(
         first=scale * params.first,
         hidden=scale * params.hidden,
-        biases=jinit.normal(SIGMA_B2**0.5)(of_biases, (depth, width)),
+        biases=jinit.normal(SIGMA_B2**0.5)(bias_key, (depth, width)),
     )
 
 
 def _deepest(column: np.ndarray, depths: tuple[int, ...]) -> int:
-    """The largest depth that trains; 0 where none does."""
+    """Return the largest depth that trains, or 0 if none does."""
     return max(
         (d for d, a in zip(depths, column, strict=True) if a > TRAINED), default=0
     )

@@ -1,8 +1,8 @@
-"""Zhang, Dauphin and Ma 2019: a step changes a Fixup network by as much at any depth.
+"""Zhang, Dauphin and Ma 2019: a step changes a Fixup network equally at any depth.
 
-Residual networks without normalization, x + W_2 relu(W_1 x). He's signal doubles in
-every block. With W_2 = 0 alone it stays, but L branches learn at once, and the change
-grows as L. Fixup also scales W_1 by L^(-1/2).
+The residual networks x + W_2 relu(W_1 x) have no normalization. With He's kernels the
+signal doubles in every block. With W_2 = 0 alone the signal stays, but L branches learn
+at once, and the change grows as L. Fixup also scales W_1 by L^(-1/2).
 """
 
 import math
@@ -26,7 +26,7 @@ RATE = 1e-3
 
 
 class Params(NamedTuple):
-    """The kernels; those of the L blocks are stacked."""
+    """The parameters are kernels; those of the L blocks are stacked."""
 
     first: jax.Array  # (inputs, width)
     up: jax.Array  # (L, width, width)
@@ -35,31 +35,31 @@ class Params(NamedTuple):
 
 
 def run(quick: bool, images: Images) -> Result:
-    """The change of the logits by one step, at three depths."""
+    """Measure the change of the logits by one step, at three depths."""
     width, depths = (32, DEPTHS[:2]) if quick else (128, DEPTHS)
     batch = _train.training(images, 64)
-    found = {
+    changes = {
         name: [_change(name, depth, width, batch) for depth in depths]
         for name in SCHEMES
     }
-    fixup, zero, he = (np.array(found[name]) for name in SCHEMES)
+    fixup, zero, he = (np.array(changes[name]) for name in SCHEMES)
     spread = fixup.max() / fixup.min()
     growth = float(np.polyfit(np.log(depths), np.log(zero), 1)[0])
     explodes = bool(np.isinf(he[-1]) or he[-1] > 100 * he[0])
     return Result(
         "Zhang, Dauphin and Ma 2019",
-        "a step of SGD changes a Fixup network by as much at any depth; He's change "
-        "grows with depth",
+        "a step of SGD changes a Fixup network equally at any depth; the change of "
+        "He's network grows with depth",
         f"change of the logits over the rate, at {', '.join(map(str, depths))} blocks: "
         f"Fixup {_listed(fixup)}; W_2 = 0 without its scale {_listed(zero)} (as "
         f"L^{growth:.2f}); He {_listed(he)}",
-        {"depths": depths, "change": found, "spread": spread, "growth": growth},
+        {"depths": depths, "change": changes, "spread": spread, "growth": growth},
         {
             "Fixup: largest over smallest below 3": bool(spread < 3),
-            "without the scale it grows about as L": 0.6 < growth < 1.4,
-            "He's grows": explodes,
+            "without the scale the change grows about as L": 0.6 < growth < 1.4,
+            "He's change grows": explodes,
         },
-        _figure(depths, found),
+        _figure(depths, changes),
     )
 
 
@@ -68,7 +68,7 @@ def _listed(values: np.ndarray) -> str:
 
 
 def _change(name: str, depth: int, width: int, batch: Batch) -> float:
-    """The rms change of the logits by one step of SGD, over the rate; or infinity."""
+    """Return the rms change of the logits by one step over the rate, or infinity."""
     params = _draw(name, batch.x.shape[1], width, depth)
     change = float(_after_a_step(params, batch)) / RATE
     return change if math.isfinite(change) else math.inf
@@ -87,7 +87,7 @@ def _after_a_step(params: Params, batch: Batch) -> jax.Array:
 
 
 def _draw(name: str, inputs: int, width: int, depth: int) -> Params:
-    """By Fixup, but for the readout, which is not 0: all blocks learn in step 1."""
+    """Draw by a scheme; the readout is not 0, so that all blocks learn in step 1."""
     scale: Any = jinit.residual_scale("fixup", depth) if name == "fixup" else 1.0
     down = jinit.he() if name == "he" else jinit.zeros
     keys = jax.random.split(jax.random.key(0), 4)
@@ -109,12 +109,12 @@ def _logits(params: Params, x: jax.Array) -> jax.Array:
     return h @ params.last
 
 
-def _figure(depths: tuple[int, ...], found: dict[str, list[float]]) -> Figure:
+def _figure(depths: tuple[int, ...], changes: dict[str, list[float]]) -> Figure:
     figure, (axes,) = panels(
         ["change of the logits by one step, over the rate"], ["blocks"], ["rms"],
         log=True,
     )  # fmt: skip
-    for name, values in found.items():
+    for name, values in changes.items():
         shown = [value if value < 1e30 else math.nan for value in values]
         axes.plot(depths, shown, "o-", label=name)
     axes.set_xscale("log")

@@ -1,7 +1,8 @@
 """He et al. 2015: thirty relu layers train from He's kernels, and stall from Xavier's.
 
-Xavier's variance counts each layer as linear; relu halves what comes through, so after
-thirty layers 2^-15 of the signal is left. At eight layers both train.
+Xavier's variance counts each layer as linear. A relu halves the mean square of its
+input, so that after thirty layers 2^-15 of the signal is left. At eight layers both
+schemes train.
 """
 
 import math
@@ -22,22 +23,22 @@ GUESS = math.log(_train.CLASSES)
 
 
 def run(quick: bool, images: Images) -> Result:
-    """Train both at both depths, and see what is left of the signal."""
+    """Train both schemes at both depths, and measure how much of the signal is left."""
     depths = (DEEP,) if quick else (SHALLOW, DEEP)
-    found = {depth: _at(depth, quick, images) for depth in depths}
-    deep, shallow = found[DEEP], found.get(SHALLOW)
+    results = {depth: _at(depth, quick, images) for depth in depths}
+    deep, shallow = results[DEEP], results.get(SHALLOW)
     bound = 1.0 if quick else 0.5
     checks = {
         "He trains the deep network": deep["he"]["loss"] < bound,
         "Xavier stalls at guessing": abs(deep["xavier"]["loss"] - GUESS) < 0.02,
-        # Up to what the finite width does, of which a power of two is much.
+        # Chance at a finite width moves the signal, by less than a factor of 4.
         "Xavier loses 2^-15 of the signal": abs(deep["xavier"]["left"] + 15) < 2
         and abs(deep["he"]["left"]) < 2,
     }
     beside = ""
     if shallow is not None:
         losses = [shallow[name]["loss"] for name in SCHEMES]
-        checks["both train the shallow one"] = max(losses) < bound
+        checks["both train the shallow network"] = max(losses) < bound
         beside = f"; at {SHALLOW}: {losses[0]:.2f}, {losses[1]:.2f}"
     return Result(
         "He, Zhang, Ren and Sun 2015",
@@ -45,14 +46,14 @@ def run(quick: bool, images: Images) -> Result:
         f"loss at {DEEP} layers: He {deep['he']['loss']:.2f}, Xavier "
         f"{deep['xavier']['loss']:.3f} (ln 10 = {GUESS:.3f}){beside}; signal left: "
         f"2^{deep['he']['left']:.1f}, 2^{deep['xavier']['left']:.1f}",
-        {f"{depth} layers": value for depth, value in found.items()},
+        {f"{depth} layers": value for depth, value in results.items()},
         checks,
-        _figure(found),
+        _figure(results),
     )
 
 
 def _at(depth: int, quick: bool, images: Images) -> dict[str, Any]:
-    """Losses and signals at one depth; both schemes, all seeds, in one program."""
+    """Return losses and signals at one depth; one program trains all networks."""
     width, seeds, steps = (64, 1, 150) if quick else (128, 3, 600)
     train = _train.training(images)
     params = _train.stack([
@@ -77,17 +78,17 @@ def _at(depth: int, quick: bool, images: Images) -> dict[str, Any]:
 
 
 def _rows(seeds: int) -> dict[str, slice]:
-    """Where each scheme's networks are in the stack."""
+    """Return the places of each scheme's networks in the stack."""
     return {name: slice(i * seeds, (i + 1) * seeds) for i, name in enumerate(SCHEMES)}
 
 
-def _figure(found: dict[int, dict[str, Any]]) -> Figure:
+def _figure(results: dict[int, dict[str, Any]]) -> Figure:
     figure, axes = panels(
         ["rms of the activations at the start", "loss"],
         ["layer", "step"], ["rms", "cross-entropy"],
     )  # fmt: skip
     axes[0].set_yscale("log", base=2)
-    for depth, schemes in found.items():
+    for depth, schemes in results.items():
         for name, values in schemes.items():
             style = {"ls": "-" if depth == DEEP else ":", "label": f"{name}, {depth}"}
             style["color"] = "tab:blue" if name == "he" else "tab:orange"

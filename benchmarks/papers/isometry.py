@@ -1,8 +1,9 @@
-"""Pennington et al. 2017: the spread of the Jacobian's squared singular values.
+"""Pennington et al. 2017: a law gives the spread of the Jacobian's singular values.
 
-On the edge of chaos its mean is 1 and its variance L (mu_2 / mu_1^2 - 1 - s), s = -1
-for Gaussian and 0 for orthogonal kernels. Orthogonal tanh networks reach isometry as
-the bias and with it q go to 0; relu networks never do.
+On the edge of chaos the squared singular values have mean 1 and variance
+L (mu_2 / mu_1^2 - 1 - s), with s = -1 for Gaussian and 0 for orthogonal kernels.
+Orthogonal tanh networks approach isometry as the bias, and with it q, goes to 0; relu
+networks never do.
 """
 
 import math
@@ -27,7 +28,7 @@ BIASES = (0.05, 1e-3, 1e-5)
 
 
 class Case(NamedTuple):
-    """A kind of network on the edge of chaos."""
+    """A case is a kind of network on the edge of chaos."""
 
     activation: str
     weights: Weights
@@ -62,7 +63,7 @@ def run(quick: bool, images: Images) -> Result:
         {"width": width, "spectra": rows},
         {
             "the law holds": off < 1,
-            "orthogonal tanh comes to isometry": tanh[0] > tanh[1] > tanh[2]
+            "orthogonal tanh approaches isometry": tanh[0] > tanh[1] > tanh[2]
             and tanh[2] < 0.05,
             "relu does not": min(relu) > 0.5 * DEPTHS[0],
         },
@@ -71,7 +72,7 @@ def run(quick: bool, images: Images) -> Result:
 
 
 def _compared(case: Case, width: int, draws: int) -> dict[str, Any]:
-    """The law's variance and the measured one, and how far off in its own bound."""
+    """Compare the measured variance with the law's, in units of a bound."""
     point = theory.critical(case.activation, sigma_b2=case.sigma_b2)
     law = theory.jacobian_spectrum(
         case.activation, point.sigma_w2, case.sigma_b2, case.depth, case.weights,
@@ -80,8 +81,9 @@ def _compared(case: Case, width: int, draws: int) -> dict[str, Any]:
     keys = jax.random.split(jax.random.key(case.depth), draws)
     spectra = [np.asarray(_squared(key, case, point, width)) for key in keys]
     variances = [np.var(s / s.mean()) for s in spectra]
-    # Which of n gates are open is chance, which moves the sum over L layers by
-    # 2 sqrt(L / n); four of these, and what a finite width adds, of order L^2 / n.
+    # Chance decides which of n gates are open, and moves the sum over L layers by
+    # 2 sqrt(L / n). The bound is four times that, plus a term of order L^2 / n, by
+    # which a finite width differs from the law.
     noise = 2 * math.sqrt(case.depth / width / draws) * min(1, law.variance)
     bound = 4 * noise + 2 * case.depth**2 / width * min(1, law.variance) + 1e-4
     variance = float(np.mean(variances))
@@ -94,17 +96,17 @@ def _compared(case: Case, width: int, draws: int) -> dict[str, Any]:
 
 
 def _squared(key: jax.Array, case: Case, point: Any, width: int) -> jax.Array:
-    """Squared singular values of one network's Jacobian, from its fixed q on."""
+    """Return the squared singular values of a network's Jacobian at its fixed q."""
     keys = jax.random.split(key, case.depth + 1)
     z = jax.random.normal(keys[-1], (width,))
     z = z * (math.sqrt(point.q * width) / jnp.linalg.norm(z))
     total, function = jnp.eye(width), FUNCTIONS[case.activation]
     bias = jinit.normal(math.sqrt(point.sigma_b2))
     for key in keys[:-1]:
-        of_kernel, of_bias = jax.random.split(key)
-        w = math.sqrt(point.sigma_w2) * INITS[case.weights](of_kernel, (width, width))
+        kernel_key, bias_key = jax.random.split(key)
+        w = math.sqrt(point.sigma_w2) * INITS[case.weights](kernel_key, (width, width))
         total = (total * jax.vmap(jax.grad(function))(z)[None]) @ w
-        z = function(z) @ w + bias(of_bias, (width,))
+        z = function(z) @ w + bias(bias_key, (width,))
     return jnp.linalg.svd(total, compute_uv=False) ** 2
 
 

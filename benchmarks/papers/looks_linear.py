@@ -1,7 +1,7 @@
 """Balduzzi et al. 2017: mirrored kernels make a deep relu network linear at the start.
 
-Its gradients are those of a linear network, where He's of the same depth have become
-noise; so it trains, and He's does not.
+The gradients of the network are those of a linear one, so that it trains. In a network
+with He's kernels of the same depth they have become noise, and it does not train.
 """
 
 import math
@@ -22,7 +22,7 @@ GUESS = math.log(_train.CLASSES)
 
 
 def run(quick: bool, images: Images) -> Result:
-    """Compare the network with a linear map, then train it and He's."""
+    """Compare the network with a linear map, then train it and He's network."""
     depth, width, steps = (60, 32, 100) if quick else (200, 128, 300)
     train = _train.training(images)
     inputs = train.x.shape[1]
@@ -49,17 +49,17 @@ def run(quick: bool, images: Images) -> Result:
         f"He's {ends['he']:.2f} (ln 10 = {GUESS:.2f})",
         {"depth": depth, "nonlinearity": errors, "loss": ends, "losses": losses},
         {
-            "it is linear": errors["looks linear"] < 1e-4,
-            "He's is not": errors["he"] > 0.1,
-            "it trains": ends["looks linear"] < 0.5,
-            "He's does not": ends["he"] > GUESS - 0.3,
+            "the network is linear": errors["looks linear"] < 1e-4,
+            "He's network is not linear": errors["he"] > 0.1,
+            "the network trains": ends["looks linear"] < 0.5,
+            "He's network does not train": ends["he"] > GUESS - 0.3,
         },
         _figure(np.asarray(losses), list(errors)),
     )
 
 
 def _looks_linear(key: jax.Array, inputs: int, width: int, depth: int) -> _mlp.Params:
-    """The first kernel mirrors its outputs, the last its inputs, all others both."""
+    """Draw kernels with mirrored outputs (first), inputs (last) or both (hidden)."""
     first, hidden, last = jax.random.split(key, 3)
     return _mlp.Params(
         first=jinit.looks_linear(part="first")(first, (inputs, width)),
@@ -75,7 +75,7 @@ def _outputs(params: _mlp.Params, x: jax.Array) -> jax.Array:
 
 
 def _nonlinearity(params: _mlp.Params, x: jax.Array) -> float:
-    """How far outputs are from those of the linear map that a basis shows."""
+    """Return how far the outputs are from a linear map that agrees on a basis."""
     kernel = _outputs(params, jnp.eye(x.shape[1]))
     outputs = _outputs(params, x)
     return float(jnp.linalg.norm(outputs - x @ kernel) / jnp.linalg.norm(outputs))

@@ -1,8 +1,8 @@
 """Mishkin and Matas 2016: layer by layer, LSUV brings every output's std to 1.
 
-Fifty silu layers. The forward gain makes a mean square of 1 a fixed point, but not one
-that signals return to: chance moves them off, and they drift from seed to seed. What
-LSUV measures on a batch has no such error to pass on.
+The network has fifty silu layers. With the forward gain a mean square of 1 is a fixed
+point, but an unstable one: chance moves the signal away from it, and the signal drifts
+elsewhere with each seed. LSUV measures every layer on a batch, and passes no error on.
 """
 
 from typing import Any
@@ -19,21 +19,23 @@ from examples._data import Images
 
 
 class Deep(nn.Module):
-    """Dense layers with silu between them."""
+    """The network has dense layers with silu between them."""
 
     width: int
     depth: int
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = nn.Dense(self.width, kernel_init=jinit.lecun())(x)  # sees data: gain 1
+        x = nn.Dense(self.width, kernel_init=jinit.lecun())(
+            x
+        )  # its inputs are data: gain 1
         for _ in range(self.depth - 1):
             x = nn.Dense(self.width, kernel_init=jinit.kaiming("silu"))(nn.silu(x))
         return x
 
 
 def run(quick: bool, images: Images) -> Result:
-    """The std of every layer's output, by the gain alone and after LSUV."""
+    """Measure the std of every layer's output, by the gain alone and after LSUV."""
     width, depth, seeds = (32, 50, 2) if quick else (256, 50, 4)
     x = _train.training(images, 128).x
     model = Deep(width, depth)
@@ -64,16 +66,16 @@ def run(quick: bool, images: Images) -> Result:
 
 
 def _stds(model: Deep, variables: Any, x: jax.Array) -> np.ndarray:
-    """The std of each layer's output over the batch and the units, in order."""
+    """Return the std of each layer's output over the batch and the units, in order."""
 
     def dense(module: nn.Module, method: str) -> bool:
         del method
         return isinstance(module, nn.Dense)
 
     _, state = model.apply(variables, x, capture_intermediates=dense)
-    found: Any = state["intermediates"]
-    outputs = [found[f"Dense_{i}"]["__call__"][0] for i in range(model.depth)]
-    # In float64: squares of what has drifted far enough leave float32.
+    intermediates: Any = state["intermediates"]
+    outputs = [intermediates[f"Dense_{i}"]["__call__"][0] for i in range(model.depth)]
+    # A signal that has drifted far has squares outside the range of float32.
     return np.array([np.asarray(output, np.float64).std() for output in outputs])
 
 

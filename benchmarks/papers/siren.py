@@ -1,7 +1,7 @@
 """Sitzmann et al. 2020: a network of sines fits an image that a relu network blurs.
 
-Both map coordinates in [-1, 1]^2 to gray values, by as many kernels of the same shapes,
-trained by Adam; each at the best of a few rates.
+Both networks map coordinates in [-1, 1]^2 to gray values. Their kernels have the same
+shapes, and Adam trains each network at the best of a few rates.
 """
 
 import functools
@@ -24,7 +24,7 @@ RATES = (3e-4, 1e-3, 3e-3)
 
 
 class Params(NamedTuple):
-    """The kernels; hidden ones are stacked. The last layer is linear."""
+    """The hidden kernels are stacked; the last layer is linear."""
 
     first: jax.Array  # (2, width)
     hidden: jax.Array  # (layers, width, width)
@@ -33,18 +33,18 @@ class Params(NamedTuple):
 
 
 def run(quick: bool, images: Images) -> Result:
-    """Fit the image by both, and compare peak signal-to-noise ratios."""
+    """Fit the image by both networks, and compare peak signal-to-noise ratios."""
     del images
     size, width, steps = (24, 48, 150) if quick else (64, 128, 400)
     picture = photograph(size)
     axis = np.linspace(-1, 1, size, dtype=np.float32)
     grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
     data = jnp.asarray(grid), jnp.asarray(picture.reshape(-1, 1))
-    found = {
+    results = {
         "siren": _best(_sines(width), _sine, data, steps, quick),
         "relu": _best(_relus(width), jax.nn.relu, data, steps, quick),
     }
-    psnr = {name: values["psnr"] for name, values in found.items()}
+    psnr = {name: values["psnr"] for name, values in results.items()}
     gap = psnr["siren"] - psnr["relu"]
     return Result(
         "Sitzmann, Martel, Bergman, Lindell and Wetzstein 2020",
@@ -54,15 +54,15 @@ def run(quick: bool, images: Images) -> Result:
         f"dB, relu {psnr['relu']:.1f} dB",
         {
             name: {k: v for k, v in r.items() if k != "image"}
-            for name, r in found.items()
+            for name, r in results.items()
         },
         {"SIREN is ahead by 5 dB": gap > 5, "SIREN reaches 25 dB": psnr["siren"] > 25},
-        _figure(picture, found),
+        _figure(picture, results),
     )
 
 
 def photograph(size: int) -> np.ndarray:
-    """A square of scikit-learn's photograph of a temple, reduced, from -1 to 1."""
+    """Return a square of scikit-learn's photograph of a temple, reduced, in [-1, 1]."""
     gray = datasets.load_sample_image("china.jpg").mean(axis=2)[:, 100:500]
     side = min(gray.shape) // size
     square = gray[: side * size, : side * size].reshape(size, side, size, side)
@@ -76,7 +76,7 @@ def _sine(x: jax.Array) -> jax.Array:
 
 
 def _sines(width: int) -> Params:
-    """SIREN's kernels, and biases as of PyTorch's layers, which its authors kept."""
+    """Draw SIREN's kernels, and PyTorch's default biases, which its authors kept."""
     return _draw(jinit.siren(W0, first=True), jinit.siren(W0), width)
 
 
@@ -107,7 +107,7 @@ def _outputs(params: Params, x: jax.Array, activation: Any) -> jax.Array:
 
 @functools.lru_cache
 def _loss(activation: Any) -> _train.Loss:
-    """The mean square error; one object per activation."""
+    """Return the mean square error, the same object each time."""
 
     def loss(params: Params, batch: Any) -> jax.Array:
         x, y = batch
@@ -124,7 +124,7 @@ def _adam(rate: float) -> optax.GradientTransformation:
 def _best(
     params: Params, activation: Any, data: Any, steps: int, quick: bool
 ) -> dict[str, Any]:
-    """The fit of the rate that comes closest: PSNR by step, and the image."""
+    """Return the fit at the rate that comes closest: PSNR by step, and the image."""
     fits = [
         (rate, *_train.fit(
             _loss(activation), jax.tree.map(lambda a: a[None], params), data,
@@ -134,19 +134,19 @@ def _best(
     ]  # fmt: skip
     rate, fitted, losses = min(fits, key=lambda fit: float(_train.last(fit[2], 1)[0]))
     image = _outputs(jax.tree.map(lambda a: a[0], fitted), data[0], activation)
-    curve = 10 * np.log10(4 / np.asarray(losses[0], np.float64))  # of the range 2
+    curve = 10 * np.log10(4 / np.asarray(losses[0], np.float64))  # pixels span 2
     error = float(jnp.mean((image - data[1]) ** 2))
     psnr = 10 * np.log10(4 / error)
     return {"psnr": float(psnr), "rate": rate, "curve": curve, "image": image}
 
 
-def _figure(picture: np.ndarray, found: dict[str, dict[str, Any]]) -> Figure:
-    titles = ["PSNR", "the image", *found]
+def _figure(picture: np.ndarray, results: dict[str, dict[str, Any]]) -> Figure:
+    titles = ["PSNR", "the image", *results]
     figure, axes = panels(titles, ["step", *[""] * 3], ["dB", *[""] * 3])
-    for name, values in found.items():
+    for name, values in results.items():
         axes[0].plot(values["curve"], label=name)
     axes[0].legend()
-    fitted = [np.asarray(values["image"]) for values in found.values()]
+    fitted = [np.asarray(values["image"]) for values in results.values()]
     for ax, image in zip(axes[1:], [picture, *fitted], strict=True):
         ax.imshow(image.reshape(picture.shape), cmap="gray", vmin=-1, vmax=1)
         ax.set_axis_off()

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def quick(name, images):
-    """The measured of a small run, for the parametrization and for the standard."""
+    """Return the measurements of a small run, by muP and by the standard."""
     study = _studies.STUDIES[name](True, images)
     result = _transfer.run(study)
     assert isinstance(result.figure, Figure) and len(result.figure.axes) == 2
@@ -52,14 +52,14 @@ def test_the_command_writes_a_table_a_verdict_and_a_figure(tmp_path, capsys):
     assert record["checks"] and record["seconds"] > 0
     assert (tmp_path / "perceptron.png").read_bytes()[:4] == b"\x89PNG"
     text = capsys.readouterr().out
-    assert "muP: at" in text and "standard: it moves" in text
+    assert "muP: at" in text and "standard: the best rate moves" in text
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", _studies.STUDIES)
 def test_full_size(name, images):
     result = _transfer.run(_studies.STUDIES[name](False, images))
-    assert result.reproduced == "yes", result.found
+    assert result.reproduced == "yes", result.outcome
 
 
 def test_the_smallest_is_trained_alike_with_the_parametrization_and_without(images):
@@ -83,8 +83,8 @@ def losses(centre, study):
 
 def test_the_best_rate_is_the_least_of_a_parabola(images):
     study = study_of(images)
-    found = _transfer.best(study, losses(-5.75, study))
-    assert found.exponent == pytest.approx(-5.75) and found.inside
+    least = _transfer.best(study, losses(-5.75, study))
+    assert least.exponent == pytest.approx(-5.75) and least.inside
     level = _transfer.best(study, np.ones((1, 5)))
     assert level.exponent == -8 and not level.inside
     assert _transfer.best(study, losses(-3, study))[::2] == (-4, False)
@@ -113,8 +113,8 @@ def test_the_verdict_is_that_of_the_numbers(images, ours, standard, held):
             "inside": [best.inside for best in bests],
             "transferred": _transfer.transferred(study, rows),
         }
-    found = list(_transfer.checks(study, measured).values())
-    assert found[:2] == held
+    checks = list(_transfer.checks(study, measured).values())
+    assert checks[:2] == held
 
 
 def test_what_diverged_is_infinitely_bad():
@@ -134,8 +134,8 @@ def test_what_cannot_be_used_is_refused(tmp_path, capsys):
 def test_the_example_s_wide_network_takes_the_narrow_one_s_rate(tmp_path, capsys):
     small = ["--narrow=32", "--wide=256", "--steps=50", "--seeds=1"]
     assert mup_transfer.main([*small, f"--out={tmp_path}"]) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    narrow, mup, standard, tuned = found
+    rows = json.loads((tmp_path / "results.json").read_text())
+    narrow, mup, standard, tuned = rows
     assert mup["rate"] == standard["rate"] == narrow["rate"] > 3 * tuned["rate"]
     assert mup["loss"] < min(0.8 * standard["loss"], narrow["loss"])
     assert mup["loss"] < 1.4 * tuned["loss"]

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.support.entry_points import DRAWS, NNX_TWINS, OF_MODELS, QUICK
+from tests.support.entry_points import DRAWS, MODEL_FUNCTIONS, NNX_TWINS, QUICK
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-ENTRY_POINTS = QUICK | OF_MODELS | DRAWS
+ENTRY_POINTS = QUICK | MODEL_FUNCTIONS | DRAWS
 
 # These change no value.
 CHECKERS = {

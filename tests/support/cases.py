@@ -1,4 +1,4 @@
-"""One way to make each scheme of the registry, for the tests that run over all."""
+"""Each scheme of the registry is made once here, for the tests that run over all."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,25 +16,25 @@ def window_axes(shape):
 
 
 class Case(NamedTuple):
-    """A scheme as it is made for the contract, and what the contract may ask of it."""
+    """A case holds an initializer, and the parts of the contract that apply to it."""
 
     init: jinit.Initializer
-    # A small shape that it takes, and which others.
+    # A small shape that the initializer takes, and a test of other shapes.
     shape: tuple[int, ...] = (6, 10)
     takes: Callable[[tuple[int, ...]], bool] = lambda shape: True
-    # One whose last two axes a mesh of 2 x 4 devices divides, as `sharded_over` says.
+    # A mesh of 2 x 4 devices divides the last two axes, as `sharded_over` says.
     sharded_shape: tuple[int, ...] = (16, 24)
     sharded_over: tuple[str | None, ...] = ("x", "y")
-    # Its entries do not depend on the key.
+    # The entries do not depend on the key.
     constant: bool = False
-    # It has complex values when asked for a complex dtype.
+    # A complex dtype gets complex values.
     complex: bool = True
-    # It draws in float32, whatever it is asked for.
+    # The initializer draws in float32, whatever dtype is asked for.
     single: bool = False
-    # std -> scipy's law, where all entries have one.
+    # law(std) returns scipy's law of the entries, if all entries have the same law.
     law: Callable[[float], Any] | None = None
-    # Eager, jitted, vmapped and sharded draws agree to this. Elementwise ones do to the
-    # bit; matrix products may round otherwise.
+    # Eager, jitted, vmapped and sharded draws agree to this. Elementwise draws agree to
+    # the bit; matrix products may round differently.
     atol: float = 0.0
 
 
@@ -224,7 +224,7 @@ CASES: dict[str, Case] = {
         takes=bool,
         constant=True,
         complex=False,
-        # A vector of another length has another logarithm, by an ulp.
+        # XLA's logarithm depends on the length of the vector, by one ulp.
         atol=1e-6,
     ),
     "ssm.mamba_dt_bias": Case(jinit.ssm.mamba_dt_bias(), complex=False),
@@ -264,5 +264,5 @@ CASES: dict[str, Case] = {
     },
 }
 
-# Entries that make initializers of other names, or take arrays.
+# These entries make initializers of other names, or take arrays.
 OTHERS = {"lora", "pissa", "olora", "whitening_conv"}

@@ -1,4 +1,4 @@
-"""A small classification: a batch, its labels, the loss and a perceptron."""
+"""The tests of data methods share this batch with labels, a loss and a perceptron."""
 
 import flax.linen as nn
 import jax

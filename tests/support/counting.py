@@ -1,4 +1,4 @@
-"""Counting what JAX does."""
+"""Count the traces and the compilations of JAX."""
 
 import contextlib
 
@@ -6,7 +6,7 @@ import jax
 
 
 def count_compilations():
-    """How many XLA compilations happen inside the block, as a function."""
+    """Count the compilations of XLA inside the block; yield the counter."""
     return _count("/jax/core/compile/backend_compile_duration")
 
 
@@ -19,11 +19,11 @@ def count_traces():
 def _count(event):
     events = []
 
-    def heard(name, *_, **__):
+    def listener(name, *_, **__):
         if name == event:
             events.append(name)
 
-    jax.monitoring.register_event_duration_secs_listener(heard)
+    jax.monitoring.register_event_duration_secs_listener(listener)
     try:
         yield lambda: len(events)
     finally:

@@ -1,4 +1,4 @@
-"""Every public entry point is called once on something small, for tests of modes."""
+"""Call every public entry point once on something small, for tests of modes."""
 
 import functools
 from collections.abc import Callable
@@ -71,14 +71,16 @@ def squares(outputs: jax.Array) -> jax.Array:
     return (outputs**2).mean()
 
 
-def of_data(method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """Return the parameters and the history of a method that sets from data."""
+def set_from_data(method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Return the parameters and the history of a method that sets them from data."""
     start = jax.tree.map(lambda x: x.astype("float32"), variables())
-    found, history = method(linen(), start, *arguments, **options)
-    return found, history.rows
+    changed, history = method(linen(), start, *arguments, **options)
+    return changed, history.rows
 
 
-def of_nnx(method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+def set_from_data_in_nnx(
+    method: Callable[..., Any], *arguments: Any, **options: Any
+) -> Any:
     model, history = method(make_nnx(nnx.Rngs(0)), *arguments, **options)
     return nnx.to_pure_dict(nnx.state(model)), history.rows
 
@@ -92,8 +94,8 @@ class WeightNormed(nn.Module):
 def weight_norm() -> Any:
     model = WeightNormed()
     start = jinit.materialize(model.init)(key(), inputs())
-    found, history = jinit.weight_norm_init(model, start, inputs())
-    return found, history.rows
+    changed, history = jinit.weight_norm_init(model, start, inputs())
+    return changed, history.rows
 
 
 def probe_of_everything() -> Any:
@@ -133,12 +135,13 @@ def parametrization() -> Any:
 
 def other_parametrizations() -> Any:
     rules = [("in/**", "input"), ("mid/**", "hidden"), ("out/**", "output")]
-    found = (
+    parametrizations = (
         jinit.mup.from_rules(widths(8), rules, width=(4, 8)),
         jinit.mup.unit_scaling(widths(4), widths(8)),
         jinit.mup.spectral(widened()),
     )
-    return [p.rows for p in found], found[2].init(widened())
+    rows = [p.rows for p in parametrizations]
+    return rows, parametrizations[2].init(widened())
 
 
 def coordinate_check() -> Any:
@@ -177,7 +180,7 @@ def recurrent() -> Any:
             for r in rules]  # fmt: skip
 
 
-def given_layer() -> Any:
+def from_arrays() -> Any:
     w = params()["up"]["kernel"]
     a, b = jinit.lora()
     return (
@@ -186,7 +189,7 @@ def given_layer() -> Any:
     )  # fmt: skip
 
 
-def renewed() -> Any:
+def updated() -> Any:
     full = jinit.fill_missing({"up": {"bias": jnp.ones(6, "float32")}}, params(),
                               plan(), key())  # fmt: skip
     noise = jinit.plan(params(), [("**/bias", jinit.zeros), ("**", 0.1 * jinit.he())])
@@ -204,7 +207,7 @@ def random() -> Any:
     )
 
 
-def of_names() -> Any:
+def names_and_configs() -> Any:
     init = jinit.from_config(jinit.to_config(0.5 * jinit.he()))
     return (
         init(key(), (4, 6)), jinit.get("he_normal")(key(), (4, 6)),
@@ -252,18 +255,18 @@ def compare() -> Any:
 
 def nnx_compare() -> Any:
     keys = jax.random.split(key(), 1)
-    found = jinit.nnx.compare(make_nnx_of, ["he"], inputs(), keys)
-    return [report.rows for report in found.reports["he"]]
+    comparison = jinit.nnx.compare(make_nnx_of, ["he"], inputs(), keys)
+    return [report.rows for report in comparison.reports["he"]]
 
 
 def nnx_materialize() -> Any:
     return nnx.to_pure_dict(nnx.state(jinit.nnx.materialize(make_nnx, 0)))
 
 
-# The draws cost one small program each; these compile a few small ones or none.
+# Each of these compiles at most a few small programs.
 QUICK: dict[str, Callable[[], Any]] = {
     "random": random,
-    "names": of_names,
+    "names": names_and_configs,
     "gains": gains,
     "theory": theory,
     "plan.init": lambda: plan().init(key()),
@@ -271,35 +274,37 @@ QUICK: dict[str, Callable[[], Any]] = {
     "plan of jax's": lambda: jinit.plan(
         params(), [("**/kernel", jax.nn.initializers.he_normal()),
                    ("**", jax.nn.initializers.zeros)]).init(key()),
-    "fill_missing, perturb": renewed,
+    "fill_missing, perturb": updated,
     "materialize": lambda: jinit.materialize(linen().init)(key(), inputs()),
     "nnx.materialize": nnx_materialize,
     "recipes": recipes,
     "recurrent rules": recurrent,
     "place_mimetic_attention": attention,
-    "lora, whitening": given_layer,
+    "lora, whitening": from_arrays,
     "mup.infer": parametrization,
     "mup, others": other_parametrizations,
     "sweep": sweep,
 }  # fmt: skip
 
-# Each of these compiles a model's passes.
-OF_MODELS: dict[str, Callable[[], Any]] = {
+# Each of these compiles the passes of a model.
+MODEL_FUNCTIONS: dict[str, Callable[[], Any]] = {
     "probe": probe_of_everything,
     "nnx.probe": lambda: jinit.nnx.probe(make_nnx(nnx.Rngs(0)), inputs()).rows,
     "compare": compare,
     "nnx.compare": nnx_compare,
-    "lsuv": lambda: of_data(jinit.lsuv, inputs()),
-    "nnx.lsuv": lambda: of_nnx(jinit.nnx.lsuv, inputs()),
-    "data_dependent": lambda: of_data(jinit.data_dependent, inputs()),
-    "nnx.data_dependent": lambda: of_nnx(jinit.nnx.data_dependent, inputs()),
+    "lsuv": lambda: set_from_data(jinit.lsuv, inputs()),
+    "nnx.lsuv": lambda: set_from_data_in_nnx(jinit.nnx.lsuv, inputs()),
+    "data_dependent": lambda: set_from_data(jinit.data_dependent, inputs()),
+    "nnx.data_dependent": lambda: set_from_data_in_nnx(
+        jinit.nnx.data_dependent, inputs()
+    ),
     "weight_norm_init": weight_norm,
-    "whiten_first_layer": lambda: of_data(
+    "whiten_first_layer": lambda: set_from_data(
         jinit.whiten_first_layer, inputs(), signs=False, eps=1e-3
     ),
-    "autoinit": lambda: of_data(jinit.autoinit, batch=inputs()),
-    "gradinit": lambda: of_data(jinit.gradinit, inputs(), loss=squares, steps=2),
-    "metainit": lambda: of_data(jinit.metainit, inputs(), steps=2),
+    "autoinit": lambda: set_from_data(jinit.autoinit, batch=inputs()),
+    "gradinit": lambda: set_from_data(jinit.gradinit, inputs(), loss=squares, steps=2),
+    "metainit": lambda: set_from_data(jinit.metainit, inputs(), steps=2),
     "coordinate_check": coordinate_check,
 }
 

@@ -1,4 +1,4 @@
-"""A model of each kind of Flax's modules, and its variables."""
+"""The model has each kind of Flax's modules; its variables are drawn once."""
 
 import functools
 
@@ -14,7 +14,7 @@ x = np.ones(X.shape, np.float32)
 
 
 class Layer(nn.Module):
-    """A layer of a scanned stack."""
+    """The layer is scanned as a stack."""
 
     kernel_init: object = nn.initializers.lecun_normal()
 
@@ -24,7 +24,7 @@ class Layer(nn.Module):
 
 
 class Everything(nn.Module):
-    """A module of each kind of Flax's, with each kind of initializer."""
+    """The model has each kind of Flax's modules, with each kind of initializer."""
 
     @nn.compact
     def __call__(self, x):
@@ -47,9 +47,11 @@ class Everything(nn.Module):
             variable_axes={"params": 1},
             split_rngs={"params": True},
         )
-        return nn.Dropout(0.5, deterministic=True)(mapped(4)(x)), self.own(x)
+        return nn.Dropout(0.5, deterministic=True)(
+            mapped(4)(x)
+        ), self.maxwell_and_embedding(x)
 
-    def own(self, x):
+    def maxwell_and_embedding(self, x):
         def init(key, shape):
             values = jax.random.maxwell(key, shape)
             return 0.5 * (values - values.max()) + 0.1
@@ -66,7 +68,7 @@ def drawn(key):
     """Return the variables of an eager `init`, with the scanned layers of a jitted one.
 
     An eager scan runs the forward pass, too. From jax 0.12 on XLA fuses a kernel that
-    is drawn there with the product that follows, and rounds the draw otherwise.
+    is drawn there with the product that follows, and rounds the draw differently.
     """
     called, jitted = (init(key, x) for init in (INIT, JITTED))
     scanned = {"ScanLayer_0": jitted["params"]["ScanLayer_0"]}

@@ -1,4 +1,4 @@
-"""An initializer that is not jinit's."""
+"""The tests use this initializer as one that is not from jinit."""
 
 import jax
 import jax.numpy as jnp

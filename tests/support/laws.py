@@ -1,8 +1,8 @@
-"""Whether a sample follows a law, in bounds that the size of the sample gives.
+"""Check that a sample follows a law, in bounds by the size of the sample.
 
 The mean of n independent draws has standard error std / sqrt(n), their variance
 std^2 sqrt((kurtosis - 1) / n). A bound of five standard errors fails once in 1.7
-million for a right law; all keys are fixed, so a test that passes keeps passing.
+million if the law is right; all keys are fixed, so a test that passes keeps passing.
 """
 
 import jax
@@ -10,12 +10,12 @@ import numpy as np
 from scipy import stats
 
 SIGMAS = 5.0
-# For Kolmogorov-Smirnov: the rate at which a right law would fail.
+# The Kolmogorov-Smirnov test rejects a right law at this rate.
 FAILURE_RATE = 1e-6
 
 
 def assert_moments(x, mean: float, std: float, kurtosis: float) -> None:
-    """Mean and variance within five standard errors."""
+    """Check that mean and variance are within five standard errors."""
     x = np.asarray(x, np.float64).ravel()
     mean_error = abs(x.mean() - mean) / (std / np.sqrt(x.size))
     assert mean_error < SIGMAS, f"mean {x.mean()} is {mean_error:.1f} errors off {mean}"
@@ -26,7 +26,7 @@ def assert_moments(x, mean: float, std: float, kurtosis: float) -> None:
 
 
 def assert_law(x, law) -> None:
-    """Moments and the Kolmogorov-Smirnov distance to a frozen scipy law."""
+    """Check the moments and the Kolmogorov-Smirnov distance to a frozen scipy law."""
     x = np.asarray(x, np.float64).ravel()
     mean, variance, _, excess = law.stats(moments="mvsk")
     assert_moments(x, float(mean), float(variance) ** 0.5, float(excess) + 3)
@@ -43,7 +43,7 @@ def uniform(low: float, high: float):
 
 
 def truncated(std: float, bound: float = 2.0):
-    """Normal, cut at `bound` standard deviations, and of standard deviation `std`."""
+    """Return a normal law, cut at `bound` standard deviations and rescaled to `std`."""
     unit = stats.truncnorm(-bound, bound)
     return stats.truncnorm(-bound, bound, scale=std / unit.std())
 

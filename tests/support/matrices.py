@@ -1,4 +1,4 @@
-"""Matrices: how far they are from orthogonal, and their approximations."""
+"""Measure how far matrices are from orthogonal, and approximate them."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Meshes of the eight devices that the tests have, and shardings over them."""
+"""Make meshes of the eight devices that the tests have, and shardings over them."""
 
 import re
 

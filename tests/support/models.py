@@ -1,4 +1,4 @@
-"""The models that several tests use."""
+"""Several tests use these models."""
 
 import dataclasses
 import functools
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 
 class MLP(nn.Module):
-    """A perceptron, with an activation after every layer but the last."""
+    """The perceptron has an activation after every layer except the last."""
 
     widths: tuple[int, ...]
     kernel: Any = nn.linear.default_kernel_init
@@ -34,7 +34,7 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """A layer of a transformer, of Flax's own modules; one kernel names its axes."""
+    """The layer of a transformer has Flax's modules; one kernel names its axes."""
 
     width: int
     heads: int
@@ -75,7 +75,7 @@ def shapes_of(model, *inputs):
 )
 @dataclasses.dataclass
 class Module:
-    """A module that is a pytree, as Equinox makes them."""
+    """The module is a pytree, like a module of Equinox."""
 
     weight: object
     layers: list

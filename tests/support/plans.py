@@ -1,4 +1,4 @@
-"""Plans and the rules that they are made of, for several tests."""
+"""Several tests use these shapes, and these rules for them."""
 
 import jax.numpy as jnp
 

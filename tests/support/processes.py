@@ -1,4 +1,4 @@
-"""One of several processes that share a mesh; test_processes.py starts them.
+"""Run one of several processes that share a mesh; test_processes.py starts them.
 
 python -m tests.support.processes PROCESS_ID NUM_PROCESSES COORDINATOR
 """
@@ -10,9 +10,9 @@ LOCAL = 2
 
 
 def start(process_id, processes, coordinator):
-    """Join the others: `LOCAL` devices of this host in each process."""
+    """Join the other processes, with `LOCAL` devices of this host in each process."""
     flag = f" --xla_force_host_platform_device_count={LOCAL}"
-    # The last flag of a name is the one that XLA takes.
+    # XLA takes the last of several flags with one name.
     os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + flag
     import jax
 
@@ -23,18 +23,20 @@ def start(process_id, processes, coordinator):
     assert jax.local_device_count() == LOCAL
 
 
-def check(got, wanted):
-    """Check that the parts held here are those of `wanted`, bit for bit, and are parts.
+def check(arrays, expected):
+    """Check that this process holds parts of the expected arrays, bit for bit.
 
-    From jax 0.12 on the last bit of XLA's erf_inv may hang on the program around it, so
-    that JAX's own initializers may differ there between meshes.
+    From jax 0.12 on the last bit of XLA's erf_inv may depend on the program around it,
+    so that JAX's initializers may differ in that bit between meshes.
     """
     import jax
     import numpy as np
 
     divided = False
     for (path, leaf), whole in zip(
-        jax.tree_util.tree_leaves_with_path(got), jax.tree.leaves(wanted), strict=True
+        jax.tree_util.tree_leaves_with_path(arrays),
+        jax.tree.leaves(expected),
+        strict=True,
     ):
         assert len(leaf.sharding.device_set) == jax.device_count(), path
         assert len(leaf.addressable_shards) == jax.local_device_count(), path
@@ -48,12 +50,12 @@ def check(got, wanted):
     assert divided
 
 
-# The part of a plan that is drawn by an initializer of JAX's.
+# An initializer of JAX draws this part of the plan.
 ERF_INV_OF_XLA = "b"
 
 
 def keys():
-    """A key as a user may hold it: of this process, of old, or of all processes."""
+    """Return keys as users hold them: a key, a legacy key, a key on all processes."""
     import jax
     from jax.sharding import NamedSharding, PartitionSpec
 
@@ -88,11 +90,11 @@ def materialize(meshes, sharding_of):
 
     import jinit
 
-    wanted = model().init(jax.random.key(3), jnp.ones((1, 2, 8)))
+    expected = model().init(jax.random.key(3), jnp.ones((1, 2, 8)))
     x = jax.ShapeDtypeStruct((1, 2, 8), jnp.float32)
     for mesh, key in zip(meshes, keys(), strict=True):
         init = jinit.materialize(model().init, shardings=sharding_of(mesh))
-        check(init(key, x), wanted)
+        check(init(key, x), expected)
 
 
 def plan(meshes, sharding_of):
@@ -107,10 +109,10 @@ def plan(meshes, sharding_of):
     init = jax.nn.initializers.lecun_normal()
     rules = [("b/**", init), ("**", jinit.he())]
     made = jinit.plan(shapes, rules)
-    wanted, other = (made.init(jax.random.key(seed)) for seed in (3, 4))
+    expected, other = (made.init(jax.random.key(seed)) for seed in (3, 4))
     for mesh, key in zip(meshes, keys(), strict=True):
         params = made.init(key, sharding_of(mesh))
-        check(params, wanted)
+        check(params, expected)
         again = made.reinit(jax.random.key(4), params, only="b/**")
         assert again["a"]["kernel"] is params["a"]["kernel"]
         check({"b": again["b"]}, {"b": other["b"]})

@@ -1,4 +1,4 @@
-"""Every public name of jinit with its object, for tests of all of them."""
+"""List every public name of jinit with its object, for tests of all of them."""
 
 import jinit
 
@@ -7,7 +7,7 @@ MODULES = ("mup", "nnx", "random", "recipes", "recurrent", "ssm", "theory")
 
 def public_objects():
     """Yield each function and class of jinit and of its modules with its name."""
-    # Arrays and tables have no docstring of their own, and NNX has Linen's functions.
+    # Arrays and tables have no docstrings, and the functions of NNX are those of Linen.
     modules = set(MODULES) - {"nnx"}
     for name in sorted({*jinit.__all__} - modules - {"registry", "zeros", "ones"}):
         yield name, getattr(jinit, name)

@@ -1,4 +1,4 @@
-"""Write the README's table of schemes anew: python -m tests.support.readme_table."""
+"""Rewrite the README's table of schemes: python -m tests.support.readme_table."""
 
 import jinit
 from tests.support.repository import ROOT
@@ -8,7 +8,7 @@ HEAD = ("scheme", "law", "formula", "use it for", "paper", "watch out")
 
 
 def table() -> str:
-    """One row per entry of the registry, in Markdown and in the reference's order.
+    """Return one Markdown row per entry of the registry, in the order of the reference.
 
     Schemes of modules such as `jinit.ssm` follow those of jinit itself.
     """
@@ -18,14 +18,14 @@ def table() -> str:
         jinit.registry.values(), key=lambda e: place.get(e.name, len(place))
     ):
         words = (e.law, e.formula, e.use, e.reference, e.pitfall)
-        # A bar would begin a new cell.
+        # An unescaped bar would begin a new cell.
         cells = [word.replace("|", r"\|") for word in words]
         rows.append((f"`{e.name}`", *cells))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def write() -> None:
-    """Put the table where the README has its old form."""
+    """Replace the table in the README."""
     text = README.read_text()
     start = text.index(f"| {HEAD[0]} | {HEAD[1]} |")
     end = text.index("\n\n", start)

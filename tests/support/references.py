@@ -1,4 +1,4 @@
-"""Write the references of all docstrings anew: python -m tests.support.references.
+"""Rewrite the references of all docstrings: python -m tests.support.references.
 
 An entry of a section "References:" is the `reference` of a paper in
 `jinit/_core/papers.py`; a note in whole sentences may follow it. The paper is known by
@@ -17,18 +17,18 @@ JINIT = pathlib.Path(papers.__file__).parents[1]
 WIDTH = 88
 
 BY_TITLE = {p.title: p for p in vars(papers).values() if isinstance(p, Paper)}
-# The heading, and the lines that are indented more than it is.
+# The heading, and all lines that are indented more than the heading.
 SECTION = re.compile(r"^( *)References:\n((?:\1 +\S.*\n)+)", re.M)
 ENTRY = re.compile(r'.+?, "(?P<title>.+?)", .*?\d{4}\.(?P<note> .+)?')
 
 
 def sources() -> list[pathlib.Path]:
-    """Every file of the library."""
+    """Return every file of the library."""
     return sorted(JINIT.rglob("*.py"))
 
 
 def entries(section: str) -> Iterator[tuple[Paper, str]]:
-    """The paper and the note of each entry in the text below a heading.
+    """Yield the paper and the note of each entry in the text below a heading.
 
     An entry begins at the indentation of the first line; its other lines are indented
     more.
@@ -37,14 +37,14 @@ def entries(section: str) -> Iterator[tuple[Paper, str]]:
         match = ENTRY.fullmatch(" ".join(entry.split()))
         if match is None or match["title"] not in BY_TITLE:
             raise ValueError(
-                f"{entry!r} is no reference of jinit/_core/papers.py. Add the paper "
+                f"{entry!r} is not a reference of jinit/_core/papers.py. Add the paper "
                 "there, and spell its title here as there."
             )
         yield BY_TITLE[match["title"]], match["note"] or ""
 
 
 def rewritten(source: str) -> str:
-    """The text of a file, its references spelled as in the bibliography."""
+    """Return the text of a file, with its references spelled as in the bibliography."""
 
     def section(match: re.Match[str]) -> str:
         indent = f"{match[1]}  "
@@ -63,7 +63,7 @@ def rewritten(source: str) -> str:
 
 
 def cited(docstring: str) -> list[Paper]:
-    """The papers in the references of a docstring."""
+    """Return the papers in the references of a docstring."""
     match = SECTION.search(docstring + "\n")
     return [paper for paper, _ in entries(match[2])] if match else []
 

@@ -1,4 +1,4 @@
-"""The repository's root, and fresh Python processes that start there."""
+"""Find the root of the repository, and start fresh Python processes there."""
 
 import pathlib
 import subprocess
@@ -9,7 +9,7 @@ PACKAGE = ROOT / "jinit"
 
 
 def in_a_fresh_process(code: str) -> str:
-    """Run the code in a Python of its own, and return what it prints."""
+    """Run the code in a fresh Python process, and return its output."""
     result = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Trees of parameters: their shapes, their paths, and comparisons."""
+"""Make, list and compare trees of parameters."""
 
 import chex
 import jax

@@ -1,4 +1,4 @@
-"""A perceptron and a transformer at any width, for the tests of muP."""
+"""Make a perceptron and a transformer at any width, for the tests of muP."""
 
 import functools
 
