@@ -51,8 +51,8 @@ def _letters(name: str, shape: tuple[int, ...], heads: str | None) -> str | None
         return "k" * (len(shape) - 2) + "io"
     if len(shape) >= 3 and name in INTO_HEADS:
         return "i" + "o" * (len(shape) - 1)
-    # Three axes without a known name are not taken for a convolution over one axis,
-    # although that has the same form: (d, heads, head_dim) is at least as frequent.
+    # Three axes without a known name may be heads, or a convolution over one axis, so
+    # the role or the lengths must decide.
     if len(shape) == 3:
         return "iio" if name in OUT_OF_HEADS else heads or _from_heads(shape)
     # These layers of Flax may have any number of axes of inputs and of outputs.

@@ -95,7 +95,7 @@ def others(roles: Roles, names: Sequence[str], init: Any) -> Rules:
 
     A recipe that treats a role like any other kernel needs no rule for the role by
     default. But a parameter that the user names need not be called "kernel", and then
-    the last rule, "**/kernel", does not match it.
+    the rule for "**/kernel" does not match it.
     """
     return [
         rule
@@ -129,7 +129,7 @@ class Both:
     inner: Pattern
 
     def __call__(self, path: str, leaf: Any) -> bool:
-        # A predicate gets the path as text, and patterns match by its parts.
+        # A predicate gets a path as text, and a Pattern matches leaves.
         placed = Leaf(tuple(path.split("/")), leaf)
         return self.outer.matches(placed) and self.inner.matches(placed)
 

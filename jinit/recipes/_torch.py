@@ -127,7 +127,7 @@ class _Neighbours:
                 self.modules.setdefault(parts[:-2], set()).add(parts[-2])
 
     def kernel(self, path: str, leaf: Any) -> Initializer:
-        # With a layout, the table of a plan can show the fans.
+        # With a layout the table of a plan shows both fans; with a number, only fan_in.
         letters = self._layout(self._parts(path))
         if letters is not None:
             return scaled_uniform(layout=letters)

@@ -59,7 +59,8 @@ def gpt2(num_layers: int, *, std: float = 0.02, **roles: Unpack[Roles]) -> Rules
     """
     check("gpt2", roles, *ATTENTION, *WHOLE)
     last = std * factor("gpt2", num_layers)
-    # Positions come before embeddings: Flax's position table is an `nn.Embed` too.
+    # Positions come first, since a table of positions is often an `nn.Embed`, which the
+    # pattern of embeddings matches too.
     return [
         *last_layers(roles, normal(last)),
         *role(roles, "positions").rules(normal(std / 2)),
@@ -162,7 +163,7 @@ def deepnorm(
       Wang, Ma, Dong, Huang, Zhang and Wei, "DeepNet: scaling transformers to 1,000
         layers", TPAMI 2024.
     """
-    # The alpha of the record is not the recipe's: it stands in the model's forward pass.
+    # The record's alpha belongs in the model's forward pass, not in its parameters.
     beta = _deepnorm(num_layers, part, other_layers).beta
     return _xavier_but_in_queries_and_keys("deepnorm", beta, 1.0, stacked, roles)
 
@@ -293,7 +294,7 @@ def t5(
                 "show the size of a head; pass `head_dim`."
             )
         gain = (size or leaf.shape[-1]) ** -0.5
-        return with_layout(lecun, stacked, "ioo", gain=gain, **truncated)(path, leaf)
+        return with_layout(lecun, stacked, "ioo", gain=gain, **law)(path, leaf)
 
     def table(_path: str, leaf: Any) -> Initializer:
         return normal(
@@ -301,7 +302,7 @@ def t5(
         )
 
     # LeCun's law in Flax, the default of its Dense layers, is truncated.
-    truncated: dict[str, Any] = {"distribution": "truncated_normal"}
+    law: dict[str, Any] = {"distribution": "truncated_normal"}
     return [
         *role(roles, "query").rules(query),
         # T5's relative positions are a table of (buckets, heads), drawn as in T5X.
@@ -310,14 +311,12 @@ def t5(
         ),
         *role(roles, "positions").rules(table),
         *role(roles, "embeddings").rules(table),
-        *others(
-            roles, ("key", "value"), with_layout(lecun, stacked, "ioo", **truncated)
-        ),
+        *others(roles, ("key", "value"), with_layout(lecun, stacked, "ioo", **law)),
         *others(
             roles,
             ("residual_outputs", "readout"),
-            with_layout(lecun, stacked, "iio", **truncated),
+            with_layout(lecun, stacked, "iio", **law),
         ),
-        *kernels(with_layout(lecun, stacked, **truncated)),
+        *kernels(with_layout(lecun, stacked, **law)),
         *the_rest(),
     ]
