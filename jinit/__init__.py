@@ -7,7 +7,8 @@ those of `jax.nn.initializers`. In Flax: `nn.Dense(256, kernel_init=jinit.xavier
 import importlib as _importlib
 import typing as _typing
 
-# Names of jinit may be first used by two threads at once, which cannot import JAX.
+# Two threads may both be the first to use a name of jinit, and an import of JAX by two
+# threads at once fails, so JAX is imported here.
 import jax as _jax
 
 __version__ = "0.1.0"
@@ -283,7 +284,8 @@ else:
 
 def _unknown(name: str) -> str:
     message = f"module 'jinit' has no attribute {name!r}."
-    # The import system asks for private names, and must not import anything meanwhile.
+    # The import system asks for private names such as __path__. It must not start
+    # another import meanwhile.
     if name.startswith("_"):
         return message
     from ._core.names import did_you_mean

@@ -9,7 +9,8 @@ the same patterns:
 - a predicate `(path, leaf) -> bool`;
 - a list or tuple of these, which matches what any of them matches.
 
-`_matches` decides by the type of a pattern, so a new sort of pattern is a case there.
+`_matches` decides by the type of a pattern. To add a new sort of pattern, add a case to
+`_matches` and to `_check`.
 """
 
 import dataclasses
@@ -52,6 +53,7 @@ class Pattern:
           ValueError: if a glob has "**" beside other text in one part.
         """
         alternatives = several(pattern)
+        # An empty sequence would match nothing, and hide that a variable is empty.
         if not alternatives:
             raise TypeError(
                 f"{name} is {pattern!r}; it must have at least one pattern."
@@ -74,6 +76,7 @@ class Pattern:
         Raises:
           ValueError: with the nearest paths, if an alternative matches no leaf.
         """
+        # Each alternative counts by itself, or the others would hide a misspelled one.
         for one in self.alternatives:
             if not any(_matches(one, leaf) for leaf in leaves):
                 raise ValueError(
@@ -87,8 +90,8 @@ class Pattern:
 
 
 def several(pattern: Any) -> tuple[Any, ...]:
-    """Return the patterns of a sequence; a single pattern as a tuple of one."""
-    # Text is a sequence of letters, and would be taken for one of patterns.
+    """Return the patterns of a sequence, or a tuple of one for a single pattern."""
+    # A string is a sequence too, and must not be taken for a sequence of patterns.
     is_sequence = isinstance(pattern, Sequence | AbstractSet)
     if not is_sequence or isinstance(pattern, str | bytes):
         return (pattern,)
@@ -130,24 +133,27 @@ def skipped(skip: Any, layers: Sequence[Leaf]) -> list[bool]:
       TypeError: if `skip` is no pattern.
       ValueError: if one of the patterns matches no layer.
     """
+    # `Pattern.of` refuses an empty sequence, which is the default of `skip`.
     patterns = several(skip) and Pattern.of("`skip`", skip).alternatives
     hits = [False] * len(layers)
     for one in patterns:
-        here = _skipped_by(one, layers)
-        if not any(here):
+        matched = _skipped_by(one, layers)
+        if not any(matched):
             raise ValueError(
                 f"`skip` has {spell(one)}, which matches no layer; the layers are "
                 f"{[layer.path for layer in layers]}. Correct the pattern, or remove "
                 "it."
             )
-        hits = [a or b for a, b in zip(hits, here, strict=True)]
+        hits = [a or b for a, b in zip(hits, matched, strict=True)]
     return hits
 
 
 def _skipped_by(pattern: Any, layers: Sequence[Leaf]) -> list[bool]:
     new = [_matches(pattern, layer) for layer in layers]
+    # A pattern with "**" is meant in today's language: fnmatch reads it like "*".
     if not isinstance(pattern, str) or "**" in pattern:
         return new
+    # `fnmatch` itself ignores case on Windows, and names of layers differ by case.
     old = [fnmatch.fnmatchcase(layer.path, pattern) for layer in layers]
     both = [a or b for a, b in zip(new, old, strict=True)]
     if both != new:
@@ -162,10 +168,11 @@ def _skipped_by(pattern: Any, layers: Sequence[Leaf]) -> list[bool]:
 
 
 def _spelled_anew(pattern: str, hits: list[bool], layers: Sequence[Leaf]) -> str:
-    """Spell an fnmatch pattern so that it matches the same layers in today's language.
+    """Spell an fnmatch pattern as a glob of today that matches the same layers.
 
-    "**/out" also matches a layer "out", which "*/out" did not. So the candidates are
-    tried on the layers, and a regular expression serves where none is right.
+    The old "*/out" did not match a layer "out", and today's "**/out" does. So several
+    candidates are tried on the layers. If none matches the same layers, the pattern is
+    spelled as a regular expression.
     """
     parts = pattern.split("/")
     for glob in (
@@ -208,28 +215,35 @@ def _matches(pattern: OnePattern, leaf: Leaf) -> bool:
     if isinstance(pattern, re.Pattern):
         return pattern.search(leaf.path) is not None
     if isinstance(pattern, str):
+        # A tree that is a single leaf has a path without parts, which "**" matches.
         rooted = f"/{leaf.path}" if leaf.parts else ""
         return _expression(pattern).fullmatch(rooted) is not None
+    # A predicate may return NumPy's bool, or an array of one entry.
     return bool(pattern(leaf.path, leaf.value))
 
 
+# Every rule is tried on every leaf, so expressions are kept. An error is not kept.
 @functools.lru_cache(maxsize=1024)
 def _expression(glob: str) -> re.Pattern[str]:
     """Return a glob as a regular expression for a path with "/" before every part.
 
-    With "/" before the first part too, `**` needs no case of its own at either end.
+    Because "/" stands before the first part too, `**` is the same at the beginning, in
+    the middle and at the end.
     """
     expression = ""
+    # The empty glob has no parts; `split` would give it an empty one.
     for part in glob.split("/") if glob else ():
         if part == "**":
             expression += "(?:/[^/]*)*"
         elif "**" in part:
             raise ValueError(
-                f"the pattern {glob!r} has '**' within the part {part!r}; '**' is a "
-                "part of its own, as in '**/kernel', and '*' stands for text within a "
+                f"the pattern {glob!r} has '**' within the part {part!r}; '**' must be "
+                "a whole part, as in '**/kernel', and '*' stands for text within a "
                 "part."
             )
         else:
+            # Only "*" is special. Brackets are not, since the layers of a scan have
+            # paths such as "layers/Dense_0[3]".
             expression += "/" + "[^/]*".join(map(re.escape, part.split("*")))
     return re.compile(expression)
 
@@ -237,7 +251,9 @@ def _expression(glob: str) -> re.Pattern[str]:
 def _nearest(pattern: OnePattern, leaves: Iterable[Leaf]) -> list[str]:
     """Return the three paths whose text, or whose end, is most like the pattern's."""
     text = pattern.pattern if isinstance(pattern, re.Pattern) else pattern
+    # A predicate has no text, and all paths are equally near to it.
     parts = [p for p in text.split("/") if p != "**"] if isinstance(text, str) else []
+    # SequenceMatcher prepares its second text once, so the pattern is that one.
     matcher = difflib.SequenceMatcher(b="/".join(parts))
 
     def likeness(path: str) -> float:

@@ -1,8 +1,9 @@
 """An initializer is a value that is called: frozen, hashable, printable, picklable.
 
-`Initializer.__call__` checks the arguments and makes a `DrawSpec` of them; a subclass
-draws what the spec describes, by `_sample`. The settings of a scheme are the fields of
-its dataclass, which are read for equality, hashes, texts, pickles and configurations.
+`Initializer.__call__` checks its arguments and puts them into a `DrawSpec`; the method
+`_sample` of a subclass draws the array that the spec describes. The settings of a
+scheme are the fields of its dataclass. Equality, hashes, texts, pickles and
+configurations are all made from these fields.
 """
 
 import dataclasses
@@ -20,12 +21,13 @@ from .._core.meshes import Sharding
 from ..random import _law as laws
 from .frozen import exact
 
-# The layout by which a scheme counts, and its fans, as far as they are known.
+# A scheme's layout, with a letter for each axis ("kkio"), and its pair (fan_in,
+# fan_out). None stands for a part that the scheme does not have.
 LayoutAndFans = tuple[str | None, tuple[float | None, float | None]]
 
 
 class DrawSpec(NamedTuple):
-    """A DrawSpec describes the array to draw, by arguments that are checked."""
+    """A DrawSpec holds the arguments of one draw, which are checked already."""
 
     shape: checks.Shape
     dtype: np.dtype
@@ -47,14 +49,14 @@ class Initializer:
     equal too, and nothing is traced twice. `0.5 * init` is the law scaled by a half.
     The fields of a subclass are the arguments of its maker, in the maker's order.
 
-    A number among them may be a tracer, inside `jit`, `vmap` or `grad`. Such an
+    Inside `jit`, `vmap` or `grad` a number among the fields may be a tracer. Such an
     initializer equals only itself, and cannot be pickled or configured.
     """
 
     _name: ClassVar[str]
     # Whether the values depend on the key; if not, the key is not even checked.
     _random: ClassVar[bool] = True
-    # Whether the draw is the same law whichever axes are inputs and outputs.
+    # Whether the law stays the same if inputs and outputs are on other axes.
     _any_layout: ClassVar[bool] = False
     # Whether the scheme draws shapes with the symbolic dimensions of `jax.export`.
     _symbolic: ClassVar[bool] = False
@@ -86,8 +88,8 @@ class Initializer:
             anywhere, a `PartitionSpec` inside `jax.set_mesh`.
 
         Raises:
-          TypeError: for a key, shape or dtype of the wrong kind.
-          ValueError: for a batch of keys, or a shape that the scheme does not fit.
+          TypeError: if `key`, `shape` or `dtype` has a wrong type.
+          ValueError: if `key` is a batch of keys, or the scheme does not fit `shape`.
         """
         sizes = checks.shape(shape, symbolic=self._symbolic)
         if self._random:
@@ -97,22 +99,23 @@ class Initializer:
     def std(self, shape: checks.Shape) -> float | None:
         """Return the standard deviation that the law gives for `shape`, without a draw.
 
-        It is None where the entries have no common standard deviation.
+        The result is None if the entries have no common standard deviation.
 
         Raises:
-          TypeError: for a shape of the wrong kind.
-          ValueError: for a shape that the scheme does not fit.
+          TypeError: if `shape` has a wrong type.
+          ValueError: if the scheme does not fit `shape`.
         """
         return self._std(checks.shape(shape, symbolic=self._symbolic))
 
     def layout_and_fans(self, shape: checks.Shape) -> LayoutAndFans:
         """Return the layout and the fans by which the scheme counts for `shape`.
 
-        Each is None where the scheme does not count, as for a given scale.
+        Each of them is None if the scheme does not count fans, as `normal(0.02)` does
+        not.
 
         Raises:
-          TypeError: for a shape of the wrong kind.
-          ValueError: for a shape that the settings do not fit.
+          TypeError: if `shape` has a wrong type.
+          ValueError: if the settings do not fit `shape`.
 
         Example:
           >>> import jinit
@@ -167,8 +170,9 @@ class Initializer:
     def __reduce__(self) -> tuple[Any, ...]:
         """Return a public function and the maker's name and settings, for a pickle.
 
-        So a pickle does not depend on the file in which a class lies. The function is
-        found as users find it, since its file lies above this one.
+        So a pickle does not depend on the file in which a class lies. `from_config` is
+        looked up in `jinit` at run time, since this file may not import the registry,
+        which imports this file.
         """
         if self._is_traced:
             raise TypeError(f"{self!r} cannot be pickled. {TRACED_ADVICE}")
@@ -188,6 +192,8 @@ class Initializer:
         named = [f"{k}={spell(v)}" for k, v in settings.items() if k not in required]
         return f"jinit.{name}({', '.join(positional + named)})"
 
+    # Composed initializers call this method, and not `__call__`, for their parts: it
+    # takes a factor, and their key and their shapes are checked already.
     def _draw(
         self,
         key: jax.Array,
@@ -274,7 +280,7 @@ class RandomInitializer(Initializer):
 
 
 def law_and_scale(init: Any, spec: DrawSpec) -> tuple[laws.Law, Any] | None:
-    """Return the law that an initializer draws by, and its scale; None without one."""
+    """Return an initializer's law and scale, or None if it does not draw from a law."""
     if isinstance(init, Scaled):
         factor = spec.factor * init.factor
         return law_and_scale(init.init, spec._replace(factor=factor))

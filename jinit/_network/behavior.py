@@ -43,7 +43,7 @@ _NATIVE = (
 
 
 class _CannotTell(Exception):
-    """A value may compute something else without any change that a key could see."""
+    """The behavior of a value can change in a way that no key would show."""
 
 
 def key_of(*values: Any) -> Hashable | None:
@@ -64,10 +64,10 @@ def key_of(*values: Any) -> Hashable | None:
 
 
 class _Walk:
-    """A walk makes the key of a value; an object met again becomes a number."""
+    """A walk makes the key of a value; an object that it meets again is a number."""
 
     def __init__(self) -> None:
-        # The objects are kept too: an id means something only while its object lives.
+        # The objects are kept too: after an object's end another one may get its id.
         self._met: dict[int, tuple[int, Any]] = {}
         self._bytes = 0
 

@@ -1,10 +1,12 @@
-"""Names and shapes of kernels tell which of them end residual branches.
+"""Names and shapes of kernels tell which kernels end residual branches.
+
+A branch is what a network adds back to its residual stream: x + branch(x). The last
+layer of a branch writes to the stream.
 
 Linen numbers the layers of a module in the order in which they are made, and not in the
 order in which they run: in Dense(d)(relu(Dense(4 * d)(x))) the outer layer is Dense_0.
-So a number tells little, and the shapes beside a kernel are asked, too. A layer that
-ends a branch writes to the residual stream. The norms, the embeddings and the layers
-outside of all branches show the stream's width.
+So a number tells little, and the widths of the layers decide, too. The norms, the
+embeddings and the layers outside of all branches show the width of the stream.
 """
 
 import dataclasses
@@ -17,7 +19,10 @@ from .flax_names import END, HEADS, LAST, NUMBERED, SHORTCUTS
 
 @dataclasses.dataclass(frozen=True)
 class Paths:
-    """A predicate holds for the leaves that have one of these paths."""
+    """A Paths object is a predicate for the leaves that have one of these paths.
+
+    `text` describes the paths in errors.
+    """
 
     text: str
     paths: frozenset[str]
@@ -30,10 +35,8 @@ class Paths:
 
 
 def outer(leaf: Leaf) -> bool:
-    """Tell whether the layer of a leaf lies in the model itself, and in no module.
-
-    Numbers are places in lists and not modules.
-    """
+    """Tell whether the layer of a leaf lies directly in the model, and in no module."""
+    # A number is a place in a list, and not a module: NNX has "layers/0/kernel".
     parts = [part for part in leaf.parts if not part.isdigit()]
     return len(strip_collection(parts)) <= 2
 
@@ -48,6 +51,8 @@ def residual_outputs(leaves: list[Leaf], branch_layers: int | None = None) -> Pa
         for inside in _modules(leaves)
         for leaf in inside
         if leaf.parts[-2] in _last_names(branch_layers)
+        # A layer "out" of the model itself may be its readout. The "out" of an
+        # attention ends a branch, even if the attention is the whole tree.
         and (_attends(inside) or not outer(leaf))
     }
     for _, ends in _in_order(leaves, branch_layers):
@@ -56,7 +61,11 @@ def residual_outputs(leaves: list[Leaf], branch_layers: int | None = None) -> Pa
 
 
 def unclear(leaves: list[Leaf], branch_layers: int | None = None) -> Paths:
-    """Return the kernels of modules whose last layer neither names nor shapes tell."""
+    """Return the kernels of modules whose last layer cannot be told.
+
+    A recipe raises an error for them (`refuse`), since a wrong guess would start the
+    wrong layer at 0.
+    """
     paths = {
         leaf.path
         for several, ends in _in_order(leaves, branch_layers)
@@ -98,6 +107,7 @@ def readout(leaves: list[Leaf]) -> Paths:
     named = [leaf for leaf in kernels if leaf.parts[-2] in HEADS]
     ends = [x for x in leaves if outer(x) and x.parts[-1] in ("kernel", "embedding")]
     outers = [leaf for leaf in kernels if outer(leaf)]
+    # The readout is usually made last, so the layer with the largest number is taken.
     numbered = _numbered("Dense", outers, None)
     if not named and len(ends) > 1:
         named = numbered[-1:]
@@ -126,6 +136,7 @@ def _last_names(branch_layers: int | None) -> tuple[str, ...]:
     """Return the names of last layers; a number in a name counts a branch's layers."""
     if branch_layers is None:
         return LAST
+    # In a branch of three layers "linear2" is not the last one, but "linear3" is.
     plain = tuple(name for name in LAST if name[-1] != "2")
     return plain + tuple(f"{kind}{branch_layers}" for kind in ("linear", "fc", "conv"))
 
@@ -149,7 +160,7 @@ def _attends(inside: list[Leaf]) -> bool:
 def _numbered(kind: str, inside: list[Leaf], most: int | None) -> list[Leaf]:
     """Return a module's layers of one class, in the order of their numbers.
 
-    Layers with the numbers `most` and higher are no part of the branch.
+    Layers with the numbers `most` and higher do not belong to the branch.
     """
     numbered = []
     for leaf in inside:
@@ -162,20 +173,25 @@ def _numbered(kind: str, inside: list[Leaf], most: int | None) -> list[Leaf]:
 def _in_order(
     leaves: list[Leaf], branch_layers: int | None
 ) -> Iterable[tuple[list[Leaf], list[Leaf] | None]]:
-    """Yield each module's numbered layers, and those that end it (None: unclear)."""
+    """Yield each module's numbered layers, and the last of them (None: unclear)."""
     widths = _widths(leaves)
     for inside in _modules(leaves):
         dense = _numbered("Dense", inside, branch_layers)
         if len(dense) >= (branch_layers or 2) and not outer(dense[0]):
             yield dense, _last(dense, widths)
-        # Channels change from stage to stage, so a convolution's shape tells nothing.
+        # The channels of a stream change from stage to stage, so the shapes of
+        # convolutions tell nothing. The number of layers of a branch must be known.
         convs = _numbered("Conv", inside, branch_layers)
         if branch_layers and len(convs) == branch_layers and not outer(convs[0]):
             yield convs, convs[-1:]
 
 
 def _widths(leaves: list[Leaf]) -> set[int]:
-    """Return the widths that the residual stream may have, as norms and others show."""
+    """Return the widths that the residual stream may have.
+
+    Norms read the stream, embeddings and the outputs of attention write to it, and so
+    do the layers outside of all modules.
+    """
     widths: set[int] = set()
     for leaf in leaves:
         shape = tuple(leaf.value.shape)
@@ -203,6 +219,7 @@ def _last(several: list[Leaf], widths: set[int]) -> list[Leaf] | None:
         # No layer shows the stream, so only the usual form d -> 4 d -> d is accepted.
         return several[-1:] if sizes[-1][0] > sizes[-1][1] else None
     ends = [i for i, (_, outputs) in enumerate(sizes) if outputs in read & widths]
+    # A square layer of the stream's width may be the first of a branch or the last.
     squares = [i for i in ends if sizes[i][0] == sizes[i][1]]
     one_width = len({sizes[i][1] for i in ends}) <= 1
     return [several[i] for i in ends] if one_width and not squares else None

@@ -69,7 +69,7 @@ SPLIT = _primitive("split")
 LOOKED_THROUGH = _primitives(
     "jit remat closed_call call custom_jvp_call custom_vjp_call"
 )
-# Those that, outside of a `jit`, run their body operation by operation.
+# Outside of a `jit` these calls run their body operation by operation.
 TRANSPARENT = LOOKED_THROUGH - {JIT}
 
 # Operations that only move and cast entries, or change their sign.
@@ -124,9 +124,9 @@ def body_of(eqn: JaxprEqn) -> ClosedJaxpr:
 
 
 class Scan(NamedTuple):
-    """A scan has these parts.
+    """A scan has a body, and counts that say which operand is which.
 
-    Its operands are the constants, the first carry, and the stacked inputs; its results
+    The operands are the constants, the first carry, and the stacked inputs. The results
     are the last carry and the stacked outputs.
     """
 
@@ -165,7 +165,7 @@ def branches_of(eqn: JaxprEqn) -> Sequence[ClosedJaxpr]:
 
 
 class While(NamedTuple):
-    """A `while` has a test and a body, with so many constants each."""
+    """A `while` has a test and a body, and the numbers of constants of the two."""
 
     test: ClosedJaxpr
     body: ClosedJaxpr
@@ -204,7 +204,7 @@ def bind(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
 
 
 def without_dead_code(jaxpr: Jaxpr) -> tuple[Jaxpr, list[bool]]:
-    """Drop the equations that no result needs; tell which arguments are left."""
+    """Drop the equations that no result needs; tell which arguments are still used."""
     seeing = jaxpr.replace(eqns=[e for e in jaxpr.eqns if not _only_looks_on(e)])
     return partial_eval.dce_jaxpr(seeing, [True] * len(jaxpr.outvars))
 

@@ -1,4 +1,4 @@
-"""These are the names that people give to layers and parameters in Flax models."""
+"""This file lists the names that people give to layers and parameters in Flax."""
 
 import re
 
@@ -14,7 +14,9 @@ SHORTCUTS = re.compile("shortcut|downsample|conv_proj|skip|stem", re.I)
 END = re.compile(r"^(Dense|Conv|DenseGeneral)_\d+$|emb|patch|stem|input|output", re.I)
 NUMBERED = re.compile(r"(Dense|Conv)_(\d+)")
 
+# A layer with such a name holds the kernels of queries, keys and values in one.
 FUSED = ("qkv", "in_proj", "c_attn", "qkv_proj", "to_qkv")
+# With three axes the kernels of these layers are (d, heads, head_dim).
 INTO_HEADS = (
     "query", "key", "value", "q", "k", "v", "q_proj", "k_proj", "v_proj", "wq", "wk",
     "wv", *FUSED,

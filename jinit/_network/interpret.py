@@ -1,4 +1,4 @@
-"""One loop evaluates equations, and a handler says what an equation does.
+"""One loop evaluates the equations of a traced function, with the help of a handler.
 
 The loop goes through the equations of a traced function in their order and asks the
 handler for the results of each. Where the handler returns None, JAX runs the equation.
@@ -70,13 +70,13 @@ def scanned(
     step: Callable[[list[Any], Any], tuple[Sequence[Any], Any]],
     beside: Any = (),
 ) -> tuple[list[Any], Any]:
-    """Run a scan as a scan whose steps do something more.
+    """Run a scan with another step, which also returns something to record.
 
     Args:
       eqn: the equation of the scan.
       values: its operands.
       step: a function of the arguments of the scan's body, and of a slice of `beside`,
-        that returns the results of the body, and something to record.
+        that returns the results of the body, and a tree of arrays to record.
       beside: a tree of arrays that begin with the axis of the scan.
 
     Returns:
@@ -107,7 +107,7 @@ def unrolled(
     handler: Handler,
     part: Callable[[Any, int], Any],
 ) -> tuple[list[Any], list[tuple[Any, ...]]]:
-    """Run a scan step by step in Python, for values that are no arrays of JAX.
+    """Run a scan step by step in Python, for values that are not arrays of JAX.
 
     `part(value, i)` returns what step i gets of a stacked operand.
 
@@ -172,8 +172,8 @@ def _inside_scan(eqn: JaxprEqn, values: list[Any]) -> list[Any]:
     return scanned(eqn, values, lambda xs, _: (inside(eqn, xs, fused), ()))[0]
 
 
-# Of the calls only a jit is opened: inside a remat or an operation with a derivative of
-# its own, JAX's bits stay, or the remat and the derivative would be lost.
+# Among the calls only a `jit` is opened. To open a remat, or a custom_jvp, would lose
+# the remat, or the user's derivative. Inside these JAX draws the bits.
 _FUSED: dict[Any, Callable[[JaxprEqn, list[Any]], list[Any]]] = {
     RANDOM_BITS: _bits,
     JIT: _inside_jit,

@@ -1,9 +1,10 @@
 """A function is traced to equations, and the equations become a flat list of steps.
 
-The list is what materialize cuts into programs. The calls in it are opened. Steps read
-and write numbered slots, since JAX's variables would not do: a body that is called
-twice has the same variables both times. The parts of JAX that this file relies on are
-in equations.py; interpret.py runs the steps.
+A call, such as one of `jax.remat`, is replaced by the steps of its body. Steps read and
+write numbered slots. JAX's variables cannot serve as slots: a body that is called twice
+has the same variables both times. `materialize` cuts the list into programs, and
+interpret.py runs the steps. The parts of JAX that this file relies on are in
+equations.py.
 """
 
 import functools
@@ -51,8 +52,8 @@ def trace(
 
 
 def listing(closed: ClosedJaxpr) -> Listing:
-    """List the steps of a traced function that its results need."""
-    # The forward pass goes: parameters are all that an init function returns.
+    """List those steps of a traced function that its results depend on."""
+    # This drops the forward pass: an init function returns parameters alone.
     kept, used = equations.without_dead_code(closed.jaxpr)
     number = itertools.count()
     slots = {var: next(number) for var in (*kept.constvars, *kept.invars)}
@@ -77,6 +78,7 @@ def _opened(
             slots.update((var, next(number)) for var in eqn.outvars)
             yield Step(eqn, reads, tuple(slots[var] for var in eqn.outvars))
         else:
+            # The body has a dict of slots for this call alone.
             inner = dict(zip(body.jaxpr.invars, reads, strict=True))
             yield from _opened(body.jaxpr, inner, number)
             results = (_read(inner, atom) for atom in body.jaxpr.outvars)
@@ -90,11 +92,13 @@ def is_literal(read: Any) -> bool:
 
 def literal_value(literal: Any) -> np.ndarray:
     """Return a literal as the array that an operation outside a `jit` would get."""
+    # A literal may be a Python number, whose dtype is in its abstract value alone.
     return np.asarray(literal.val, literal.aval.dtype)
 
 
 def size(atom: Any) -> int:
     """Return the number of elements of an operand or a result of an equation."""
+    # An abstract value that is not an array, such as a token, has no shape.
     return math.prod(getattr(atom.aval, "shape", ()))
 
 
@@ -110,12 +114,15 @@ def raw_type(kind: Any) -> jax.ShapeDtypeStruct:
 
 
 def raw(value: Any) -> Any:
-    """Return an array, or the words of a key: programs start faster on words."""
+    """Return an array as it is, and a typed key as an array of its words.
+
+    Compiled programs start faster on words than on typed keys.
+    """
     return jax.random.key_data(value) if is_key(value) else value
 
 
 def typed(value: Any, kind: Any) -> Any:
-    """Return the array, or the typed key, that `raw` returned the words of."""
+    """Undo `raw`: make typed keys of words if `kind` is a type of keys."""
     if not is_key(kind):
         return value
     return jax.random.wrap_key_data(value, impl=_implementation(kind.dtype))
@@ -123,7 +130,10 @@ def typed(value: Any, kind: Any) -> Any:
 
 @functools.lru_cache(maxsize=64)
 def _implementation(dtype: Any) -> Hashable:
-    """Return the name of a key's implementation, which JAX tells of arrays alone."""
+    """Return the name of the implementation of a dtype of keys.
+
+    `jax.random.key_impl` takes arrays of keys and no dtypes, so a key is traced.
+    """
     names: list[Hashable] = []
     jax.eval_shape(
         lambda key: names.append(jax.random.key_impl(key)),
@@ -139,10 +149,15 @@ def draws(eqn: JaxprEqn) -> bool:
 
 
 def may_draw(eqn: JaxprEqn) -> bool:
-    """Tell whether an equation may be a sampler: JAX's own, or a jit, as jinit's."""
+    """Tell whether an equation may be a sampler: it draws bits, or is a `jit`.
+
+    jinit's samplers are functions under `jit`.
+    """
     return draws(eqn) or eqn.primitive is equations.JIT
 
 
+# JAX shares one jaxpr among the calls of a jitted function, so the answers to these
+# questions are kept as long as the jaxpr lives.
 @remembered_weakly
 def _draws_inside(jaxpr: Jaxpr) -> bool:
     return any(map(draws, jaxpr.eqns))
@@ -172,6 +187,7 @@ def _bodies(values: Any) -> Iterator[Any]:
     for value in values:
         if isinstance(value, Jaxpr | ClosedJaxpr):
             yield value
+        # The branches of a `cond` are a tuple of jaxprs.
         elif isinstance(value, (tuple, list)):
             yield from _bodies(value)
 
@@ -182,6 +198,7 @@ def holds_arrays(eqn: JaxprEqn) -> bool:
     consts = [const for body in bodies for const in consts_of(body)]
     literals = [atom.val for atom in eqn.invars if isinstance(atom, Literal)]
     inside = any(map(_holds_inside, _jaxprs(eqn.params.values())))
+    # Single numbers do not count: only arrays are worth the care for their memory.
     return inside or any(map(np.ndim, consts + literals))
 
 

@@ -45,7 +45,7 @@ class Kept(Generic[T]):
         return len(self._values)
 
     def made(self, key: Key, make: Callable[[], T]) -> T:
-        """Return the value of a key, made now where there is none yet.
+        """Return the value of a key; make it if the store does not have it.
 
         The value is kept under the key as it is after `make`. A model may count how
         often it is traced, for example in a list of its module, and so change its key.
@@ -86,7 +86,7 @@ class Traced(NamedTuple):
     # The tree of the results, and the type of each leaf.
     tree: Any
     types: tuple[Any, ...]
-    # Differs from the forms of jaxprs that compute something else.
+    # Two traces with equal forms compute the same (see signature.py).
     form: Hashable
     # The calls of modules that were recorded while the function was traced.
     calls: Any
@@ -163,7 +163,7 @@ def _token(form: Hashable) -> Hashable:
 
 
 def program(key: Hashable, make: Callable[[], Callable[..., Any]]) -> Any:
-    """Return the jitted function of a key, made by `make` where there is none yet.
+    """Return the jitted function of a key; make it if the store does not have it.
 
     `make` must close over nothing that the key does not hold.
     """
@@ -171,7 +171,7 @@ def program(key: Hashable, make: Callable[[], Callable[..., Any]]) -> Any:
 
 
 def types_of(tree: Any) -> Hashable:
-    """Return the structure of a tree, and shape, dtype and kind of its arrays."""
+    """Return the structure of a tree, and the types of its arrays, as a key."""
     leaves, structure = jax.tree.flatten(tree)
     return structure, *map(_type, leaves)
 

@@ -1,7 +1,8 @@
-"""A traced model shows its layers: their weights, and where their outputs are.
+"""The layers of a traced model are found: their weights, and the taps of their outputs.
 
-A layer is a module with a kernel whose output has a name (see calls.py). In a function
-it is an output that the user named by the path of its weight.
+In a Linen or NNX model a layer is a module with a kernel whose output has a name (see
+calls.py). In a function a layer is an output that the user named by the path of its
+weight.
 """
 
 import itertools
@@ -18,7 +19,7 @@ from .calls import ModuleCall
 from .taps import Tapped
 
 # Parameters whose name contains this are looked up or added, never multiplied, so they
-# are no kernels of layers.
+# are not kernels of layers.
 _LOOKED_UP = "embed"
 
 

@@ -1,4 +1,4 @@
-"""A loss gives a scalar, and without a loss a random direction stands for it."""
+"""A loss maps the output of a model to a scalar; `direction` is the default loss."""
 
 import functools
 from collections.abc import Callable

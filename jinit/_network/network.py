@@ -1,8 +1,9 @@
-"""A model becomes a function whose layers' outputs are named by their paths.
+"""A model becomes a function whose layers' outputs are named by the layers' paths.
 
-`called` is the door for Linen modules and functions; nnx.py has the door for NNX
-models. Flax's interceptor names the outputs of Linen's modules. In a function the user
-names values by `checkpoint_name`.
+`called` makes this function from a Linen module or from a function of the user; nnx.py
+makes it from an NNX model. The outputs of Linen's modules get their names from an
+interceptor of Flax (linen.py). In a function the user names values by
+`jax.ad_checkpoint.checkpoint_name`.
 """
 
 import functools
@@ -19,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def function_of_a_model(function: F) -> F:
-    """Make a call with too few arguments an error that says how to call instead."""
+    """Wrap a function so that a call with too few arguments shows the right call."""
 
     @functools.wraps(function)
     def run(*args: Any, **options: Any) -> Any:
@@ -30,13 +31,14 @@ def function_of_a_model(function: F) -> F:
             message = _too_few(run, args, options)
             if message is None:
                 raise
+        # Raised outside of `except`, the error does not show Python's own as its cause.
         raise TypeError(message)
 
     return run  # type: ignore[return-value]
 
 
 def _too_few(function: Any, args: Any, options: Any) -> str | None:
-    """Return the text about a call with too few arguments, or None if it has all."""
+    """Return the error's text for a call with too few arguments, or None."""
     signature = inspect.signature(function)
     try:
         signature.bind(*args, **options)
@@ -63,10 +65,10 @@ class Called(NamedTuple):
 
     forward: Callable[[Any, tuple[Any, ...]], Any]
     variables: Any
-    # First what is neither parameter nor input, such as the keys of dropout or the
-    # statistics of a batch norm; then the inputs.
+    # The first entry holds all that is neither parameter nor input, such as the keys of
+    # dropout or the statistics of a batch norm. The other entries are the inputs.
     beside: tuple[Any, ...]
-    # Gives the key of what the function computes (see behavior.py), or None.
+    # `key()` returns a key of what the function computes (see behavior.py), or None.
     key: Key
     # The calls of modules by path, filled while the function is traced or run.
     calls: dict[str, ModuleCall]
@@ -99,13 +101,15 @@ def called(
     """Return a Linen module or a function as a function whose outputs are named.
 
     Raises:
-      TypeError: for any other model; the text names the `caller`.
+      TypeError: if the model is neither; the text names the `caller`.
     """
     if isinstance(model, Called):
         # An adapter, such as that of NNX, has named the outputs of the model already.
         return model
     calls: dict[str, ModuleCall] = {}
+    # `setdefault` keeps the first call of a module that is called several times.
     forward = forward_of(model, options, caller, calls.setdefault)
+    # A function takes no `rngs`: it has its keys among its variables or its inputs.
     keys = rngs if is_module(model, "flax.linen") else None
     return Called(
         forward,
@@ -125,7 +129,7 @@ def forward_of(
     """Return a model as a function of (variables, (keys, *inputs)) with names.
 
     Raises:
-      TypeError: for any other model; the text names the `caller`.
+      TypeError: if the model is neither; the text names the `caller`.
     """
     if is_module(model, "flax.linen"):
         return linen(model, options, on_module)
@@ -144,7 +148,8 @@ def forward_of(
 
 def is_module(model: Any, library: str) -> bool:
     """Tell whether a model is a module of flax.linen or flax.nnx; load neither."""
+    # An `isinstance` would have to import the library.
     return any(
-        kind.__name__ == "Module" and kind.__module__.startswith(library)
-        for kind in type(model).__mro__
+        base.__name__ == "Module" and base.__module__.startswith(library)
+        for base in type(model).__mro__
     )

@@ -87,7 +87,7 @@ def taken_apart(
     """Return a model's function with names, its parameters, the rest, and its graph.
 
     Raises:
-      TypeError: if the model is no NNX module; the text names the `caller`.
+      TypeError: if the model is not an NNX module; the text names the `caller`.
     """
     if not isinstance(model, nnx.Module):
         raise TypeError(

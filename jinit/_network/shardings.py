@@ -1,4 +1,9 @@
-"""The argument `shardings` of plans and of materialize becomes a sharding per leaf."""
+"""The argument `shardings` of plans and of `materialize` gives each leaf a sharding.
+
+A user may pass one sharding, a tree of them, a function, or "metadata" for the
+annotations of Flax. `resolve` checks what came, and returns a list with one sharding,
+or None, for each leaf.
+"""
 
 import functools
 import sys
@@ -16,8 +21,8 @@ from .._core.trees import Leaf
 def resolve(shardings: Any, leaves: Sequence[Leaf], tree: Any) -> list[Any]:
     """Return the sharding of each leaf, checked, or None for JAX's choice.
 
-    A struct keeps its sharding, unless `shardings` has another one for it. A leaf that
-    cannot be an array has no sharding, whatever its entry says.
+    A `ShapeDtypeStruct` keeps its sharding, unless `shardings` has another one for it.
+    A leaf that cannot be an array has no sharding, whatever its entry says.
 
     Args:
       shardings: None; one sharding for all; a tree of them, or of structs that have
@@ -47,8 +52,10 @@ def by_path(
 
     A tree of shardings may have entries where `tree` has None.
     """
+    # JAX's trees have no leaf where a value is None, so these places are added.
     empty = [x for x in trees.leaves(tree, _is_none) if x.value is None]
     places = resolve(shardings, [*leaves, *empty], tree)
+    # The places of None come last, and are cut off here.
     return dict(zip((leaf.parts for leaf in leaves), places, strict=False))
 
 
@@ -60,6 +67,7 @@ def _entries(
     shardings: Any, leaves: Sequence[Leaf], structs: Sequence[Any], tree: Any
 ) -> list[Any]:
     """Return the entry of each leaf in `shardings`."""
+    # Text is tested before functions and trees: it is a leaf of a tree, too.
     if shardings is None:
         return [None] * len(leaves)
     if isinstance(shardings, str):
@@ -80,6 +88,7 @@ def is_function(shardings: Any) -> bool:
     An Equinox module of shardings can be a callable tree.
     """
     is_tree = not jax.tree_util.all_leaves([shardings], _is_entry)
+    # A jax.tree_util.Partial is a tree, too, and a subclass of functools.partial.
     is_partial = isinstance(shardings, functools.partial)
     return (
         callable(shardings) and not _is_entry(shardings) and (is_partial or not is_tree)
@@ -95,6 +104,8 @@ def _is_sharding(node: Any) -> bool:
 
 
 def _from_entries(entries: dict[Any, Any], leaves: Sequence[Leaf]) -> list[Any]:
+    # Leaves are matched by paths, not by the trees' structures, since a tree of
+    # shardings rarely has the boxes and the container types of the model's tree.
     used = set()
     chosen = []
     for leaf in leaves:
@@ -103,11 +114,12 @@ def _from_entries(entries: dict[Any, Any], leaves: Sequence[Leaf]) -> list[Any]:
         entry = next((parts for parts in above if parts in entries), None)
         if entry is None and trees.struct(leaf.value) is not None:
             raise ValueError(
-                f"`shardings` says nothing of {leaf}; give it an entry, which is None "
-                "for no sharding, or pass a function (path, leaf) -> sharding."
+                f"`shardings` says nothing of {leaf}; give it an entry (None stands "
+                "for no sharding), or pass a function (path, leaf) -> sharding."
             )
         used.add(entry)
         chosen.append(None if entry is None else entries[entry])
+    # An entry without a leaf is most often a misspelled path.
     for parts in entries:
         if parts not in used:
             raise ValueError(
@@ -133,6 +145,8 @@ def _settled(leaf: Leaf, entry: Any) -> Any:
             "PartitionSpec inside `jax.set_mesh`, or None."
         )
     sharding = _concrete(leaf.value.sharding if entry is None else entry)
+    # All shardings are checked before the first array is drawn: an error of XLA would
+    # come late, and without the path.
     try:
         if isinstance(sharding, NamedSharding | PartitionSpec):
             check_fits(sharding, leaf.value.shape)
@@ -152,17 +166,23 @@ def _concrete(sharding: Any) -> Any:
         return sharding
     if not isinstance(sharding.mesh, jax.sharding.AbstractMesh):
         return sharding
+    # A spec without axes asks for nothing, so it must not ask for a mesh either.
     divides = any(entry is not None for entry in sharding.spec)
     return sharding.spec if divides else None
 
 
 def placement(value: Any) -> Any:
-    """Return the sharding of a new array that replaces `value`; None: JAX's choice."""
+    """Return the sharding for an array that replaces `value`, or None for JAX's choice.
+
+    None is the answer for an array that is not bound to its devices.
+    """
     if isinstance(value, jax.core.Tracer):
+        # A tracer has no devices. Only in an explicit mesh does its type say its spec.
         sharding = jax.typeof(value).sharding
         return sharding.spec if sharding.mesh.explicit_axes else None
     if isinstance(value, jax.ShapeDtypeStruct):
         return _concrete(value.sharding)
+    # JAX chose the place of an array that is not committed, and may choose again.
     if not isinstance(value, jax.Array) or not value.committed:
         return None
     return value.sharding
@@ -182,7 +202,8 @@ def _annotated(tree: Any) -> dict[tuple[str, ...], Any]:
 
 
 def _annotation(box: Any) -> PartitionSpec | None:
-    # A caller that has such a box has loaded Flax.
+    # A caller that has such a box has loaded Flax, so sys.modules has it. The kind of a
+    # box is told by its attributes, since this file does not import Flax.
     if hasattr(box, "rules"):
         linen: Any = sys.modules["flax.linen"]
         logical: PartitionSpec | None = linen.logical_to_mesh_axes(box.names, box.rules)
@@ -194,6 +215,7 @@ def _annotation(box: Any) -> PartitionSpec | None:
         return None
     nnx: Any = sys.modules["flax.nnx"]
     spec, *_ = jax.tree.leaves(nnx.get_partition_spec(box))
+    # NNX gives a variable without annotations an empty spec.
     return spec if any(spec) else None
 
 

@@ -1,4 +1,4 @@
-"""Keys of equations and jaxprs are equal for those that do the same.
+"""Two equations, or two jaxprs, that have equal keys compute the same.
 
 Equal equations share one compiled program: those of two layers of one shape, or those
 of a model that is traced again. A key does not depend on the names of variables. It
@@ -71,7 +71,11 @@ def _type(atom: Any) -> Hashable:
 
 @functools.lru_cache(maxsize=4096)
 def _spelled(kind: Any) -> Hashable:
-    """Return a type as text, whose hash Python keeps; the text does not tell meshes."""
+    """Return a type as text, or as it is if it has a mesh.
+
+    Python keeps the hash of a text. The text of a type does not tell one mesh from
+    another.
+    """
     sharding = getattr(kind, "sharding", None)
     return str(kind) if sharding is None or sharding.mesh.empty else kind
 
@@ -91,7 +95,8 @@ def _by_id(consts: Sequence[Any]) -> tuple[ById, ...]:
     return tuple(map(ById, consts))
 
 
-# The texts of the jaxprs inside of others, and their numbers. No number is used twice.
+# A jaxpr inside another one enters a key as a number, since its text may be long. No
+# number is used twice.
 _KNOWN: dict[Hashable, int] = {}
 _MOST_KNOWN = 4096
 _NUMBERS = itertools.count()

@@ -57,7 +57,10 @@ def add(index: int, value: Any, perturbation: Any) -> tuple[Any, Any]:
 
 
 class Tapped(NamedTuple):
-    """A tapped function is traced, and names values, in the order of execution."""
+    """A tapped function is a traced function with the list of the values it names.
+
+    The taps are in the order of execution.
+    """
 
     jaxpr: Jaxpr
     tree: Any
@@ -110,8 +113,8 @@ def _taps_in(eqn: JaxprEqn) -> Sequence[Tap]:
     if name is not None:
         kind: Any = eqn.outvars[0].aval
         return [Tap(name, tuple(kind.shape), kind.dtype, 0)]
-    # A custom_vjp is not looked through: its body alone has not the derivative that
-    # the user gave it, and the taps exist to take derivatives.
+    # A custom_vjp is not looked through: its body alone lacks the derivative that the
+    # user defined, and the taps exist to take derivatives.
     if eqn.primitive is CUSTOM_VJP:
         return ()
     if eqn.primitive is SCAN:
@@ -184,7 +187,7 @@ class _Recorder:
 def rows_of(
     taps: Sequence[Tap], outputs: Sequence[Any]
 ) -> Iterator[tuple[str, tuple[int, ...], Any]]:
-    """Yield path, shape and numbers of each tap; of a scanned tap for each step."""
+    """Yield path, shape and numbers of each tap, and for a scanned tap of each step."""
     uses: dict[str, int] = {}
     for group in groups(taps):
         lengths = taps[group[0]].shape[: taps[group[0]].scans]
@@ -199,7 +202,10 @@ def rows_of(
 
 
 def groups(taps: Sequence[Tap]) -> list[list[int]]:
-    """Return the taps' indices, grouped: neighbors in one scan run step by step."""
+    """Return the indices of the taps, with neighbors in one scan in one group.
+
+    The taps of a group run step by step: all of step 0, then all of step 1.
+    """
     groups: list[list[int]] = []
     for number, tap in enumerate(taps):
         last = taps[groups[-1][-1]] if groups else None

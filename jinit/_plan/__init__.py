@@ -1,1 +1,1 @@
-"""Rules and shapes become a plan, and the plan draws a tree of parameters."""
+"""A plan is made from rules and shapes, and draws a tree of parameters."""

@@ -1,4 +1,8 @@
-"""The kernels of an attention are drawn together, and put into their tree."""
+"""`place_mimetic_attention` draws the four kernels of each attention in a tree.
+
+The two kernels of a pair must be drawn with one key. A rule of a plan cannot do that,
+since a plan gives every leaf another key.
+"""
 
 from typing import Any
 
@@ -42,7 +46,7 @@ def place_mimetic_attention(
       A tree with the structure of `params`.
 
     Raises:
-      TypeError: if `key` is no key, or `pattern` is no pattern.
+      TypeError: if `key` is not a PRNG key, or `pattern` is not a pattern.
       ValueError: if no attention matches, or a kernel has another shape.
 
     Example:
@@ -67,6 +71,7 @@ def place_mimetic_attention(
         qk_key, vo_key = jax.random.split(trees.key_of(key, above))
         shape, dtype = members["query"].value.shape, members["query"].value.dtype
         drawn = (*qk(qk_key, shape, dtype), *vo(vo_key, shape, dtype))
+        # The query's shape decides for all four; the others must agree with it.
         for name, kernel in zip(_MEMBERS, drawn, strict=True):
             trees.check_like("params", members[name], kernel, "an attention")
             values[members[name].parts] = kernel
@@ -85,6 +90,7 @@ def _attentions(
         is_kernel = leaf.parts[-1:] == ("kernel",) and member in _MEMBERS
         if is_kernel and pattern.matches(leaf):
             modules.setdefault(leaf.parts[:-2], {})[member] = leaf
+    # A pattern may match some kernels of an attention alone; it is left as it is then.
     whole = {path: m for path, m in modules.items() if len(m) == len(_MEMBERS)}
     if not whole:
         raise ValueError(

@@ -26,10 +26,12 @@ class Planned(NamedTuple):
 
     @property
     def leaf(self) -> Leaf:
+        """Return the leaf without its initializer."""
         return Leaf(self.parts, self.value)
 
     @property
     def path(self) -> str:
+        """Return the path as one text."""
         return self.leaf.path
 
 
@@ -37,7 +39,7 @@ def planned(leaf: Leaf, init: Any) -> Planned:
     """Pair a leaf with its initializer, or with `keep`.
 
     Raises:
-      TypeError: if an initializer is to draw a leaf that is no array.
+      TypeError: if an initializer is to draw a leaf that is not an array.
     """
     if init is not keep:
         return Planned(leaf.parts, trees.stand_in(leaf), init)
@@ -47,12 +49,13 @@ def planned(leaf: Leaf, init: Any) -> Planned:
 
 def spell(init: Any) -> str:
     """Spell an initializer for a table: jinit's by its repr, others by their names."""
-    known = init is keep or isinstance(init, Initializer)
-    return repr(init) if known else names.public_name(init)
+    # The repr of a function has an address, which differs from run to run.
+    has_stable_repr = init is keep or isinstance(init, Initializer)
+    return repr(init) if has_stable_repr else names.public_name(init)
 
 
 def row(leaf: Planned) -> Row:
-    """Return what a plan says of a leaf; see `Plan.rows` for the keys."""
+    """Return the row of a leaf in a plan's table; see `Plan.rows` for the keys."""
     struct = trees.struct(leaf.value)
     shape, dtype = _type(struct)
     is_ours = isinstance(leaf.init, Initializer)
@@ -93,7 +96,7 @@ def from_config(config: Any) -> tuple[list[Leaf], list[Any]]:
     """Return the leaves and the initializers that a configuration describes.
 
     Raises:
-      TypeError: for something that is no configuration.
+      TypeError: if `config` is not the configuration of a plan.
       ValueError: if a leaf of the configuration lacks an entry.
     """
     if not isinstance(config, Mapping) or "leaves" not in config:
@@ -105,8 +108,13 @@ def from_config(config: Any) -> tuple[list[Leaf], list[Any]]:
     for entry in config["leaves"]:
         absent = {"path", "shape", "dtype", "initializer"} - set(entry)
         if absent:
-            raise ValueError(f"`config` has a leaf without {sorted(absent)}: {entry!r}")
-        # A configuration does not record the value of a leaf that is no array.
+            raise ValueError(
+                f"`config` has a leaf without {sorted(absent)}: {entry!r}. Each leaf "
+                "must have path, shape, dtype and initializer, as plan.to_config() "
+                "writes them."
+            )
+        # A configuration does not record the value of a leaf that is not an array. An
+        # Ellipsis stands for it, which trees.is_placeholder knows as a missing value.
         value: Any = ...
         if entry["shape"] is not None:
             dtype = dtypes.dtype_like(entry["dtype"])
@@ -123,6 +131,7 @@ def nested(leaves: Sequence[Leaf]) -> Any:
     Raises:
       ValueError: if one leaf lies at another one's path, or below it.
     """
+    # The plan of a single array has one leaf with an empty path.
     if [leaf.parts for leaf in leaves] == [()]:
         return leaves[0].value
     tree: dict[str, Any] = {}
@@ -132,7 +141,8 @@ def nested(leaves: Sequence[Leaf]) -> Any:
             node = node.setdefault(part, {})
         if not isinstance(node, dict) or not leaf.parts or leaf.parts[-1] in node:
             raise ValueError(
-                f"`config` has a leaf at {leaf.path!r}, where another one lies already."
+                f"`config` has a leaf at {leaf.path!r}, where another one lies "
+                "already; remove one of the two."
             )
         node[leaf.parts[-1]] = leaf.value
     return tree

@@ -1,4 +1,9 @@
-"""A plan is made from rules and shapes, and draws a tree of parameters."""
+"""A plan says which initializer draws each leaf of a tree of parameters.
+
+`plan` makes it from rules (rules.py) and from shapes. `Plan.init` draws the whole tree,
+`Plan.reinit` draws some leaves again, and update.py has the functions that use a plan
+on parameters that exist.
+"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -24,8 +29,8 @@ class Plan(Result):
     """A plan says which initializer draws each leaf of a tree.
 
     `jinit.plan` makes it. It is a value to look at, to save and to draw from:
-    `print(plan)` shows a table, and `plan.rows` has the same as plain data. Equal plans
-    draw equal values from equal keys.
+    `print(plan)` shows a table, and `plan.rows` has the same content as plain data.
+    Equal plans draw equal values from equal keys.
 
     The key of a leaf is the root key folded with 64 bits of a hash of its path. So
     values do not depend on other leaves, on their order, on jit or on the mesh, and no
@@ -44,6 +49,7 @@ class Plan(Result):
     leaves: tuple[Planned, ...]
     _structure: PyTreeDef
     # The values of the kept leaves; a plan of structs or of a configuration has none.
+    # They are not compared, since `==` of two arrays is an array.
     _kept: dict[tuple[str, ...], Any] = dataclasses.field(compare=False)
     _samplers: Samplers = dataclasses.field(compare=False)
 
@@ -64,7 +70,8 @@ class Plan(Result):
         return jax.tree.unflatten(self._structure, structs)
 
     def __reduce__(self) -> Any:
-        # Neither compiled programs nor JAX's structures can be pickled. Trees can.
+        # Neither compiled programs nor JAX's tree structures can be pickled, but trees
+        # can, so the plan is built anew from a tree.
         values = [self._kept.get(leaf.parts, leaf.value) for leaf in self.leaves]
         tree = jax.tree.unflatten(self._structure, values)
         return _build, (tree, [leaf.init for leaf in self.leaves])
@@ -95,7 +102,8 @@ class Plan(Result):
           A tree with the structure, the shapes and the dtypes of the plan.
 
         Raises:
-          TypeError: if `key` is no key, or if `shardings` are no shardings.
+          TypeError: if `key` is not a PRNG key, or an entry of `shardings` is not a
+            sharding.
           ValueError: if the plan keeps a leaf whose value it does not know, or if a
             sharding does not fit. Nothing is drawn then.
 
@@ -125,7 +133,7 @@ class Plan(Result):
         devices as the leaf that it replaces.
 
         Args:
-          key: a PRNG key; another than the one that drew `params`.
+          key: a PRNG key, not the one that drew `params`, which would draw the same.
           params: a tree with the plan's paths, shapes and dtypes.
           only: the pattern, as in a rule, of the leaves to draw. By default all leaves
             that the plan does not keep are drawn.
@@ -136,7 +144,7 @@ class Plan(Result):
           A tree with the structure of `params`.
 
         Raises:
-          TypeError: if `key` is no key, or `only` is no pattern.
+          TypeError: if `key` is not a PRNG key, or `only` is not a pattern.
           ValueError: if the tree has other paths, shapes or dtypes than the plan, or if
             the pattern matches no leaf, or only leaves that the plan keeps. Nothing is
             drawn then.
@@ -153,6 +161,8 @@ class Plan(Result):
         pairs = align(self, "params", params)
         chosen = _chosen(pairs, only)
         values = [leaf.value for _, leaf in pairs]
+        # All errors of arguments are raised before this line: after the first deletion
+        # the caller's parameters are no longer whole.
         kept = {id(v) for v, is_new in zip(values, chosen, strict=True) if not is_new}
         for i, (new, _) in enumerate(pairs):
             if not chosen[i]:
@@ -194,7 +204,7 @@ class Plan(Result):
             is for nested dicts.
 
         Raises:
-          TypeError: if `config` is no configuration of a plan.
+          TypeError: if `config` is not the configuration of a plan.
           ValueError: if `shapes` differs from the configuration.
 
         Example:
@@ -205,6 +215,8 @@ class Plan(Result):
           True
         """
         leaves, inits = from_config(config)
+        # The leaves of `shapes` may have another order, as the fields of a class have,
+        # so leaves are matched by their paths.
         tree = nested(leaves) if shapes is None else shapes
         by_path = {leaf.parts: leaf for leaf in leaves}
         aligned = trees.align("shapes", tree, by_path, "the configuration")
@@ -245,8 +257,8 @@ def check_known(plan: Plan, leaves: Sequence[Planned]) -> None:
     if unknown:
         raise ValueError(
             f"the plan keeps {len(unknown)} leaves whose values it does not know:"
-            f"{listed(unknown)}\nMake the plan from the values, use "
-            "plan.reinit(key, params), or give them an initializer."
+            f"{listed(unknown)}\nMake the plan from the values, call "
+            "plan.reinit(key, params), or give these leaves an initializer."
         )
 
 
@@ -303,8 +315,8 @@ def plan(shapes: Any, rules: Any, *, allow_unused: bool = False) -> Plan:
       A `Plan`: print it, then call `plan.init(key)`.
 
     Raises:
-      TypeError: if `rules` are no rules, or if a rule has an initializer for a leaf
-        that is no array.
+      TypeError: if `rules` is not a sequence of rules, or a rule has an initializer for
+        a leaf that is not an array.
       ValueError: if a leaf matches no rule, if a rule matches no leaf (the error lists
         the nearest paths) or is shadowed by others, or if an initializer does not fit
         its leaf (the error names the path).
@@ -359,7 +371,7 @@ def _check_fits(made: Plan, leaf: Planned) -> None:
         advice = ""
         if error_type is ValueError and len(leaf.value.shape) < 2:
             advice = (
-                " A leaf like this needs a rule of its own, before, such as "
+                " A leaf with fewer than two axes needs an earlier rule, such as "
                 f"({leaf.path!r}, jinit.zeros); or say how its fans count: "
                 "jinit.he(layout='o'), one letter per axis, or jinit.he(fan_in=...)."
             )
@@ -371,6 +383,6 @@ def _check_fits(made: Plan, leaf: Planned) -> None:
 
 
 def _delete(value: Any) -> None:
-    # Under jit there is nothing to delete: the outer program decides.
+    # Under jit a value is a tracer, which has no memory to delete.
     if isinstance(value, jax.Array) and not isinstance(value, jax.core.Tracer):
         value.delete()

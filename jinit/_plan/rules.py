@@ -1,4 +1,8 @@
-"""A rule says which initializer the leaves that match a pattern get."""
+"""A rule gives an initializer to the leaves of a tree that match a pattern.
+
+`rules_of` checks the rules of a user, `bind` fits them to a tree, `choose` finds the
+rule of each leaf, and `resolve` takes the initializer out of the rule.
+"""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,7 +16,7 @@ from .._initializer.maker import check_called
 
 
 class Keep:
-    """`jinit.keep` stands in a rule for "these leaves stay as they are".
+    """`jinit.keep` stands in the place of an initializer: the leaves stay as they are.
 
     Example:
       >>> import jinit
@@ -24,7 +28,8 @@ class Keep:
         return "jinit.keep"
 
     def __reduce__(self) -> str:
-        # Pickled by its name, so that `init is keep` holds in every process.
+        # The object is pickled by its name, so that `init is keep` holds in every
+        # process: everywhere in jinit it is compared by identity.
         return "keep"
 
 
@@ -32,7 +37,7 @@ keep = Keep()
 
 
 class Rule(NamedTuple):
-    """A rule has a pattern, and what the leaves that match it get.
+    """A rule has a pattern, and the initializer of the leaves that match the pattern.
 
     The first rule that matches a leaf wins. Plain pairs `(pattern, init)` are rules
     too.
@@ -60,27 +65,31 @@ class Rule(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class FromTree:
-    """A side of a rule may depend on the whole tree, as a bias does on its kernel.
+    """A FromTree is a side of a rule that depends on the whole tree.
 
-    `function(leaves)` returns what stands on that side: on the left a predicate, on the
-    right a function `(path, leaf) -> initializer`.
+    An example is the law of a bias that depends on the kernel beside it.
+    `function(leaves)` returns the side for a tree: in the place of the pattern a
+    predicate, in the place of the initializer a function `(path, leaf) ->
+    initializer`.
     """
 
     function: Callable[[list[Leaf]], Callable[[str, Any], Any]]
 
     def __call__(self, path: str, leaf: Any) -> Any:
-        # Rules are checked before there is a tree, and each side must be callable then.
+        # `rules_of` checks the rules before there is a tree, and accepts only sides
+        # that are callable. `bind` replaces this object before any leaf is matched.
         return self.function([])(path, leaf)
 
 
 def bind(rules: Iterable[Rule], leaves: list[Leaf]) -> tuple[Rule, ...]:
-    """Return the rules with each `FromTree` replaced by what it gives for a tree."""
+    """Return the rules with each `FromTree` replaced by its result for a tree."""
 
     def bound(side: Any) -> Any:
         return side.function(leaves) if isinstance(side, FromTree) else side
 
     return tuple(
         Rule(
+            # A sequence may mix globs and objects that depend on the tree.
             tuple(map(bound, patterns.several(rule.pattern))),
             bound(rule.init),
             rule.optional,
@@ -93,8 +102,10 @@ def rules_of(rules: Any) -> tuple[Rule, ...]:
     """Check what a user passed as rules, and return it as a tuple of rules.
 
     Raises:
-      TypeError: for something that is not a sequence of rules.
+      TypeError: if `rules` is not a sequence of rules.
     """
+    # A dict of patterns would be iterated over its keys alone, and a string over its
+    # letters, so both would fail later with an error about a rule that nobody wrote.
     if isinstance(rules, str | Mapping) or not isinstance(rules, Iterable):
         raise TypeError(
             f"`rules` is {rules!r}; it must be a sequence of pairs (pattern, "
@@ -104,13 +115,16 @@ def rules_of(rules: Any) -> tuple[Rule, ...]:
 
 
 def _rule(index: int, entry: Any) -> Rule:
+    # A string of two letters must not pass for a pair.
     if not isinstance(entry, Sequence) or isinstance(entry, str):
         entry = (entry,)
+    # A plain tuple may have the third field of a Rule, `optional`.
     if len(entry) not in (2, 3):
         raise TypeError(
             f"rule {index} is {entry!r}; it must be a pair (pattern, initializer)."
         )
     rule = Rule(*entry)
+    # The pattern stays as the user wrote it, so that a printed rule shows it so.
     Pattern.of(f"the pattern of rule {index}", rule.pattern)
     pattern = patterns.spell(rule.pattern)
     if not (rule.init is keep or callable(rule.init)):
@@ -119,7 +133,8 @@ def _rule(index: int, entry: Any) -> Rule:
             f"{type(rule.init).__name__}; it must give an initializer, a function "
             "(path, leaf) -> initializer, or jinit.keep."
         )
-    check_called(f"what rule {index} gives {pattern}", rule.init)
+    # A maker such as jinit.he is callable too, and is a mistake for jinit.he().
+    check_called(f"the initializer of rule {index}, {pattern},", rule.init)
     return rule
 
 
@@ -129,16 +144,16 @@ def choose(
     """Return the first rule that matches, for each leaf.
 
     Raises:
-      ValueError: for leaves without a rule, and for rules without a leaf.
+      ValueError: if a leaf matches no rule, or a rule matches no leaf.
     """
     selections = [(rule, Pattern(patterns.several(rule.pattern))) for rule in rules]
-    # All rules are tried for each leaf, not only up to the first that matches, since a
-    # rule that others shadow is another error than one that matches nothing.
-    hits = [
+    # All rules are tried for each leaf, not only up to the first that matches: a rule
+    # that is shadowed by others needs another advice than a rule that matches nothing.
+    matching = [
         [rule for rule, pattern in selections if pattern.matches(leaf)]
         for leaf in leaves
     ]
-    unmatched = [leaf for leaf, here in zip(leaves, hits, strict=True) if not here]
+    unmatched = [leaf for leaf, r in zip(leaves, matching, strict=True) if not r]
     if unmatched:
         raise ValueError(
             f"{len(unmatched)} of {len(leaves)} leaves match no rule:"
@@ -149,18 +164,19 @@ def choose(
     for rule, pattern in selections:
         if not (allow_unused or rule.optional):
             pattern.check_used(leaves, "pass allow_unused=True to plan")
-            _check_not_shadowed(rule, hits)
-    return [here[0] for here in hits]
+            _check_not_shadowed(rule, matching)
+    return [rules_of_leaf[0] for rules_of_leaf in matching]
 
 
-def _check_not_shadowed(rule: Rule, hits: list[list[Rule]]) -> None:
-    # By identity, since two rules may be equal.
-    matched = [here for here in hits if any(other is rule for other in here)]
-    if any(here[0] is rule for here in matched):
+def _check_not_shadowed(rule: Rule, matching: list[list[Rule]]) -> None:
+    """Raise if a rule matches leaves, but is the first match of none of them."""
+    # Rules are compared by identity, since two rules may be equal.
+    contested = [row for row in matching if any(other is rule for other in row)]
+    if any(row[0] is rule for row in contested):
         return
-    takers = {id(here[0]): patterns.spell(here[0].pattern) for here in matched}
+    takers = {id(row[0]): patterns.spell(row[0].pattern) for row in contested}
     raise ValueError(
-        f"the rule {patterns.spell(rule.pattern)} is shadowed: all {len(matched)} "
+        f"the rule {patterns.spell(rule.pattern)} is shadowed: all {len(contested)} "
         f"leaves that it matches go to {' and '.join(takers.values())}, before it. "
         "The first match wins: put the narrower rule first, or remove it."
     )
@@ -180,7 +196,7 @@ def resolve(rule: Rule, leaf: Leaf) -> Any:
             # A note keeps the type of the user's own exception.
             error.add_note(f"In the function of the rule {pattern}, for {leaf}.")
             raise
-        check_called(f"what the function of the rule {pattern} gives", init)
+        check_called(f"the result of the function of the rule {pattern}", init)
     if init is keep or (callable(init) and is_initializer(init)):
         return init
     raise TypeError(

@@ -1,4 +1,4 @@
-"""A plan changes parameters that exist: it draws the missing ones, or perturbs all."""
+"""A plan draws the leaves that a checkpoint lacks, or adds noise to all parameters."""
 
 from typing import Any
 
@@ -37,7 +37,8 @@ def fill_missing(
       A tree with the structure of `shapes`.
 
     Raises:
-      TypeError: if `key` is no key, `plan` is no plan, or `shardings` are no shardings.
+      TypeError: if `key` is not a PRNG key, `plan` is not a plan, or an entry of
+        `shardings` is not a sharding.
       ValueError: if `shapes` does not have a leaf of `params`, or has it with another
         shape or dtype, and if the plan does not have a missing leaf, or keeps it
         without a value. Nothing is drawn then.
@@ -71,21 +72,24 @@ def fill_missing(
 def _present(params: Any, whole: list[Leaf]) -> dict[tuple[str, ...], Any]:
     """Check each leaf of a checkpoint, and return the values by path."""
     leaves = trees.leaves(params)
-    known = {leaf.parts: leaf for leaf in whole}
+    expected = {leaf.parts: leaf for leaf in whole}
     # Orbax's `...` may stand for a whole subtree, at a path above leaves.
     above = {leaf.parts[:n] for leaf in whole for n in range(len(leaf.parts))}
-    here = [x for x in leaves if not (x.value is ... and x.parts in above)]
-    extra = [leaf for leaf in here if leaf.parts not in known]
+    single = [x for x in leaves if not (x.value is ... and x.parts in above)]
+    extra = [leaf for leaf in single if leaf.parts not in expected]
     if extra:
         raise ValueError(
             f"`params` has {len(extra)} leaves that `shapes` does not know:"
             f"{listed(extra)}\nRemove them, or rename them to the paths of `shapes`."
         )
-    for leaf in here:
+    for leaf in single:
+        # A struct in the place of an array has a shape that must fit; `...` has none.
         if leaf.value is not ...:
-            trees.check_like("params", leaf, known[leaf.parts].value, "`shapes`")
+            trees.check_like("params", leaf, expected[leaf.parts].value, "`shapes`")
     return {
-        leaf.parts: leaf.value for leaf in here if not trees.is_placeholder(leaf.value)
+        leaf.parts: leaf.value
+        for leaf in single
+        if not trees.is_placeholder(leaf.value)
     }
 
 
@@ -106,9 +110,9 @@ def _planned(plan: Plan, missing: list[Leaf]) -> list[Planned]:
 def perturb(params: Any, key: jax.Array, shrink: float, noise_plan: Plan) -> Any:
     """Shrink every parameter and add noise to it: w' = shrink w + noise.
 
-    This is for training that goes on with new data: the network forgets a little, and
-    then generalizes like one that starts afresh. For 16-bit parameters w' is computed
-    in float32 and rounded once.
+    The function is for training that goes on with new data: the network forgets a
+    little, and then generalizes like a network that starts afresh. For 16-bit
+    parameters w' is computed in float32 and rounded once.
 
     Args:
       params: a tree with the plan's paths, shapes and dtypes.
@@ -122,8 +126,8 @@ def perturb(params: Any, key: jax.Array, shrink: float, noise_plan: Plan) -> Any
       A tree with the structure of `params`.
 
     Raises:
-      TypeError: if `key` is no key, `shrink` is no number or `noise_plan` is no plan,
-        and if the plan does not keep an array of integers.
+      TypeError: if `key` is not a PRNG key, `shrink` is not a number, `noise_plan` is
+        not a plan, or the plan does not keep an array of integers.
       ValueError: if `shrink` lies outside [0, 1], or if `params` has other paths,
         shapes or dtypes than the plan. Nothing is drawn then.
 
@@ -159,6 +163,7 @@ def perturb(params: Any, key: jax.Array, shrink: float, noise_plan: Plan) -> Any
 
 def _perturbed(plan: Plan, key: Any, new: Planned, old: Leaf, shrink: Any) -> jax.Array:
     dtype = new.value.dtype
+    # In 16 bits the product, the noise and their sum would each be rounded.
     wide = np.dtype(np.float32) if dtype.itemsize < 4 else dtype
     draw_noise = sampler(plan, new, wide)
     noise = draw_noise(trees.key_of(key, new.parts), placement(old.value))
@@ -168,7 +173,8 @@ def _perturbed(plan: Plan, key: Any, new: Planned, old: Leaf, shrink: Any) -> ja
 
 @jax.jit
 def _shrunk(value: jax.Array, noise: jax.Array, shrink: jax.Array | float) -> jax.Array:
-    # `shrink` is a weakly typed scalar: it takes the type of the noise.
+    # `shrink` is an operand, so that one program serves every value of it. A Python
+    # number is weakly typed under jit, so the product has the type of the noise.
     shrunk: jax.Array = shrink * value.astype(noise.dtype) + noise
     return shrunk.astype(value.dtype)
 

@@ -29,7 +29,7 @@ _RULES = ("gain", "slope_at_zero")
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class FanScheme(RandomInitializer):
-    """The standard deviation is gain times a formula in the fans."""
+    """A FanScheme draws with a standard deviation of gain times a formula in fans."""
 
     distribution: str = "normal"
     layout: str | None = None
@@ -82,11 +82,13 @@ class FanScheme(RandomInitializer):
         return gain(self.gain, direction=direction(self._mode()))
 
     def _fans(self, shape: checks.Shape) -> Fans:
+        """Return the fans that the user passed, or else those of the shape."""
         explicit = self.fan_in, self.fan_out
         used = {"fan_in": explicit[:1], "fan_out": explicit[1:]}
         if None not in used.get(self._mode(), explicit):
-            # The formula needs nothing of the shape, so any shape will do, that of a
-            # bias too. A fan that the formula does not use may stay unknown.
+            # The formula needs no number from the shape, so the shape may have any
+            # axes: a bias has too few of them to count fans. A fan that the formula
+            # does not use may stay unknown.
             return Fans(*(n or 0 for n in explicit))
         counted = fans(
             shape,
@@ -107,9 +109,10 @@ class FanScheme(RandomInitializer):
 
     def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[laws.Law, Any]:
         std = self._std(shape)
+        # The std is None where a fan is 0: the array is empty, and any scale serves.
         std = 0.0 if std is None else std
-        # The complex uniform law fills a disk and has the std 1; the real one fills
-        # [-1, 1].
+        # The complex uniform law fills a disk and has std 1; the real one fills [-1, 1]
+        # and has std 1 / sqrt(3).
         if self.distribution == "uniform" and not is_complex(dtype):
             std = std * math.sqrt(3)
         if self.distribution == "truncated_normal":
@@ -131,7 +134,7 @@ def direction(mode: str) -> str:
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class Xavier(FanScheme):
-    """The variance is 2 / (fan_in + fan_out)."""
+    """Xavier draws with the variance 2 / (fan_in + fan_out)."""
 
     _name: ClassVar[str] = "xavier"
 
@@ -144,7 +147,7 @@ class Xavier(FanScheme):
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class Lecun(FanScheme):
-    """The variance is 1 / fan_in."""
+    """Lecun draws with the variance 1 / fan_in."""
 
     _name: ClassVar[str] = "lecun"
 
@@ -154,7 +157,7 @@ class Lecun(FanScheme):
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class He(FanScheme):
-    """The variance is 2 / n, where `mode` chooses the fan n."""
+    """He draws with the variance 2 / n, where `mode` chooses the fan n."""
 
     mode: str = "fan_in"
 
@@ -173,7 +176,10 @@ class He(FanScheme):
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class Kaiming(FanScheme):
-    """The variance is gain(activation)^2 / n, or the article's 2 / (n + f'(0))."""
+    """Kaiming draws with the variance gain(f)^2 / n, or the article's 2 / (n + f'(0)).
+
+    f is the activation, and the field `rule` chooses the formula.
+    """
 
     activation: Activation = "relu"
     rule: str = "gain"
@@ -204,6 +210,7 @@ class Kaiming(FanScheme):
 
 
 def _over(numerator: float, n: float) -> float | None:
+    # A traced or symbolic n has no value to compare with 0 yet.
     return None if numbers.is_known(n) and n <= 0 else numerator / n
 
 

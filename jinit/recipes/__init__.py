@@ -1,7 +1,7 @@
 """A recipe returns the rules for a whole network, which `jinit.plan` applies.
 
 Recipes know the names that Flax's own modules give their parameters, in Linen and in
-NNX. Where names do not tell, pass a pattern, or a sequence of patterns, for the role:
+NNX. If a model has other names, pass a pattern, or a sequence of patterns, for a role:
 `residual_outputs` (the last layers of the branches), `embeddings`, `positions`,
 `readout`, `query`, `key`, `value`, `branches`. A pattern that you pass must match a
 leaf. `stacked=True` is for models whose layers are scanned, so that every kernel has a
@@ -12,7 +12,7 @@ in which they run. So among Dense_0, Dense_1, ... of a module, a recipe finds th
 layer of a branch by the widths of its neighbours. Among layers of one width it takes
 the last. If neither decides, the error names the layers.
 
-Put rules of your own before those of a recipe. If a recipe does not know a leaf, `plan`
+Put your own rules before those of a recipe. If a recipe does not know a leaf, `plan`
 raises an error that names the leaf.
 """
 

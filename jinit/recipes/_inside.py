@@ -1,4 +1,4 @@
-"""A recipe can be limited to one part of a model."""
+"""`inside` limits the rules of a recipe to one part of a model."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,18 +11,18 @@ from ._roles import Rules, both
 def inside(pattern: PatternLike, rules: Iterable[Any]) -> Rules:
     """Limit the rules of a recipe to the leaves that a pattern matches.
 
-    An encoder-decoder model needs a recipe for each stack. The last of them need not be
-    limited: it gets all leaves that the others leave.
+    An encoder-decoder model needs a recipe for each stack. The last recipe need not be
+    limited: it gets all leaves that the recipes before it do not match.
 
     Args:
       pattern: a pattern as in a rule.
       rules: the rules of a recipe, or any others.
 
     Returns:
-      A list of rules that match where both patterns do.
+      A list of rules that match the leaves that both patterns match.
 
     Raises:
-      TypeError: if `pattern` is no pattern, or `rules` are no rules.
+      TypeError: if `pattern` is not a pattern, or `rules` is not a sequence of rules.
 
     Example:
       >>> import jax, jinit

@@ -11,6 +11,7 @@ from .._scale.fans import Fans, fans
 
 def module(path: str) -> str:
     """Return the name of the module that holds a parameter."""
+    # A parameter at the root has no module, and gets an empty name.
     return ("", *path.split("/"))[-2]
 
 
@@ -34,8 +35,8 @@ def layout(
             f"the kernel at {path!r} has shape {shape}, and neither its number of axes "
             "nor its module's name tells which of them are inputs"
             f"{' (the first counts layers)' if stacked else ''}. Pass a pattern for it "
-            "in its role (query, key, value, residual_outputs), or put a rule of your "
-            "own, with a layout, before the recipe's."
+            "in its role (query, key, value, residual_outputs), or put your own rule, "
+            "with a layout, before the recipe's."
         )
     return "b" * stacked + letters
 
@@ -50,17 +51,21 @@ def _letters(name: str, shape: tuple[int, ...], heads: str | None) -> str | None
         return "k" * (len(shape) - 2) + "io"
     if len(shape) >= 3 and name in INTO_HEADS:
         return "i" + "o" * (len(shape) - 1)
+    # Three axes without a known name may be heads, or a convolution over one axis, so
+    # the role or the lengths must decide.
     if len(shape) == 3:
         return "iio" if name in OUT_OF_HEADS else heads or _from_heads(shape)
+    # These layers of Flax may have any number of axes of inputs and of outputs.
     if name.startswith(("DenseGeneral", "LinearGeneral")):
         return _from_heads(shape)
     return "k" * (len(shape) - 2) + "io" if len(shape) in (4, 5) else None
 
 
 def _from_heads(shape: tuple[int, ...]) -> str | None:
-    """Return the layout of a kernel between a width and heads that fill it, or None.
+    """Return the layout of a kernel between a width and its heads, or None.
 
-    If both readings fit, as for (8, 1, 8), they have the same fans.
+    The heads fill the width if heads * head_dim = width. If both readings of a shape
+    fit, as for (8, 1, 8), they have the same fans.
     """
     if len(shape) >= 3 and shape[0] == math.prod(shape[1:]):
         return "i" + "o" * (len(shape) - 1)
@@ -75,7 +80,7 @@ def with_layout(
     heads: str | None = None,
     **options: Any,
 ) -> Callable[[str, Any], Initializer]:
-    """Return a function (path, leaf) -> the scheme with the layout of that kernel."""
+    """Return a function (path, leaf) -> initializer that sets the kernel's layout."""
 
     def init(path: str, leaf: Any) -> Initializer:
         return make(layout=layout(path, leaf.shape, stacked, heads), **options)

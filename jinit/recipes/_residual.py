@@ -1,4 +1,4 @@
-"""Fixup trains residual networks that have no normalization layers."""
+"""The recipe `fixup` starts residual networks that have no normalization layers."""
 
 from typing import Any, Unpack
 
@@ -23,8 +23,8 @@ def fixup(
 
     In each of L branches with m layers, the last layer is 0 and the others have He's
     std times L^(-1 / (2 m - 2)). The readout is 0, and all other kernels are He's. The
-    model has to bring Fixup's scalars: a bias before each layer, which starts at 0, and
-    a multiplier ("scale") before the sum, which starts at 1.
+    model must have Fixup's scalars: a bias before each layer, which starts at 0, and a
+    multiplier ("scale") before the sum, which starts at 1.
 
     Args:
       num_layers: L, the number of branches.
@@ -40,7 +40,7 @@ def fixup(
       A list of rules for `jinit.plan`.
 
     Raises:
-      TypeError: for a role that Fixup has no use for.
+      TypeError: if a role is passed that Fixup has no use for.
       ValueError: if `num_layers` or `branch_layers` is out of range.
 
     Example:
@@ -60,6 +60,8 @@ def fixup(
     def in_branch(path: str, leaf: Any) -> Initializer:
         return scale * he(layout=layout(path, leaf.shape, stacked))
 
+    # The first match wins, so the order is that of the exceptions: the last layer of a
+    # branch is also a layer in a branch, and each of these kernels is also a kernel.
     return [
         *last_layers(roles, zeros, branch_layers),
         *role(roles, "readout", [FromTree(_readout)]).rules(zeros),

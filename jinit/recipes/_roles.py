@@ -1,6 +1,7 @@
-"""A role is a part that parameters play in a model, found by the names of Flax.
+"""A role says what a parameter does in a model, such as "query" or "readout".
 
-Linen and NNX have the same names, so that one table of patterns serves both.
+Recipes find roles by the names that Flax gives to modules. Linen and NNX have the same
+names, so one table of patterns serves both.
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ from .._schemes.constant import constant, ones, zeros
 
 Rules = list[Rule]
 
-# The roles that a recipe's own patterns or rules distinguish; see `check`.
+# The roles that a recipe may distinguish, in two groups; see `check`.
 ATTENTION = ("query", "key", "value")
 WHOLE = ("residual_outputs", "embeddings", "positions", "readout")
 
@@ -48,7 +49,11 @@ class Roles(TypedDict, total=False):
 
 @dataclasses.dataclass(frozen=True)
 class Role:
-    """A role has patterns. Those of a user must match a leaf, the defaults need not."""
+    """A role has patterns; a user's patterns must match a leaf, the defaults need not.
+
+    A user's pattern that matches nothing is a typing error. A default that matches
+    nothing only shows that the model has no such layer.
+    """
 
     patterns: tuple[Any, ...]
     optional: bool
@@ -59,7 +64,7 @@ class Role:
 
 
 def role(roles: Roles, name: str, default: Sequence[Any] | None = None) -> Role:
-    """Return a role with the patterns of the user, or else those of Flax's names."""
+    """Return a role with the user's patterns, or else with those of Flax's names."""
     pattern: Any = roles.get(name)
     if pattern is None:
         return Role(tuple(default or _DEFAULTS[name]), optional=True)
@@ -75,6 +80,7 @@ def last_layers(roles: Roles, init: Any, branch_layers: int | None = None) -> Ru
     if roles.get("residual_outputs") is not None:
         return role(roles, "residual_outputs").rules(init)
 
+    # Both functions look at a whole tree, which is not known yet.
     def among(function: Callable[..., Any]) -> FromTree:
         return FromTree(lambda leaves: function(leaves, branch_layers))
 
@@ -87,8 +93,9 @@ def last_layers(roles: Roles, init: Any, branch_layers: int | None = None) -> Ru
 def others(roles: Roles, names: Sequence[str], init: Any) -> Rules:
     """Return rules for those of the named roles that the user passed patterns for.
 
-    A recipe that treats a role as any other kernel needs no rule for it by default. But
-    a kernel that the user names may not be called "kernel".
+    A recipe that treats a role like any other kernel needs no rule for the role by
+    default. But a parameter that the user names need not be called "kernel", and then
+    the rule for "**/kernel" does not match it.
     """
     return [
         rule
@@ -99,10 +106,12 @@ def others(roles: Roles, names: Sequence[str], init: Any) -> Rules:
 
 
 def check(recipe: str, roles: Roles, *allowed: str) -> None:
-    """Raise for a role that a recipe does not use, since its pattern would do nothing.
+    """Raise if the user passed a role that a recipe does not use.
+
+    Its pattern would do nothing, without a word.
 
     Raises:
-      TypeError: with the roles that the recipe uses.
+      TypeError: if there is such a role. The text lists the roles that are used.
     """
     unused = sorted(set(roles) - set(allowed))
     if unused:
@@ -114,12 +123,13 @@ def check(recipe: str, roles: Roles, *allowed: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Both:
-    """A predicate matches the leaves that two patterns match."""
+    """A Both is a predicate for the leaves that two patterns match."""
 
     outer: Pattern
     inner: Pattern
 
     def __call__(self, path: str, leaf: Any) -> bool:
+        # A predicate gets a path as text, and a Pattern matches leaves.
         placed = Leaf(tuple(path.split("/")), leaf)
         return self.outer.matches(placed) and self.inner.matches(placed)
 
@@ -129,11 +139,13 @@ class Both:
 
 def both(outer: Pattern, inner: Any) -> Any:
     """Return the pattern of the leaves that `outer` and a rule's pattern match."""
+    # Each alternative stays one, since `check_used` asks for a match of each.
     several = tuple(_both(outer, one) for one in patterns.several(inner))
     return several[0] if len(several) == 1 else several
 
 
 def _both(outer: Pattern, inner: Any) -> Any:
+    # A side that depends on the tree becomes another one, which `bind` resolves.
     if isinstance(inner, FromTree):
         return FromTree(lambda leaves: Both(outer, Pattern((inner.function(leaves),))))
     return Both(outer, Pattern((inner,)))

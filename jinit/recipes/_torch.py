@@ -43,13 +43,14 @@ def torch_defaults(
 ) -> Rules:
     """Return rules that start every layer as PyTorch does by default.
 
-    Linear layers and convolutions: kernel and bias U(+-1 / sqrt(fan_in)), where a bias
-    has the fan of the kernel beside it. Embeddings: N(0, 1). Attention: query, key and
-    value are Xavier-uniform as one kernel of shape (d, 3 d), and biases are 0.
-    Recurrent cells: U(+-1 / sqrt(hidden)). Norms: scale 1 and bias 0.
+    Kernels and biases of linear layers and convolutions are drawn from
+    U(+-1 / sqrt(fan_in)), where a bias has the fan of the kernel beside it. Embeddings
+    are N(0, 1). In an attention query, key and value are Xavier-uniform as one kernel
+    of shape (d, 3 d), and biases are 0. Recurrent cells are U(+-1 / sqrt(hidden)).
+    Norms have scale 1 and bias 0.
 
     Args:
-      num_layers: the number of layers, which every recipe takes; depth does not enter.
+      num_layers: the number of layers, which all recipes take. It changes nothing here.
       stacked: whether kernels have a first axis that counts layers.
       **roles: patterns of embeddings, query, key and value.
 
@@ -57,7 +58,7 @@ def torch_defaults(
       A list of rules for `jinit.plan`.
 
     Raises:
-      TypeError: for a role that the recipe has no use for.
+      TypeError: if a role is passed that the recipe has no use for.
 
     Example:
       >>> import jax, jinit
@@ -107,13 +108,18 @@ def bias_of_window(
 
 
 class _Neighbours:
-    """Laws that depend on the neighbours of a leaf look its tree up here."""
+    """A _Neighbours knows the shapes of a tree, and gives each leaf PyTorch's law.
+
+    The law of a leaf may depend on its neighbours: a bias has the fan of its kernel,
+    and a kernel in a recurrent cell has the size of the cell.
+    """
 
     def __init__(self, leaves: list[Leaf], stacked: bool) -> None:
         self.stacked = stacked
         self.shapes: dict[tuple[str, ...], tuple[int, ...]] = {
             x.parts: tuple(x.value.shape) for x in leaves
         }
+        # A name may have "/" in it, so that splitting a path would not give its parts.
         self.parts = {x.path: x.parts for x in leaves}
         self.modules: dict[tuple[str, ...], set[str]] = {}
         for parts in self.shapes:
@@ -121,6 +127,7 @@ class _Neighbours:
                 self.modules.setdefault(parts[:-2], set()).add(parts[-2])
 
     def kernel(self, path: str, leaf: Any) -> Initializer:
+        # With a layout the table of a plan shows both fans; with a number, only fan_in.
         letters = self._layout(self._parts(path))
         if letters is not None:
             return scaled_uniform(layout=letters)
@@ -135,9 +142,10 @@ class _Neighbours:
         return scaled_uniform(fan_in=self._fan_in((*parts[:-1], "kernel")))
 
     def attention(self, path: str, leaf: Any) -> Initializer:
-        """Return Xavier's law for the packed kernel, if all three read one width.
+        """Return Xavier's law, for the packed kernel if query, key and value fit.
 
-        PyTorch packs query, key and value into one kernel of shape (d, 3 d) then.
+        If all three read inputs of one width, PyTorch packs them into one kernel of
+        shape (d, 3 d), whose fan_out counts three times.
         """
         parts = self._parts(path)
         fan_in, fan_out = self._fans(parts, "ioo")
@@ -161,7 +169,7 @@ class _Neighbours:
         return fans(shape, layout("/".join(parts), shape, self.stacked, heads))
 
     def _fan_in(self, parts: tuple[str, ...]) -> int:
-        """Return n of U(+-1 / sqrt(n)): in a recurrent cell its hidden units."""
+        """Return n of U(+-1 / sqrt(n)): fan_in, or the hidden units of a cell."""
         shape = self.shapes[parts][self.stacked :]
         hidden = self._hidden(parts)
         if hidden is not None:
@@ -170,13 +178,15 @@ class _Neighbours:
             # PyTorch stores such a kernel as (in, out, *window) and counts its fans as
             # of (out, in, *window), so that its fan_in is this kernel's fan_out.
             return math.prod(shape[:-2]) * shape[-1]
+        # A bias has one entry for each output, so the quotient is the fan_in of any
+        # kernel, also of one whose layout cannot be told by its name.
         bias = self.shapes.get((*parts[:-1], "bias"))
         if bias is not None and 0 not in shape:
             return math.prod(shape) // math.prod(bias[self.stacked :])
         return self._fans(parts).fan_in
 
     def _layout(self, parts: tuple[str, ...]) -> str | None:
-        """Return the layout of a kernel, or None if its fan_in is not what counts."""
+        """Return the layout of a kernel, or None if the law takes another n."""
         shape = self.shapes[parts]
         if self._hidden(parts) is not None or _TRANSPOSED.search(parts[-2]):
             return None
@@ -191,5 +201,7 @@ class _Neighbours:
             if cell <= names and parts[-2] in cell:
                 if "dense_h" not in cell:
                     return self.shapes[parts][-1]
+                # A packed kernel has several gates along its last axis, so the units
+                # are counted where dense_h reads the state.
                 return self.shapes[(*parts[:-2], "dense_h", "kernel")][-2]
         return None

@@ -1,4 +1,4 @@
-"""These recipes start transformers for language as their papers do."""
+"""The recipes of this file start language transformers as their papers do."""
 
 import math
 from typing import Any, Unpack
@@ -42,7 +42,7 @@ def gpt2(num_layers: int, *, std: float = 0.02, **roles: Unpack[Roles]) -> Rules
       A list of rules for `jinit.plan`.
 
     Raises:
-      TypeError: for a role that the recipe has no use for.
+      TypeError: if a role is passed that the recipe has no use for.
       ValueError: if `num_layers` is out of range.
 
     Example:
@@ -59,6 +59,8 @@ def gpt2(num_layers: int, *, std: float = 0.02, **roles: Unpack[Roles]) -> Rules
     """
     check("gpt2", roles, *ATTENTION, *WHOLE)
     last = std * factor("gpt2", num_layers)
+    # Positions come first, since a table of positions is often an `nn.Embed`, which the
+    # pattern of embeddings matches too.
     return [
         *last_layers(roles, normal(last)),
         *role(roles, "positions").rules(normal(std / 2)),
@@ -86,7 +88,7 @@ def small_init(
       A list of rules for `jinit.plan`.
 
     Raises:
-      TypeError: for a role that the recipe has no use for.
+      TypeError: if a role is passed that the recipe has no use for.
       ValueError: if `num_layers` is out of range.
 
     Example:
@@ -147,7 +149,7 @@ def deepnorm(
       A list of rules for `jinit.plan`.
 
     Raises:
-      TypeError: for a role that the recipe has no use for.
+      TypeError: if a role is passed that the recipe has no use for.
       ValueError: if `num_layers` is out of range.
 
     Example:
@@ -161,6 +163,7 @@ def deepnorm(
       Wang, Ma, Dong, Huang, Zhang and Wei, "DeepNet: scaling transformers to 1,000
         layers", TPAMI 2024.
     """
+    # The record's alpha belongs in the model's forward pass, not in its parameters.
     beta = _deepnorm(num_layers, part, other_layers).beta
     return _xavier_but_in_queries_and_keys("deepnorm", beta, 1.0, stacked, roles)
 
@@ -190,7 +193,7 @@ def t_fixup(
       A list of rules for `jinit.plan`.
 
     Raises:
-      TypeError: for a role that the recipe has no use for.
+      TypeError: if a role is passed that the recipe has no use for.
       ValueError: if `num_layers` is out of range.
 
     Example:
@@ -205,6 +208,7 @@ def t_fixup(
         initialization", ICML 2020.
     """
     scale = factor("t_fixup", num_layers, part=part, other_layers=other_layers)
+    # In both parts the embeddings have the decoder's factor.
     embedding = (9 * num_layers) ** -0.25
     return _xavier_but_in_queries_and_keys("t_fixup", scale, embedding, stacked, roles)
 
@@ -212,12 +216,14 @@ def t_fixup(
 def _xavier_but_in_queries_and_keys(
     recipe: str, gain: float, embedding: float, stacked: bool, roles: Roles
 ) -> Rules:
-    """Return rules for Xavier's std times a gain, which queries and keys go without."""
+    """Return rules for Xavier's std times a gain; queries and keys have no gain."""
 
     def table(_path: str, leaf: Any) -> Initializer:
         return normal(embedding / math.sqrt(leaf.shape[-1]))
 
     check(recipe, roles, *ATTENTION, *WHOLE)
+    # "ioo" and "iio" are the layouts of kernels that a user names, into and out of
+    # heads, if their module has a name that Flax does not use.
     plain = with_layout(xavier, stacked, "ioo")
     scaled = with_layout(xavier, stacked, "ioo", gain=gain)
     last = with_layout(xavier, stacked, "iio", gain=gain)
@@ -229,8 +235,9 @@ def _xavier_but_in_queries_and_keys(
         *role(roles, "positions").rules(table),
         *role(roles, "embeddings").rules(table),
         *others(roles, ("readout",), with_layout(lecun, stacked)),
-        # They lie outside of a scanned stack, so no axis of theirs counts layers.
+        # These layers lie outside of a scanned stack, so no axis counts layers.
         Rule(FromTree(_ends), with_layout(lecun, False), optional=True),
+        # In a fused kernel the values have the gain, and the queries and keys do not.
         *kernels(not_fused(with_layout(xavier, stacked, gain=gain))),
         *the_rest(),
     ]
@@ -251,10 +258,11 @@ def t5(
     layer. T5's own models set the std of their token table to 1.
 
     Args:
-      num_layers: the number of layers, which every recipe takes; depth does not enter.
+      num_layers: the number of layers, which all recipes take. It changes nothing here.
       head_dim: the size of a head, if the query kernel does not have the shape
         (d, heads, head_dim), which shows it.
-      embedding_std: the std of the embeddings; None for 1 / sqrt(d), 1.0 for T5's own.
+      embedding_std: the std of the embeddings: None for 1 / sqrt(d), 1.0 for the std
+        of T5's own models.
       stacked: whether kernels have a first axis that counts layers.
       **roles: patterns of query, embeddings and positions.
 
@@ -262,7 +270,7 @@ def t5(
       A list of rules for `jinit.plan`.
 
     Raises:
-      TypeError: for a role that the recipe has no use for.
+      TypeError: if a role is passed that the recipe has no use for.
       ValueError: if the size of a head is not known, when the plan is made.
 
     Example:
@@ -286,14 +294,15 @@ def t5(
                 "show the size of a head; pass `head_dim`."
             )
         gain = (size or leaf.shape[-1]) ** -0.5
-        return with_layout(lecun, stacked, "ioo", gain=gain, **cut)(path, leaf)
+        return with_layout(lecun, stacked, "ioo", gain=gain, **law)(path, leaf)
 
     def table(_path: str, leaf: Any) -> Initializer:
         return normal(
             leaf.shape[-1] ** -0.5 if embedding_std is None else embedding_std
         )
 
-    cut: dict[str, Any] = {"distribution": "truncated_normal"}
+    # LeCun's law in Flax, the default of its Dense layers, is truncated.
+    law: dict[str, Any] = {"distribution": "truncated_normal"}
     return [
         *role(roles, "query").rules(query),
         # T5's relative positions are a table of (buckets, heads), drawn as in T5X.
@@ -302,12 +311,12 @@ def t5(
         ),
         *role(roles, "positions").rules(table),
         *role(roles, "embeddings").rules(table),
-        *others(roles, ("key", "value"), with_layout(lecun, stacked, "ioo", **cut)),
+        *others(roles, ("key", "value"), with_layout(lecun, stacked, "ioo", **law)),
         *others(
             roles,
             ("residual_outputs", "readout"),
-            with_layout(lecun, stacked, "iio", **cut),
+            with_layout(lecun, stacked, "iio", **law),
         ),
-        *kernels(with_layout(lecun, stacked, **cut)),
+        *kernels(with_layout(lecun, stacked, **law)),
         *the_rest(),
     ]

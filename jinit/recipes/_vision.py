@@ -37,7 +37,7 @@ def vit(
     U(+-1 / sqrt(fan_in)). A class token has std 1e-6.
 
     Args:
-      num_layers: the number of layers, which every recipe takes; depth does not enter.
+      num_layers: the number of layers, which all recipes take. It changes nothing here.
       std: the std of kernels and position embeddings.
       stacked: whether kernels have a first axis that counts layers.
       **roles: patterns of positions and embeddings (class tokens too).
@@ -46,7 +46,7 @@ def vit(
       A list of rules for `jinit.plan`.
 
     Raises:
-      TypeError: for a role that the recipe has no use for.
+      TypeError: if a role is passed that the recipe has no use for.
 
     Example:
       >>> import jax, jinit
@@ -60,7 +60,7 @@ def vit(
       Wightman, "PyTorch image models", GitHub 2019. The source of the numbers.
     """
     check("vit", roles, *ATTENTION, *WHOLE)
-    # `truncated_normal` takes its limits in standard deviations.
+    # timm's limits are numbers, and `truncated_normal` takes standard deviations.
     plain = truncated_normal(std, None, -2 / std, 2 / std)
 
     def kernel(path: str, leaf: Any) -> Initializer:
@@ -73,6 +73,7 @@ def vit(
 
     return [
         *role(roles, "positions").rules(plain),
+        # The class token comes before the embeddings, whose pattern may match it too.
         Rule("**/cls*", normal(1e-6), optional=True),
         *role(roles, "embeddings").rules(plain),
         *others(roles, (*ATTENTION, "residual_outputs", "readout"), plain),
