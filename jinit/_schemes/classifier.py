@@ -55,6 +55,7 @@ class PriorBias(Filling):
         prior, numpy = self.prior, numbers.numpy_of(self.prior)
         if numpy is np:
             prior = np.asarray(prior, np.float64)
+        # Lin et al. (2017): b = -log((1 - p) / p).
         if self.kind == "sigmoid":
             # log1p keeps the digits of a prior near 0, which is the case that matters.
             return numpy.log(prior) - numpy.log1p(-prior)

@@ -53,6 +53,8 @@ class Hyperfan(FanScheme):
     def _variance(self, fans: Fans) -> float | None:
         if not fans.fan_in:
             return None
+        # Chang et al. (2020): Var H = 2^relu / (2^bias d_j d_k Var e), where d_j is the
+        # fan of the generated layer and d_k counts the inputs of the head.
         numerator = (2 if self.relu else 1) / self._shares()
         fan = self._generated_fan()
         return numerator / (fan * fans.fan_in * self.embedding_variance)
