@@ -48,10 +48,13 @@ def _letters(name: str, shape: tuple[int, ...], heads: str | None) -> str | None
     # three, as those of an attention have.
     if 3 <= len(shape) <= 5 and "conv" in name.lower():
         return "k" * (len(shape) - 2) + "io"
+    # (d, heads, head_dim): by numbers of axes alone it would be a 1-D convolution.
     if len(shape) >= 3 and name in INTO_HEADS:
         return "i" + "o" * (len(shape) - 1)
     if len(shape) == 3:
+        # A role that the user named is surer than the guess by sizes.
         return "iio" if name in OUT_OF_HEADS else heads or _from_heads(shape)
+    # Such a layer may have any axes, so only sizes that fill each other tell them.
     if name.startswith(("DenseGeneral", "LinearGeneral")):
         return _from_heads(shape)
     return "k" * (len(shape) - 2) + "io" if len(shape) in (4, 5) else None
@@ -102,6 +105,8 @@ def not_fused(init: Callable[[str, Any], Initializer]) -> Callable[[str, Any], A
     """
 
     def checked(path: str, leaf: Any) -> Initializer:
+        # One gain for the whole kernel would scale queries and keys as the values, and
+        # nothing would show it.
         if module(path) in FUSED:
             raise ValueError(
                 f"the kernel at {path!r} holds queries, keys and values, which this "

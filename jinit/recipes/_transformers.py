@@ -61,6 +61,7 @@ def gpt2(num_layers: int, *, std: float = 0.02, **roles: Unpack[Roles]) -> Rules
     last = std * factor("gpt2", num_layers)
     return [
         *last_layers(roles, normal(last)),
+        # GPT-2's published code has 0.01 for positions beside 0.02 for tokens.
         *role(roles, "positions").rules(normal(std / 2)),
         *role(roles, "embeddings").rules(normal(std)),
         *others(roles, (*ATTENTION, "readout"), normal(std)),
@@ -108,6 +109,8 @@ def small_init(
     factor("wang", num_layers, width=1)
 
     def embedding(_path: str, leaf: Any) -> Initializer:
+        # A lookup sums over no rows, so the width and not the fan_in, the vocabulary,
+        # counts.
         return _small_init(width=leaf.shape[-1])
 
     return [
@@ -161,6 +164,8 @@ def deepnorm(
       Wang, Ma, Dong, Huang, Zhang and Wei, "DeepNet: scaling transformers to 1,000
         layers", TPAMI 2024.
     """
+    # Wang et al. (2024): values, outputs and the MLP get the gain beta, queries and
+    # keys 1, since they do not change the bound of what an attention returns.
     beta = _deepnorm(num_layers, part, other_layers).beta
     return _xavier_but_in_queries_and_keys("deepnorm", beta, 1.0, stacked, roles)
 
@@ -205,6 +210,7 @@ def t_fixup(
         initialization", ICML 2020.
     """
     scale = factor("t_fixup", num_layers, part=part, other_layers=other_layers)
+    # Huang et al. (2020): the same factor in the encoder and in the decoder.
     embedding = (9 * num_layers) ** -0.25
     return _xavier_but_in_queries_and_keys("t_fixup", scale, embedding, stacked, roles)
 
@@ -222,6 +228,7 @@ def _xavier_but_in_queries_and_keys(
     scaled = with_layout(xavier, stacked, "ioo", gain=gain)
     last = with_layout(xavier, stacked, "iio", gain=gain)
     return [
+        # Queries and keys come first, before the rule for all other kernels.
         *role(roles, "query").rules(plain),
         *role(roles, "key").rules(plain),
         *others(roles, ("value",), scaled),
@@ -285,6 +292,9 @@ def t5(
                 f"the query kernel at {path!r} has shape {leaf.shape}, which does not "
                 "show the size of a head; pass `head_dim`."
             )
+        # The 1 / sqrt(head_dim) of the logits, moved into the kernel. T5 trains with
+        # Adafactor, whose steps are relative to a kernel's size, so both forms learn
+        # alike.
         gain = (size or leaf.shape[-1]) ** -0.5
         return with_layout(lecun, stacked, "ioo", gain=gain, **cut)(path, leaf)
 
