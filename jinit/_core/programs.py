@@ -79,8 +79,8 @@ def may_choose_options() -> bool:
 
 
 # To make a constant and look whether it is a tracer would tell as well. But that tiny
-# program took the place of a worker's thread, and a draw of 2^20 elements took 0.2 to 1
-# ms longer.
+# program took the place of a worker's thread, and a draw of 2^20 elements took 0.2 to
+# 1 ms longer.
 def at_top_level() -> bool:
     """Tell whether nothing is being traced; a call inside `jit` is a part of it."""
     return bool(get_opaque_trace_state(convention="jinit") == _TOP_LEVEL)

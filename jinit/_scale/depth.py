@@ -155,9 +155,9 @@ def deepnorm(num_layers: int, part: str | None, other: int | None) -> DeepNorm:
         return DeepNorm((2 * layers) ** 0.25, (8 * layers) ** -0.25)
     if part == "decoder":
         return DeepNorm((3 * layers) ** 0.25, (12 * layers) ** -0.25)
-    # Wang et al. (2024), for N encoder and M decoder layers: alpha = 0.81 (N^4
-    # M)^(1/16), beta = 0.87 (N^4 M)^(-1/16). The constant of beta differs in published
-    # code.
+    # Wang et al. (2024), for N encoder and M decoder layers: alpha = 0.81
+    # (N^4 M)^(1/16), beta = 0.87 (N^4 M)^(-1/16). The constant of beta differs in
+    # published code.
     both = (layers**4 * _needed("deepnorm", "other_layers", other)) ** (1 / 16)
     return DeepNorm(0.81 * both, 0.87 / both)
 

@@ -87,8 +87,8 @@ def gain(
     checks.choice("direction", direction, _DIRECTIONS)
     if checks.choice("convention", convention, _CONVENTIONS) == "torch":
         return _torch_gain(activation, param)
-    # He et al. (2015), Eq. 10, for any f: n Var(w) E f(z)^2 = 1. For the gradient, Eq.
-    # 14, f' takes the place of f and fan_out that of fan_in.
+    # He et al. (2015), Eq. 10, for any f: n Var(w) E f(z)^2 = 1. For the gradient,
+    # Eq. 14, f' takes the place of f and fan_out that of fan_in.
     return 1 / math.sqrt(second_moment(activation, param, direction))
 
 

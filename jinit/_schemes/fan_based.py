@@ -141,8 +141,8 @@ class Xavier(FanScheme):
         return "fan_avg"
 
     def _variance(self, fans: Fans) -> float | None:
-        # Glorot and Bengio (2010), Eq. 12, the compromise between n_in Var w = 1 of Eq.
-        # 10, for the signal, and n_out Var w = 1 of Eq. 11, for the gradient.
+        # Glorot and Bengio (2010), Eq. 12, the compromise between n_in Var w = 1 of
+        # Eq. 10, for the signal, and n_out Var w = 1 of Eq. 11, for the gradient.
         return _over(2, sum(fans))
 
 
@@ -173,8 +173,8 @@ class He(FanScheme):
         return self.mode
 
     def _variance(self, fans: Fans) -> float | None:
-        # He et al. (2015), n Var w / 2 = 1: Eq. 10 with n = n_in, Eq. 14 with n =
-        # n_out.
+        # He et al. (2015), n Var w / 2 = 1: Eq. 10 with n = n_in, Eq. 14 with
+        # n = n_out.
         return _over(2, fan(self.mode, *fans))
 
 

@@ -86,8 +86,8 @@ def _split(
 ) -> tuple[jax.Array, jax.Array]:
     """Return L and R with `rank` columns and L R' nearest to noise Z + diagonal 1."""
     copies, d = stack
-    # Trockman and Kolter (2023): alpha Z + beta 1, where Z has entries from N(0, 1 /
-    # d).
+    # Trockman and Kolter (2023): alpha Z + beta 1, where Z has entries from
+    # N(0, 1 / d).
     z = random.normal(key, (copies, d, d), dtype) * (init.noise / math.sqrt(d))
     target = (
         z.astype(dtype)

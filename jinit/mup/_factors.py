@@ -103,8 +103,8 @@ def factors(tensor: ClassifiedTensor, fold: bool) -> Factors:
     n, o = tensor.inputs, tensor.outputs
     if tensor.mup_class == "hidden":
         # A random hidden matrix keeps its signal by n^(-1/2). An update is aligned with
-        # its inputs, so it adds up over n of them and not over sqrt(n): hence Adam's 1
-        # / n.
+        # its inputs, so it adds up over n of them and not over sqrt(n): hence Adam's
+        # 1 / n.
         return Factors(n**-0.5, 1.0, 1 / n, o / n, _muon(tensor, o / n), 1 / o)
     if tensor.mup_class == "output":
         output = Factors(1.0, 1 / n, 1.0, n, _muon(tensor, n), 1 / n)

@@ -89,8 +89,8 @@ def _factors(
     return Factors(
         std=math.nan if is_vector else std,
         multiplier=1.0,
-        # An update of Adam with entries of one size and rank one has the norm sqrt(n_in
-        # n_out), which 1 / n_in turns into sqrt(n_out / n_in).
+        # An update of Adam with entries of one size and rank one has the norm
+        # sqrt(n_in n_out), which 1 / n_in turns into sqrt(n_out / n_in).
         adam=1 / n_in,
         sgd=n_out / n_in,
         muon=math.sqrt(n_out / n_in) / muon_norm(shape, layout),

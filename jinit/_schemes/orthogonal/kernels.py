@@ -94,8 +94,8 @@ class ScaledOrthogonal(Orthogonal):
 
     def _scale(self, shape: checks.Shape) -> float:
         view = as_matrices(shape, self._layout(shape))
-        # Yang, Simon and Bernstein (2023), Condition 1: |W|_2 is of order sqrt(n_out /
-        # n_in).
+        # Yang, Simon and Bernstein (2023), Condition 1: |W|_2 is of order
+        # sqrt(n_out / n_in).
         ratio = view.columns / view.rows if view.rows else 0.0
         return self.scale * math.sqrt(ratio)
 
