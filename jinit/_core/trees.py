@@ -50,6 +50,7 @@ def leaves(tree: Any, is_leaf: Any = lambda _: False) -> list[Leaf]:
     every = list(_walk(tree, (), is_leaf))
     paths = set()
     for leaf in every:
+        # Two leaves at one path would get one key, and with equal rules equal numbers.
         if leaf.parts in paths:
             raise ValueError(
                 f"the tree has two leaves at {leaf.path!r}; register its nodes with "
@@ -172,6 +173,7 @@ def is_placeholder(value: Any) -> bool:
     return value is ... or isinstance(value, jax.ShapeDtypeStruct)
 
 
+# NumPy's float64 is a Python float as well, but has a dtype and counts as an array.
 def is_number(value: Any) -> bool:
     """Tell whether a leaf is a Python number, which JAX takes for an array."""
     return isinstance(value, bool | int | float | complex) and not hasattr(

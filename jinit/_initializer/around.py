@@ -136,6 +136,7 @@ class Padded(Around):
         super().__post_init__()
         self._set(widths=_pairs(self.widths))
 
+    # The zeros around the draw have another std than the draw.
     def _std(self, shape: checks.Shape) -> None:
         return None
 

@@ -169,6 +169,7 @@ def split(
         return checks.choice("activation", activation, (*ACTIVATIONS, *GATES)), param
     if param is not None or not callable(activation):
         _reject(activation, param)
+    # JAX's own functions have the moments of their names, which need no compilation.
     return _known(activation) or activation, None
 
 
@@ -261,6 +262,7 @@ def sampled(function: Function, direction: str) -> tuple[Function, float]:
         )
     inexact = jnp.issubdtype(probe.dtype, jnp.inexact)
     precision = float(jnp.finfo(probe.dtype).eps) if inexact else 0.0
+    # A function of several operations rounds several times.
     return lambda z: _evaluate(batched, z).astype(np.float64), 16 * precision
 
 

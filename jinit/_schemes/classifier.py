@@ -44,6 +44,8 @@ class PriorBias(Filling):
                 "excluded: the bias of an impossible class is infinite. Of counts take "
                 "(counts + 1) / sum(counts + 1)."
             )
+        # Classes with a sigmoid each are independent, and their priors need not add up
+        # to 1.
         if self.kind == "softmax" and not _is_distribution(prior):
             raise ValueError(
                 f"`prior` is {self.prior!r}; with kind='softmax' it must be a vector "

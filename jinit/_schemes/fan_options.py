@@ -76,6 +76,8 @@ def _checked(settings: dict[str, Any]) -> dict[str, Any]:
     if "groups" in settings:
         groups = checks.positive("groups", settings["groups"])
         settings = {**settings, "groups": groups}
+    # A partial function equals only itself. As a name with a slope it compares, hashes
+    # and has a configuration.
     if "gain" in settings:
         settings = {**settings, "gain": canonical(settings["gain"])}
     # Without one of these the defaults stand, which need no check.

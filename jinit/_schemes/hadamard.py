@@ -63,6 +63,8 @@ class ZeroHadamard(Hadamard):
         if outputs <= inputs:
             matrix = (index(shape, -2) == index(shape, -1)).astype(dtype)
         else:
+            # H exists for powers of two. Cut to fewer columns, its rows have the norm
+            # sqrt(n_out / p), and are orthogonal no longer.
             matrix = _hadamard_entries(shape, _power_above(outputs), dtype)
         return jnp.where(at_centre(shape), matrix, 0) if len(shape) > 2 else matrix
 

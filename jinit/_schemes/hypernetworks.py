@@ -25,6 +25,7 @@ class Hyperfan(FanScheme):
     embedding_variance: float = 1.0
 
     def __post_init__(self) -> None:
+        # The head's kernel has a layout too, which FanScheme checks.
         check_layout(self.generated_layout, "generated_layout")
         self._set(
             generated=checks.shape(self.generated),
@@ -100,6 +101,7 @@ class HyperfanOut(Hyperfan):
         return self._generated_fans().fan_out
 
     def _shares(self) -> int:
+        # A gradient does not pass through the bias, so the kernel has no half to give.
         return 1
 
     def _spelling(self) -> tuple[str, dict[str, Any]]:

@@ -122,6 +122,7 @@ class Stft(FormulaInitializer):
         # exp(-i a) = cos a - i sin a: angles below 0 give the imaginary side its sign.
         angles = jnp.asarray(-2 * np.pi * np.arange(length) / length, dtype)
         wave = jnp.cos(angles) if self.side == "real" else jnp.sin(angles)
+        # The window and its norm are computed in float64 and rounded once.
         weights = jnp.asarray(window / self._norm(window), dtype)
         return (weights[:, None] * wave[turns])[:, None, :]
 

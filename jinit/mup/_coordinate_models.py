@@ -31,6 +31,8 @@ class Settings:
     def parametrization(self, base: Any, shapes: Any) -> Parametrization:
         """Return the parametrization of one width."""
         if not self.is_parametrized and self.init is None:
+            # A plain optimizer and plain draws need no parametrization, and a model
+            # whose classes are ambiguous can still be checked.
             return Parametrization(())
         if self.parametrize is not None:
             return self.parametrize(base, shapes)

@@ -127,9 +127,12 @@ def _by_growth(leaf: Leaf, module: str, ndim: int, axes: tuple[int, ...]) -> str
         first, last = axes
         return around * first + "i" * (last - first) + "o" * (ndim - last)
     window = around * (ndim - 2) + "io"
+    # A first convolution grows in its outputs alone.
     if not axes or axes[0] == ndim - 1 or "conv" in module:
         return window
     if axes[0] == 0:
+        # A readout with several output axes, such as (d, codebooks, codes), has its
+        # inputs first.
         return "i" + "o" * (ndim - 1)
     if ndim > 3 and axes[0] == ndim - 2:
         return window

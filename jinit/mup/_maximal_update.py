@@ -194,6 +194,8 @@ def _depth(depth: Any, rule: str | None) -> Depth:
     return Depth(target / base, DEPTH_RULES[rule], rule)
 
 
+# Every module on the way to a hidden tensor counts, so that the norm beside an
+# attention lies in a block, and a readout or a norm at the root does not.
 def _blocks(tensors: Sequence[ClassifiedTensor]) -> set[tuple[str, ...]]:
     """Return the modules below the root that hold hidden tensors."""
     return {

@@ -71,6 +71,7 @@ class Parametrization(Result):
         """
         outputs = [t for t in self.tensors if t.mup_class == "output"]
         multipliers = {t.factors.multiplier for t in outputs}
+        # Two readouts may read layers of which one grows more than the other.
         if len(multipliers) > 1:
             lines = [f"{t.path!r}: {t.factors.multiplier:g}" for t in outputs]
             raise ValueError(

@@ -62,7 +62,7 @@ def variance_map(
     s = scalar_of(activation)
     sigma_w2, sigma_b2 = sigmas(sigma_w2, sigma_b2)
     q = checks.real("q", q, minimum=0.0)
-    # Poole et al. (2016), Eq. 3.
+    # The length map of Poole et al. (2016).
     return resolved(activation, lambda: sigma_w2 * moment(s, s.f, q) + sigma_b2)
 
 
@@ -194,9 +194,9 @@ def _fixed_q(s: Scalar, sigma_w2: float, sigma_b2: float, start: float) -> float
                 f"q grows without bound {place}: there is no fixed point that it comes "
                 "to from where it starts. Take a smaller sigma_w2, or a smaller q."
             )
-        # A long step could reach another basin, where V has several fixed points.
         # Plain iteration would need thousands of steps near the edge of chaos, where q
-        # comes nearer by 1 / l only.
+        # comes nearer as slowly as 1 / l. But a long step could reach another basin,
+        # where V has several fixed points.
         step = step / rate if rate > 0 else step
         q += max(min(step, q + 1), -0.5 * q)
         if q < _SMALLEST:

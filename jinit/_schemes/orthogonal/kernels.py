@@ -162,6 +162,8 @@ def _delta_orthogonal(
 ) -> jax.Array:
     if 0 in shape:
         return jnp.zeros(shape, dtype)
+    # Xiao et al. (2018): every pixel is mapped by one orthogonal matrix, so the whole
+    # map is orthogonal. A tap beside the centre would add another pixel to it.
     tap = _kernel(key, scale, shape[-2:], dtype, layout, method, mesh)
     # As in JAX; in an even window this is the tap before the middle.
     centre = tuple((size - 1) // 2 for size in shape[:-2])

@@ -85,6 +85,8 @@ class MambaDtBias(FormulaInitializer):
     def _build(self, key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
         low, high = log(self.dt_min), log(self.dt_max)
         u = random.uniform(key, shape, dtype)
+        # Log-uniform, as in the published code; the text of the paper has a uniform
+        # law.
         dt = jnp.maximum(jnp.exp(low + (high - low) * u), self.dt_floor)
         # softplus^-1(dt) = log(exp(dt) - 1); this form keeps the digits of a small dt.
         # In float32 the plain formula gives -inf for dt = 1e-8.
