@@ -147,7 +147,6 @@ def skipped(skip: Any, layers: Sequence[Leaf]) -> list[bool]:
 
 def _skipped_by(pattern: Any, layers: Sequence[Leaf]) -> list[bool]:
     new = [_matches(pattern, layer) for layer in layers]
-    # Nobody wrote "**" for fnmatch, to which it means no more than "*".
     if not isinstance(pattern, str) or "**" in pattern:
         return new
     old = [fnmatch.fnmatchcase(layer.path, pattern) for layer in layers]
@@ -210,8 +209,6 @@ def _matches(pattern: OnePattern, leaf: Leaf) -> bool:
     if isinstance(pattern, re.Pattern):
         return pattern.search(leaf.path) is not None
     if isinstance(pattern, str):
-        # A tree that is one array has a path without parts, which "**" matches and "*"
-        # does not.
         rooted = f"/{leaf.path}" if leaf.parts else ""
         return _expression(pattern).fullmatch(rooted) is not None
     return bool(pattern(leaf.path, leaf.value))
@@ -234,8 +231,6 @@ def _expression(glob: str) -> re.Pattern[str]:
                 "part."
             )
         else:
-            # All other characters stand for themselves. For fnmatch "[0]" would be a
-            # set of letters, and paths may contain brackets, dots and question marks.
             expression += "/" + "[^/]*".join(map(re.escape, part.split("*")))
     return re.compile(expression)
 
@@ -244,7 +239,6 @@ def _nearest(pattern: OnePattern, leaves: Iterable[Leaf]) -> list[str]:
     """Return the three paths whose text, or whose end, is most like the pattern's."""
     text = pattern.pattern if isinstance(pattern, re.Pattern) else pattern
     parts = [p for p in text.split("/") if p != "**"] if isinstance(text, str) else []
-    # difflib prepares its second text once and compares many first ones with it.
     matcher = difflib.SequenceMatcher(b="/".join(parts))
 
     def likeness(path: str) -> float:

@@ -124,7 +124,6 @@ def nested(leaves: Sequence[Leaf]) -> Any:
     Raises:
       ValueError: if one leaf lies at another one's path, or below it.
     """
-    # A tree may be one array, whose path has no parts.
     if [leaf.parts for leaf in leaves] == [()]:
         return leaves[0].value
     tree: dict[str, Any] = {}

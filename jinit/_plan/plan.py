@@ -154,7 +154,6 @@ class Plan(Result):
         pairs = align(self, "params", params)
         chosen = _chosen(pairs, only)
         values = [leaf.value for _, leaf in pairs]
-        # Tied weights are one array at two paths.
         kept = {id(v) for v, is_new in zip(values, chosen, strict=True) if not is_new}
         for i, (new, _) in enumerate(pairs):
             if not chosen[i]:

@@ -95,7 +95,6 @@ def rules_of(rules: Any) -> tuple[Rule, ...]:
     Raises:
       TypeError: for something that is not a sequence of rules.
     """
-    # A dict iterates over its patterns alone, and text over its letters.
     if isinstance(rules, str | Mapping) or not isinstance(rules, Iterable):
         raise TypeError(
             f"`rules` is {rules!r}; it must be a sequence of pairs (pattern, "
@@ -107,7 +106,6 @@ def rules_of(rules: Any) -> tuple[Rule, ...]:
 def _rule(index: int, entry: Any) -> Rule:
     if not isinstance(entry, Sequence) or isinstance(entry, str):
         entry = (entry,)
-    # A Rule is a tuple of three, with `optional`.
     if len(entry) not in (2, 3):
         raise TypeError(
             f"rule {index} is {entry!r}; it must be a pair (pattern, initializer)."

@@ -82,7 +82,6 @@ def _present(params: Any, whole: list[Leaf]) -> dict[tuple[str, ...], Any]:
             f"{listed(extra)}\nRemove them, or rename them to the paths of `shapes`."
         )
     for leaf in here:
-        # Orbax's placeholder has neither shape nor dtype that could be compared.
         if leaf.value is not ...:
             trees.check_like("params", leaf, known[leaf.parts].value, "`shapes`")
     return {
@@ -160,7 +159,6 @@ def perturb(params: Any, key: jax.Array, shrink: float, noise_plan: Plan) -> Any
 
 def _perturbed(plan: Plan, key: Any, new: Planned, old: Leaf, shrink: Any) -> jax.Array:
     dtype = new.value.dtype
-    # Noise of 16 bits would be rounded before the sum, and the sum again.
     wide = np.dtype(np.float32) if dtype.itemsize < 4 else dtype
     draw_noise = sampler(plan, new, wide)
     # The noise is drawn where the parameter lies, so no device ever holds a whole one.

@@ -63,6 +63,7 @@ class FanScheme(RandomInitializer):
 
     def _std(self, shape: checks.Shape) -> float | None:
         variance = self._variance(self._fans(shape))
+        # An array without entries has a fan of 0 and no scale, which is no error.
         return None if variance is None else self._gain() * numbers.sqrt(variance)
 
     def _layout_and_fans(self, shape: checks.Shape) -> LayoutAndFans:
@@ -213,7 +214,6 @@ class Kaiming(FanScheme):
 
 
 def _over(numerator: float, n: float) -> float | None:
-    # An array without entries has a fan of 0 and no scale, which is no error.
     return None if numbers.is_known(n) and n <= 0 else numerator / n
 
 

@@ -54,7 +54,6 @@ def _letters(name: str, shape: tuple[int, ...], heads: str | None) -> str | None
     if len(shape) == 3:
         # A role that the user named is surer than the guess by sizes.
         return "iio" if name in OUT_OF_HEADS else heads or _from_heads(shape)
-    # Such a layer may have any axes, so only sizes that fill each other tell them.
     if name.startswith(("DenseGeneral", "LinearGeneral")):
         return _from_heads(shape)
     return "k" * (len(shape) - 2) + "io" if len(shape) in (4, 5) else None

@@ -164,8 +164,6 @@ def deepnorm(
       Wang, Ma, Dong, Huang, Zhang and Wei, "DeepNet: scaling transformers to 1,000
         layers", TPAMI 2024.
     """
-    # Wang et al. (2024): values, outputs and the MLP get the gain beta, queries and
-    # keys 1, since they do not change the bound of what an attention returns.
     beta = _deepnorm(num_layers, part, other_layers).beta
     return _xavier_but_in_queries_and_keys("deepnorm", beta, 1.0, stacked, roles)
 
@@ -210,7 +208,6 @@ def t_fixup(
         initialization", ICML 2020.
     """
     scale = factor("t_fixup", num_layers, part=part, other_layers=other_layers)
-    # Huang et al. (2020): the same factor in the encoder and in the decoder.
     embedding = (9 * num_layers) ** -0.25
     return _xavier_but_in_queries_and_keys("t_fixup", scale, embedding, stacked, roles)
 
@@ -224,6 +221,8 @@ def _xavier_but_in_queries_and_keys(
         return normal(embedding / math.sqrt(leaf.shape[-1]))
 
     check(recipe, roles, *ATTENTION, *WHOLE)
+    # Queries and keys do not change the bound of what an attention returns, so both
+    # papers leave them at Xavier's std.
     plain = with_layout(xavier, stacked, "ioo")
     scaled = with_layout(xavier, stacked, "ioo", gain=gain)
     last = with_layout(xavier, stacked, "iio", gain=gain)

@@ -74,7 +74,6 @@ def vit(
 
     return [
         *role(roles, "positions").rules(plain),
-        # timm's std of a class token.
         Rule("**/cls*", normal(1e-6), optional=True),
         *role(roles, "embeddings").rules(plain),
         *others(roles, (*ATTENTION, "residual_outputs", "readout"), plain),
