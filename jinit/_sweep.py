@@ -77,6 +77,8 @@ def sweep(
     size = _size(program, keys, len(used), checks.count("batch_size", batch_size))
     starts = range(0, num, size)
     chunks = [
+        # Without the wait JAX would queue all chunks at once, and the bar would show
+        # what is queued, not what is done.
         jax.block_until_ready(program(_filled(keys[start : start + size], size)))
         for start in track(starts, "sweep", show=progress and len(starts) > 1)
     ]
@@ -118,7 +120,9 @@ def _vmapped(function: Callable[[], Any], devices: tuple[Any, ...]) -> Any:
         return jax.jit(run, in_shardings=place, out_shardings=place)
     mesh = Mesh(devices, ("seeds",))
     spread = NamedSharding(mesh, P("seeds"))
-    # Seeds are independent, so each device runs its own without communication.
+    # Seeds are independent, so each device runs its own without communication. With the
+    # check of varying axes (`check_vma`) a user's scan that begins with zeros, and so
+    # with a carry that no seed varies, would be an error.
     apart = jax.shard_map(
         run, mesh=mesh, in_specs=P("seeds"), out_specs=P("seeds"), check_vma=False
     )
@@ -144,12 +148,15 @@ def _size(program: Any, keys: Any, devices: int, batch_size: int | None) -> int:
     num = len(keys)
     most = batch_size or num
     if batch_size is None:
+        # XLA knows the memory of a program before it runs, so no attempt has to fail.
         whole = -(-num // devices) * devices
         needed = _bytes(program, _filled(keys, whole))
         free = _memory()
         if needed and free:
             most = max(1, math.floor(num * min(1.0, _SHARE * free / needed)))
     chunks = -(-num // most)
+    # Chunks of one size: of 10 seeds with at most 6 at once each chunk has 5, not 6, so
+    # fewer seeds of the last one are thrown away.
     return -(-num // (chunks * devices)) * devices
 
 

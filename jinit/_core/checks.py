@@ -35,6 +35,7 @@ def shape(value: object, *, symbolic: bool = False) -> Shape:
     # One comparison serves the common case, a tuple that is right already.
     if type(value) is tuple and all(type(d) is int and d >= 0 for d in value):
         return value
+    # Text is iterable as well, and "32" would be read as the dimensions "3" and "2".
     if isinstance(value, (str, bytes)) or not isinstance(
         value, (Iterable, numbers.Integral)
     ):
@@ -64,8 +65,10 @@ def _dimension(d: Any, dims: tuple[Any, ...]) -> int:
             "uniform law take symbolic ones."
         )
     try:
+        # True has the index 1, so a boolean would pass for a dimension.
         if isinstance(d, (bool, np.bool_)):
             raise TypeError
+        # `index` refuses 2.5, which `int` would cut to 2 in silence.
         size = operator.index(d)
     except TypeError:
         raise TypeError(
@@ -92,6 +95,9 @@ def real(
     if isinstance(value, (bool, np.bool_, str)) or np.ndim(value) != 0:
         raise TypeError(f"`{argument}` is {value!r}; it must be a real number.")
     try:
+        # `float` takes "1e3" and True as well, so these are refused first. A tracer
+        # raises ConcretizationTypeError, a TypeError whose text advises on `jit` and
+        # does not name the argument.
         number = float(value)
     except TypeError:
         raise TypeError(
@@ -113,6 +119,7 @@ def number(argument: str, value: Any, **bounds: Any) -> Any:
     """
     if not _numbers.is_traced(value):
         return real(argument, value, **bounds)
+    # JAX's `issubdtype` is asked, since for NumPy bfloat16 is no floating type.
     kinds = (np.floating, np.integer)
     is_real = any(jnp.issubdtype(value.dtype, kind) for kind in kinds)
     if value.ndim or not is_real:
@@ -138,6 +145,7 @@ def canonical_axes(argument: str, value: Any) -> int | tuple[int, ...]:
             f"`{argument}` is {value!r}, which names an axis twice; name each axis "
             "once."
         )
+    # in_axis=0 and in_axis=(0,) make equal initializers.
     return indices[0] if len(indices) == 1 else indices
 
 
@@ -160,6 +168,7 @@ def axes(argument: str, value: Any, ndim: int, shape: Shape) -> tuple[int, ...]:
                 f"an axis must lie in [{-ndim}, {ndim - 1}]."
             )
         indices.append(index % ndim)
+    # Only here, where the shape is known, are -1 and 1 seen to be the same axis.
     if len(set(indices)) != len(indices):
         raise ValueError(
             f"`{argument}` is {value!r}, which names an axis of shape {shape} twice; "
@@ -175,6 +184,8 @@ def key(value: Any) -> None:
             f"`key` is {value!r}, of type {type(value).__name__}; it must be a PRNG "
             "key, such as jax.random.key(0)."
         )
+    # A legacy key is an array of words on its last axis, and may come back from a
+    # checkpoint as a NumPy array. A typed key has no such axis.
     if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         batch = value.shape
     elif value.dtype == np.uint32 and value.ndim:
@@ -199,6 +210,9 @@ _WORDS = {"threefry2x32": 2, "rbg": 4, "unsafe_rbg": 4}
 def _check_words(shape: Shape) -> None:
     """Raise unless a legacy key has as many words as JAX's implementation needs."""
     implementation = str(flag("jax_default_prng_impl"))
+    # An array of words does not say which implementation made it, and JAX takes it for
+    # a key of the default one. Of an implementation that a user registered the number
+    # of words is unknown, so any number passes.
     words = _WORDS.get(implementation, shape[-1])
     if shape[-1] != words:
         raise ValueError(
@@ -214,6 +228,8 @@ def broadcasts(shape: Shape, **bounds: Any) -> None:
         if np.ndim(bound) == 0:
             continue
         try:
+            # Broadcasting goes both ways. Where the shapes are compatible and the
+            # result is not `shape`, the bound would enlarge the array.
             fits = jax.lax.broadcast_shapes(np.shape(bound), shape) == shape
         except ValueError:
             fits = False
@@ -252,6 +268,8 @@ def integer(argument: str, value: Any) -> int:
         raise TypeError(f"`{argument}` is {value!r}; it must be an integer.") from None
 
 
+# Settings are compared by type too, so an initializer made with 1 would not equal the
+# one made with True.
 def boolean(argument: str, value: Any) -> bool:
     """Return True or False; 1, 0 and other values that count as such are errors."""
     if isinstance(value, (bool, np.bool_)):

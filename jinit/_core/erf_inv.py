@@ -40,9 +40,14 @@ def _floats(*words: int) -> tuple[np.float32, ...]:
     return tuple(np.array(words, np.uint32).view(np.float32))
 
 
+# The constants are written as words, whose bits no parser of decimals can change. log 2
+# comes in two summands. The higher one has so few digits that its product with an
+# exponent is exact. _SMALL is sqrt(2) - 1.
 _SQRT_HALF, _LOG2_HIGH, _LOG2_LOW, _SMALL = _floats(
     0x3F3504F3, 0x3F318000, 0xB95E8083, 0x3ED413CD
 )
+# Cephes has one polynomial of degree 8 for the logarithm. XLA evaluates it as three of
+# degree 2, which are joined by powers of z^3 and do not wait for each other.
 _LOG = (
     _floats(0x3D9021BB, 0xBDEBD1B8, 0x3DEF251A),
     _floats(0xBDFE5D4F, 0x3E11E9BF, 0xBE2AAE50),
@@ -55,6 +60,7 @@ _LOG1P_ABOVE = (
 _LOG1P_BELOW = _floats(
     0x3F800000, 0x417101AD, 0x42A6185B, 0x435DC32D, 0x439A8CA3, 0x43586D8A, 0x42707982
 )
+# Giles's polynomials: in w - 2.5 for w < 5, and in sqrt(w) - 3 for the tail.
 _CENTRE = _floats(
     0x32F16588, 0x34B84B36, 0xB66C7357, 0xB6935AC1, 0x396532DB,
     0xBAA45408, 0xBB88E4EF, 0x3E7C8F63, 0x3FC02E2F,
@@ -144,6 +150,7 @@ def _unlike() -> frozenset[int]:
     """Find the lengths of a last axis for which XLA's erf_inv has other bits."""
     if jax.default_backend() != "cpu":
         return frozenset()
+    # 60 is a multiple of 3, 4 and 5, so all lengths reshape the same numbers.
     u = uniforms(np.arange(0, 1 << 23, 1 << 9))[: 60 * 256]
 
     def by_length(u: jax.Array) -> list[jax.Array]:
@@ -170,6 +177,8 @@ def _on_cpu(function: Callable[..., Any], u: np.ndarray) -> list[np.ndarray]:
 
 def _inside(u: jax.Array) -> jax.Array:
     w = -_log1p(u * -u)
+    # The branches differ in their coefficients alone, so these are selected, and the
+    # chain of products runs once.
     centre = w < np.float32(5)
     w = jnp.where(centre, w - np.float32(2.5), lax.sqrt(w) - np.float32(3))
     return (
@@ -202,8 +211,12 @@ def _log(x: jax.Array) -> jax.Array:
     word = lax.bitcast_convert_type(x, np.int32)
     exponent = lax.shift_right_logical(word, jnp.full_like(word, 23)) - np.int32(126)
     half = np.float32(0.5).view(np.int32)
+    # The mask keeps all bits but the exponent. With the exponent of 0.5 the number m
+    # lies in [0.5, 1).
     m = lax.bitcast_convert_type((word & np.int32(-0x7F800001)) | half, np.float32)
     low = m < _SQRT_HALF
+    # A low m counts twice, with one power of two less. So z = x / 2^e - 1 lies between
+    # sqrt(1/2) - 1 and sqrt(2) - 1, the interval of the polynomial.
     e = exponent.astype(np.float32) - jnp.where(low, np.float32(1), np.float32(0))
     z = (m - np.float32(1)) + jnp.where(low, m, np.float32(0))
     square, cube = z * z, z * z * z

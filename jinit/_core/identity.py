@@ -136,6 +136,8 @@ class _Reader:
         plain = _plain(value)
         if plain is not None:
             return plain
+        # A value that contains itself is named by how far above it lies, so two values
+        # of the same build have equal keys.
         if id(value) in self._above:
             return "cycle", self._above[id(value)]
         self._above[id(value)] = len(self._above)
@@ -154,6 +156,7 @@ class _Reader:
         if content is None and _equals_as_jax_says(value):
             return type(value), value
         if content is None:
+            # A class that defines equality and no hash says that its values may change.
             if not _hashes(value):
                 return object()
             content = ById(value)
@@ -162,6 +165,8 @@ class _Reader:
     def _content(self, value: Any) -> Hashable | None:
         """Return the keys of the parts of a container; None for any other value."""
         if self._functions and isinstance(value, list | set | dict):
+            # A function may count its calls in a container. Its key would then differ
+            # at each call, so it is compared by identity, as in `jax.jit`.
             raise _ChangesError
         if isinstance(value, jax.tree_util.PyTreeDef):
             data, children = parts_of(value)
@@ -191,6 +196,8 @@ class _Reader:
         self._functions += 1
         try:
             return (
+                # Code is equal by its content, so a closure that is made anew at each
+                # call finds the entry of the last one.
                 value.__code__,
                 # The same code has other globals in another module.
                 ById(value.__globals__),
@@ -226,6 +233,7 @@ class _Reader:
             fields = {k: attributes.get(k) for k in value.__dataclass_fields__}
             scope = attributes.get("scope")
             return self._items(fields), scope and ById(scope)
+        # Attributes in slots are not in `__dict__`.
         for base in kind.__mro__:
             slots = base.__dict__.get("__slots__", ())
             for name in (slots,) if isinstance(slots, str) else slots:
@@ -263,15 +271,20 @@ def _plain(value: Any) -> Hashable | None:
     kind = type(value)
     if value is None or kind in (bool, int, str, bytes):
         return kind, value
+    # Bits tell 0.0 from -0.0, and equal nans have equal bits.
     if kind is float:
         return kind, struct.pack("d", value)
     if kind is complex:
         return kind, struct.pack("dd", value.real, value.imag)
     if isinstance(value, np.generic | np.ndarray) and not value.dtype.hasobject:
+        # A digest, since a key that held the numbers would keep a copy of the array
+        # alive.
         content = ById(value) if value.nbytes > _MOST_BYTES else _digest(value)
         return kind, value.dtype, value.shape, content
     if isinstance(value, np.dtype):
         return kind, value
+    # An array of JAX cannot change, so the object stands for its numbers, and nobody
+    # waits for a device to read them.
     if isinstance(value, type | enum.Enum | jax.Array | types.BuiltinFunctionType):
         return kind, ById(value)
     return None
@@ -281,6 +294,7 @@ def _digest(array: Any) -> bytes:
     return hashlib.blake2b(array.tobytes(), digest_size=16).digest()
 
 
+# A table in nested tuples has more numbers than a key may have parts.
 def _numbers(values: Any) -> bytes | None:
     """Return the digest of 64 or more Python numbers; None for anything else."""
     if len(values) < 64 or not all(type(x) in (bool, int, float) for x in values):
@@ -324,6 +338,7 @@ def is_library(module: str | None) -> bool:
     if root in sys.stdlib_module_names or root == __package__.partition(".")[0]:
         return root != "__main__"
     file = getattr(sys.modules.get(root), "__file__", None) or ""
+    # Debian installs its own packages into dist-packages.
     return "site-packages" in file or "dist-packages" in file
 
 

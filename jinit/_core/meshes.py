@@ -19,6 +19,9 @@ def automatic_axes() -> contextlib.AbstractContextManager[Any]:
     mesh = jax.sharding.get_abstract_mesh()
     if not mesh.explicit_axes:
         return contextlib.nullcontext()
+    # On explicit axes an operation whose sharding is ambiguous, such as some reshapes,
+    # is an error unless it names one. An init function that was written without a mesh
+    # does not.
     automatic = dict.fromkeys(mesh.explicit_axes, jax.sharding.AxisType.Auto)
     return jax.sharding.use_abstract_mesh(mesh.update_axis_types(automatic))
 
@@ -27,6 +30,7 @@ def mesh_and_spec(sharding: Any) -> tuple[Any, PartitionSpec]:
     """Return the mesh of a sharding, or that of the context, and its spec."""
     if isinstance(sharding, NamedSharding):
         return sharding.mesh, sharding.spec
+    # A PartitionSpec names axes of whichever mesh `jax.set_mesh` has set.
     return jax.sharding.get_abstract_mesh(), sharding
 
 
@@ -46,6 +50,7 @@ def check_fits(out_sharding: Any, shape: tuple[int, ...]) -> None:
             "jax.sharding.NamedSharding(mesh, spec)."
         )
     try:
+        # `shard_shape` accepts further entries that are None.
         if len(spec) > len(shape):
             raise ValueError(f"{len(spec)} entries for {len(shape)} axes")
         NamedSharding(mesh, spec).shard_shape(shape)

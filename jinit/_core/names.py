@@ -32,6 +32,8 @@ _PUBLIC_MODULES = ("jax.nn", "jax.numpy", "jax.lax", "jax.scipy.special")
 def public_name(function: Any) -> str:
     """Return where users find a function, such as `jax.nn.gelu`, or else its name."""
     name = getattr(function, "__name__", "")
+    # The module that a function of JAX names is private, jax._src.nn.functions, and has
+    # moved before. So the public modules are asked which of them has the function.
     for module_name in _PUBLIC_MODULES:
         module = sys.modules.get(module_name)
         if name and getattr(module, name, None) is function:
@@ -43,6 +45,7 @@ def public_function(path: str) -> Any:
     """Return the function that `public_name` named."""
     module_name, _, name = path.rpartition(".")
     function = None
+    # A configuration may be a file from anywhere, and must not import what it likes.
     if module_name in _PUBLIC_MODULES:
         function = getattr(importlib.import_module(module_name), name, None)
     if function is None:

@@ -115,6 +115,7 @@ def first_matches(
     Raises:
       ValueError: if a pattern matches no leaf.
     """
+    # A misspelled pattern would otherwise select nothing, in silence.
     for pattern, _ in pairs:
         pattern.check_used(leaves)
     return [

@@ -52,6 +52,8 @@ class Table(NamedTuple):
             # A foot that is a sum stands under its numbers, which end at the right.
             is_sum = foot[:1].isdigit()
             justify: Any = "right" if is_sum else "left"
+            # A path that is cut by an ellipsis could neither be told from others nor
+            # copied.
             grid.add_column(
                 name, foot, overflow="fold", justify=justify, no_wrap=is_sum
             )
@@ -94,6 +96,7 @@ class Table(NamedTuple):
         return _paragraphs(self.above) + grid + _paragraphs(self.below)
 
 
+# A cell may hold a predicate's name, and "<lambda>" would be taken for a tag.
 def _html_line(tag: str, cells: Sequence[str]) -> str:
     inside = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
     return f"<tr>{inside}</tr>"
@@ -143,6 +146,7 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, Mapping):
         return {str(name): plain(item) for name, item in value.items()}
+    # A finding is a tuple too, so it is asked for its fields before it becomes a list.
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return plain(value._asdict())
     if isinstance(value, list | tuple):

@@ -56,6 +56,8 @@ def round_finite(x: jax.Array, dtype: np.dtype) -> jax.Array:
 
 
 def _round_finite(x: jax.Array, *, dtype: np.dtype) -> jax.Array:
+    # A plain cast makes an infinity of a float32 above the range of float16, and NaN in
+    # float8_e4m3fn, which has no infinity.
     limit = np.float32(jnp.finfo(dtype).max)
     return _rounded(jnp.clip(x, -limit, limit), dtype=dtype)
 
@@ -96,6 +98,7 @@ def _step(x: jax.Array, direction: int) -> jax.Array:
     sign = unsigned.type(1 << (8 * x.dtype.itemsize - 1))
     one = unsigned.type(1)
     word = lax.bitcast_convert_type(x, unsigned)
+    # The bits of a negative number grow as the number falls.
     away = ((word & sign) != 0) == (direction < 0)
     moved = jnp.where(away, word + one, word - one)
     # From a zero of either sign the next number is the smallest in that direction.

@@ -50,6 +50,7 @@ def leaves(tree: Any, is_leaf: Any = lambda _: False) -> list[Leaf]:
     every = list(_walk(tree, (), is_leaf))
     paths = set()
     for leaf in every:
+        # Two leaves at one path would get one key, and with equal rules equal numbers.
         if leaf.parts in paths:
             raise ValueError(
                 f"the tree has two leaves at {leaf.path!r}; register its nodes with "
@@ -100,6 +101,8 @@ def digest(parts: tuple[str, ...]) -> tuple[np.uint32, np.uint32]:
 
     Each part is preceded by its length, so ("ab", "c") and ("a", "bc") differ.
     """
+    # Python's own hash of a text differs from process to process. The key of a dict may
+    # be any text, also one with a lone surrogate, which plain UTF-8 refuses.
     encoded = [part.encode("utf-8", "surrogatepass") for part in parts]
     text = b"".join(len(part).to_bytes(8, "little") + part for part in encoded)
     low, high = np.frombuffer(hashlib.blake2b(text, digest_size=8).digest(), "<u4")
@@ -112,6 +115,8 @@ def key_of(key: jax.Array, parts: tuple[str, ...]) -> jax.Array:
     return folded
 
 
+# `fold_in` takes 32 bits. With 32 alone, two of 10,000 leaves would share a key in one
+# model of a hundred, so two calls fold in 64 bits.
 @jax.jit
 def _fold(key: jax.Array, low: np.uint32, high: np.uint32) -> jax.Array:
     return jax.random.fold_in(jax.random.fold_in(key, low), high)
@@ -131,10 +136,12 @@ def struct(value: Any) -> jax.ShapeDtypeStruct | None:
         return None
     if isinstance(value, np.ndarray) and value.dtype.kind in "OSUMm":
         return None  # JAX has no arrays of texts, dates or objects.
+    # The sharding of a struct is a request. That of an array only says where it lies.
     sharding = value.sharding if isinstance(value, jax.ShapeDtypeStruct) else None
     return jax.ShapeDtypeStruct(value.shape, canonical(value.dtype), sharding=sharding)
 
 
+# A tree may hold PRNG keys, whose dtype `canonicalize_dtype` refuses.
 def canonical(dtype: Any) -> Any:
     """Return the dtype that JAX has for it: without x64, float32 for float64."""
     if jnp.issubdtype(dtype, jax.dtypes.extended):
@@ -166,6 +173,7 @@ def is_placeholder(value: Any) -> bool:
     return value is ... or isinstance(value, jax.ShapeDtypeStruct)
 
 
+# NumPy's float64 is a Python float as well, but has a dtype and counts as an array.
 def is_number(value: Any) -> bool:
     """Tell whether a leaf is a Python number, which JAX takes for an array."""
     return isinstance(value, bool | int | float | complex) and not hasattr(
@@ -181,6 +189,7 @@ def align(
     here = {leaf.parts for leaf in every}
     absent = [leaf for parts, leaf in expected.items() if parts not in here]
     extra = [leaf for leaf in every if leaf.parts not in expected]
+    # All such leaves are named at once, not one in each attempt.
     for wrong, text in (
         (absent, f"`{name}` lacks {len(absent)} leaves of {owner}"),
         (extra, f"`{name}` has {len(extra)} leaves that {owner} does not know"),

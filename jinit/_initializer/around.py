@@ -81,6 +81,8 @@ class Transposed(Around):
 
     def _inner(self, shape: checks.Shape) -> checks.Shape:
         order = self._order(len(shape))
+        # Axis a of the draw becomes the axis at which `order` names a, so the shape of
+        # the draw takes the inverse permutation.
         return tuple(shape[order.index(axis)] for axis in range(len(shape)))
 
     def _joined(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
@@ -114,6 +116,7 @@ class TorchLayout(Around):
 
     def _inner(self, shape: checks.Shape) -> checks.Shape:
         *window, inputs, outputs = shape
+        # PyTorch's convolution has (out, in, *window), Flax's (*window, in, out).
         return (outputs, inputs, *window)
 
     def _joined(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
@@ -133,12 +136,14 @@ class Padded(Around):
         super().__post_init__()
         self._set(widths=_pairs(self.widths))
 
+    # The zeros around the draw have another std than the draw.
     def _std(self, shape: checks.Shape) -> None:
         return None
 
     def _in_torch_layout(self) -> Initializer:
         return Padded(in_torch_layout(self.init), self.widths)
 
+    # The zeros lie on axes of the shape that is asked for, whichever layout it has.
     def _pads(self, ndim: int) -> tuple[tuple[int, int], ...]:
         return self.widths * ndim if len(self.widths) == 1 else self.widths
 
@@ -180,6 +185,9 @@ class WithDtype(Around):
         return WithDtype(in_torch_layout(self.init), self.dtype)
 
     def _joined(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
+        # Only at the call, since float64 means float32 unless x64 is on, and x64 may
+        # change after the maker's call. The factor multiplies before the cast, so a
+        # scaled draw is rounded once.
         dtype = dtypes.dtype(self.dtype, np.inexact)
         return self._drawn(key, spec._replace(dtype=dtype)).astype(spec.dtype)
 
@@ -189,6 +197,8 @@ def _pairs(widths: Any) -> tuple[tuple[int, int], ...]:
     try:
         array = np.asarray(widths)
     except ValueError:
+        # NumPy refuses a ragged list with an error of its own. None, an array of
+        # objects, leads to the error below.
         array = np.asarray(None)
     if array.dtype.kind not in "iu" or array.ndim > 2 or (array < 0).any():
         raise ValueError(
@@ -201,6 +211,7 @@ def _pairs(widths: Any) -> tuple[tuple[int, int], ...]:
         raise ValueError(
             f"`widths` is {widths!r}; each axis takes two, before and after."
         )
+    # A number and a single pair give one row, which `_pads` repeats for every axis.
     pairs = np.broadcast_to(array, (*(array.shape[:-1] or (1,)), 2))
     return tuple((int(before), int(after)) for before, after in pairs)
 

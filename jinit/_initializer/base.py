@@ -139,6 +139,9 @@ class Initializer:
     def __hash__(self) -> int:
         return self._hash
 
+    # The caches of laws and programs ask for the hash at every draw. To read all
+    # settings anew takes 12 us, where all the Python of a draw takes 5. A cached
+    # property writes to `__dict__`, past the guard of a frozen class.
     @functools.cached_property
     def _hash(self) -> int:
         return hash(self._identity)
@@ -253,6 +256,8 @@ class Initializer:
         settings = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
+            # For `==` a setting of -0.0 would be the default 0.0, and be lost in a
+            # pickle.
             if exact(getattr(self, field.name)) != exact(field.default)
         }
         return self._name, settings
@@ -300,6 +305,8 @@ def _law_of(
 
 
 @functools.lru_cache(maxsize=4096)
+# The gain of an activation may be an integral, and the std after a truncation a search,
+# which an eager draw must not repeat.
 def _known_law_of(
     init: RandomInitializer, shape: checks.Shape, dtype: np.dtype
 ) -> tuple[laws.Law, Any]:

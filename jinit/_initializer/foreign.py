@@ -39,12 +39,15 @@ class Foreign(Initializer):
     def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
         shape, dtype, sharding, factor = spec
         drawn = BoundInitializer(self.init, shape, dtype)(key, sharding)
+        # A traced factor is a float32, and would make a product of 16 bits as wide.
         return drawn if numbers.is_one(factor) else (drawn * factor).astype(dtype)
 
     def _in_torch_layout(self) -> Initializer:
         return Foreign(in_torch_layout(self.init))
 
     def _spelling(self) -> tuple[str, dict[str, Any]]:
+        # The maker `scaled` of factor 1 rebuilds this value; for other factors a Scaled
+        # stands around it, which spells them.
         return self._name, {"init": self.init, "factor": 1.0}
 
 
@@ -103,6 +106,8 @@ class BoundInitializer:
     def __call__(self, key: jax.Array, sharding: Any = None) -> jax.Array:
         """Draw an array where it will live; the sharding is checked already."""
         named = sharding is None or isinstance(sharding, (NamedSharding, PartitionSpec))
+        # jinit's initializers take shardings with named axes. Others, such as that of a
+        # single device, are left to `jax.jit`.
         if isinstance(self.init, Initializer) and named:
             return self.init(key, self.shape, self.dtype, sharding)
         axes = explicit_axes() if named else ()
@@ -124,6 +129,8 @@ class BoundInitializer:
             drawn = self._draw(key)
             # The problem is spelled here, since a tracer must not outlive its trace.
             problem = self._problem(drawn)
+            # `eval_shape` would refuse a function that was returned, with an error that
+            # does not say that a maker lacks its call.
             return () if problem else drawn
 
         jax.eval_shape(draw, jax.eval_shape(jax.random.key, 0))
@@ -152,12 +159,14 @@ def call(init: Any, key: jax.Array, shape: checks.Shape, dtype: Any) -> Any:
     try:
         parameters = list(inspect.signature(init).parameters.values())
     except (TypeError, ValueError):
+        # Some built-in callables have no signature that Python can read.
         return init(key, shape, dtype)
     if any(p.name == "dtype" and p.kind is p.KEYWORD_ONLY for p in parameters):
         return init(key, shape, dtype=dtype)
     plain = [p for p in parameters if p.kind not in (p.KEYWORD_ONLY, p.VAR_KEYWORD)]
     if len(plain) >= 3 or any(p.kind is p.VAR_POSITIONAL for p in plain):
         return init(key, shape, dtype)
+    # A function of (key, shape) draws in a dtype that it chooses, mostly float32.
     return jnp.asarray(init(key, shape)).astype(dtype)
 
 
@@ -173,6 +182,8 @@ class Samplers:
     def of(self, init: Any, shape: checks.Shape, dtype: Any) -> BoundInitializer:
         """Return the sampler of an initializer at a shape and dtype."""
         name = (id(init), shape, dtype)
+        # `identity` reads all that a function closes over. A plan asks for thousands of
+        # leaves, most of which share an initializer, and its id is read at once.
         if name not in self._known:
             alike = (identity(init), shape, dtype)
             if alike not in self._made:
@@ -188,6 +199,7 @@ def in_torch_layout(init: Any) -> Any:
     # The initializers of jax.nn are closures, which count by Flax's axes by default.
     names = getattr(getattr(init, "__code__", None), "co_freevars", ())
     if {"in_axis", "out_axis"} <= set(names):
+        # Their settings are nowhere but in the cells of the closure.
         cells = dict(zip(names, init.__closure__, strict=True))
         if [cells[n].cell_contents for n in ("in_axis", "out_axis")] == [-2, -1]:
             raise ValueError(
@@ -211,6 +223,7 @@ def is_initializer(function: Callable[..., Any]) -> bool:
     if isinstance(function, Initializer):
         return True
     names = positional(function)
+    # (key, shape) and (path, leaf) are two parameters each, so the first name decides.
     if names is None or len(names) >= 3 or (names and names[0] in _KEYS):
         return True
     if len(names) == 2:

@@ -44,13 +44,18 @@ class FormulaInitializer(Initializer):
 
     def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
         form, traced = formed(self, spec.dtype)
+        # The product is computed in Python's floats and rounded once.
         scale = numbers.cast(self._scale() * spec.factor, real_dtype(spec.dtype))
+        # Nobody checked the key of a constant, so it may be anything, and stays
+        # outside.
         used = key if self._random else None
         return _built(used, scale, traced, form=form, **spec.settings)
 
     def _with(self, **settings: Any) -> Self:
         """Return a copy with other settings, which must be checked already."""
         new = object.__new__(type(self))
+        # `dataclasses.replace` would call `__post_init__`, which refuses the None that
+        # stands for a traced setting in a program's key.
         vars(new).update(_settings(self) | settings)
         return new
 
@@ -99,6 +104,7 @@ def _built(
     dtype: np.dtype,
     form: FormulaInitializer,
 ) -> jax.Array:
+    # Formulas divide by lengths, so they need not expect an axis of length 0.
     if 0 in shape:
         return jnp.zeros(shape, dtype)
     wide = np.dtype(np.float32) if is_narrow(dtype) else dtype
@@ -117,5 +123,7 @@ def flat_index(shape: checks.Shape, axes: tuple[int, ...]) -> jax.Array:
     """Return the index of every entry along several axes, counted as one axis."""
     flat = jnp.zeros(shape, np.uint32)
     for axis in axes:
+        # Horner's rule of mixed radix: the last of the axes runs fastest, as in a
+        # reshape.
         flat = flat * np.uint32(shape[axis]) + index(shape, axis)
     return flat

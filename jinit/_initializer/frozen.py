@@ -17,6 +17,8 @@ def check_representable(argument: str, value: Any, dtype: np.dtype) -> None:
     if not is_tiny or numbers.is_traced(value):
         return
     with np.errstate(all="ignore"):
+        # The cast overflows, which is the question here and must not warn. A NaN that
+        # the user asked for stays one, and is no loss.
         lost = np.isnan(np.asarray(value, dtype).astype(np.float32)) != np.isnan(value)
     if lost.any():
         first = np.asarray(value)[lost].flat[0]
@@ -31,11 +33,14 @@ def frozen(value: ArrayLike, argument: str = "value") -> Any:
     """Return a value that hashes: a number, nested tuples, or the tracer itself."""
     if numbers.is_traced(value):
         return value
+    # NumPy gives all numbers of a nested list one type, so the first one tells it
+    # below.
     array = np.asarray(value)
     if array.dtype == object or array.dtype.kind in "US":
         raise TypeError(
             f"`{argument}` is {value!r}; it must be a number or an array of numbers."
         )
+    # Python's numbers hash and print alike, whichever library the array came from.
     plain = array.tolist()
     return _tupled(plain) if array.ndim else plain
 
@@ -55,6 +60,7 @@ def exact(value: Any) -> Hashable:
         value = value.item()
     kind = type(value)
     if kind is tuple:
+        # A text for each number of a large table would take far longer than one digest.
         return _exact_table(value) or (kind, *map(exact, value))
     if kind in (float, complex):
         # 0.0 == -0.0, and nan is not itself; their texts tell.

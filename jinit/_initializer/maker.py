@@ -39,6 +39,8 @@ def maker(function: F) -> F:
 
     @functools.wraps(function)
     def make(*args: Any, **settings: Any) -> Any:
+        # kernel_init=jinit.he instead of jinit.he() is the commonest mistake. Flax then
+        # calls the maker with a key and a shape, deep inside of its own code.
         if (args or settings) and _is_call_of_initializer(args, settings):
             raise TypeError(_not_called(make))
         try:
@@ -48,8 +50,11 @@ def maker(function: F) -> F:
             message = _misfit(make, args, settings)
             if message is None:
                 raise
+        # Outside of the handler, so that Python's error does not stand above this one.
         raise TypeError(message)
 
+    # A maker is a plain function, which nothing else tells from an initializer of a
+    # user.
     make._is_maker = True  # type: ignore[attr-defined]
     return make  # type: ignore[return-value]
 
@@ -80,6 +85,8 @@ def spelled(
             for name in names
         ]
         signature = signature.replace(parameters=[*explicit, *options])
+        # `inspect.signature` and `help` read this attribute before the code of the
+        # function.
         function.__signature__ = signature  # type: ignore[attr-defined]
         function.__doc__ = _with_options(function.__doc__, [texts[n] for n in names])
         return function
@@ -118,6 +125,8 @@ def public_name(make: Callable[..., Any]) -> str:
     """Return the name by which users find a maker, such as `jinit.ssm.hippo_legs`."""
     name = make.__name__
     for home in _HOMES:
+        # `jinit` may be in the middle of its own import, so it is not imported from
+        # here.
         if getattr(sys.modules.get(home), name, None) is make:
             return f"{home}.{name}"
     return f"jinit.{name}"

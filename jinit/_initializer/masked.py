@@ -31,6 +31,8 @@ class Masked(Composed):
         check_part("a", self.a)
         check_part("b", self.b)
         mask = thawed(frozen(self.mask, "mask"))
+        # `jnp.where` takes any number but 0 for true, so a mask and a part that were
+        # exchanged would pass.
         if mask.dtype != bool:
             raise TypeError(
                 f"`mask` has dtype {mask.dtype}; it must be an array of booleans."
@@ -38,6 +40,7 @@ class Masked(Composed):
         self._set(mask=frozen(mask, "mask"))
 
     def _in_torch_layout(self) -> Initializer:
+        # The mask belongs to the axes of the shape that is asked for, and stays.
         return Masked(self.mask, in_torch_layout(self.a), in_torch_layout(self.b))
 
     def _check(self, shape: checks.Shape) -> None:
@@ -47,6 +50,7 @@ class Masked(Composed):
         return common_dtype([self.a, self.b], dtype)
 
     def _joined(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
+        # Under one key two equal laws would draw equal numbers, whatever the mask is.
         a, b = (
             part(init, jax.random.fold_in(key, index), spec)
             for index, init in enumerate((self.a, self.b))

@@ -22,6 +22,9 @@ class Composed(Initializer):
 
     def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
         def join(key: jax.Array) -> jax.Array:
+            # The parts draw with keys that `fold_in` derives, which leaves the key
+            # itself unused for JAX's checker: a second draw with it would pass as the
+            # first.
             used = threefry.spent(key) if is_random(self) else key
             return self._joined(used, spec._replace(sharding=None))
 
@@ -83,6 +86,7 @@ def common_std(parts: list[tuple[Any, checks.Shape]]) -> float | None:
     """Return the standard deviation of all parts; None if they differ."""
     if not parts:
         return None
+    # A stack of a hundred layers mostly holds one initializer a hundred times.
     distinct = {(id(init), shape): (init, shape) for init, shape in parts}
     stds = [std_of(*part) for part in distinct.values()]
     first = stds[0]
@@ -90,5 +94,6 @@ def common_std(parts: list[tuple[Any, checks.Shape]]) -> float | None:
         return first
     if numbers.is_traced(*stds):
         return None
+    # Scales that follow from different formulas may differ in the last bit.
     same = all(std is not None and math.isclose(std, first) for std in stds)
     return first if same else None

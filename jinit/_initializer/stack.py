@@ -46,6 +46,8 @@ class Stacked(Composed):
         one = self._slice(shape)
         layout, fans = common_layout_and_fans([(x, one) for x in self._layers(shape)])
         axis = self.axis % len(shape)
+        # The layout of a slice lacks the axis of the layers, which counts independent
+        # copies.
         return layout and layout[:axis] + "b" + layout[axis:], fans
 
     def _check(self, shape: checks.Shape) -> None:
@@ -92,10 +94,14 @@ class Stacked(Composed):
                 jax.eval_shape(lambda k: part(self.init, k, one), key)
             return jnp.zeros(shape, spec.dtype)
         axis = self.axis % len(shape)
+        # Draws of one law that differ in scale are one loop with a vector of scales.
+        # Else a stack of 96 layers would be 96 draws to trace and compile.
         if same := _one_law([law_and_scale(init, one) for init in layers]):
             law, scales = same
             return _stack(key, scales, law=law, axis=axis, **spec.settings)
         if all(init == layers[0] for init in layers):
+            # `fold_in` rather than `split`: layer i keeps its numbers when layers are
+            # added.
             keys = jax.vmap(jax.random.fold_in, (None, 0))(key, np.arange(len(layers)))
             slices = jax.vmap(lambda k: part(layers[0], k, one))(keys)
             return jnp.moveaxis(slices, 0, axis)
@@ -192,6 +198,8 @@ def _stack(
 ) -> jax.Array:
     """Draw slices of one law, each with its scale, in one loop."""
     slice_shape = shape[:axis] + shape[axis + 1 :]
+    # The draw multiplies in float32 and rounds once, so the scales of a 16-bit stack
+    # stay float32. A complex dtype gives the dtype of its components.
     real = jnp.finfo(dtype).dtype if dtype.itemsize > 2 else np.dtype(np.float32)
 
     def one(index: jax.Array, scale: jax.Array) -> jax.Array:
@@ -205,9 +213,11 @@ def _stack(
 def _one_law(pairs: list[tuple[laws.Law, Any] | None]) -> tuple[laws.Law, Any] | None:
     """Return the law and the scales of slices that differ in nothing but scale."""
     known = [pair for pair in pairs if pair is not None and not pair[0].is_traced]
+    # The law is a key of compiled programs, which must not hold a tracer; scales may.
     if len(known) < len(pairs) or len({law for law, _ in known}) != 1:
         return None
     scales = [scale for _, scale in known]
+    # In float64, so that the program rounds them once.
     if not numbers.is_traced(*scales):
         return known[0][0], np.asarray(scales)
     return known[0][0], jnp.stack([jnp.asarray(scale, float) for scale in scales])
@@ -218,9 +228,12 @@ def _is_of_index(function: Callable[..., Any]) -> bool:
     if isinstance(function, Initializer):
         return False
     names = positional(function)
+    # One parameter can only be an index; `is_initializer` raises for it in other
+    # places.
     return (names is not None and len(names) == 1) or not is_initializer(function)
 
 
+# A pair of initializers is a sequence of two; only a number makes it a repetition.
 def _several(inits: Any) -> tuple[Any, ...]:
     """Return the initializers as a tuple; (init, n) means n times the same."""
     if isinstance(inits, tuple) and len(inits) == 2 and not callable(inits[1]):

@@ -68,11 +68,15 @@ def place_mimetic_attention(
     leaves = trees.leaves(params)
     values = {leaf.parts: leaf.value for leaf in leaves}
     for above, members in _attentions(leaves, selection).items():
+        # One key for a pair: its two kernels are halves of one singular value
+        # decomposition.
         qk_key, vo_key = jax.random.split(trees.key_of(key, above))
         shape, dtype = members["query"].value.shape, members["query"].value.dtype
         drawn = (*qk(qk_key, shape, dtype), *vo(vo_key, shape, dtype))
         # The query's shape decides for all four; the others must agree with it.
         for name, kernel in zip(_MEMBERS, drawn, strict=True):
+            # The keys of a cross-attention may read another width. Then their product
+            # with the queries is not square, and has no diagonal.
             trees.check_like("params", members[name], kernel, "an attention")
             values[members[name].parts] = kernel
     new = [values[leaf.parts] for leaf in leaves]

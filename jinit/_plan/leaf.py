@@ -80,6 +80,7 @@ def _type(struct: jax.ShapeDtypeStruct | None) -> tuple[Any, Any]:
 def to_config(leaf: Planned) -> dict[str, Any]:
     """Return a leaf as plain data; see `Plan.to_config`."""
     try:
+        # The error of a setting does not know in which of a thousand leaves it lies.
         init = "keep" if leaf.init is keep else registry.to_config(leaf.init)
     except (TypeError, ValueError) as error:
         raise type(error)(f"the initializer of {leaf.leaf}: {error}") from error
@@ -138,6 +139,8 @@ def nested(leaves: Sequence[Leaf]) -> Any:
     for leaf in leaves:
         node: Any = tree
         for part in leaf.parts[:-1]:
+            # A leaf on the way is no dict, and the check below rejects what would lie
+            # under it.
             node = node.setdefault(part, {})
         if not isinstance(node, dict) or not leaf.parts or leaf.parts[-1] in node:
             raise ValueError(

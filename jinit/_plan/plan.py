@@ -116,6 +116,7 @@ class Plan(Result):
         """
         checks.key(key)
         where = placements(self, shardings)
+        # All checks come first, so an error costs no draw.
         check_known(self, self.leaves)
         values = [draw(self, key, leaf, where[leaf.parts]) for leaf in self.leaves]
         return jax.tree.unflatten(self._structure, values)
@@ -267,6 +268,7 @@ def draw(plan: Plan, key: jax.Array, leaf: Planned, sharding: Any) -> Any:
     if leaf.init is not keep:
         return sampler(plan, leaf)(trees.key_of(key, leaf.parts), sharding)
     value = plan._kept[leaf.parts]
+    # Without a sharding the very object is returned, also one that is no array.
     return value if sharding is None else jax.device_put(value, sharding)
 
 
@@ -351,6 +353,7 @@ def _build(tree: Any, inits: Sequence[Any]) -> Plan:
     values = {
         leaf.parts: leaf.value
         for leaf, init in zip(leaves, inits, strict=True)
+        # A struct that is kept has no value, and `init` says so when it is called.
         if init is keep and not trees.is_placeholder(leaf.value)
     }
     made = Plan(
@@ -358,6 +361,8 @@ def _build(tree: Any, inits: Sequence[Any]) -> Plan:
     )
     for leaf in made.leaves:
         if leaf.init is not keep:
+            # `eval_shape` traces each distinct draw once, so a wrong shape is an error
+            # of `plan`.
             _check_fits(made, leaf)
     return made
 

@@ -34,6 +34,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 def _number(value: float | None) -> str:
     if value is None:
         return "-"
+    # A plan may be made and printed under `jit`, where a scale has no value yet.
     if numbers.is_traced(value):
         return numbers.spell(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

@@ -166,6 +166,7 @@ def _perturbed(plan: Plan, key: Any, new: Planned, old: Leaf, shrink: Any) -> ja
     # In 16 bits the product, the noise and their sum would each be rounded.
     wide = np.dtype(np.float32) if dtype.itemsize < 4 else dtype
     draw_noise = sampler(plan, new, wide)
+    # The noise is drawn where the parameter lies, so no device ever holds a whole one.
     noise = draw_noise(trees.key_of(key, new.parts), placement(old.value))
     shrunk: jax.Array = _shrunk(old.value, noise, shrink)
     return shrunk

@@ -119,19 +119,27 @@ def factor(
     """Return `residual_scale` of a rule that has one number."""
     layers = _count("num_layers", num_layers)
     _check_part(rule, part, other_layers)
+    # Black et al. (2022): the std itself, so it replaces the formula in the fans.
     if rule == "wang":
         return 2 / (layers * math.sqrt(_needed(rule, "width", width)))
     if rule == "fixup":
+        # Zhang et al. (2019): the scales of the m - 1 layers of a branch multiply to
+        # L^(-1/2), as the depth rules for a whole branch have it.
         return float(layers ** (-1 / (2 * _branch(branch_layers) - 2)))
     if rule == "t_fixup":
+        # Huang et al. (2020): 0.67 N^(-1/4) in an encoder, and (9 N)^(-1/4), which is
+        # 0.577 N^(-1/4), in a decoder.
         quarter = float(layers**-0.25)
         return 9**-0.25 * quarter if part == "decoder" else 0.67 * quarter
     if rule == "subln":
         return math.sqrt(_subln(layers, part, other_layers))
     factors: dict[str, float] = {
+        # The report divides by sqrt(N) for N residual layers, of which a transformer's
+        # layer has two. OpenAI's published code has no such factor.
         "gpt2": (2 * layers) ** -0.5,
         "skipinit": 0.0,
         "rezero": 0.0,
+        # The paper's numbers; its published code has 1e-4 as the default.
         "layer_scale": 0.1 if layers <= 18 else 1e-5 if layers <= 24 else 1e-6,
         "depth_mup": layers**-0.5,
         "completep": 1 / layers,
@@ -147,6 +155,9 @@ def deepnorm(num_layers: int, part: str | None, other: int | None) -> DeepNorm:
         return DeepNorm((2 * layers) ** 0.25, (8 * layers) ** -0.25)
     if part == "decoder":
         return DeepNorm((3 * layers) ** 0.25, (12 * layers) ** -0.25)
+    # Wang et al. (2024), for N encoder and M decoder layers: alpha = 0.81
+    # (N^4 M)^(1/16), beta = 0.87 (N^4 M)^(-1/16). The constant of beta differs in
+    # published code.
     both = (layers**4 * _needed("deepnorm", "other_layers", other)) ** (1 / 16)
     return DeepNorm(0.81 * both, 0.87 / both)
 

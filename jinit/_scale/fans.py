@@ -73,12 +73,16 @@ def fans(
     else:
         check_layout_or_axes(layout, in_axis, out_axis, batch_axis)
     _check_length(layout, shape)
+    # A layout without a letter has the product 1 of no lengths: a Dense kernel's
+    # window.
     inputs, outputs, window = (_product(shape, layout, letter) for letter in "iok")
     if outputs % groups:
         raise ValueError(
             f"`groups` is {groups}, which does not divide the {outputs} outputs of "
             f"shape {shape}."
         )
+    # JAX does not know groups: its fan_out of a depthwise kernel is too large by their
+    # number.
     return Fans(inputs * window, outputs * window // groups)
 
 
@@ -116,12 +120,16 @@ def fans_from_einsum(equation: str, shape: checks.Shape, operand: int = 1) -> Fa
             f"operand {operand} of `equation` {equation!r} is {term!r}, which repeats "
             "an axis; the fans of a diagonal are not defined."
         )
+    # An axis that both operands have and the output keeps is not summed: each of its
+    # indices has a kernel of its own, as experts have.
     others = set("".join(t for i, t in enumerate(terms) if i != operand % len(terms)))
     letters = {
         axis: "i" if axis not in output else "b" if axis in others else "o"
         for axis in term
     }
     if "." in term:
+        # The axes of "..." are broadcast against those of the data, which copies the
+        # kernel.
         term, letters["."] = _spread(equation, term, shape), "b"
     if len(term) != len(shape):
         raise ValueError(
@@ -148,6 +156,7 @@ def jax_fans(
             ("batch_axis", batch_axis),
         )
     )
+    # JAX divides by zero here. Zero fans make an empty array instead.
     if not (inputs and outputs and copies):
         return 0.0, 0.0
     window = math.prod(shape) / inputs / outputs / copies
@@ -168,6 +177,7 @@ def layout_of_axes(
     """Return axis numbers as letters; an axis without a name is window."""
     if (in_axis, out_axis) == (-2, -1) and len(shape) < 2:
         raise ValueError(_few_axes(shape))
+    # Axes that the user named fit a shape with one axis, as that of a bias.
     letters = ["k"] * len(shape)
     named = {"in_axis": in_axis, "out_axis": out_axis, "batch_axis": batch_axis}
     for (name, axes), letter in zip(named.items(), "iob", strict=True):
@@ -219,6 +229,7 @@ def check_layout(layout: Any, argument: str = "layout") -> None:
             f"{', '.join(map(repr, unknown))} has no meaning; the letters are "
             f"{_ALPHABET}."
         )
+    # One of the two is enough: a scheme that divides by fan_out counts "ob", too.
     if not set(layout) & {"i", "o"}:
         raise ValueError(
             f"`{argument}` is {layout!r}, and names neither an input nor an output "
@@ -233,6 +244,8 @@ def check_layout_or_axes(
     check_layout(layout)
     named = {"in_axis": in_axis, "out_axis": out_axis, "batch_axis": batch_axis}
     canonical = {name: checks.canonical_axes(name, v) for name, v in named.items()}
+    # The defaults of the numbers do not tell whether they were passed, so the pair of a
+    # layout and equal numbers is allowed.
     if layout is not None and tuple(canonical.values()) != (-2, -1, ()):
         raise ValueError(
             f"`layout` is {layout!r}, and axes are given too: in_axis={in_axis!r}, "
@@ -254,6 +267,8 @@ def torch_axes(in_axis: Axes, out_axis: Axes, batch_axis: Axes) -> dict[str, Any
     """Return the axes of PyTorch's (out, in, *window), unless settings name others."""
     if (in_axis, out_axis, batch_axis) == (-2, -1, ()):
         return {"in_axis": 1, "out_axis": 0}
+    # One axis was named and the other was left at Flax's default, so it is not clear
+    # which of the two layouts the user had in mind.
     if in_axis == -2 or out_axis == -1:
         raise ValueError(
             f"`in_axis` is {in_axis!r}, `out_axis` {out_axis!r} and `batch_axis` "
@@ -264,6 +279,7 @@ def torch_axes(in_axis: Axes, out_axis: Axes, batch_axis: Axes) -> dict[str, Any
 
 
 def _check_length(layout: str, shape: checks.Shape) -> None:
+    # DenseGeneral draws (512, 8, 64) as (512, 512) and reshapes the draw afterwards.
     if len(layout) != len(shape):
         raise ValueError(
             f"`layout` is {layout!r}, with {len(layout)} letters, and shape {shape} "

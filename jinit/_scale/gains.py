@@ -87,6 +87,8 @@ def gain(
     checks.choice("direction", direction, _DIRECTIONS)
     if checks.choice("convention", convention, _CONVENTIONS) == "torch":
         return _torch_gain(activation, param)
+    # He et al. (2015), Eq. 10, for any f: n Var(w) E f(z)^2 = 1. For the gradient,
+    # Eq. 14, f' takes the place of f and fan_out that of fan_in.
     return 1 / math.sqrt(second_moment(activation, param, direction))
 
 
@@ -145,6 +147,7 @@ def second_moment(
     activation, param = split(activation, param)
     if not isinstance(activation, str):
         return _moment_of_function(activation, direction)
+    # Forward, b is independent of a and has E b^2 = 1, so E (f(a) b)^2 = E f(a)^2.
     if activation in GATES and direction == "backward":
         raise ValueError(
             f"`activation` {activation!r} is a gated unit f(a) b, which sends "
@@ -166,6 +169,7 @@ def split(
         return checks.choice("activation", activation, (*ACTIVATIONS, *GATES)), param
     if param is not None or not callable(activation):
         _reject(activation, param)
+    # JAX's own functions have the moments of their names, which need no compilation.
     return _known(activation) or activation, None
 
 
@@ -225,6 +229,8 @@ def _moment_of_name(name: str, param: float | None, direction: str) -> float:
 def _moment_of_function(function: Function, direction: str) -> float:
     sample, precision = sampled(function, direction)
     try:
+        # A function that computes in float32 is rough at 1e-7, and the quadrature would
+        # split its panels for ever in search of 1e-12.
         moment = normal_mean(lambda z: sample(z) ** 2, tolerance=precision)
     except Unresolved as error:
         raise ValueError(f"`activation` {_called(function)} {error}") from None
@@ -246,6 +252,7 @@ def sampled(function: Function, direction: str) -> tuple[Function, float]:
                 f"`activation` {_called(function)} cannot be differentiated by JAX as "
                 f"a function of a scalar: {error}"
             ) from error
+        # NumPy's functions and those with an `if` cannot be traced, but can be called.
         batched = np.vectorize(function)
         probe = _evaluate_plain(function, batched, error)
     if probe.shape != (8,):
@@ -255,6 +262,7 @@ def sampled(function: Function, direction: str) -> tuple[Function, float]:
         )
     inexact = jnp.issubdtype(probe.dtype, jnp.inexact)
     precision = float(jnp.finfo(probe.dtype).eps) if inexact else 0.0
+    # A function of several operations rounds several times.
     return lambda z: _evaluate(batched, z).astype(np.float64), 16 * precision
 
 
@@ -274,6 +282,8 @@ def _evaluate_plain(
 def _evaluate(batched: Function, z: np.ndarray) -> np.ndarray:
     """Evaluate a function at all of z, in chunks of one size: one compilation."""
     size = 8 if z.size == 8 else 2048
+    # Each round of the quadrature has another number of points, and JAX would compile
+    # the function for each of them.
     padded = np.resize(z, math.ceil(z.size / size) * size).reshape(-1, size)
     with _double_precision():
         rows = [np.asarray(batched(row)) for row in padded]
@@ -339,6 +349,7 @@ def _known(function: Function) -> str | None:
     """Return the name of a function of JAX, whose moments need no compilation."""
     path = names.public_name(function)
     if path in ("jax.nn.gelu", "jax.nn.leaky_relu", "jax.nn.elu", "jax.nn.celu"):
+        # jax.nn.gelu is the tanh approximation unless `approximate` is False.
         return {"jax.nn.gelu": "gelu_tanh"}.get(path, path.rpartition(".")[2])
     module, _, name = path.rpartition(".")
     return name if module in ("jax.nn", "jax.numpy") and name in ACTIVATIONS else None

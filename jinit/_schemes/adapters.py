@@ -66,6 +66,7 @@ def lora(init: Any = None) -> tuple[Any, Initializer]:
       Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang and Chen, "LoRA: low-rank adaptation
         of large language models", ICLR 2022.
     """
+    # One of the two must not be zero: with both at zero neither would have a gradient.
     if init is None:
         return scaled_uniform(), zeros
     check_part("init", init)
@@ -112,6 +113,8 @@ def pissa(w: jax.Array, rank: int, *, scale: float = 1.0) -> Split:
     """
     w, wide, rank, scale = _checked(w, rank, scale)
     u, s, vt = jnp.linalg.svd(wide, full_matrices=False)
+    # Both factors get the root of the singular values. The adapter multiplies a b by
+    # `scale`, so it is divided out here.
     root = jnp.sqrt(s[..., :rank] / scale)
     return _split(
         w,
@@ -160,6 +163,7 @@ def olora(w: jax.Array, rank: int, *, scale: float = 1.0) -> Split:
         arXiv 2024.
     """
     w, wide, rank, scale = _checked(w, rank, scale)
+    # OLoRA factorizes PyTorch's weight (out, in), which is w' here.
     q, r = jnp.linalg.qr(wide.mT)
     return _split(w, r[..., :rank, :].mT, q[..., :rank].mT, scale)
 
@@ -192,6 +196,7 @@ def _checked(w: Any, rank: Any, scale: Any) -> tuple[jax.Array, jax.Array, int, 
             f"`rank` is {rank}, and `w` has shape {w.shape}; it must be from 1 to "
             f"{min(w.shape[-2:])}, the smaller of inputs and outputs."
         )
+    # A single NaN would make all singular vectors NaN, without an error.
     if not isinstance(w, jax.core.Tracer) and not bool(jnp.isfinite(w).all()):
         raise ValueError("`w` has values that are not finite; it cannot be split.")
     # Without jax_enable_x64 a float64 array of NumPy becomes float32 here.

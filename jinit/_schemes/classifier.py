@@ -44,6 +44,8 @@ class PriorBias(Filling):
                 "excluded: the bias of an impossible class is infinite. Of counts take "
                 "(counts + 1) / sum(counts + 1)."
             )
+        # Classes with a sigmoid each are independent, and their priors need not add up
+        # to 1.
         if self.kind == "softmax" and not _is_distribution(prior):
             raise ValueError(
                 f"`prior` is {self.prior!r}; with kind='softmax' it must be a vector "
@@ -55,6 +57,7 @@ class PriorBias(Filling):
         prior, numpy = self.prior, numbers.numpy_of(self.prior)
         if numpy is np:
             prior = np.asarray(prior, np.float64)
+        # Lin et al. (2017): b = -log((1 - p) / p).
         if self.kind == "sigmoid":
             # log1p keeps the digits of a prior near 0, which is the case that matters.
             return numpy.log(prior) - numpy.log1p(-prior)

@@ -73,6 +73,7 @@ class _Filled(Constant):
 
 @compiled
 def _full(value: jax.Array, *, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
+    # The value is an operand, so one program serves all constants of a shape.
     return jnp.full(shape, value, dtype)
 
 
@@ -139,6 +140,7 @@ def ones_init() -> Initializer:
     return ones
 
 
+# Flax takes them without a call, `bias_init=zeros`, so they are values and no makers.
 zeros = _Filled(0.0)
 ones = _Filled(1.0)
 
@@ -175,6 +177,8 @@ class FromArray(Initializer):
 
 @compiled
 def _as_array(value: jax.Array, *, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
+    # The array is an operand too: as a part of the program it would be compiled into
+    # it.
     return jnp.asarray(value).reshape(shape).astype(dtype)
 
 

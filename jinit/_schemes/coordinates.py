@@ -40,7 +40,11 @@ class Siren(FanScheme):
             return None
         # U(+-a) has the variance a^2 / 3.
         if self.first:
+            # The first layer reads coordinates, and w0 alone gives its sines their
+            # frequency.
             return 1 / (3 * fans.fan_in**2)
+        # The sine multiplies by w0, so w0 x W has the variance 2 E x^2 = 1 behind
+        # sines.
         return 2 / (fans.fan_in * self.w0**2)
 
 
@@ -64,6 +68,7 @@ class FourierFeatures(RandomInitializer):
         )
 
     def _std(self, shape: checks.Shape) -> float:
+        # Frequencies count turns, and a Dense layer before a cosine counts radians.
         return 2 * math.pi * self.stddev if self.radians else self.stddev
 
     def _law(self, shape: checks.Shape, dtype: np.dtype) -> tuple[laws.Law, Any]:

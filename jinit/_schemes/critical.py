@@ -49,6 +49,7 @@ def critical(
             f"`gain` is {options['gain']!r}; the critical point decides the gain, "
             "which is sqrt(sigma_w2). Leave `gain` out."
         )
+    # LeCun's law has the variance gain^2 / fan_in, so gain^2 is sigma_w2.
     point = _critical.critical_point(activation, q)
     options["gain"] = math.sqrt(point.sigma_w2)
     kernel = lecun(**options)

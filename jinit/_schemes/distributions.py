@@ -50,6 +50,7 @@ class Uniform(RandomInitializer):
     _kind: ClassVar[type[Any]] = np.floating
 
     def __post_init__(self) -> None:
+        # Like JAX's, the scale may be negative: then the interval lies below 0.
         scale = checks.number("scale", self.scale)
         self._set(scale=scale, dtype=canonical_dtype(self.dtype))
 

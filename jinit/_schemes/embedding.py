@@ -17,6 +17,8 @@ from .._initializer.scheme import scheme
 from .variance_scaling import variance_scaling
 
 # Flax makes the last axis the fan by axes that overlap.
+# With inputs and outputs both on axis 0 the window is rows d / rows^2 = d / rows, so
+# that fan_in = rows d / rows = d.
 _FLAX_EMBEDDING = variance_scaling(1.0, "fan_in", "normal", out_axis=0)
 
 
@@ -58,6 +60,8 @@ class Embedding(Composed):
         if self.padding_row is None or not table.size:
             return table
         rows = table.shape[-2]
+        # All rows are drawn, so that the others do not depend on which of them is
+        # padding.
         is_padding = np.arange(rows) == self.padding_row % rows
         return jnp.where(is_padding[:, None], jnp.zeros_like(table), table)
 

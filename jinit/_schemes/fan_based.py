@@ -54,6 +54,8 @@ class FanScheme(RandomInitializer):
             fan_out=checks.count("fan_out", self.fan_out),
             dtype=canonical_dtype(self.dtype),
         )
+        # An activation stays as it was given: its gain depends on the direction, and a
+        # repr should name the activation and not a number of 17 digits.
         if not callable(self.gain) and not isinstance(self.gain, str | tuple):
             self._set(gain=checks.number("gain", self.gain, minimum=0.0))
         # A wrong activation must raise in the maker, not in the first call.
@@ -61,6 +63,7 @@ class FanScheme(RandomInitializer):
 
     def _std(self, shape: checks.Shape) -> float | None:
         variance = self._variance(self._fans(shape))
+        # An array without entries has a fan of 0 and no scale, which is no error.
         return None if variance is None else self._gain() * numbers.sqrt(variance)
 
     def _layout_and_fans(self, shape: checks.Shape) -> LayoutAndFans:
@@ -142,6 +145,8 @@ class Xavier(FanScheme):
         return "fan_avg"
 
     def _variance(self, fans: Fans) -> float | None:
+        # Glorot and Bengio (2010), Eq. 12, the compromise between n_in Var w = 1 of
+        # Eq. 10, for the signal, and n_out Var w = 1 of Eq. 11, for the gradient.
         return _over(2, sum(fans))
 
 
@@ -152,6 +157,7 @@ class Lecun(FanScheme):
     _name: ClassVar[str] = "lecun"
 
     def _variance(self, fans: Fans) -> float | None:
+        # LeCun et al. (1998): sigma_w = m^(-1/2) for m inputs.
         return _over(1, fans.fan_in)
 
 
@@ -171,6 +177,8 @@ class He(FanScheme):
         return self.mode
 
     def _variance(self, fans: Fans) -> float | None:
+        # He et al. (2015), n Var w / 2 = 1: Eq. 10 with n = n_in, Eq. 14 with
+        # n = n_out.
         return _over(2, fan(self.mode, *fans))
 
 
@@ -202,6 +210,8 @@ class Kaiming(FanScheme):
 
     def _numerator_and_addend(self) -> tuple[float, float]:
         if self.rule == "slope_at_zero":
+            # The article adds the slope to a count, where He's formula for leaky relu
+            # has the factor 1 + slope^2. As an addend a slope vanishes beside n.
             return 2.0, slope_at_zero(self.activation)
         # This is gain^2 without the rounding of a root: for relu it is exactly 2, as in
         # He's formula.

@@ -64,6 +64,8 @@ def fan_maker(record: type[Any], *, but: tuple[str, ...] = ()) -> Callable[[F], 
         def make(*args: Any, **settings: Any) -> Any:
             return function(*args, **_checked(settings))
 
+        # The maker stands outside, so its errors list the options of the spelled
+        # signature.
         return maker(spelled(record, OPTIONS, but=but)(make))  # type: ignore[return-value]
 
     return decorate
@@ -74,8 +76,11 @@ def _checked(settings: dict[str, Any]) -> dict[str, Any]:
     if "groups" in settings:
         groups = checks.positive("groups", settings["groups"])
         settings = {**settings, "groups": groups}
+    # A partial function equals only itself. As a name with a slope it compares, hashes
+    # and has a configuration.
     if "gain" in settings:
         settings = {**settings, "gain": canonical(settings["gain"])}
+    # Without one of these the defaults stand, which need no check.
     if not settings.keys().isdisjoint(("layout", "in_axis", "out_axis", "batch_axis")):
         check_layout_or_axes(
             settings.get("layout"),

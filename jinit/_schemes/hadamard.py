@@ -58,13 +58,18 @@ class ZeroHadamard(Hadamard):
 
     def _build(self, key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
         inputs, outputs = shape[-2:]
+        # Zhao et al. (2022): H only where the layer widens. There a partial identity
+        # would hold the updates to rank n_in.
         if outputs <= inputs:
             matrix = (index(shape, -2) == index(shape, -1)).astype(dtype)
         else:
+            # H exists for powers of two. Cut to fewer columns, its rows have the norm
+            # sqrt(n_out / p), and are orthogonal no longer.
             matrix = _hadamard_entries(shape, _power_above(outputs), dtype)
         return jnp.where(at_centre(shape), matrix, 0) if len(shape) > 2 else matrix
 
 
+# Every entry by itself, so the matrix needs no recursion and may lie on any mesh.
 def _hadamard_entries(shape: checks.Shape, order: int, dtype: np.dtype) -> jax.Array:
     """Return H_ij = (-1)^(number of ones in i & j), divided by sqrt(order)."""
     ones = lax.population_count(index(shape, -2) & index(shape, -1))

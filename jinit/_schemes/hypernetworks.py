@@ -25,6 +25,7 @@ class Hyperfan(FanScheme):
     embedding_variance: float = 1.0
 
     def __post_init__(self) -> None:
+        # The head's kernel has a layout too, which FanScheme checks.
         check_layout(self.generated_layout, "generated_layout")
         self._set(
             generated=checks.shape(self.generated),
@@ -53,6 +54,8 @@ class Hyperfan(FanScheme):
     def _variance(self, fans: Fans) -> float | None:
         if not fans.fan_in:
             return None
+        # Chang et al. (2020): Var H = 2^relu / (2^bias d_j d_k Var e), where d_j is the
+        # fan of the generated layer and d_k counts the inputs of the head.
         numerator = (2 if self.relu else 1) / self._shares()
         fan = self._generated_fan()
         return numerator / (fan * fans.fan_in * self.embedding_variance)
@@ -98,6 +101,7 @@ class HyperfanOut(Hyperfan):
         return self._generated_fans().fan_out
 
     def _shares(self) -> int:
+        # A gradient does not pass through the bias, so the kernel has no half to give.
         return 1
 
     def _spelling(self) -> tuple[str, dict[str, Any]]:

@@ -35,6 +35,8 @@ class Mimetic(FormulaInitializer):
 
     _name: ClassVar[str] = "mimetic_attention"
     _kind: ClassVar[type[Any]] = np.floating
+    # alpha and beta decide the singular vectors, so neither is a scale that could be an
+    # operand.
     _operands: ClassVar[tuple[str, ...]] = ()
 
     def _spelling(self) -> tuple[str, dict[str, Any]]:
@@ -69,6 +71,8 @@ def _factors(
 ) -> tuple[jax.Array, jax.Array]:
     """Draw both kernels: query and key head by head, value and out for all heads."""
     d, heads, size = shape
+    # Each head has logits of its own, x W_q W_k' x'. The outputs of the heads are
+    # added, so W_v W_o is one product over all heads.
     if init._is_qk():
         left, right = _split(key, (heads, d), size, dtype, init)
         order = (1, 0, 2)
@@ -82,6 +86,8 @@ def _split(
 ) -> tuple[jax.Array, jax.Array]:
     """Return L and R with `rank` columns and L R' nearest to noise Z + diagonal 1."""
     copies, d = stack
+    # Trockman and Kolter (2023): alpha Z + beta 1, where Z has entries from
+    # N(0, 1 / d).
     z = random.normal(key, (copies, d, d), dtype) * (init.noise / math.sqrt(d))
     target = (
         z.astype(dtype)
@@ -90,6 +96,8 @@ def _split(
     # Each kernel may be drawn by a program of its own. Without the barrier XLA could
     # fuse the target differently there, and one other bit may flip singular vectors.
     u, s, vt = jnp.linalg.svd(lax.optimization_barrier(target), full_matrices=False)
+    # The largest singular values give the nearest matrix of that rank (Eckart and
+    # Young). Their roots on either side give both kernels the same size.
     root = jnp.sqrt(s)[:, None, :]
     # A product of rank d needs no more than d columns; the others are zero.
     most, spare = min(rank, d), max(rank - d, 0)

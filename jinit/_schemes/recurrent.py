@@ -180,6 +180,8 @@ class Chrono(GateBias):
 def std_of_log(high: float) -> float:
     """Return the standard deviation of log u for u uniform on [1, high]."""
     log, width = numbers.log(high), high - 1
+    # By parts: log u has the integral u log u - u, and log^2 u has the integral
+    # u log^2 u - 2 u log u + 2 u.
     mean = high * log / width - 1
     square = (high * log * log - 2 * high * log) / width + 2
     variance = square - mean * mean

@@ -24,6 +24,7 @@ def _all_schemes() -> dict[str, Entry]:
     return dict(sorted(SCHEMES.items()))
 
 
+# A view that cannot be written to: one program's change would be seen by all.
 registry: Mapping[str, Entry] = types.MappingProxyType(_all_schemes())
 
 # Other names of the same schemes, in JAX and Flax.
@@ -135,8 +136,10 @@ def _plain(key: str, value: Any) -> Any:
     if isinstance(value, complex):
         # JSON and YAML have no complex numbers.
         return {"real": value.real, "imag": value.imag}
+    # JSON and YAML have no tuples, and `_rebuilt` makes tuples of all lists again.
     if isinstance(value, tuple):
         return [_plain(key, v) for v in value]
+    # A dtype of NumPy, by its name, which bfloat16 has as well.
     if hasattr(value, "itemsize") and hasattr(value, "name"):
         return value.name
     if not callable(value):

@@ -66,6 +66,7 @@ class Stft(FormulaInitializer):
                 f"`shape` is {shape}, with one frequency; the transform has "
                 "fft_length / 2 + 1 of them, two or more."
             )
+        # Two samples of a symmetric Hann window are both 0, which the call finds here.
         if 0 not in shape:
             self._norm(self._window(shape[0]))
 
@@ -100,6 +101,7 @@ class Stft(FormulaInitializer):
             return 1.0
         squared = self.scaling == "density"
         numpy = numbers.numpy_of(window)
+        # "density" keeps the energy of noise, "spectrum" the amplitude of a sine.
         norm = numpy.sqrt(numpy.sum(window**2)) if squared else numpy.sum(abs(window))
         if numbers.is_traced(norm):
             return norm
@@ -117,8 +119,10 @@ class Stft(FormulaInitializer):
         # Whole turns are removed as integers: at 10^6 turns an angle in float32 has no
         # digits left for its fraction.
         turns = np.outer(np.arange(frame), np.arange(frequencies)) % length
+        # exp(-i a) = cos a - i sin a: angles below 0 give the imaginary side its sign.
         angles = jnp.asarray(-2 * np.pi * np.arange(length) / length, dtype)
         wave = jnp.cos(angles) if self.side == "real" else jnp.sin(angles)
+        # The window and its norm are computed in float64 and rounded once.
         weights = jnp.asarray(window / self._norm(window), dtype)
         return (weights[:, None] * wave[turns])[:, None, :]
 

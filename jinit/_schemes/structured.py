@@ -54,6 +54,7 @@ class Identity(FormulaInitializer):
                 "split give a layout, such as identity(layout='ioo'); for a "
                 "convolution use jinit.dirac."
             )
+        # Three axes without a layout are a stack, as scanned layers have it.
         layout = self.layout or ("io" if len(shape) == 2 else "bio")
         # This raises for a layout of another length.
         fans(shape, layout)
@@ -161,6 +162,8 @@ class Sparse(FormulaInitializer):
         n = self._length(shape)
         if numbers.is_traced(self.sparsity):
             return
+        # The first axis of a 2-D convolution has mostly 3 entries: ceil(0.7 * 3) = 3
+        # would kill each unit, which was to keep three tenths of its inputs.
         if n and self._zeros(n) == n and self.sparsity < 1:
             raise ValueError(
                 f"`shape` is {shape}, with {n} entries along `axis` {self.axis!r}, of "
@@ -170,6 +173,7 @@ class Sparse(FormulaInitializer):
             )
 
     def _build(self, key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
+        # Two keys, since places that hang on the values would bend their law.
         values_key, places_key = jax.random.split(key)
         values = random.normal(values_key, shape, dtype)
         return jnp.where(self._kept(places_key, shape), values, 0)
@@ -179,6 +183,8 @@ class Sparse(FormulaInitializer):
         axes = self._indices(shape)
         others = tuple(i for i in range(len(shape)) if i not in axes)
         n = self._length(shape)
+        # Ranks give each unit the same number of weights. Coins would leave some units
+        # with none, which never learn.
         words = random.bits(key, (math.prod(shape) // n, n), np.uint32)
         # The ranks of n random words are a random permutation.
         rank = jnp.argsort(jnp.argsort(words, axis=-1), axis=-1)
@@ -194,6 +200,9 @@ def check_window(name: str, shape: checks.Shape, least: int = 3) -> None:
             f"`shape` is {shape}, which has {len(shape)} axes; jinit.{name} takes "
             f"{least} to 5: up to three window axes, then inputs and outputs."
         )
+    # In an even window JAX's `delta_orthogonal` takes the tap before the middle and
+    # PyTorch's `dirac_` the one behind it, and it depends on the padding which of them
+    # passes the input on.
     even = [size for size in shape[:-2] if size and size % 2 == 0]
     if even:
         odd = tuple(s + (s % 2 == 0) for s in shape[:-2])

@@ -46,6 +46,7 @@ class SmallInit(WidthScheme):
     _name: ClassVar[str] = "small_init"
 
     def _variance(self, fans: Fans) -> float | None:
+        # Nguyen and Salazar (2019): Xavier's 2 / (n_in + n_out) for d -> 4 d.
         return 2 / (5 * fans.fan_in) if fans.fan_in else None
 
 
@@ -69,6 +70,7 @@ class WangInit(WidthScheme):
     def _variance(self, fans: Fans) -> float | None:
         if not fans.fan_out:
             return None
+        # Black et al. (2022): std = 2 / (L sqrt(d)), whatever the fan_in.
         return depth_factor("wang", self.num_layers, width=fans.fan_out) ** 2
 
 
@@ -86,6 +88,8 @@ class MoeRouter(FanScheme):
         super().__post_init__()
 
     def _variance(self, fans: Fans) -> float | None:
+        # Fedus et al. (2022) reduce the default scale of 1 to 0.1. It is a factor of
+        # the variance, so the std falls by sqrt(10).
         return self.scale / fans.fan_in if fans.fan_in else None
 
 
@@ -134,6 +138,7 @@ class Ngpt(FormulaInitializer):
         self._axes(shape)
 
     def _build(self, key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
+        # The normal law is the same in all directions, so its direction is uniform.
         x = random.normal(key, shape, dtype)
         # A zero vector has no direction; on an axis of length 1 a draw can be one. The
         # square of what replaces it must not underflow.

@@ -75,6 +75,8 @@ class Icnr(Around):
 
     def _inner(self, shape: checks.Shape) -> checks.Shape:
         if self.transposed:
+            # The part has fewer taps, and so the fans of one phase of the enlarged
+            # image: each output pixel sums only those taps that meet it.
             return tuple(size // self.factor for size in shape[:-2]) + shape[-2:]
         return (*shape[:-1], shape[-1] // self._copies(shape))
 
@@ -127,10 +129,14 @@ class Bilinear(FormulaInitializer):
         output = index(shape, -1) % np.uint32(shape[-2])
         kernel = (output == index(shape, -2)).astype(dtype)
         for axis, size in enumerate(shape[:-2]):
+            # Linear interpolation along several axes is a product of one-dimensional
+            # ones.
             kernel = kernel * _tent(size, dtype)[index(shape, axis)]
         return kernel
 
 
+# Long et al. (2015) have c = f - 1 in odd windows and f - 1/2 in even ones. Both are
+# (size - 1) / 2.
 def _tent(size: int, dtype: np.dtype) -> jax.Array:
     """Return 1 - |i - c| / f, with f = ceil(size / 2) and c in the middle."""
     f = (size + 1) // 2

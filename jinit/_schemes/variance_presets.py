@@ -244,6 +244,8 @@ def he_normal(
     return _preset("he_normal", in_axis, out_axis, batch_axis, dtype)
 
 
+# The makers above are written out one by one, with JAX's order of arguments, so that
+# `help`, editors and type checkers see a signature instead of *args.
 def _preset(
     name: str,
     in_axis: Axes,

@@ -77,6 +77,8 @@ class VarianceScaling(RandomInitializer):
         return None if numbers.is_zero(n) else numbers.sqrt(self.scale / n)
 
     def _fan(self, shape: checks.Shape) -> float:
+        # JAX's count and not `fans`: it allows overlaps, and its divisions decide the
+        # last bit.
         fans = jax_fans(shape, self.in_axis, self.out_axis, self.batch_axis)
         return fan(self.mode, *fans)
 
@@ -113,6 +115,8 @@ class VarianceScaling(RandomInitializer):
         name, settings = super()._spelling()
         if self._is_traced:
             return name, settings
+        # he_normal() and variance_scaling(2.0, "fan_in", "truncated_normal") are one
+        # value, which must not print in two ways.
         for preset, law in PRESETS.items():
             if law == (self.scale, self.mode, self.distribution):
                 name = preset

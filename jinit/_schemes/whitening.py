@@ -67,7 +67,9 @@ def whitening_conv(
     """
     eps = checks.real("eps", eps, minimum=0.0)
     cut = patches_of(images_of(patches), window)
+    # The moments are about zero and not about the mean, as in Jordan's code.
     filters = whitening_filters(cut.reshape(len(cut), -1), eps)
+    # relu drops one sign of each response, and the mirrored filter keeps it.
     kernel = np.concatenate([filters, -filters], axis=1)
     return from_array(kernel.reshape(*cut.shape[1:], kernel.shape[1]), dtype)
 
@@ -121,6 +123,8 @@ def images_of(patches: Any) -> np.ndarray:
             f"`patches` has shape {array.shape}; an axis of length 0 leaves nothing to "
             "whiten."
         )
+    # Neighbouring pixels are nearly equal, so the least eigenvalues are small
+    # differences of large sums, of which float32 would leave few digits.
     array = array.astype(np.float64)
     if not np.isfinite(array).all():
         raise ValueError("`patches` has values that are not finite; all must be.")

@@ -59,4 +59,6 @@ def attention_scale(head_dim: int, base_head_dim: int | None = None) -> float:
     if size is None:
         raise TypeError("`head_dim` is None; it must be an integer.")
     base = checks.count("base_head_dim", base_head_dim)
+    # Yang et al. (2021), Definition 4.1: 1 / d in the place of 1 / sqrt(d), with a
+    # constant that gives 1 / sqrt(d) at the base size.
     return math.sqrt(base or 1) / size

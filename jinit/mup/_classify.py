@@ -78,6 +78,7 @@ def _by_rule(leaf: Leaf, text: str, base: int, target: int) -> ClassifiedTensor:
                 "Say which axes grow by capital letters, as in 'IO' or 'IoO'."
             )
         sizes[axis] = sizes[axis] * base // target
+    # Capitals only say which axes grow; the letters of a layout are small.
     override = text if text in CLASSES else text.lower()
     return classify_by_axes(leaf, shape, tuple(sizes), axes, override)
 
@@ -90,6 +91,8 @@ def _growing(leaf: Leaf, text: str, ndim: int) -> tuple[int, ...]:
     axes = usual.get(text, ())
     if text == "vector" and ndim == 0:
         return ()
+    # Three axes may be a stack of matrices or a projection into heads, whose growing
+    # axes differ, so a class alone does not tell.
     if (axes and ndim < -axes[0]) or (text == "hidden" and ndim == 3):
         raise ambiguous(leaf, ())
     # An embedding that is also the readout has its features last.

@@ -124,6 +124,7 @@ def _by_path(
     """Yield the layers that all widths have, with their sizes as (widths, seeds)."""
     for path in widths[0]:
         if all(path in layers for layers in widths):
+            # A layer that one width lacks, such as one more head, has no slope.
             several = [layers[path] for layers in widths]
             yield (
                 path,
@@ -150,6 +151,8 @@ def _stacked(batches: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
         pairs = [(x, y) for x, y in batches]
         if not pairs:
             raise ValueError("there are no batches")
+        # The steps are a scan, so that the training is traced once and not once a
+        # batch.
         inputs, targets = jax.tree.map(lambda *xs: jnp.stack(xs), *pairs)
     except (TypeError, ValueError) as error:
         raise ValueError(
@@ -202,6 +205,8 @@ class _Run(NamedTuple):
         # Layers of one shape share a program, so this compiles faster than one program
         # for all layers.
         for tap in self.taps:
+            # Taken out of the list, so that the activations can be freed once they are
+            # compared.
             layers.append(_compared(named.pop(0), over=tap.scans))
         on_host: tuple[list[Any], Any] = jax.device_get((layers, _compared(output)))
         return on_host
@@ -218,6 +223,7 @@ def _run_of(settings: Settings, base: int, width: int, keys: Any, batches: Any) 
     """Trace the drawing, the training and the activations of one width."""
     x = jax.tree.map(lambda values: values[0], batches[0])
     model = model_of(settings, width, x)
+    # Only shapes are needed here, so nothing of the narrow model is drawn.
     first = jax.eval_shape(lambda keys: keys[0], keys)
     params, rest = jax.eval_shape(model.draw, first)
     narrow = model_of(settings, base, x)
@@ -237,9 +243,13 @@ def _run_of(settings: Settings, base: int, width: int, keys: Any, batches: Any) 
         x = jax.tree.map(lambda values: values[0], batches[0])
         return _activations(taps, trace.consts, params, trained, rest, x)
 
+    # All seeds in one program: their models are small, and a program takes seconds to
+    # compile and milliseconds to run.
     several = jax.vmap(start)
     arguments = (*jax.eval_shape(several, keys), batches)
     trained = traced(_unknown, jax.vmap(train, (0, 0, None)), arguments)
+    # A raw readout grows with the width by design, as does the output of a module that
+    # returns it as it is. Both are measured behind the multiplier instead.
     hidden = _multiplied(p) if settings.is_parametrized else set()
     names = frozenset(hidden), frozenset(_outputs(p))
     return _Run(taps.taps, *names, materialize(several), trained)
@@ -327,4 +337,5 @@ def _compared(pairs: Any, over: int = 0) -> jax.Array:
 
 def _flat(x: Any) -> jax.Array:
     wide = jnp.asarray(x, jnp.promote_types(x.dtype, np.float32)).reshape(2, -1)
+    # A mask's -1e9 would decide the rms of all logits, and hide their growth.
     return jnp.where(wide < -_MASKED, 0.0, wide)

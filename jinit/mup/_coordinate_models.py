@@ -31,6 +31,8 @@ class Settings:
     def parametrization(self, base: Any, shapes: Any) -> Parametrization:
         """Return the parametrization of one width."""
         if not self.is_parametrized and self.init is None:
+            # A plain optimizer and plain draws need no parametrization, and a model
+            # whose classes are ambiguous can still be checked.
             return Parametrization(())
         if self.parametrize is not None:
             return self.parametrize(base, shapes)
@@ -67,6 +69,7 @@ def model_of(settings: Settings, width: int, x: Any) -> Model:
     Raises:
       TypeError: if `make_model` returns neither a Linen module nor a pair of functions.
     """
+    # Linen's modules may be made without keys, but NNX draws when a module is made.
     if _takes_rngs(settings.make_model):
         return _nnx(settings, width)
     model = settings.make_model(width)
@@ -98,6 +101,7 @@ def _linen(model: Any, x: Any, options: dict[str, Any]) -> Model:
 
     def draw(key: jax.Array) -> tuple[Any, Any]:
         variables = dict(model.init(key, x, **options))
+        # Statistics of a batch norm and other collections are not trained.
         return variables.pop("params"), variables
 
     def apply(params: Any, rest: Any, x: Any) -> Any:
@@ -118,6 +122,7 @@ def _nnx(settings: Settings, width: int) -> Model:
         nonlocal graph
         model: Any = settings.make_model(width, rngs=nnx.Rngs(key))
         parts: Any = nnx.split(model, nnx.Param, ...)
+        # The graph has no arrays, so it may leave the trace in which it was made.
         graph, params, rest = parts
         return params, rest
 

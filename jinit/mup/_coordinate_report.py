@@ -174,6 +174,8 @@ def row(
     }
 
 
+# The slope is one of logarithms, in which a single seed that diverged does not decide
+# the mean as it would in an arithmetic one.
 def _average(values: np.ndarray) -> np.ndarray:
     """Return the geometric mean over the seeds; 0 if one of them is 0."""
     with np.errstate(divide="ignore"):
@@ -201,6 +203,9 @@ def _error(widths: Sequence[int], values: np.ndarray) -> float:
     seeds = values.shape[1]
     if seeds < 2 or not np.all(np.isfinite(values) & (values > 0)):
         return 0.0
+    # Least squares: the variance of a slope is that of a point over the sum of squares
+    # of log width. All widths share one estimate of it, since four seeds give a poor
+    # one.
     scatter = np.mean(np.var(np.log(values), axis=1, ddof=1)) / seeds
     spread = len(widths) * np.var(np.log(np.asarray(widths)))
     return float(np.sqrt(scatter / spread))
@@ -219,5 +224,7 @@ def _verdict(
         # Logits start small in a wide model by design, and take many steps to grow.
         return "flat"
     init, size, change = (lasting[name] for name in ("init", "size", "change"))
+    # Training also cancels the random output of the start, of which a narrow model has
+    # more. So the change of a right output shrinks with width while its size does not.
     least = max(change, size) if is_output else min(change, init)
     return "shrinks" if least < -tolerance else "flat"

@@ -97,6 +97,8 @@ def _handler(eqn: JaxprEqn, values: list[Any]) -> list[Value]:
     values = list(map(_value, values))
     if eqn.primitive in LOOKED_THROUGH:
         return inside(eqn, values, _handler)
+    # These rules come first, since a loop or a branch may carry unknown values along
+    # and still have results that are known.
     if eqn.primitive in _WITH_UNKNOWNS:
         return _WITH_UNKNOWNS[eqn.primitive](eqn, values)
     numbers = [value for value in values if isinstance(value, Uniform)]
@@ -110,6 +112,7 @@ def _handler(eqn: JaxprEqn, values: list[Any]) -> list[Value]:
     unknown = [value for value in values if isinstance(value, Unknown)]
     if not unknown:
         return _of_constants(eqn, values)
+    # A spectral norm is the largest of the singular values, of which one is known.
     if eqn.primitive is MAXIMUM and unknown[0].largest:
         return [unknown[0].largest]
     return [Unknown(unknown[0].reason)] * len(eqn.outvars)
@@ -127,6 +130,7 @@ def _of_constants(eqn: JaxprEqn, values: Sequence[Any]) -> list[Value]:
         np.broadcast_to(entry, kind.shape).astype(kind.dtype)
         for entry, kind in zip(entries, types, strict=True)
     ]
+    # The caller may be tracing, as `tx.init` is traced under a user's `jit`.
     with jax.ensure_compile_time_eval():
         return list(map(_constant, run(eqn, arrays, fused)))
 
@@ -164,6 +168,7 @@ def _moved(eqn: JaxprEqn, values: Sequence[Uniform]) -> Uniform:
 def _joined(eqn: JaxprEqn, values: Sequence[Uniform]) -> Value:
     """Join arrays: the result is uniform if all have the same entry."""
     first = values[0].entry
+    # A pad of zeros around equal entries, for instance, leaves nothing uniform.
     if all(np.array_equal(value.entry, first) for value in values):
         return Uniform(first, _marks(values))
     return _refusal(eqn)
@@ -219,6 +224,7 @@ def _singular_values(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
     (value,) = values
     if not isinstance(value, Uniform) or eqn.params["compute_uv"]:
         return _refused(eqn)
+    # A matrix of equal entries has rank one, so its norm is its Frobenius norm.
     largest = abs(value.entry) * math.sqrt(_count(eqn, 0, (-2, -1)))
     marks = value.marks | (SUMMED | MULTIPLIED if value.marks >= FIRST_MARK else 0)
     return [Unknown(_refusal(eqn).reason, Uniform(largest, marks))]
@@ -266,6 +272,7 @@ def _while(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
         if not np.any(going.entry):
             return state
         after = evaluate(loop.body, [*of_body, *state])
+        # A lane whose loop has ended keeps its state while the others go on.
         state = _chosen(going, after, state)
     return _refused(eqn)
 
@@ -291,10 +298,12 @@ def _joined_rows(eqn: JaxprEqn, column: Sequence[Any]) -> Value:
 
 
 def _power(value: Uniform, exponent: int) -> Uniform:
+    # NumPy refuses integers to negative powers, which XLA's integer_pow may have.
     return value._replace(entry=np.power(np.asarray(value.entry) * 1.0, exponent))
 
 
 def _divided(a: Any, b: Any) -> Any:
+    # XLA's division of integers rounds towards 0, NumPy's `//` downwards.
     whole = np.result_type(a, b).kind in "iu"
     return np.trunc(a / b).astype(int) if whole else a / b
 

@@ -102,18 +102,26 @@ def factors(tensor: ClassifiedTensor, fold: bool) -> Factors:
     """Return the factors of the table above for one tensor."""
     n, o = tensor.inputs, tensor.outputs
     if tensor.mup_class == "hidden":
+        # A random hidden matrix keeps its signal by n^(-1/2). An update is aligned with
+        # its inputs, so it adds up over n of them and not over sqrt(n): hence Adam's
+        # 1 / n.
         return Factors(n**-0.5, 1.0, 1 / n, o / n, _muon(tensor, o / n), 1 / o)
     if tensor.mup_class == "output":
         output = Factors(1.0, 1 / n, 1.0, n, _muon(tensor, n), 1 / n)
         return rewritten(output, n) if fold else output
     if tensor.mup_class == "scalar":
         return Factors(1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+    # With o times as many outputs the gradient of each entry is 1 / o as large, for
+    # which SGD's rate makes up.
     return Factors(1.0, 1.0, 1.0, o, _muon(tensor, o), 1 / o)
 
 
 def rewritten(factors: Factors, k: float) -> Factors:
     """Multiply the multiplier by k, and change the rest so that training stays."""
     return Factors(
+        # The gradient becomes k times as large, and the weight is to move 1 / k as far.
+        # Adam ignores the size of a gradient, so its rate takes one k; SGD does not,
+        # and takes two.
         std=factors.std / k,
         multiplier=factors.multiplier * k,
         adam=factors.adam / k,

@@ -17,6 +17,7 @@ from .._network.flax_names import INTO_HEADS, OUT_OF_HEADS
 
 CLASSES = ("input", "hidden", "output", "vector", "scalar")
 # Parameters with these names have no inputs.
+# Such a parameter may have two axes, as the bias of a query, (heads, head_dim).
 _VECTORS = ("bias", "scale", "gamma", "beta", "mean", "var")
 
 Shape = tuple[int, ...]
@@ -74,6 +75,7 @@ def classify_by_axes(
 
 
 def _class_of(layout: str, axes: tuple[int, ...]) -> str:
+    # More experts or more layers are more copies, and make none of them wider.
     grows = {layout[axis] for axis in axes} - {"b"}
     if not grows:
         return "scalar"
@@ -114,6 +116,8 @@ def heads_layout(module: str, ndim: int, axes: tuple[int, ...]) -> str | None:
 
 
 def _by_growth(leaf: Leaf, module: str, ndim: int, axes: tuple[int, ...]) -> str:
+    # Two axes that grow are the inputs and the outputs; of three one is split, and it
+    # may be either.
     if len(axes) > 2:
         raise ambiguous(leaf, axes)
     # Three axes are a stack of matrices, unless a name says that they are a window's.
@@ -123,9 +127,12 @@ def _by_growth(leaf: Leaf, module: str, ndim: int, axes: tuple[int, ...]) -> str
         first, last = axes
         return around * first + "i" * (last - first) + "o" * (ndim - last)
     window = around * (ndim - 2) + "io"
+    # A first convolution grows in its outputs alone.
     if not axes or axes[0] == ndim - 1 or "conv" in module:
         return window
     if axes[0] == 0:
+        # A readout with several output axes, such as (d, codebooks, codes), has its
+        # inputs first.
         return "i" + "o" * (ndim - 1)
     if ndim > 3 and axes[0] == ndim - 2:
         return window
@@ -154,6 +161,7 @@ def _layout_of_class(
     if mup_class == "scalar":
         return "b" * ndim
     if mup_class == "hidden":
+        # Without any axis that grows the base is the target, and every class will do.
         if axes and len(axes) < 2:
             raise ValueError(
                 f"the override makes {leaf} 'hidden', and only its axis {axes[0]} "

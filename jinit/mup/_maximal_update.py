@@ -166,6 +166,8 @@ def _maximal_update(
                 "'multiplier', and multiply the logits by p.readout_scale."
             )
         relative = factors(tensor, fold)
+        # Dey et al. (2025) scale the rates of norms and biases inside of blocks as
+        # well: they act through the branch's factor, too.
         if tensor.mup_class == "hidden" or _is_in_block(tensor, blocks):
             relative = depth.scaled(relative)
         parametrized.append(tensor_of(tensor, relative))
@@ -188,9 +190,12 @@ def _depth(depth: Any, rule: str | None) -> Depth:
         )
     base, target = pair("depth", depth)
     checks.choice("depth_rule", rule, tuple(DEPTH_RULES))
+    # Relative to the base, so that the base model stays as it was tuned.
     return Depth(target / base, DEPTH_RULES[rule], rule)
 
 
+# Every module on the way to a hidden tensor counts, so that the norm beside an
+# attention lies in a block, and a readout or a norm at the root does not.
 def _blocks(tensors: Sequence[ClassifiedTensor]) -> set[tuple[str, ...]]:
     """Return the modules below the root that hold hidden tensors."""
     return {

@@ -46,6 +46,7 @@ def wrapped(
             "transformation with its learning rate, such as optax.adam(1e-3)."
         )
     _check_kind(kind)
+    # So that a loss or a value that a chain asks for passes through the wrapper.
     inner = optax.with_extra_args_support(tx)
     if all(factor == 1 for tensor in tensors for factor in tensor.factors):
         # At the base width it is `tx` itself.
@@ -59,6 +60,8 @@ def wrapped(
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
         scales = scales_of(updates, "updates")
         if params is not None:
+            # f lr decay (w / f) = lr decay w: dividing w by f cancels the factor in the
+            # decay.
             params = times(params, [s.parameter for s in scales])
         scaled = times(updates, [s.gradient for s in scales])
         changes, state = inner.update(scaled, state, params, **extra)
@@ -123,6 +126,8 @@ def _rates(
         tensor.rate(one.kind) for tensor, one in zip(tensors, updated, strict=True)
     ]
     shaped = [i for i, one in enumerate(updated) if one.entry is not None]
+    # Only an update that sums over entries, as a norm or a matrix product does, can
+    # depend on the shape. For all others the table is right, and one trial is enough.
     if shaped and not isinstance(answer, str):
         base = elsewhere(answered(list(map(_base, tensors))), answer, updated)
         wide: list[float | None] = [None] * len(tensors)
@@ -180,6 +185,8 @@ def _rate(
         )
     if base is None:
         return tensor.rate(str(kind))
+    # The table's rate is for the plain gradient. What the shape adds to it, as measured
+    # for equal gradients at both widths, is divided out.
     if behaviour.kind == "sgd":
         return tensor.rate("sgd") * base / here
     return (
@@ -212,6 +219,7 @@ def _scales(
     epsilon: bool,
 ) -> Scales:
     std = tensor.factors.std
+    # NaN marks a rate that the scheme's paper does not give.
     if factor != factor:
         kind = "muon" if behaviour.multiplies else behaviour.kind
         raise ValueError(

@@ -58,6 +58,7 @@ def behaviours(
         return [Behaviour(str(kind)) for kind in kinds]
     responses = answer.responses
     trials = [one.trial for one in responses]
+    # A rate of 0, as at the start of a long warm-up, shows nothing about the kind.
     if None in kinds and None not in trials and not any(map(any, filter(None, trials))):
         raise ValueError(f"`tx` changed nothing in {STEPS} steps; {ADVICE}")
     clipped = any(map(_is_clipped, itertools.count(), responses))
@@ -211,6 +212,7 @@ def _pair(trial: Trial, relative: bool, small: bool) -> tuple[float, float]:
 
 
 def _degree(once: float, twice: float) -> str:
+    # Adam's update is of degree 0 in the gradient, SGD's of degree 1.
     if alike(twice, once):
         return "adam"
     return "sgd" if alike(twice, 2 * once) else ""
@@ -221,6 +223,7 @@ def _is_clipped(index: int, response: Response) -> bool:
     trial = response.trial
     if trial is None or not response.on_others:
         return False
+    # Tensors of the other parity got the large gradients, and this one kept its own.
     others = trial.more_even if index % 2 else trial.more_odd
     return not alike(others, trial.free)
 
@@ -228,6 +231,7 @@ def _is_clipped(index: int, response: Response) -> bool:
 def _shares_a_norm(trial: Trial) -> bool:
     """Tell whether an update changes if some gradients grow, but not if all do."""
     same = alike(trial.steep, trial.both)
+    # Adam divides each tensor by its own size, so it does not see the others grow.
     return same and not alike(trial.uneven, trial.both)
 
 
@@ -239,6 +243,8 @@ def _is_relative(path: str, trial: Trial) -> bool:
     """Tell whether an update is in units of the parameter, as Adafactor's is."""
     if alike(trial.both, trial.free) or alike(trial.twice, trial.both):
         return False
+    # With u(w) the update at parameters w: in units of the parameter u(2 w) = 2 u(w),
+    # while a decay is an addend, u(2 w) - u(0) = 2 (u(w) - u(0)).
     if alike(trial.twice, 2 * trial.both, 1e-3):
         if not trial.still:
             return True

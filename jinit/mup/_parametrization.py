@@ -71,6 +71,7 @@ class Parametrization(Result):
         """
         outputs = [t for t in self.tensors if t.mup_class == "output"]
         multipliers = {t.factors.multiplier for t in outputs}
+        # Two readouts may read layers of which one grows more than the other.
         if len(multipliers) > 1:
             lines = [f"{t.path!r}: {t.factors.multiplier:g}" for t in outputs]
             raise ValueError(
@@ -78,6 +79,7 @@ class Parametrization(Result):
                 f"`readout_scale`:{listed(lines)}\nTake each from p.rows, or pass "
                 "readout='weights', which needs none."
             )
+        # A model without a readout, such as an encoder, has nothing to multiply.
         return multipliers.pop() if multipliers else 1.0
 
     @property
@@ -244,6 +246,8 @@ class Parametrization(Result):
             2023.
         """
         checks.choice("weight_decay", weight_decay, ("independent", "scaled"))
+        # Dey et al. (2025) let epsilon follow the gradient, which the depth divides as
+        # well.
         if scale_epsilon is None:
             scale_epsilon = self.depth_rule == "completep"
         return wrapped(
@@ -293,6 +297,7 @@ def _config(tensor: Tensor) -> dict[str, Any]:
 
 def _tensor(config: Mapping[str, Any]) -> Tensor:
     fields = {"mup_class" if k == "role" else k: v for k, v in config.items()}
+    # JSON has no NaN, and `plain` wrote None for it.
     factors = {k: math.nan if v is None else v for k, v in config["factors"].items()}
     sequences = {
         name: None if config[name] is None else tuple(config[name])

@@ -78,6 +78,8 @@ def _to_rms(value: Any, std: float) -> Any:
     if math.isnan(std):
         return value
     rms = jnp.sqrt(jnp.mean(jnp.square(value.astype(jnp.float32))))
+    # The inner `where` keeps the branch that is not taken from dividing by 0, which
+    # `jax.debug_nans` and `debug_infs` report all the same.
     factor = jnp.where(rms > 0, std / jnp.where(rms > 0, rms, 1), 1)
     return (value * factor).astype(value.dtype)
 
@@ -96,6 +98,7 @@ def _drawn(tensor: Tensor, law: str) -> float:
     if law == "constant" or tensor.mup_class in ("vector", "scalar"):
         return 1.0
     before, after = _count(tensor, tensor.base, law), _count(tensor, tensor.shape, law)
+    # The std of such an initializer is count^(-1/2), so it has shrunk by this already.
     return math.sqrt(before / after)
 
 
@@ -125,6 +128,7 @@ def rescaled_rules(tensors: Sequence[Tensor], absolute: bool, rules: Any) -> lis
                 )
             return _scaled(absolute, tensor, chosen)
 
+        # A plan's errors call a function by this name.
         of_leaf.__qualname__ = f"p.rules of {patterns.spell(rule.pattern)}"
         return of_leaf
 
@@ -159,5 +163,6 @@ def _scaled(absolute: bool, tensor: Tensor, init: Any) -> Any:
             "cannot be rescaled for the width; use one of jinit's that does (jinit.he, "
             "jinit.normal, ...), or draw as usual and call p.init(params)."
         )
+    # Zeros stay zeros at every width.
     factor = 1.0 if numbers.is_zero(now) else target / now
     return init if numbers.is_one(factor) else scaled(init, factor)

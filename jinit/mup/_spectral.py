@@ -81,12 +81,16 @@ def _factors(
     is_embedding = leaf.parts[-1:] == ("embedding",) and mup_class == "input"
     # An embedding's inputs have one entry that is not 0.
     n_in = 1 if is_embedding else n_in
+    # Yang, Simon and Bernstein (2023): |W| = sqrt(n_out / n_in), and a Gaussian matrix
+    # has the norm std (sqrt(n_in) + sqrt(n_out)).
     std = math.sqrt(n_out / n_in) / (math.sqrt(n_in) + math.sqrt(n_out))
     if is_embedding:
         std = 1.0
     return Factors(
         std=math.nan if is_vector else std,
         multiplier=1.0,
+        # An update of Adam with entries of one size and rank one has the norm
+        # sqrt(n_in n_out), which 1 / n_in turns into sqrt(n_out / n_in).
         adam=1 / n_in,
         sgd=n_out / n_in,
         muon=math.sqrt(n_out / n_in) / muon_norm(shape, layout),

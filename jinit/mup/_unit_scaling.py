@@ -66,5 +66,9 @@ def _tensor(tensor: ClassifiedTensor) -> Tensor:
         none["multiplier"] = 1 / n_in
         return tensor_of(tensor, Factors(std=1.0, adam=1.0, **none))
     if tensor.parts[-1:] == ("embedding",):
+        # Blake et al. (2025) change muP's constant rate of embeddings to
+        # 1 / sqrt(n_out).
         return tensor_of(tensor, Factors(std=1.0, adam=n_out**-0.5, **none))
+    # The paper's std 1, multiplier and rate 1 / sqrt(n_in), rewritten with
+    # k = sqrt(n_in).
     return tensor_of(tensor, Factors(std=n_in**-0.5, adam=1 / n_in, **none))

@@ -49,11 +49,13 @@ def _letters(name: str, shape: tuple[int, ...], heads: str | None) -> str | None
     # three, as those of an attention have.
     if 3 <= len(shape) <= 5 and "conv" in name.lower():
         return "k" * (len(shape) - 2) + "io"
+    # (d, heads, head_dim): by numbers of axes alone it would be a 1-D convolution.
     if len(shape) >= 3 and name in INTO_HEADS:
         return "i" + "o" * (len(shape) - 1)
     # Three axes without a known name may be heads, or a convolution over one axis, so
     # the role or the lengths must decide.
     if len(shape) == 3:
+        # A role that the user named is surer than the guess by sizes.
         return "iio" if name in OUT_OF_HEADS else heads or _from_heads(shape)
     # These layers of Flax may have any number of axes of inputs and of outputs.
     if name.startswith(("DenseGeneral", "LinearGeneral")):
@@ -107,6 +109,8 @@ def not_fused(init: Callable[[str, Any], Initializer]) -> Callable[[str, Any], A
     """
 
     def checked(path: str, leaf: Any) -> Initializer:
+        # One gain for the whole kernel would scale queries and keys as the values, and
+        # nothing would show it.
         if module(path) in FUSED:
             raise ValueError(
                 f"the kernel at {path!r} holds queries, keys and values, which this "

@@ -58,11 +58,14 @@ def fixup(
     check("fixup", roles, "residual_outputs", "branches", "readout")
 
     def in_branch(path: str, leaf: Any) -> Initializer:
+        # Zhang et al. (2019): He's std times L^(-1 / (2 m - 2)), so that a step of SGD
+        # moves the function by the order of the learning rate, whatever L is.
         return scale * he(layout=layout(path, leaf.shape, stacked))
 
     # The first match wins, so the order is that of the exceptions: the last layer of a
     # branch is also a layer in a branch, and each of these kernels is also a kernel.
     return [
+        # The first match wins, so the layers that are 0 come before all other kernels.
         *last_layers(roles, zeros, branch_layers),
         *role(roles, "readout", [FromTree(_readout)]).rules(zeros),
         *role(roles, "branches").rules(in_branch),

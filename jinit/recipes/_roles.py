@@ -25,6 +25,7 @@ WHOLE = ("residual_outputs", "embeddings", "positions", "readout")
 
 _DEFAULTS: dict[str, tuple[Any, ...]] = {
     "embeddings": ("**/embedding",),
+    # "wpe" is GPT-2's name of the table.
     "positions": ("**/*pos*/embedding", "**/wpe/embedding", "**/*pos*emb*", "**/pos"),
     "readout": tuple(f"**/{name}/kernel" for name in HEADS),
     "query": ("**/query/kernel",),
@@ -66,6 +67,8 @@ class Role:
 def role(roles: Roles, name: str, default: Sequence[Any] | None = None) -> Role:
     """Return a role with the user's patterns, or else with those of Flax's names."""
     pattern: Any = roles.get(name)
+    # A default may match nothing, since no model has all roles. A user's pattern that
+    # matches nothing is misspelled.
     if pattern is None:
         return Role(tuple(default or _DEFAULTS[name]), optional=True)
     return Role(patterns.several(pattern), optional=False)
@@ -147,6 +150,8 @@ def both(outer: Pattern, inner: Any) -> Any:
 def _both(outer: Pattern, inner: Any) -> Any:
     # A side that depends on the tree becomes another one, which `bind` resolves.
     if isinstance(inner, FromTree):
+        # The tree that the inner rule looks at stays whole: neighbours that decide,
+        # such as the widths around a branch, may lie outside of the outer pattern.
         return FromTree(lambda leaves: Both(outer, Pattern((inner.function(leaves),))))
     return Both(outer, Pattern((inner,)))
 

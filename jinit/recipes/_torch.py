@@ -85,11 +85,13 @@ def torch_defaults(
 
     return [
         *(r for n in ATTENTION for r in role(roles, n).rules(FromTree(packed))),
+        # torch.nn.Embedding draws from N(0, 1), whatever its width.
         *role(roles, "embeddings").rules(normal(1.0)),
         *others(roles, ("positions",), normal(1.0)),
         *others(roles, ("residual_outputs", "readout"), FromTree(kernel)),
         *kernels(FromTree(kernel)),
         Rule("**/bias", FromTree(bias), optional=True),
+        # PReLU starts at 0.25 in PyTorch, and at 0.01 in Flax.
         Rule("**/negative_slope", constant(0.25), optional=True),
         *the_rest(),
     ]
@@ -137,6 +139,7 @@ class _Neighbours:
         parts = self._parts(path)
         if (*parts[:-1], "kernel") not in self.shapes:
             return zeros  # The bias of a norm has no kernel beside it.
+        # torch.nn.MultiheadAttention sets the biases of all four layers to 0.
         if self._attends(parts) and parts[-2] in (*ATTENTION, "out"):
             return zeros
         return scaled_uniform(fan_in=self._fan_in((*parts[:-1], "kernel")))
@@ -155,6 +158,7 @@ class _Neighbours:
             for other in beside
             if other in self.shapes
         )
+        # Xavier's variance 2 / (d + 3 d) is half of that of a square kernel.
         outputs = 3 * fan_out if is_packed else fan_out
         return xavier(distribution="uniform", fan_in=fan_in, fan_out=outputs)
 
@@ -171,6 +175,8 @@ class _Neighbours:
     def _fan_in(self, parts: tuple[str, ...]) -> int:
         """Return n of U(+-1 / sqrt(n)): fan_in, or the hidden units of a cell."""
         shape = self.shapes[parts][self.stacked :]
+        # torch.nn.RNNBase draws all its arrays from U(+-1 / sqrt(hidden)), those of the
+        # inputs too.
         hidden = self._hidden(parts)
         if hidden is not None:
             return hidden
@@ -182,6 +188,8 @@ class _Neighbours:
         # kernel, also of one whose layout cannot be told by its name.
         bias = self.shapes.get((*parts[:-1], "bias"))
         if bias is not None and 0 not in shape:
+            # A bias has one number for each unit, so the rest of the kernel is the
+            # fan_in. It needs no layout, which a DenseGeneral would not show.
             return math.prod(shape) // math.prod(bias[self.stacked :])
         return self._fans(parts).fan_in
 
@@ -190,6 +198,7 @@ class _Neighbours:
         shape = self.shapes[parts]
         if self._hidden(parts) is not None or _TRANSPOSED.search(parts[-2]):
             return None
+        # There the bias tells the fan_in, and no layout has to be guessed.
         if (*parts[:-1], "bias") in self.shapes and len(shape) - self.stacked > 2:
             return None
         return layout("/".join(parts), shape, self.stacked)
@@ -199,6 +208,8 @@ class _Neighbours:
         names = self.modules.get(parts[:-2], set())
         for cell in _CELLS:
             if cell <= names and parts[-2] in cell:
+                # A packed cell has all gates along its outputs, so only the inputs of
+                # dense_h show the hidden units.
                 if "dense_h" not in cell:
                     return self.shapes[parts][-1]
                 # A packed kernel has several gates along its last axis, so the units

@@ -63,6 +63,7 @@ def gpt2(num_layers: int, *, std: float = 0.02, **roles: Unpack[Roles]) -> Rules
     # pattern of embeddings matches too.
     return [
         *last_layers(roles, normal(last)),
+        # GPT-2's published code has 0.01 for positions beside 0.02 for tokens.
         *role(roles, "positions").rules(normal(std / 2)),
         *role(roles, "embeddings").rules(normal(std)),
         *others(roles, (*ATTENTION, "readout"), normal(std)),
@@ -110,6 +111,8 @@ def small_init(
     factor("wang", num_layers, width=1)
 
     def embedding(_path: str, leaf: Any) -> Initializer:
+        # A lookup sums over no rows, so the width and not the fan_in, the vocabulary,
+        # counts.
         return _small_init(width=leaf.shape[-1])
 
     return [
@@ -224,10 +227,13 @@ def _xavier_but_in_queries_and_keys(
     check(recipe, roles, *ATTENTION, *WHOLE)
     # "ioo" and "iio" are the layouts of kernels that a user names, into and out of
     # heads, if their module has a name that Flax does not use.
+    # Queries and keys do not change the bound of what an attention returns, so both
+    # papers leave them at Xavier's std.
     plain = with_layout(xavier, stacked, "ioo")
     scaled = with_layout(xavier, stacked, "ioo", gain=gain)
     last = with_layout(xavier, stacked, "iio", gain=gain)
     return [
+        # Queries and keys come first, before the rule for all other kernels.
         *role(roles, "query").rules(plain),
         *role(roles, "key").rules(plain),
         *others(roles, ("value",), scaled),
@@ -293,6 +299,9 @@ def t5(
                 f"the query kernel at {path!r} has shape {leaf.shape}, which does not "
                 "show the size of a head; pass `head_dim`."
             )
+        # The 1 / sqrt(head_dim) of the logits, moved into the kernel. T5 trains with
+        # Adafactor, whose steps are relative to a kernel's size, so both forms learn
+        # alike.
         gain = (size or leaf.shape[-1]) ** -0.5
         return with_layout(lecun, stacked, "ioo", gain=gain, **law)(path, leaf)
 

@@ -65,6 +65,7 @@ def vit(
 
     def kernel(path: str, leaf: Any) -> Initializer:
         letters = layout(path, leaf.shape, stacked)
+        # timm leaves the convolution of the patches to PyTorch's default.
         return scaled_uniform(layout=letters) if "k" in letters else plain
 
     def bias(leaves: list[Leaf]) -> Any:

@@ -80,10 +80,13 @@ def _bias_at(s: Scalar, q: float) -> tuple[float, float]:
             f"has slope 0 where inputs of mean square {q:.4g} are: no sigma_w2 makes "
             "chi_1 = 1. Take another q, or another activation."
         )
+    # chi_1 = sigma_w2 E f'^2 = 1 gives sigma_w2, and q = V(q) then gives sigma_b2.
     return 1 / squared, q - moment(s, s.f, q) / squared
 
 
 def _point(s: Scalar, sigma_w2: float, sigma_b2: float, q: float) -> CriticalPoint:
+    # At q = 0 without a bias the point is the limit of the edge, and V'(0) = chi_1 = 1.
+    # relu, whose rate is 1 everywhere, must count as stable in spite of rounding.
     rate = sigma_w2 * slope(s, q) if q > 0 else 1.0
     return CriticalPoint(sigma_w2, sigma_b2, rate <= 1 + 1e-6, q, rate)
 
@@ -112,6 +115,8 @@ def _critical_of_bias(s: Scalar, activation: Any, sigma_b2: float) -> CriticalPo
         return sigma_b2 - _bias_at(s, q)[1]
 
     # Where f is flat there is no critical bias, nor a crossing.
+    # The critical bias need not grow with q, so the steps from below find the first
+    # crossing, and brentq refines it.
     powers = [10 ** (k / 4) for k in range(-24, 17)]
     powers = [q for q in powers if moment(s, s.df, q) >= _FLAT]
     gaps = [gap(q) for q in powers]

@@ -46,6 +46,8 @@ def _kinks(s: Scalar, root: float) -> list[float]:
     return [k / root for k in s.kinks if abs(k / root) < _REACH]
 
 
+# Schoenholz et al. (2017) write this slope as E f'^2 + E f f''. By Stein's identity it
+# is E[f f' z] / sqrt(q), which needs no f'', and holds at kinks.
 def slope(s: Scalar, q: float) -> float:
     """Return d/dq E f(sqrt(q) z)^2 = E[f f' z] / sqrt(q)."""
     root = _root_of(q)
@@ -85,8 +87,10 @@ def rough_gap(s: Scalar, g: Function, q: float, t: float, parts: int = 1) -> flo
     kinks, where the mean over w turns within the spread of v.
     """
     root, c = _root_of(q), 1 - t
+    # sqrt(1 - c^2), of which 1 - c * c would lose all digits for c near 1.
     spread = math.sqrt(t * (2 - t))
     kinks = np.array(_kinks(s, root))
+    # t = 2 is the correlation -1, where v = -u and one variable is left.
     if spread == 0:
         edges = [*kinks, *-kinks]
         return normal_mean(lambda x: (g(root * x) - g(-root * x)) ** 2 / 2, edges)
@@ -100,12 +104,14 @@ def rough_gap(s: Scalar, g: Function, q: float, t: float, parts: int = 1) -> flo
         means: np.ndarray = np.sum(gaps, axis=1) / 2
         return means
 
+    # `_rule` adds 9 marks of equal steps to those of the mesh.
     rows = max(1, _MOST_VALUES // ((mesh.size + 9) * gauss_legendre()[0].size * parts))
     return normal_mean(
         lambda x: np.concatenate(
             [mean(x[k : k + rows]) for k in range(0, x.size, rows)]
         ),
         _outer_edges(mesh, kinks, c, spread).tolist(),
+        # The outer mean must see no error of the inner one, or it would split for ever.
         max(_TOLERANCE / 100, s.precision),
     )
 
@@ -113,6 +119,7 @@ def rough_gap(s: Scalar, g: Function, q: float, t: float, parts: int = 1) -> flo
 def _outer_edges(
     mesh: np.ndarray, kinks: np.ndarray, c: float, spread: float
 ) -> np.ndarray:
+    # The spread of v is wide here, and smooths the mean over w.
     if abs(c) < 0.5:
         return mesh
     steps = spread * 4.0 ** np.arange(-1, 1 + math.ceil(max(0, -math.log2(spread)) / 2))

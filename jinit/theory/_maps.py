@@ -62,6 +62,7 @@ def variance_map(
     s = scalar_of(activation)
     sigma_w2, sigma_b2 = sigmas(sigma_w2, sigma_b2)
     q = checks.real("q", q, minimum=0.0)
+    # The length map of Poole et al. (2016).
     return resolved(activation, lambda: sigma_w2 * moment(s, s.f, q) + sigma_b2)
 
 
@@ -115,6 +116,8 @@ def _correlation(
             f"the next layer is 0 for sigma_w2={sigma_w2}, sigma_b2={sigma_b2} and "
             f"q={q}: its correlations are not defined."
         )
+    # R(c) = (sigma_w2 E f(u) f(v) + sigma_b2) / V(q). In this form 1 - R(c) keeps its
+    # digits for c near 1, where it decides between order and chaos.
     correlation = 1 - sigma_w2 * gap(s, s.f, q, 1 - c) / variance
     # Rounding must not leave the range of a correlation.
     return max(correlation, -1.0)
@@ -169,6 +172,7 @@ def _fixed(
     """Return q, 1 - c and chi_1 at the fixed point."""
     require_slopes(s)
     q = _fixed_q(s, sigma_w2, sigma_b2, start)
+    # chi_1 = sigma_w2 E f'(sqrt(q*) z)^2, the slope of R at c = 1.
     chi1 = sigma_w2 * moment(s, s.df, q)
     return q, _fixed_t(s, sigma_w2, q, chi1), chi1
 
@@ -190,7 +194,9 @@ def _fixed_q(s: Scalar, sigma_w2: float, sigma_b2: float, start: float) -> float
                 f"q grows without bound {place}: there is no fixed point that it comes "
                 "to from where it starts. Take a smaller sigma_w2, or a smaller q."
             )
-        # A long step could reach another basin, where V has several fixed points.
+        # Plain iteration would need thousands of steps near the edge of chaos, where q
+        # comes nearer as slowly as 1 / l. But a long step could reach another basin,
+        # where V has several fixed points.
         step = step / rate if rate > 0 else step
         q += max(min(step, q + 1), -0.5 * q)
         if q < _SMALLEST:
@@ -274,6 +280,8 @@ def depth_scales(
 
     def scales() -> DepthScales:
         q, t, _ = _fixed(s, sigma_w2, sigma_b2, start)
+        # Price's theorem: d/dc E f(u) f(v) = q E f'(u) f'(v), and V(q*) = q* cancels
+        # the q.
         slope_of_r = sigma_w2 * dual(s, s.df, q, t)
         slope_of_v = sigma_w2 * slope(s, q)
         level = max(_LEVEL, s.precision)

@@ -11,6 +11,8 @@ from ._maps import resolved, scalar_of
 from ._scalar import Scalar
 
 
+# matplotlib is no requirement of jinit. A Figure, unlike pyplot, keeps no list of all
+# figures and opens no window.
 def phase_figure(s: Scalar, name: str, path: Any) -> Any:
     """Draw chi_1 at the fixed point over sigma_w2 and sigma_b2; 1 is the edge."""
     from matplotlib.figure import Figure
@@ -44,6 +46,8 @@ def _chi1(s: Scalar, sigma_w2: np.ndarray, sigma_b2: np.ndarray) -> np.ndarray:
     now = np.ones((len(sigma_b2), len(sigma_w2)))
     for _ in range(2000):
         after = sigma_w2 * np.interp(now, q, moments) + sigma_b2[:, None]
+        # A q that grows ends at the clip, beyond the grid, where chi_1 becomes NaN
+        # below.
         after = np.clip(after, 0, 2 * q[-1])
         if np.allclose(after, now, rtol=1e-6, atol=1e-9):
             break

@@ -31,6 +31,8 @@ class Scalar:
         return next((k for k in self.kinks if _jumps(self, k)), None)
 
 
+# At a kink the difference shrinks with the distance, to a quarter here; at a jump it
+# stays.
 def _jumps(s: Scalar, k: float) -> bool:
     """Tell whether f differs as much near k as a little farther off."""
     near, far = (float(np.ptp(s.f(k + np.array([-h, h])))) for h in (1e-7, 4e-7))
@@ -46,6 +48,7 @@ def scalar(activation: Activation) -> Scalar:
         f, precision_of_f = sampled(function, "forward")
         df, precision_of_df = sampled(function, "backward")
         precision = max(precision_of_f, precision_of_df)
+        # A kink of f' alone, as elu has at 0, slows the quadrature of f' as well.
         kinks = find_kinks(f, precision) + find_kinks(df, precision)
         return Scalar(f, df, tuple(sorted(set(kinks))), precision)
     if function in GATES:

@@ -74,16 +74,20 @@ def jacobian_spectrum(
     s = scalar_of(activation)
 
     def spectrum() -> JacobianSpectrum:
+        # mu_k is the mean of f'^(2 k).
         first, second = (moment(s, s.df, point.q, power) for power in (2, 4))
         if first == 0:
             return JacobianSpectrum(0.0, 0.0, 0.0)
         mean = power(point.chi1, layers)
+        # Pennington et al. (2017): variance = L (mu_2 / mu_1^2 - 1 - s_1) on the edge,
+        # where s_1 is -1 for Gaussian kernels and 0 for orthogonal ones.
         spread = second / first**2 - (1 if weights == "orthogonal" else 0)
         # A spread that is 0 up to rounding, of either sign, is 0.
         spread = 0.0 if spread < 1e-14 else spread
         variance = power(mean, 2) * layers * spread if spread else 0.0
         most = None
         if s.is_linear:
+            # (L + 1)^(L + 1) / L^L, whose powers overflow from 143 layers on.
             grown = (layers + 1) * (1 + 1 / layers) ** layers
             most = mean * (grown if weights == "gaussian" else 1.0)
         return JacobianSpectrum(mean, variance, most)
@@ -120,6 +124,8 @@ def finite_width(width: int, depth: int) -> FiniteWidth:
         architecture", NeurIPS 2018.
     """
     n, layers = _layers("width", width), _layers("depth", depth)
+    # h = 2 relu(z)^2 has E h = 1 and E h^2 = 4 E relu(z)^4 = 6, so its variance is 5,
+    # and the mean of n units has the second moment 1 + 5 / n in each layer.
     return FiniteWidth(power(1 + 5 / n, layers), -5 * layers / (2 * n))
 
 

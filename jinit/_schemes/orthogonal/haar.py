@@ -92,6 +92,7 @@ def blocked_product(drawn: Reflections) -> jax.Array:
     (1989). The last block is applied first, when the matrix is smallest.
     """
     rows, columns = drawn.vectors.shape
+    # The fastest sizes, by 7 interleaved medians on two quiet cores.
     size = 64 if columns <= 256 else 128
     number = -(-columns // size)
     # Columns of zeros complete the last block. With a tau of 0 they reflect nothing.

@@ -94,6 +94,8 @@ class ScaledOrthogonal(Orthogonal):
 
     def _scale(self, shape: checks.Shape) -> float:
         view = as_matrices(shape, self._layout(shape))
+        # Yang, Simon and Bernstein (2023), Condition 1: |W|_2 is of order
+        # sqrt(n_out / n_in).
         ratio = view.columns / view.rows if view.rows else 0.0
         return self.scale * math.sqrt(ratio)
 
@@ -125,6 +127,7 @@ class DeltaOrthogonal(Initializer):
         return _delta_orthogonal(
             key,
             spec.factor * self.scale,
+            # The column axis counts within the tap, as in JAX.
             layout=layout_of_column(spec.shape[-2:], self.column_axis),
             method=self.method,
             mesh=mesh_of(self.method, spec.sharding),
@@ -159,6 +162,8 @@ def _delta_orthogonal(
 ) -> jax.Array:
     if 0 in shape:
         return jnp.zeros(shape, dtype)
+    # Xiao et al. (2018): every pixel is mapped by one orthogonal matrix, so the whole
+    # map is orthogonal. A tap beside the centre would add another pixel to it.
     tap = _kernel(key, scale, shape[-2:], dtype, layout, method, mesh)
     # As in JAX; in an even window this is the tap before the middle.
     centre = tuple((size - 1) // 2 for size in shape[:-2])
@@ -177,6 +182,8 @@ def _kernel(
     if 0 in shape:
         return jnp.zeros(shape, dtype)
     view = as_matrices(shape, layout)
+    # LAPACK has no 16-bit types, for which JAX's `orthogonal` raises. The matrix is
+    # drawn in float32 and rounded once, together with its scale.
     stack = draw_stack(key, view, wide_dtype(dtype), method, mesh)
     return back_to_shape(stack, view, scale, dtype)
 

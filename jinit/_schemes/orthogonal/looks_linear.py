@@ -59,6 +59,8 @@ class LooksLinear(Initializer):
         # In a window the taps beside the centre are 0, so there is no single std.
         if not longer or "k" in layout:
             return None
+        # Mirroring repeats the entries of W with both signs, so it leaves their mean
+        # square.
         return abs(self.scale) / math.sqrt(longer)
 
     def _in_torch_layout(self) -> Initializer:
@@ -77,6 +79,7 @@ class LooksLinear(Initializer):
     def _block(self, shape: checks.Shape, layout: str) -> MatrixView:
         """Return the view of W, which is half as long where the kernel is mirrored."""
         as_matrices(shape, layout)
+        # The network is linear only tap by tap, so W is drawn for the centre alone.
         tap = as_matrices(*_tap(shape, layout))
         sizes = {"inputs": tap.rows, "outputs": tap.columns}
         mirrored = _MIRRORED[self.part]
@@ -129,11 +132,14 @@ def _looks_linear(
     if 0 in shape:
         return jnp.zeros(shape, dtype)
     stack = draw_stack(key, block, wide_dtype(dtype), method, mesh)
+    # Along the outputs [W, -W] makes the pair z, -z. Along the inputs [W; -W] reads it:
+    # relu(z) W - relu(-z) W = z W, Balduzzi et al. (2017).
     for axis, halves in zip((-2, -1), mirrored, strict=True):
         if halves:
             stack = jnp.concatenate([stack, -stack], axis)
     tap = back_to_shape(stack, block, scale, dtype)
     centre = tuple(
+        # The centre is that of `delta_orthogonal`.
         (size - 1) // 2 if letter == "k" else slice(None)
         for size, letter in zip(shape, layout, strict=True)
     )

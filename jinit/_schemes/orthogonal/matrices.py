@@ -87,6 +87,7 @@ def draw_stack(
 
     def one(key: jax.Array) -> jax.Array:
         if method == "qr":
+            # JAX's own function, so that its values stay JAX's in every version.
             return jax.random.orthogonal(key, rows, (), dtype, columns)
         return haar(key, rows, columns, dtype)
 

@@ -49,6 +49,8 @@ class HippoLegs(FormulaInitializer):
         if self.matrix == "B":
             return jnp.sqrt(2 * k + 1)
         n = index(shape, -2).astype(dtype)
+        # Gu et al. (2020), Theorem 2, with the sign of x' = A x: below the diagonal
+        # A_nk = -sqrt((2 n + 1)(2 k + 1)), on it -(n + 1).
         below = jnp.sqrt((2 * n + 1) * (2 * k + 1))
         row, column = index(shape, -2), index(shape, -1)
         entries = jnp.where(row > column, -below, 0)
@@ -96,8 +98,12 @@ class S4d(FormulaInitializer):
         raise NotImplementedError
 
     def _build(self, key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
+        # In NumPy's float64: JAX has float32 here unless x64 is on, and the frequencies
+        # grow to N^2 / pi.
         values = self._eigenvalues(shape[-1])
         if self.part == "log_real":
+            # S4D trains log(-Re lambda), which keeps the real part negative and the
+            # layer stable.
             values = np.log(-values.real)
         elif self.part == "imag":
             values = values.imag
@@ -120,6 +126,7 @@ class S4dInv(S4d):
     _name: ClassVar[str] = "ssm.s4d_inv"
 
     def _eigenvalues(self, pairs: int) -> np.ndarray:
+        # The formula's N counts both members of each conjugate pair.
         size = 2 * pairs
         return -0.5 + 1j * size / np.pi * (size / (2 * np.arange(pairs) + 1) - 1)
 

@@ -64,6 +64,8 @@ class LruRing(FormulaInitializer):
         radius_key, phase_key = jax.random.split(key)
         if self.part == "theta":
             return jnp.log(self.max_phase * _inside(phase_key, shape, dtype))
+        # The area of a ring grows with the square of its radius, so |lambda|^2 is
+        # uniform.
         inner, outer = self.r_min**2, self.r_max**2
         # q = 1 - |lambda|^2 keeps its digits near the unit circle, |lambda| does not.
         q = (1 - outer) + (outer - inner) * _inside(radius_key, shape, dtype)
@@ -71,9 +73,11 @@ class LruRing(FormulaInitializer):
         q = jnp.minimum(q, np.nextafter(dtype.type(1), dtype.type(0)))
         if self.part == "gamma":
             return jnp.sqrt(q)
+        # nu = log(-log |lambda|), and log |lambda| = log(1 - q) / 2.
         return jnp.log(-0.5 * jnp.log1p(-q))
 
 
+# A draw of 0 would give the logarithm -inf.
 def _inside(key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
     """Draw from the uniform law on (0, 1) without its ends: the middles of cells."""
     half = dtype.type(2.0 ** -(np.finfo(dtype).nmant + 1))

@@ -42,6 +42,7 @@ class MambaALog(FormulaInitializer):
             )
 
     def _build(self, key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
+        # A = -exp(A_log) cannot become positive in training, so the state stays stable.
         return jnp.log(index(shape, -1).astype(dtype) + 1)
 
 
@@ -73,6 +74,7 @@ class MambaDtBias(FormulaInitializer):
                 f"`dt_min` is {self.dt_min} and `dt_max` is {self.dt_max}; `dt_min` "
                 "must be less."
             )
+        # `maximum` with the floor comes last, so one of the two bounds is enough.
         if max(self.dt_min, self.dt_floor) < _LEAST:
             raise ValueError(
                 f"`dt_min` is {self.dt_min} and `dt_floor` is {self.dt_floor}; one of "
@@ -83,8 +85,11 @@ class MambaDtBias(FormulaInitializer):
     def _build(self, key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
         low, high = log(self.dt_min), log(self.dt_max)
         u = random.uniform(key, shape, dtype)
+        # Log-uniform, as in the published code; the text of the paper has a uniform
+        # law.
         dt = jnp.maximum(jnp.exp(low + (high - low) * u), self.dt_floor)
         # softplus^-1(dt) = log(exp(dt) - 1); this form keeps the digits of a small dt.
+        # In float32 the plain formula gives -inf for dt = 1e-8.
         return dt + jnp.log(-jnp.expm1(-dt))
 
 
