@@ -63,7 +63,6 @@ def fixup(
         return scale * he(layout=layout(path, leaf.shape, stacked))
 
     return [
-        # The first match wins, so the layers that are 0 come before all other kernels.
         *last_layers(roles, zeros, branch_layers),
         *role(roles, "readout", [FromTree(_readout)]).rules(zeros),
         *role(roles, "branches").rules(in_branch),

@@ -178,8 +178,6 @@ class _Neighbours:
             return math.prod(shape[:-2]) * shape[-1]
         bias = self.shapes.get((*parts[:-1], "bias"))
         if bias is not None and 0 not in shape:
-            # A bias has one number for each unit, so the rest of the kernel is the
-            # fan_in. It needs no layout, which a DenseGeneral would not show.
             return math.prod(shape) // math.prod(bias[self.stacked :])
         return self._fans(parts).fan_in
 
@@ -198,8 +196,6 @@ class _Neighbours:
         names = self.modules.get(parts[:-2], set())
         for cell in _CELLS:
             if cell <= names and parts[-2] in cell:
-                # A packed cell has all gates along its outputs, so only the inputs of
-                # dense_h show the hidden units.
                 if "dense_h" not in cell:
                     return self.shapes[parts][-1]
                 return self.shapes[(*parts[:-2], "dense_h", "kernel")][-2]
