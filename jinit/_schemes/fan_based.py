@@ -63,7 +63,6 @@ class FanScheme(RandomInitializer):
 
     def _std(self, shape: checks.Shape) -> float | None:
         variance = self._variance(self._fans(shape))
-        # An array without entries has a fan of 0 and no scale, which is no error.
         return None if variance is None else self._gain() * numbers.sqrt(variance)
 
     def _layout_and_fans(self, shape: checks.Shape) -> LayoutAndFans:

@@ -65,7 +65,6 @@ def fixup(
     # The first match wins, so the order is that of the exceptions: the last layer of a
     # branch is also a layer in a branch, and each of these kernels is also a kernel.
     return [
-        # The first match wins, so the layers that are 0 come before all other kernels.
         *last_layers(roles, zeros, branch_layers),
         *role(roles, "readout", [FromTree(_readout)]).rules(zeros),
         *role(roles, "branches").rules(in_branch),

@@ -188,8 +188,6 @@ class _Neighbours:
         # kernel, also of one whose layout cannot be told by its name.
         bias = self.shapes.get((*parts[:-1], "bias"))
         if bias is not None and 0 not in shape:
-            # A bias has one number for each unit, so the rest of the kernel is the
-            # fan_in. It needs no layout, which a DenseGeneral would not show.
             return math.prod(shape) // math.prod(bias[self.stacked :])
         return self._fans(parts).fan_in
 
@@ -208,8 +206,6 @@ class _Neighbours:
         names = self.modules.get(parts[:-2], set())
         for cell in _CELLS:
             if cell <= names and parts[-2] in cell:
-                # A packed cell has all gates along its outputs, so only the inputs of
-                # dense_h show the hidden units.
                 if "dense_h" not in cell:
                     return self.shapes[parts][-1]
                 # A packed kernel has several gates along its last axis, so the units
