@@ -159,9 +159,10 @@ def _skipped_by(pattern: Any, layers: Sequence[Leaf]) -> list[bool]:
     both = [a or b for a, b in zip(new, old, strict=True)]
     if both != new:
         warnings.warn(
-            f"`skip` has {pattern!r}, in which '*' stands for text with '/' in it. "
-            "That is deprecated: '*' stands for text within one part of a path, '**' "
-            f"for any number of parts. Write {_spelled_anew(pattern, both, layers)}.",
+            f"`skip` has {pattern!r}, read as `fnmatch` reads it: '*' runs across '/', "
+            "and '?' and '[...]' stand for characters. That is deprecated: '*' stands "
+            "for text within one part of a path, '**' for any number of parts, and the "
+            f"rest for itself. Write {_spelled_anew(pattern, both, layers)}.",
             DeprecationWarning,
             stacklevel=_level_of_caller(),
         )
@@ -185,7 +186,9 @@ def _spelled_anew(pattern: str, hits: list[bool], layers: Sequence[Leaf]) -> str
     ):
         if [_matches(glob, layer) for layer in layers] == hits:
             return repr(glob)
-    return f"re.compile({fnmatch.translate(pattern)!r})"
+    # fnmatch matches from the start of a path, and here an expression is searched for.
+    expression = rf"\A{fnmatch.translate(pattern)}"
+    return f"re.compile({expression!r})"
 
 
 def _level_of_caller() -> int:
