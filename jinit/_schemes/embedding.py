@@ -16,13 +16,14 @@ from .._initializer.parts import Composed, part
 from .._initializer.scheme import scheme
 from .variance_scaling import variance_scaling
 
-# Flax makes the last axis the fan by axes that overlap.
+# Flax's default for embeddings has axes that overlap: inputs and outputs are both on
+# axis 0, so that the last axis counts as a window, and the fan_in is d.
 _FLAX_EMBEDDING = variance_scaling(1.0, "fan_in", "normal", out_axis=0)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Embedding(Composed):
-    """Rows have the law N(0, 1 / d), where d is their length; one row may be zero."""
+    """An Embedding has rows from N(0, 1 / d) for rows of length d; one may be zero."""
 
     padding_row: int | None = None
     dtype: np.dtype | None = None

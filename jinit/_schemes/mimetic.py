@@ -26,7 +26,7 @@ _PARTS = ("query", "key", "value", "out")
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Mimetic(FormulaInitializer):
-    """The array is one kernel of a pair; drawn with one key, the two fit."""
+    """A Mimetic is one kernel of a pair; drawn with one key, the two kernels fit."""
 
     part: Part = "query"
     noise: float = 0.7
@@ -35,6 +35,8 @@ class Mimetic(FormulaInitializer):
 
     _name: ClassVar[str] = "mimetic_attention"
     _kind: ClassVar[type[Any]] = np.floating
+    # Noise and diagonal enter before the SVD, so no factor of the result stands for
+    # them, and each pair of the two numbers is a program.
     _operands: ClassVar[tuple[str, ...]] = ()
 
     def _spelling(self) -> tuple[str, dict[str, Any]]:
@@ -100,7 +102,7 @@ def _split(
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Pair:
-    """Two kernels are drawn with one key, by a call like that of an initializer."""
+    """A Pair draws two kernels with one key, by a call like that of an initializer."""
 
     first: Mimetic
     second: Mimetic
@@ -208,7 +210,7 @@ def mimetic_attention(
 
     Raises:
       ValueError: if the part is unknown, or a number is not finite; when called, if the
-        shape has not three axes.
+        shape does not have three axes.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit

@@ -23,8 +23,8 @@ from . import structured
 Cell = Literal["lstm", "fused_lstm", "gru", "fused_gru"]
 Rules = list[tuple[str, Initializer]]
 
-# The gates that keep the state (f of an LSTM, z of a GRU), and the gate that admits new
-# input, which a GRU does not have: it admits 1 - z.
+# The gates that keep the state are f of an LSTM and z of a GRU. The gate that admits
+# new input is i of an LSTM; a GRU has no such gate, and admits the share 1 - z.
 _KEEPS, _ADMITS = ("f", "z"), "i"
 _GATES = "ifgorzn"
 
@@ -39,7 +39,7 @@ _CELLS: dict[str, tuple[str, str]] = {
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Irnn(structured.Identity):
-    """A square recurrent kernel is gain times the identity."""
+    """An Irnn is a square recurrent kernel, gain times the identity."""
 
     _name: ClassVar[str] = "recurrent.identity"
 
@@ -55,7 +55,7 @@ class Irnn(structured.Identity):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class GateBias(FormulaInitializer):
-    """The array has the biases of one gate, or of all gates along the last axis."""
+    """A GateBias has the biases of one gate, or of all gates along the last axis."""
 
     gate: str | None = None
     order: str = "ifgo"
@@ -106,7 +106,7 @@ class GateBias(FormulaInitializer):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class UnitForgetBias(GateBias):
-    """The bias is `value` for the gate that keeps the state, and 0 for all others."""
+    """A UnitForgetBias is `value` for the gate that keeps the state, 0 for others."""
 
     value: float = 1.0
 
@@ -130,7 +130,7 @@ class UnitForgetBias(GateBias):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Chrono(GateBias):
-    """The biases are b_f = log u and b_i = -log u for u uniform on [1, t_max - 1]."""
+    """Chrono has the biases b_f = log u, b_i = -log u, u uniform on [1, t_max - 1]."""
 
     t_max: float = 3.0
     grid: bool = False
@@ -365,7 +365,7 @@ def unit_forget_rules(
 
     Args:
       value: the bias of the gate that keeps the state.
-      cell: the kind of the cells, as for `chrono_rules`.
+      cell: the name of the cells, as for `chrono_rules`.
       prefix: a pattern for the paths of the cells, as for `chrono_rules`.
 
     Returns:

@@ -1,4 +1,8 @@
-"""The registry lists all schemes by name, and initializers are made from names."""
+"""The registry lists all schemes by name.
+
+`get` and `from_config` make an initializer from a name, and `to_config` describes an
+initializer by its name and settings.
+"""
 
 import importlib
 import pkgutil
@@ -155,6 +159,7 @@ def _rebuilt(value: Any) -> Any:
         if value.keys() == {"real", "imag"}:
             return complex(value["real"], value["imag"])
         return from_config(value)
+    # `_plain` writes only functions of JAX, by names that begin so.
     if isinstance(value, str) and value.startswith("jax."):
         return public_function(value)
     return tuple(map(_rebuilt, value)) if isinstance(value, list) else value

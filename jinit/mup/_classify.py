@@ -16,7 +16,8 @@ from ._growth import (
     same_structure,
 )
 
-# The kinds of optimizers whose rates a table shows.
+# The kinds of optimizers whose rates a table can show. "muon" is missing: its rates are
+# used by `p.optimizer` alone, for the tensors that Muon updates.
 KINDS = ("adam", "sgd")
 
 
@@ -50,19 +51,19 @@ def checked_leaves(tree: Any) -> list[Leaf]:
 def classify_by_rules(shapes: Any, rules: Any, width: Any) -> list[ClassifiedTensor]:
     """Classify every tensor by rules, with base shapes from the ratio of widths."""
     base, target = pair("width", width)
-    pairs, found = checked(rules, "rules"), checked_leaves(shapes)
+    pairs, tensors = checked(rules, "rules"), checked_leaves(shapes)
     unmatched = [
-        x for x in found if not any(pattern.matches(x) for pattern, _ in pairs)
+        x for x in tensors if not any(pattern.matches(x) for pattern, _ in pairs)
     ]
     if unmatched:
         raise ValueError(
-            f"{len(unmatched)} of {len(found)} leaves match no rule:"
-            f"{listed(unmatched[:10])}\nAdd one for each, such as ('**', 'vector')."
+            f"{len(unmatched)} of {len(tensors)} leaves match no rule:"
+            f"{listed(unmatched[:10])}\nAdd a rule for each, such as ('**', 'vector')."
         )
-    texts = overridden(rules, found, "rules")
+    texts = overridden(rules, tensors, "rules")
     return [
         _by_rule(leaf, str(text), base, target)
-        for leaf, text in zip(found, texts, strict=True)
+        for leaf, text in zip(tensors, texts, strict=True)
     ]
 
 
@@ -78,6 +79,7 @@ def _by_rule(leaf: Leaf, text: str, base: int, target: int) -> ClassifiedTensor:
                 "Say which axes grow by capital letters, as in 'IO' or 'IoO'."
             )
         sizes[axis] = sizes[axis] * base // target
+    # Capitals of a layout mark axes that grow; the letters themselves are small.
     override = text if text in CLASSES else text.lower()
     return classify_by_axes(leaf, shape, tuple(sizes), axes, override)
 
@@ -90,6 +92,8 @@ def _growing(leaf: Leaf, text: str, ndim: int) -> tuple[int, ...]:
     axes = usual.get(text, ())
     if text == "vector" and ndim == 0:
         return ()
+    # The kernel (d, heads, head_dim) of an attention is "hidden" if it grows in d and
+    # in heads or in head_dim, and the class does not say in which.
     if (axes and ndim < -axes[0]) or (text == "hidden" and ndim == 3):
         raise ambiguous(leaf, ())
     # An embedding that is also the readout has its features last.

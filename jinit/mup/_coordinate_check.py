@@ -20,7 +20,7 @@ from ._coordinate_models import Model, Settings, model_of
 from ._coordinate_report import CoordinateReport, row
 from ._parametrization import Parametrization
 
-# Attention's masks write numbers below minus this in the place of logits.
+# Attention writes numbers below minus this in the place of logits that are masked.
 _MASKED = 1e8
 
 
@@ -164,7 +164,7 @@ def _measured(
 ) -> tuple[dict[str, Any], frozenset[str]]:
     """Return each layer's rms before, after, and of the change, by seed, at one width.
 
-    The second result is the modules of output tensors.
+    The second result is the set of the modules of output tensors.
     """
     types = types_of((keys, batches)), context()
 
@@ -211,7 +211,10 @@ _RUNS: Kept[_Run] = Kept(16)
 
 
 def _unknown() -> None:
-    """Return None, the key of a trace that is kept only as a part of a run."""
+    """Return None, the key of a trace that is not kept by itself.
+
+    A run keeps its traces, so a store of its own for them would hold each twice.
+    """
 
 
 def _run_of(settings: Settings, base: int, width: int, keys: Any, batches: Any) -> _Run:
@@ -266,6 +269,7 @@ def _trained(
     settings: Settings, model: Model, tx: Any, start: tuple[Any, Any], batches: Any
 ) -> Any:
     """Train from the start of one seed, one step on each batch."""
+    # Only the training needs Optax, so `import jinit` does not load it.
     import optax
 
     params, rest = start
@@ -326,5 +330,6 @@ def _compared(pairs: Any, over: int = 0) -> jax.Array:
 
 
 def _flat(x: Any) -> jax.Array:
+    # The first axis has two entries: before the training, and after it.
     wide = jnp.asarray(x, jnp.promote_types(x.dtype, np.float32)).reshape(2, -1)
     return jnp.where(wide < -_MASKED, 0.0, wide)

@@ -1,4 +1,4 @@
-"""Linen, NNX and plain functions become one kind of model for a coordinate check."""
+"""Linen models, NNX models and pairs of functions become `Model`s of one kind."""
 
 import dataclasses
 import inspect
@@ -25,11 +25,12 @@ class Settings:
 
     @property
     def is_parametrized(self) -> bool:
-        """Whether `tx` is a function of the parametrization."""
+        """Tell whether `tx` is a function of the parametrization."""
         return callable(self.tx) and not hasattr(self.tx, "update")
 
     def parametrization(self, base: Any, shapes: Any) -> Parametrization:
         """Return the parametrization of one width."""
+        # Without a function of p nothing is parametrized, and classes need not be told.
         if not self.is_parametrized and self.init is None:
             return Parametrization(())
         if self.parametrize is not None:
@@ -112,6 +113,7 @@ def _nnx(settings: Settings, width: int) -> Model:
     # Loading NNX takes a second, which users of Linen should not wait for.
     from .._network.nnx import nnx_calls
 
+    # The graph of a model is static, so it cannot be a result of the traced `draw`.
     graph: Any = None
 
     def draw(key: jax.Array) -> tuple[Any, Any]:

@@ -1,4 +1,8 @@
-"""Maximal-update parametrization compares a model with a narrower base model."""
+"""`infer` and `from_rules` make a maximal-update parametrization (muP).
+
+muP compares a model with a narrower base model. The factors of each tensor follow from
+its class (input, hidden, output, vector or scalar) and from the growth of its axes.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -70,7 +74,7 @@ def infer(
       TypeError: if a leaf is not an array, or an override not a pair.
       ValueError: if the trees have different structures, the class of a tensor is
         ambiguous, an override does not fit or matches nothing, or only one of `depth`
-        and `depth_rule` is there.
+        and `depth_rule` is passed.
 
     Example:
       >>> import flax.linen as nn, jax, jinit
@@ -158,7 +162,7 @@ def _maximal_update(
     parametrized = []
     for tensor in tensors:
         fold = readout == "weights" and tensor.mup_class == "output"
-        # A tied embedding is an input, too, whose std must not shrink with the width.
+        # A tied embedding is also an input, and its std must not shrink with the width.
         if fold and tensor.parts[-1:] == ("embedding",):
             raise ValueError(
                 f"{'/'.join(tensor.parts)!r} is an output that is an embedding too, so "
@@ -186,6 +190,7 @@ def _depth(depth: Any, rule: str | None) -> Depth:
             f"`depth` is {depth!r} and `depth_rule` {rule!r}; give both: the residual "
             "blocks (base, target), and 'completep' or 'depth_mup'."
         )
+    # The ratio alone enters, so the numbers may count blocks or layers.
     base, target = pair("depth", depth)
     checks.choice("depth_rule", rule, tuple(DEPTH_RULES))
     return Depth(target / base, DEPTH_RULES[rule], rule)
@@ -193,6 +198,7 @@ def _depth(depth: Any, rule: str | None) -> Depth:
 
 def _blocks(tensors: Sequence[ClassifiedTensor]) -> set[tuple[str, ...]]:
     """Return the modules below the root that hold hidden tensors."""
+    # All prefixes of a path are modules; the root, with length 0, is no block.
     return {
         parts[:length]
         for tensor in tensors if tensor.mup_class == "hidden"

@@ -29,7 +29,7 @@ from .matrices import (
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Orthogonal(Initializer):
-    """The kernel is scale times a matrix with orthonormal rows or columns."""
+    """An Orthogonal is scale times a matrix with orthonormal rows or columns."""
 
     scale: float = 1.0
     column_axis: int = -1
@@ -88,7 +88,7 @@ class Orthogonal(Initializer):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class ScaledOrthogonal(Orthogonal):
-    """The kernel is an orthogonal matrix times scale sqrt(n_out / n_in)."""
+    """A ScaledOrthogonal is scale sqrt(n_out / n_in) times an orthogonal matrix."""
 
     _name: ClassVar[str] = "scaled_orthogonal"
 
@@ -100,7 +100,7 @@ class ScaledOrthogonal(Orthogonal):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class DeltaOrthogonal(Initializer):
-    """The centre tap of a convolution is orthogonal, and all other taps are zero."""
+    """A DeltaOrthogonal has an orthogonal centre tap, and zeros in all other taps."""
 
     scale: float = 1.0
     column_axis: int = -1
@@ -177,6 +177,7 @@ def _kernel(
     if 0 in shape:
         return jnp.zeros(shape, dtype)
     view = as_matrices(shape, layout)
+    # In 16 bits the reflections would lose the orthogonality that they build up.
     stack = draw_stack(key, view, wide_dtype(dtype), method, mesh)
     return back_to_shape(stack, view, scale, dtype)
 
@@ -335,8 +336,8 @@ def delta_orthogonal(
       method: one of the methods of `orthogonal`.
 
     Raises:
-      ValueError: if the method is unknown; when called, if the shape has not 3 to 5
-        axes.
+      ValueError: if the method is unknown; when called, if the shape does not have 3 to
+        5 axes.
 
     Example:
       >>> import jax, jinit

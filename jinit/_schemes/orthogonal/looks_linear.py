@@ -33,7 +33,7 @@ _MIRRORED = {"hidden": (True, True), "first": (False, True), "last": (True, Fals
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class LooksLinear(Initializer):
-    """The kernel is [[W, -W], [-W, W]], [W, -W] or [W; -W] for an orthogonal W."""
+    """A LooksLinear is [[W, -W], [-W, W]], [W, -W] or [W; -W] for an orthogonal W."""
 
     scale: float = 1.0
     dtype: np.dtype | None = None
@@ -129,10 +129,12 @@ def _looks_linear(
     if 0 in shape:
         return jnp.zeros(shape, dtype)
     stack = draw_stack(key, block, wide_dtype(dtype), method, mesh)
+    # Mirroring twice gives [[W, -W], [-W, W]].
     for axis, halves in zip((-2, -1), mirrored, strict=True):
         if halves:
             stack = jnp.concatenate([stack, -stack], axis)
     tap = back_to_shape(stack, block, scale, dtype)
+    # In an even window the centre is the tap before the middle, as in delta_orthogonal.
     centre = tuple(
         (size - 1) // 2 if letter == "k" else slice(None)
         for size, letter in zip(shape, layout, strict=True)
