@@ -59,7 +59,7 @@ class ById:
         try:
             self._value: Callable[[], Any] = weakref.ref(value)
         except TypeError:
-            # Held, so that nothing else can get its id.
+            # The object is held, so that no other object can get its id.
             self._value = lambda: value
 
     def __eq__(self, other: object) -> bool:
@@ -95,7 +95,7 @@ def remembered(most: int) -> Callable[[Callable[..., Result]], Callable[..., Res
 def keep(results: dict[Hashable, Any], key: Hashable, result: Any, most: int) -> None:
     """Put a result into a cache that never has more than `most` entries."""
     while len(results) >= most:
-        # The oldest one. Another thread may have taken it already.
+        # This drops the oldest entry. Another thread may have dropped it already.
         results.pop(next(iter(results), None), None)
     results[key] = result
 
@@ -181,7 +181,8 @@ class _Reader:
         kind: Any = type(value)
         by_fields = hasattr(kind, "__dataclass_fields__")
         if by_fields and not _is_ready_made(kind):
-            return "dataclass"  # which is its attributes
+            # The content of a dataclass is its attributes, which `_read` adds.
+            return "dataclass"
         return None
 
     def _items(self, named: dict[Any, Any]) -> Hashable:
@@ -208,7 +209,8 @@ class _Reader:
     def _cell(self, cell: Any) -> Hashable:
         try:
             value = cell.cell_contents
-        except ValueError:  # a cell that is still empty
+        except ValueError:
+            # The cell is still empty.
             return ById(cell)
         return self.read(value)
 
@@ -218,11 +220,13 @@ class _Reader:
         by_fields = hasattr(kind, "__dataclass_fields__")
         if isinstance(value, types.ModuleType) or _is_ready_made(kind):
             return ()
+        # As under `jax.jit`, an object that a function closes over counts as the same
+        # even if its attributes change: the function may count its calls there.
         if self._functions and not by_fields:
-            return ()  # as under `jax.jit`: the function may count its calls there
+            return ()
         attributes = dict(getattr(value, "__dict__", ()))
         if is_linen(kind):
-            # A module also has a number of its own, which is no setting.
+            # A module of Linen also has a serial number, which is not a setting.
             fields = {k: attributes.get(k) for k in value.__dataclass_fields__}
             scope = attributes.get("scope")
             return self._items(fields), scope and ById(scope)
@@ -254,7 +258,9 @@ def names_in(code: types.CodeType) -> frozenset[str]:
             names.add(constant)
     for instruction in dis.get_instructions(code):
         if instruction.opname == "IMPORT_NAME" and not is_library(instruction.argval):
-            names.add("globals")  # A module of the user's, that no global names.
+            # The code imports a user's module, which no global names. The name
+            # "globals" stands for code that cannot be known; see behavior.py.
+            names.add("globals")
     return frozenset(names)
 
 
@@ -311,6 +317,7 @@ def _is_ready_made(kind: Any) -> bool:
 
 @functools.lru_cache(maxsize=1024)
 def is_linen(kind: Any) -> bool:
+    """Tell whether a class is a module of flax.linen, without importing it."""
     return any(
         base.__name__ == "Module" and base.__module__.startswith("flax.linen")
         for base in kind.__mro__

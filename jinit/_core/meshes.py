@@ -1,4 +1,8 @@
-"""Check that shardings fit shapes, and read the axes of the mesh in the context."""
+"""Shardings are checked against shapes, and the mesh of the context is read.
+
+In an explicit mesh the sharding of an array is a part of its type. In other meshes XLA
+decides where arrays lie, unless they ask for a sharding.
+"""
 
 import contextlib
 from typing import Any
@@ -46,6 +50,7 @@ def check_fits(out_sharding: Any, shape: tuple[int, ...]) -> None:
             "jax.sharding.NamedSharding(mesh, spec)."
         )
     try:
+        # A spec may be shorter than a shape, and must not be longer.
         if len(spec) > len(shape):
             raise ValueError(f"{len(spec)} entries for {len(shape)} axes")
         NamedSharding(mesh, spec).shard_shape(shape)

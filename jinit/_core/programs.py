@@ -1,4 +1,4 @@
-"""Compile samplers: one program for each shape, dtype and sharding.
+"""Samplers are compiled here: one program for each shape, dtype and sharding.
 
 A sampler that is called outside of any `jit` is compiled with 512-bit vectors
 preferred, where XLA's default is 256. Its loop is bound by arithmetic, and processors
@@ -22,6 +22,7 @@ from .checks import is_static
 from .erf_inv import parts_depend_on_loop
 from .meshes import Sharding, check_fits, explicit_axes, mesh_and_spec
 
+# The function has moved from jax.core to jax.extend.core.
 try:
     from jax.extend.core import get_opaque_trace_state as get_opaque_trace_state
 except ImportError:
@@ -39,7 +40,10 @@ with jax.core.eval_context():
 
 
 def compiled(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """Jit `function(*operands, *, shape, ...)`, and give it `out_sharding`."""
+    """Jit a sampler, and give it the argument `out_sharding`.
+
+    Its keyword-only arguments, such as `shape`, are static; all others are operands.
+    """
     static = tuple(
         name
         for name, parameter in inspect.signature(function).parameters.items()
@@ -83,7 +87,7 @@ def at_top_level() -> bool:
 
 @jax.tree_util.register_static
 class _Context:
-    """A context equals only itself."""
+    """A _Context stands for the settings of one trace, and equals only itself."""
 
 
 @jax.jit
@@ -113,9 +117,9 @@ def jit_to(
     out_sharding: Any,
     explicit: tuple[str, ...],
 ) -> Callable[..., Any]:
-    """Return a program for one sharding.
+    """Return a jitted function whose result has one sharding.
 
-    In an explicit mesh the type of the result names the sharding.
+    In an explicit mesh the type of the result says the sharding.
     """
     if out_sharding is not None:
         function = _without_unlike_parts(function, out_sharding)
@@ -179,7 +183,7 @@ def _everywhere(x: Any, sharding: Any) -> Any:
         # Explicit axes would make the constraint a part of the result's type.
         automatic = jax.sharding.Mesh(mesh.devices, mesh.axis_names)
         everywhere = NamedSharding(automatic, everywhere)
-    # Cut before the barrier, the parts would be what is computed.
+    # Without the barrier XLA would move the cut into parts in front of the computation.
     x = jax.lax.with_sharding_constraint(x, everywhere)
     x = jax.lax.optimization_barrier(x)
     return jax.lax.with_sharding_constraint(x, everywhere)

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Where Flax's boxes come from, by name: Flax itself is not imported here.
 _PARAMS = ("params",)
+# Flax's boxes are known by the names of their classes, since Flax is not imported here.
 _BOXES = {"AxisMetadata", "Variable", "VariableState"}
 
 
@@ -33,7 +33,7 @@ class Leaf(NamedTuple):
 
     @property
     def module_path(self) -> str:
-        """Return the path without "params", as modules are called by."""
+        """Return the path without "params", as in the names of modules."""
         return "/".join(strip_collection(self.parts))
 
     def __str__(self) -> str:
@@ -62,6 +62,8 @@ def leaves(tree: Any, is_leaf: Any = lambda _: False) -> list[Leaf]:
 def _walk(tree: Any, above: tuple[str, ...], is_leaf: Any) -> Iterable[Leaf]:
     boxed = is_box(tree) and not is_leaf(tree)
 
+    # The walk stops at a box, and goes on inside it with the box as the root. The first
+    # key is then the attribute of the box, which is left out.
     def stops(node: Any) -> bool:
         return is_leaf(node) or (is_box(node) and node is not tree)
 
@@ -89,6 +91,7 @@ def _is_box_type(kind: type) -> bool:
 
 def _part(key: Any) -> str:
     """Return one part of a path, without the brackets and dots that JAX prints."""
+    # These are the attributes of JAX's DictKey, SequenceKey and GetAttrKey.
     for attribute in ("key", "idx", "name"):
         if hasattr(key, attribute):
             return str(getattr(key, attribute))
@@ -129,14 +132,16 @@ def struct(value: Any) -> jax.ShapeDtypeStruct | None:
         return jax.ShapeDtypeStruct((), jax.dtypes.result_type(value))
     if not (hasattr(value, "shape") and hasattr(value, "dtype")):
         return None
+    # JAX has no arrays of objects, texts or dates.
     if isinstance(value, np.ndarray) and value.dtype.kind in "OSUMm":
-        return None  # JAX has no arrays of texts, dates or objects.
+        return None
     sharding = value.sharding if isinstance(value, jax.ShapeDtypeStruct) else None
     return jax.ShapeDtypeStruct(value.shape, canonical(value.dtype), sharding=sharding)
 
 
 def canonical(dtype: Any) -> Any:
-    """Return the dtype that JAX has for it: without x64, float32 for float64."""
+    """Return the dtype that JAX will use: without x64, float32 instead of float64."""
+    # `canonicalize_dtype` does not take the dtypes of typed keys.
     if jnp.issubdtype(dtype, jax.dtypes.extended):
         return dtype
     return jax.dtypes.canonicalize_dtype(dtype)
@@ -146,7 +151,7 @@ def stand_in(leaf: Leaf) -> jax.ShapeDtypeStruct:
     """Return the shape and dtype of a leaf that must be an array.
 
     Raises:
-      TypeError: if the leaf is no array.
+      TypeError: if the leaf is not an array.
     """
     likeness = None if is_number(leaf.value) else struct(leaf.value)
     if likeness is None:
@@ -178,8 +183,8 @@ def align(
 ) -> list[Leaf]:
     """Return the leaves of a tree, after a check of its paths, shapes and dtypes."""
     every = leaves(tree)
-    here = {leaf.parts for leaf in every}
-    absent = [leaf for parts, leaf in expected.items() if parts not in here]
+    paths = {leaf.parts for leaf in every}
+    absent = [leaf for parts, leaf in expected.items() if parts not in paths]
     extra = [leaf for leaf in every if leaf.parts not in expected]
     for wrong, text in (
         (absent, f"`{name}` lacks {len(absent)} leaves of {owner}"),
@@ -218,7 +223,7 @@ def _type(likeness: jax.ShapeDtypeStruct | None) -> Any:
 
 def _spelled(value: Any, likeness: jax.ShapeDtypeStruct | None) -> str:
     if likeness is None:
-        return f"{value!r}, which is no array"
+        return f"{value!r}, which is not an array"
     return f"shape {likeness.shape} and dtype {likeness.dtype}"
 
 

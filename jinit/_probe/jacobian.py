@@ -14,7 +14,7 @@ from .._network.kept import Traced, program
 _DENSE = 256
 _STEPS = 100
 
-# The arguments beside the parameters begin with one that is no input, such as keys.
+# The arguments beside the parameters begin with an entry that is not an input: keys.
 _FIRST = 1
 
 
