@@ -27,7 +27,7 @@ from .stacks import axes_of, in_front, path_of, put_back, times
 class Rescaling(NamedTuple):
     """A rescaling changes a layer's output: y -> (y - bias) factor + new bias."""
 
-    # One number, or one for each unit; `bias` is the new bias.
+    # The factor is one number, or one for each unit. `bias` is the new bias.
     factor: jax.Array
     bias: jax.Array
     # How far the output was from its target, and whether no factor reaches the target.
@@ -84,8 +84,8 @@ def task_of(
         if layer.is_mapped:
             raise ValueError(
                 f"{layer.path} has one kernel for each member of a vmap, and its "
-                "output holds those of all members; set the members one by one, as "
-                f"models of their own, or leave them out by skip=[{layer.path!r}]."
+                "output holds those of all members; set each member as a model by "
+                f"itself, or leave the layer out by skip=[{layer.path!r}]."
             )
     return LayerwiseTask(trace, taps, tuple(layers), rescale, settings)
 
@@ -125,7 +125,7 @@ def repeat_passes(
 
 
 class _Measured(NamedTuple):
-    """The rescaling of one layer, or of one step of a stack, as plain numbers."""
+    """A _Measured is the rescaling of one layer, or one step of a stack, in numbers."""
 
     row: Row
     error: float
@@ -207,8 +207,8 @@ class _Handler:
         bias = _fitting(bias, wide)
         rescaling = self.rescale(wide, bias, layer, rounding_error)
         if layer.is_shared:
-            # The steps of the scan share the weights, and each would want another
-            # factor. One of them is chosen after the pass.
+            # The steps of the scan share the weights, and each step asks for another
+            # factor. The factor of one step is chosen after the pass.
             return output, rescaling
         if not layer.axes:
             self.rescalings[layer.path] = rescaling
