@@ -1,4 +1,4 @@
-"""Layers are scaled until their relative gradients agree: all then learn at one rate."""
+"""Layers are scaled until their relative gradients agree: then all learn alike."""
 
 import functools
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Gains of weight-normalized layers are set from a batch, or from the kernels' norms."""
+"""Gains of weight-normalized layers are set from a batch, or from kernels' norms."""
 
 from typing import Any
 

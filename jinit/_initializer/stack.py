@@ -256,8 +256,8 @@ def stacked(init: Any, axis: int = 0) -> Initializer:
     depend on the layer.
 
     Args:
-      init: an initializer from jinit, from JAX or your own; or a function of the layer's
-        index, from 0, that returns one.
+      init: an initializer from jinit, from JAX or your own; or a function of the index
+        of a layer, from 0, that returns one.
       axis: the axis that counts the layers.
 
     Raises:

@@ -1,7 +1,7 @@
-"""Activations have names, derivatives and kinks, all in NumPy's float64.
+"""This file has a table of activations, with their derivatives and kinks, in NumPy.
 
-A gain is a number that is needed while a program is being traced, in more digits than
-float32 has, and before anything is compiled. Hence NumPy.
+A gain is needed while a program is being traced, in more digits than float32 has, and
+before anything is compiled. So the functions are NumPy's and not JAX's.
 """
 
 import dataclasses
@@ -38,6 +38,7 @@ def _dsigmoid(z: np.ndarray) -> np.ndarray:
 
 
 def _softplus(z: np.ndarray) -> np.ndarray:
+    # log(1 + exp(z)) would overflow for large z.
     return np.logaddexp(z, 0)
 
 
@@ -69,6 +70,7 @@ def _step(z: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _elu(z: np.ndarray, a: float) -> np.ndarray:
+    # `np.where` computes both cases, so the minimum keeps exp from overflowing.
     return np.where(z > 0, z, a * np.expm1(np.minimum(z, 0)))
 
 
@@ -146,5 +148,5 @@ ACTIVATIONS = {
     "sin": ActivationSpec(np.sin, np.cos),
 }
 
-# Gated units phi(a) b, and their phi.
+# The gated units phi(a) b, with the name of their phi.
 GATES = {"glu": "sigmoid", "swiglu": "silu", "geglu": "gelu", "reglu": "relu"}
