@@ -37,9 +37,9 @@ class Rescaling(NamedTuple):
     report: dict[str, jax.Array]
 
 
-# rescale(output, bias, layer, rounding_error): the output and its bias (0 if it has
-# none) are in float32. The rounding error is that of the narrower of their own dtypes,
-# relative to 1.
+# rescale(output, bias, layer, rounding_error) -> Rescaling. The output, and its bias or
+# 0, come in float32 or wider. The rounding error is that of the narrower of the dtypes
+# that the two have in the model, relative to 1.
 Rescale = Callable[[jax.Array, jax.Array, Layer, float], Rescaling]
 
 

@@ -173,6 +173,8 @@ def largest(law: SignalLaw, count: int) -> SignalLaw:
     """
     if law.source is None:
         return law
+    # At the nodes the law is discrete: the weights of the largest entry are the
+    # differences of F^count.
     order = np.argsort(law.values)
     below = np.cumsum(WEIGHTS[order]) ** count
     weights = np.diff(below, prepend=0.0)

@@ -151,6 +151,7 @@ def jax_fans(
             ("batch_axis", batch_axis),
         )
     )
+    # An axis of length 0 would be a divisor below.
     if not (inputs and outputs and copies):
         return 0.0, 0.0
     window = math.prod(shape) / inputs / outputs / copies

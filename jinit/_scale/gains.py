@@ -340,6 +340,7 @@ def _reject(activation: Any, param: float | None) -> NoReturn:
 def _known(function: Function) -> str | None:
     """Return the name of a function of JAX, whose moments need no compilation."""
     path = names.public_name(function)
+    # JAX's gelu is the tanh approximation by default.
     if path in ("jax.nn.gelu", "jax.nn.leaky_relu", "jax.nn.elu", "jax.nn.celu"):
         return {"jax.nn.gelu": "gelu_tanh"}.get(path, path.rpartition(".")[2])
     module, _, name = path.rpartition(".")

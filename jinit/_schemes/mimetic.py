@@ -89,7 +89,7 @@ def _split(
         z.astype(dtype)
         + numbers.cast(init.diagonal, dtype) * jnp.eye(d, dtype=dtype)[None]
     )
-    # Each kernel may be drawn by a program of its own. Without the barrier XLA could
+    # Each kernel may be drawn by a separate program. Without the barrier XLA could
     # fuse the target differently there, and one other bit may flip singular vectors.
     u, s, vt = jnp.linalg.svd(lax.optimization_barrier(target), full_matrices=False)
     root = jnp.sqrt(s)[:, None, :]

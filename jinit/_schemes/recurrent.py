@@ -179,6 +179,8 @@ class Chrono(GateBias):
 
 def std_of_log(high: float) -> float:
     """Return the standard deviation of log u for u uniform on [1, high]."""
+    # The means of log u and log^2 u follow from the integrals u log u - u and
+    # u log^2 u - 2 u log u + 2 u.
     log, width = numbers.log(high), high - 1
     mean = high * log / width - 1
     square = (high * log * log - 2 * high * log) / width + 2
@@ -295,7 +297,7 @@ def chrono(
     new input.
 
     Two gates that are drawn alone (`gate="f"` and `gate="i"`) satisfy b_i = -b_f only
-    if they get the same key. In a model every parameter has a key of its own, so use
+    if they get the same key. In a model every parameter has another key, so use
     `grid=True` there, which spaces u evenly over its interval instead of drawing it.
 
     Args:
@@ -325,8 +327,8 @@ def chrono(
 def chrono_rules(t_max: float, *, cell: Cell = "lstm", prefix: str = "**") -> Rules:
     """Make the rules that give the cells of a tree the biases of `chrono`.
 
-    If each gate has a parameter of its own, the times are a grid, since b_i = -b_f
-    cannot hold for two draws.
+    If the gates have separate parameters, the times are a grid, since b_i = -b_f cannot
+    hold for two draws.
 
     Args:
       t_max: the longest time in steps, more than 2.

@@ -75,6 +75,7 @@ def classify_by_axes(
 
 
 def _class_of(layout: str, axes: tuple[int, ...]) -> str:
+    # More copies, such as experts, change no single matrix.
     grows = {layout[axis] for axis in axes} - {"b"}
     if not grows:
         return "scalar"

@@ -59,7 +59,7 @@ def infer(
       delta_shapes: the model at a third width. It shows the axes that grow if those of
         base and target have one length by chance, or all are equal.
       kind: the optimizer whose rates the table shows, "adam" or "sgd". `p.optimizer`
-        measures the kind of its own optimizer.
+        measures the kind of the optimizer that you pass to it.
       depth: the numbers of residual blocks (base, target), if they differ.
       depth_rule: "completep" or "depth_mup", for blocks of one layer.
       readout: "multiplier" for logits that the model multiplies by p.readout_scale;

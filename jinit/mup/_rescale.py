@@ -161,5 +161,6 @@ def _scaled(absolute: bool, tensor: Tensor, init: Any) -> Any:
             "cannot be rescaled for the width; use one of jinit's that does (jinit.he, "
             "jinit.normal, ...), or draw as usual and call p.init(params)."
         )
+    # An initializer of zeros has std 0, and stays.
     factor = 1.0 if numbers.is_zero(now) else target / now
     return init if numbers.is_one(factor) else scaled(init, factor)
