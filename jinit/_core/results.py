@@ -43,6 +43,7 @@ class Table(NamedTuple):
 
     def grid(self) -> Any:
         """Return the head, the lines and the foot as a rich table."""
+        # Rich takes 0.1 s to load, so it waits until something is printed.
         from rich import box
         from rich.table import Table as RichTable
 

@@ -184,7 +184,11 @@ def layerwise_pass(
 
 
 class _Handler:
-    """handler(tap, output, bias) -> (output to continue with, rescaling to record)."""
+    """This handler rescales the output of each layer, and records the rescaling.
+
+    It is called with the number of a tap, the layer's output and its bias, and returns
+    the output that goes on, and the record.
+    """
 
     def __init__(self, task: LayerwiseTask) -> None:
         self.rescale = task.rescale
@@ -193,7 +197,7 @@ class _Handler:
         self.rescalings: dict[str, Rescaling] = {}
 
     def __call__(self, tap: int, output: jax.Array, bias: Any) -> tuple[Any, Any]:
-        # Statistics need more digits than bfloat16 has.
+        # The mean of many entries needs more digits than bfloat16 has.
         wide = jnp.asarray(output, jnp.promote_types(output.dtype, np.float32))
         if tap in self.again:
             # Weights that are used again are scaled for their first use.

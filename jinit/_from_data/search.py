@@ -120,6 +120,7 @@ def learn(
     tx = optax.adam(rate)
     step = jax.jit(_step_of(trained, measure, tx))
     logs = best = jnp.zeros(len(trained.numbers), np.float32)
+    # The best scales so far are kept, since a search may end far from them.
     state = tx.init(logs)
     rows: list[Row] = []
     least: tuple[float, float] | None = None

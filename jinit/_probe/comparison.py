@@ -80,6 +80,7 @@ class Comparison(Result):
 
 def _values(reports: Sequence[Report], name: str) -> np.ndarray:
     """Return a statistic as an array of shape (seeds, layers)."""
+    # All reports of a scheme are of one model, so they have the same layers.
     return np.array([[row[name] for row in report.rows] for report in reports])
 
 

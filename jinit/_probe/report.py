@@ -80,6 +80,7 @@ class Report(Result):
         """
         for name in limits:
             checks.choice("limits", name, OUTPUT_STATISTICS)
+        # With limits, the findings are left out: the user has said what counts.
         troubles = list(outside(self.rows, limits)) if limits else self.verdict
         if troubles:
             raise AssertionError("\n".join(map(str, troubles)))
@@ -93,6 +94,7 @@ class Report(Result):
         Returns:
           The matplotlib figure.
         """
+        # Matplotlib takes long to load, and only figures need it.
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(7, 6), layout="constrained")

@@ -174,6 +174,7 @@ class Sparse(FormulaInitializer):
             )
 
     def _build(self, key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
+        # With one key for both, the values would tell which places are kept.
         values_key, places_key = jax.random.split(key)
         values = random.normal(values_key, shape, dtype)
         return jnp.where(self._kept(places_key, shape), values, 0)

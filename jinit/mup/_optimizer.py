@@ -171,8 +171,9 @@ def _rate(
     """
     here = behaviour.entry
     assert here is not None
-    # Labels by size may give the base another optimizer. An equal update at another
-    # width then shows that the shape does not matter.
+    # A transformation that labels tensors by their size may update the base by another
+    # optimizer. Then an equal update at another width shows that the shape does not
+    # matter.
     other = (None if behaviour.multiplies else wide) if base is None else base
     if other is not None and alike(other, here, _SAME):
         return tensor.rate(behaviour.kind)

@@ -1,4 +1,4 @@
-"""HiPPO-LegS is a state matrix; S4D layers start from eigenvalues like those of it."""
+"""HiPPO-LegS is a state matrix; S4D layers start from its eigenvalues, or like them."""
 
 import dataclasses
 import functools
