@@ -67,7 +67,6 @@ def _dimension(d: Any, dims: tuple[Any, ...]) -> int:
             "uniform law take symbolic ones."
         )
     try:
-        # A bool passes for an integer in Python; as a length it is a mistake.
         if isinstance(d, (bool, np.bool_)):
             raise TypeError
         size = operator.index(d)
@@ -93,13 +92,11 @@ def real(
     finite: bool = True,
 ) -> float:
     """Return `value` as a Python float: finite, and at least `minimum`."""
-    # `float` would accept True and the text "1".
     if isinstance(value, (bool, np.bool_, str)) or np.ndim(value) != 0:
         raise TypeError(f"`{argument}` is {value!r}; it must be a real number.")
     try:
         number = float(value)
     except TypeError:
-        # Tracers come here too, since their values are not known yet.
         raise TypeError(
             f"`{argument}` is {value!r}; it must be a real number that is known when "
             "the initializer is made (a Python or NumPy number, not a traced array)."
@@ -144,7 +141,6 @@ def canonical_axes(argument: str, value: Any) -> int | tuple[int, ...]:
             f"`{argument}` is {value!r}, which names an axis twice; name each axis "
             "once."
         )
-    # (0,) and 0 mean the same, so initializers made with either are equal.
     return indices[0] if len(indices) == 1 else indices
 
 
@@ -167,7 +163,6 @@ def axes(argument: str, value: Any, ndim: int, shape: Shape) -> tuple[int, ...]:
                 f"an axis must lie in [{-ndim}, {ndim - 1}]."
             )
         indices.append(index % ndim)
-    # -1 and 1 are one axis of a matrix, which only the shape shows.
     if len(set(indices)) != len(indices):
         raise ValueError(
             f"`{argument}` is {value!r}, which names an axis of shape {shape} twice; "
@@ -206,7 +201,6 @@ _WORDS = {"threefry2x32": 2, "rbg": 4, "unsafe_rbg": 4}
 
 def _check_words(shape: Shape) -> None:
     """Raise unless a legacy key has as many words as JAX's implementation needs."""
-    # A user may register other implementations, whose words are not known here.
     implementation = str(flag("jax_default_prng_impl"))
     words = _WORDS.get(implementation, shape[-1])
     if shape[-1] != words:

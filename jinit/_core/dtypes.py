@@ -40,7 +40,6 @@ def _default_float() -> np.dtype:
 _FLOAT32 = np.dtype(np.float32)
 
 
-# Every draw asks, so the answer is remembered. An error is not.
 @functools.cache
 def _check_kind(dtype: np.dtype, kind: type[Any]) -> None:
     if not jnp.issubdtype(dtype, kind):

@@ -59,7 +59,6 @@ class ById:
         try:
             self._value: Callable[[], Any] = weakref.ref(value)
         except TypeError:
-            # The object is held, so that no other object can get its id.
             self._value = lambda: value
 
     def __eq__(self, other: object) -> bool:
@@ -95,7 +94,6 @@ def remembered(most: int) -> Callable[[Callable[..., Result]], Callable[..., Res
 def keep(results: dict[Hashable, Any], key: Hashable, result: Any, most: int) -> None:
     """Put a result into a cache that never has more than `most` entries."""
     while len(results) >= most:
-        # This drops the oldest entry. Another thread may have dropped it already.
         results.pop(next(iter(results), None), None)
     results[key] = result
 
@@ -181,7 +179,6 @@ class _Reader:
         kind: Any = type(value)
         by_fields = hasattr(kind, "__dataclass_fields__")
         if by_fields and not _is_ready_made(kind):
-            # The content of a dataclass is its attributes, which `_read` adds.
             return "dataclass"
         return None
 
@@ -210,7 +207,6 @@ class _Reader:
         try:
             value = cell.cell_contents
         except ValueError:
-            # The cell is still empty.
             return ById(cell)
         return self.read(value)
 
@@ -220,13 +216,10 @@ class _Reader:
         by_fields = hasattr(kind, "__dataclass_fields__")
         if isinstance(value, types.ModuleType) or _is_ready_made(kind):
             return ()
-        # As under `jax.jit`, an object that a function closes over counts as the same
-        # even if its attributes change: the function may count its calls there.
         if self._functions and not by_fields:
             return ()
         attributes = dict(getattr(value, "__dict__", ()))
         if is_linen(kind):
-            # A module of Linen also has a serial number, which is not a setting.
             fields = {k: attributes.get(k) for k in value.__dataclass_fields__}
             scope = attributes.get("scope")
             return self._items(fields), scope and ById(scope)
@@ -258,8 +251,6 @@ def names_in(code: types.CodeType) -> frozenset[str]:
             names.add(constant)
     for instruction in dis.get_instructions(code):
         if instruction.opname == "IMPORT_NAME" and not is_library(instruction.argval):
-            # The code imports a user's module, which no global names. The name
-            # "globals" stands for code that cannot be known; see behavior.py.
             names.add("globals")
     return frozenset(names)
 

@@ -50,7 +50,6 @@ def check_fits(out_sharding: Any, shape: tuple[int, ...]) -> None:
             "jax.sharding.NamedSharding(mesh, spec)."
         )
     try:
-        # A spec may be shorter than a shape, and must not be longer.
         if len(spec) > len(shape):
             raise ValueError(f"{len(spec)} entries for {len(shape)} axes")
         NamedSharding(mesh, spec).shard_shape(shape)

@@ -31,7 +31,6 @@ _PUBLIC_MODULES = ("jax.nn", "jax.numpy", "jax.lax", "jax.scipy.special")
 
 def public_name(function: Any) -> str:
     """Return where users find a function, such as `jax.nn.gelu`, or else its name."""
-    # `__module__` of jax.nn.gelu is a private file of JAX, which may move.
     name = getattr(function, "__name__", "")
     for module_name in _PUBLIC_MODULES:
         module = sys.modules.get(module_name)
@@ -44,7 +43,6 @@ def public_function(path: str) -> Any:
     """Return the function that `public_name` named."""
     module_name, _, name = path.rpartition(".")
     function = None
-    # A configuration must not be able to import, and so run, any other module.
     if module_name in _PUBLIC_MODULES:
         function = getattr(importlib.import_module(module_name), name, None)
     if function is None:

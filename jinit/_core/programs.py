@@ -22,7 +22,6 @@ from .checks import is_static
 from .erf_inv import parts_depend_on_loop
 from .meshes import Sharding, check_fits, explicit_axes, mesh_and_spec
 
-# The function has moved from jax.core to jax.extend.core.
 try:
     from jax.extend.core import get_opaque_trace_state as get_opaque_trace_state
 except ImportError:
@@ -183,7 +182,6 @@ def _everywhere(x: Any, sharding: Any) -> Any:
         # Explicit axes would make the constraint a part of the result's type.
         automatic = jax.sharding.Mesh(mesh.devices, mesh.axis_names)
         everywhere = NamedSharding(automatic, everywhere)
-    # Without the barrier XLA would move the cut into parts in front of the computation.
     x = jax.lax.with_sharding_constraint(x, everywhere)
     x = jax.lax.optimization_barrier(x)
     return jax.lax.with_sharding_constraint(x, everywhere)

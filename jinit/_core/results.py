@@ -43,7 +43,6 @@ class Table(NamedTuple):
 
     def grid(self) -> Any:
         """Return the head, the lines and the foot as a rich table."""
-        # Rich takes 0.1 s to load, so it waits until something is printed.
         from rich import box
         from rich.table import Table as RichTable
 
@@ -138,7 +137,6 @@ def plain(value: Any) -> Any:
     Tuples become lists, findings become dicts, and numbers that are not finite become
     None, since JSON has neither of them.
     """
-    # `float` turns NumPy's float64, which is a float, into Python's.
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if value is None or isinstance(value, bool | int | str):

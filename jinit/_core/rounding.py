@@ -44,7 +44,6 @@ def _round_inside(
     x: jax.Array, low: jax.Array, high: jax.Array, *, dtype: np.dtype, open_low: bool
 ) -> jax.Array:
     next_low = lax.nextafter(low, jnp.full_like(low, np.inf)) if open_low else low
-    # With a scale of 0 the ends are equal, and all entries get their value.
     bottom = at_least(jnp.where(low < high, next_low, low), dtype).astype(np.float32)
     top = jnp.maximum(bottom, below(high, dtype).astype(np.float32))
     return _rounded(jnp.clip(x, bottom, top), dtype=dtype)

@@ -22,7 +22,6 @@ def text(table: Any) -> str:
     """Return a table as plain text, as wide as it needs, or as the terminal is."""
     from rich.console import Console
 
-    # In a file, a notebook or a test a table must not be folded at 80 columns.
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
     printed = io.StringIO()
     Console(file=printed, width=width, color_system=None).print(table)

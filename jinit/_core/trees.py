@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 
 _PARAMS = ("params",)
-# Flax's boxes are known by the names of their classes, since Flax is not imported here.
 _BOXES = {"AxisMetadata", "Variable", "VariableState"}
 
 
@@ -62,8 +61,6 @@ def leaves(tree: Any, is_leaf: Any = lambda _: False) -> list[Leaf]:
 def _walk(tree: Any, above: tuple[str, ...], is_leaf: Any) -> Iterable[Leaf]:
     boxed = is_box(tree) and not is_leaf(tree)
 
-    # The walk stops at a box, and goes on inside it with the box as the root. The first
-    # key is then the attribute of the box, which is left out.
     def stops(node: Any) -> bool:
         return is_leaf(node) or (is_box(node) and node is not tree)
 
@@ -91,7 +88,6 @@ def _is_box_type(kind: type) -> bool:
 
 def _part(key: Any) -> str:
     """Return one part of a path, without the brackets and dots that JAX prints."""
-    # These are the attributes of JAX's DictKey, SequenceKey and GetAttrKey.
     for attribute in ("key", "idx", "name"):
         if hasattr(key, attribute):
             return str(getattr(key, attribute))
@@ -132,7 +128,6 @@ def struct(value: Any) -> jax.ShapeDtypeStruct | None:
         return jax.ShapeDtypeStruct((), jax.dtypes.result_type(value))
     if not (hasattr(value, "shape") and hasattr(value, "dtype")):
         return None
-    # JAX has no arrays of objects, texts or dates.
     if isinstance(value, np.ndarray) and value.dtype.kind in "OSUMm":
         return None
     sharding = value.sharding if isinstance(value, jax.ShapeDtypeStruct) else None
@@ -141,7 +136,6 @@ def struct(value: Any) -> jax.ShapeDtypeStruct | None:
 
 def canonical(dtype: Any) -> Any:
     """Return the dtype that JAX will use: without x64, float32 instead of float64."""
-    # `canonicalize_dtype` does not take the dtypes of typed keys.
     if jnp.issubdtype(dtype, jax.dtypes.extended):
         return dtype
     return jax.dtypes.canonicalize_dtype(dtype)

@@ -80,7 +80,6 @@ class Transposed(Around):
             )
 
     def _inner(self, shape: checks.Shape) -> checks.Shape:
-        # Axis i of the result is axis order[i] of the draw; this is the inverse map.
         order = self._order(len(shape))
         return tuple(shape[order.index(axis)] for axis in range(len(shape)))
 
@@ -135,7 +134,6 @@ class Padded(Around):
         self._set(widths=_pairs(self.widths))
 
     def _std(self, shape: checks.Shape) -> None:
-        # The zeros have another std than the draw, so the entries have none in common.
         return None
 
     def _in_torch_layout(self) -> Initializer:
@@ -182,14 +180,12 @@ class WithDtype(Around):
         return WithDtype(in_torch_layout(self.init), self.dtype)
 
     def _joined(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
-        # Whether float64 exists depends on a flag of JAX at the time of the call.
         dtype = dtypes.dtype(self.dtype, np.inexact)
         return self._drawn(key, spec._replace(dtype=dtype)).astype(spec.dtype)
 
 
 def _pairs(widths: Any) -> tuple[tuple[int, int], ...]:
     """Return widths as (before, after) for each axis, or as one pair for all."""
-    # NumPy makes no array of a ragged list.
     try:
         array = np.asarray(widths)
     except ValueError:

@@ -45,7 +45,6 @@ class Foreign(Initializer):
         return Foreign(in_torch_layout(self.init))
 
     def _spelling(self) -> tuple[str, dict[str, Any]]:
-        # scaled(init, 1.0) makes this object again.
         return self._name, {"init": self.init, "factor": 1.0}
 
 
@@ -103,7 +102,6 @@ class BoundInitializer:
 
     def __call__(self, key: jax.Array, sharding: Any = None) -> jax.Array:
         """Draw an array where it will live; the sharding is checked already."""
-        # Initializers take no other shardings, such as a SingleDeviceSharding.
         named = sharding is None or isinstance(sharding, (NamedSharding, PartitionSpec))
         if isinstance(self.init, Initializer) and named:
             return self.init(key, self.shape, self.dtype, sharding)
@@ -163,7 +161,6 @@ def call(init: Any, key: jax.Array, shape: checks.Shape, dtype: Any) -> Any:
     plain = [p for p in parameters if p.kind not in (p.KEYWORD_ONLY, p.VAR_KEYWORD)]
     if len(plain) >= 3 or any(p.kind is p.VAR_POSITIONAL for p in plain):
         return init(key, shape, dtype)
-    # An initializer without a `dtype` draws in the dtype that it likes, so cast.
     return jnp.asarray(init(key, shape)).astype(dtype)
 
 
@@ -204,7 +201,6 @@ def in_torch_layout(init: Any) -> Any:
     return init
 
 
-# The names that the first parameter of an initializer has in JAX and around it.
 _KEYS = ("key", "rng", "prng_key")
 
 

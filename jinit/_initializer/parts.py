@@ -22,8 +22,6 @@ class Composed(Initializer):
 
     def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
         def join(key: jax.Array) -> jax.Array:
-            # The parts draw with keys that are folded out of this one, which JAX's
-            # checker of key reuse does not count as a use.
             used = threefry.spent(key) if is_random(self) else key
             return self._joined(used, spec._replace(sharding=None))
 
@@ -85,13 +83,11 @@ def common_std(parts: list[tuple[Any, checks.Shape]]) -> float | None:
     """Return the standard deviation of all parts; None if they differ."""
     if not parts:
         return None
-    # A stack repeats one initializer for all layers, whose std is computed once.
     distinct = {(id(init), shape): (init, shape) for init, shape in parts}
     stds = [std_of(*part) for part in distinct.values()]
     first = stds[0]
     if len(stds) == 1 or first is None:
         return first
-    # Traced numbers cannot be compared.
     if numbers.is_traced(*stds):
         return None
     same = all(std is not None and math.isclose(std, first) for std in stds)

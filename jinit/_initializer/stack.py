@@ -92,8 +92,6 @@ class Stacked(Composed):
                 jax.eval_shape(lambda k: part(self.init, k, one), key)
             return jnp.zeros(shape, spec.dtype)
         axis = self.axis % len(shape)
-        # Slice i has the key fold_in(key, i) in all three cases, which differ in speed:
-        # one loop, a vmap, and a program with a part for each slice.
         if same := _one_law([law_and_scale(init, one) for init in layers]):
             law, scales = same
             return _stack(key, scales, law=law, axis=axis, **spec.settings)
@@ -194,7 +192,6 @@ def _stack(
 ) -> jax.Array:
     """Draw slices of one law, each with its scale, in one loop."""
     slice_shape = shape[:axis] + shape[axis + 1 :]
-    # Types of 16 and 8 bits are drawn in float32, so their scales are float32, too.
     real = jnp.finfo(dtype).dtype if dtype.itemsize > 2 else np.dtype(np.float32)
 
     def one(index: jax.Array, scale: jax.Array) -> jax.Array:
@@ -207,7 +204,6 @@ def _stack(
 
 def _one_law(pairs: list[tuple[laws.Law, Any] | None]) -> tuple[laws.Law, Any] | None:
     """Return the law and the scales of slices that differ in nothing but scale."""
-    # A law is a static argument of the program, so it must not hold a tracer.
     known = [pair for pair in pairs if pair is not None and not pair[0].is_traced]
     if len(known) < len(pairs) or len({law for law, _ in known}) != 1:
         return None
@@ -221,14 +217,12 @@ def _is_of_index(function: Callable[..., Any]) -> bool:
     """Tell whether a callable is a function of a layer's index, not an initializer."""
     if isinstance(function, Initializer):
         return False
-    # An initializer takes a key and a shape at least, so one argument is an index.
     names = positional(function)
     return (names is not None and len(names) == 1) or not is_initializer(function)
 
 
 def _several(inits: Any) -> tuple[Any, ...]:
     """Return the initializers as a tuple; (init, n) means n times the same."""
-    # A tuple of two initializers is told from (init, n) by n, which cannot be called.
     if isinstance(inits, tuple) and len(inits) == 2 and not callable(inits[1]):
         number = checks.count("n", inits[1]) or 1
         inits = (inits[0],) * number

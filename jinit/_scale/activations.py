@@ -38,7 +38,6 @@ def _dsigmoid(z: np.ndarray) -> np.ndarray:
 
 
 def _softplus(z: np.ndarray) -> np.ndarray:
-    # log(1 + exp(z)) would overflow for large z.
     return np.logaddexp(z, 0)
 
 
@@ -70,7 +69,6 @@ def _step(z: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _elu(z: np.ndarray, a: float) -> np.ndarray:
-    # `np.where` computes both cases, so the minimum keeps exp from overflowing.
     return np.where(z > 0, z, a * np.expm1(np.minimum(z, 0)))
 
 
@@ -148,5 +146,4 @@ ACTIVATIONS = {
     "sin": ActivationSpec(np.sin, np.cos),
 }
 
-# The gated units phi(a) b, with the name of their phi.
 GATES = {"glu": "sigmoid", "swiglu": "silu", "geglu": "gelu", "reglu": "relu"}

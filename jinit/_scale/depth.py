@@ -117,7 +117,6 @@ def factor(
     other_layers: int | None = None,
 ) -> float:
     """Return `residual_scale` of a rule that gives a single number."""
-    # Each formula is a row of the table in `residual_scale`; the papers are below it.
     layers = _count("num_layers", num_layers)
     _check_part(rule, part, other_layers)
     if rule == "wang":

@@ -151,7 +151,6 @@ def jax_fans(
             ("batch_axis", batch_axis),
         )
     )
-    # An axis of length 0 would be a divisor below.
     if not (inputs and outputs and copies):
         return 0.0, 0.0
     window = math.prod(shape) / inputs / outputs / copies
@@ -258,7 +257,6 @@ def check_layout_or_axes(
 
 def torch_axes(in_axis: Axes, out_axis: Axes, batch_axis: Axes) -> dict[str, Any]:
     """Return the axes of PyTorch's (out, in, *window), unless settings name others."""
-    # All settings are the defaults, which name the axes of Flax.
     if (in_axis, out_axis, batch_axis) == (-2, -1, ()):
         return {"in_axis": 1, "out_axis": 0}
     if in_axis == -2 or out_axis == -1:
@@ -301,8 +299,6 @@ def _parse(equation: str) -> tuple[list[str], str]:
             "operands, '...' for any further axes, and '->' before the output."
         )
     if not arrow:
-        # By NumPy's rule the output has the letters that occur once, in alphabetical
-        # order.
         every = "".join(terms)
         output = "".join(
             sorted(c for c in set(every) if c == "." or every.count(c) == 1)

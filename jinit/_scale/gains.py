@@ -21,9 +21,6 @@ Activation = str | tuple[str, float] | Callable[[Any], Any]
 _DIRECTIONS = ("forward", "backward")
 _CONVENTIONS = ("exact", "torch")
 
-# This is the table of torch.nn.init.calculate_gain. Its 5/3 for tanh and 3/4 for selu
-# follow no formula. The gain of leaky_relu is computed from its slope, so its entry is
-# never read.
 _CONVOLUTIONS = (f"conv{t}{d}d" for t in ("", "_transpose") for d in (1, 2, 3))
 _TORCH = dict.fromkeys(("linear", "identity", "sigmoid", *_CONVOLUTIONS), 1.0) | {
     "tanh": 5 / 3,
@@ -340,7 +337,6 @@ def _reject(activation: Any, param: float | None) -> NoReturn:
 def _known(function: Function) -> str | None:
     """Return the name of a function of JAX, whose moments need no compilation."""
     path = names.public_name(function)
-    # JAX's gelu is the tanh approximation by default.
     if path in ("jax.nn.gelu", "jax.nn.leaky_relu", "jax.nn.elu", "jax.nn.celu"):
         return {"jax.nn.gelu": "gelu_tanh"}.get(path, path.rpartition(".")[2])
     module, _, name = path.rpartition(".")

@@ -6,12 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-# The integrals run from -12 to 12. Beyond, the density is below 1e-31.
 _REACH = 12.0
 _NODES = 16
 _MOST_PANELS = 8192
-# Panels are halved so often at most. A jump inside a panel of width 2^-46 costs less
-# than float64 shows.
 _MOST_ROUNDS = 46
 
 
@@ -59,7 +56,6 @@ def normal_mean(
                 f"oscillates too fast: {left.size} panels did not resolve it. Give it "
                 "a lower frequency, or a number as the gain."
             )
-    # The panels that are left have almost no width, and lie around the jumps.
     if np.sum(np.abs(whole)) > 1e-6 * total:
         raise Unresolved(
             f"has an infinite mean, or nearly: near {left[0]:.6g} it is too steep."
@@ -87,11 +83,9 @@ def _kinks_between(
     left, right = edges[:-1], edges[1:]
     kinks: list[float] = []
     for _ in range(48):
-        # A panel is not cut in its middle, where a kink at a round number may lie.
         inner = left + (math.sqrt(2) - 1) * (right - left)
         whole = panel_means(g, left, right)
         parts = panel_means(g, left, inner) + panel_means(g, inner, right)
-        # The difference is compared with the width, or every narrow panel would pass.
         rough = np.abs(whole - parts) > tolerance * (right - left)
         # A panel that was split down to here, and now seems smooth, holds a kink.
         stop = ~rough & (right - left < 1e-4)

@@ -20,7 +20,6 @@ from .._initializer.scheme import scheme
 from .constant import zeros
 from .scaled_uniform import scaled_uniform
 
-# By default matrix units of accelerators round their operands to 16 bits.
 _HIGHEST = "highest"
 
 
@@ -166,7 +165,6 @@ def olora(w: jax.Array, rank: int, *, scale: float = 1.0) -> Split:
 
 def _split(w: jax.Array, a: jax.Array, b: jax.Array, scale: float) -> Split:
     """Round a and b, and return them with the residual that they leave."""
-    # The residual is taken from the rounded a and b, so it contains their errors.
     a, b = _rounded(a, w.dtype), _rounded(b, w.dtype)
     wide = wide_dtype(w.dtype)
     product = jnp.matmul(a.astype(wide), b.astype(wide), precision=_HIGHEST)
@@ -192,7 +190,6 @@ def _checked(w: Any, rank: Any, scale: Any) -> tuple[jax.Array, jax.Array, int, 
             f"`rank` is {rank}, and `w` has shape {w.shape}; it must be from 1 to "
             f"{min(w.shape[-2:])}, the smaller of inputs and outputs."
         )
-    # The SVD of a matrix with one NaN is NaN everywhere. A tracer has no values yet.
     if not isinstance(w, jax.core.Tracer) and not bool(jnp.isfinite(w).all()):
         raise ValueError("`w` has values that are not finite; it cannot be split.")
     # Without jax_enable_x64 a float64 array of NumPy becomes float32 here.

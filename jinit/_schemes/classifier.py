@@ -54,14 +54,11 @@ class PriorBias(Filling):
 
     def _value(self) -> Any:
         prior, numpy = self.prior, numbers.numpy_of(self.prior)
-        # In float64 the value is rounded once, when it is filled into the array.
         if numpy is np:
             prior = np.asarray(prior, np.float64)
         if self.kind == "sigmoid":
             # log1p keeps the digits of a prior near 0, which is the case that matters.
             return numpy.log(prior) - numpy.log1p(-prior)
-        # Softmax does not change if one number is added to all biases, so their mean
-        # can be 0.
         return numpy.log(prior) - numpy.mean(numpy.log(prior))
 
 

@@ -171,7 +171,6 @@ class FromArray(Initializer):
                 f"{array.shape}; they must be equal. For a value that is broadcast use "
                 "jinit.constant."
             )
-        # As in `Filling`, a factor of 1 must not turn integers into floats.
         value = array if numbers.is_one(spec.factor) else array * spec.factor
         check_representable("array", value, spec.dtype)
         return _as_array(value, **spec.settings)

@@ -47,14 +47,12 @@ def critical(
       Schoenholz, Gilmer, Ganguli and Sohl-Dickstein, "Deep information propagation",
         ICLR 2017.
     """
-    # The signature does not show `gain`, but a keyword could still bring it.
     if "gain" in options:
         raise ValueError(
             f"`gain` is {options['gain']!r}; the critical point decides the gain, "
             "which is sqrt(sigma_w2). Leave `gain` out."
         )
     point = _critical.critical_point(activation, q)
-    # LeCun's std is gain / sqrt(fan_in), so the gain is sigma_w.
     options["gain"] = math.sqrt(point.sigma_w2)
     kernel = lecun(**options)
     return kernel, normal(math.sqrt(point.sigma_b2), options.get("dtype"))

@@ -50,7 +50,6 @@ class Uniform(RandomInitializer):
     _kind: ClassVar[type[Any]] = np.floating
 
     def __post_init__(self) -> None:
-        # As in JAX, a negative scale is allowed: the interval is then (scale, 0].
         scale = checks.number("scale", self.scale)
         self._set(scale=scale, dtype=canonical_dtype(self.dtype))
 

@@ -16,8 +16,6 @@ from .._initializer.parts import Composed, part
 from .._initializer.scheme import scheme
 from .variance_scaling import variance_scaling
 
-# Flax's default for embeddings has axes that overlap: inputs and outputs are both on
-# axis 0, so that the last axis counts as a window, and the fan_in is d.
 _FLAX_EMBEDDING = variance_scaling(1.0, "fan_in", "normal", out_axis=0)
 
 

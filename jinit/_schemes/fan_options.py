@@ -76,7 +76,6 @@ def _checked(settings: dict[str, Any]) -> dict[str, Any]:
         settings = {**settings, "groups": groups}
     if "gain" in settings:
         settings = {**settings, "gain": canonical(settings["gain"])}
-    # Axes that overlap are wrong for every shape, so the maker raises and not the call.
     if not settings.keys().isdisjoint(("layout", "in_axis", "out_axis", "batch_axis")):
         check_layout_or_axes(
             settings.get("layout"),
@@ -91,7 +90,6 @@ def refuse_activation(name: str, options: FanOptions, advice: str) -> None:
     """Raise if `gain` is an activation and the formula already contains a gain."""
     gain = options.get("gain")
     is_activation = callable(gain) or isinstance(gain, str | tuple)
-    # The gain of these two names is 1, so nothing counts twice.
     if is_activation and gain not in ("linear", "identity"):
         raise ValueError(
             f"`gain` is {spell(gain)}, and the formula of jinit.{name} has the gain of "

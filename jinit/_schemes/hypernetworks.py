@@ -56,8 +56,6 @@ class Hyperfan(FanScheme):
     def _variance(self, fans: Fans) -> float | None:
         if not fans.fan_in:
             return None
-        # Chang et al. (2020): the generated weights are sums over the head's inputs, so
-        # He's variance is divided by their number and by their mean square.
         numerator = (2 if self.relu else 1) / self._shares()
         fan = self._generated_fan()
         return numerator / (fan * fans.fan_in * self.embedding_variance)
@@ -91,8 +89,6 @@ class HyperfanOut(Hyperfan):
     _name: ClassVar[str] = "hyperfan_out"
 
     def _mode(self) -> str:
-        # The formula divides by the fan_in of the head, as in HyperfanIn. The fan_out
-        # in it is that of the generated layer.
         return "fan_in"
 
     def _generated_fan(self) -> int:

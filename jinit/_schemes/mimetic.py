@@ -35,8 +35,6 @@ class Mimetic(FormulaInitializer):
 
     _name: ClassVar[str] = "mimetic_attention"
     _kind: ClassVar[type[Any]] = np.floating
-    # Noise and diagonal enter before the SVD, so no factor of the result stands for
-    # them, and each pair of the two numbers is a program.
     _operands: ClassVar[tuple[str, ...]] = ()
 
     def _spelling(self) -> tuple[str, dict[str, Any]]:
@@ -89,7 +87,6 @@ def _split(
         z.astype(dtype)
         + numbers.cast(init.diagonal, dtype) * jnp.eye(d, dtype=dtype)[None]
     )
-    # Each kernel may be drawn by a separate program. Without the barrier XLA could
     # fuse the target differently there, and one other bit may flip singular vectors.
     u, s, vt = jnp.linalg.svd(lax.optimization_barrier(target), full_matrices=False)
     root = jnp.sqrt(s)[:, None, :]

@@ -23,8 +23,6 @@ from . import structured
 Cell = Literal["lstm", "fused_lstm", "gru", "fused_gru"]
 Rules = list[tuple[str, Initializer]]
 
-# The gates that keep the state are f of an LSTM and z of a GRU. The gate that admits
-# new input is i of an LSTM; a GRU has no such gate, and admits the share 1 - z.
 _KEEPS, _ADMITS = ("f", "z"), "i"
 _GATES = "ifgorzn"
 
@@ -179,7 +177,6 @@ class Chrono(GateBias):
 
 def std_of_log(high: float) -> float:
     """Return the standard deviation of log u for u uniform on [1, high]."""
-    # The means of log u and log^2 u follow from the integrals u log u - u and
     # u log^2 u - 2 u log u + 2 u.
     log, width = numbers.log(high), high - 1
     mean = high * log / width - 1

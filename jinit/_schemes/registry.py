@@ -159,7 +159,6 @@ def _rebuilt(value: Any) -> Any:
         if value.keys() == {"real", "imag"}:
             return complex(value["real"], value["imag"])
         return from_config(value)
-    # `_plain` writes only functions of JAX, by names that begin so.
     if isinstance(value, str) and value.startswith("jax."):
         return public_function(value)
     return tuple(map(_rebuilt, value)) if isinstance(value, list) else value

@@ -69,7 +69,6 @@ class Stft(FormulaInitializer):
                 f"`shape` is {shape}, with one frequency; the transform has "
                 "fft_length / 2 + 1 of them, two or more."
             )
-        # A window whose norm is 0 must raise before the draw, in `std` and plans too.
         if 0 not in shape:
             self._norm(self._window(shape[0]))
 

@@ -109,7 +109,6 @@ class Sparse(FormulaInitializer):
     """
 
     sparsity: float
-    # A field `std` would hide the method of that name, so the field is called stddev.
     stddev: float = 0.01
     axis: Axes = 0
     dtype: np.dtype | None = None
@@ -144,8 +143,6 @@ class Sparse(FormulaInitializer):
 
     def _zeros(self, n: int) -> Any:
         if numbers.is_traced(self.sparsity):
-            # This guard is as that of the last line, for the coarser rounding of
-            # float32.
             return jnp.ceil(self.sparsity * n - 1e-6 * n)
         # 0.07 * 100 is 7.000000000000001 in floats, whose ceiling would be 8.
         return math.ceil(self.sparsity * n - 1e-9 * n)
@@ -174,7 +171,6 @@ class Sparse(FormulaInitializer):
             )
 
     def _build(self, key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
-        # With one key for both, the values would tell which places are kept.
         values_key, places_key = jax.random.split(key)
         values = random.normal(values_key, shape, dtype)
         return jnp.where(self._kept(places_key, shape), values, 0)

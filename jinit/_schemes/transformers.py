@@ -36,7 +36,6 @@ class WidthScheme(FanScheme):
     def _fans(self, shape: checks.Shape) -> Fans:
         if self.width is None:
             return super()._fans(shape)
-        # A subclass reads the one of the two that its formula has.
         return Fans(self.width, self.width)
 
 
@@ -64,7 +63,6 @@ class WangInit(WidthScheme):
         super().__post_init__()
 
     def _mode(self) -> str:
-        # The outputs are added to the stream, so their number is the stream's width.
         return "fan_out"
 
     def _variance(self, fans: Fans) -> float | None:

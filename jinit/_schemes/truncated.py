@@ -187,7 +187,6 @@ def _sigma_of(std: float, low: float, high: float) -> float:
             f"{high - low:.6g} allows less than {0.999 * most:.6g}; widen the bounds."
         )
     # Truncation only narrows a law, so sigma is at least std.
-    # The upper limit is doubled until it is large enough, and then the interval halved.
     least, largest = std, 2 * std
     while std_of(largest) < std:
         least, largest = largest, 2 * largest

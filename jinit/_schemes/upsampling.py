@@ -74,7 +74,6 @@ class Icnr(Around):
         return copies
 
     def _inner(self, shape: checks.Shape) -> checks.Shape:
-        # The part is drawn at this shape, so its fans are those of one copy.
         if self.transposed:
             return tuple(size // self.factor for size in shape[:-2]) + shape[-2:]
         return (*shape[:-1], shape[-1] // self._copies(shape))

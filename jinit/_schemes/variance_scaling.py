@@ -112,7 +112,6 @@ class VarianceScaling(RandomInitializer):
     def _spelling(self) -> tuple[str, dict[str, Any]]:
         """Return the shortest call: a preset's name where one has these settings."""
         name, settings = super()._spelling()
-        # A traced scale cannot be compared with that of a preset.
         if self._is_traced:
             return name, settings
         for preset, law in PRESETS.items():

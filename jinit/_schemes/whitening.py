@@ -66,7 +66,6 @@ def whitening_conv(
         Tricks of the Trade 2012.
     """
     eps = checks.real("eps", eps, minimum=0.0)
-    # NumPy computes in float64, in which small eigenvalues keep their digits.
     cut = patches_of(images_of(patches), window)
     filters = whitening_filters(cut.reshape(len(cut), -1), eps)
     kernel = np.concatenate([filters, -filters], axis=1)

@@ -59,5 +59,4 @@ def attention_scale(head_dim: int, base_head_dim: int | None = None) -> float:
     if size is None:
         raise TypeError("`head_dim` is None; it must be an integer.")
     base = checks.count("base_head_dim", base_head_dim)
-    # At size = base this is 1 / sqrt(size), the factor of the base model.
     return math.sqrt(base or 1) / size

@@ -16,8 +16,6 @@ from ._growth import (
     same_structure,
 )
 
-# The kinds of optimizers whose rates a table can show. "muon" is missing: its rates are
-# used by `p.optimizer` alone, for the tensors that Muon updates.
 KINDS = ("adam", "sgd")
 
 
@@ -79,7 +77,6 @@ def _by_rule(leaf: Leaf, text: str, base: int, target: int) -> ClassifiedTensor:
                 "Say which axes grow by capital letters, as in 'IO' or 'IoO'."
             )
         sizes[axis] = sizes[axis] * base // target
-    # Capitals of a layout mark axes that grow; the letters themselves are small.
     override = text if text in CLASSES else text.lower()
     return classify_by_axes(leaf, shape, tuple(sizes), axes, override)
 
@@ -92,8 +89,6 @@ def _growing(leaf: Leaf, text: str, ndim: int) -> tuple[int, ...]:
     axes = usual.get(text, ())
     if text == "vector" and ndim == 0:
         return ()
-    # The kernel (d, heads, head_dim) of an attention is "hidden" if it grows in d and
-    # in heads or in head_dim, and the class does not say in which.
     if (axes and ndim < -axes[0]) or (text == "hidden" and ndim == 3):
         raise ambiguous(leaf, ())
     # An embedding that is also the readout has its features last.

@@ -20,7 +20,6 @@ from ._coordinate_models import Model, Settings, model_of
 from ._coordinate_report import CoordinateReport, row
 from ._parametrization import Parametrization
 
-# Attention writes numbers below minus this in the place of logits that are masked.
 _MASKED = 1e8
 
 
@@ -269,7 +268,6 @@ def _trained(
     settings: Settings, model: Model, tx: Any, start: tuple[Any, Any], batches: Any
 ) -> Any:
     """Train from the start of one seed, one step on each batch."""
-    # Only the training needs Optax, so `import jinit` does not load it.
     import optax
 
     params, rest = start
@@ -330,6 +328,5 @@ def _compared(pairs: Any, over: int = 0) -> jax.Array:
 
 
 def _flat(x: Any) -> jax.Array:
-    # The first axis has two entries: before the training, and after it.
     wide = jnp.asarray(x, jnp.promote_types(x.dtype, np.float32)).reshape(2, -1)
     return jnp.where(wide < -_MASKED, 0.0, wide)

@@ -30,7 +30,6 @@ class Settings:
 
     def parametrization(self, base: Any, shapes: Any) -> Parametrization:
         """Return the parametrization of one width."""
-        # Without a function of p nothing is parametrized, and classes need not be told.
         if not self.is_parametrized and self.init is None:
             return Parametrization(())
         if self.parametrize is not None:
@@ -113,7 +112,6 @@ def _nnx(settings: Settings, width: int) -> Model:
     # Loading NNX takes a second, which users of Linen should not wait for.
     from .._network.nnx import nnx_calls
 
-    # The graph of a model is static, so it cannot be a result of the traced `draw`.
     graph: Any = None
 
     def draw(key: jax.Array) -> tuple[Any, Any]:

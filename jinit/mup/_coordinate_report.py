@@ -176,7 +176,6 @@ def row(
 
 def _average(values: np.ndarray) -> np.ndarray:
     """Return the geometric mean over the seeds; 0 if one of them is 0."""
-    # Sizes differ by factors, and the slope is that of logarithms.
     with np.errstate(divide="ignore"):
         return np.asarray(np.exp(np.mean(np.log(values), axis=1)))
 
@@ -202,7 +201,6 @@ def _error(widths: Sequence[int], values: np.ndarray) -> float:
     seeds = values.shape[1]
     if seeds < 2 or not np.all(np.isfinite(values) & (values > 0)):
         return 0.0
-    # In a least-squares fit the variance of a slope is sigma^2 / sum (x - mean x)^2.
     scatter = np.mean(np.var(np.log(values), axis=1, ddof=1)) / seeds
     spread = len(widths) * np.var(np.log(np.asarray(widths)))
     return float(np.sqrt(scatter / spread))

@@ -101,7 +101,6 @@ class Depth(NamedTuple):
 def factors(tensor: ClassifiedTensor, fold: bool) -> Factors:
     """Return the factors of one tensor, from the table at the head of this file."""
     n, o = tensor.inputs, tensor.outputs
-    # The fifth column, Muon's rate, is not in the table; see `_muon`.
     if tensor.mup_class == "hidden":
         return Factors(n**-0.5, 1.0, 1 / n, o / n, _muon(tensor, o / n), 1 / o)
     if tensor.mup_class == "output":
@@ -142,7 +141,6 @@ def muon_norm(shape: tuple[int, ...], layout: str) -> float:
 
     Optax takes a matrix as (inputs, outputs), whatever its layout.
     """
-    # Optax's Muon updates vectors and scalars by Adam.
     if len(shape) < 2:
         return 1.0
     n_in, n_out = fans(shape, layout if len(shape) > 2 else "io")

@@ -52,7 +52,6 @@ def classify(
     leaf: Leaf, shapes: Sequence[Shape], override: str | None
 ) -> ClassifiedTensor:
     """Classify a leaf by its shapes: base, target, and maybe a third one."""
-    # A third width tells axes that grow from axes that are equal by chance.
     axes = tuple(
         axis for axis, sizes in enumerate(zip(*shapes, strict=True))
         if len(set(sizes)) > 1
@@ -75,7 +74,6 @@ def classify_by_axes(
 
 
 def _class_of(layout: str, axes: tuple[int, ...]) -> str:
-    # More copies, such as experts, change no single matrix.
     grows = {layout[axis] for axis in axes} - {"b"}
     if not grows:
         return "scalar"
@@ -116,7 +114,6 @@ def heads_layout(module: str, ndim: int, axes: tuple[int, ...]) -> str | None:
 
 
 def _by_growth(leaf: Leaf, module: str, ndim: int, axes: tuple[int, ...]) -> str:
-    # More than two axes that grow fit several layouts.
     if len(axes) > 2:
         raise ambiguous(leaf, axes)
     # Three axes are a stack of matrices, unless a name says that they are a window's.
@@ -187,7 +184,6 @@ def checked(rules: Any, name: str) -> list[tuple[Pattern, str]]:
     """Check pairs (pattern, text), and return them."""
     message = f"`{name}` is {rules!r}; it must be a sequence of pairs (pattern, text), "
     message += "such as [('**/embedding', 'output')]."
-    # Iteration over a dict gives its keys, and a key of two letters passes for a pair.
     if isinstance(rules, str | dict):
         raise TypeError(message)
     try:

@@ -162,7 +162,6 @@ def _maximal_update(
     parametrized = []
     for tensor in tensors:
         fold = readout == "weights" and tensor.mup_class == "output"
-        # A tied embedding is also an input, and its std must not shrink with the width.
         if fold and tensor.parts[-1:] == ("embedding",):
             raise ValueError(
                 f"{'/'.join(tensor.parts)!r} is an output that is an embedding too, so "
@@ -190,7 +189,6 @@ def _depth(depth: Any, rule: str | None) -> Depth:
             f"`depth` is {depth!r} and `depth_rule` {rule!r}; give both: the residual "
             "blocks (base, target), and 'completep' or 'depth_mup'."
         )
-    # The ratio alone enters, so the numbers may count blocks or layers.
     base, target = pair("depth", depth)
     checks.choice("depth_rule", rule, tuple(DEPTH_RULES))
     return Depth(target / base, DEPTH_RULES[rule], rule)
@@ -198,7 +196,6 @@ def _depth(depth: Any, rule: str | None) -> Depth:
 
 def _blocks(tensors: Sequence[ClassifiedTensor]) -> set[tuple[str, ...]]:
     """Return the modules below the root that hold hidden tensors."""
-    # All prefixes of a path are modules; the root, with length 0, is no block.
     return {
         parts[:length]
         for tensor in tensors if tensor.mup_class == "hidden"

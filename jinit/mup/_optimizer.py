@@ -77,8 +77,6 @@ def _scales_by_structure(
     kept: dict[Any, list[Scales]] = {}
 
     def scales_of(tree: Any, name: str) -> list[Scales]:
-        # A trial takes long, so it runs once for each structure of a tree; `update` is
-        # often called under jit, where this is while the program is traced.
         ordered, structure = find(tensors, tree, name), jax.tree.structure(tree)
         if structure not in kept:
             rates = _rates(tx, ordered, tree, kind)
@@ -171,9 +169,6 @@ def _rate(
     """
     here = behaviour.entry
     assert here is not None
-    # A transformation that labels tensors by their size may update the base by another
-    # optimizer. Then an equal update at another width shows that the shape does not
-    # matter.
     other = (None if behaviour.multiplies else wide) if base is None else base
     if other is not None and alike(other, here, _SAME):
         return tensor.rate(behaviour.kind)
@@ -217,7 +212,6 @@ def _scales(
     epsilon: bool,
 ) -> Scales:
     std = tensor.factors.std
-    # NaN differs from itself. It stands for a rate that the scheme does not have.
     if factor != factor:
         kind = "muon" if behaviour.multiplies else behaviour.kind
         raise ValueError(
@@ -225,11 +219,8 @@ def _scales(
             f"for {tensor.path!r}; it is for Adam-like optimizers, so pass one of them."
         )
     gradient = 1.0
-    # Adam's update of g / e has the epsilon e * epsilon in the units of g.
     if epsilon and behaviour.kind == "adam":
         gradient = 1 / tensor.factors.epsilon
     if behaviour.relative:
-        # The update is in units of the parameter, so the parameter is shown as large as
-        # at the base width.
         return Scales(gradient, 1 / std if std == std else 1.0, factor)
     return Scales(gradient, 1 / factor if independent else 1.0, factor)

@@ -20,8 +20,6 @@ from .._core.identity import remembered
 from .._network import jaxpr
 from ._equal_entries import FIRST_MARK, MULTIPLIED, SUMMED, Uniform, evaluate
 
-# The names of the states of transformations that are refused: their update is not a
-# rate times a function of this step's gradient and parameters.
 _REFUSED = {
     "ScaleByLBFGSState": "it approximates the Hessian from its own steps",
     "ProdigyState": "it estimates one learning rate from all parameters",
@@ -38,19 +36,11 @@ _REFUSED = {
     "ScaleByBacktrackingLinesearchState": "it searches one learning rate from the loss",
     "ScaleByPolyakState": "it sets one learning rate from the loss",
 }
-# The states of optimizers of the kind "adam" that a trial does not recognize: Adagrad
-# starts from an accumulator that a trial does not outgrow, and Adadelta's epsilon is
-# not small beside a trial's gradients.
 _ADAM = {"ScaleByRssState", "ScaleBySM3State", "ScaleByAdaDeltaState"}
 
 # Steps that a trial takes: RAdam begins as SGD, and gradients may be gathered first.
 STEPS = 16
-# _GRADIENT is an entry of a gradient, so large that the usual epsilons are negligible
-# beside it. _NORM is a norm of all gradients together that no clipping changes, for a
-# second trial of transformations that sum over gradients.
 _GRADIENT, _NORM = 5e-3, 0.02
-# _MORE is a multiple of the norm of the other gradients. _MARKS are the marks of the
-# gradients of even and of odd tensors.
 _MORE = 32.0
 _MARKS = (FIRST_MARK, 2 * FIRST_MARK)
 

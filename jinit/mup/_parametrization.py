@@ -256,8 +256,6 @@ class Parametrization(Result):
         )
 
     def __reduce__(self) -> Any:
-        # Plain data has None in the place of NaN, and `from_dict` puts in math.nan. Two
-        # tuples that hold one NaN object are equal; with another NaN they are not.
         return Parametrization.from_dict, (self.to_dict(),)
 
     def to_dict(self) -> dict[str, Any]:

@@ -27,7 +27,6 @@ def find(tensors: Sequence[Tensor], tree: Any, name: str) -> list[Tensor]:
     Raises:
       ValueError: if a leaf has no tensor, or another shape.
     """
-    # `infer` may get Linen's variables, where the optimizer gets the parameters alone.
     known = {strip_collection(tensor.parts): tensor for tensor in tensors}
     in_tree = leaves(tree)
     absent = [leaf for leaf in in_tree if strip_collection(leaf.parts) not in known]
@@ -126,7 +125,6 @@ def rescaled_rules(tensors: Sequence[Tensor], absolute: bool, rules: Any) -> lis
                 )
             return _scaled(absolute, tensor, chosen)
 
-        # Errors and tables name a function by this.
         of_leaf.__qualname__ = f"p.rules of {patterns.spell(rule.pattern)}"
         return of_leaf
 
@@ -161,6 +159,5 @@ def _scaled(absolute: bool, tensor: Tensor, init: Any) -> Any:
             "cannot be rescaled for the width; use one of jinit's that does (jinit.he, "
             "jinit.normal, ...), or draw as usual and call p.init(params)."
         )
-    # An initializer of zeros has std 0, and stays.
     factor = 1.0 if numbers.is_zero(now) else target / now
     return init if numbers.is_one(factor) else scaled(init, factor)

@@ -59,7 +59,6 @@ def unit_scaling(
 def _tensor(tensor: ClassifiedTensor) -> Tensor:
     # The paper has rates for Adam only, and NaN makes the optimizer refuse others.
     others = {"sgd": math.nan, "muon": math.nan, "multiplier": 1.0, "epsilon": 1.0}
-    # A std of NaN keeps the std that was drawn.
     if tensor.mup_class in ("vector", "scalar"):
         return tensor_of(tensor, Factors(std=math.nan, adam=1.0, **others))
     n_in, n_out = fans(tensor.shape, tensor.layout)

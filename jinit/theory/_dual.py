@@ -26,7 +26,6 @@ _WIDTH = 3.0
 # Agreement of two refinements, relative to the gap.
 _TOLERANCE = 1e-9
 _MOST_PANELS = 1024
-# So many values at once stay in the cache of a processor.
 _MOST_VALUES = 1 << 15
 
 
@@ -70,7 +69,6 @@ def gap(s: Scalar, g: Function, q: float, t: float) -> float:
     last = rough_gap(s, g, q, t)
     for parts in (2, 4, 8):
         finer = rough_gap(s, g, q, t, parts)
-        # A gap that is negligible beside the mean square need not converge.
         least = 1e-15 * moment(s, g, q)
         allowed = max(_TOLERANCE, 16 * s.precision) * abs(finer)
         if abs(finer - last) <= max(allowed, least):
@@ -134,7 +132,6 @@ def _mesh(g: Function, kinks: np.ndarray, precision: float) -> np.ndarray:
             whole = panel_means(h, left, right)
             halves = panel_means(h, left, middle) + panel_means(h, middle, right)
             rough |= abs(whole - halves) > max(1e-12, precision) * np.sum(abs(whole))
-        # A panel below this width holds a jump, or a kink that `find_kinks` missed.
         rough &= right - left > 1e-10
         if not rough.any():
             return edges

@@ -37,8 +37,6 @@ def _jumps(s: Scalar, k: float) -> bool:
     return near > max(1e-8, 4 * s.precision, 0.75 * far)
 
 
-# Only a few are kept: each keeps alive its function and all that the function closes
-# over.
 @remembered(32)
 def scalar(activation: Activation) -> Scalar:
     """Return the scalar function of an activation."""

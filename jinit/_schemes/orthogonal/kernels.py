@@ -177,7 +177,6 @@ def _kernel(
     if 0 in shape:
         return jnp.zeros(shape, dtype)
     view = as_matrices(shape, layout)
-    # In 16 bits the reflections would lose the orthogonality that they build up.
     stack = draw_stack(key, view, wide_dtype(dtype), method, mesh)
     return back_to_shape(stack, view, scale, dtype)
 

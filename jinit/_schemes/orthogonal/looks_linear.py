@@ -129,12 +129,10 @@ def _looks_linear(
     if 0 in shape:
         return jnp.zeros(shape, dtype)
     stack = draw_stack(key, block, wide_dtype(dtype), method, mesh)
-    # Mirroring twice gives [[W, -W], [-W, W]].
     for axis, halves in zip((-2, -1), mirrored, strict=True):
         if halves:
             stack = jnp.concatenate([stack, -stack], axis)
     tap = back_to_shape(stack, block, scale, dtype)
-    # In an even window the centre is the tap before the middle, as in delta_orthogonal.
     centre = tuple(
         (size - 1) // 2 if letter == "k" else slice(None)
         for size, letter in zip(shape, layout, strict=True)

@@ -79,8 +79,6 @@ def draw_stack(
     key: jax.Array, view: MatrixView, dtype: np.dtype, method: Method, mesh: Any
 ) -> jax.Array:
     """Draw independent matrices, (copies, rows, columns)."""
-    # A single matrix is drawn with the key itself, as in JAX, so that the values of
-    # method "qr" are those of JAX.
     keys = jax.random.split(key, view.copies) if view.is_stack else key[None]
     rows, columns = view.rows, view.columns
     if method == "polar":

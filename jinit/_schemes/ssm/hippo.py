@@ -99,7 +99,6 @@ class S4d(FormulaInitializer):
         raise NotImplementedError
 
     def _build(self, key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
-        # The eigenvalues are computed in NumPy's float64, and rounded once.
         values = self._eigenvalues(shape[-1])
         if self.part == "log_real":
             values = np.log(-values.real)

@@ -56,8 +56,6 @@ class LruRing(FormulaInitializer):
         )
 
     def _spelling(self) -> tuple[str, dict[str, Any]]:
-        # The maker returns three initializers if it gets no part, so "nu", the default
-        # of this class, is spelled out too.
         name, settings = super()._spelling()
         return name, settings | {"part": self.part}
 
