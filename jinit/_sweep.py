@@ -1,4 +1,4 @@
-"""A sweep runs a function of a key for many seeds, in one compiled program."""
+"""`sweep` runs a function of a key for many seeds, in one compiled program."""
 
 import math
 import os
@@ -28,7 +28,7 @@ def sweep(
     devices: Any = None,
     progress: bool = True,
 ) -> Any:
-    """Run a function for many seeds: vmapped, in chunks that fit, on all devices.
+    """Run a function for many seeds: vmapped, in chunks, on all devices.
 
     Seed i has the key `jax.random.split(key, num)[i]`, so that a shorter sweep is the
     beginning of a longer one. The results are those of `jax.vmap(fn)` over these keys.

@@ -1,4 +1,4 @@
-"""Recurrent networks start from identities, or from biases that make them remember.
+"""These schemes start recurrent networks from identities, or from biases that remember.
 
 Flax passes the same `bias_init` to every gate of a cell, so an initializer cannot know
 its gate. Each bias scheme here has three forms: for the biases of all gates in one

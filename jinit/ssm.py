@@ -1,4 +1,4 @@
-"""State-space layers start from HiPPO, its diagonal forms, the LRU's ring, or Mamba."""
+"""These schemes start state-space layers: HiPPO, its diagonal forms, LRU and Mamba."""
 
 from ._core.names import publish
 from ._schemes.ssm.hippo import hippo_legs, s4d_inv, s4d_legs, s4d_lin, s4d_real

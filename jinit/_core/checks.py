@@ -1,4 +1,7 @@
-"""Check arguments: return them in one canonical form, or raise what to do instead."""
+"""The functions of this file check arguments, and return them in one canonical form.
+
+Their errors say which argument is wrong, what it must be, and what to do instead.
+"""
 
 import math
 import numbers

@@ -1,4 +1,4 @@
-"""Check dtypes, tell their categories, and choose the wide dtype to draw in."""
+"""The functions of this file check dtypes, and choose the wide dtype to draw in."""
 
 import functools
 import math
@@ -13,8 +13,12 @@ from jax.typing import DTypeLike
 def dtype(value: Any, kind: type[Any]) -> np.dtype:
     """Return `value` as the dtype that JAX will use; None is the default float.
 
+    Args:
+      value: a dtype, its name, or None.
+      kind: the abstract type that the dtype must belong to, such as `np.floating`.
+
     Raises:
-      TypeError: for a dtype that is not of the kind, or that cannot be drawn.
+      TypeError: if the dtype does not belong to `kind`, or cannot be drawn.
     """
     chosen = _default_float() if value is None else dtype_like(value)
     _check_kind(chosen, kind)  # type: ignore[arg-type]  # abstract types do hash
@@ -36,7 +40,6 @@ def _default_float() -> np.dtype:
 _FLOAT32 = np.dtype(np.float32)
 
 
-# Every draw asks, so that the answer is remembered; an error is not.
 @functools.cache
 def _check_kind(dtype: np.dtype, kind: type[Any]) -> None:
     # NumPy's `issubdtype` does not know bfloat16 and the types of 8 bits as floating.

@@ -164,7 +164,7 @@ def _unlike() -> frozenset[int]:
 def _on_cpu(function: Callable[..., Any], u: np.ndarray) -> list[np.ndarray]:
     """Evaluate a compiled function of `u` now, even while something is traced.
 
-    A thread of its own has no trace, no mesh, and none of the caller's settings.
+    Another thread has no trace, no mesh, and none of the caller's settings.
     """
 
     def evaluate() -> list[np.ndarray]:

@@ -59,7 +59,6 @@ class ById:
         try:
             self._value: Callable[[], Any] = weakref.ref(value)
         except TypeError:
-            # Held, so that nothing else can get its id.
             self._value = lambda: value
 
     def __eq__(self, other: object) -> bool:
@@ -95,7 +94,6 @@ def remembered(most: int) -> Callable[[Callable[..., Result]], Callable[..., Res
 def keep(results: dict[Hashable, Any], key: Hashable, result: Any, most: int) -> None:
     """Put a result into a cache that never has more than `most` entries."""
     while len(results) >= most:
-        # The oldest one. Another thread may have taken it already.
         results.pop(next(iter(results), None), None)
     results[key] = result
 
@@ -186,7 +184,7 @@ class _Reader:
         kind: Any = type(value)
         by_fields = hasattr(kind, "__dataclass_fields__")
         if by_fields and not _is_ready_made(kind):
-            return "dataclass"  # which is its attributes
+            return "dataclass"
         return None
 
     def _items(self, named: dict[Any, Any]) -> Hashable:
@@ -215,7 +213,7 @@ class _Reader:
     def _cell(self, cell: Any) -> Hashable:
         try:
             value = cell.cell_contents
-        except ValueError:  # a cell that is still empty
+        except ValueError:
             return ById(cell)
         return self.read(value)
 
@@ -226,10 +224,9 @@ class _Reader:
         if isinstance(value, types.ModuleType) or _is_ready_made(kind):
             return ()
         if self._functions and not by_fields:
-            return ()  # as under `jax.jit`: the function may count its calls there
+            return ()
         attributes = dict(getattr(value, "__dict__", ()))
         if is_linen(kind):
-            # A module also has a number of its own, which is no setting.
             fields = {k: attributes.get(k) for k in value.__dataclass_fields__}
             scope = attributes.get("scope")
             return self._items(fields), scope and ById(scope)
@@ -262,7 +259,7 @@ def names_in(code: types.CodeType) -> frozenset[str]:
             names.add(constant)
     for instruction in dis.get_instructions(code):
         if instruction.opname == "IMPORT_NAME" and not is_library(instruction.argval):
-            names.add("globals")  # A module of the user's, that no global names.
+            names.add("globals")
     return frozenset(names)
 
 
@@ -325,6 +322,7 @@ def _is_ready_made(kind: Any) -> bool:
 
 @functools.lru_cache(maxsize=1024)
 def is_linen(kind: Any) -> bool:
+    """Tell whether a class is a module of flax.linen, without importing it."""
     return any(
         base.__name__ == "Module" and base.__module__.startswith("flax.linen")
         for base in kind.__mro__

@@ -1,4 +1,8 @@
-"""Check that shardings fit shapes, and read the axes of the mesh in the context."""
+"""Shardings are checked against shapes, and the mesh of the context is read.
+
+In an explicit mesh the sharding of an array is a part of its type. In other meshes XLA
+decides where arrays lie, unless they ask for a sharding.
+"""
 
 import contextlib
 from typing import Any

@@ -1,4 +1,4 @@
-"""Functions have public names, and a misspelled name has a suggestion."""
+"""Functions are known by their public names, and misspelled names get suggestions."""
 
 import difflib
 import importlib
@@ -49,5 +49,8 @@ def public_function(path: str) -> Any:
     if module_name in _PUBLIC_MODULES:
         function = getattr(importlib.import_module(module_name), name, None)
     if function is None:
-        raise ValueError(f"{path!r} names no function of {', '.join(_PUBLIC_MODULES)}.")
+        raise ValueError(
+            f"{path!r} is not the name of a function in {', '.join(_PUBLIC_MODULES)}; "
+            "pass such a function, or the name of an activation."
+        )
     return function

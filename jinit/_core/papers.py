@@ -45,7 +45,7 @@ class Paper:
 
     @property
     def cite(self) -> str:
-        """Return the short form that stands in running text and in tables."""
+        """Return the short form for running text and tables."""
         first, *others = self.authors
         if len(others) > 1:
             return f"{first} et al. ({self.year})"
@@ -53,7 +53,7 @@ class Paper:
 
     @property
     def reference(self) -> str:
-        """Return the line that stands in a list of references."""
+        """Return the line for a list of references."""
         return f'{self._names()}, "{self.title}", {self.venue} {self.year}.'
 
     def _names(self) -> str:

@@ -1,4 +1,4 @@
-"""Compile samplers: one program for each shape, dtype and sharding.
+"""Samplers are compiled here: one program for each shape, dtype and sharding.
 
 A sampler that is called outside of any `jit` is compiled with 512-bit vectors
 preferred, where XLA's default is 256. Its loop is bound by arithmetic, and processors
@@ -40,7 +40,10 @@ with jax.core.eval_context():
 
 
 def compiled(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """Jit `function(*operands, *, shape, ...)`, and give it `out_sharding`."""
+    """Jit a sampler, and give it the argument `out_sharding`.
+
+    Its keyword-only arguments, such as `shape`, are static; all others are operands.
+    """
     static = tuple(
         name
         for name, parameter in inspect.signature(function).parameters.items()
@@ -88,7 +91,7 @@ def at_top_level() -> bool:
 
 @jax.tree_util.register_static
 class _Context:
-    """A context equals only itself."""
+    """A _Context stands for the settings of one trace, and equals only itself."""
 
 
 @jax.jit
@@ -118,9 +121,9 @@ def jit_to(
     out_sharding: Any,
     explicit: tuple[str, ...],
 ) -> Callable[..., Any]:
-    """Return a program for one sharding.
+    """Return a jitted function whose result has one sharding.
 
-    In an explicit mesh the type of the result names the sharding.
+    In an explicit mesh the type of the result says the sharding.
     """
     if out_sharding is not None:
         function = _without_unlike_parts(function, out_sharding)
@@ -185,7 +188,6 @@ def _everywhere(x: Any, sharding: Any) -> Any:
         # Explicit axes would make the constraint a part of the result's type.
         automatic = jax.sharding.Mesh(mesh.devices, mesh.axis_names)
         everywhere = NamedSharding(automatic, everywhere)
-    # Cut before the barrier, the parts would be what is computed.
     x = jax.lax.with_sharding_constraint(x, everywhere)
     x = jax.lax.optimization_barrier(x)
     return jax.lax.with_sharding_constraint(x, everywhere)

@@ -16,7 +16,7 @@ Row = dict[str, Any]
 
 
 class Finding(NamedTuple):
-    """A finding says which trouble a layer has, by which number, and what to try."""
+    """A finding says which trouble a layer has, which number shows it, what to try."""
 
     category: str
     path: str
@@ -25,7 +25,7 @@ class Finding(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """Return the category, by its name in version 0.1."""
+        """Return the category, which version 0.1 called a kind."""
         return self.category
 
     def __str__(self) -> str:
@@ -130,7 +130,7 @@ class Result:
         return self._table().html()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data, for JSON: None where a number is not finite."""
+        """Return plain data for JSON, with None for numbers that are not finite."""
         return {"rows": plain(self.rows)}
 
 

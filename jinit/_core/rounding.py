@@ -1,4 +1,4 @@
-"""Round a float32 draw once to a narrower dtype, and keep it inside its interval."""
+"""A float32 draw is rounded once to a narrower dtype, and stays inside its interval."""
 
 import functools
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def _(rounding: Any, primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]
 def round_inside(
     x: jax.Array, dtype: np.dtype, low: jax.Array, high: jax.Array, *, open_low: bool
 ) -> jax.Array:
-    """Round float32 `x` to `dtype`; what lay in [low, high) or (low, high) still does.
+    """Round float32 `x` to `dtype`, and keep it in [low, high) or (low, high).
 
     Rounding is monotone: a value clipped to representable ends stays between them. An
     interval without a single number of `dtype` gives the number next to its lower end.
@@ -44,14 +44,13 @@ def _round_inside(
     x: jax.Array, low: jax.Array, high: jax.Array, *, dtype: np.dtype, open_low: bool
 ) -> jax.Array:
     next_low = lax.nextafter(low, jnp.full_like(low, np.inf)) if open_low else low
-    # Where the ends meet, at a scale of 0, there is no inside: all is their value.
     bottom = at_least(jnp.where(low < high, next_low, low), dtype).astype(np.float32)
     top = jnp.maximum(bottom, below(high, dtype).astype(np.float32))
     return _rounded(jnp.clip(x, bottom, top), dtype=dtype)
 
 
 def round_finite(x: jax.Array, dtype: np.dtype) -> jax.Array:
-    """Round float32 `x` to `dtype`; what is too large becomes the largest number."""
+    """Round float32 `x` to `dtype`; numbers that are too large become the largest."""
     return _as_identity(functools.partial(_round_finite, dtype=dtype), x)
 
 

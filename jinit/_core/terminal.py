@@ -12,7 +12,7 @@ from typing import Any
 
 
 def plain_text(cell: str) -> Any:
-    """Return text in which brackets are brackets, not rich's markup."""
+    """Return text whose brackets rich prints, and does not read as markup."""
     from rich.text import Text
 
     return Text(cell)
@@ -33,9 +33,9 @@ def text(table: Any) -> str:
 
 
 def track(items: Sequence[Any], description: str, *, show: bool) -> Any:
-    """Return the items, with a bar that follows them if `show` is true on a terminal.
+    """Return the items, with a progress bar if `show` is true and there is a terminal.
 
-    Nobody reads a bar in a file, so there is none where the output is no terminal.
+    Nobody reads a bar in a file, so output to a file has none.
     """
     if not (show and sys.stdout.isatty()):
         return items

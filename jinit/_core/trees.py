@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Where Flax's boxes come from, by name: Flax itself is not imported here.
 _PARAMS = ("params",)
 _BOXES = {"AxisMetadata", "Variable", "VariableState"}
 
@@ -33,7 +32,7 @@ class Leaf(NamedTuple):
 
     @property
     def module_path(self) -> str:
-        """Return the path without "params", as modules are called by."""
+        """Return the path without "params", as in the names of modules."""
         return "/".join(strip_collection(self.parts))
 
     def __str__(self) -> str:
@@ -143,7 +142,7 @@ def struct(value: Any) -> jax.ShapeDtypeStruct | None:
 
 # A tree may hold PRNG keys, whose dtype `canonicalize_dtype` refuses.
 def canonical(dtype: Any) -> Any:
-    """Return the dtype that JAX has for it: without x64, float32 for float64."""
+    """Return the dtype that JAX will use: without x64, float32 instead of float64."""
     if jnp.issubdtype(dtype, jax.dtypes.extended):
         return dtype
     return jax.dtypes.canonicalize_dtype(dtype)
@@ -153,7 +152,7 @@ def stand_in(leaf: Leaf) -> jax.ShapeDtypeStruct:
     """Return the shape and dtype of a leaf that must be an array.
 
     Raises:
-      TypeError: if the leaf is no array.
+      TypeError: if the leaf is not an array.
     """
     likeness = None if is_number(leaf.value) else struct(leaf.value)
     if likeness is None:
@@ -186,8 +185,8 @@ def align(
 ) -> list[Leaf]:
     """Return the leaves of a tree, after a check of its paths, shapes and dtypes."""
     every = leaves(tree)
-    here = {leaf.parts for leaf in every}
-    absent = [leaf for parts, leaf in expected.items() if parts not in here]
+    paths = {leaf.parts for leaf in every}
+    absent = [leaf for parts, leaf in expected.items() if parts not in paths]
     extra = [leaf for leaf in every if leaf.parts not in expected]
     # All such leaves are named at once, not one in each attempt.
     for wrong, text in (
@@ -227,7 +226,7 @@ def _type(likeness: jax.ShapeDtypeStruct | None) -> Any:
 
 def _spelled(value: Any, likeness: jax.ShapeDtypeStruct | None) -> str:
     if likeness is None:
-        return f"{value!r}, which is no array"
+        return f"{value!r}, which is not an array"
     return f"shape {likeness.shape} and dtype {likeness.dtype}"
 
 

@@ -1,1 +1,1 @@
-"""A model and a batch become better parameters: LSUV, AutoInit, GradInit and others."""
+"""This package sets a model's parameters from data, by LSUV, AutoInit and others."""

@@ -1,4 +1,4 @@
-"""AutoInit sets weights by analysis of the signal, without a batch of data."""
+"""`autoinit` sets weights by an analysis of the signal, without a batch of data."""
 
 from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
@@ -36,7 +36,7 @@ def autoinit(
     rngs: Any = None,
     **options: Any,
 ) -> tuple[Any, History]:
-    """Scale every kernel so that its layer's outputs have mean 0, variance 1; no data.
+    """Scale kernels without data so that layers' outputs have mean 0 and variance 1.
 
     A layer whose input has mean mu and variance nu gets weights of variance 1 / (n
     (mu^2 + nu)), where n is its fan_in, without the part that lies on padding. mu and
@@ -204,6 +204,7 @@ def _moments(input_stats: Any) -> tuple[float, float]:
         raise ValueError(
             f"`input_stats` has the variance {variance.min():g}; it must be 0 or more."
         )
+    # Means that differ from entry to entry add to the variance over all entries.
     return float(mean.mean()), float(variance.mean() + mean.var())
 
 
@@ -232,7 +233,7 @@ def _fitting(
                 continue
             return candidate
         raise ValueError(
-            "no shape of an input was found that the model takes; give `batch`, an "
+            "no shape of an input was found that the model takes; pass `batch`, an "
             "input or a jax.ShapeDtypeStruct."
         )
 

@@ -1,4 +1,4 @@
-"""Layers that learn at one rate have equal relative gradients."""
+"""Layers are scaled until their relative gradients agree: then all learn alike."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from .layerwise import LayerwiseTask
 from .stacks import axes_of, in_front, path_of, times
 
 _STEPS = 40
-# Logarithms within this spread count as equal.
+# Logarithms of ratios whose spread is at most this count as equal.
 _EQUAL = 0.01
 # The search ends below this power.
 _LEAST_POWER = 1 / 64

@@ -1,4 +1,4 @@
-"""The first layer of a model is set to whiten its input."""
+"""`whiten_first_layer` sets the first layer of a model to whiten its input."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""GradInit learns the scales with which the optimizer's first step gains most."""
+"""`gradinit` learns the scales with which the optimizer's first step gains most."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +29,7 @@ def gradinit(
     rngs: Any = None,
     **options: Any,
 ) -> tuple[Any, History]:
-    """Learn one scale for each tensor, so that the first step gains most.
+    """Learn one scale for each tensor, so that the first step lowers the loss most.
 
     With theta the scaled parameters and g the gradient of the loss there: minimize
     loss(theta - step_size A[g]) subject to |g| <= max_norm. For SGD A[g] = g and |g| is
@@ -98,7 +98,8 @@ def gradinit(
         after = loss_at(moved)
         report = {"loss_after_a_step": after, "gradient_norm": norm}
         excess = jnp.where(norm > bound, norm, 0)
-        # If the loss is not finite, as log(-1), its gradient means nothing.
+        # If the loss is not finite, as log(-1), its gradient means nothing, and the
+        # search must not go on from it.
         excess = jnp.where(jnp.isfinite(value), excess, jnp.nan)
         return Measured(after, excess, report)
 

@@ -1,4 +1,4 @@
-"""A history has the rows, the table and the figure of a method that sets a network."""
+"""A `History` has the measurements of a method that sets a network from data."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -28,14 +28,14 @@ class History(Result):
 
     name: str
     rows: tuple[Row, ...]
-    # The columns that are drawn.
+    # The columns that `plot` draws.
     drawn: tuple[str, ...]
     # Paths of parameters with two axes or more that belong to no layer.
     left: tuple[str, ...] = ()
 
     @property
     def steps(self) -> int:
-        """The number of passes, or of steps."""
+        """Return the number of passes, or of steps."""
         return max((row["step"] for row in self.rows), default=0)
 
     def _table(self) -> Table:
@@ -48,7 +48,7 @@ class History(Result):
         return Table(list(map(_spaced, names)), lines, above=above, below=left)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data, for JSON: None where a number is not finite."""
+        """Return plain data for JSON, with None for numbers that are not finite."""
         return {"name": self.name, "rows": plain(self.rows), "left": list(self.left)}
 
     def plot(self, path: Any = None) -> Any:

@@ -27,7 +27,7 @@ from .stacks import axes_of, in_front, path_of, put_back, times
 class Rescaling(NamedTuple):
     """A rescaling changes a layer's output: y -> (y - bias) factor + new bias."""
 
-    # One number, or one for each unit; `bias` is the new bias.
+    # The factor is one number, or one for each unit. `bias` is the new bias.
     factor: jax.Array
     bias: jax.Array
     # How far the output was from its target, and whether no factor reaches the target.
@@ -37,9 +37,9 @@ class Rescaling(NamedTuple):
     report: dict[str, jax.Array]
 
 
-# rescale(output, bias, layer, rounding_error): the output and its bias (0 if it has
-# none) are in float32. The rounding error is that of the narrower of their own dtypes,
-# relative to 1.
+# rescale(output, bias, layer, rounding_error) -> Rescaling. The output, and its bias or
+# 0, come in float32 or wider. The rounding error is that of the narrower of the dtypes
+# that the two have in the model, relative to 1.
 Rescale = Callable[[jax.Array, jax.Array, Layer, float], Rescaling]
 
 
@@ -84,8 +84,8 @@ def task_of(
         if layer.is_mapped:
             raise ValueError(
                 f"{layer.path} has one kernel for each member of a vmap, and its "
-                "output holds those of all members; set the members one by one, as "
-                f"models of their own, or leave them out by skip=[{layer.path!r}]."
+                "output holds those of all members; set each member as a model by "
+                f"itself, or leave the layer out by skip=[{layer.path!r}]."
             )
     return LayerwiseTask(trace, taps, tuple(layers), rescale, settings)
 
@@ -125,7 +125,7 @@ def repeat_passes(
 
 
 class _Measured(NamedTuple):
-    """The rescaling of one layer, or of one step of a stack, as plain numbers."""
+    """A _Measured is the rescaling of one layer, or one step of a stack, in numbers."""
 
     row: Row
     error: float
@@ -184,7 +184,11 @@ def layerwise_pass(
 
 
 class _Handler:
-    """handler(tap, output, bias) -> (output to continue with, rescaling to record)."""
+    """This handler rescales the output of each layer, and records the rescaling.
+
+    It is called with the number of a tap, the layer's output and its bias, and returns
+    the output that goes on, and the record.
+    """
 
     def __init__(self, task: LayerwiseTask) -> None:
         self.rescale = task.rescale
@@ -193,7 +197,7 @@ class _Handler:
         self.rescalings: dict[str, Rescaling] = {}
 
     def __call__(self, tap: int, output: jax.Array, bias: Any) -> tuple[Any, Any]:
-        # Statistics need more digits than bfloat16 has.
+        # The mean of many entries needs more digits than bfloat16 has.
         wide = jnp.asarray(output, jnp.promote_types(output.dtype, np.float32))
         if tap in self.again:
             # Weights that are used again are scaled for their first use.
@@ -207,8 +211,8 @@ class _Handler:
         bias = _fitting(bias, wide)
         rescaling = self.rescale(wide, bias, layer, rounding_error)
         if layer.is_shared:
-            # The steps of the scan share the weights, and each would want another
-            # factor. One of them is chosen after the pass.
+            # The steps of the scan share the weights, and each step asks for another
+            # factor. The factor of one step is chosen after the pass.
             return output, rescaling
         if not layer.axes:
             self.rescalings[layer.path] = rescaling

@@ -31,7 +31,7 @@ def lsuv(
     rngs: Any = None,
     **options: Any,
 ) -> tuple[Any, History]:
-    """Scale every kernel until its layer's output has the standard deviation you ask.
+    """Scale every kernel until its layer's output has the std that you ask for.
 
     In the order of execution, W <- s W with s > 0 such that std(s W x + b) =
     `target_std`, over all entries of the output for the batch. Layers are the modules
@@ -43,8 +43,8 @@ def lsuv(
     pass verifies the result. Weights that are used several times are scaled for their
     first use, and each step of a scanned stack is scaled by itself. Where the steps of
     a scan share their weights, as in a recurrent cell, the layers behind the scan take
-    one more pass. Set the members of a vmap one by one. `history.left` names the
-    weights that belong to no layer.
+    one more pass. A layer with a kernel for each member of a `vmap` is an error: set
+    the members one by one. `history.left` names the weights that belong to no layer.
 
     Args:
       model: a Linen module, or a function of (variables, batch), whose layers are the
@@ -112,11 +112,13 @@ def _to_std(output: jax.Array, bias: jax.Array, target: float, tol: float) -> Re
     unit = jnp.where(unit > 0, unit, 1)
     u, b = _centred(free / unit), _centred(bias_all)
     a, c = jnp.mean(u**2), jnp.mean(u * b)
-    # The root is NaN if no factor reaches the target.
+    # A bias alone may vary more than the target; then no factor reaches it, and the
+    # root is NaN.
     root = jnp.sqrt(c**2 + a * (target**2 - jnp.mean(b**2)))
     factor = (root - c) / jnp.where(a > 0, a, 1) / unit
     std = unit * jnp.sqrt(jnp.mean((u + b / unit) ** 2))
     error = jnp.abs(std / target - 1)
+    # A layer within the tolerance stays as it is, so a second call changes nothing.
     is_set = error <= tol
     factor = jnp.where(is_set, 1, factor)
     is_impossible = ~is_set & ((a == 0) | ~(factor > 0) | ~jnp.isfinite(factor))

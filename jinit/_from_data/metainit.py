@@ -1,4 +1,4 @@
-"""MetaInit learns the scales with which the gradient changes least along a step."""
+"""`metainit` learns the scales with which the gradient changes least along a step."""
 
 from collections.abc import Callable
 from typing import Any
@@ -89,6 +89,7 @@ def metainit(
 
 def gradient_quotient(loss_at: Callable[..., Any], tensors: list[Any]) -> jax.Array:
     """Return the mean of |(g - H g) / (g + eps sign g) - 1|."""
+    # H g is the derivative of the gradient along itself, so H is never formed.
     gradient = jax.grad(loss_at)
     slopes, curved = jax.jvp(gradient, (tensors,), (gradient(tensors),))
     total = jnp.zeros((), np.float32)

@@ -1,8 +1,8 @@
-"""The law of a model's input is propagated to every value in the traced model.
+"""The law of a model's input is propagated through the equations of the traced model.
 
-A value that depends on parameters alone is computed; a value that depends on the input
-has a law. Where a weight multiplies a signal there is a layer, and its caller sets the
-weight (see autoinit.py).
+A value that depends on parameters alone is computed. A value that depends on the input
+has a law (see signals.py). Where a weight multiplies a signal there is a layer, and the
+function `on_layer` of the caller sets the weight (see autoinit.py).
 """
 
 import math
@@ -45,13 +45,15 @@ class Known(NamedTuple):
     origin: tuple[int, tuple[int, ...]] | None = None
 
 
-# While the laws go through the equations, a known array that is no weight is plain.
+# While the laws go through the equations, a known array that is not the weight of a
+# layer is a plain array, without `Known` around it.
 Value = SignalLaw | Known | Any
 
 # on_layer(origin, weight, law of the input, terms of an output) -> law of the output.
 OnLayer = Callable[[tuple[int, tuple[int, ...]], Any, SignalLaw, float], SignalLaw]
 
-# Masks write larger numbers than any activation where an entry shall not count.
+# Masks write numbers beyond this, larger than any activation, into entries that must
+# not count.
 _MASKED = 1e4
 
 
@@ -64,7 +66,7 @@ def propagate(
     """Return the laws of a jaxpr's results.
 
     Raises:
-      NotImplementedError: for an operation whose law is not known; it is named.
+      NotImplementedError: if the law of an operation is not known; the text names it.
     """
     values = [x if isinstance(x, SignalLaw) or x.origin else x.array for x in arguments]
     return interpret(jaxpr, consts, values, _Propagation(on_layer))
@@ -139,7 +141,7 @@ def _part(eqn: JaxprEqn, values: list[Value], on_layer: OnLayer) -> SignalLaw:
 
 
 def _terms(eqn: JaxprEqn) -> int:
-    """Count the entries that a reduction, or a pooling, takes for one."""
+    """Count the entries from which a reduction, or a pooling, computes one entry."""
     window = eqn.params.get("window_dimensions")
     if window is not None:
         return math.prod(window)
@@ -202,7 +204,10 @@ def _dot(eqn: JaxprEqn, values: list[Value], on_layer: OnLayer) -> SignalLaw:
 
 
 def _convolution(eqn: JaxprEqn, values: list[Value], on_layer: OnLayer) -> SignalLaw:
-    """Set a convolution; of the fan_in terms of an output some lie on padding."""
+    """Return the law of a convolution's outputs.
+
+    Some of the fan_in terms of an output lie on padding, and do not count.
+    """
     x, w = values
     numbers = eqn.params["dimension_numbers"]
     kernel = _shape(eqn.invars[1])

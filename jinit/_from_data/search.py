@@ -21,7 +21,7 @@ _PATIENCE = 25
 
 @dataclasses.dataclass(frozen=True)
 class Search:
-    """The settings of a search, as the user passed them."""
+    """A Search has the settings of a search, as the user passed them."""
 
     steps: int
     learning_rate: float
@@ -30,7 +30,7 @@ class Search:
 
 
 class Measured(NamedTuple):
-    """A measurement has a value to minimize, and the violation of a constraint.
+    """A Measured has a value to minimize, and the violation of a constraint.
 
     Violations are minimized before values. A violation is 0 if its constraint is met.
     """
@@ -42,7 +42,7 @@ class Measured(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """Flattened variables, and the numbers of those tensors that are scaled."""
+    """A Trained has flattened variables, and the indices of the tensors to scale."""
 
     numbers: Sequence[int]
     flat: list[Any]
@@ -56,7 +56,7 @@ class Trained(NamedTuple):
         ]
 
     def put_back(self, tensors: Sequence[Any]) -> Any:
-        """Return the variables with these tensors in the place of their own."""
+        """Return the variables with these tensors in the place of the scaled ones."""
         flat = list(self.flat)
         for i, tensor in zip(self.numbers, tensors, strict=True):
             flat[i] = tensor
@@ -120,6 +120,7 @@ def learn(
     tx = optax.adam(rate)
     step = jax.jit(_step_of(trained, measure, tx))
     logs = best = jnp.zeros(len(trained.numbers), np.float32)
+    # The best scales so far are kept, since a search may end far from them.
     state = tx.init(logs)
     rows: list[Row] = []
     least: tuple[float, float] | None = None
@@ -155,8 +156,8 @@ def _step_of(
 
     def step(logs: jax.Array, state: Any) -> tuple[jax.Array, Any, Measured]:
         measured = measure(trained.scaled(logs))
-        # Two gradients, since a value that is not finite must not spoil the gradient of
-        # the violation.
+        # The two gradients are separate, since a value that is not finite must not
+        # spoil the gradient of the violation.
         slope = jax.lax.cond(
             measured.violation > 0,
             jax.grad(lambda logs: measure(trained.scaled(logs)).violation),

@@ -49,17 +49,17 @@ class SignalLaw(NamedTuple):
 
     @property
     def mean(self) -> float:
-        """E x."""
+        """Return E x."""
         return float(self.average(lambda x: x))
 
     @property
     def square(self) -> float:
-        """E x^2."""
+        """Return E x^2."""
         return float(self.average(lambda x: x**2))
 
     @property
     def variance(self) -> float:
-        """E (x - E x)^2."""
+        """Return E (x - E x)^2."""
         mean = self.mean
         return float(self.average(lambda x: (x - mean) ** 2))
 
@@ -115,7 +115,7 @@ def pointwise(
     `function` takes arrays of one shape and returns a list of them.
 
     Raises:
-      NotImplementedError: for laws of three sources.
+      NotImplementedError: if the laws have three sources or more.
     """
     laws = [_expected(law, laws) for law in laws]
     summed = frozenset().union(*(law.summed for law in laws))
@@ -141,8 +141,8 @@ def _expected(law: SignalLaw, laws: Sequence[SignalLaw]) -> SignalLaw:
     for other in laws:
         if law.source is None or other.source in (None, law.source):
             continue
-        # Two sums over the same terms, as mean and variance in a norm, are no more
-        # independent than a sum and its term.
+        # Two sums over the same terms, as mean and variance in a norm, depend on each
+        # other as a sum depends on its terms.
         siblings = law.summed & other.summed and law.source not in other.summed
         if other.source in law.summed or siblings:
             return SignalLaw(np.array([law.mean], law.values.dtype), None, law.summed)
@@ -173,6 +173,8 @@ def largest(law: SignalLaw, count: int) -> SignalLaw:
     """
     if law.source is None:
         return law
+    # At the nodes the law is discrete: the weights of the largest entry are the
+    # differences of F^count.
     order = np.argsort(law.values)
     below = np.cumsum(WEIGHTS[order]) ** count
     weights = np.diff(below, prepend=0.0)

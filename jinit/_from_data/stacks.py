@@ -27,6 +27,7 @@ def times(leaf: jax.Array, layer: Layer, factor: jax.Array) -> jax.Array:
     """Multiply a layer's parameter by one factor for each step of a stack, or unit."""
     front, count = in_front(leaf, layer), len(axes_of(layer))
     inside = front.ndim - count
+    # A factor with more axes than the stack has one entry for each unit as well.
     units = {axis % inside for axis in layer.units} if factor.ndim > count else set()
     shape = [front.shape[count + i] if i in units else 1 for i in range(inside)]
     factor = factor.reshape(*front.shape[:count], *shape)

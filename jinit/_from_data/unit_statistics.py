@@ -1,4 +1,4 @@
-"""Every unit gets mean 0 and variance 1 over a batch."""
+"""`data_dependent` gives every unit mean 0 and variance 1 over a batch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ from .history import History
 from .layerwise import LayerwiseTask, Rescaling, repeat_passes, task_of
 from .stacks import units_of
 
-# The columns of a history that are drawn.
+# The columns of the history that `plot` draws.
 DRAWN = ("largest_mean", "least_std", "largest_std")
 
 

@@ -1,4 +1,4 @@
-"""Gains of weight-normalized layers come from a batch, or from the kernels' norms."""
+"""Gains of weight-normalized layers are set from a batch, or from kernels' norms."""
 
 from typing import Any
 
@@ -38,8 +38,8 @@ def weight_norm_init(
     For a unit with weights w = g v / |v|, and t = v x / |v|: g = 1 / std(t) and b =
     -mean(t) / std(t), so that the unit has mean 0 and variance 1 over this batch. In a
     layer inside of `flax.linen.WeightNorm` the gain g is its scale. In any other layer
-    the product g v / |v| becomes the kernel. Pass more than a few examples: the
-    statistics are theirs.
+    the product g v / |v| becomes the kernel. Pass more than a few examples, since the
+    statistics are those of the batch.
 
     Args:
       model: a Linen module, or a function of (variables, batch). For an NNX model call

@@ -1,1 +1,1 @@
-"""The value `Initializer`, and the initializers that are made of other initializers."""
+"""This package has the class `Initializer`, and initializers made of initializers."""

@@ -1,4 +1,4 @@
-"""Initializers change the draw of another one: its axes, its border, its dtype."""
+"""The initializers of this file change another one's draw: axes, border or dtype."""
 
 import dataclasses
 import functools
@@ -209,7 +209,8 @@ def _pairs(widths: Any) -> tuple[tuple[int, int], ...]:
         array.ndim == 1 and array.size != 2
     ):
         raise ValueError(
-            f"`widths` is {widths!r}; each axis takes two, before and after."
+            f"`widths` is {widths!r}; each axis takes a pair of numbers, the zeros "
+            "before and the zeros after."
         )
     # A number and a single pair give one row, which `_pads` repeats for every axis.
     pairs = np.broadcast_to(array, (*(array.shape[:-1] or (1,)), 2))
@@ -229,7 +230,7 @@ def padded(init: Any, widths: Any) -> Initializer:
     The draw has the shape without the zeros, and its fans.
 
     Args:
-      init: an initializer, of jinit, of JAX or your own.
+      init: an initializer from jinit, from JAX or your own.
       widths: zeros at the ends of the axes: a number, a pair (before, after), or a pair
         for each axis, as for `jnp.pad`.
 
@@ -256,7 +257,7 @@ def transposed(init: Any, axes: Sequence[int] | None = None) -> Initializer:
     """Draw for the permuted shape, and transpose: for kernels kept the other way round.
 
     Args:
-      init: an initializer, of jinit, of JAX or your own.
+      init: an initializer from jinit, from JAX or your own.
       axes: as for `jnp.transpose`, from the draw to the result; by default reversed.
 
     Raises:
@@ -285,7 +286,7 @@ def with_dtype(init: Any, dtype: DTypeLike) -> Initializer:
     jinit's initializers do so by themselves.
 
     Args:
-      init: an initializer, of jinit, of JAX or your own.
+      init: an initializer from jinit, from JAX or your own.
       dtype: the dtype to draw in.
 
     Raises:
@@ -316,11 +317,11 @@ def torch_layout(init: Any) -> Initializer:
     `stacked(torch_layout(init))`.
 
     Args:
-      init: an initializer of jinit, or any other that draws (out, in, *window).
+      init: an initializer from jinit, or any other that draws (out, in, *window).
 
     Raises:
-      ValueError: for an initializer whose settings do not tell the inputs from the
-        outputs in PyTorch's layout; when called, for fewer than two axes.
+      ValueError: if the settings of `init` do not tell the inputs from the outputs in
+        PyTorch's layout; when called, if the shape has fewer than two axes.
 
     Example:
       >>> import jax, jinit

@@ -63,7 +63,7 @@ def scaled(init: Any, factor: float) -> Initializer:
     For an initializer of jinit it is `factor * init`, rounded once.
 
     Args:
-      init: an initializer, of jinit, of JAX or your own.
+      init: an initializer from jinit, from JAX or your own.
       factor: a finite number.
 
     Raises:
@@ -89,7 +89,7 @@ def check_part(name: str, init: Any) -> None:
     if not callable(init):
         raise TypeError(
             f"`{name}` is {init!r}, of type {type(init).__name__}; it must be an "
-            "initializer, of jinit, of JAX or your own."
+            "initializer from jinit, from JAX or your own."
         )
 
 
@@ -138,11 +138,14 @@ class BoundInitializer:
             raise problem
 
     def _problem(self, drawn: Any) -> Exception | None:
-        """Return the error if `drawn` is no array of the right shape and dtype."""
+        """Return the error if `drawn` is not an array of the right shape and dtype."""
         name = public_name(self.init)
         if not isinstance(drawn, jax.Array | np.ndarray):
-            advice = ": it is a maker, so call it" if callable(drawn) else ""
-            return TypeError(f"{name} returned {drawn!r}, which is no array{advice}.")
+            advice = "it is a maker, so call it first" if callable(drawn) else ""
+            advice = advice or "an initializer returns an array of the shape asked for"
+            return TypeError(
+                f"{name} returned {drawn!r}, which is not an array; {advice}."
+            )
         if drawn.shape != self.shape or drawn.dtype != self.dtype:
             return ValueError(
                 f"{name} returned an array of shape {drawn.shape} and dtype "
@@ -210,7 +213,6 @@ def in_torch_layout(init: Any) -> Any:
     return init
 
 
-# How the first parameter of an initializer is called, in JAX and around it.
 _KEYS = ("key", "rng", "prng_key")
 
 
@@ -235,9 +237,10 @@ def is_initializer(function: Callable[..., Any]) -> bool:
 
 
 def positional(function: Callable[..., Any]) -> list[str] | None:
-    """Return the names of the parameters that may go by position.
+    """Return the names of the parameters that may be passed by position.
 
-    It is None for a function without a signature, or with any number of parameters.
+    The result is None for a function that has no signature, or takes any number of
+    arguments.
     """
     try:
         parameters = inspect.signature(function).parameters.values()

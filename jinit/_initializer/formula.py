@@ -1,4 +1,4 @@
-"""Initializers that compute their array by a formula, as structured kernels do."""
+"""A FormulaInitializer computes its array by a formula, as structured kernels do."""
 
 import dataclasses
 import functools

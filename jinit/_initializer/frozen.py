@@ -46,7 +46,7 @@ def frozen(value: ArrayLike, argument: str = "value") -> Any:
 
 
 def thawed(value: Any) -> Any:
-    """Return the array, or the tracer, that `frozen` got."""
+    """Undo `frozen`: return the array, or the tracer, that a setting was made from."""
     return value if numbers.is_traced(value) else np.asarray(value)
 
 

@@ -1,4 +1,4 @@
-"""A mask chooses between the draws of two initializers."""
+"""`masked` draws by one initializer where a mask is true, and by another elsewhere."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -19,7 +19,7 @@ from .scheme import scheme
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Masked(Composed):
-    """A Masked has one draw where a mask is true, and another one elsewhere."""
+    """A Masked has the draw of `a` where a mask is true, and that of `b` elsewhere."""
 
     mask: Any
     a: Any
@@ -75,12 +75,12 @@ def masked(mask: ArrayLike, a: Any, b: Any) -> Initializer:
 
     Args:
       mask: booleans that broadcast to the shape.
-      a: an initializer, of jinit, of JAX or your own.
-      b: an initializer too.
+      a: an initializer from jinit, from JAX or your own.
+      b: another initializer.
 
     Raises:
       TypeError: if the mask does not hold booleans, or a part is not an initializer.
-      ValueError: when called, for a mask that does not broadcast to the shape.
+      ValueError: when called, if the mask does not broadcast to the shape.
 
     Example:
       >>> import jax, jinit

@@ -1,4 +1,4 @@
-"""Arrays consist of independent draws: layers of a stack, blocks of a kernel."""
+"""`stacked` and `blocks` join independent draws: layers, or the blocks of a kernel."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -269,13 +269,13 @@ def stacked(init: Any, axis: int = 0) -> Initializer:
     depend on the layer.
 
     Args:
-      init: an initializer, of jinit, of JAX or your own; or a function of the layer's
-        index, from 0, that returns one.
+      init: an initializer from jinit, from JAX or your own; or a function of the index
+        of a layer, from 0, that returns one.
       axis: the axis that counts the layers.
 
     Raises:
       TypeError: if `init` is neither, or the axis is not an integer.
-      ValueError: when called, for an axis that the shape does not have.
+      ValueError: when called, if the shape does not have the axis.
 
     Example:
       >>> import jax, jinit
@@ -306,7 +306,7 @@ def blocks(
     are d, not 3 d.
 
     Args:
-      inits: a sequence of initializers, of jinit, of JAX or your own; or (init, n).
+      inits: a sequence of initializers from jinit, from JAX or your own; or (init, n).
       axis: the axis along which the blocks lie.
       sizes: the lengths of the blocks; by default all equal.
 
@@ -344,7 +344,8 @@ def concat(
       sizes: their lengths; by default all equal.
 
     Raises:
-      TypeError, ValueError: as `blocks`.
+      TypeError: for the same reasons as `blocks`.
+      ValueError: for the same reasons as `blocks`.
 
     Example:
       >>> import jax, jinit

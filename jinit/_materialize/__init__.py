@@ -1,1 +1,1 @@
-"""An init function is run without compiling the sampler of every parameter again."""
+"""`materialize` runs an init function, and compiles each distinct sampler once."""

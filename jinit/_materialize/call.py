@@ -1,4 +1,4 @@
-"""The equations of a function's calls are kept by the exact arguments.
+"""The traces of a function's calls are kept, by the exact arguments of the calls.
 
 A call is traced once for its settings, the types of its arrays, and the settings of JAX
 that a trace depends on. A later call that agrees in all of these traces nothing.
@@ -20,13 +20,13 @@ from . import executables, units
 
 
 class _Known(NamedTuple):
-    """A known result is no tracer: a number, a string, or an array of the closure."""
+    """A known result is not a tracer: a number, a string, an array of the closure."""
 
     value: Any
 
 
 class _Results:
-    """The results of a traced function are a tree; some of its leaves are known.
+    """A _Results is the tree of a traced function's results, with the known leaves.
 
     This object keeps no tracer, which would outlive its trace.
     """
@@ -116,7 +116,7 @@ def _argument(path: Any) -> str:
 
 
 def _traced(function: Callable[..., Any], arrays: Sequence[Any]) -> Call:
-    """Trace a function of arrays; its results that are no tracers are kept aside."""
+    """Trace a function of arrays, and keep its results that are not tracers aside."""
     results: _Results | None = None
 
     def drawn(*values: Any) -> list[Any]:

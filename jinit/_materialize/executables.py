@@ -1,4 +1,4 @@
-"""Each distinct unit of a function has one compiled program, shared by equal units."""
+"""A distinct unit of a function has one compiled program, which equal units share."""
 
 import math
 from collections.abc import Callable, Hashable, Sequence
@@ -16,7 +16,8 @@ from .._network import jaxpr
 from .._network.equations import BROADCAST
 from .units import ProgramUnit, run
 
-# Up to this size a copy costs less than a program. The biases of a network are smaller.
+# Up to this number of elements a copy from the host costs less than a program. The
+# biases of a network are smaller.
 _SMALL_FILL = 1 << 18
 
 

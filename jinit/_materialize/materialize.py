@@ -1,4 +1,4 @@
-"""An init function is run without compiling the sampler of every parameter again.
+"""`materialize` makes an init function faster: each distinct sampler is compiled once.
 
 The function is traced once, to equations. The equations that no result needs are
 dropped: they are the forward pass. The others run in units (see units.py). Each
@@ -107,7 +107,8 @@ def _where(shardings: Any, call: Call) -> list[Any]:
     if shardings is None:
         return [None] * len(values)
     tree = jax.tree.unflatten(call.results.tree, values)
-    # A tree of shardings may have entries where the results have None.
+    # A tree of shardings may have entries where the results have None, so these places
+    # count as leaves until the entries are matched.
     leaves = trees.leaves(tree, lambda node: node is None)
     places = zip(leaves, resolve(shardings, leaves, tree), strict=True)
     return [sharding for leaf, sharding in places if leaf.value is not None]
@@ -140,11 +141,12 @@ def _run(
     _compile(programs)
     slots = dict(enumerate(map(jaxpr.raw, inputs)))
     numbers = _Numbers(outputs)
-    for unit, program, over in _tracked(call.units, programs, outputs, progress):
+    for unit, program, dead in _tracked(call.units, programs, outputs, progress):
         operands = [_value(read, slots) for read in unit.reads]
         results = numbers.once(unit, functools.partial(program, *operands))
         slots |= zip(unit.writes, results, strict=True)
-        for slot in over:
+        # The arrays that no later unit reads are freed at once.
+        for slot in dead:
             del slots[slot]
     values = [_value(output, slots) for output in outputs]
     return list(map(_placed, map(jaxpr.typed, values, call.shapes), where))
@@ -213,7 +215,8 @@ def _programs(
     call: Call, places: dict[int, Any], bound: set[int]
 ) -> list[Callable[..., Sequence[Any]]]:
     """Return a function for each unit; a unit follows the arrays bound to devices."""
-    # In an explicit mesh the types of arrays say where they are: somewhere, always.
+    # In an explicit mesh the type of every array has a spec, so an array without a
+    # place gets the empty spec.
     nowhere = PartitionSpec() if explicit_axes() else None
     context = executables.context()
     programs: list[Callable[..., Sequence[Any]]] = []
@@ -247,7 +250,10 @@ def _compile(programs: Iterable[Callable[..., Any]]) -> None:
 
 
 class _Numbers:
-    """Operations on literals alone, such as sqrt(2 / 256), run once for all layers."""
+    """A _Numbers runs operations on literals alone, as sqrt(2 / 256), only once.
+
+    Layers repeat such operations, and each run of a program takes microseconds.
+    """
 
     def __init__(self, outputs: Sequence[Any]) -> None:
         self._outputs = {o for o in outputs if not jaxpr.is_literal(o)}
@@ -290,13 +296,13 @@ def _tracked(
 ) -> Iterator[tuple[ProgramUnit, Callable[..., Sequence[Any]], list[int]]]:
     """Yield the units with their programs, and the slots that no later unit reads."""
     last = {slot: -1 for slot in outputs if not jaxpr.is_literal(slot)}
-    over: list[list[int]] = [[] for _ in units]
+    dead: list[list[int]] = [[] for _ in units]
     for index in reversed(range(len(units))):
         unit = units[index]
         for slot in {r for r in unit.reads if not jaxpr.is_literal(r)} | {*unit.writes}:
             if last.setdefault(slot, index) == index:
-                over[index].append(slot)
-    rows = list(zip(units, programs, over, strict=True))
+                dead[index].append(slot)
+    rows = list(zip(units, programs, dead, strict=True))
     return iter(track(rows, "drawing", show=progress))
 
 

@@ -101,7 +101,7 @@ def units(listing: jaxpr.Listing) -> list[ProgramUnit]:
         chain = _chain(index, listing.steps, readers)
         absorbed.update(chain)
         by_last_step.append((chain[-1], _unit([listing.steps[i] for i in chain])))
-    # A unit runs when its last step would: then all that its steps read is there.
+    # A unit runs when its last step would: then all operands of its steps are ready.
     return [unit for _, unit in sorted(by_last_step, key=lambda pair: pair[0])]
 
 

@@ -71,7 +71,7 @@ class ModuleCall(NamedTuple):
     inputs: tuple[Any, ...]
 
 
-# on_module(path, call) is called for each module with parameters of its own.
+# on_module(path, call) is called for each module that has parameters itself.
 OnModule = Callable[[str, ModuleCall], object]
 
 
@@ -82,7 +82,7 @@ def record(
     parameters: dict[str, Any],
     inputs: tuple[Any, ...],
 ) -> None:
-    """Give `on_module` the call of a module that has parameters of its own."""
+    """Give `on_module` the call of a module, if the module has parameters itself."""
     shapes = {name: p.shape for name, p in parameters.items() if hasattr(p, "shape")}
     if on_module is None or not shapes:
         return
@@ -123,8 +123,8 @@ def inside(path: str) -> Iterator[None]:
 def softmax_inputs() -> Iterator[None]:
     """Name the inputs of `jax.nn.softmax`, attention's logits, in this context.
 
-    A softmax leaves no mark of its own in a traced function, so the function is
-    replaced in the modules that hold it, and put back.
+    A softmax leaves no mark in a traced function, so the function is replaced in the
+    modules that hold it, and put back.
     """
     softmax = jax.nn.softmax
 

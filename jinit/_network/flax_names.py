@@ -21,4 +21,5 @@ INTO_HEADS = (
     "query", "key", "value", "q", "k", "v", "q_proj", "k_proj", "v_proj", "wq", "wk",
     "wv", *FUSED,
 )  # fmt: skip
+# With three axes the kernels of these layers are (heads, head_dim, d).
 OUT_OF_HEADS = ("out", "o", "o_proj", "out_proj", "c_proj", "wo")

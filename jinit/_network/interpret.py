@@ -172,8 +172,8 @@ def _inside_scan(eqn: JaxprEqn, values: list[Any]) -> list[Any]:
     return scanned(eqn, values, lambda xs, _: (inside(eqn, xs, fused), ()))[0]
 
 
-# Among the calls only a `jit` is opened. To open a remat, or a custom_jvp, would lose
-# the remat, or the user's derivative. Inside these JAX draws the bits.
+# Among the calls only a `jit` is opened. If a remat or a custom_jvp were opened, the
+# remat or the user's derivative would be lost. So JAX draws the bits inside these.
 _FUSED: dict[Any, Callable[[JaxprEqn, list[Any]], list[Any]]] = {
     RANDOM_BITS: _bits,
     JIT: _inside_jit,

@@ -1,1 +1,1 @@
-"""A model and a batch give a report of the size of the signal in every layer."""
+"""This package measures the signal and the gradient in every layer of a model."""

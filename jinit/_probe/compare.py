@@ -1,4 +1,4 @@
-"""Schemes are compared by the reports of one model, side by side for several seeds."""
+"""`compare` probes one model under several schemes, with several seeds for each."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -59,13 +59,13 @@ def compare(
       keys: an array of keys, such as `jax.random.split(key, 5)`, or one key.
       loss: as in `jinit.probe`.
       rngs: as in `jinit.probe`.
-      **options: more arguments of the model, as `train=True`.
+      **options: more arguments of the model, such as `train=True`.
 
     Returns:
       A `Comparison`: print it, `plot` it, or look at `reports[scheme][seed]`.
 
     Raises:
-      TypeError: if `make_model` returns something else, or if `keys` are no keys.
+      TypeError: if `make_model` returns something else, or `keys` are not PRNG keys.
       ValueError: if there are no schemes, or two with one name.
 
     Example:

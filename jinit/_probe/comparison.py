@@ -1,4 +1,4 @@
-"""The comparison of `compare` holds a report for each scheme and seed."""
+"""A `Comparison`, the result of `compare`, holds a report for each scheme and seed."""
 
 import collections
 import dataclasses
@@ -47,7 +47,7 @@ class Comparison(Result):
         return Table(_HEAD, [tuple(map(_cell, row.values())) for row in self.rows])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data, for JSON: lists of reports by the name of the scheme."""
+        """Return plain data for JSON: lists of reports by the name of the scheme."""
         return {
             name: [report.to_dict() for report in reports]
             for name, reports in self.reports.items()
@@ -80,6 +80,7 @@ class Comparison(Result):
 
 def _values(reports: Sequence[Report], name: str) -> np.ndarray:
     """Return a statistic as an array of shape (seeds, layers)."""
+    # All reports of a scheme are of one model, so they have the same layers.
     return np.array([[row[name] for row in report.rows] for report in reports])
 
 
@@ -95,7 +96,7 @@ def _row(name: str, reports: Sequence[Report]) -> Row:
     def median(statistic: str, pick: Callable[..., Any]) -> float:
         return float(np.median(pick(_values(reports, statistic), 1)))
 
-    # Medians, since a single seed of a scheme that explodes would rule a mean.
+    # Medians are taken, since one seed in which the signal explodes would rule a mean.
     return {
         "scheme": name,
         "seeds": len(reports),

@@ -1,4 +1,4 @@
-"""The statistics of layers become findings: which trouble, where, and what to try."""
+"""Findings are read from the statistics of layers: trouble, place and remedy."""
 
 import math
 import re
@@ -9,11 +9,14 @@ import numpy as np
 from .._core.results import Finding, Row
 from .._network.taps import ACTIVATIONS
 
-# Factors from the first layer: of a steady growth over all layers, and of one layer. A
-# single one may differ by more without harm, as an embedding before a LayerNorm does.
+# Limits for the size of a layer's output over that of the first layer: for a steady
+# growth over all layers, and for a single layer. A single layer may differ by more
+# without harm, as an embedding before a LayerNorm does.
 _GROWN, _JUMPED = 10.0, 1e3
-# The share of dead units, the cosine of two inputs, the share of saturated entries.
+# Limits for the share of dead units, for the cosine of two inputs, and for the share of
+# saturated entries.
 _DEAD, _ALIKE, _SATURATED = 0.5, 0.99, 0.5
+# The limit for the first layer's gradient over the last layer's.
 _WIDE_GRADIENT = 1e3
 
 
@@ -63,10 +66,10 @@ def _signal(layers: Sequence[Row]) -> Iterator[Finding]:
             f"{first['path']} gives 0 for every input: nothing after it can learn.",
         )
         return
-    leaves = _where_it_leaves([row["rms"] / first["rms"] for row in sized])
-    if leaves is None:
+    change = _first_change([row["rms"] / first["rms"] for row in sized])
+    if change is None:
         return
-    index, verb = leaves
+    index, verb = change
     row = sized[index]
     yield Finding(
         f"signal {verb}",
@@ -79,7 +82,7 @@ def _signal(layers: Sequence[Row]) -> Iterator[Finding]:
     )
 
 
-def _where_it_leaves(factors: Sequence[float]) -> tuple[int, str] | None:
+def _first_change(factors: Sequence[float]) -> tuple[int, str] | None:
     """Return the layer where a signal is too large or too small, and the verb for it.
 
     Args:
@@ -120,8 +123,8 @@ def _gradient(layers: Sequence[Row]) -> Iterator[Finding]:
     if len(sized) < 3:
         return
     first, last = sized[0], sized[-1]
-    # The gradient times the signal is the gradient in the signal's relative change. If
-    # the signal grows, the gradient alone shrinks as much, without harm.
+    # If the signal grows, the gradient alone shrinks as much, without harm. So the
+    # product counts, which is the gradient in relative changes of the signal.
     factor = first["grad_rms"] * first["rms"] / (last["grad_rms"] * last["rms"] or 1)
     if not factor or 1 / _WIDE_GRADIENT <= factor <= _WIDE_GRADIENT:
         return
@@ -193,7 +196,8 @@ def _untrained(parameters: Sequence[Row]) -> Iterator[Finding]:
             silent[0]["path"],
             float(len(silent)),
             f"{len(silent)} parameters get no gradient: {paths}{more}. A last layer "
-            "that starts at zero does that for one step; more is a dead part.",
+            "that starts at zero does that for one step; after more steps it is a "
+            "dead part.",
         )
 
 

@@ -14,7 +14,7 @@ from .._network.kept import Traced, program
 _DENSE = 256
 _STEPS = 100
 
-# The arguments beside the parameters begin with one that is no input, such as keys.
+# The arguments beside the parameters begin with an entry that is not an input: keys.
 _FIRST = 1
 
 
@@ -40,6 +40,7 @@ def _of_first(
             "`jacobian=True` needs an input of floating numbers, with the batch as its "
             "first axis; whole numbers, such as tokens, have no Jacobian."
         )
+    # Row 0 of the first floating input varies; all other inputs stay.
     place = places[0]
 
     def output(x: jax.Array) -> jax.Array:
@@ -92,6 +93,8 @@ def extremes(function: Callable[..., Any], x: jax.Array) -> dict[str, jax.Array]
     def square(u: jax.Array) -> Any:
         return push(pull(u)) if by_output else pull(push(u))
 
+    # The least eigenvalue of S is `top` less the largest of top - S. The difference
+    # must not become negative by rounding, or the root would be NaN.
     top = _power(square, start)
     rest = _power(lambda u: top * u - square(u), start)
     return {"top": jnp.sqrt(top), "bottom": jnp.sqrt(jnp.maximum(top - rest, 0))}

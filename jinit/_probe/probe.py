@@ -70,8 +70,8 @@ def probe(
       A `Report`: print it, look at its `rows` and `verdict`, `plot` or `check` it.
 
     Raises:
-      TypeError: if `model` is neither a module nor a function.
-      ValueError: if the model names no value, or if the loss is no scalar.
+      TypeError: if `model` is neither a Linen module nor a function.
+      ValueError: if the model names no value, or the loss is not a scalar.
 
     Example:
       >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit
@@ -103,12 +103,12 @@ def report_of(
     arguments = (called.variables, called.beside)
     with may_be_infinite():
         statistics = jax.device_get(passes.statistics(*arguments))
-    ends = of_first(trace, arguments) if jacobian else None
-    return passes.report(statistics, ends)
+    singular_values = of_first(trace, arguments) if jacobian else None
+    return passes.report(statistics, singular_values)
 
 
 class Passes(NamedTuple):
-    """Passes run a model forward and back, and take the statistics on the way.
+    """Passes run a model forward and backward, and take the statistics on the way.
 
     `loss` is the trace of a function of the model's output, and `trained` has the
     indices of the leaves that are trained.
@@ -194,8 +194,8 @@ def passes_of(
 ) -> Passes:
     """Return the passes of a traced model whose layers' outputs are named."""
     leaves = trees.leaves(variables)
-    lost = loss_of(loss or direction, trace)
-    return Passes(tapped(trace), trace.consts, lost, leaves, trained_in(leaves))
+    traced_loss = loss_of(loss or direction, trace)
+    return Passes(tapped(trace), trace.consts, traced_loss, leaves, trained_in(leaves))
 
 
 def _passes(
@@ -219,6 +219,6 @@ def _passes(
 
     parameters = [flat[i] for i in trained]
     perturbations = [jnp.zeros(tap.shape, tap.dtype) for tap in taps.taps]
-    # The gradient in the zero that is added to a layer's output is that in the output.
+    # The gradient of the zero that is added to a layer's output is the output's.
     gradients, named = jax.grad(run, (0, 1), has_aux=True)(parameters, perturbations)
     return named, gradients[1], gradients[0]

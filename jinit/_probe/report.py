@@ -1,4 +1,4 @@
-"""The report of `probe` has rows, a table, a figure, findings and checks."""
+"""A `Report`, the result of `probe`, has rows, a table, a figure and findings."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -60,7 +60,7 @@ class Report(Result):
         return Table(head, lines, below=words)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data, for JSON: None where a number is not finite."""
+        """Return plain data for JSON, with None for numbers that are not finite."""
         return {
             "rows": plain(self.rows),
             "parameters": plain(self.parameters),
@@ -76,10 +76,11 @@ class Report(Result):
 
         Raises:
           AssertionError: with the findings, so that a test that calls this fails.
-          ValueError: for the name of an unknown statistic.
+          ValueError: if a name is not that of a statistic.
         """
         for name in limits:
             checks.choice("limits", name, OUTPUT_STATISTICS)
+        # With limits, the findings are left out: the user has said what counts.
         troubles = list(outside(self.rows, limits)) if limits else self.verdict
         if troubles:
             raise AssertionError("\n".join(map(str, troubles)))
@@ -93,6 +94,7 @@ class Report(Result):
         Returns:
           The matplotlib figure.
         """
+        # Matplotlib takes long to load, and only figures need it.
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(7, 6), layout="constrained")

@@ -1,4 +1,4 @@
-"""Statistics describe a layer's output, a parameter, and the gradients in them."""
+"""Statistics describe a layer's output, a parameter, and their gradients."""
 
 import contextlib
 import functools
@@ -22,7 +22,7 @@ def output_statistics(x: jax.Array, gradient: jax.Array, *, scans: int) -> jax.A
     """Return the numbers of `OUTPUT_STATISTICS`, for each index of the first axes."""
 
     def run(x: jax.Array, gradient: jax.Array) -> jax.Array:
-        # One array of all numbers: to return many small arrays costs time.
+        # All numbers are one array, since many small results cost time.
         values = list(_statistics(x, gradient).values())
         wide = functools.reduce(jnp.promote_types, (v.dtype for v in values))
         return jnp.stack([v.astype(wide) for v in values])

@@ -1,4 +1,4 @@
-"""Shapes give fans, activations give gains, and depths give factors.
+"""This package computes scales: fans of shapes, gains of activations, factors of depth.
 
-All of them are Python numbers.
+All of them are Python numbers, and no program is compiled for them.
 """

@@ -1,7 +1,7 @@
-"""Activations have names, derivatives and kinks, all in NumPy's float64.
+"""This file has a table of activations, with their derivatives and kinks, in NumPy.
 
-A gain is a number that is needed while a program is being traced, in more digits than
-float32 has, and before anything is compiled. Hence NumPy.
+A gain is needed while a program is being traced, in more digits than float32 has, and
+before anything is compiled. So the functions are NumPy's and not JAX's.
 """
 
 import dataclasses
@@ -152,5 +152,4 @@ ACTIVATIONS = {
     "sin": ActivationSpec(np.sin, np.cos),
 }
 
-# Gated units phi(a) b, and their phi.
 GATES = {"glu": "sigmoid", "swiglu": "silu", "geglu": "gelu", "reglu": "relu"}

@@ -1,4 +1,4 @@
-"""A depth rule scales the branches of a residual network by a number."""
+"""A depth rule is a number by which the branches of a residual network are scaled."""
 
 import math
 from typing import NamedTuple
@@ -63,8 +63,8 @@ def residual_scale(
 
     Raises:
       TypeError: if a number of layers is not an integer.
-      ValueError: for an unknown rule or part, fewer than one layer, or an argument that
-        the rule needs and does not get, or gets and does not use.
+      ValueError: if the rule or the part is unknown, a number of layers is below 1, an
+        argument that the rule needs is missing, or the rule has no parts and gets one.
 
     Example:
       >>> import jinit
@@ -116,7 +116,7 @@ def factor(
     part: str | None = None,
     other_layers: int | None = None,
 ) -> float:
-    """Return `residual_scale` of a rule that has one number."""
+    """Return `residual_scale` of a rule that gives a single number."""
     layers = _count("num_layers", num_layers)
     _check_part(rule, part, other_layers)
     # Black et al. (2022): the std itself, so it replaces the formula in the fans.

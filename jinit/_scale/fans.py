@@ -1,6 +1,8 @@
 """The fans of a kernel are counted from its shape and its layout.
 
-fan_in is the number of inputs that a unit sums, fan_out that of the units it feeds.
+fan_in is the number of inputs that an output sums, and fan_out is the number of outputs
+that an input reaches. A layout has one letter for each axis: i input, o output, k
+window, b batch.
 """
 
 import math
@@ -49,13 +51,13 @@ def fans(
         group, as in Flax and PyTorch, so only the outputs are divided.
 
     Returns:
-      `Fans(fan_in, fan_out)`, two integers; 0 where an axis has no length.
+      `Fans(fan_in, fan_out)`, two integers. A fan is 0 if an axis has the length 0.
 
     Raises:
-      TypeError: for a shape, layout or axis of the wrong kind.
-      ValueError: for a layout that does not fit the shape, axes out of range or
-        overlapping, groups that do not divide the outputs, or fewer than two axes
-        where none are named.
+      TypeError: if the shape, the layout or an axis has a wrong type.
+      ValueError: if the layout does not fit the shape, axes are out of range or
+        overlap, `groups` does not divide the outputs, or the shape has fewer than two
+        axes and none is named.
 
     Example:
       >>> import jinit
@@ -79,7 +81,7 @@ def fans(
     if outputs % groups:
         raise ValueError(
             f"`groups` is {groups}, which does not divide the {outputs} outputs of "
-            f"shape {shape}."
+            f"shape {shape}; take the `feature_group_count` of the convolution."
         )
     # JAX does not know groups: its fan_out of a depthwise kernel is too large by their
     # number.
@@ -144,7 +146,8 @@ def jax_fans(
 ) -> tuple[float, float]:
     """Return the fans of `jax.nn.initializers`, as floats; axes may overlap.
 
-    The order of the divisions is JAX's, since the bits of its initializers hang on it.
+    The order of the divisions is JAX's, since the bits of its initializers depend on
+    the order.
     """
     if in_axis == -2 and len(shape) < 2:
         raise ValueError(_few_axes(shape))
@@ -195,9 +198,10 @@ def layout_of_axes(
 def layout_if_disjoint(
     shape: checks.Shape, in_axis: Axes, out_axis: Axes, batch_axis: Axes
 ) -> str | None:
-    """Return axis numbers as letters, or None if a letter cannot tell them.
+    """Return axis numbers as letters, or None if there are no such letters.
 
-    JAX allows axes that overlap, and fans that are given allow any shape.
+    JAX allows axes that overlap, which letters cannot express. A scheme with explicit
+    fans allows any shape, which may lack the axes.
     """
     try:
         return layout_of_axes(shape, in_axis, out_axis, batch_axis)
@@ -248,8 +252,9 @@ def check_layout_or_axes(
     # layout and equal numbers is allowed.
     if layout is not None and tuple(canonical.values()) != (-2, -1, ()):
         raise ValueError(
-            f"`layout` is {layout!r}, and axes are given too: in_axis={in_axis!r}, "
-            f"out_axis={out_axis!r}, batch_axis={batch_axis!r}; give one or the other."
+            f"`layout` is {layout!r}, and axes are named too: in_axis={in_axis!r}, "
+            f"out_axis={out_axis!r}, batch_axis={batch_axis!r}; pass either the layout "
+            "or the axes."
         )
     roles: dict[int, str] = {}
     for name, axes in canonical.items():
@@ -272,8 +277,9 @@ def torch_axes(in_axis: Axes, out_axis: Axes, batch_axis: Axes) -> dict[str, Any
     if in_axis == -2 or out_axis == -1:
         raise ValueError(
             f"`in_axis` is {in_axis!r}, `out_axis` {out_axis!r} and `batch_axis` "
-            f"{batch_axis!r}: which of them count the axes of PyTorch's kernel (out, "
-            "in, *window)? Name both `in_axis` and `out_axis`, or neither."
+            f"{batch_axis!r}, and it is not clear which of them count the axes of "
+            "PyTorch's kernel (out, in, *window). Name both `in_axis` and `out_axis`, "
+            "or neither."
         )
     return {}
 
@@ -284,9 +290,9 @@ def _check_length(layout: str, shape: checks.Shape) -> None:
         raise ValueError(
             f"`layout` is {layout!r}, with {len(layout)} letters, and shape {shape} "
             f"has {len(shape)} axes; give one letter per axis. Flax's DenseGeneral and "
-            "attention layers hand an initializer a kernel that is flattened to two "
-            "axes already: there 'io' is right, and explicit fans, `fan_in=` and "
-            "`fan_out=`, are the way to say anything else."
+            "attention layers pass an initializer a shape that is flattened to two "
+            "axes already: there 'io' is right, and other fans are passed as numbers, "
+            "by `fan_in=` and `fan_out=`."
         )
 
 
@@ -309,7 +315,6 @@ def _parse(equation: str) -> tuple[list[str], str]:
             "operands, '...' for any further axes, and '->' before the output."
         )
     if not arrow:
-        # numpy's rule: what occurs once is kept, in alphabetical order.
         every = "".join(terms)
         output = "".join(
             sorted(c for c in set(every) if c == "." or every.count(c) == 1)
@@ -317,8 +322,8 @@ def _parse(equation: str) -> tuple[list[str], str]:
     absent = sorted(set(output) - set("".join(terms)))
     if absent:
         raise ValueError(
-            f"`equation` is {equation!r}, whose output has {', '.join(absent)}, an "
-            "axis of no operand."
+            f"`equation` is {equation!r}, whose output has {', '.join(absent)}, which "
+            "no operand has; every axis of the output must come from an operand."
         )
     return terms, output
 
@@ -329,7 +334,7 @@ def _operand(equation: str, terms: list[str], operand: int) -> str:
     if not -len(terms) <= operand < len(terms):
         raise ValueError(
             f"`operand` is {operand}, and `equation` {equation!r} has {len(terms)} "
-            "operands, counted from 0."
+            f"operands, counted from 0; it must be from 0 to {len(terms) - 1}."
         )
     return terms[operand]
 
@@ -340,7 +345,7 @@ def _spread(equation: str, term: str, shape: checks.Shape) -> str:
     if extra < 0:
         raise ValueError(
             f"`equation` {equation!r} gives the operand at least {len(term) - 1} axes, "
-            f"and `shape` {shape} has {len(shape)}."
+            f"and `shape` {shape} has {len(shape)}; they must agree."
         )
     return term.replace(".", "." * extra)
 
@@ -349,7 +354,7 @@ MODES = ("fan_in", "fan_out", "fan_avg", "fan_geo_avg")
 
 
 def fan(mode: str, fan_in: float, fan_out: float) -> float:
-    """Return n, the fan by which a mode divides."""
+    """Return n, the fan in the denominator, by the name of a mode."""
     if mode == "fan_in":
         return fan_in
     if mode == "fan_out":

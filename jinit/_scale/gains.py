@@ -21,8 +21,6 @@ Activation = str | tuple[str, float] | Callable[[Any], Any]
 _DIRECTIONS = ("forward", "backward")
 _CONVENTIONS = ("exact", "torch")
 
-# torch.nn.init.calculate_gain. Its 5/3 for tanh and 3/4 for selu follow no formula;
-# that of leaky_relu is computed from its slope.
 _CONVOLUTIONS = (f"conv{t}{d}d" for t in ("", "_transpose") for d in (1, 2, 3))
 _TORCH = dict.fromkeys(("linear", "identity", "sigmoid", *_CONVOLUTIONS), 1.0) | {
     "tanh": 5 / 3,
@@ -46,15 +44,16 @@ def gain(
     1 (forward); with std gain / sqrt(fan_out) it keeps that of their gradients
     (backward).
 
-    The integral is exact: piecewise Gauss-Legendre in float64, split where the function
-    is not smooth, until a finer one agrees to 1e-8 (to the precision of the result,
-    where a function computes in a narrower type). It runs while a program is traced.
+    The integral is computed by Gauss-Legendre on panels in float64. The panels are
+    split where the function is not smooth, until a finer integral agrees to 1e-8 (or to
+    the precision of the function, if it computes in a narrower type). It can be
+    computed while a program is traced.
 
     Args:
-      activation: a name ("relu", "gelu", "silu", ...; `"swiglu"`, `"geglu"`, `"reglu"`
-        and `"glu"` are gated units f(a) b of independent a and b, whose forward gain is
-        f's), a pair of a name and its `param`, such as ("leaky_relu", 0.2), or any
-        function of a scalar.
+      activation: a name such as "relu", "gelu" or "silu"; a pair of a name and its
+        `param`, such as ("leaky_relu", 0.2); or any function of a scalar. "swiglu",
+        "geglu", "reglu" and "glu" are gated units f(a) b of independent a and b, which
+        have the forward gain of f.
       param: the slope of "leaky_relu" and "prelu", the alpha of "elu" and "celu".
       direction: "forward" or "backward".
       convention: "exact", or "torch" for the table of `torch.nn.init.calculate_gain`,
@@ -65,9 +64,9 @@ def gain(
 
     Raises:
       TypeError: if `activation` is neither a name nor a function.
-      ValueError: for an unknown name, a `param` that the activation does not take, a
-        function that is not scalar to scalar, not finite, zero, or too wild to
-        integrate.
+      ValueError: if the name is unknown, the activation does not take `param`, or a
+        function does not map scalars to scalars, is not finite, is zero everywhere, or
+        cannot be integrated.
 
     Example:
       >>> import jax, jinit
@@ -105,8 +104,8 @@ def slope_at_zero(activation: Activation, *, param: float | None = None) -> floa
 
     Raises:
       TypeError: if `activation` is neither a name nor a function.
-      ValueError: for an unknown name, a `param` that the activation does not take, or a
-        function that JAX cannot differentiate at 0.
+      ValueError: if the name is unknown, the activation does not take `param`, or JAX
+        cannot differentiate the function at 0.
 
     Example:
       >>> import jax.numpy as jnp, jinit
@@ -374,8 +373,8 @@ def _jax_function(name: str, param: float | None) -> Function:
 def _positive(name: str, moment: float) -> float:
     if not moment > 0:
         raise ValueError(
-            f"`activation` {name} is zero for every input, and has no gain: nothing "
-            "that it gives can be scaled to a signal."
+            f"`activation` {name} is zero for every input, and has no gain: no factor "
+            "makes a signal of zeros. Pass another activation, or a number as gain."
         )
     return moment
 

@@ -1,4 +1,4 @@
-"""Means under the standard normal law, of functions that may have kinks or jumps."""
+"""This file integrates functions with kinks or jumps over the standard normal law."""
 
 import functools
 import math
@@ -6,11 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-# Beyond, the density is below 1e-31.
 _REACH = 12.0
 _NODES = 16
 _MOST_PANELS = 8192
-# 2^-46 of a unit panel: a jump that is still inside costs less than float64 shows.
 _MOST_ROUNDS = 46
 
 
@@ -59,7 +57,6 @@ def normal_mean(
                 f"oscillates too fast: {left.size} panels did not resolve it. Give it "
                 "a lower frequency, or a number as the gain."
             )
-    # What is left are panels of no width around the jumps.
     if np.sum(np.abs(whole)) > 1e-6 * total:
         raise Unresolved(
             f"has an infinite mean, or nearly: near {left[0]:.6g} it is too steep."
@@ -87,11 +84,9 @@ def _kinks_between(
     left, right = edges[:-1], edges[1:]
     kinks: list[float] = []
     for _ in range(48):
-        # Not the middle, which a kink at a round number would hit.
         inner = left + (math.sqrt(2) - 1) * (right - left)
         whole = panel_means(g, left, right)
         parts = panel_means(g, left, inner) + panel_means(g, inner, right)
-        # Relative to the width, or every panel would pass once it is narrow.
         rough = np.abs(whole - parts) > tolerance * (right - left)
         # A panel that was split down to here, and now seems smooth, holds a kink.
         stop = ~rough & (right - left < 1e-4)

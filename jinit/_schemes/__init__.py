@@ -1,6 +1,7 @@
-"""The schemes of jinit lie here: one family in each file, and the registry of all.
+"""This package has the schemes of jinit, one family in each file, and their registry.
 
-A file has the initializers of its family as frozen dataclasses, which check their
-settings and know how to draw, and below them the public makers, which return them. The
+A scheme is a way to initialize an array, such as He's. A file has the initializers of
+its family as frozen dataclasses, which check their settings and know how to draw. Below
+them are the public makers: functions that take settings and return an initializer. The
 decorator `scheme` above a maker enters it in the registry.
 """

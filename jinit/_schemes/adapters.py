@@ -1,7 +1,7 @@
 """Low-rank adapters add a product of two small kernels, scale a b, to a weight.
 
-`lora` starts the product at zero. `pissa` and `olora` take the product out of the
-weight, which leaves the sum as it was.
+`lora` starts the product at zero. `pissa` and `olora` subtract the product from the
+weight first, so that the sum is the weight that was there before.
 """
 
 from typing import Any, NamedTuple
@@ -20,12 +20,11 @@ from .._initializer.scheme import scheme
 from .constant import zeros
 from .scaled_uniform import scaled_uniform
 
-# Full precision also where matrix units would round to 16 bits.
 _HIGHEST = "highest"
 
 
 class Split(NamedTuple):
-    """A weight is residual + scale a b, with a (.., in, rank) and b (.., rank, out)."""
+    """A Split has a (.., in, rank), b (.., rank, out) and residual = w - scale a b."""
 
     a: jax.Array
     b: jax.Array
@@ -170,7 +169,6 @@ def olora(w: jax.Array, rank: int, *, scale: float = 1.0) -> Split:
 
 def _split(w: jax.Array, a: jax.Array, b: jax.Array, scale: float) -> Split:
     """Round a and b, and return them with the residual that they leave."""
-    # The residual of the rounded product makes up for the rounding of a and b.
     a, b = _rounded(a, w.dtype), _rounded(b, w.dtype)
     wide = wide_dtype(w.dtype)
     product = jnp.matmul(a.astype(wide), b.astype(wide), precision=_HIGHEST)

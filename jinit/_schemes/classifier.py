@@ -21,7 +21,7 @@ Kind = Literal["sigmoid", "softmax"]
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class PriorBias(Filling):
-    """The biases make a classifier predict the prior of each class at the start."""
+    """A PriorBias lets a classifier start with the prior probability of each class."""
 
     prior: Any
     kind: Kind = "sigmoid"
@@ -41,15 +41,16 @@ class PriorBias(Filling):
         if not numbers.is_traced(prior) and not np.all((prior > 0) & (prior < 1)):
             raise ValueError(
                 f"`prior` is {self.prior!r}; probabilities lie between 0 and 1, both "
-                "excluded: the bias of an impossible class is infinite. Of counts take "
-                "(counts + 1) / sum(counts + 1)."
+                "excluded: the bias of an impossible class is infinite. For counts "
+                "pass (counts + 1) / sum(counts + 1)."
             )
         # Classes with a sigmoid each are independent, and their priors need not add up
         # to 1.
         if self.kind == "softmax" and not _is_distribution(prior):
             raise ValueError(
                 f"`prior` is {self.prior!r}; with kind='softmax' it must be a vector "
-                "of two or more probabilities that add up to 1: counts / sum(counts)."
+                "of two or more probabilities that add up to 1, such as "
+                "counts / sum(counts)."
             )
         self._set(prior=frozen(self.prior), dtype=canonical_dtype(self.dtype))
 
@@ -61,7 +62,6 @@ class PriorBias(Filling):
         if self.kind == "sigmoid":
             # log1p keeps the digits of a prior near 0, which is the case that matters.
             return numpy.log(prior) - numpy.log1p(-prior)
-        # Softmax does not change when all biases move together, so their mean may be 0.
         return numpy.log(prior) - numpy.mean(numpy.log(prior))
 
 

@@ -19,7 +19,7 @@ from .._initializer.scheme import scheme
 
 
 class Filling(Initializer):
-    """All entries have one value, or a value is broadcast to the shape."""
+    """A Filling is one value that is broadcast to the shape, whatever the key is."""
 
     dtype: np.dtype | None
 
@@ -47,7 +47,7 @@ class Filling(Initializer):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Constant(Filling):
-    """The array is `value`, broadcast to the shape."""
+    """A Constant is `value`, broadcast to the shape."""
 
     value: Any
     dtype: np.dtype | None = None
@@ -62,7 +62,10 @@ class Constant(Filling):
 
 
 class _Filled(Constant):
-    """`zeros` and `ones` are initializers, not makers, as in `jax.nn.initializers`."""
+    """A _Filled is `zeros` or `ones`, and prints as this name.
+
+    As in `jax.nn.initializers`, these two are initializers and not makers.
+    """
 
     def __repr__(self) -> str:
         return f"jinit.{self._spelling()[0]}"
@@ -147,7 +150,7 @@ ones = _Filled(1.0)
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class FromArray(Initializer):
-    """The draw is a fixed array, and its shape is the only one."""
+    """A FromArray is a fixed array, and fits no other shape than the array's."""
 
     array: Any
     dtype: np.dtype | None = None
@@ -190,7 +193,7 @@ def _as_array(value: jax.Array, *, shape: checks.Shape, dtype: np.dtype) -> jax.
 )
 @maker
 def from_array(array: ArrayLike, dtype: DTypeLike | None = None) -> Initializer:
-    """Return a given array: pretrained weights, a table, a filter.
+    """Return an array that you pass, such as pretrained weights, a table or a filter.
 
     Args:
       array: an array of numbers; every call must ask for its shape.
@@ -198,7 +201,7 @@ def from_array(array: ArrayLike, dtype: DTypeLike | None = None) -> Initializer:
 
     Raises:
       TypeError: if `array` is not an array of numbers.
-      ValueError: when called, if the shape is another one.
+      ValueError: when called, if the shape is not that of the array.
 
     Example:
       >>> import jax, jinit

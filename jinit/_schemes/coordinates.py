@@ -1,6 +1,7 @@
-"""Networks of coordinates have sines in every layer, or random Fourier features first.
+"""Networks that map a position to a value, as of an image, need their own schemes.
 
-Such a network maps a position, as in an image or a scene, to the value there.
+`siren` is for networks with a sine in every layer, and `fourier_features` for a first
+layer of random frequencies.
 """
 
 import dataclasses
@@ -23,7 +24,7 @@ from .fan_options import FanOptions, fan_maker, refuse_activation
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class Siren(FanScheme):
-    """The limit is 1 / fan_in in the first layer, sqrt(6 / fan_in) / w0 in others."""
+    """Siren has the limit sqrt(6 / fan_in) / w0, or 1 / fan_in in a first layer."""
 
     w0: float = 30.0
     first: bool = False
@@ -50,7 +51,7 @@ class Siren(FanScheme):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class FourierFeatures(RandomInitializer):
-    """Entries have the law N(0, stddev^2), or N(0, (2 pi stddev)^2) in radians."""
+    """FourierFeatures have the law N(0, stddev^2), in radians N(0, (2 pi stddev)^2)."""
 
     stddev: float = 1.0
     dtype: np.dtype | None = None

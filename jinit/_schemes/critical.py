@@ -1,4 +1,7 @@
-"""A pair of initializers starts a deep network on the edge of chaos."""
+"""`critical` makes the initializers of kernels and biases on the edge of chaos.
+
+There gradients neither vanish nor explode with depth; see `jinit.theory`.
+"""
 
 import math
 from typing import Unpack

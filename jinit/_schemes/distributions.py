@@ -1,4 +1,4 @@
-"""Normal and uniform laws have a given scale, which does not depend on the shape."""
+"""The normal and the uniform law have a scale that the user names, for any shape."""
 
 import dataclasses
 import math
@@ -17,7 +17,7 @@ from ..random import _law as laws
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Normal(RandomInitializer):
-    """Entries have the law N(0, stddev^2)."""
+    """Normal draws entries with the law N(0, stddev^2)."""
 
     stddev: float = 1e-2
     dtype: np.dtype | None = None
@@ -39,7 +39,7 @@ class Normal(RandomInitializer):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Uniform(RandomInitializer):
-    """Entries have the law U[0, scale), as in `jax.nn.initializers.uniform`."""
+    """Uniform draws from U[0, scale), as `jax.nn.initializers.uniform` does."""
 
     scale: float = 1e-2
     dtype: np.dtype | None = None

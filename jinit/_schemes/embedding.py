@@ -24,7 +24,7 @@ _FLAX_EMBEDDING = variance_scaling(1.0, "fan_in", "normal", out_axis=0)
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Embedding(Composed):
-    """Rows have the law N(0, 1 / d), where d is their length; one row may be zero."""
+    """An Embedding has rows from N(0, 1 / d) for rows of length d; one may be zero."""
 
     padding_row: int | None = None
     dtype: np.dtype | None = None

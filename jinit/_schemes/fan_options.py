@@ -1,4 +1,4 @@
-"""The schemes that count fans share these keyword settings, their checks and errors.
+"""The schemes that count fans share ten keyword settings, and the checks of these.
 
 A maker says `**options: Unpack[FanOptions]` and is decorated with `fan_maker`, which
 writes the settings into its signature and its docstring.
@@ -21,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class FanOptions(TypedDict, total=False):
-    """These are the keyword settings of a scheme that counts fans, by type."""
+    """FanOptions are the keyword settings of every scheme that counts fans."""
 
     distribution: str
     layout: str | None
@@ -98,7 +98,7 @@ def refuse_activation(name: str, options: FanOptions, advice: str) -> None:
     if is_activation and gain not in ("linear", "identity"):
         raise ValueError(
             f"`gain` is {spell(gain)}, and the formula of jinit.{name} has the gain of "
-            f"an activation in it: two would count. {advice}"
+            f"an activation in it, so two gains would count. {advice}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Hadamard matrices are orthogonal without randomness; ZerO fills kernels with them."""
+"""`hadamard` is an orthogonal matrix without randomness; ZerO fills kernels with it."""
 
 import dataclasses
 import math
@@ -21,7 +21,7 @@ from .structured import at_centre, check_window
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Hadamard(FormulaInitializer):
-    """The matrix gain H / sqrt(n) is orthogonal, and all entries have one size."""
+    """A Hadamard is gain H / sqrt(n), which is gain times an orthogonal matrix."""
 
     gain: float = 1.0
     dtype: np.dtype | None = None
@@ -48,7 +48,7 @@ class Hadamard(FormulaInitializer):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class ZeroHadamard(Hadamard):
-    """The kernel is a partial identity, or a part of H / sqrt(p) if it widens."""
+    """A ZeroHadamard is a partial identity, or a part of H / sqrt(p) if it widens."""
 
     _name: ClassVar[str] = "zero_hadamard"
 
@@ -71,13 +71,18 @@ class ZeroHadamard(Hadamard):
 
 # Every entry by itself, so the matrix needs no recursion and may lie on any mesh.
 def _hadamard_entries(shape: checks.Shape, order: int, dtype: np.dtype) -> jax.Array:
-    """Return H_ij = (-1)^(number of ones in i & j), divided by sqrt(order)."""
+    """Return H_ij / sqrt(order), with H_ij = (-1)^(number of ones in i & j).
+
+    Each entry follows from its indices, so that a part of a matrix needs no more memory
+    than the part.
+    """
     ones = lax.population_count(index(shape, -2) & index(shape, -1))
     unit = 1 / math.sqrt(order)
     return jnp.where(ones % 2 == 0, unit, -unit).astype(dtype)
 
 
 def _power_above(n: int) -> int:
+    """Return the least power of two that is n or more."""
     return 1 << max(n - 1, 0).bit_length()
 
 
@@ -145,7 +150,8 @@ def zero_hadamard(gain: float = 1.0, *, dtype: DTypeLike | None = None) -> Initi
       dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      ValueError: when called, if the shape has not 2 to 5 axes, or an even window.
+      ValueError: when called, if the shape does not have 2 to 5 axes, or its window is
+        even.
 
     Example:
       >>> import jax, jinit

@@ -16,7 +16,10 @@ from .fan_options import FanOptions, fan_maker, refuse_activation
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class Hyperfan(FanScheme):
-    """The generated weights have the variance of He's scheme, or half of it."""
+    """A Hyperfan scales a head so that the weights it generates have He's variance.
+
+    If a generated bias shares the variance of the signal, each of the two has half.
+    """
 
     generated: Any
     generated_layout: str | None = None
@@ -68,7 +71,7 @@ class Hyperfan(FanScheme):
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class HyperfanIn(Hyperfan):
-    """The fan is the fan_in of the generated layer, which keeps the signal."""
+    """HyperfanIn divides by the fan_in of the generated layer: it keeps the signal."""
 
     _name: ClassVar[str] = "hyperfan_in"
 
@@ -84,12 +87,11 @@ class HyperfanIn(Hyperfan):
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class HyperfanOut(Hyperfan):
-    """The fan is the fan_out of the generated layer, which keeps the gradient."""
+    """HyperfanOut divides by the generated layer's fan_out: it keeps the gradient."""
 
     _name: ClassVar[str] = "hyperfan_out"
 
     def _mode(self) -> str:
-        # Of the head itself the formula has the fan_in, as in HyperfanIn.
         return "fan_in"
 
     def _generated_fan(self) -> int:
@@ -109,7 +111,7 @@ class HyperfanOut(Hyperfan):
 
 
 def _spelled(name: str, settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Spell the field `generated` as the argument of the makers."""
+    """Spell the field `generated` by the name of the makers' argument."""
     return name, {
         "shape_of_generated" if key == "generated" else key: value
         for key, value in settings.items()

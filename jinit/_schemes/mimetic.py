@@ -26,7 +26,7 @@ _PARTS = ("query", "key", "value", "out")
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Mimetic(FormulaInitializer):
-    """The array is one kernel of a pair; drawn with one key, the two fit."""
+    """A Mimetic is one kernel of a pair; drawn with one key, the two kernels fit."""
 
     part: Part = "query"
     noise: float = 0.7
@@ -93,7 +93,6 @@ def _split(
         z.astype(dtype)
         + numbers.cast(init.diagonal, dtype) * jnp.eye(d, dtype=dtype)[None]
     )
-    # Each kernel may be drawn by a program of its own. Without the barrier XLA could
     # fuse the target differently there, and one other bit may flip singular vectors.
     u, s, vt = jnp.linalg.svd(lax.optimization_barrier(target), full_matrices=False)
     # The largest singular values give the nearest matrix of that rank (Eckart and
@@ -108,7 +107,7 @@ def _split(
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Pair:
-    """Two kernels are drawn with one key, by a call like that of an initializer."""
+    """A Pair draws two kernels with one key, by a call like that of an initializer."""
 
     first: Mimetic
     second: Mimetic
@@ -216,7 +215,7 @@ def mimetic_attention(
 
     Raises:
       ValueError: if the part is unknown, or a number is not finite; when called, if the
-        shape has not three axes.
+        shape does not have three axes.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit

@@ -23,8 +23,6 @@ from . import structured
 Cell = Literal["lstm", "fused_lstm", "gru", "fused_gru"]
 Rules = list[tuple[str, Initializer]]
 
-# The gates that keep the state (f of an LSTM, z of a GRU), and the gate that admits new
-# input, which a GRU does not have: it admits 1 - z.
 _KEEPS, _ADMITS = ("f", "z"), "i"
 _GATES = "ifgorzn"
 
@@ -39,7 +37,7 @@ _CELLS: dict[str, tuple[str, str]] = {
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Irnn(structured.Identity):
-    """A square recurrent kernel is gain times the identity."""
+    """An Irnn is a square recurrent kernel, gain times the identity."""
 
     _name: ClassVar[str] = "recurrent.identity"
 
@@ -55,7 +53,7 @@ class Irnn(structured.Identity):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class GateBias(FormulaInitializer):
-    """The array has the biases of one gate, or of all gates along the last axis."""
+    """A GateBias has the biases of one gate, or of all gates along the last axis."""
 
     gate: str | None = None
     order: str = "ifgo"
@@ -106,7 +104,7 @@ class GateBias(FormulaInitializer):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class UnitForgetBias(GateBias):
-    """The bias is `value` for the gate that keeps the state, and 0 for all others."""
+    """A UnitForgetBias is `value` for the gate that keeps the state, 0 for others."""
 
     value: float = 1.0
 
@@ -130,7 +128,7 @@ class UnitForgetBias(GateBias):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Chrono(GateBias):
-    """The biases are b_f = log u and b_i = -log u for u uniform on [1, t_max - 1]."""
+    """Chrono has the biases b_f = log u, b_i = -log u, u uniform on [1, t_max - 1]."""
 
     t_max: float = 3.0
     grid: bool = False
@@ -179,6 +177,7 @@ class Chrono(GateBias):
 
 def std_of_log(high: float) -> float:
     """Return the standard deviation of log u for u uniform on [1, high]."""
+    # u log^2 u - 2 u log u + 2 u.
     log, width = numbers.log(high), high - 1
     # By parts: log u has the integral u log u - u, and log^2 u has the integral
     # u log^2 u - 2 u log u + 2 u.
@@ -297,7 +296,7 @@ def chrono(
     new input.
 
     Two gates that are drawn alone (`gate="f"` and `gate="i"`) satisfy b_i = -b_f only
-    if they get the same key. In a model every parameter has a key of its own, so use
+    if they get the same key. In a model every parameter has another key, so use
     `grid=True` there, which spaces u evenly over its interval instead of drawing it.
 
     Args:
@@ -327,8 +326,8 @@ def chrono(
 def chrono_rules(t_max: float, *, cell: Cell = "lstm", prefix: str = "**") -> Rules:
     """Make the rules that give the cells of a tree the biases of `chrono`.
 
-    If each gate has a parameter of its own, the times are a grid, since b_i = -b_f
-    cannot hold for two draws.
+    If the gates have separate parameters, the times are a grid, since b_i = -b_f cannot
+    hold for two draws.
 
     Args:
       t_max: the longest time in steps, more than 2.
@@ -367,7 +366,7 @@ def unit_forget_rules(
 
     Args:
       value: the bias of the gate that keeps the state.
-      cell: the kind of the cells, as for `chrono_rules`.
+      cell: the name of the cells, as for `chrono_rules`.
       prefix: a pattern for the paths of the cells, as for `chrono_rules`.
 
     Returns:

@@ -1,4 +1,8 @@
-"""The registry lists all schemes by name, and initializers are made from names."""
+"""The registry lists all schemes by name.
+
+`get` and `from_config` make an initializer from a name, and `to_config` describes an
+initializer by its name and settings.
+"""
 
 import importlib
 import pkgutil

@@ -1,4 +1,4 @@
-"""PyTorch draws the kernels and biases of its layers from U(+-1 / sqrt(n_in))."""
+"""`scaled_uniform` draws from U(+-1 / sqrt(n_in)), the default of PyTorch's layers."""
 
 import dataclasses
 from typing import ClassVar, Unpack
@@ -13,7 +13,7 @@ from .fan_options import FanOptions, fan_maker
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class ScaledUniform(FanScheme):
-    """Entries have the law U(+-1 / sqrt(fan_in))."""
+    """ScaledUniform draws from U(+-1 / sqrt(fan_in))."""
 
     distribution: str = "uniform"
 

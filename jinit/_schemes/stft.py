@@ -1,4 +1,4 @@
-"""Convolutions compute the short-time Fourier transform of a signal."""
+"""`stft` fills a convolution so that it is the short-time Fourier transform."""
 
 import dataclasses
 from typing import Any, ClassVar, Literal
@@ -22,7 +22,10 @@ Scaling = Literal["density", "spectrum"]
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Stft(FormulaInitializer):
-    """Each output has the window times the cosine, or the sine, of one frequency."""
+    """An Stft has for each output the window times the wave of one frequency.
+
+    The wave is a cosine for the real side, and minus a sine for the imaginary side.
+    """
 
     side: Side = "real"
     window: Any = "hann"

@@ -21,7 +21,7 @@ from .._scale.fans import Axes, check_layout, fans
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Identity(FormulaInitializer):
-    """The entries are `gain` where input and output have one index, and else 0."""
+    """An Identity is `gain` where input and output have one index, and else 0."""
 
     gain: float = 1.0
     layout: str | None = None
@@ -71,7 +71,7 @@ class Identity(FormulaInitializer):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Dirac(FormulaInitializer):
-    """A convolution kernel passes its input on."""
+    """A Dirac is a convolution kernel that passes its input on."""
 
     gain: float = 1.0
     groups: int = 1
@@ -104,10 +104,12 @@ class Dirac(FormulaInitializer):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Sparse(FormulaInitializer):
-    """Units have ceil(sparsity n) of n weights equal to 0, the others N(0, std^2)."""
+    """A Sparse has ceil(sparsity n) zeros among the n weights of each unit.
+
+    The other weights are N(0, std^2).
+    """
 
     sparsity: float
-    # A field `std` would hide the method of that name, so it has a name of its own.
     stddev: float = 0.01
     axis: Axes = 0
     dtype: np.dtype | None = None
@@ -142,7 +144,6 @@ class Sparse(FormulaInitializer):
 
     def _zeros(self, n: int) -> Any:
         if numbers.is_traced(self.sparsity):
-            # The guard of the line below, but for the coarser rounding of float32.
             return jnp.ceil(self.sparsity * n - 1e-6 * n)
         # 0.07 * 100 is 7.000000000000001 in floats, whose ceiling would be 8.
         return math.ceil(self.sparsity * n - 1e-9 * n)
@@ -245,7 +246,7 @@ def identity(
 
     Raises:
       ValueError: if `gain` is not finite; when called, if the layout does not fit the
-        shape, or there is no layout and the shape has not two or three axes.
+        shape, or there is no layout and the shape does not have two or three axes.
 
     Example:
       >>> import jax, jinit
@@ -283,8 +284,8 @@ def dirac(
       dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      ValueError: if `groups` is less than 1; when called, if the shape has not 3 to 5
-        axes, its window is even, or `groups` does not divide the outputs.
+      ValueError: if `groups` is less than 1; when called, if the shape does not have 3
+        to 5 axes, its window is even, or `groups` does not divide the outputs.
 
     Example:
       >>> import jax, jinit

@@ -1,4 +1,4 @@
-"""Transformers have scales by width and depth, routers, and weights on a sphere."""
+"""These schemes are for transformers: scales by width and depth, routers, nGPT."""
 
 import dataclasses
 import math
@@ -25,7 +25,7 @@ from .fan_options import FanOptions, fan_maker
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class WidthScheme(FanScheme):
-    """The standard deviation is a formula in the width of the model."""
+    """A WidthScheme has a standard deviation that is a formula in the model's width."""
 
     width: int | None = None
 
@@ -41,7 +41,7 @@ class WidthScheme(FanScheme):
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class SmallInit(WidthScheme):
-    """The variance is 2 / (5 d), where d is the width that the layer reads."""
+    """SmallInit draws with the variance 2 / (5 d) for a layer that reads d inputs."""
 
     _name: ClassVar[str] = "small_init"
 
@@ -52,7 +52,7 @@ class SmallInit(WidthScheme):
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class WangInit(WidthScheme):
-    """The std is 2 / (L sqrt(d)), where d is the width that the layer writes."""
+    """WangInit draws with std 2 / (L sqrt(d)) for a layer that writes d outputs."""
 
     num_layers: int
 
@@ -64,7 +64,6 @@ class WangInit(WidthScheme):
         super().__post_init__()
 
     def _mode(self) -> str:
-        # The stream adds the outputs, so their number is its width.
         return "fan_out"
 
     def _variance(self, fans: Fans) -> float | None:
@@ -76,7 +75,7 @@ class WangInit(WidthScheme):
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class MoeRouter(FanScheme):
-    """The variance is scale / fan_in; the law is truncated at 2 sigma."""
+    """MoeRouter draws with the variance scale / fan_in, truncated at 2 sigma."""
 
     scale: float = 0.1
     distribution: str = "truncated_normal"
@@ -95,7 +94,7 @@ class MoeRouter(FanScheme):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class LayerScale(Filling):
-    """All channels have one small number, which the depth of the network decides."""
+    """A LayerScale is one small number for all channels, by the network's depth."""
 
     depth: int
     dtype: np.dtype | None = None
@@ -115,7 +114,7 @@ class LayerScale(Filling):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Ngpt(FormulaInitializer):
-    """The vectors along an axis have norm 1 and are uniform on the sphere."""
+    """Ngpt draws vectors along an axis, with norm 1 and uniform on the sphere."""
 
     axis: Axes = -1
     dtype: np.dtype | None = None

@@ -1,4 +1,4 @@
-"""The truncated normal law has a given scale, which does not depend on the shape."""
+"""The truncated normal law has a scale that the user names, for any shape."""
 
 import dataclasses
 import functools
@@ -28,7 +28,7 @@ _FARTHEST = 1e6
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class TruncatedNormal(RandomInitializer):
-    """Entries have the law N(mean, sigma^2), restricted to an interval."""
+    """TruncatedNormal draws from N(mean, sigma^2), restricted to an interval."""
 
     stddev: float = 1e-2
     dtype: np.dtype | None = None

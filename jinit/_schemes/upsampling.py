@@ -22,7 +22,7 @@ Order = Literal["minor", "major"]
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Icnr(Around):
-    """Each output kernel of another draw is repeated factor^d times."""
+    """An Icnr repeats each output kernel of another draw factor^d times."""
 
     init: Any
     factor: int
@@ -64,7 +64,7 @@ class Icnr(Around):
         if any(size % self.factor for size in window):
             fits = tuple(-(-size // self.factor) * self.factor for size in window)
             raise ValueError(
-                f"`shape` is {shape}, and its window {window} is no multiple of "
+                f"`shape` is {shape}, and its window {window} is not a multiple of "
                 f"`factor` {self.factor}: each tap of a transposed convolution is "
                 f"repeated that often. A window such as {fits} fits."
             )
@@ -97,7 +97,7 @@ class Icnr(Around):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Bilinear(FormulaInitializer):
-    """Each channel has a tent over the window, and channels do not mix."""
+    """A Bilinear has a tent over the window for each channel; channels do not mix."""
 
     groups: int = 1
     dtype: np.dtype | None = None
@@ -174,8 +174,8 @@ def icnr(
 
     Raises:
       TypeError: if `init` is not an initializer, or `factor` is not an integer.
-      ValueError: when called, if the shape has not 3 to 5 axes, or its outputs (its
-        window, if transposed) are not a multiple of the block.
+      ValueError: when called, if the shape does not have 3 to 5 axes, or its outputs
+        (its window, if transposed) are not a multiple of the block.
 
     Example:
       >>> import jax, jinit
@@ -207,12 +207,12 @@ def bilinear(groups: int = 1, *, dtype: DTypeLike | None = None) -> Initializer:
     layer enlarges f times. The usual windows have k = 2 f or 2 f - 1.
 
     Args:
-      groups: the number of groups, each of which has inputs and outputs of its own.
+      groups: the number of groups of the convolution.
       dtype: the dtype of the array, unless the call gives another.
 
     Raises:
-      ValueError: when called, if the shape has not 3 to 5 axes, or not as many outputs
-        as inputs.
+      ValueError: when called, if the shape does not have 3 to 5 axes, or does not have
+        as many outputs as inputs.
 
     Example:
       >>> import jax, jinit

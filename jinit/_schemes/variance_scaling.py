@@ -47,7 +47,7 @@ PRESETS = {
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class VarianceScaling(RandomInitializer):
-    """The variance is scale / n, with JAX's fans, axes and order of rounding."""
+    """VarianceScaling draws with the variance scale / n, rounded in JAX's order."""
 
     scale: float
     mode: str
@@ -112,6 +112,7 @@ class VarianceScaling(RandomInitializer):
         return UNIT_LAWS[self.distribution], scale
 
     def _spelling(self) -> tuple[str, dict[str, Any]]:
+        """Return the shortest call: a preset's name where one has these settings."""
         name, settings = super()._spelling()
         if self._is_traced:
             return name, settings

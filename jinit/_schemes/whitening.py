@@ -1,4 +1,4 @@
-"""A first convolution whitens the patches of images, from a batch of data."""
+"""`whitening_conv` makes a first convolution that whitens the patches of images."""
 
 from typing import Any
 
@@ -48,9 +48,9 @@ def whitening_conv(
 
     Raises:
       TypeError: if `patches` is not an array of real numbers, or is traced.
-      ValueError: if `patches` has not four axes, holds values that are not finite, or
-        fewer patches than a patch has values; if `window` is larger than the images, or
-        `eps` is negative.
+      ValueError: if `patches` does not have four axes, holds values that are not
+        finite, or has fewer patches than a patch has values; if `window` is larger than
+        the images, or `eps` is negative.
 
     Example:
       >>> import jax, numpy as np, jinit
@@ -127,7 +127,10 @@ def images_of(patches: Any) -> np.ndarray:
     # differences of large sums, of which float32 would leave few digits.
     array = array.astype(np.float64)
     if not np.isfinite(array).all():
-        raise ValueError("`patches` has values that are not finite; all must be.")
+        raise ValueError(
+            "`patches` has values that are not finite; remove these images, or replace "
+            "the values."
+        )
     return array
 
 
@@ -138,7 +141,8 @@ def patches_of(images: np.ndarray, window: tuple[int, int] | None) -> np.ndarray
     height, width = _window(window)
     if height > images.shape[1] or width > images.shape[2]:
         raise ValueError(
-            f"`window` is {window}, larger than the images of shape {images.shape}."
+            f"`window` is {window}, larger than the images of shape {images.shape}; "
+            "take a window that fits into the height and the width."
         )
     view = np.lib.stride_tricks.sliding_window_view(images, (height, width), (1, 2))
     # The axes of the view are (number, y, x, c, kh, kw).

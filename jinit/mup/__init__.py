@@ -1,17 +1,17 @@
-"""Maximal-update and spectral parametrization: rates tuned small serve large models.
+"""muP and other parametrizations let a small model's learning rates serve a large one.
 
 A parametrization changes the std, the learning rate and the multiplier of every tensor
 with the width of the model, so that the best learning rate stays the same. It is
-inferred from the shapes of a base model, on which learning rates are tuned, and of the
-target model, which is trained:
+inferred from two sets of shapes: those of a base model, on which learning rates are
+tuned, and those of the target model, which is trained:
 
     p = jinit.mup.infer(base_shapes, shapes)
     params = p.init(params)
     tx = p.optimizer(optax.adamw(1e-3))
     logits = readout(p.readout_scale * hidden)  # or times the logits, without a bias
 
-Attention takes q k' / head_dim in the place of q k' / sqrt(head_dim), by
-`attention_scale`. At the base width nothing changes, bit for bit.
+Attention takes q k' / head_dim in the place of q k' / sqrt(head_dim); the function
+`attention_scale` returns the factor. At the base width nothing changes, bit for bit.
 """
 
 from .._core.names import publish

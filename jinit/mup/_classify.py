@@ -16,7 +16,6 @@ from ._growth import (
     same_structure,
 )
 
-# The kinds of optimizers whose rates a table shows.
 KINDS = ("adam", "sgd")
 
 
@@ -50,19 +49,19 @@ def checked_leaves(tree: Any) -> list[Leaf]:
 def classify_by_rules(shapes: Any, rules: Any, width: Any) -> list[ClassifiedTensor]:
     """Classify every tensor by rules, with base shapes from the ratio of widths."""
     base, target = pair("width", width)
-    pairs, found = checked(rules, "rules"), checked_leaves(shapes)
+    pairs, tensors = checked(rules, "rules"), checked_leaves(shapes)
     unmatched = [
-        x for x in found if not any(pattern.matches(x) for pattern, _ in pairs)
+        x for x in tensors if not any(pattern.matches(x) for pattern, _ in pairs)
     ]
     if unmatched:
         raise ValueError(
-            f"{len(unmatched)} of {len(found)} leaves match no rule:"
-            f"{listed(unmatched[:10])}\nAdd one for each, such as ('**', 'vector')."
+            f"{len(unmatched)} of {len(tensors)} leaves match no rule:"
+            f"{listed(unmatched[:10])}\nAdd a rule for each, such as ('**', 'vector')."
         )
-    texts = overridden(rules, found, "rules")
+    texts = overridden(rules, tensors, "rules")
     return [
         _by_rule(leaf, str(text), base, target)
-        for leaf, text in zip(found, texts, strict=True)
+        for leaf, text in zip(tensors, texts, strict=True)
     ]
 
 

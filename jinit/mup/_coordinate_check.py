@@ -20,7 +20,6 @@ from ._coordinate_models import Model, Settings, model_of
 from ._coordinate_report import CoordinateReport, row
 from ._parametrization import Parametrization
 
-# Attention's masks write numbers below minus this in the place of logits.
 _MASKED = 1e8
 
 
@@ -167,7 +166,7 @@ def _measured(
 ) -> tuple[dict[str, Any], frozenset[str]]:
     """Return each layer's rms before, after, and of the change, by seed, at one width.
 
-    The second result is the modules of output tensors.
+    The second result is the set of the modules of output tensors.
     """
     types = types_of((keys, batches)), context()
 
@@ -216,7 +215,10 @@ _RUNS: Kept[_Run] = Kept(16)
 
 
 def _unknown() -> None:
-    """Return None, the key of a trace that is kept only as a part of a run."""
+    """Return None, the key of a trace that is not kept by itself.
+
+    A run keeps its traces, so a store of its own for them would hold each twice.
+    """
 
 
 def _run_of(settings: Settings, base: int, width: int, keys: Any, batches: Any) -> _Run:

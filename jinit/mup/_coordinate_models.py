@@ -1,4 +1,4 @@
-"""Linen, NNX and plain functions become one kind of model for a coordinate check."""
+"""Linen models, NNX models and pairs of functions become `Model`s of one kind."""
 
 import dataclasses
 import inspect
@@ -25,7 +25,7 @@ class Settings:
 
     @property
     def is_parametrized(self) -> bool:
-        """Whether `tx` is a function of the parametrization."""
+        """Tell whether `tx` is a function of the parametrization."""
         return callable(self.tx) and not hasattr(self.tx, "update")
 
     def parametrization(self, base: Any, shapes: Any) -> Parametrization:

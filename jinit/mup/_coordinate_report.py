@@ -1,4 +1,4 @@
-"""The coordinate check returns sizes by width, slopes, verdicts and a figure."""
+"""A `CoordinateReport` has the sizes at each width, their slopes, and verdicts."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ class CoordinateReport(Result):
 
     @property
     def verdict(self) -> dict[str, str]:
-        """The verdict on each layer: "flat", "grows" or "shrinks"."""
+        """Return the verdict on each layer: "flat", "grows" or "shrinks"."""
         return {row["path"]: row["verdict"] for row in self.rows}
 
     def _table(self) -> Table:

@@ -1,4 +1,4 @@
-"""Evaluate a traced function on arrays whose entries are all equal, of any size.
+"""This file evaluates a traced function on arrays whose entries are all equal.
 
 An array of equal entries is one number, whatever its shape. Sums and products of such
 arrays are exact: a sum over n entries is n times one of them. A function that was

@@ -29,7 +29,7 @@ DEPTH_RULES = {"completep": 1.0, "depth_mup": 0.5}
 
 
 class Factors(NamedTuple):
-    """The factors multiply a tensor's std, its product, its rates, Adam's epsilon."""
+    """Factors multiply a tensor's std, its product, its rates, and Adam's epsilon."""
 
     std: float
     multiplier: float
@@ -57,12 +57,12 @@ class Tensor:
 
     @property
     def path(self) -> str:
-        """The path, with slashes between its parts."""
+        """Return the path, with slashes between its parts."""
         return "/".join(self.parts)
 
     @property
     def role(self) -> str:
-        """The class, by the name that version 0.1 had for it."""
+        """Return the class, which version 0.1 called a role."""
         return self.mup_class
 
     def rate(self, kind: str) -> float:
@@ -79,7 +79,7 @@ class Depth(NamedTuple):
 
     @property
     def residual(self) -> float:
-        """The factor of a residual branch."""
+        """Return the factor of a residual branch."""
         return float(self.ratio**-self.alpha)
 
     def scaled(self, factors: Factors) -> Factors:
@@ -99,7 +99,7 @@ class Depth(NamedTuple):
 
 
 def factors(tensor: ClassifiedTensor, fold: bool) -> Factors:
-    """Return the factors of the table above for one tensor."""
+    """Return the factors of one tensor, from the table at the head of this file."""
     n, o = tensor.inputs, tensor.outputs
     if tensor.mup_class == "hidden":
         # A random hidden matrix keeps its signal by n^(-1/2). An update is aligned with
@@ -117,7 +117,10 @@ def factors(tensor: ClassifiedTensor, fold: bool) -> Factors:
 
 
 def rewritten(factors: Factors, k: float) -> Factors:
-    """Multiply the multiplier by k, and change the rest so that training stays."""
+    """Multiply the multiplier by k, and change the rest so that training is the same.
+
+    For Adam's epsilon: the gradient in the weights grows by k with the multiplier.
+    """
     return Factors(
         # The gradient becomes k times as large, and the weight is to move 1 / k as far.
         # Adam ignores the size of a gradient, so its rate takes one k; SGD does not,

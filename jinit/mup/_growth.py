@@ -40,12 +40,12 @@ class ClassifiedTensor(NamedTuple):
 
     @property
     def inputs(self) -> float:
-        """The growth of the number of inputs."""
+        """Return the growth of the number of inputs."""
         return self.ratio("ik")
 
     @property
     def outputs(self) -> float:
-        """The growth of the number of outputs."""
+        """Return the growth of the number of outputs."""
         return self.ratio("o")
 
 
@@ -98,9 +98,9 @@ def _layout(leaf: Leaf, ndim: int, axes: tuple[int, ...]) -> str:
 
 def names_of(leaf: Leaf) -> tuple[str, str]:
     """Return (module name, parameter name); a parameter alone is its own module."""
-    below = [part.lower() for part in leaf.parts] or [""]
-    alone = len(below) < 2 or below[-1] not in ("kernel", "weight", "w")
-    return below[-1 if alone else -2], below[-1]
+    names = [part.lower() for part in leaf.parts] or [""]
+    is_alone = len(names) < 2 or names[-1] not in ("kernel", "weight", "w")
+    return names[-1 if is_alone else -2], names[-1]
 
 
 def heads_layout(module: str, ndim: int, axes: tuple[int, ...]) -> str | None:
@@ -141,8 +141,8 @@ def _by_growth(leaf: Leaf, module: str, ndim: int, axes: tuple[int, ...]) -> str
 
 def ambiguous(leaf: Leaf, axes: Sequence[int]) -> ValueError:
     """Return the error for a tensor whose layout is unknown."""
-    grow = ", ".join(map(str, axes)) or "none"
-    reason = f"axes that grow: {grow}" if axes else "of no known layout"
+    grow = ", ".join(map(str, axes))
+    reason = f"axes that grow: {grow}" if axes else "its layout is not known"
     return ValueError(
         f"the class of {leaf} is ambiguous ({reason}): its shape does not say which "
         "axes are inputs and which outputs. Say so by an override, with a letter per "
@@ -190,22 +190,22 @@ def overridden(overrides: Any, leaves: list[Leaf], name: str) -> list[str | None
 
 def checked(rules: Any, name: str) -> list[tuple[Pattern, str]]:
     """Check pairs (pattern, text), and return them."""
-    wanted = f"`{name}` is {rules!r}; it must be a sequence of pairs (pattern, text), "
-    wanted += "such as [('**/embedding', 'output')]."
+    message = f"`{name}` is {rules!r}; it must be a sequence of pairs (pattern, text), "
+    message += "such as [('**/embedding', 'output')]."
     if isinstance(rules, str | dict):
-        raise TypeError(wanted)
+        raise TypeError(message)
     try:
-        pairs = [(pattern, what) for pattern, what in rules]
+        pairs = [(pattern, text) for pattern, text in rules]
     except (TypeError, ValueError):
-        raise TypeError(wanted) from None
-    if not all(isinstance(what, str) for _, what in pairs):
-        raise TypeError(wanted)
+        raise TypeError(message) from None
+    if not all(isinstance(text, str) for _, text in pairs):
+        raise TypeError(message)
     argument = f"a pattern of `{name}`"
-    return [(Pattern.of(argument, pattern), what) for pattern, what in pairs]
+    return [(Pattern.of(argument, pattern), text) for pattern, text in pairs]
 
 
 def same_structure(trees: Sequence[tuple[str, list[Leaf]]]) -> None:
-    """Raise unless the trees have the same paths, and as many axes at each."""
+    """Raise unless the trees have the same paths, and as many axes at each path."""
     (first, ours), *others = trees
     here = {leaf.parts: leaf for leaf in ours}
     for name, theirs in others:
@@ -228,4 +228,5 @@ def same_structure(trees: Sequence[tuple[str, list[Leaf]]]) -> None:
         if wrong:
             raise ValueError(
                 f"`{first}` and `{name}` have different numbers of axes:{listed(wrong)}"
+                "\nThey must be shapes of one model, that differ in width only."
             )

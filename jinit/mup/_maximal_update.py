@@ -1,4 +1,8 @@
-"""Maximal-update parametrization compares a model with a narrower base model."""
+"""`infer` and `from_rules` make a maximal-update parametrization (muP).
+
+muP compares a model with a narrower base model. The factors of each tensor follow from
+its class (input, hidden, output, vector or scalar) and from the growth of its axes.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -55,7 +59,7 @@ def infer(
       delta_shapes: the model at a third width. It shows the axes that grow if those of
         base and target have one length by chance, or all are equal.
       kind: the optimizer whose rates the table shows, "adam" or "sgd". `p.optimizer`
-        measures the kind of its own optimizer.
+        measures the kind of the optimizer that you pass to it.
       depth: the numbers of residual blocks (base, target), if they differ.
       depth_rule: "completep" or "depth_mup", for blocks of one layer.
       readout: "multiplier" for logits that the model multiplies by p.readout_scale;
@@ -70,7 +74,7 @@ def infer(
       TypeError: if a leaf is not an array, or an override not a pair.
       ValueError: if the trees have different structures, the class of a tensor is
         ambiguous, an override does not fit or matches nothing, or only one of `depth`
-        and `depth_rule` is there.
+        and `depth_rule` is passed.
 
     Example:
       >>> import flax.linen as nn, jax, jinit
@@ -158,7 +162,6 @@ def _maximal_update(
     parametrized = []
     for tensor in tensors:
         fold = readout == "weights" and tensor.mup_class == "output"
-        # A tied embedding is an input, too, whose std must not shrink with the width.
         if fold and tensor.parts[-1:] == ("embedding",):
             raise ValueError(
                 f"{'/'.join(tensor.parts)!r} is an output that is an embedding too, so "

@@ -1,8 +1,8 @@
-"""An Optax transformation with per-tensor learning rates, decays and epsilons.
+"""`wrapped` gives an Optax transformation learning rates and decays for each tensor.
 
-Around the transformation, never inside: gradients and parameters are scaled on their
-way in and updates on their way out, so the state is the transformation's own. Optax is
-imported when a transformation is wrapped.
+The transformation itself is not changed. Gradients and parameters are scaled on their
+way in, and updates on their way out, so the state is that of the transformation. Optax
+is imported when a transformation is wrapped.
 """
 
 import math
@@ -27,7 +27,7 @@ _SAME = 0.02
 
 
 class Scales(NamedTuple):
-    """The scales multiply a tensor's gradient, parameter and update."""
+    """Scales multiply a tensor's gradient, its parameter and its update."""
 
     gradient: float
     parameter: float
@@ -37,7 +37,10 @@ class Scales(NamedTuple):
 def wrapped(
     tensors: Sequence[Tensor], tx: Any, kind: Any, independent: bool, epsilon: bool
 ) -> Any:
-    """`tx` with the factors of a parametrization; see `Parametrization.optimizer`."""
+    """Return `tx` with the factors of a parametrization around it.
+
+    See `Parametrization.optimizer`.
+    """
     import optax
 
     if not (callable(getattr(tx, "init", None)) and hasattr(tx, "update")):
@@ -77,7 +80,6 @@ def _scales_by_structure(
     kept: dict[Any, list[Scales]] = {}
 
     def scales_of(tree: Any, name: str) -> list[Scales]:
-        # The trial runs once for each structure, while the program is traced.
         ordered, structure = find(tensors, tree, name), jax.tree.structure(tree)
         if structure not in kept:
             rates = _rates(tx, ordered, tree, kind)
@@ -102,10 +104,10 @@ def _check_kind(kind: Any) -> None:
 
 def _kinds(kind: Any, tree: Any) -> list[str | None]:
     """Return the kind that a user names for each leaf."""
-    there = leaves(tree)
+    tensors = leaves(tree)
     if kind is None or isinstance(kind, str):
-        return [kind] * len(there)
-    return overridden(kind, there, "kind")
+        return [kind] * len(tensors)
+    return overridden(kind, tensors, "kind")
 
 
 def _rates(
@@ -172,8 +174,6 @@ def _rate(
     """
     here = behaviour.entry
     assert here is not None
-    # Labels by size may give the base another optimizer. An equal update at another
-    # width then shows that the shape does not matter.
     other = (None if behaviour.multiplies else wide) if base is None else base
     if other is not None and alike(other, here, _SAME):
         return tensor.rate(behaviour.kind)
@@ -230,6 +230,5 @@ def _scales(
     if epsilon and behaviour.kind == "adam":
         gradient = 1 / tensor.factors.epsilon
     if behaviour.relative:
-        # An update of so much times the parameter's size: as at the base width.
         return Scales(gradient, 1 / std if std == std else 1.0, factor)
     return Scales(gradient, 1 / factor if independent else 1.0, factor)

@@ -1,4 +1,8 @@
-"""A trial's responses show the kind of each tensor's update, or why it is unclear."""
+"""The kind of each tensor's update is read from a trial of the optimizer.
+
+The kind is "adam" if the update does not grow with the gradient, and "sgd" if it grows
+in proportion. A text in the place of a kind says why the kind is unclear.
+"""
 
 import itertools
 from collections.abc import Sequence
@@ -19,7 +23,7 @@ ADVICE = (
 
 
 class Behaviour(NamedTuple):
-    """This record says how a tensor is updated.
+    """A behaviour says how a tensor is updated.
 
     `kind` says whether the update grows with the gradient. A `relative` update is in
     units of the parameter. `entry` is the size of an update whose entries are equal if
@@ -34,7 +38,7 @@ class Behaviour(NamedTuple):
 
 
 def answered(tx: Any, structure: Any, types: tuple[Any, ...]) -> Answer | str:
-    """Try `tx` at some shapes; return a text that says why if it cannot be run."""
+    """Try `tx` at some shapes, or return a text that says why `tx` cannot be run."""
     try:
         return answer_of(tx, structure, types)
     except NotByTensor:

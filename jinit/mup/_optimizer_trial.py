@@ -1,12 +1,12 @@
-"""Try an Optax transformation: see how updates depend on gradients and parameters.
+"""A trial shows how the updates of an optimizer depend on gradients and parameters.
 
-A chain of transformations is a closure. Its state does not tell sign descent from SGD,
-nor whether the parameters are decayed or set the size of the update. So the
+A chain of Optax's transformations is a closure. Its state does not tell sign descent
+from SGD, nor whether the parameters are decayed or set the size of the update. So the
 transformation is traced at the shapes of the parameters, where it takes the branches
 that it takes in training (labels by size, factored states). The traced operations are
 then evaluated on gradients and parameters whose entries are all equal, at a few
 multiples of both. Each array is then one number: no array of a model's size is made,
-and nothing is compiled. See py.
+and nothing is compiled. See _equal_entries.py.
 """
 
 import math
@@ -20,8 +20,6 @@ from .._core.identity import remembered
 from .._network import jaxpr
 from ._equal_entries import FIRST_MARK, MULTIPLIED, SUMMED, Uniform, evaluate
 
-# Transformations whose update is no function of this step's gradient and parameters
-# alone, times a rate: by the names of their states.
 _REFUSED = {
     "ScaleByLBFGSState": "it approximates the Hessian from its own steps",
     "ProdigyState": "it estimates one learning rate from all parameters",
@@ -38,17 +36,11 @@ _REFUSED = {
     "ScaleByBacktrackingLinesearchState": "it searches one learning rate from the loss",
     "ScaleByPolyakState": "it sets one learning rate from the loss",
 }
-# Adagrad starts from an accumulator that a trial does not outgrow, and Adadelta's
-# epsilon is no small one beside a trial's gradients.
 _ADAM = {"ScaleByRssState", "ScaleBySM3State", "ScaleByAdaDeltaState"}
 
 # Steps that a trial takes: RAdam begins as SGD, and gradients may be gathered first.
 STEPS = 16
-# An entry of a gradient, so large that the usual epsilons are negligible beside it; and
-# a norm of all gradients together that no clipping changes, for a second trial of
-# transformations that sum over gradients.
 _GRADIENT, _NORM = 5e-3, 0.02
-# A multiple of the norm of the other gradients, and the marks of even and odd ones.
 _MORE = 32.0
 _MARKS = (FIRST_MARK, 2 * FIRST_MARK)
 
@@ -158,7 +150,7 @@ def answer(tx: Any, structure: Any, types: tuple[Any, ...]) -> Answer:
 
 
 class NotByTensor(ValueError):
-    """The updates of the optimizer cannot be scaled tensor by tensor."""
+    """This error says that an optimizer's updates cannot be scaled tensor by tensor."""
 
 
 def _check_states(names: set[str]) -> None:

@@ -1,4 +1,8 @@
-"""A parametrization is a record to look at, to save and to apply."""
+"""A `Parametrization` holds the factors of every tensor, and applies them.
+
+`init` and `rules` set the std of parameters, `optimizer` the learning rates, and
+`readout_scale` and `residual_scale` are for the model.
+"""
 
 import dataclasses
 import math
@@ -20,10 +24,11 @@ class Parametrization(Result):
     """A parametrization starts and trains every tensor so that rates transfer.
 
     `mup.infer`, `mup.from_rules`, `mup.spectral` and `mup.unit_scaling` make it.
-    `print(p)` shows a table; `p.rows` has the same as plain data. std and rates are
-    factors relative to the base model; those of `mup.spectral` and `mup.unit_scaling`
-    are absolute. The decay factor is for a parameter group of an optimizer: with the
-    rate f lr it is 1 / f, so that the rate times the decay stays.
+    `print(p)` shows a table, and `p.rows` has the same content as plain data. std and
+    rates are factors relative to the base model; those of `mup.spectral` and
+    `mup.unit_scaling` are absolute. The decay factor is for a parameter group of an
+    optimizer: with the rate f lr it is 1 / f, so that the product of rate and decay
+    stays the same.
 
     Example:
       >>> import jax, jinit
@@ -42,7 +47,7 @@ class Parametrization(Result):
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The tensors as dicts of plain data, in the order of the tree."""
+        """Return the tensors as dicts of plain data, in the order of the tree."""
         return [self._row(tensor) for tensor in self.tensors]
 
     def _row(self, tensor: Tensor) -> dict[str, Any]:
@@ -61,7 +66,7 @@ class Parametrization(Result):
 
     @property
     def readout_scale(self) -> float:
-        """The factor of the logits: 1 / n for outputs with n times as many inputs.
+        """Return the factor of the logits: 1 / n for outputs with n times the inputs.
 
         Multiply the input of the readout if it has a bias: the bias has no inputs, and
         after the layer the factor would make it move n times too slowly.
@@ -84,7 +89,7 @@ class Parametrization(Result):
 
     @property
     def is_noop(self) -> bool:
-        """Whether every factor is 1, since base and target are equal."""
+        """Tell whether every factor is 1, since base and target are equal."""
         return not self.absolute and self.residual_scale == 1 and all(
             factor == 1 for tensor in self.tensors for factor in tensor.factors
         )  # fmt: skip
@@ -255,7 +260,6 @@ class Parametrization(Result):
         )
 
     def __reduce__(self) -> Any:
-        # As plain data: a NaN of another process would equal none of this one.
         return Parametrization.from_dict, (self.to_dict(),)
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Drawn parameters, or the rules that draw them, get the std of a parametrization."""
+"""Drawn parameters, or the rules that draw them, get a parametrization's std."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -28,18 +28,18 @@ def find(tensors: Sequence[Tensor], tree: Any, name: str) -> list[Tensor]:
       ValueError: if a leaf has no tensor, or another shape.
     """
     known = {strip_collection(tensor.parts): tensor for tensor in tensors}
-    found = leaves(tree)
-    absent = [leaf for leaf in found if strip_collection(leaf.parts) not in known]
+    in_tree = leaves(tree)
+    absent = [leaf for leaf in in_tree if strip_collection(leaf.parts) not in known]
     if absent:
         raise ValueError(
             f"`{name}` has {len(absent)} leaves that the parametrization does not know:"
             f"{listed(absent[:10])}\nIt was made for {len(known)} leaves, such as "
             f"{tensors[0].path!r}; make it from the shapes of this tree."
         )
-    ordered = [known[strip_collection(leaf.parts)] for leaf in found]
+    ordered = [known[strip_collection(leaf.parts)] for leaf in in_tree]
     wrong = [
         f"{leaf}, for which it knows {tensor.shape}"
-        for leaf, tensor in zip(found, ordered, strict=True)
+        for leaf, tensor in zip(in_tree, ordered, strict=True)
         if tuple(leaf.value.shape) != tensor.shape
     ]
     if wrong:
@@ -74,7 +74,7 @@ def times(tree: Any, factors: Sequence[float]) -> Any:
 
 
 def _to_rms(value: Any, std: float) -> Any:
-    """Scale a tensor to a std; a tensor of zeros, or with a std of NaN, stays."""
+    """Scale a tensor to a std; leave it if it is all zeros, or the std is NaN."""
     if math.isnan(std):
         return value
     rms = jnp.sqrt(jnp.mean(jnp.square(value.astype(jnp.float32))))
@@ -84,17 +84,17 @@ def _to_rms(value: Any, std: float) -> Any:
     return (value * factor).astype(value.dtype)
 
 
-def _laws(drawn: Any, found: list[Leaf]) -> list[str]:
+def _laws(drawn: Any, in_tree: list[Leaf]) -> list[str]:
     """Return, for each leaf, how the std of its initializer depends on the shape."""
     is_one = isinstance(drawn, str)
     pairs = [(Pattern(("**",)), drawn)] if is_one else checked(drawn, "drawn")
     for _, law in pairs:
         checks.choice("drawn", law, LAWS)
-    return [law or "fan_in" for law in first_matches(pairs, found)]
+    return [law or "fan_in" for law in first_matches(pairs, in_tree)]
 
 
 def _drawn(tensor: Tensor, law: str) -> float:
-    """Return the growth of the initializer's own std from base to target."""
+    """Return the growth of the initializer's std from base to target."""
     if law == "constant" or tensor.mup_class in ("vector", "scalar"):
         return 1.0
     before, after = _count(tensor, tensor.base, law), _count(tensor, tensor.shape, law)

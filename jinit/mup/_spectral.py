@@ -1,4 +1,4 @@
-"""The spectral parametrization follows from the shapes of one model."""
+"""`spectral` makes a parametrization from the shapes of one model, without a base."""
 
 import math
 from typing import Any
@@ -24,11 +24,11 @@ def spectral(
 ) -> Parametrization:
     """Parametrize a model so that |W| and |dW| are of size sqrt(n_out / n_in).
 
-    The norms are spectral norms. std = sqrt(n_out / n_in) / (sqrt(n_in) + sqrt(n_out)),
-    at which a random matrix has that norm. The rates are 1 / n_in for Adam, whose
-    updates have entries of one size, and n_out / n_in for SGD. All factors are
-    absolute: one learning rate is tuned, and holds for every shape. A bias has n_in =
-    1. So has an embedding, whose inputs are one-hot; its std is 1.
+    The norms are spectral norms. A random matrix has such a norm if std =
+    sqrt(n_out / n_in) / (sqrt(n_in) + sqrt(n_out)). The rates are 1 / n_in for Adam,
+    whose updates have entries of one size, and n_out / n_in for SGD. All factors are
+    absolute: one learning rate is tuned, and holds for every shape. For a bias n_in is
+    1, and for an embedding too, since its inputs are one-hot; its std is 1.
 
     Args:
       shapes: the model, as for `infer`.
@@ -103,7 +103,7 @@ def _class_and_layout(
 ) -> tuple[str, str]:
     """Return class and layout of a leaf by its name, since there is no base to compare.
 
-    Absolute factors need no axes that grow.
+    Absolute factors do not depend on axes that grow.
     """
     ndim = len(shape)
     if override == "scalar" or ndim == 0:

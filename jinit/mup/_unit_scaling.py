@@ -1,4 +1,4 @@
-"""Unit scaling draws every tensor with unit variance."""
+"""`unit_scaling` makes the parametrization u-muP, in which weights have variance 1."""
 
 import math
 from typing import Any
@@ -58,17 +58,17 @@ def unit_scaling(
 
 def _tensor(tensor: ClassifiedTensor) -> Tensor:
     # The paper has rates for Adam only, and NaN makes the optimizer refuse others.
-    none = {"sgd": math.nan, "muon": math.nan, "multiplier": 1.0, "epsilon": 1.0}
+    others = {"sgd": math.nan, "muon": math.nan, "multiplier": 1.0, "epsilon": 1.0}
     if tensor.mup_class in ("vector", "scalar"):
-        return tensor_of(tensor, Factors(std=math.nan, adam=1.0, **none))
+        return tensor_of(tensor, Factors(std=math.nan, adam=1.0, **others))
     n_in, n_out = fans(tensor.shape, tensor.layout)
     if tensor.mup_class == "output":
-        none["multiplier"] = 1 / n_in
-        return tensor_of(tensor, Factors(std=1.0, adam=1.0, **none))
+        others["multiplier"] = 1 / n_in
+        return tensor_of(tensor, Factors(std=1.0, adam=1.0, **others))
     if tensor.parts[-1:] == ("embedding",):
         # Blake et al. (2025) change muP's constant rate of embeddings to
         # 1 / sqrt(n_out).
-        return tensor_of(tensor, Factors(std=1.0, adam=n_out**-0.5, **none))
+        return tensor_of(tensor, Factors(std=1.0, adam=n_out**-0.5, **others))
     # The paper's std 1, multiplier and rate 1 / sqrt(n_in), rewritten with
     # k = sqrt(n_in).
-    return tensor_of(tensor, Factors(std=n_in**-0.5, adam=1 / n_in, **none))
+    return tensor_of(tensor, Factors(std=n_in**-0.5, adam=1 / n_in, **others))

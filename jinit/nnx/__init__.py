@@ -1,4 +1,8 @@
-"""The functions of jinit that take a model take NNX models, which are objects, here."""
+"""This module has the functions of jinit that take a model, for models of Flax NNX.
+
+An NNX model holds its parameters. So these functions take no `variables`: they return a
+new model, or a report, and leave the model that you pass as it is.
+"""
 
 from .._core.names import publish
 from ._compare import compare

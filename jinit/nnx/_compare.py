@@ -1,4 +1,4 @@
-"""An NNX model is made and probed under several schemes."""
+"""`compare` makes an NNX model under several schemes, and probes each."""
 
 import functools
 from collections.abc import Callable

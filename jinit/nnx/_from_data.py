@@ -1,7 +1,7 @@
-"""The methods that set a model from data take NNX models here.
+"""The methods that set a model from data are made for NNX models.
 
-Each is made from the function of the same name for Linen: it takes the model apart,
-calls that function, and puts a new model together.
+Each method is made from the function for Linen with the same name: it takes the model
+apart, calls that function, and puts a new model together.
 """
 
 import inspect

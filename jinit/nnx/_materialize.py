@@ -1,4 +1,4 @@
-"""An NNX model is built without compiling every layer."""
+"""`materialize` builds an NNX model without compiling every layer."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""An NNX model is probed on a batch."""
+"""`probe` measures the signal and the gradient in an NNX model."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

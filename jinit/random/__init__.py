@@ -1,4 +1,4 @@
-"""Random arrays with the bits of `jax.random`, fused into one loop.
+"""The functions of this module draw the bits of `jax.random`, fused into one loop.
 
 The functions have the signatures of their namesakes in `jax.random`, and in float32 and
 float64 their values, bit for bit. They differ in two things: on a CPU they are several

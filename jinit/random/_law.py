@@ -21,7 +21,7 @@ from ._tail import excess, is_tail
 
 @dataclasses.dataclass(frozen=True)
 class Law:
-    """A law with scale 1: normal, or uniform or truncated normal between two bounds.
+    """A Law has scale 1, and is normal, or uniform or truncated normal between bounds.
 
     A truncated normal law may be that of mean + sigma z, with z between the bounds. Its
     four numbers may be traced.
@@ -49,10 +49,11 @@ def draw(
     scale: Any,
     out_sharding: Sharding = None,
 ) -> jax.Array:
-    """Draw `scale` times a law; the one door through which initializers draw.
+    """Draw `scale` times a law.
 
-    The key and the shape are checked already. The scale enters as an operand, so that
-    one program serves every scale.
+    All initializers with a random law draw by this function. The key and the shape are
+    checked already. The scale enters as an operand, so that one program serves every
+    scale.
     """
     wide = real_dtype(dtype)
     scale = cast(scale, wide)
@@ -132,7 +133,7 @@ def _unit_truncated(
     """Draw from a truncated normal law with scale 1."""
     low, high = law.low, law.high
     if is_tail(low, high, wide):
-        # What is added to the bound keeps all its digits.
+        # The excess over the bound is drawn, since it keeps all its digits.
         side, bound = (1, low) if low > 0 else (-1, high)
         e = excess(key, shape, abs(bound), max(abs(low), abs(high)), wide)
         x = wide.type(law.mean + law.sigma * bound) + wide.type(side * law.sigma) * e
@@ -142,7 +143,7 @@ def _unit_truncated(
             return x
         x = wide.type(law.mean) + wide.type(law.sigma) * x
     (first, last), inf = _ends(law, wide), wide.type(math.inf)
-    # Between two neighbours, or one number, there is no inside.
+    # If the ends are equal, or are neighbours, no number lies between them.
     inner = np.nextafter(first, inf), np.nextafter(last, -inf)
     return jnp.clip(x, *(inner if inner[0] <= inner[1] else (first, first)))
 

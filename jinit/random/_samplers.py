@@ -1,11 +1,4 @@
-"""Random arrays with the bits of `jax.random`, fused into one loop.
-
-The functions have the signatures of their namesakes in `jax.random`, and in float32 and
-float64 their values, bit for bit. They differ in two things: on a CPU they are several
-times faster, and in 16 and 8 bits they draw in float32 and round once, where
-`jax.random` draws from the few values of the narrow type. A key that is not threefry,
-JAX's default, takes its bits from `jax.random` and keeps the rest.
-"""
+"""This file has the public functions of `jinit.random`, which check their arguments."""
 
 import math
 
@@ -86,7 +79,8 @@ def uniform(
 
     Raises:
       TypeError: if `key` is not a key, or `dtype` is not a real floating type.
-      ValueError: for a batch of keys, or bounds that do not broadcast to `shape`.
+      ValueError: if `key` is a batch of keys, or the bounds do not broadcast to
+        `shape`.
 
     Example:
       >>> import jax, jinit
@@ -168,7 +162,8 @@ def truncated_normal(
 
     Raises:
       TypeError: if `key` is not a key, or `dtype` is not a real floating type.
-      ValueError: for a batch of keys, or bounds that do not broadcast to `shape`.
+      ValueError: if `key` is a batch of keys, or the bounds do not broadcast to
+        `shape`.
 
     Example:
       >>> import jax, jinit

@@ -1,4 +1,4 @@
-"""Bits become numbers: laws with scale 1, in the precision that they are drawn in."""
+"""Random bits become numbers with laws of scale 1, in the precision of the draw."""
 
 import math
 

@@ -1,6 +1,6 @@
-"""Draw from the far tail of the normal law by the excess of a value over a bound.
+"""The far tail of the normal law is drawn by the excess of a value over a bound.
 
-There erf is 1 up to a few last digits, so that its inverse would give only a few
+In the tail erf is 1 up to a few last digits, so that its inverse would give only a few
 values. The excess e over the bound a keeps its digits. Its survival function is
 
   S(a + e) / S(a) = exp(-a e - e^2 / 2) h(a) / h(a + e),
@@ -20,7 +20,8 @@ from ._standard import between
 
 # From here on erf leaves fewer than 50,000 values, in float32 and in float64.
 _NEAREST = {np.dtype(np.float32): 3.0, np.dtype(np.float64): 7.0}
-# Terms of the continued fraction, and Newton steps, that leave rounding only.
+# With so many terms of the continued fraction, and so many of Newton's steps, rounding
+# is the only error.
 _TERMS, _STEPS = 16, 3
 # exp(-40) is less than a float64 shows.
 _DECAYED = 40.0

@@ -1,4 +1,4 @@
-"""A key and a shape give random bits: those of `jax.random`, in one fused loop.
+"""This file draws the random bits of `jax.random`, in one fused loop.
 
 JAX lowers threefry on a CPU to loops over whole arrays, each of which reads and writes
 memory. The same twenty rounds, written out over an iota, are elementwise operations, so

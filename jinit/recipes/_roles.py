@@ -52,8 +52,8 @@ class Roles(TypedDict, total=False):
 class Role:
     """A role has patterns; a user's patterns must match a leaf, the defaults need not.
 
-    A user's pattern that matches nothing is a typing error. A default that matches
-    nothing only shows that the model has no such layer.
+    A user's pattern that matches nothing is most often misspelled. A default that
+    matches nothing only shows that the model has no such layer.
     """
 
     patterns: tuple[Any, ...]

@@ -1,4 +1,4 @@
-"""Where chi_1 = 1: the variances with which deep networks can be trained."""
+"""`critical_point` finds the variances at which deep networks train: chi_1 = 1."""
 
 from typing import Any, NamedTuple
 
@@ -41,9 +41,9 @@ def critical_point(
       A record with `sigma_w2`, `sigma_b2`, `stable`, `q` and `slope`.
 
     Raises:
-      ValueError: for q and sigma_b2 at once, numbers out of range, or where no such
-        point exists: the bias would need a negative variance, or f has jumps or slope
-        0.
+      ValueError: if both q and sigma_b2 are passed, a number is out of range, or no
+        such point exists: the bias would need a negative variance, or f has jumps or
+        slope 0.
 
     Example:
       >>> from jinit import theory

@@ -1,11 +1,13 @@
-"""Means of an activation over one and over two correlated Gaussian variables.
+"""This file integrates an activation over one or two Gaussian variables.
 
-m(q) = E g(sqrt(q) z)^2, and the dual map k(q, c) = E g(u) g(v), (u, v) normal with
-variances q and correlation c = 1 - t. The latter is m(q) - gap(q, t) with
+The integrals are m(q) = E g(sqrt(q) z)^2, and the dual map k(q, c) = E g(u) g(v), where
+(u, v) is normal with variances q and correlation c = 1 - t. The dual map is computed as
+m(q) - gap(q, t) with
 
   gap(q, t) = E (g(u) - g(v))^2 / 2,
 
-which keeps its relative precision where t is small: there 1 - R(c) is decided.
+since the gap keeps its relative precision where t is small, where 1 - R(c) depends on
+it.
 """
 
 import math
@@ -24,7 +26,6 @@ _WIDTH = 3.0
 # Agreement of two refinements, relative to the gap.
 _TOLERANCE = 1e-9
 _MOST_PANELS = 1024
-# So many at once stay in the cache.
 _MOST_VALUES = 1 << 15
 
 
@@ -70,7 +71,6 @@ def gap(s: Scalar, g: Function, q: float, t: float) -> float:
     last = rough_gap(s, g, q, t)
     for parts in (2, 4, 8):
         finer = rough_gap(s, g, q, t, parts)
-        # A gap that is nothing beside the mean square need not settle.
         least = 1e-15 * moment(s, g, q)
         allowed = max(_TOLERANCE, 16 * s.precision) * abs(finer)
         if abs(finer - last) <= max(allowed, least):
@@ -139,7 +139,6 @@ def _mesh(g: Function, kinks: np.ndarray, precision: float) -> np.ndarray:
             whole = panel_means(h, left, right)
             halves = panel_means(h, left, middle) + panel_means(h, middle, right)
             rough |= abs(whole - halves) > max(1e-12, precision) * np.sum(abs(whole))
-        # Below this width a panel holds a kink that nobody found, or a jump.
         rough &= right - left > 1e-10
         if not rough.any():
             return edges

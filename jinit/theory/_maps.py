@@ -1,4 +1,4 @@
-"""Mean squares and correlations of a deep network's signals, layer by layer."""
+"""These functions follow mean squares and correlations of signals, layer by layer."""
 
 import math
 from collections.abc import Callable
@@ -47,8 +47,8 @@ def variance_map(
       q: the mean square of the pre-activations.
 
     Raises:
-      ValueError: for numbers that are negative or not finite, or an activation that
-        cannot be integrated.
+      ValueError: if a number is negative or not finite, or the activation cannot be
+        integrated.
 
     Example:
       >>> from jinit import theory
@@ -80,8 +80,8 @@ def correlation_map(
       c: the correlation of the inputs, from -1 to 1.
 
     Raises:
-      ValueError: as `variance_map`; for q = 0; for c outside [-1, 1]; where the next
-        layer is 0, and nothing has a correlation.
+      ValueError: for the same reasons as `variance_map`; if q is 0, or c lies outside
+        [-1, 1]; if the next layer is 0, so that its correlation is not defined.
 
     Example:
       >>> import math
@@ -126,7 +126,7 @@ def _correlation(
 def fixed_point(
     activation: Activation, sigma_w2: float, sigma_b2: float, *, q: float = 1.0
 ) -> FixedPoint:
-    """Return the mean square and the correlation that deep layers come to.
+    """Return the mean square and the correlation to which deep layers converge.
 
     q is followed from where it starts, so the result is the fixed point that attracts
     it. Where every q is a fixed point, as for relu at sigma_w2 = 2, q stays. c is 1
@@ -143,8 +143,8 @@ def fixed_point(
       A record with `q`, `c` and `chi1`.
 
     Raises:
-      ValueError: as `variance_map`; where q grows without bound; for a function with
-        jumps, whose chi_1 is infinite.
+      ValueError: for the same reasons as `variance_map`; if q grows without bound, or
+        the function has jumps, so that chi_1 is infinite.
 
     Example:
       >>> from jinit import theory
@@ -263,7 +263,7 @@ def depth_scales(
       where a difference grows: q* is then a point that signals leave.
 
     Raises:
-      ValueError: as `fixed_point`.
+      ValueError: for the same reasons as `fixed_point`.
 
     Example:
       >>> from jinit import theory

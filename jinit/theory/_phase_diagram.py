@@ -1,4 +1,4 @@
-"""The phase diagram of an activation, as a figure."""
+"""`plot_phase_diagram` draws the phases of an activation."""
 
 from typing import Any
 
@@ -67,7 +67,7 @@ def plot_phase_diagram(activation: Activation, path: Any = None) -> Any:
       The matplotlib figure.
 
     Raises:
-      ValueError: for an activation that cannot be integrated.
+      ValueError: if the activation cannot be integrated.
 
     Example:
       >>> from jinit import theory

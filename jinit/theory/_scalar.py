@@ -1,4 +1,4 @@
-"""An activation as a scalar function in float64: f, f', and where they have kinks."""
+"""A `Scalar` is an activation as a function in float64: f, f', and their kinks."""
 
 import dataclasses
 import functools
@@ -39,7 +39,6 @@ def _jumps(s: Scalar, k: float) -> bool:
     return near > max(1e-8, 4 * s.precision, 0.75 * far)
 
 
-# Only a few are kept: each keeps its function alive, and what that closes over.
 @remembered(32)
 def scalar(activation: Activation) -> Scalar:
     """Return the scalar function of an activation."""

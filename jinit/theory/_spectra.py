@@ -1,4 +1,4 @@
-"""The Jacobian's singular values, and how signals fluctuate at finite width."""
+"""These functions describe the Jacobian's spectrum, and effects of finite width."""
 
 import math
 from typing import Literal, NamedTuple
@@ -55,7 +55,8 @@ def jacobian_spectrum(
       `max` is None where it is not known in closed form: it is for linear networks.
 
     Raises:
-      ValueError: as `fixed_point`; for an unknown kind of weights, a depth below 1.
+      ValueError: for the same reasons as `fixed_point`; if `weights` is unknown, or the
+        depth is below 1.
 
     Example:
       >>> from jinit import theory

@@ -148,7 +148,7 @@ def test_wrong_arguments(make, text):
     (lambda: jinit.he(gain="relu"), r"kaiming\('relu'\) or jinit.lecun\(gain='relu'\)"),
     (lambda: jinit.he(gain=jax.nn.gelu), r"jinit.kaiming\(jax.nn.gelu\)"),
     (lambda: jinit.kaiming(gain="tanh"), r"`gain` is 'tanh'.*jinit.kaiming\('tanh'\)"),
-    (lambda: jinit.kaiming("linear", rule="slope_at_zero", gain="relu"), "two would"),
+    (lambda: jinit.kaiming("linear", rule="slope_at_zero", gain="relu"), "two gains"),
     (lambda: jinit.siren(gain="sin"), "`gain` is 'sin'"),
     (lambda: jinit.hyperfan_in((4, 3), gain="relu"), "Set relu=False"),
     (lambda: jinit.hyperfan_out((4, 3), gain="relu"), "Set relu=False"),
@@ -233,7 +233,7 @@ def test_a_setting_that_fits_no_shape_is_an_error_of_the_maker(name, setting):
 
 
 @pytest.mark.parametrize("make, text", [
-    (lambda: jinit.he(layout="io", in_axis=0), "give one or the other"),
+    (lambda: jinit.he(layout="io", in_axis=0), "pass either the layout"),
     (lambda: jinit.he(in_axis=0, out_axis=0), "`in_axis` 0 and `out_axis` 0 both name"),
     (lambda: jinit.lecun(out_axis=-2), "`in_axis` -2 and `out_axis` -2 both name"),
     (lambda: jinit.he(in_axis=(0, 1), batch_axis=1), "both name axis 1"),

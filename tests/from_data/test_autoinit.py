@@ -244,7 +244,7 @@ def run(model, stats=(0.0, 1.0), **options):
         (
             lambda: jinit.autoinit(lambda v, x: x / 0 @ v, jnp.ones((3, 3, 3, 3))),
             ValueError,
-            "give `batch`",
+            "pass `batch`",
         ),
     ],
 )  # fmt: skip

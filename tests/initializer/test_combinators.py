@@ -106,7 +106,7 @@ ERRORS = [
     (lambda: jinit.masked([0, 1], plain, plain), TypeError, "booleans"),
     (lambda: jinit.masked([True], plain, "zeros"), TypeError, "`b` is 'zeros'"),
     (lambda: jinit.padded(plain, -1), ValueError, "`widths` is -1"),
-    (lambda: jinit.padded(plain, (1, 2, 3)), ValueError, "before and after"),
+    (lambda: jinit.padded(plain, (1, 2, 3)), ValueError, "a pair of numbers"),
     (lambda: jinit.padded(plain, [(1, 2), (3,)]), ValueError, "`widths` is"),
     (lambda: jinit.transposed(plain, (0, 2)), ValueError, "permutation"),
     (lambda: jinit.with_dtype(plain, "float31"), TypeError, "names no type"),

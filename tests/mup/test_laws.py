@@ -279,7 +279,7 @@ def test_spectral_layouts():
     assert rows["embed/embedding"]["std"] == rows["embed/embedding"]["lr"] == 1
     assert rows["conv/kernel"]["lr"] == 1 / 72
     assert rows["attn/query/kernel"]["lr"] == 1 / 16
-    with pytest.raises(ValueError, match="of no known layout"):
+    with pytest.raises(ValueError, match="its layout is not known"):
         mup.spectral({"w": struct(3, 4, 5)})
     assert mup.spectral({"w": struct(3, 4, 5)}, overrides=[("w", "bio")]).rows[0][
         "lr"

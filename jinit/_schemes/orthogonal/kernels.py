@@ -29,7 +29,7 @@ from .matrices import (
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Orthogonal(Initializer):
-    """The kernel is scale times a matrix with orthonormal rows or columns."""
+    """An Orthogonal is scale times a matrix with orthonormal rows or columns."""
 
     scale: float = 1.0
     column_axis: int = -1
@@ -88,7 +88,7 @@ class Orthogonal(Initializer):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class ScaledOrthogonal(Orthogonal):
-    """The kernel is an orthogonal matrix times scale sqrt(n_out / n_in)."""
+    """A ScaledOrthogonal is scale sqrt(n_out / n_in) times an orthogonal matrix."""
 
     _name: ClassVar[str] = "scaled_orthogonal"
 
@@ -102,7 +102,7 @@ class ScaledOrthogonal(Orthogonal):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class DeltaOrthogonal(Initializer):
-    """The centre tap of a convolution is orthogonal, and all other taps are zero."""
+    """A DeltaOrthogonal has an orthogonal centre tap, and zeros in all other taps."""
 
     scale: float = 1.0
     column_axis: int = -1
@@ -342,8 +342,8 @@ def delta_orthogonal(
       method: one of the methods of `orthogonal`.
 
     Raises:
-      ValueError: if the method is unknown; when called, if the shape has not 3 to 5
-        axes.
+      ValueError: if the method is unknown; when called, if the shape does not have 3 to
+        5 axes.
 
     Example:
       >>> import jax, jinit

@@ -33,7 +33,7 @@ _MIRRORED = {"hidden": (True, True), "first": (False, True), "last": (True, Fals
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class LooksLinear(Initializer):
-    """The kernel is [[W, -W], [-W, W]], [W, -W] or [W; -W] for an orthogonal W."""
+    """A LooksLinear is [[W, -W], [-W, W]], [W, -W] or [W; -W] for an orthogonal W."""
 
     scale: float = 1.0
     dtype: np.dtype | None = None

@@ -21,7 +21,7 @@ METHODS = ("householder", "qr", "polar")
 
 
 class MatrixView(NamedTuple):
-    """A shape is read as a stack of matrices.
+    """A MatrixView says how a shape is read as a stack of matrices.
 
     Attributes:
       axes: all axes of the shape: those of the copies, then of rows, then of columns.
@@ -79,7 +79,6 @@ def draw_stack(
     key: jax.Array, view: MatrixView, dtype: np.dtype, method: Method, mesh: Any
 ) -> jax.Array:
     """Draw independent matrices, (copies, rows, columns)."""
-    # A single matrix is drawn with the key itself, as in JAX.
     keys = jax.random.split(key, view.copies) if view.is_stack else key[None]
     rows, columns = view.rows, view.columns
     if method == "polar":

@@ -1,4 +1,4 @@
-"""HiPPO-LegS is a state matrix whose eigenvalues diagonal state-space layers take."""
+"""HiPPO-LegS is a state matrix; S4D layers start from its eigenvalues, or like them."""
 
 import dataclasses
 import functools
@@ -22,7 +22,7 @@ Part = Literal["log_real", "imag"]
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class HippoLegs(FormulaInitializer):
-    """The array is the matrix A or the vector B of HiPPO-LegS."""
+    """A HippoLegs is the matrix A or the vector B of HiPPO-LegS."""
 
     matrix: Matrix = "A"
     dtype: np.dtype | None = None
@@ -59,7 +59,10 @@ class HippoLegs(FormulaInitializer):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class S4d(FormulaInitializer):
-    """The last axis has eigenvalues of a state matrix, one of each conjugate pair."""
+    """An S4d has eigenvalues of a state matrix along its last axis.
+
+    Of each conjugate pair it has one.
+    """
 
     part: Part | None = None
     dtype: np.dtype | None = None
@@ -112,7 +115,7 @@ class S4d(FormulaInitializer):
 
 
 class S4dLin(S4d):
-    """The eigenvalues are -1/2 + i pi n."""
+    """S4dLin has the eigenvalues -1/2 + i pi n."""
 
     _name: ClassVar[str] = "ssm.s4d_lin"
 
@@ -121,7 +124,7 @@ class S4dLin(S4d):
 
 
 class S4dInv(S4d):
-    """The eigenvalues are -1/2 + i (N / pi) (N / (2 n + 1) - 1) for N = 2 pairs."""
+    """S4dInv has -1/2 + i (N / pi) (N / (2 n + 1) - 1), where N is twice `pairs`."""
 
     _name: ClassVar[str] = "ssm.s4d_inv"
 
@@ -132,7 +135,7 @@ class S4dInv(S4d):
 
 
 class S4dLegs(S4d):
-    """The eigenvalues are those of the normal part of HiPPO-LegS, A + P P'."""
+    """S4dLegs has the eigenvalues of the normal part of HiPPO-LegS, A + P P'."""
 
     _name: ClassVar[str] = "ssm.s4d_legs"
 
@@ -141,7 +144,7 @@ class S4dLegs(S4d):
 
 
 class S4dReal(S4d):
-    """The eigenvalues are -(n + 1)."""
+    """S4dReal has the eigenvalues -(n + 1)."""
 
     _name: ClassVar[str] = "ssm.s4d_real"
 

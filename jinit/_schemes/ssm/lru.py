@@ -22,7 +22,7 @@ RingPart = Literal["nu", "theta", "gamma"]
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class LruRing(FormulaInitializer):
-    """The array is one parameter of eigenvalues that are uniform on a ring."""
+    """An LruRing is one parameter of eigenvalues that are uniform on a ring."""
 
     r_min: float = 0.0
     r_max: float = 1.0

@@ -23,7 +23,7 @@ _LEAST = 1e-30
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class MambaALog(FormulaInitializer):
-    """The last axis has log(1), ..., log(n)."""
+    """A MambaALog has log(1), ..., log(n) along its last axis."""
 
     dtype: np.dtype | None = None
 
@@ -48,7 +48,7 @@ class MambaALog(FormulaInitializer):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class MambaDtBias(FormulaInitializer):
-    """The bias is softplus^-1(dt), where log dt is uniform."""
+    """A MambaDtBias is softplus^-1(dt), where log dt is uniform."""
 
     dt_min: float = 1e-3
     dt_max: float = 0.1
