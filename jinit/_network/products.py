@@ -213,8 +213,10 @@ def meet(
         if weights.exponential:
             new.attention += attention.contracted(log, weights, values, labels)
             new.last, new.sources, new.meeting = values.last, values.sources, None
-        if weights.routing and attention.chosen(log, weights, values):
-            new.last, new.sources, new.routing = values.last, values.sources, 0
+        if weights.routing and not values.routing:
+            new.last, new.sources = values.last, values.sources
+            if attention.chosen(log, weights, values):
+                new.routing = 0
     return log.base(new)
 
 

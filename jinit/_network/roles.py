@@ -55,8 +55,8 @@ class _Names:
         bits = self._without_carries(bits)
         names = ["data"] if bits & FROM_INPUTS else []
         for use in self.log.members(bits):
-            if use.view.terms:
-                names.append(self.paths[use.main.parameter])
+            kept = [t for t in use.view.terms if not (t.is_scale or t.is_reduced)]
+            names += [self.paths[t.parameter] for t in kept or use.view.terms]
         return tuple(dict.fromkeys(names))
 
     def _without_carries(self, bits: int) -> int:

@@ -148,6 +148,20 @@ def step_of(view: View, loop: int) -> View:
     )
 
 
+def chosen(view: View, part: View, loop: int) -> View:
+    """Say of a part that has one entry of a longer axis that it is that of a step."""
+
+    def marked(before: Term, after: Term) -> Term:
+        sizes = {name for axis in before.axes for name, size in axis if size > 1}
+        ones = {name for axis in after.axes for name, size in axis if size == 1}
+        ones |= {name for axis in after.members for name, _ in axis}
+        is_chosen = bool(sizes & ones)
+        return dataclasses.replace(after, loops=after.loops | {loop}) if is_chosen else after
+
+    pairs = zip(view.terms, part.terms, strict=True)
+    return View(tuple(marked(before, after) for before, after in pairs))
+
+
 def stacked(view: View, length: int, loop: int) -> View:
     """Return the view of what the steps of a scan have handed out."""
 
@@ -248,7 +262,11 @@ def _transpose(eqn: JaxprEqn, term: Term) -> Term:
 
 
 def _reshape(eqn: JaxprEqn, term: Term) -> Term | None:
-    axes = regroup(term.axes, eqn.outvars[0].aval.shape, _split)
+    # A vmap of a convolution reorders axes in the same step.
+    order = eqn.params["dimensions"] or range(len(term.axes))
+    axes = regroup(
+        tuple(term.axes[i] for i in order), eqn.outvars[0].aval.shape, _split
+    )
     return None if axes is None else dataclasses.replace(term, axes=axes)
 
 
