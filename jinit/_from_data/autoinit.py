@@ -16,7 +16,7 @@ from .._network.taps import tapped
 from . import signals
 from .history import History, Row
 from .layerwise import times
-from .propagation import Known, propagate
+from .propagation import Value, Weight, propagate
 from .signals import SignalLaw
 
 # Sizes of images to try where nobody says which.
@@ -104,15 +104,15 @@ def analyzed(
     setter = _Setter(layers)
     flat, tree = jax.tree.flatten(variables)
     weights = {layer.kernel for layer in layers}
-    arguments: list[Known | SignalLaw] = [
-        Known(leaf, (number, ()) if number in weights else None)
+    arguments: list[Value] = [
+        Weight(leaf, (number, ())) if number in weights else leaf
         for number, leaf in enumerate(flat)
     ]
     rest, *inputs = called.beside
-    arguments += map(Known, jax.tree.leaves(rest))
+    arguments += jax.tree.leaves(rest)
     arguments += [_input(x, mean, variance) for x in jax.tree.leaves(inputs)]
     try:
-        propagate(trace.jaxpr, trace.consts, arguments, setter.meet)
+        propagate(trace.jaxpr, trace.consts, arguments, setter.on_layer)
     except NotImplementedError as error:
         raise ValueError(
             f"{error}, so that this model cannot be analyzed; jinit.lsuv finds the "
@@ -133,7 +133,7 @@ class _Setter:
         self.factors: dict[tuple[int, tuple[int, ...]], float] = {}
         self.rows: list[Row] = []
 
-    def meet(
+    def on_layer(
         self,
         origin: tuple[int, tuple[int, ...]],
         weight: Any,

@@ -1,7 +1,8 @@
-"""A traced model and the law of its input -> the law of every value in it.
+"""The law of a model's input is propagated to every value in the traced model.
 
-What depends on parameters alone is computed; what depends on the input has a law. Where
-the two are multiplied there is a layer, and its weights are set.
+A value that depends on parameters alone is computed; a value that depends on the input
+has a law. Where a weight multiplies a signal there is a layer, and its caller sets the
+weight (see autoinit.py).
 """
 
 import math
@@ -10,15 +11,14 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.extend.core import Jaxpr, JaxprEqn, Literal
+from jax.extend.core import Jaxpr, JaxprEqn
 
-from .._network import interpret
 from .._network.equations import (
-    CALLS,
     CONCATENATE,
     CONVERT,
     CONVOLUTION,
     IDENTITIES,
+    LOOKED_THROUGH,
     MAXIMA,
     MINIMUM,
     MIXING,
@@ -29,81 +29,87 @@ from .._network.equations import (
     SELECT,
     SPLIT,
     SUMS,
-    body_of,
     moves,
-    scan_of,
 )
+from .._network.interpret import fused, inside, interpret, run, unrolled
 from . import signals
 from .signals import SignalLaw
 
 
-class Known(NamedTuple):
-    """An array of parameters and constants; if it is a weight, which and which step."""
+class Weight(NamedTuple):
+    """A weight is the array of a layer's parameter, as it is where it is used."""
 
     array: Any
-    origin: tuple[int, tuple[int, ...]] | None = None
+    # The number of the parameter's leaf, and the steps of the scans around its use.
+    origin: tuple[int, tuple[int, ...]]
 
 
-# (leaf, step), incoming law, the terms of an output -> the law of the outputs.
-Meet = Callable[[tuple[int, tuple[int, ...]], Any, SignalLaw, float], SignalLaw]
+# Anything else is an array that depends on constants and on other parameters alone.
+Value = SignalLaw | Weight | Any
 
-# Larger than any activation: what masks put where nothing shall be seen.
+# on_layer(origin, weight, law of the input, terms of an output) -> law of the output.
+OnLayer = Callable[[tuple[int, tuple[int, ...]], Any, SignalLaw, float], SignalLaw]
+
+# Masks write larger numbers than any activation where an entry shall not count.
 _MASKED = 1e4
 
 
 def propagate(
-    jaxpr: Jaxpr,
-    consts: Sequence[Any],
-    arguments: Sequence[Known | SignalLaw],
-    meet: Meet,
-) -> list[Known | SignalLaw]:
-    """The laws of a jaxpr's results.
+    jaxpr: Jaxpr, consts: Sequence[Any], arguments: Sequence[Value], on_layer: OnLayer
+) -> list[Value]:
+    """Return the laws of a jaxpr's results.
 
     Raises:
       NotImplementedError: for an operation whose law is not known; it is named.
     """
-    slots: dict[Any, Known | SignalLaw] = dict(
-        zip(jaxpr.constvars, map(Known, consts), strict=True)
-    )
-    slots |= zip(jaxpr.invars, arguments, strict=True)
-
-    def value(atom: Any) -> Known | SignalLaw:
-        return Known(atom.val) if isinstance(atom, Literal) else slots[atom]
-
-    for eqn in jaxpr.eqns:
-        results = _step(eqn, [value(atom) for atom in eqn.invars], meet)
-        slots |= zip(eqn.outvars, results, strict=True)
-    return [value(atom) for atom in jaxpr.outvars]
+    return interpret(jaxpr, consts, arguments, _Propagation(on_layer))
 
 
-def _step(
-    eqn: JaxprEqn, values: list[Known | SignalLaw], meet: Meet
-) -> list[Known | SignalLaw]:
-    known = all(isinstance(value, Known) for value in values)
-    if eqn.primitive in CALLS and not (known and not _has_weights(values)):
-        body = body_of(eqn)
-        return propagate(body.jaxpr, body.consts, values, meet)
-    if eqn.primitive is SCAN and not known:
-        return _scan(eqn, values, meet)
-    if known:
-        return _computed(eqn, values)
-    if eqn.primitive is SPLIT:
-        return [_law(values[0]).apart() for _ in eqn.outvars]
-    rule = _same if _moves(eqn) else _RULES.get(eqn.primitive)
-    if rule is not None:
-        return [rule(eqn, values, meet)]
-    return list(_elementwise(eqn, values))
+class _Propagation:
+    """This handler computes with arrays as they are, and with signals by their laws."""
+
+    def __init__(self, on_layer: OnLayer) -> None:
+        self.on_layer = on_layer
+
+    def __call__(self, eqn: JaxprEqn, values: list[Value]) -> Sequence[Value] | None:
+        is_array = not any(isinstance(value, SignalLaw) for value in values)
+        if eqn.primitive in LOOKED_THROUGH and not (is_array and _plain(values)):
+            return inside(eqn, values, self)
+        if is_array:
+            return _computed(eqn, values)
+        if eqn.primitive is SCAN:
+            return self._scan(eqn, values)
+        if eqn.primitive is SPLIT:
+            return [_law(values[0]).apart() for _ in eqn.outvars]
+        rule = _same if _moves(eqn) else _RULES.get(eqn.primitive)
+        if rule is not None:
+            return [rule(eqn, values, self.on_layer)]
+        return _elementwise(eqn, values)
+
+    def _scan(self, eqn: JaxprEqn, values: list[Value]) -> list[Value]:
+        """Go through a scan step by step; the outputs of its steps are mixed."""
+        carry, columns = unrolled(eqn, values, self, _slice)
+        return [*carry, *(_mixed(column) for column in columns)]
 
 
-def _has_weights(values: Sequence[Known | SignalLaw]) -> bool:
-    return any(isinstance(v, Known) and v.origin is not None for v in values)
+def _mixed(laws: Sequence[Value]) -> SignalLaw:
+    return signals.mixture(list(map(_law, laws)), [1 / len(laws)] * len(laws))
 
 
-def _computed(eqn: JaxprEqn, values: list[Any]) -> list[Known | SignalLaw]:
-    """Of parameters and constants; a weight that only moves stays a weight."""
-    results = interpret.run(eqn, [value.array for value in values])
-    origin = values[0].origin if _moves(eqn) else None
-    return [Known(x, origin) for x in results]
+def _plain(values: Sequence[Value]) -> bool:
+    return not any(isinstance(value, Weight) for value in values)
+
+
+def _array(value: Value) -> Any:
+    return value.array if isinstance(value, Weight) else value
+
+
+def _computed(eqn: JaxprEqn, values: list[Value]) -> Sequence[Value]:
+    """Compute with arrays; a weight that only moves stays a weight."""
+    results = run(eqn, list(map(_array, values)), fused)
+    if values and isinstance(values[0], Weight) and _moves(eqn):
+        return [Weight(x, values[0].origin) for x in results]
+    return results
 
 
 def _moves(eqn: JaxprEqn) -> bool:
@@ -111,27 +117,27 @@ def _moves(eqn: JaxprEqn) -> bool:
     return moves(eqn) or eqn.primitive in IDENTITIES
 
 
-def _law(value: Known | SignalLaw) -> SignalLaw:
-    return value if isinstance(value, SignalLaw) else signals.of_array(value.array)
+def _law(value: Value) -> SignalLaw:
+    return value if isinstance(value, SignalLaw) else signals.of_array(_array(value))
 
 
 def _shape(atom: Any) -> tuple[int, ...]:
     return tuple(atom.aval.shape)
 
 
-def _same(eqn: JaxprEqn, values: list[Known | SignalLaw], meet: Meet) -> SignalLaw:
+def _same(eqn: JaxprEqn, values: list[Value], on_layer: OnLayer) -> SignalLaw:
     law = _law(values[0])
     if eqn.primitive is CONVERT:
         return law._replace(values=law.values.astype(eqn.params["new_dtype"]))
     return law
 
 
-def _part(eqn: JaxprEqn, values: list[Known | SignalLaw], meet: Meet) -> SignalLaw:
+def _part(eqn: JaxprEqn, values: list[Value], on_layer: OnLayer) -> SignalLaw:
     return _law(values[0]).apart()
 
 
 def _terms(eqn: JaxprEqn) -> int:
-    """How many entries a reduction, or a pooling, takes for one."""
+    """Count the entries that a reduction, or a pooling, takes for one."""
     window = eqn.params.get("window_dimensions")
     if window is not None:
         return math.prod(window)
@@ -139,78 +145,74 @@ def _terms(eqn: JaxprEqn) -> int:
     return math.prod(_shape(eqn.invars[0])) // size if size else 1
 
 
-def _sum(eqn: JaxprEqn, values: list[Known | SignalLaw], meet: Meet) -> SignalLaw:
+def _sum(eqn: JaxprEqn, values: list[Value], on_layer: OnLayer) -> SignalLaw:
     return signals.total(_law(values[0]), _terms(eqn))
 
 
-def _max(eqn: JaxprEqn, values: list[Known | SignalLaw], meet: Meet) -> SignalLaw:
+def _max(eqn: JaxprEqn, values: list[Value], on_layer: OnLayer) -> SignalLaw:
     return signals.largest(_law(values[0]), _terms(eqn))
 
 
-def _min(eqn: JaxprEqn, values: list[Known | SignalLaw], meet: Meet) -> SignalLaw:
+def _min(eqn: JaxprEqn, values: list[Value], on_layer: OnLayer) -> SignalLaw:
     law = _law(values[0])
     most = signals.largest(law._replace(values=-law.values), _terms(eqn))
     return most._replace(values=-most.values)
 
 
-def _concatenate(
-    eqn: JaxprEqn, values: list[Known | SignalLaw], meet: Meet
-) -> SignalLaw:
+def _concatenate(eqn: JaxprEqn, values: list[Value], on_layer: OnLayer) -> SignalLaw:
     sizes = [math.prod(_shape(atom)) for atom in eqn.invars]
     shares = [size / max(1, sum(sizes)) for size in sizes]
     return signals.mixture(list(map(_law, values)), shares)
 
 
-def _pad(eqn: JaxprEqn, values: list[Known | SignalLaw], meet: Meet) -> SignalLaw:
+def _pad(eqn: JaxprEqn, values: list[Value], on_layer: OnLayer) -> SignalLaw:
     before, after = math.prod(_shape(eqn.invars[0])), math.prod(_shape(eqn.outvars[0]))
     share = min(1.0, before / max(1, after))
     return signals.mixture(list(map(_law, values[:2])), [share, 1 - share])
 
 
-def _select(eqn: JaxprEqn, values: list[Known | SignalLaw], meet: Meet) -> SignalLaw:
-    """A mask that is known mixes; what hides an entry is not mixed in."""
+def _select(eqn: JaxprEqn, values: list[Value], on_layer: OnLayer) -> SignalLaw:
+    """Mix the cases by a mask that is known, without the case that hides entries."""
     which, *cases = values
     laws = list(map(_law, cases))
     if isinstance(which, SignalLaw):
         return _elementwise(eqn, values)[0]
-    seen = [law for law in laws if law.source is not None or _is_seen(law)]
-    if len(seen) == 1:
-        return seen[0]
-    mask = np.asarray(which.array).astype(int)
+    shown = [law for law in laws if law.source is not None or not _hides(law)]
+    if len(shown) == 1:
+        return shown[0]
+    mask = np.asarray(_array(which)).astype(int)
     shares = [float((mask == i).mean()) for i in range(len(laws))]
     return signals.mixture(laws, shares)
 
 
-def _is_seen(law: SignalLaw) -> bool:
-    return bool(abs(float(law.values[0])) < _MASKED)
+def _hides(law: SignalLaw) -> bool:
+    return not abs(float(law.values[0])) < _MASKED
 
 
-def _dot(eqn: JaxprEqn, values: list[Known | SignalLaw], meet: Meet) -> SignalLaw:
-    (left, right), _ = eqn.params["dimension_numbers"]
+def _dot(eqn: JaxprEqn, values: list[Value], on_layer: OnLayer) -> SignalLaw:
+    (left, _), _ = eqn.params["dimension_numbers"]
     count = math.prod(_shape(eqn.invars[0])[axis] for axis in left)
     a, b = values
     for x, w in ((a, b), (b, a)):
-        if isinstance(w, Known) and w.origin is not None:
-            return meet(w.origin, w.array, _law(x), float(count))
+        if isinstance(w, Weight):
+            return on_layer(w.origin, w.array, _law(x), float(count))
     return signals.products(_law(a), _law(b), count)
 
 
-def _convolution(
-    eqn: JaxprEqn, values: list[Known | SignalLaw], meet: Meet
-) -> SignalLaw:
-    """Each output has fan_in terms, of which a padding takes some."""
+def _convolution(eqn: JaxprEqn, values: list[Value], on_layer: OnLayer) -> SignalLaw:
+    """Set a convolution; of the fan_in terms of an output some lie on padding."""
     x, w = values
     numbers = eqn.params["dimension_numbers"]
     kernel = _shape(eqn.invars[1])
     per_output = math.prod(kernel) // kernel[numbers.rhs_spec[0]]
-    inside = per_output * _covered(eqn)
-    if isinstance(w, Known) and w.origin is not None:
-        return meet(w.origin, w.array, _law(x), inside)
-    return signals.products(_law(x), _law(w), round(inside))
+    terms = per_output * _covered(eqn)
+    if isinstance(w, Weight):
+        return on_layer(w.origin, w.array, _law(x), terms)
+    return signals.products(_law(x), _law(w), round(terms))
 
 
 def _covered(eqn: JaxprEqn) -> float:
-    """The share of a kernel that lies on entries, not on padding, on average."""
+    """Return the mean share of a kernel that lies on entries, not on padding."""
     p = eqn.params
     numbers = p["dimension_numbers"]
     share = 1.0
@@ -229,52 +231,33 @@ def _covered(eqn: JaxprEqn) -> float:
     return share
 
 
-def _scan(
-    eqn: JaxprEqn, values: list[Known | SignalLaw], meet: Meet
-) -> list[Known | SignalLaw]:
-    """Step by step; what steps give out is mixed."""
-    body, first, num_carry, length, reverse = scan_of(eqn)
-    last = first + num_carry
-    carry: list[Known | SignalLaw] = values[first:last]
-    steps: list[list[Known | SignalLaw]] = []
-    for i in reversed(range(length)) if reverse else range(length):
-        xs = [_slice(value, i) for value in values[last:]]
-        arguments = [*values[:first], *carry, *xs]
-        results = propagate(body.jaxpr, body.consts, arguments, meet)
-        carry, ys = results[:num_carry], results[num_carry:]
-        steps.append(ys)
-    shares = [1 / max(1, length)] * length
-    stacked = [
-        signals.mixture(list(map(_law, ys)), shares) for ys in zip(*steps, strict=True)
-    ]
-    return [*carry, *stacked]
-
-
-def _slice(value: Known | SignalLaw, index: int) -> Known | SignalLaw:
+def _slice(value: Value, index: int) -> Value:
     if isinstance(value, SignalLaw):
         return value.apart()
-    origin = value.origin and (value.origin[0], (*value.origin[1], index))
-    return Known(value.array[index], origin)
+    if isinstance(value, Weight):
+        leaf, steps = value.origin
+        return Weight(value.array[index], (leaf, (*steps, index)))
+    return value[index]
 
 
-def _elementwise(eqn: JaxprEqn, values: list[Known | SignalLaw]) -> list[SignalLaw]:
-    """The operation itself, on the values of the laws."""
+def _elementwise(eqn: JaxprEqn, values: list[Value]) -> list[SignalLaw]:
+    """Apply an operation to the values of the laws, entry by entry."""
     if eqn.primitive in MIXING or not _fits(eqn):
         raise NotImplementedError(f"the law of {eqn.primitive.name} is not known")
 
-    def run(*grids: np.ndarray) -> list[Any]:
+    def compute(*grids: np.ndarray) -> list[Any]:
         kinds: list[Any] = [atom.aval for atom in eqn.invars]
         arrays = [
             jax.numpy.asarray(grid, kind.dtype)
             for grid, kind in zip(grids, kinds, strict=True)
         ]
-        return interpret.run(eqn, arrays)
+        return list(run(eqn, arrays, fused))
 
-    return signals.pointwise(run, list(map(_law, values)))
+    return signals.pointwise(compute, list(map(_law, values)))
 
 
 def _fits(eqn: JaxprEqn) -> bool:
-    """Whether the result has the shape of what goes in."""
+    """Tell whether the results have the shape of the operands."""
     try:
         shape = np.broadcast_shapes(*map(_shape, eqn.invars))
     except ValueError:
@@ -282,7 +265,7 @@ def _fits(eqn: JaxprEqn) -> bool:
     return all(_shape(var) == shape for var in eqn.outvars)
 
 
-_RULES: dict[Any, Callable[[JaxprEqn, list[Known | SignalLaw], Meet], SignalLaw]] = {
+_RULES: dict[Any, Callable[[JaxprEqn, list[Value], OnLayer], SignalLaw]] = {
     **dict.fromkeys(PARTS, _part),
     **dict.fromkeys(SUMS, _sum),
     **dict.fromkeys(MAXIMA, _max),

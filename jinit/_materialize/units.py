@@ -9,12 +9,14 @@ two that differ in a number only, such as their standard deviations, share a pro
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Hashable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from jax.extend.core import JaxprEqn
 
 from .._core.erf_inv import depends_on_loop
 from .._core.programs import LARGE
@@ -25,9 +27,14 @@ from .._network.jaxpr import Step
 
 @dataclasses.dataclass(frozen=True)
 class ProgramUnit:
-    """Steps that run as one program; what they read and write outside themselves."""
+    """A program unit has steps that run as one program.
+
+    The slots of its steps are its own: first those of its operands, then those of the
+    results of each step. So units that do the same have equal slots.
+    """
 
     steps: tuple[Step, ...]
+    # Its operands and its results as slots of the listing. An operand may be a literal.
     reads: tuple[Any, ...]
     writes: tuple[int, ...]
 
@@ -37,13 +44,12 @@ class ProgramUnit:
         return all(jaxpr.size(var) <= 1 for var in self.steps[-1].eqn.outvars)
 
     def read_types(self) -> list[Any]:
-        """The types of what it reads."""
-        inside = {slot for step in self.steps for slot in step.writes}
+        """Return the types of its operands."""
         return [
             atom.aval
             for step in self.steps
             for read, atom in zip(step.reads, step.eqn.invars, strict=True)
-            if jaxpr.is_literal(read) or read not in inside
+            if read < len(self.reads)
         ]
 
     def write_types(self) -> list[Any]:
@@ -79,17 +85,8 @@ class ProgramUnit:
 
     @functools.cached_property
     def signature(self) -> Hashable:
-        """Equal for units that do the same: one program serves both."""
-        inside: dict[int, int] = {}
-        lines = []
-        for step in self.steps:
-            reads = tuple(
-                "outside" if jaxpr.is_literal(read) else inside.get(read, "outside")
-                for read in step.reads
-            )
-            lines.append((signature.signature(step.eqn), reads))
-            inside |= {slot: len(inside) + i for i, slot in enumerate(step.writes)}
-        return tuple(lines)
+        """Return a key that units share if they do the same: one program serves all."""
+        return tuple((signature.signature(s.eqn), s.reads) for s in self.steps)
 
 
 def units(listing: jaxpr.Listing) -> list[ProgramUnit]:
@@ -156,24 +153,35 @@ def _scales(eqn: Any) -> bool:
 def _unit(steps: list[Step]) -> ProgramUnit:
     inside = {slot for step in steps for slot in step.writes}
     reads = [r for step in steps for r in step.reads]
-    outside = [r for r in reads if jaxpr.is_literal(r) or r not in inside]
-    return ProgramUnit(tuple(steps), tuple(outside), steps[-1].writes)
+    operands = tuple(r for r in reads if jaxpr.is_literal(r) or r not in inside)
+    # Each operand is read once, since numbers that happen to be equal in one unit need
+    # not be equal in another unit of the same program.
+    outside, number = itertools.count(), itertools.count(len(operands))
+    slots: dict[Any, int] = {}
+    own = []
+    for step in steps:
+        read = tuple(
+            next(outside) if jaxpr.is_literal(r) or r not in slots else slots[r]
+            for r in step.reads
+        )
+        slots |= {slot: next(number) for slot in step.writes}
+        own.append(Step(step.eqn, read, tuple(slots[w] for w in step.writes)))
+    return ProgramUnit(tuple(own), operands, steps[-1].writes)
 
 
 def run(unit: ProgramUnit, values: Sequence[Any]) -> list[Any]:
-    """What a unit writes, from what it reads, in the order of `reads`."""
-    inside: dict[int, Any] = {}
-    given = iter(values)
-    for step in unit.steps:
-        arguments = [
-            inside[r] if not jaxpr.is_literal(r) and r in inside else next(given)
-            for r in step.reads
-        ]
-        scales = step is not unit.steps[0] and step.eqn.primitive is MULTIPLY
-        if scales and _joins_factors():
-            arguments = jax.lax.optimization_barrier(arguments)
-        inside |= zip(step.writes, interpret.run(step.eqn, arguments), strict=True)
-    return [inside[slot] for slot in unit.writes]
+    """Return the results of a unit for the values of its operands."""
+    first, *others = unit.steps
+    slots = dict(enumerate(values))
+    interpret.evaluate([first], slots, (), interpret.fused)
+    return interpret.evaluate(others, slots, unit.steps[-1].writes, _after_the_first)
+
+
+def _after_the_first(eqn: JaxprEqn, values: list[Any]) -> Sequence[Any] | None:
+    """Handle the steps behind a sampler: keep their factor apart from the sampler's."""
+    if eqn.primitive is MULTIPLY and _joins_factors():
+        values = jax.lax.optimization_barrier(values)
+    return interpret.run(eqn, values, interpret.fused)
 
 
 @functools.cache

@@ -8,12 +8,14 @@ tests/network/test_internals.py fails with its name.
 
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, primitives
 from jax.interpreters import partial_eval
+
+Rule = TypeVar("Rule")
 
 # The exported primitives that were looked for and are not there.
 MISSING: list[str] = []
@@ -34,8 +36,21 @@ def _primitive(name: str) -> Any:
     return next(iter(_primitives(name)), object())
 
 
+def by_primitive(rules: dict[str, Rule]) -> dict[Any, Rule]:
+    """Key rules by the primitives of their names; no release of JAX has all of them."""
+    homes = (primitives, lax)
+    pairs = [
+        (getattr(home, f"{name}_p", None), rule)
+        for name, rule in rules.items()
+        for home in homes
+    ]
+    return {primitive: rule for primitive, rule in pairs if primitive is not None}
+
+
 JIT = _primitive("jit")
 SCAN = _primitive("scan")
+COND = _primitive("cond")
+WHILE = _primitive("while")
 CUSTOM_JVP = _primitive("custom_jvp_call")
 CUSTOM_VJP = _primitive("custom_vjp_call")
 # `jax.ad_checkpoint.checkpoint_name` leaves it in the equations.
@@ -47,9 +62,12 @@ BROADCAST = _primitive("broadcast_in_dim")
 CONVERT = _primitive("convert_element_type")
 SPLIT = _primitive("split")
 
-# Calls that, outside of a `jit`, run their body operation by operation.
-TRANSPARENT = _primitives("remat closed_call call custom_jvp_call custom_vjp_call")
-CALLS = TRANSPARENT | {JIT}
+# Calls that every interpreter looks through: they do what their body does.
+LOOKED_THROUGH = _primitives(
+    "jit remat closed_call call custom_jvp_call custom_vjp_call"
+)
+# Those that, outside of a `jit`, run their body operation by operation.
+TRANSPARENT = LOOKED_THROUGH - {JIT}
 
 # Operations that only move and cast entries, or change their sign.
 _MOVING = _primitives(
@@ -63,6 +81,7 @@ IDENTITIES = _primitives("reduce_precision stop_gradient") | {NAME}
 
 PARTS = _primitives("slice dynamic_slice gather")
 SUMS = _primitives("reduce_sum reduce_window_sum")
+MAXIMUM = _primitive("reduce_max")
 MAXIMA = _primitives("reduce_max reduce_window_max")
 MINIMUM = _primitive("reduce_min")
 CONCATENATE = _primitive("concatenate")
@@ -70,6 +89,7 @@ PAD = _primitive("pad")
 SELECT = _primitive("select_n")
 PRODUCT = _primitive("dot_general")
 CONVOLUTION = _primitive("conv_general_dilated")
+SINGULAR_VALUES = _primitive("svd")
 
 # Operations that add up, or compare, many entries for one.
 _CUMULATIVE = _primitives("cumsum cumprod cummax cummin cumlogsumexp")
@@ -111,6 +131,13 @@ class Scan(NamedTuple):
     num_carry: int
     length: int
     reverse: bool
+    # How many steps one round of the compiled loop takes.
+    unroll: int
+
+    def parts(self, values: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+        """Split the operands: the constants, the first carry, the stacked inputs."""
+        first, last = self.num_consts, self.num_consts + self.num_carry
+        return list(values[:first]), list(values[first:last]), list(values[last:])
 
 
 def scan_of(eqn: JaxprEqn) -> Scan:
@@ -123,8 +150,34 @@ def scan_of(eqn: JaxprEqn) -> Scan:
     stacked_in = _more_axes(eqn.invars, body.jaxpr.invars)
     num_carry = len(eqn.outvars) - _more_axes(eqn.outvars, body.jaxpr.outvars)
     num_consts = len(eqn.invars) - num_carry - stacked_in
-    length, reverse = eqn.params["length"], eqn.params["reverse"]
-    return Scan(body, num_consts, num_carry, length, reverse)
+    settings = (eqn.params[name] for name in ("length", "reverse", "unroll"))
+    return Scan(body, num_consts, num_carry, *settings)
+
+
+def branches_of(eqn: JaxprEqn) -> Sequence[ClosedJaxpr]:
+    """Return the branches of a `cond`, in the order of their numbers."""
+    branches: Sequence[ClosedJaxpr] = eqn.params["branches"]
+    return branches
+
+
+class While(NamedTuple):
+    """The parts of a `while`: the test, the body, and how many constants each has."""
+
+    test: ClosedJaxpr
+    body: ClosedJaxpr
+    num_test: int
+    num_body: int
+
+    def parts(self, values: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+        """Split the operands: the test's constants, the body's, the first carry."""
+        first, last = self.num_test, self.num_test + self.num_body
+        return list(values[:first]), list(values[first:last]), list(values[last:])
+
+
+def while_of(eqn: JaxprEqn) -> While:
+    """Take the equation of a `while` apart."""
+    names = ("cond_jaxpr", "body_jaxpr", "cond_nconsts", "body_nconsts")
+    return While(*(eqn.params[name] for name in names))
 
 
 def _more_axes(outside: Sequence[Any], inside: Sequence[Any]) -> int:
@@ -138,7 +191,8 @@ def bind(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
     params = eqn.primitive.get_bind_params(eqn.params)
     # Before jax 0.10 the parameters come in a pair, behind the functions.
     functions, params = params if isinstance(params, tuple) else ((), params)
-    results = eqn.primitive.bind(*functions, *values, **params)
+    with eqn.ctx.manager:
+        results = eqn.primitive.bind(*functions, *values, **params)
     return list(results) if eqn.primitive.multiple_results else [results]
 
 

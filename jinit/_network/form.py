@@ -104,7 +104,7 @@ def _pulled(eqn: JaxprEqn, inputs: list[Any], slopes: list[Any]) -> Any:
     def run(floats: list[Any]) -> list[Any]:
         rest = iter(floats)
         values = [next(rest) if _is_real(x) else x for x in inputs]
-        return [y for y in interpret.run(eqn, values) if _is_real(y)]
+        return [y for y in interpret.run(eqn, values, interpret.fused) if _is_real(y)]
 
     pull = jax.vjp(run, [x for x in inputs if _is_real(x)])[1]
     return pull([y for y in slopes if _is_real(y)])

@@ -1,38 +1,147 @@
-"""Equations are evaluated one after another, with rules for calls, scans and bits."""
+"""One loop evaluates equations, and a handler says what an equation does.
+
+The loop goes through the equations of a traced function in their order and asks the
+handler for the results of each. Where the handler returns None, JAX runs the equation.
+So a new way to look at a traced function is a new handler: jinit's random bits
+(`fused`), named values (taps.py), the law of a signal (`_from_data/propagation.py`) and
+arrays of equal entries (`mup/_equal_entries.py`). The values may be anything that the
+handler understands. Constants and literals reach it as the arrays and numbers that they
+are.
+"""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
+from jax.extend.core import Jaxpr, JaxprEqn, Literal
 
 from ..random import _threefry
 from . import equations
-from .equations import body_of
+from .equations import JIT, RANDOM_BITS, SCAN, body_of, scan_of
 from .jaxpr import Listing, draws, sums
 
-
-def run(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
-    """The results of one equation; its random bits come from the fused loop."""
-    rule = _RULES.get(eqn.primitive) if draws(eqn) and not sums(eqn) else None
-    with eqn.ctx.manager:
-        if rule is not None:
-            return rule(eqn, values)
-        return equations.bind(eqn, values)
+# handler(equation, values of its operands) -> its results, or None for "run it".
+Handler = Callable[[JaxprEqn, list[Any]], Sequence[Any] | None]
 
 
-def replay(listing: Listing, inputs: Sequence[Any]) -> list[Any]:
-    """The outputs of a listing, step by step, as a part of what is being traced."""
-    slots = dict(enumerate(inputs))
+def interpret(
+    jaxpr: Jaxpr, consts: Sequence[Any], arguments: Sequence[Any], handler: Handler
+) -> list[Any]:
+    """Return the results of a jaxpr, equation by equation, as the handler says."""
+    slots = dict(zip(jaxpr.constvars, consts, strict=True))
+    slots |= zip(jaxpr.invars, arguments, strict=True)
+    steps = ((eqn, eqn.invars, eqn.outvars) for eqn in jaxpr.eqns)
+    return evaluate(steps, slots, jaxpr.outvars, handler)
+
+
+def evaluate(
+    steps: Iterable[tuple[JaxprEqn, Sequence[Any], Sequence[Any]]],
+    slots: dict[Any, Any],
+    outputs: Sequence[Any],
+    handler: Handler,
+) -> list[Any]:
+    """Run steps, which read slots and fill others; return the values of the outputs."""
 
     def value(read: Any) -> Any:
         return read.val if isinstance(read, Literal) else slots[read]
 
-    for step in listing.steps:
-        results = run(step.eqn, list(map(value, step.reads)))
-        slots |= zip(step.writes, results, strict=True)
-    return list(map(value, listing.outputs))
+    for eqn, reads, writes in steps:
+        results = run(eqn, list(map(value, reads)), handler)
+        slots |= zip(writes, results, strict=True)
+    return list(map(value, outputs))
+
+
+def run(eqn: JaxprEqn, values: list[Any], handler: Handler) -> Sequence[Any]:
+    """Return the results of one equation: the handler's, or else JAX's."""
+    results = handler(eqn, values)
+    return equations.bind(eqn, values) if results is None else results
+
+
+def inside(eqn: JaxprEqn, values: Sequence[Any], handler: Handler) -> list[Any]:
+    """Return the results of a call from the equations inside it."""
+    body = body_of(eqn)
+    return interpret(body.jaxpr, body.consts, values, handler)
+
+
+def scanned(
+    eqn: JaxprEqn,
+    values: Sequence[Any],
+    step: Callable[[list[Any], Any], tuple[Sequence[Any], Any]],
+    beside: Any = (),
+) -> tuple[list[Any], Any]:
+    """Run a scan as a scan whose steps do something more.
+
+    Args:
+      eqn: the equation of the scan.
+      values: its operands.
+      step: a function of the arguments of the scan's body, and of a slice of `beside`,
+        that returns the results of the body, and something to record.
+      beside: a tree of arrays that begin with the axis of the scan.
+
+    Returns:
+      The results of the scan, and the records, stacked.
+    """
+    scan = scan_of(eqn)
+    consts, first, stacked = scan.parts(values)
+
+    def whole(carry: list[Any], slices: Any) -> tuple[Any, Any]:
+        xs, extra = slices
+        results, record = step([*consts, *carry, *xs], extra)
+        return list(results[: scan.num_carry]), (results[scan.num_carry :], record)
+
+    carry, (ys, records) = jax.lax.scan(
+        whole,
+        first,
+        (stacked, beside),
+        length=scan.length,
+        reverse=scan.reverse,
+        unroll=scan.unroll,
+    )
+    return [*carry, *ys], records
+
+
+def unrolled(
+    eqn: JaxprEqn,
+    values: Sequence[Any],
+    handler: Handler,
+    part: Callable[[Any, int], Any],
+) -> tuple[list[Any], list[tuple[Any, ...]]]:
+    """Run a scan step by step in Python, for values that are no arrays of JAX.
+
+    `part(value, i)` returns what step i gets of a stacked operand.
+
+    Returns:
+      The last carry; and for each stacked output its parts, in the order of execution.
+    """
+    scan = scan_of(eqn)
+    consts, carry, stacked = scan.parts(values)
+    rows = []
+    for i in reversed(range(scan.length)) if scan.reverse else range(scan.length):
+        slices = [part(value, i) for value in stacked]
+        arguments = [*consts, *carry, *slices]
+        results = interpret(scan.body.jaxpr, scan.body.consts, arguments, handler)
+        carry = results[: scan.num_carry]
+        rows.append(results[scan.num_carry :])
+    return carry, list(zip(*rows, strict=True))
+
+
+def fused(eqn: JaxprEqn, values: list[Any]) -> Sequence[Any] | None:
+    """Draw random bits in one fused loop, also those inside of a jit or a scan.
+
+    This handler gives the bits that JAX gives, several times faster on a CPU.
+    """
+    rule = _FUSED.get(eqn.primitive)
+    # XLA fuses a draw into a sum behind it, whose rounding depends on the loop.
+    if rule is None or not draws(eqn) or sums(eqn):
+        return None
+    with eqn.ctx.manager:
+        return rule(eqn, values)
+
+
+def replay(listing: Listing, inputs: Sequence[Any]) -> list[Any]:
+    """Return the outputs of a listing, step by step, as a part of an outer trace."""
+    return evaluate(listing.steps, dict(enumerate(inputs)), listing.outputs, fused)
 
 
 def spend_keys(listing: Listing, inputs: Sequence[Any]) -> None:
@@ -41,20 +150,6 @@ def spend_keys(listing: Listing, inputs: Sequence[Any]) -> None:
     The checker reads the equations of a `jit`; without results there is nothing to run.
     """
     jax.jit(lambda *inputs: replay(listing, inputs) and None)(*inputs)
-
-
-def _evaluated(closed: ClosedJaxpr, arguments: Sequence[Any]) -> list[Any]:
-    jaxpr = closed.jaxpr
-    slots = dict(zip(jaxpr.constvars, closed.consts, strict=True))
-    slots |= zip(jaxpr.invars, arguments, strict=True)
-
-    def value(atom: Any) -> Any:
-        return atom.val if isinstance(atom, Literal) else slots[atom]
-
-    for eqn in jaxpr.eqns:
-        results = run(eqn, [value(atom) for atom in eqn.invars])
-        slots |= zip(eqn.outvars, results, strict=True)
-    return [value(atom) for atom in jaxpr.outvars]
 
 
 def _bits(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
@@ -67,22 +162,18 @@ def _bits(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
     return [draw(key)]
 
 
-def _inlined(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
-    return _evaluated(body_of(eqn), values)
+def _inside_jit(eqn: JaxprEqn, values: list[Any]) -> list[Any]:
+    return inside(eqn, values, fused)
 
 
-def _scanned(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
-    body = body_of(eqn)
-
-    def fused(*arguments: Any) -> list[Any]:
-        return _evaluated(body, arguments)
-
-    closed = jax.make_jaxpr(fused)(*body.in_avals)
-    return eqn.primitive.bind(*values, **(eqn.params | {"jaxpr": closed}))
+def _inside_scan(eqn: JaxprEqn, values: list[Any]) -> list[Any]:
+    return scanned(eqn, values, lambda xs, _: (inside(eqn, xs, fused), ()))[0]
 
 
-_RULES: dict[Any, Callable[[JaxprEqn, Sequence[Any]], list[Any]]] = {
-    equations.RANDOM_BITS: _bits,
-    equations.JIT: _inlined,
-    equations.SCAN: _scanned,
+# Of the calls only a jit is opened: inside a remat or an operation with a derivative of
+# its own, JAX's bits stay, or the remat and the derivative would be lost.
+_FUSED: dict[Any, Callable[[JaxprEqn, list[Any]], list[Any]]] = {
+    RANDOM_BITS: _bits,
+    JIT: _inside_jit,
+    SCAN: _inside_scan,
 }

@@ -1,28 +1,33 @@
-"""A function in which values are named -> its names, their values, their gradients.
+"""Named values of a traced function are recorded, or changed, while it runs.
 
 `jax.ad_checkpoint.checkpoint_name(x, "name")` leaves a mark in the equations of a
-function. Run again equation by equation, each marked value is handed out, and another
-is put in its place: by default itself with a nudge added, whose gradient is that of the
-value. A scan is run as a scan of the marked body, so its values come stacked, one for
-each step. Activations that JAX calls by their names, such as relu and silu, need no
-mark.
+function. When the function runs again, equation by equation, each named value is
+recorded, and another value goes on in its place: by default itself plus a perturbation
+of zeros, whose gradient is the gradient of the value. A scan is run as a scan of the
+marked body, so its values come stacked, one for each step. Activations that JAX calls
+by their names, such as relu and silu, need no mark.
 """
 
-import weakref
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.extend.core import Jaxpr, JaxprEqn, Literal
+from jax.extend.core import Jaxpr, JaxprEqn
 
-from . import interpret
-from .equations import CALLS, CUSTOM_JVP, CUSTOM_VJP, JIT, NAME, SCAN, body_of, scan_of
+from .._core.identity import remembered_weakly
+from .equations import (
+    CUSTOM_JVP,
+    CUSTOM_VJP,
+    JIT,
+    LOOKED_THROUGH,
+    NAME,
+    SCAN,
+    body_of,
+    scan_of,
+)
+from .interpret import fused, inside, interpret, run, scanned
 from .kept import Traced
-
-# Calls that are opened if they contain a name. A custom_vjp is never opened: its body
-# alone would lose the user's derivative.
-_CALLS = CALLS - {CUSTOM_VJP}
 
 ACTIVATIONS = {
     "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "silu", "sigmoid",
@@ -41,14 +46,14 @@ class Tap(NamedTuple):
     scans: int
 
 
-# The number of a tap, its value, its nudge -> what goes on, and what is handed out.
-Meet = Callable[[int, Any, Any], tuple[Any, Any]]
+# on_value(index, value, perturbation) -> (the value that goes on, the value to record).
+OnValue = Callable[[int, Any, Any], tuple[Any, Any]]
 
 
-def add(number: int, value: Any, nudge: Any) -> tuple[Any, Any]:
-    """The value with its nudge added, for both."""
-    nudged = value + nudge
-    return nudged, nudged
+def add(index: int, value: Any, perturbation: Any) -> tuple[Any, Any]:
+    """Add its perturbation to a value; record the sum."""
+    perturbed = value + perturbation
+    return perturbed, perturbed
 
 
 class Tapped(NamedTuple):
@@ -63,29 +68,19 @@ class Tapped(NamedTuple):
         self,
         consts: Sequence[Any],
         arguments: Sequence[Any],
-        nudges: Sequence[Any],
-        meet: Meet = add,
-    ) -> tuple[Any, Any]:
-        """Return the function's result, and what `meet` records of each named value.
+        perturbations: Sequence[Any],
+        on_value: OnValue = add,
+    ) -> tuple[Any, list[Any]]:
+        """Return the function's result, and what `on_value` records of each tap.
 
-        `consts` are those of the trace, which a program takes as arguments. A nudge is
-        any tree of arrays that begin with the lengths of the scans around the value.
+        `consts` are those of the trace, which a program takes as arguments. A
+        perturbation is any tree of arrays that begin with the lengths of the scans
+        around the value.
         """
         flat = jax.tree.leaves(arguments)
-        rest = _Nudges(iter(enumerate(nudges)), meet)
-        results, values = _evaluate(self.jaxpr, consts, flat, rest)
-        return jax.tree.unflatten(self.tree, results), values
-
-
-class _Nudges(NamedTuple):
-    """The nudges that are still to come, with their numbers, and what they do."""
-
-    rest: Iterator[tuple[int, Any]]
-    meet: Meet
-
-
-# The taps of each jaxpr that is still alive.
-_FOUND: weakref.WeakKeyDictionary[Jaxpr, tuple[Tap, ...]] = weakref.WeakKeyDictionary()
+        handler = _Recorder(enumerate(perturbations), on_value)
+        results = interpret(self.jaxpr, consts, flat, handler)
+        return jax.tree.unflatten(self.tree, results), handler.records
 
 
 def tapped(trace: Traced, *, may_be_none: bool = False) -> Tapped:
@@ -94,9 +89,7 @@ def tapped(trace: Traced, *, may_be_none: bool = False) -> Tapped:
     Raises:
       ValueError: if it names no values, unless `may_be_none`.
     """
-    taps = _FOUND.get(trace.jaxpr)
-    if taps is None:
-        taps = _FOUND[trace.jaxpr] = tuple(_find(trace.jaxpr, ()))
+    taps = _taps_of(trace.jaxpr)
     if not taps and not may_be_none:
         raise ValueError(
             "the model names no values: it has no modules in it (it may be a layer "
@@ -106,22 +99,33 @@ def tapped(trace: Traced, *, may_be_none: bool = False) -> Tapped:
     return Tapped(trace.jaxpr, trace.tree, trace.form, taps)
 
 
-def _find(jaxpr: Jaxpr, lengths: tuple[int, ...]) -> Iterator[Tap]:
-    for eqn in jaxpr.eqns:
-        name = _name(eqn)
-        if name is not None:
-            kind: Any = eqn.outvars[0].aval
-            yield Tap(name, (*lengths, *kind.shape), kind.dtype, len(lengths))
-        elif eqn.primitive is SCAN:
-            scan = scan_of(eqn)
-            yield from _find(scan.body.jaxpr, (*lengths, scan.length))
-        elif eqn.primitive in _CALLS:
-            yield from _find(body_of(eqn).jaxpr, lengths)
+@remembered_weakly
+def _taps_of(jaxpr: Jaxpr) -> tuple[Tap, ...]:
+    return tuple(tap for eqn in jaxpr.eqns for tap in _taps_in(eqn))
+
+
+def _taps_in(eqn: JaxprEqn) -> Sequence[Tap]:
+    """Return the named value of an equation, or those of the equations inside it."""
+    name = _name(eqn)
+    if name is not None:
+        kind: Any = eqn.outvars[0].aval
+        return [Tap(name, tuple(kind.shape), kind.dtype, 0)]
+    # A custom_vjp is not looked through: its body alone has not the derivative that
+    # the user gave it, and the taps exist to take derivatives.
+    if eqn.primitive is CUSTOM_VJP:
+        return ()
+    if eqn.primitive is SCAN:
+        scan = scan_of(eqn)
+        return [
+            tap._replace(shape=(scan.length, *tap.shape), scans=tap.scans + 1)
+            for tap in _taps_of(scan.body.jaxpr)
+        ]
+    return _taps_of(body_of(eqn).jaxpr) if eqn.primitive in LOOKED_THROUGH else ()
 
 
 def _name(eqn: JaxprEqn) -> str | None:
-    """The name of a marked value, or of an activation with the scopes around it."""
-    if _is_mark(eqn):
+    """Return the name of a marked value, or of an activation with its scopes."""
+    if eqn.primitive is NAME:
         return str(eqn.params["name"])
     if len(eqn.outvars) != 1:
         return None
@@ -137,74 +141,51 @@ def _name(eqn: JaxprEqn) -> str | None:
     return "/".join([*scopes, name])
 
 
-def _is_mark(eqn: JaxprEqn) -> bool:
-    return eqn.primitive is NAME
+class _Recorder:
+    """This handler records the named values and puts other values in their place."""
+
+    def __init__(self, rest: Iterator[tuple[int, Any]], on_value: OnValue) -> None:
+        # The perturbations that are still to come, with their indices.
+        self.rest = rest
+        self.on_value = on_value
+        self.records: list[Any] = []
+
+    def __call__(self, eqn: JaxprEqn, values: list[Any]) -> Sequence[Any] | None:
+        if _name(eqn) is not None:
+            return [self._named(eqn, values)]
+        count = len(_taps_in(eqn))
+        if not count:
+            return fused(eqn, values)
+        if eqn.primitive is SCAN:
+            return self._scan(eqn, values, count)
+        return inside(eqn, values, self)
+
+    def _named(self, eqn: JaxprEqn, values: list[Any]) -> Any:
+        value = values[0] if eqn.primitive is NAME else run(eqn, values, fused)[0]
+        index, perturbation = next(self.rest)
+        goes_on, record = self.on_value(index, value, perturbation)
+        self.records.append(record)
+        return goes_on
+
+    def _scan(self, eqn: JaxprEqn, values: list[Any], count: int) -> list[Any]:
+        """Run a scan whose steps take their perturbations and record their values."""
+        pairs = [next(self.rest) for _ in range(count)]
+        indices, perturbations = zip(*pairs, strict=True)
+
+        def step(arguments: list[Any], slices: Any) -> tuple[list[Any], list[Any]]:
+            handler = _Recorder(zip(indices, slices, strict=True), self.on_value)
+            return inside(eqn, arguments, handler), handler.records
+
+        results, records = scanned(eqn, values, step, perturbations)
+        self.records += records
+        return results
 
 
-def _evaluate(
-    jaxpr: Jaxpr, consts: Sequence[Any], arguments: Sequence[Any], nudges: _Nudges
-) -> tuple[list[Any], list[Any]]:
-    slots = dict(zip(jaxpr.constvars, consts, strict=True))
-    slots |= zip(jaxpr.invars, arguments, strict=True)
-    found: list[Any] = []
-
-    def value(atom: Any) -> Any:
-        return atom.val if isinstance(atom, Literal) else slots[atom]
-
-    for eqn in jaxpr.eqns:
-        results, named = _step(eqn, [value(atom) for atom in eqn.invars], nudges)
-        slots |= zip(eqn.outvars, results, strict=True)
-        found += named
-    return [value(atom) for atom in jaxpr.outvars], found
-
-
-def _step(
-    eqn: JaxprEqn, values: list[Any], nudges: _Nudges
-) -> tuple[list[Any], list[Any]]:
-    """The results of one equation, and the named values in it."""
-    if _name(eqn) is not None:
-        value = values[0] if _is_mark(eqn) else interpret.run(eqn, values)[0]
-        number, nudge = next(nudges.rest)
-        goes_on, handed_out = nudges.meet(number, value, nudge)
-        return [goes_on], [handed_out]
-    if eqn.primitive in _CALLS and any(_find(body_of(eqn).jaxpr, ())):
-        body = body_of(eqn)
-        return _evaluate(body.jaxpr, body.consts, values, nudges)
-    if eqn.primitive is SCAN:
-        count = len(list(_find(body_of(eqn).jaxpr, ())))
-        if count:
-            return _scan(eqn, values, count, nudges)
-    return interpret.run(eqn, values), []
-
-
-def _scan(
-    eqn: JaxprEqn, values: list[Any], count: int, nudges: _Nudges
-) -> tuple[list[Any], list[Any]]:
-    """A scan whose steps take their nudges and give their named values."""
-    numbers, inside = zip(*(next(nudges.rest) for _ in range(count)), strict=True)
-    body, first, number, length, reverse = scan_of(eqn)
-    last = first + number
-
-    def step(carry: list[Any], slices: Any) -> tuple[list[Any], Any]:
-        xs, inside = slices
-        arguments = [*values[:first], *carry, *xs]
-        rest = _Nudges(zip(numbers, inside, strict=True), nudges.meet)
-        results, named = _evaluate(body.jaxpr, body.consts, arguments, rest)
-        return results[:number], (results[number:], named)
-
-    carry, (ys, named) = jax.lax.scan(
-        step,
-        values[first:last],
-        (values[last:], inside),
-        length=length,
-        reverse=reverse,
-    )
-    return [*carry, *ys], named
-
-
-def rows_of(taps: Sequence[Tap], outputs: Sequence[Any]) -> Any:
-    """Path, shape and numbers of every layer; a scanned one once for each step."""
-    seen: dict[str, int] = {}
+def rows_of(
+    taps: Sequence[Tap], outputs: Sequence[Any]
+) -> Iterator[tuple[str, tuple[int, ...], Any]]:
+    """Yield path, shape and numbers of each tap; of a scanned tap for each step."""
+    uses: dict[str, int] = {}
     for group in groups(taps):
         lengths = taps[group[0]].shape[: taps[group[0]].scans]
         for step in np.ndindex(*lengths):
@@ -212,17 +193,13 @@ def rows_of(taps: Sequence[Tap], outputs: Sequence[Any]) -> Any:
                 tap, values = taps[number], outputs[number]
                 suffix = "".join(f"[{i}]" for i in step)
                 path = f"{tap.name}{suffix}"
-                seen[path] = seen.get(path, 0) + 1
-                again = f"#{seen[path]}" if seen[path] > 1 else ""
-                yield (
-                    path + again,
-                    tap.shape[tap.scans :],
-                    values[step],
-                )
+                uses[path] = uses.get(path, 0) + 1
+                again = f"#{uses[path]}" if uses[path] > 1 else ""
+                yield path + again, tap.shape[tap.scans :], values[step]
 
 
 def groups(taps: Sequence[Tap]) -> list[list[int]]:
-    """Neighbours in one scan, which run together, step by step."""
+    """Return the taps' indices, grouped: neighbors in one scan run step by step."""
     groups: list[list[int]] = []
     for number, tap in enumerate(taps):
         last = taps[groups[-1][-1]] if groups else None

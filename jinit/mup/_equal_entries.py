@@ -16,9 +16,21 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, primitives
+from jax.extend.core import ClosedJaxpr, JaxprEqn
 
-from .._network import equations, interpret
+from .._network.equations import (
+    COND,
+    LOOKED_THROUGH,
+    MAXIMUM,
+    SCAN,
+    SINGULAR_VALUES,
+    WHILE,
+    branches_of,
+    by_primitive,
+    scan_of,
+    while_of,
+)
+from .._network.interpret import fused, inside, interpret, run, unrolled
 from .._network.jaxpr import size
 
 # The bits of a mark say what a number depends on: on a sum over something marked, on a
@@ -50,21 +62,19 @@ Value = Uniform | Unknown | np.ndarray
 
 def evaluate(closed: ClosedJaxpr, arguments: Sequence[Value]) -> list[Value]:
     """Return the results of a traced function for uniform or unknown arguments."""
-    jaxpr = closed.jaxpr
-    slots: dict[Any, Value] = dict(
-        zip(jaxpr.constvars, map(_constant, closed.consts), strict=True)
-    )
-    slots |= zip(jaxpr.invars, arguments, strict=True)
+    consts = list(map(_constant, closed.consts))
+    results = interpret(closed.jaxpr, consts, arguments, _handler)
+    return list(map(_value, results))
 
-    def value(atom: Any) -> Value:
-        if isinstance(atom, Literal):
-            return Uniform(np.asarray(atom.val))
-        return slots[atom]
 
-    for eqn in jaxpr.eqns:
-        results = _results(eqn, [value(atom) for atom in eqn.invars])
-        slots |= zip(eqn.outvars, results, strict=True)
-    return [value(atom) for atom in jaxpr.outvars]
+def _value(value: Any) -> Value:
+    """Return a value; a literal is a number, and a constant of a body is an array."""
+    if isinstance(value, (Uniform, Unknown)):
+        return value
+    if isinstance(value, jax.Array):
+        return _constant(value)
+    array: np.ndarray = np.asarray(value)
+    return array if array.ndim else Uniform(array)
 
 
 def _constant(array: Any) -> Value:
@@ -82,10 +92,13 @@ def _constant(array: Any) -> Value:
     return array
 
 
-def _results(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
+def _handler(eqn: JaxprEqn, values: list[Any]) -> list[Value]:
     """Return the results of one equation."""
-    if eqn.primitive in _OPENED:
-        return _OPENED[eqn.primitive](eqn, values)
+    values = list(map(_value, values))
+    if eqn.primitive in LOOKED_THROUGH:
+        return inside(eqn, values, _handler)
+    if eqn.primitive in _WITH_UNKNOWNS:
+        return _WITH_UNKNOWNS[eqn.primitive](eqn, values)
     numbers = [value for value in values if isinstance(value, Uniform)]
     if values and len(numbers) == len(values) and eqn.primitive in _RULES:
         return [_RULES[eqn.primitive](eqn, numbers)] * len(eqn.outvars)
@@ -97,7 +110,7 @@ def _results(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
     unknown = [value for value in values if isinstance(value, Unknown)]
     if not unknown:
         return _of_constants(eqn, values)
-    if eqn.primitive is primitives.reduce_max_p and unknown[0].largest:
+    if eqn.primitive is MAXIMUM and unknown[0].largest:
         return [unknown[0].largest]
     return [Unknown(unknown[0].reason)] * len(eqn.outvars)
 
@@ -115,7 +128,7 @@ def _of_constants(eqn: JaxprEqn, values: Sequence[Any]) -> list[Value]:
         for entry, kind in zip(entries, types, strict=True)
     ]
     with jax.ensure_compile_time_eval():
-        return list(map(_constant, interpret.run(eqn, arrays)))
+        return list(map(_constant, run(eqn, arrays, fused)))
 
 
 def _refused(eqn: JaxprEqn) -> list[Value]:
@@ -211,16 +224,12 @@ def _singular_values(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
     return [Unknown(_refusal(eqn).reason, Uniform(largest, marks))]
 
 
-def _call(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
-    return evaluate(equations.body_of(eqn), values)
-
-
 def _cond(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
     """Run every branch that some lane takes."""
     index, *operands = values
     if not isinstance(index, Uniform):
         return _refused(eqn)
-    branches = eqn.params["branches"]
+    branches = branches_of(eqn)
     which = np.clip(index.entry, 0, len(branches) - 1).astype(int)
     first, *others = np.unique(which)
     results = evaluate(branches[first], operands)
@@ -248,53 +257,34 @@ def _either(taken: Uniform, new: Value, old: Value) -> Value:
 
 def _while(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
     """Run a loop until it has ended in every lane."""
-    test, body = eqn.params["cond_jaxpr"], eqn.params["body_jaxpr"]
-    last = eqn.params["cond_nconsts"]
-    first = last + eqn.params["body_nconsts"]
-    state = list(values[first:])
+    loop = while_of(eqn)
+    of_test, of_body, state = loop.parts(values)
     for _ in range(_SMALL):
-        (going,) = evaluate(test, [*values[:last], *state])
+        (going,) = evaluate(loop.test, [*of_test, *state])
         if not isinstance(going, Uniform):
             return _refused(eqn)
         if not np.any(going.entry):
             return state
-        after = evaluate(body, [*values[last:first], *state])
+        after = evaluate(loop.body, [*of_body, *state])
         state = _chosen(going, after, state)
     return _refused(eqn)
 
 
 def _scan(eqn: JaxprEqn, values: list[Value]) -> list[Value]:
-    """Run a loop over the leading axis of some operands.
-
-    Operands and results are stacked if they have one axis more than in the body. The
-    equation's parameters say the same, but have other names in each release of JAX.
-    """
-    body, length = eqn.params["jaxpr"], eqn.params["length"]
-    inner = body.jaxpr
-    stacked = [len(_shape(a)) > len(_shape(b))
-               for a, b in zip(eqn.invars, inner.invars, strict=True)]  # fmt: skip
-    carries = sum(len(_shape(a)) == len(_shape(b))
-                  for a, b in zip(eqn.outvars, inner.outvars, strict=True))  # fmt: skip
-    first = stacked.count(False) - carries
-    if not 0 < length < _SMALL:
+    """Run a loop over the leading axis of some operands."""
+    if not 0 < scan_of(eqn).length < _SMALL:
         return _refused(eqn)
-    state, rows = list(values[first : first + carries]), []
-    for step in range(length)[:: -1 if eqn.params["reverse"] else 1]:
-        slices = [value[step] if isinstance(value, np.ndarray) else value
-                  for value in values[first + carries :]]  # fmt: skip
-        made = evaluate(body, [*values[:first], *state, *map(_sliced, slices)])
-        state, row = made[:carries], made[carries:]
-        rows.append(row)
-    return [*state, *(_joined_rows(eqn, column) for column in zip(*rows, strict=True))]
+    carry, columns = unrolled(eqn, values, _handler, _slice_of)
+    return [*map(_value, carry), *(_joined_rows(eqn, column) for column in columns)]
 
 
-def _sliced(value: Any) -> Value:
-    return value if isinstance(value, Uniform | Unknown) else _constant(value)
+def _slice_of(value: Value, index: int) -> Value:
+    return value if isinstance(value, (Uniform, Unknown)) else _constant(value[index])
 
 
-def _joined_rows(eqn: JaxprEqn, column: Sequence[Value]) -> Value:
+def _joined_rows(eqn: JaxprEqn, column: Sequence[Any]) -> Value:
     """Stack the results of a loop's rounds."""
-    numbers = [value for value in column if isinstance(value, Uniform)]
+    numbers = [v for v in map(_value, column) if isinstance(v, Uniform)]
     if len(numbers) < len(column):
         return _refusal(eqn)
     return _joined(eqn, numbers)
@@ -345,15 +335,7 @@ _REDUCED: dict[str, Callable[[Any, int], Any]] = {
 }
 
 
-def _by_primitive(rules: dict[str, Any]) -> dict[Any, Any]:
-    """Key rules by the primitives that this release of JAX has."""
-    homes = (primitives, jax.lax)
-    pairs = [(getattr(home, f"{name}_p", None), rule)
-             for name, rule in rules.items() for home in homes]  # fmt: skip
-    return {primitive: rule for primitive, rule in pairs if primitive is not None}
-
-
-_RULES: dict[Any, Callable[[JaxprEqn, Sequence[Uniform]], Any]] = _by_primitive(
+_RULES: dict[Any, Callable[[JaxprEqn, Sequence[Uniform]], Any]] = by_primitive(
     {name: _each(function) for name, function in _EACH.items()}
     | dict.fromkeys(_MOVED, _moved)
     | {name: _reduced(function) for name, function in _REDUCED.items()}
@@ -367,13 +349,12 @@ _RULES: dict[Any, Callable[[JaxprEqn, Sequence[Uniform]], Any]] = _by_primitive(
         "pad": _joined,
     }
 )
-_PARTS: dict[Any, Callable[[JaxprEqn, np.ndarray], np.ndarray]] = _by_primitive(
+_PARTS: dict[Any, Callable[[JaxprEqn, np.ndarray], np.ndarray]] = by_primitive(
     {"reshape": _reshaped, "slice": _slice, "squeeze": _reshaped}
 )
-_OPENED: dict[Any, Callable[[JaxprEqn, list[Value]], list[Value]]] = _by_primitive(
-    dict.fromkeys(
-        ("call", "closed_call", "custom_jvp_call", "custom_vjp_call", "jit", "remat"),
-        _call,
-    )
-    | {"cond": _cond, "scan": _scan, "svd": _singular_values, "while": _while}
-)
+_WITH_UNKNOWNS: dict[Any, Callable[[JaxprEqn, list[Value]], list[Value]]] = {
+    COND: _cond,
+    SCAN: _scan,
+    WHILE: _while,
+    SINGULAR_VALUES: _singular_values,
+}

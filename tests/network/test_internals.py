@@ -84,7 +84,7 @@ def test_a_scan_is_taken_apart(reverse, constants, has_inputs):
     eqn = equation(function, outside, first, jnp.ones((5, 3)) if has_inputs else None)
     assert eqn.primitive is equations.SCAN
     scan = equations.scan_of(eqn)
-    assert scan[1:] == (constants, 3, 5, reverse)
+    assert scan[1:] == (constants, 3, 5, reverse, 1)
     assert len(scan.body.jaxpr.invars) == constants + 3 + has_inputs
 
 
@@ -104,7 +104,7 @@ def test_calls_have_bodies(call):
     elif hasattr(wrapped, "defvjp"):
         wrapped.defvjp(lambda x: (x, None), lambda r, g: (g,))
     eqn = equation(wrapped, 1.0)
-    assert eqn.primitive in equations.CALLS
+    assert eqn.primitive in equations.LOOKED_THROUGH
     (inner,) = equations.body_of(eqn).jaxpr.eqns
     assert inner.primitive.name == "sin"
 

@@ -1,0 +1,311 @@
+"""Equations of a network -> what each parameter does in it: the reader.
+
+One walk over the equations computes with views of parameters and with data
+(values.py). Calls are opened, a scan is read once, and each use of a parameter is noted
+in the order of execution (uses.py). What the uses mean together is decided at the end
+(roles.py). Names of parameters are never asked.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jax.extend.core import ClosedJaxpr, JaxprEqn
+
+from . import entrywise, equations, moves, products, views
+from .axes import size_of
+from .equations import LOOKED_THROUGH, branches_of, scan_of, while_of
+from .interpret import inside, interpret
+from .kinds import DATA, changing, kind_of
+from .reading import Reading
+from .roles import reading_of
+from .uses import FROM_INPUTS, Log, Loop
+from .values import Constant, Data, View, number, whole
+
+_MEETINGS = {
+    "dot_general": products.dot_general,
+    "conv_general_dilated": products.convolution,
+    "ragged_dot_general": products.ragged_dot,
+    "ragged_dot": products.ragged_dot,
+}
+# Operations on views that meet entry by entry, and whether they multiply.
+_COMBINING = {
+    "add": False, "sub": False, "add_any": False, "complex": False, "select_n": False,
+    "max": False, "min": False, "mul": True, "div": True, "pow": True, "atan2": True,
+}  # fmt: skip
+
+
+def read(closed: ClosedJaxpr, paths: Sequence[str], num_params: int) -> Reading:
+    """Read what each parameter does in a traced network.
+
+    Args:
+      closed: the equations. Their first `num_params` arguments are the parameters; all
+        others are data: inputs, statistics, keys.
+      paths: the path of each parameter.
+      num_params: how many of the arguments are parameters.
+
+    Returns:
+      The parameters in the order of their first use, the layers, the residual branches.
+    """
+    jaxpr, used = equations.without_dead_code(closed.jaxpr)
+    reader = _Reader()
+    arguments: list[Any] = []
+    for i, (var, is_used) in enumerate(zip(closed.jaxpr.invars, used, strict=True)):
+        if not is_used:
+            continue
+        shape = getattr(var.aval, "shape", ())
+        arguments.append(
+            whole(i, shape) if i < num_params else reader.input(shape)
+        )
+    outputs = interpret(jaxpr, closed.consts, arguments, reader)
+    for value in outputs:
+        if isinstance(value, View):
+            reader.log.other(value, "the network hands it out as it is")
+    kinds = [var.aval for var in closed.jaxpr.invars[:num_params]]
+    return reading_of(reader.log, paths, kinds)
+
+
+class _Reader:
+    """The handler of the interpreter that reads."""
+
+    def __init__(self) -> None:
+        self.log = Log()
+
+    def input(self, shape: Sequence[int]) -> Data:
+        """Return the value of an input of the network."""
+        axes = self.log.labels.axes(shape)
+        return self.log.base(Data().copy(axes=axes, sources=FROM_INPUTS))
+
+    def __call__(self, eqn: JaxprEqn, values: list[Any]) -> Sequence[Any]:
+        """Return the results of one equation."""
+        if all(kind_of(value) == 0 for value in values):
+            return _constants(eqn, values)
+        primitive = eqn.primitive
+        if primitive in LOOKED_THROUGH:
+            return inside(eqn, values, self)
+        if primitive is equations.SCAN:
+            return self._scan(eqn, values)
+        if primitive is equations.COND:
+            return self._cond(eqn, values)
+        if primitive is equations.WHILE:
+            return self._while(eqn, values)
+        if primitive.name == "shard_map":
+            return self._shard_map(eqn, values)
+        if primitive.name == "optimization_barrier":
+            return values
+        results = self._operation(eqn, values)
+        return results if isinstance(results, (list, tuple)) else [results]
+
+    def _operation(self, eqn: JaxprEqn, values: list[Any]) -> Any:
+        name = eqn.primitive.name
+        if name in _MEETINGS:
+            results = _MEETINGS[name](self.log, eqn, values)
+            return moves.other(self.log, eqn, values) if results is None else results
+        if not any(isinstance(value, Data) for value in values):
+            return self._of_parameters(eqn, values)
+        if name in entrywise.RULES:
+            return entrywise.RULES[name](self.log, eqn, values)
+        if isinstance(values[0], View) and name in ("gather", "dynamic_slice"):
+            return self._chosen(eqn, values)
+        rule = moves.RULES.get(name, moves.other)
+        return rule(self.log, eqn, values)
+
+    def _chosen(self, eqn: JaxprEqn, values: list[Any]) -> Any:
+        """Read what indices choose from a parameter."""
+        if eqn.primitive.name == "gather":
+            if isinstance(values[1], Data):
+                return products.lookup(self.log, eqn, values)
+            return views.indexed(eqn, values[0])
+        return views.moved(eqn, values[0])
+
+    def _of_parameters(self, eqn: JaxprEqn, values: list[Any]) -> Any:
+        """Read an operation on parameters and constants alone."""
+        name = eqn.primitive.name
+        parts = [value for value in values if isinstance(value, View)]
+        if name == "gather" and parts[0] is values[0]:
+            return views.indexed(eqn, parts[0])
+        if name == "split":
+            return [views.sliced(parts[0], eqn, i) for i in range(len(eqn.outvars))]
+        if name == "concatenate":
+            return views.concatenated(parts)
+        if name in ("pad", "rem") or (name in _COMBINING and len(parts) == 1):
+            return parts[0]
+        if name in _COMBINING:
+            one = parts[0]
+            for part in parts[1:]:
+                one = views.combined(one, part, multiplies=_COMBINING[name])
+            return one
+        if len(parts) == 1 and len(eqn.outvars) == 1:
+            view = views.moved(eqn, parts[0])
+            if view is not None:
+                return view
+        return moves.other(self.log, eqn, values)
+
+    def _scan(self, eqn: JaxprEqn, values: list[Any]) -> list[Any]:
+        scan = scan_of(eqn)
+        consts, first, stacked = scan.parts(values)
+        loop = Loop(scan.length)
+        kinds = [kind_of(value) for value in values]
+        moving = changing(scan.body.jaxpr, kinds, scan.num_consts, scan.num_carry)
+        before = len(self.log.uses)
+        carry = self._carry(loop, first, moving)
+        self.log.loops.append(loop)
+        steps = [self._step(value, id(loop)) for value in stacked]
+        arguments = [*consts, *carry, *steps]
+        results = interpret(scan.body.jaxpr, scan.body.consts, arguments, self)
+        self.log.loops.pop()
+        last = results[: scan.num_carry]
+        self._close(loop, carry, last, before)
+        out = [v if m else f for v, m, f in zip(last, moving, first, strict=True)]
+        ys = results[scan.num_carry :]
+        return [*out, *(self._stacked(y, scan.length, id(loop)) for y in ys)]
+
+    def _carry(self, loop: Loop, first: list[Any], moving: list[int | None]) -> list[Any]:
+        """Return the carries of a loop as its body meets them."""
+        carry: list[Any] = []
+        for value, kind in zip(first, moving, strict=True):
+            if kind is None:
+                carry.append(value)
+            elif kind < DATA:
+                carry.append(Constant())
+            else:
+                carry.append(self._carried(loop, value))
+        return carry
+
+    def _carried(self, loop: Loop, value: Any) -> Data:
+        if isinstance(value, View):
+            self.log.other(value, "a loop changes it")
+        data = value if isinstance(value, Data) else Data()
+        token = self.log.note("carry", View(()), None)
+        self.log.carried[token.number] = data.sources
+        loop.tokens |= token.bit
+        new = self.log.base(
+            Data().copy(
+                axes=data.axes,
+                ancestors=data.ancestors,
+                layers=data.layers,
+                sources=token.bit,
+            )
+        )
+        loop.carries |= 1 << (len(self.log.bases) - 1)
+        new.stream |= data.stream
+        return new
+
+    def _close(
+        self, loop: Loop, carry: list[Any], last: list[Any], before: int
+    ) -> None:
+        """Join the last carries of a loop with the first."""
+        read = 0
+        for use in self.log.uses[before:]:
+            if use.data is not None and use.kind in ("product", "convolution"):
+                read |= use.data.ancestors
+        for value, result in zip(carry, last, strict=True):
+            if not (isinstance(value, Data) and isinstance(result, Data)):
+                continue
+            for one, other in zip(value.axes, result.axes, strict=False):
+                self.log.labels.unite(other, one)
+            (token,) = [u for u in self.log.members(value.sources) if u.kind == "carry"][:1]
+            self.log.carried[token.number] |= result.sources
+            if value.stream & loop.carries & read:
+                self.log.followed |= result.layers & ~value.layers
+
+    def _step(self, value: Any, loop: int) -> Any:
+        if isinstance(value, View):
+            return views.step_of(value, loop)
+        if isinstance(value, Data):
+            new = value.copy(axes=value.axes[1:], scalar=None, pending=None)
+            return self.log.base(new.copy(is_part=True))
+        return Constant()
+
+    def _stacked(self, value: Any, length: int, loop: int) -> Any:
+        if isinstance(value, View):
+            return views.stacked(value, length, loop)
+        if isinstance(value, Data):
+            axes = (self.log.labels.axis(length), *value.axes)
+            return value.copy(axes=axes, pending=None)
+        return Constant()
+
+    def _while(self, eqn: JaxprEqn, values: list[Any]) -> list[Any]:
+        loop = while_of(eqn)
+        _, consts, first = loop.parts(values)
+        arguments = [*consts, *first]
+        kinds = [kind_of(value) for value in arguments]
+        moving = changing(loop.body.jaxpr, kinds, len(consts), len(first))
+        before, here = len(self.log.uses), Loop(1)
+        carry = self._carry(here, first, moving)
+        self.log.loops.append(here)
+        last = interpret(loop.body.jaxpr, loop.body.consts, [*consts, *carry], self)
+        self.log.loops.pop()
+        self._close(here, carry, last, before)
+        pairs = zip(last, moving, first, strict=True)
+        return [value if kind is not None else start for value, kind, start in pairs]
+
+    def _cond(self, eqn: JaxprEqn, values: list[Any]) -> list[Any]:
+        index, *operands = values
+        if isinstance(index, View):
+            self.log.other(index, "it decides between branches")
+        branches = branches_of(eqn)
+        results = [interpret(b.jaxpr, b.consts, operands, self) for b in branches]
+        return [
+            self._either(eqn, i, [result[i] for result in results])
+            for i in range(len(eqn.outvars))
+        ]
+
+    def _either(self, eqn: JaxprEqn, place: int, cases: list[Any]) -> Any:
+        """Return the value that one of several branches gives."""
+        datas = [case for case in cases if isinstance(case, Data)]
+        parts = [case for case in cases if isinstance(case, View)]
+        if not datas:
+            one = parts[0] if parts else Constant()
+            for part in parts[1:]:
+                one = views.combined(one, part, multiplies=False)
+            return one
+        for part in parts:
+            self.log.other(part, "a branch of a condition hands it out as it is")
+        new = datas[0]
+        for data in datas[1:]:
+            stream = new.stream & data.stream
+            axes = entrywise.axes_of(
+                self.log, (new, data), eqn.outvars[place].aval.shape
+            )
+            new = products.joined(new, data).copy(axes=axes)
+            self.log.base(new)
+            new.stream |= stream
+        return new
+
+    def _shard_map(self, eqn: JaxprEqn, values: list[Any]) -> list[Any]:
+        """Read the equations that one device executes on its parts of the arrays."""
+        body = equations.body_of(eqn)
+        arguments = [
+            self._resized(value, var.aval.shape)
+            for value, var in zip(values, body.jaxpr.invars, strict=True)
+        ]
+        results = interpret(body.jaxpr, body.consts, arguments, self)
+        return [
+            self._resized(value, var.aval.shape)
+            for value, var in zip(results, eqn.outvars, strict=True)
+        ]
+
+    def _resized(self, value: Any, shape: Sequence[int]) -> Any:
+        if isinstance(value, View):
+            return views.local(value, shape)
+        if not isinstance(value, Data):
+            return value
+        axes = tuple(
+            axis if size_of(axis) == size else _resized_axis(self.log, axis, size)
+            for axis, size in zip(value.axes, shape, strict=True)
+        )
+        return value.copy(axes=axes)
+
+
+def _resized_axis(log: Log, axis: Any, size: int) -> Any:
+    """Return an axis with the length of a shard; its label stays if it is one factor."""
+    return ((axis[0][0], size),) if len(axis) == 1 else log.labels.axis(size)
+
+
+def _constants(eqn: JaxprEqn, values: Sequence[Any]) -> list[Constant]:
+    """Return the results of an equation on constants, with its number where known."""
+    if eqn.primitive.name in ("broadcast_in_dim", "convert_element_type", "neg"):
+        value = number(values[0])
+        if value is not None:
+            return [Constant(-value if eqn.primitive.name == "neg" else value)]
+    return [Constant()] * len(eqn.outvars)
