@@ -25,8 +25,9 @@ def differences(net, facts):
 
 def _of_one(parameter, fact):
     roles = parameter.roles & truth.TELLING
-    if not fact.roles <= roles <= fact.roles | fact.perhaps:
-        yield f"roles {sorted(roles)}, not {sorted(fact.roles)} ({parameter.reason})"
+    if not fact.allows(roles):
+        expected = [*sorted(fact.roles), *map(sorted, fact.either)]
+        yield f"roles {sorted(roles)}, not {expected} ({parameter.reason})"
     layout = parameter.layout or "none"
     if fact.layout not in (None, layout):
         yield f"layout {layout}, not {fact.layout}"

@@ -95,7 +95,7 @@ def whole(norms):
 TABLE = """
 embeddings/word         io   .   .  embedding
 embeddings/type         io   .   .  embedding
-embeddings/position     none .   .  bias embedding?    # sliced, and added
+embeddings/position     .    .   .  bias|other|embedding    # sliced, and added
 embeddings/norm/gamma   none .   .  scale
 embeddings/norm/beta    none .   .  bias
 layers/{0,1}/norm1/gamma none .  .  scale
@@ -136,7 +136,7 @@ def latent_forward(params, x):
 # alone; the product is there all the same, and contracts axis 1 of W.
 LATENT = """
 embed/weight   oi   5  16  input
-latents        .    .   .  bias? other? embedding?
+latents        .    .   .  bias|other|embedding
 norm{1,2}/gamma none .  .  scale
 norm{1,2}/beta  none .  .  bias
 {cross,own}/query/weight   oi  16  16  query

@@ -18,7 +18,8 @@ from tests.support.zoo import (
 from tests.support.zoo.truth import Model
 
 FILES = (
-    gpt2, llama, bert, t5, vision, resnet, unet, experts, state_space, recurrent, products
+    gpt2, llama, bert, t5, vision, resnet, unet,
+    experts, state_space, recurrent, products,
 )  # fmt: skip
 
 

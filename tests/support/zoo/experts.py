@@ -85,7 +85,7 @@ MIXED = (
 blocks/{0,1}/gate  io   12   4  router
 blocks/{0,1}/wi_0  bio  12  20  expert gate   # e is a batch axis of everything after it
 blocks/{0,1}/wi_1  bio  12  20  expert up
-blocks/{0,1}/wo    bio  20  12  expert residual_output  # sum over e is weighted by a softmax over e
+blocks/{0,1}/wo    bio  20  12  expert residual_output  # e: weights of a softmax
 """
 )
 

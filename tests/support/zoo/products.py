@@ -39,7 +39,7 @@ def weight_norm(params, x):
 WEIGHT_NORM = """
 0/v  io  6   8  input
 1/v  io  8  10
-{0,1}/g  none . . scale? other?
+{0,1}/g  none . . scale|other
 {0,1}/b  none . . bias
 2/w  io  10  3  readout
 """
@@ -99,7 +99,7 @@ HYPER = """
 embed          io   4   9  input
 generate       io   9  42            # its outputs are the 6 x 7 entries of a kernel
 generate_bias  io   9   7
-head           io   7   3  readout
+head           io   7   3  readout input?  # x is in the product of two data values
 """
 
 

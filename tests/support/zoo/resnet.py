@@ -1,4 +1,4 @@
-"""Residual networks: post-activation (v1) and pre-activation (v2) in Linen, v1 in NNX."""
+"""Residual networks: v1 (post-activation) and v2 (pre-activation), Linen and NNX."""
 
 import functools
 
@@ -68,7 +68,7 @@ block0/conv1/kernel  kkio  72  72  convolution          # 9 x 8
 block0/conv2/kernel  kkio  72  72  convolution residual_output
 block1/conv1/kernel  kkio  72   .  convolution          # stride 2
 block1/conv2/kernel  kkio 144 144  convolution residual_output
-block1/conv_proj/kernel kkio 8  .  convolution          # the shortcut of block1
+block1/conv_proj/kernel kkio 8  .  convolution          # the shortcut
 head/kernel   io   16  5  readout
 head/bias     none  .  .  bias
 """

@@ -1,4 +1,4 @@
-"""State-space layers in plain JAX: Mamba's selective scan, and S5 in complex numbers."""
+"""State-space layers in plain JAX: Mamba's selective scan, and S5, which is complex."""
 
 import jax
 import jax.numpy as jnp
@@ -78,13 +78,13 @@ MAMBA = """
 embed       io    5  12  input
 layers/{0,1}/norm                none .   .  scale
 layers/{0,1}/mixer/in_proj       io  12  48  gate? up?
-layers/{0,1}/mixer/conv1d/weight kio  4   4  convolution gate? up?  # a window of one channel
+layers/{0,1}/mixer/conv1d/weight kio  4   4  convolution gate? up?  # one channel
 layers/{0,1}/mixer/conv1d/bias   none .   .  bias
 layers/{0,1}/mixer/x_proj        io  24  10  gate? up? residual_output?
 layers/{0,1}/mixer/dt_proj/weight io  2  24  gate? up? residual_output?
 layers/{0,1}/mixer/dt_proj/bias  none .   .  bias
-layers/{0,1}/mixer/A_log         none .   .  other? scale? recurrent?
-layers/{0,1}/mixer/D             none .   .  other? scale?
+layers/{0,1}/mixer/A_log         none .   .  other|scale|recurrent
+layers/{0,1}/mixer/D             none .   .  other|scale
 layers/{0,1}/mixer/out_proj      io  24  12  residual_output
 norm_f      none  .   .  scale
 head        io   12   3  readout
@@ -147,11 +147,11 @@ S5_PARAMS = {
 S5 = """
 encoder    io   5  12  input
 layers/{0,1}/norm     none .  .  scale
-layers/{0,1}/ssm/Lambda_{re,im}  none . . other? recurrent? scale?
-layers/{0,1}/ssm/log_step        none . . other? recurrent? scale?
+layers/{0,1}/ssm/Lambda_{re,im}  none . . other|scale|recurrent
+layers/{0,1}/ssm/log_step        none . . other|scale|recurrent
 layers/{0,1}/ssm/B_{re,im}  oi  12   6                  # B u contracts axis 1
 layers/{0,1}/ssm/C_{re,im}  oi   6  12  residual_output?  # C x, with D u beside it
-layers/{0,1}/ssm/D    none .  .  other? scale?
+layers/{0,1}/ssm/D    none .  .  other|scale
 layers/{0,1}/gate     io  12  12  gate? residual_output
 decoder    io  12   3  readout
 """

@@ -131,7 +131,7 @@ def table(matrix):
     attentions = ",".join((*blocks, "decoder/encoder_decoder_attention"))
     return f"""
 token_embedder/embedding  io  .  .  embedding readout   # attend contracts axis 1
-{{encoder,decoder}}_relpos/rel_embedding  .  .  .  embedding bias?  # times a one-hot
+{{encoder,decoder}}_relpos/rel_embedding  .  .  .  embedding|bias  # times a one-hot
 {{encoder,decoder}}_norm/scale  none . . scale
 encoder/pre_{{attention,mlp}}_layer_norm/scale  none . . scale
 decoder/pre_{{self_attention,cross_attention,mlp}}_layer_norm/scale  none . . scale

@@ -6,8 +6,8 @@ Each table was derived by hand from the model's equations. A row is
 
 `{0,1}` in a path stands for several rows. A layout has a letter per axis, as in
 `jinit.fans`; `none` says that the parameter is in no product, and `.` (as in the place
-of a number) that nothing is claimed. A role that ends in `?` may be there or not: the
-equations allow both readings.
+of a number) that nothing is claimed. A role that ends in `?` may be there or not, and
+of `bias|other` at least one must be there: the equations allow these readings.
 """
 
 import functools
@@ -21,7 +21,8 @@ import jax.numpy as jnp
 
 # The roles that the tables list in full. "matrix" and "hidden" follow from the others.
 TELLING = frozenset(
-    ["embedding", "input", "readout", "query", "key", "value", "attention_output", "residual_output", "gate", "up", "router", "expert", "recurrent", "bias", "scale", "other", "convolution"]
+    """embedding input readout query key value attention_output residual_output gate up
+    router expert recurrent bias scale other convolution""".split()  # noqa: SIM905
 )
 
 
@@ -32,7 +33,16 @@ class Fact(NamedTuple):
     fan_in: int | None
     fan_out: int | None
     roles: frozenset[str]
+    # Of each of these sets at least one.
+    either: tuple[frozenset[str], ...]
     perhaps: frozenset[str]
+
+    def allows(self, roles: frozenset[str]) -> bool:
+        """Tell whether a parameter may have exactly these telling roles."""
+        allowed = self.roles.union(self.perhaps, *self.either)
+        return self.roles <= roles <= allowed and all(
+            one & roles for one in self.either
+        )
 
 
 class Model(NamedTuple):
@@ -67,16 +77,15 @@ def facts(table: str) -> dict[str, Fact]:
         if not cells:
             continue
         path, layout, fan_in, fan_out, *roles = cells
-        perhaps = {role[:-1] for role in roles if role.endswith("?")}
-        certain = frozenset(role for role in roles if not role.endswith("?"))
-        assert certain | perhaps <= TELLING, line
         fact = Fact(
             None if layout == "." else layout,
             _number(fan_in),
             _number(fan_out),
-            certain,
-            frozenset(perhaps),
+            frozenset(role for role in roles if role.isidentifier()),
+            tuple(frozenset(role.split("|")) for role in roles if "|" in role),
+            frozenset(role[:-1] for role in roles if role.endswith("?")),
         )
+        assert fact.roles.union(fact.perhaps, *fact.either) <= TELLING, line
         for one in _expanded(path):
             assert one not in rows, one
             rows[one] = fact

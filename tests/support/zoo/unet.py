@@ -90,7 +90,7 @@ attention/proj_out/kernel io   16   16  attention_output residual_output
 attention/{q,k,v,proj_out}/bias none . . bias
 middle2/conv1/kernel     kkio 144  144  convolution
 middle2/conv2/kernel     kkio 144  144  convolution residual_output
-up/kernel                kkio  64    .  convolution  # stride 2: 2 x 2 of 4 x 4 taps reach an output, 16 channels
+up/kernel                kkio  64    .  convolution  # 2 x 2 taps reach an output
 up/bias                  none   .    .  bias
 right/conv1/kernel       kkio 144   72  convolution  # 16 channels, concatenated
 right/conv2/kernel       kkio  72   72  convolution residual_output

@@ -21,7 +21,7 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(self, x):
         y = nn.LayerNorm()(x)
-        x = x + nn.MultiHeadDotProductAttention(num_heads=self.heads)(y, y)
+        x = x + nn.MultiHeadDotProductAttention(self.heads, name="attention")(y, y)
         return x + Mlp(4 * x.shape[-1])(nn.LayerNorm()(x))
 
 
@@ -53,15 +53,15 @@ class ViT(nn.Module):
 VIT = """
 embedding/kernel   kkio  48  .  input convolution      # 4 x 4 x 3 numbers of a patch
 embedding/bias     none   .  .  bias
-pos_embedding      none   .  .  bias                   # added to the patches
-cls                none   .  .  other? embedding? bias? # only concatenated
+pos_embedding      none   .  .  bias|other                 # added to the patches
+cls                none   .  .  other|embedding|bias       # only concatenated
 block{0,1}/LayerNorm_{0,1}/scale  none . . scale
 block{0,1}/LayerNorm_{0,1}/bias   none . . bias
-block{0,1}/MultiHeadDotProductAttention_0/query/kernel ioo 16 16 query  # (d, h, size)
-block{0,1}/MultiHeadDotProductAttention_0/key/kernel   ioo 16 16 key
-block{0,1}/MultiHeadDotProductAttention_0/value/kernel ioo 16 16 value
-block{0,1}/MultiHeadDotProductAttention_0/out/kernel   iio 16 16 attention_output residual_output
-block{0,1}/MultiHeadDotProductAttention_0/{query,key,value,out}/bias none . . bias
+block{0,1}/attention/query/kernel ioo 16 16 query  # (d, h, size)
+block{0,1}/attention/key/kernel   ioo 16 16 key
+block{0,1}/attention/value/kernel ioo 16 16 value
+block{0,1}/attention/out/kernel   iio 16 16 attention_output residual_output
+block{0,1}/attention/{query,key,value,out}/bias none . . bias
 block{0,1}/Mlp_0/Dense_0/kernel  io 16 64
 block{0,1}/Mlp_0/Dense_1/kernel  io 64 16 residual_output
 block{0,1}/Mlp_0/Dense_{0,1}/bias none . . bias
@@ -149,7 +149,7 @@ block_0/pwconv2/kernel     io   32  8 residual_output   # x + gamma y W
 block_1/pwconv1/kernel     io   16 64
 block_1/pwconv2/kernel     io   64 16 residual_output
 block_{0,1}/pwconv{1,2}/bias none . . bias
-block_{0,1}/gamma          none  .  . scale? other?
+block_{0,1}/gamma          none  .  . scale|other
 down/kernel   kkio  32  .  convolution
 down/bias     none   .  .  bias
 head/kernel   io   16   5  readout
