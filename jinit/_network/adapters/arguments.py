@@ -1,0 +1,107 @@
+"""The arguments of a call are taken apart: their arrays, and everything else.
+
+Arrays are traced. Python numbers, texts and functions enter the call as they are, so
+that `train=True` still decides an `if`.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from .adapted import is_array, split
+
+
+class Arguments(NamedTuple):
+    """The arguments of a call, with their arrays apart from everything else."""
+
+    # The arrays, as `Adapted.inputs`.
+    inputs: tuple[Any, ...]
+    # (*inputs) -> (arguments, options, the trees that lie beside them).
+    restore: Callable[..., tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]]
+    # All leaves that are no arrays, for the key of the call.
+    settings: Sequence[Any]
+
+
+def arguments_of(
+    arguments: Sequence[Any], options: dict[str, Any], **beside: Any
+) -> Arguments:
+    """Take the arguments of a call apart, and what lies beside them, such as state."""
+    positional = [split(opened(argument), is_array) for argument in arguments]
+    trees = {"options": options, **beside}
+    named = {name: split(opened(tree), is_array) for name, tree in trees.items()}
+    passed = [number for number, one in enumerate(positional) if _holds(one.chosen)]
+    last = {name: one.chosen for name, one in named.items() if _holds(one.chosen)}
+
+    def restore(*inputs: Any) -> Any:
+        arrays = dict(zip(passed, inputs, strict=False))
+        beside = inputs[-1] if last else {}
+        whole = (
+            closed(one.join(arrays.get(number, one.chosen), one.rest))
+            for number, one in enumerate(positional)
+        )
+        trees = {
+            name: closed(one.join(beside.get(name, one.chosen), one.rest))
+            for name, one in named.items()
+        }
+        return tuple(whole), trees.pop("options"), trees
+
+    inputs = (*(positional[number].chosen for number in passed), *filter(None, [last]))
+    settings = [jax.tree.leaves(one.rest) for one in (*positional, *named.values())]
+    return Arguments(inputs, restore, settings)
+
+
+def _holds(tree: Any) -> bool:
+    return bool(jax.tree.leaves(tree))
+
+
+@jax.tree_util.register_pytree_node_class
+class _Opened:
+    """An NNX object among the arguments is its graph and its state.
+
+    A call may change the object, so it is made anew inside the call.
+    """
+
+    def __init__(self, graph: Any, state: Any) -> None:
+        self.graph, self.state = graph, state
+
+    def tree_flatten(self) -> tuple[tuple[Any], Any]:
+        return (self.state,), self.graph
+
+    @classmethod
+    def tree_unflatten(cls, graph: Any, children: tuple[Any]) -> "_Opened":
+        return cls(graph, children[0])
+
+
+def is_nnx(value: Any) -> bool:
+    """Tell whether a value is an object of NNX: a module, a cache, or its Rngs."""
+    return "flax.nnx" in sys.modules and any(
+        kind.__module__.startswith("flax.nnx") and kind.__name__ in ("Pytree", "Object")
+        for kind in type(value).__mro__
+    )
+
+
+def opened(tree: Any) -> Any:
+    """Replace each NNX object of a tree by its graph and its state."""
+    if "flax.nnx" not in sys.modules:
+        return tree
+
+    def open_one(value: Any) -> Any:
+        if not is_nnx(value):
+            return value
+        return _Opened(*sys.modules["flax.nnx"].split(value))
+
+    return jax.tree.map(open_one, tree, is_leaf=is_nnx)
+
+
+def closed(tree: Any) -> Any:
+    """Make the NNX objects of a tree anew, with variables of their own."""
+
+    def close_one(value: Any) -> Any:
+        if not isinstance(value, _Opened):
+            return value
+        state = jax.tree.map(lambda leaf: leaf, value.state)
+        return sys.modules["flax.nnx"].merge(value.graph, state)
+
+    return jax.tree.map(close_one, tree, is_leaf=lambda node: isinstance(node, _Opened))

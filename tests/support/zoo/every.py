@@ -1,0 +1,28 @@
+"""All models of the zoo that need no other library, by name."""
+
+from collections.abc import Callable
+
+from tests.support.zoo import (
+    bert,
+    experts,
+    gpt2,
+    llama,
+    products,
+    recurrent,
+    resnet,
+    state_space,
+    t5,
+    unet,
+    vision,
+)
+from tests.support.zoo.truth import Model
+
+FILES = (
+    gpt2, llama, bert, t5, vision, resnet, unet,
+    experts, state_space, recurrent, products,
+)  # fmt: skip
+
+
+def models() -> dict[str, Callable[[], Model]]:
+    """Return a function for each model, which makes its entry."""
+    return {name: make for file in FILES for name, make in file.MODELS.items()}
