@@ -145,9 +145,11 @@ def add(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
 def _added(log: Log, view: View, data: Data) -> None:
     """Note a parameter that is added to data: a bias, or a table."""
     use = log.note("add", view, data)
-    if any(term.is_gathered for term in view.terms):
+    gathered = [name for term in view.terms for name in term.gathered]
+    if gathered:
         use.roles.add("embedding")
         use.letters = log.letters(view, ["o"] * len(view.terms[0].axes))
+        use.letters |= dict.fromkeys(gathered, "i")
     else:
         use.roles.add("bias")
 
@@ -224,8 +226,7 @@ def scaled(
         return new
     if not use.roles:
         use.reason = "it multiplies data entry by entry, and they are not normalized"
-    ndim = len(_shape(eqn))
-    new.pending = (views.aligned(view, ndim), use, new)
+    new.pending = (views.expanded(view, _shape(eqn)), use, new)
     new.exponential = None
     return new
 
@@ -242,6 +243,9 @@ def normal(log: Log, eqn: JaxprEqn, data: Data, root: Data) -> Data:
         terms=(),
         exponential=None,
     )
+    for use in log.members(root.norm_scale):
+        # A batch norm multiplies its scale with the root before the data.
+        use.data = data
     if root.norm_scale:
         new.sources, new.norm = root.norm_scale, None
     return log.base(new)

@@ -27,6 +27,9 @@ _MEETINGS = {
     "ragged_dot_general": products.ragged_dot,
     "ragged_dot": products.ragged_dot,
 }
+# A parameter that is repeated for each input, and then normalized, is a value that the
+# network reads: the latents of a Perceiver.
+_READING = {"reduce_sum", "reduce_max", "square", "integer_pow"}
 # Operations on views that meet entry by entry, and whether they multiply.
 _COMBINING = {
     "add": False, "sub": False, "add_any": False, "complex": False, "select_n": False,
@@ -77,6 +80,8 @@ class _Reader:
 
     def __call__(self, eqn: JaxprEqn, values: list[Any]) -> Sequence[Any]:
         """Return the results of one equation."""
+        if self.log.learned:
+            values = [self.log.as_learned(value) for value in values]
         if all(kind_of(value) == 0 for value in values):
             return _constants(eqn, values)
         primitive = eqn.primitive
@@ -131,18 +136,21 @@ class _Reader:
         """Read an operation on parameters and constants alone."""
         name = eqn.primitive.name
         parts = [value for value in values if isinstance(value, View)]
+        if name in _READING and views.is_repeated(parts[0]):
+            shape = eqn.invars[0].aval.shape
+            return self(eqn, [products.learned(self.log, parts[0], shape)])
         if name in ("gather", "dynamic_slice") and parts[0] is values[0]:
             return self._indexed(eqn, parts[0])
         if name == "split":
             return [views.sliced(parts[0], eqn, i) for i in range(len(eqn.outvars))]
         if name == "concatenate":
-            return views.concatenated(parts)
+            return views.concatenated(eqn, parts)
         if name in ("pad", "rem") or (name in _COMBINING and len(parts) == 1):
-            return parts[0]
+            return views.expanded(parts[0], eqn.outvars[0].aval.shape)
         if name in _COMBINING:
-            one = parts[0]
+            one, shape = parts[0], eqn.outvars[0].aval.shape
             for part in parts[1:]:
-                one = views.combined(one, part, multiplies=_COMBINING[name])
+                one = views.combined(one, part, shape, multiplies=_COMBINING[name])
             return one
         if len(parts) == 1 and len(eqn.outvars) == 1:
             view = views.moved(eqn, parts[0])
@@ -277,7 +285,8 @@ class _Reader:
         if not datas:
             one = parts[0] if parts else Constant()
             for part in parts[1:]:
-                one = views.combined(one, part, multiplies=False)
+                shape = eqn.outvars[place].aval.shape
+                one = views.combined(one, part, shape, multiplies=False)
             return one
         for part in parts:
             self.log.other(part, "a branch of a condition hands it out as it is")
