@@ -79,7 +79,7 @@ PARAMS = {
 }
 
 TABLE = """
-transformer/wte                       io    .   .  embedding readout   # wte[ids], h wte.T
+transformer/wte io . . embedding readout # wte[ids], h wte.T
 transformer/wpe                       .     .   .  embedding|bias      # wpe[0..T]
 transformer/h/{0,1}/ln_{1,2}/weight   none  .   .  scale
 transformer/h/{0,1}/ln_{1,2}/bias     none  .   .  bias
