@@ -118,7 +118,7 @@ def add(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     """Read a sum: a bias, a table that is added, a residual sum, or another."""
     datas, others = _parts(values)
     if others:
-        _added(log, others[0], datas[0], eqn)
+        _added(log, others[0], datas[0])
     if len(datas) == 1 or datas[0] is datas[1]:
         new = linear(log, eqn, values, datas[0])
         new.exponential = new.log_total = None
@@ -142,40 +142,23 @@ def add(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     return new
 
 
-def _added(log: Log, view: View, data: Data, eqn: JaxprEqn) -> None:
+def _added(log: Log, view: View, data: Data) -> None:
     """Note a parameter that is added to data: a bias, or a table."""
-    axes = views.aligned(view, len(_shape(eqn))).terms[0].axes
-    place = len(axes) - len(data.axes)
-    outputs = {
-        log.labels.root(label)
-        for use in log.members(data.last)
-        for label in attention.labels_of(
-            (*use.outputs.values(), *use.batched.values())
-        )
-    }
-    varies = [i for i, axis in enumerate(axes) if any(n >= 0 and s > 1 for n, s in axis)]
-    along = [
-        i
-        for i in varies
-        if i >= place
-        and data.axes[i - place]
-        and all(log.labels.root(label) in outputs for label, _ in data.axes[i - place])
-    ]
     use = log.note("add", view, data)
-    if any(term.is_gathered for term in view.terms):
+    gathered = [name for term in view.terms for name in term.gathered]
+    if gathered:
         use.roles.add("embedding")
-        use.letters = log.letters(view, ["o"] * len(axes))
-    elif len(varies) <= 1 or along == varies:
-        use.roles.add("bias")
+        use.letters = log.letters(view, ["o"] * len(view.terms[0].axes))
+        use.letters |= dict.fromkeys(gathered, "i")
     else:
-        use.reason = "it is a table that is added"
+        use.roles.add("bias")
 
 
 def subtract(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     """Read a difference, such as that from a mean."""
     datas, others = _parts(values)
     if others:
-        _added(log, others[0], datas[0], eqn)
+        _added(log, others[0], datas[0])
     if len(datas) == 1 or datas[0] is datas[1]:
         new = linear(log, eqn, values, datas[0])
         new.exponential = new.log_total = None
@@ -243,8 +226,7 @@ def scaled(
         return new
     if not use.roles:
         use.reason = "it multiplies data entry by entry, and they are not normalized"
-    ndim = len(_shape(eqn))
-    new.pending = (views.aligned(view, ndim), use, new)
+    new.pending = (views.expanded(view, _shape(eqn)), use, new)
     new.exponential = None
     return new
 
@@ -261,6 +243,9 @@ def normal(log: Log, eqn: JaxprEqn, data: Data, root: Data) -> Data:
         terms=(),
         exponential=None,
     )
+    for use in log.members(root.norm_scale):
+        # A batch norm multiplies its scale with the root before the data.
+        use.data = data
     if root.norm_scale:
         new.sources, new.norm = root.norm_scale, None
     return log.base(new)

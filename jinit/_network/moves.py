@@ -33,7 +33,9 @@ def transpose(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
 def reshape(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     """Split and join axes."""
     shape = eqn.outvars[0].aval.shape
-    return _moved(eqn, values[0], log.labels.reshape(values[0].axes, shape))
+    axes = values[0].axes
+    axes = tuple(axes[i] for i in eqn.params["dimensions"] or range(len(axes)))
+    return _moved(eqn, values[0], log.labels.reshape(axes, shape))
 
 
 def broadcast(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:

@@ -17,9 +17,9 @@ def dot_general(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
     left, right = values[:2]
     dims = eqn.params["dimension_numbers"]
     if isinstance(left, View) and isinstance(right, View):
-        if _is_repeated(left):
+        if views.is_repeated(left):
             left = learned(log, left, eqn.invars[0].aval.shape)
-        elif _is_repeated(right):
+        elif views.is_repeated(right):
             right = learned(log, right, eqn.invars[1].aval.shape)
         else:
             return _of_parameters(eqn, left, right)
@@ -134,17 +134,9 @@ def result(log: Log, use: Use, data: Data, axes: Axes) -> Data:
 def learned(log: Log, view: View, shape: Sequence[int]) -> Data:
     """Return a parameter that is repeated for each input as a value like an input."""
     use = log.note("other", view, None, reason="it is a value that is read like an input")
-    return log.base(Data().copy(axes=log.labels.axes(shape), sources=use.bit))
-
-
-def _is_repeated(view: View) -> bool:
-    """Tell whether a view has an axis along which it is repeated, such as the batch."""
-    return any(
-        name == BROADCAST and size > 1
-        for term in view.terms
-        for axis in term.axes
-        for name, size in axis
-    )
+    data = log.base(Data().copy(axes=log.labels.axes(shape), sources=use.bit))
+    log.learned[id(view)] = view, data
+    return data
 
 
 def _of_parameters(eqn: JaxprEqn, left: View, right: View) -> View:
@@ -213,8 +205,10 @@ def meet(
         if weights.exponential:
             new.attention += attention.contracted(log, weights, values, labels)
             new.last, new.sources, new.meeting = values.last, values.sources, None
-        if weights.routing and attention.chosen(log, weights, values):
-            new.last, new.sources, new.routing = values.last, values.sources, 0
+        if weights.routing and not values.routing:
+            new.last, new.sources = values.last, values.sources
+            if attention.chosen(log, weights, values):
+                new.routing = 0
     return log.base(new)
 
 
@@ -282,8 +276,16 @@ def _pending_product(
 ) -> Data:
     assert kernel.pending is not None
     view, use, _ = kernel.pending
-    new = _with_parameter(log, eqn, view, data, dims)
+    new: Data = _with_parameter(log, eqn, view, data, dims)
     replaced(log, use, log.uses[-1])
+    return modulated(log, new, kernel)
+
+
+def modulated(log: Log, new: Data, kernel: Data) -> Data:
+    """Let a product descend from what has scaled or chosen its kernel, too."""
+    log.followed |= kernel.layers
+    new.layers |= kernel.layers
+    new.ancestors |= kernel.ancestors
     return new
 
 
@@ -305,7 +307,8 @@ def convolution(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
     if isinstance(right, Data) and right.pending is not None and isinstance(left, Data):
         view, use, _ = right.pending
         replaced(log, use, use)
-        right = view
+        new: Data = convolution(log, eqn, [left, view])
+        return modulated(log, new, right)
     dims = eqn.params["dimension_numbers"]
     if not isinstance(right, View):
         return _convolved(log, eqn, left, right)

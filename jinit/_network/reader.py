@@ -27,6 +27,9 @@ _MEETINGS = {
     "ragged_dot_general": products.ragged_dot,
     "ragged_dot": products.ragged_dot,
 }
+# A parameter that is repeated for each input, and then normalized, is a value that the
+# network reads: the latents of a Perceiver.
+_READING = {"reduce_sum", "reduce_max", "square", "integer_pow"}
 # Operations on views that meet entry by entry, and whether they multiply.
 _COMBINING = {
     "add": False, "sub": False, "add_any": False, "complex": False, "select_n": False,
@@ -77,6 +80,8 @@ class _Reader:
 
     def __call__(self, eqn: JaxprEqn, values: list[Any]) -> Sequence[Any]:
         """Return the results of one equation."""
+        if self.log.learned:
+            values = [self.log.as_learned(value) for value in values]
         if all(kind_of(value) == 0 for value in values):
             return _constants(eqn, values)
         primitive = eqn.primitive
@@ -114,25 +119,38 @@ class _Reader:
         if eqn.primitive.name == "gather":
             if isinstance(values[1], Data):
                 return products.lookup(self.log, eqn, values)
-            return views.indexed(eqn, values[0])
-        return views.moved(eqn, values[0])
+        return self._indexed(eqn, values[0])
+
+    def _indexed(self, eqn: JaxprEqn, view: View) -> View | None:
+        """Return what an index that no input decides chooses from a parameter.
+
+        In a loop the index counts the steps, each of which has a part of its own.
+        """
+        rule = views.indexed if eqn.primitive.name == "gather" else views.moved
+        new = rule(eqn, view)
+        if new is None or not self.log.loops:
+            return new
+        return views.chosen(view, new, id(self.log.loops[-1]))
 
     def _of_parameters(self, eqn: JaxprEqn, values: list[Any]) -> Any:
         """Read an operation on parameters and constants alone."""
         name = eqn.primitive.name
         parts = [value for value in values if isinstance(value, View)]
-        if name == "gather" and parts[0] is values[0]:
-            return views.indexed(eqn, parts[0])
+        if name in _READING and views.is_repeated(parts[0]):
+            shape = eqn.invars[0].aval.shape
+            return self(eqn, [products.learned(self.log, parts[0], shape)])
+        if name in ("gather", "dynamic_slice") and parts[0] is values[0]:
+            return self._indexed(eqn, parts[0])
         if name == "split":
             return [views.sliced(parts[0], eqn, i) for i in range(len(eqn.outvars))]
         if name == "concatenate":
-            return views.concatenated(parts)
+            return views.concatenated(eqn, parts)
         if name in ("pad", "rem") or (name in _COMBINING and len(parts) == 1):
-            return parts[0]
+            return views.expanded(parts[0], eqn.outvars[0].aval.shape)
         if name in _COMBINING:
-            one = parts[0]
+            one, shape = parts[0], eqn.outvars[0].aval.shape
             for part in parts[1:]:
-                one = views.combined(one, part, multiplies=_COMBINING[name])
+                one = views.combined(one, part, shape, multiplies=_COMBINING[name])
             return one
         if len(parts) == 1 and len(eqn.outvars) == 1:
             view = views.moved(eqn, parts[0])
@@ -147,7 +165,8 @@ class _Reader:
         kinds = [kind_of(value) for value in values]
         moving = changing(scan.body.jaxpr, kinds, scan.num_consts, scan.num_carry)
         before = len(self.log.uses)
-        carry = self._carry(loop, first, moving)
+        places = eqn.invars[scan.num_consts :]
+        carry = self._carry(loop, first, moving, places)
         self.log.loops.append(loop)
         steps = [self._step(value, id(loop)) for value in stacked]
         arguments = [*consts, *carry, *steps]
@@ -159,22 +178,30 @@ class _Reader:
         ys = results[scan.num_carry :]
         return [*out, *(self._stacked(y, scan.length, id(loop)) for y in ys)]
 
-    def _carry(self, loop: Loop, first: list[Any], moving: list[int | None]) -> list[Any]:
+    def _carry(
+        self,
+        loop: Loop,
+        first: list[Any],
+        moving: list[int | None],
+        places: Sequence[Any],
+    ) -> list[Any]:
         """Return the carries of a loop as its body meets them."""
         carry: list[Any] = []
-        for value, kind in zip(first, moving, strict=True):
+        for value, kind, var in zip(first, moving, places, strict=False):
             if kind is None:
                 carry.append(value)
             elif kind < DATA:
                 carry.append(Constant())
             else:
-                carry.append(self._carried(loop, value))
+                carry.append(self._carried(loop, value, var.aval.shape))
         return carry
 
-    def _carried(self, loop: Loop, value: Any) -> Data:
+    def _carried(self, loop: Loop, value: Any, shape: Sequence[int]) -> Data:
         if isinstance(value, View):
             self.log.other(value, "a loop changes it")
         data = value if isinstance(value, Data) else Data()
+        if data is not value:
+            data.axes = self.log.labels.axes(shape)
         token = self.log.note("carry", View(()), None)
         self.log.carried[token.number] = data.sources
         loop.tokens |= token.bit
@@ -231,7 +258,8 @@ class _Reader:
         kinds = [kind_of(value) for value in arguments]
         moving = changing(loop.body.jaxpr, kinds, len(consts), len(first))
         before, here = len(self.log.uses), Loop(1)
-        carry = self._carry(here, first, moving)
+        places = eqn.invars[len(values) - len(first) :]
+        carry = self._carry(here, first, moving, places)
         self.log.loops.append(here)
         last = interpret(loop.body.jaxpr, loop.body.consts, [*consts, *carry], self)
         self.log.loops.pop()
@@ -257,7 +285,8 @@ class _Reader:
         if not datas:
             one = parts[0] if parts else Constant()
             for part in parts[1:]:
-                one = views.combined(one, part, multiplies=False)
+                shape = eqn.outvars[place].aval.shape
+                one = views.combined(one, part, shape, multiplies=False)
             return one
         for part in parts:
             self.log.other(part, "a branch of a condition hands it out as it is")

@@ -55,8 +55,8 @@ class _Names:
         bits = self._without_carries(bits)
         names = ["data"] if bits & FROM_INPUTS else []
         for use in self.log.members(bits):
-            if use.view.terms:
-                names.append(self.paths[use.main.parameter])
+            kept = [t for t in use.view.terms if not (t.is_scale or t.is_reduced)]
+            names += [self.paths[t.parameter] for t in kept or use.view.terms]
         return tuple(dict.fromkeys(names))
 
     def _without_carries(self, bits: int) -> int:
@@ -158,11 +158,18 @@ def _parameter(
 def _roles(uses: list[tuple[Use, Term]]) -> tuple[frozenset[str], str | None]:
     roles: set[str] = set()
     for use, term in uses:
-        roles |= {"scale"} if term.is_scale else use.roles
+        roles |= _scale_roles(use) if term.is_scale else use.roles
     reasons = [use.reason for use, _ in uses if use.reason]
+    if any(term.is_scale for _, term in uses):
+        reasons.append("it multiplies another parameter entry by entry")
     if roles:
         return frozenset(roles), None
     return frozenset({"other"}), reasons[0] if reasons else "its use is not understood"
+
+
+def _scale_roles(use: Use) -> set[str]:
+    """Return the roles of the gain of a weight norm, or none."""
+    return {"scale"} if any(t.is_normalized for t in use.view.terms) else set()
 
 
 def layout_of(use: Use, number: int, shape: Sequence[int]) -> str | None:

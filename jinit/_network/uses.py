@@ -91,6 +91,9 @@ class Log:
         # For each router its labels, and the layers that it chooses among.
         self.routers: dict[int, set[int]] = {}
         self.experts = 0
+        # Parameters that are read like inputs: by the identity of the view, which is
+        # kept, the view and its data.
+        self.learned: dict[int, tuple[View, Data]] = {}
 
     def base(self, data: Data) -> Data:
         """Make a value one that others can be known to descend from."""
@@ -115,6 +118,11 @@ class Log:
     def other(self, view: View, reason: str) -> None:
         """Note a use that says nothing about the roles of its parameters."""
         self.note("other", view, None, reason=reason)
+
+    def as_learned(self, value: Any) -> Any:
+        """Return the data that a view has turned out to be, or the value itself."""
+        entry = self.learned.get(id(value))
+        return value if entry is None else entry[1]
 
     def members(self, bits: int) -> list[Use]:
         """Return the uses that a set of bits stands for."""

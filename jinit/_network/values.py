@@ -60,8 +60,10 @@ class Term:
     part: tuple[tuple[int, int, int], ...] = ()
     # A statistic of the parameter, such as its norm.
     is_reduced: bool = False
-    # Looked up with indices that do not depend on the inputs.
-    is_gathered: bool = False
+    # Axes that indices have chosen from which do not depend on the inputs.
+    gathered: tuple[int, ...] = ()
+    # It is divided by its own norm.
+    is_normalized: bool = False
     # It scales another parameter of the view entry by entry.
     is_scale: bool = False
 

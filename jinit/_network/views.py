@@ -32,25 +32,49 @@ def with_axes(view: View, change: Callable[[Axes], Axes]) -> View:
     )
 
 
-def aligned(view: View, ndim: int) -> View:
-    """Give a scalar view as many axes as the value that it meets."""
-    return with_axes(view, lambda axes: axes or ((),) * ndim)
+def expanded(view: View, shape: Sequence[int]) -> View:
+    """Return a view that is repeated along axes where it has one entry."""
+
+    def change(axes: Axes) -> Axes:
+        axes = axes or ((),) * len(shape)
+        return tuple(
+            ((BROADCAST, size),) if size > 1 and size_of(axis) == 1 else axis
+            for axis, size in zip(axes, shape, strict=True)
+        )
+
+    return with_axes(view, change)
 
 
-def combined(one: View, other: View, *, multiplies: bool) -> View:
+def is_repeated(view: View) -> bool:
+    """Tell whether a view has an axis along which it is repeated, such as the batch."""
+    return any(
+        name == BROADCAST and size > 1
+        for term in view.terms
+        for axis in term.axes
+        for name, size in axis
+    )
+
+
+def combined(
+    one: View, other: View, shape: Sequence[int], *, multiplies: bool
+) -> View:
     """Return the view of two views that meet entry by entry.
 
     A product has the kernel as its term, and the gain of a weight norm as a scale. A
     statistic of a parameter that the view already has, such as its norm, adds nothing.
     """
-    ndim = max(len(t.axes) for v in (one, other) for t in v.terms)
-    one, other = aligned(one, ndim), aligned(other, ndim)
+    one, other = expanded(one, shape), expanded(other, shape)
     if multiplies:
         one, other = _scales(one, other)
     terms = dict.fromkeys(one.terms + other.terms)
     full = {term.parameter for term in terms if not term.is_reduced}
+    normed = {t.parameter for t in terms if t.is_reduced} & full
     return View(
-        tuple(t for t in terms if not (t.is_reduced and t.parameter in full))
+        tuple(
+            dataclasses.replace(t, is_normalized=True) if t.parameter in normed else t
+            for t in terms
+            if not (t.is_reduced and t.parameter in full)
+        )
     )
 
 
@@ -75,11 +99,19 @@ def _extent(term: Term) -> int:
     return sum(any(is_real(f) and f[1] > 1 for f in axis) for axis in term.axes)
 
 
-def concatenated(pieces: Sequence[View]) -> View:
-    """Return the view of several views side by side."""
+def concatenated(eqn: JaxprEqn, pieces: Sequence[View]) -> View:
+    """Return the view of several views side by side, each as long as the whole."""
+    along = eqn.params["dimension"]
+    size = eqn.outvars[0].aval.shape[along]
+
+    def lengthened(axes: Axes) -> Axes:
+        real = [name for name, _ in axes[along] if name >= 0]
+        axis = ((real[0] if real else BROADCAST, size),)
+        return (*axes[:along], axis, *axes[along + 1 :])
+
     terms: dict[Term, None] = {}
     for piece in pieces:
-        terms |= dict.fromkeys(piece.terms)
+        terms |= dict.fromkeys(with_axes(piece, lengthened).terms)
     return View(tuple(terms))
 
 
@@ -146,6 +178,20 @@ def step_of(view: View, loop: int) -> View:
             for t in view.terms
         )
     )
+
+
+def chosen(view: View, part: View, loop: int) -> View:
+    """Say of a part that has one entry of a longer axis that it is that of a step."""
+
+    def marked(before: Term, after: Term) -> Term:
+        sizes = {name for axis in before.axes for name, size in axis if size > 1}
+        ones = {name for axis in after.axes for name, size in axis if size == 1}
+        ones |= {name for axis in after.members for name, _ in axis}
+        is_chosen = bool(sizes & ones)
+        return dataclasses.replace(after, loops=after.loops | {loop}) if is_chosen else after
+
+    pairs = zip(view.terms, part.terms, strict=True)
+    return View(tuple(marked(before, after) for before, after in pairs))
 
 
 def stacked(view: View, length: int, loop: int) -> View:
@@ -222,7 +268,8 @@ def _indexed(
     name = next((f[0] for f in collapsed if is_real(f)), BROADCAST)
     if chosen:
         axes[chosen[0]] = ((name, shape[chosen[0]]),)
-    return dataclasses.replace(term, axes=tuple(axes), is_gathered=True)
+    gathered = (*term.gathered, *(name for name, _ in collapsed))
+    return dataclasses.replace(term, axes=tuple(axes), gathered=gathered)
 
 
 def _cut(axis: Axis, size: int) -> Axis:
@@ -248,7 +295,11 @@ def _transpose(eqn: JaxprEqn, term: Term) -> Term:
 
 
 def _reshape(eqn: JaxprEqn, term: Term) -> Term | None:
-    axes = regroup(term.axes, eqn.outvars[0].aval.shape, _split)
+    # A vmap of a convolution reorders axes in the same step.
+    order = eqn.params["dimensions"] or range(len(term.axes))
+    axes = regroup(
+        tuple(term.axes[i] for i in order), eqn.outvars[0].aval.shape, _split
+    )
     return None if axes is None else dataclasses.replace(term, axes=axes)
 
 
