@@ -4,13 +4,18 @@ from collections.abc import Callable
 
 from tests.support.zoo import (
     bert,
+    conditioning,
+    convolutions,
     experts,
     gpt2,
+    heads,
+    in_nnx,
     llama,
     products,
     recurrent,
     resnet,
     state_space,
+    streams,
     t5,
     unet,
     vision,
@@ -20,6 +25,7 @@ from tests.support.zoo.truth import Model
 FILES = (
     gpt2, llama, bert, t5, vision, resnet, unet,
     experts, state_space, recurrent, products,
+    conditioning, convolutions, heads, in_nnx, streams,
 )  # fmt: skip
 
 

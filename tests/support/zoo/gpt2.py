@@ -79,13 +79,13 @@ PARAMS = {
 }
 
 TABLE = """
-transformer/wte                       io    .   .  embedding readout   # wte[ids], h wte.T
+transformer/wte io . . embedding readout # wte[ids], h wte.T
 transformer/wpe                       .     .   .  embedding|bias      # wpe[0..T]
 transformer/h/{0,1}/ln_{1,2}/weight   none  .   .  scale
 transformer/h/{0,1}/ln_{1,2}/bias     none  .   .  bias
-transformer/h/{0,1}/attn/c_attn/weight io  16  48  query key value  # split into 3
+transformer/h/{0,1}/attn/c_attn/weight io 16 48 query key value  # split into 3
 transformer/h/{0,1}/attn/c_attn/bias  none  .   .  bias
-transformer/h/{0,1}/attn/c_proj/weight io  16  16  attention_output residual_output
+transformer/h/{0,1}/attn/c_proj/weight io 16 16 attention_output residual_output
 transformer/h/{0,1}/attn/c_proj/bias  none  .   .  bias
 transformer/h/{0,1}/mlp/c_fc/weight   io   16  64                      # LN(x) W
 transformer/h/{0,1}/mlp/c_fc/bias     none  .   .  bias

@@ -90,6 +90,34 @@ def library_attention(p, x):
     return x + (jax.nn.silu(h @ p["w_gate"]) * (h @ p["w_up"])) @ p["w_down"]
 
 
+def packed(params, ids, positions, segments):
+    """Positions and a mask of packed sequences are inputs, as in training code."""
+    same = segments[:, :, None] == segments[:, None, :]
+    mask = same & (positions[:, :, None] >= positions[:, None, :])
+    rates = 10000.0 ** (-jnp.arange(0, SIZE, 2) / SIZE)
+    angles = positions[..., None, None] * rates
+
+    def rotate(x):
+        first, second = jnp.split(x, 2, axis=-1)
+        cos, sin = jnp.cos(angles), jnp.sin(angles)
+        turned = first * cos - second * sin, second * cos + first * sin
+        return jnp.concatenate(turned, axis=-1)
+
+    def one(p, x):
+        h = rms_norm(p["input_norm"], x)
+        q, k, v = (jnp.einsum("btd,dhk->bthk", h, p[n]) for n in ("wq", "wk", "wv"))
+        q, k = rotate(q).reshape(*x.shape[:2], GROUPS, -1, SIZE), rotate(k)
+        logits = jnp.einsum("btgrd,bsgd->bgrts", q, k) / jnp.sqrt(SIZE)
+        logits = logits + jnp.where(mask, 0.0, -1e9)[:, None, None]
+        y = jnp.einsum("bgrts,bsgd->btgrd", jax.nn.softmax(logits), v)
+        y = y.reshape(*x.shape[:2], HEADS, SIZE)
+        x = x + jnp.einsum("bthk,hkd->btd", y, p["wo"])
+        h = rms_norm(p["post_norm"], x)
+        return x + (jax.nn.silu(h @ p["w_gate"]) * (h @ p["w_up"])) @ p["w_down"]
+
+    return forward(one, rms_norm, params, ids)
+
+
 def scanned(params, ids):
     x = params["embed"][ids]
     body = jax.checkpoint(lambda x, p: (layer(p, x), None))
@@ -199,6 +227,16 @@ MODELS = {
     ),
     "llama, fused, (out, in)": lambda: known(
         *of(fused_layer, gemma_norm, fused), table=FUSED, depth=4
+    ),
+    # A mask and positions are no features: nothing behind them reads the data.
+    "llama, packed sequences": lambda: known(
+        packed,
+        whole([separate(), separate()]),
+        IDS,
+        IDS,
+        IDS,
+        table=SEPARATE,
+        depth=4,
     ),
     "llama, scanned": lambda: known(
         scanned, whole(stacked(separate(), 3)), IDS, table=SCANNED, depth=6

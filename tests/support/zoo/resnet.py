@@ -77,16 +77,20 @@ head/bias     none  .  .  bias
 POST = (
     CONVOLUTIONS
     + """
-{bn_init,block0/bn1,block0/bn2,block1/bn1,block1/bn2,block1/bn_proj}/scale none . . scale
-{bn_init,block0/bn1,block0/bn2,block1/bn1,block1/bn2,block1/bn_proj}/bias  none . . bias
+{bn_init,block1/bn_proj}/scale  none . . scale
+{bn_init,block1/bn_proj}/bias   none . . bias
+block{0,1}/bn{1,2}/scale  none . . scale
+block{0,1}/bn{1,2}/bias   none . . bias
 """
 )
 
 PRE = (
     CONVOLUTIONS
     + """
-{bn_final,block0/bn1,block0/bn2,block1/bn1,block1/bn2}/scale  none . . scale
-{bn_final,block0/bn1,block0/bn2,block1/bn1,block1/bn2}/bias   none . . bias
+bn_final/scale  none . . scale
+bn_final/bias   none . . bias
+block{0,1}/bn{1,2}/scale  none . . scale
+block{0,1}/bn{1,2}/bias   none . . bias
 """
 )
 
