@@ -12,7 +12,7 @@ from jax.extend.core import JaxprEqn
 from . import attention, residuals, views
 from .axes import Axes, Axis
 from .products import joined
-from .uses import FROM_INPUTS, Log
+from .uses import FROM_INPUTS, Log, Use
 from .values import Attention, Data, Scalar, View, number
 
 Rule = Callable[[Log, JaxprEqn, Sequence[Any]], Data]
@@ -132,10 +132,7 @@ def add(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     is_residual = residuals.added(log, one, other)
     if is_residual:
         new.attention, new.routing, new.meeting = (), 0, None
-    elif is_beside(one, other) and other.layers:
-        new.sources = other.sources
-    elif is_beside(other, one) and one.layers:
-        new.sources = one.sources
+        new.sources = one.sources | other.sources
     log.base(new)
     new.stream |= one.stream | other.stream
     new.terms = () if is_residual else (one, other)
@@ -226,6 +223,8 @@ def scaled(
         return new
     if not use.roles:
         use.reason = "it multiplies data entry by entry, and they are not normalized"
+    stream = new.stream
+    log.base(new).stream |= stream
     new.pending = (views.expanded(view, _shape(eqn)), use, new)
     new.exponential = None
     return new
@@ -248,7 +247,20 @@ def normal(log: Log, eqn: JaxprEqn, data: Data, root: Data) -> Data:
         use.data = data
     if root.norm_scale:
         new.sources, new.norm = root.norm_scale, None
+    if data.pending is not None and data.pending[2] is not None:
+        _scaled_before(data.pending[1], data.pending[2], root, new)
     return log.base(new)
+
+
+def _scaled_before(use: Use, product: Data, root: Data, new: Data) -> None:
+    """Give the role of a norm's scale to what multiplied the data before the division.
+
+    It is none if the root is that of the product.
+    """
+    number = product.stream.bit_length() - 1
+    if use.kind == "multiply" and not root.ancestors >> number & 1:
+        use.roles.add("scale")
+        new.sources, new.norm, new.pending = use.bit, None, None
 
 
 def _gated(log: Log, eqn: JaxprEqn, one: Data, other: Data) -> Data:

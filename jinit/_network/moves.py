@@ -103,7 +103,7 @@ def concatenate(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     for view in values:
         if isinstance(view, View):
             log.other(view, "it is put beside data, as a token is")
-    new = datas[0]
+    new = datas[0].copy()
     for data in datas[1:]:
         new = joined(new, data)
     shape, along = eqn.outvars[0].aval.shape, eqn.params["dimension"]
@@ -114,6 +114,8 @@ def concatenate(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
             for axis in same[1:]:
                 log.labels.unite(axis, same[0])
             axes[dim] = same[0]
+    for data in datas:
+        new.sources |= data.sources
     keep = {"scalar": rebased(datas[0].scalar), "gated": datas[0].gated}
     # Half of a rotary embedding is turned, and put beside the other half.
     streams = dict.fromkeys(("exponential", "total", "pending", "factors"))

@@ -8,7 +8,7 @@ from jax.extend.core import JaxprEqn
 
 from . import attention, views
 from .axes import BROADCAST, Axes, Axis, Factor
-from .uses import Log, Use
+from .uses import FROM_INPUTS, Log, Use
 from .values import Data, Meeting, View, number
 
 
@@ -205,10 +205,10 @@ def meet(
         if weights.exponential:
             new.attention += attention.contracted(log, weights, values, labels)
             new.last, new.sources, new.meeting = values.last, values.sources, None
-        if weights.routing and not values.routing:
+        if weights.routing and attention.chosen(log, weights, values):
+            new.last, new.sources, new.routing = values.last, values.sources, 0
+        elif weights.routing and not values.routing:
             new.last, new.sources = values.last, values.sources
-            if attention.chosen(log, weights, values):
-                new.routing = 0
     return log.base(new)
 
 
@@ -219,13 +219,21 @@ def joined(left: Data, right: Data) -> Data:
         ancestors=left.ancestors | right.ancestors,
         layers=left.layers | right.layers,
         last=left.last | right.last,
-        sources=left.sources | right.sources,
+        sources=_sources(left, right),
         routing=left.routing | right.routing,
         attention=tuple(dict.fromkeys(left.attention + right.attention)),
         meeting=left.meeting or right.meeting,
         norm="mean_square" if "mean_square" in norms else None,
         norm_scale=left.norm_scale | right.norm_scale,
     )
+
+
+def _sources(left: Data, right: Data) -> int:
+    """Return the sources of both; a mask or an adjacency matrix is no source."""
+    for one, other in ((left, right), (right, left)):
+        if other.layers and not one.layers and one.sources == FROM_INPUTS:
+            return other.sources
+    return left.sources | right.sources
 
 
 def _joined_axes(log: Log, eqn: JaxprEqn, left: Data, right: Data, dims: Any) -> Axes:
