@@ -41,8 +41,10 @@ def _html_row(cells: Sequence[str], tag: str) -> str:
 
 def _cells(parameter: Parameter) -> tuple[str, ...]:
     fans = parameter.fans
-    is_lookup = fans is not None and "matrix" not in parameter.roles and (
-        "embedding" in parameter.roles
+    is_lookup = (
+        fans is not None
+        and "matrix" not in parameter.roles
+        and ("embedding" in parameter.roles)
     )
     return (
         parameter.path,

@@ -90,9 +90,7 @@ class Network:
         return network_html(self)
 
 
-def network(
-    model: Any, *arguments: Any, rngs: Any = None, **options: Any
-) -> Network:
+def network(model: Any, *arguments: Any, rngs: Any = None, **options: Any) -> Network:
     """Read a model from its equations: what each parameter does in it.
 
     Nothing is computed: the model is traced, and its equations are read. The names of
