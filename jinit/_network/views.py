@@ -17,7 +17,7 @@ Rule = Callable[[JaxprEqn, Term], Term | None]
 
 
 def moved(eqn: JaxprEqn, view: View) -> View | None:
-    """Return a view behind an operation on one operand; None if it is not understood."""
+    """Return a view behind an operation on it; None if that is not understood."""
     rule = _RULES.get(eqn.primitive.name)
     if rule is None:
         return None
