@@ -75,9 +75,18 @@ def _references() -> dict[str, np.ndarray]:
 
 
 def _steps(curve: Scalar) -> list[str]:
-    inner = [a for a in curve.arguments if isinstance(a, Scalar)]
-    before = _steps(inner[0]) if inner else []
-    return before if curve.eqn is None else [*before, curve.eqn.primitive.name]
+    """Return the names of the operations, those that go first before the others."""
+    names: dict[int, str] = {}
+
+    def visit(curve: Scalar) -> None:
+        for argument in curve.arguments:
+            if isinstance(argument, Scalar) and id(argument) not in names:
+                visit(argument)
+        if curve.eqn is not None:
+            names[id(curve)] = curve.eqn.primitive.name
+
+    visit(curve)
+    return list(names.values())
 
 
 def _evaluated(curve: Scalar, known: dict[int, Any]) -> Any:

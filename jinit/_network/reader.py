@@ -127,7 +127,8 @@ class _Reader:
         """Read what indices choose from a parameter."""
         if eqn.primitive.name == "gather" and isinstance(values[1], Data):
             return lookups.lookup(self.log, eqn, values)
-        return self._indexed(eqn, values[0])
+        new = self._indexed(eqn, values[0])
+        return new and views.looked_up(values[0], new)
 
     def _indexed(self, eqn: JaxprEqn, view: View) -> View | None:
         """Return what an index that no input decides chooses from a parameter.
@@ -206,7 +207,7 @@ class _Reader:
 
     def _carried(self, loop: Loop, value: Any, shape: Sequence[int]) -> Data:
         if isinstance(value, View):
-            self.log.other(value, "a loop changes it")
+            self.log.other(value, "a loop begins with it")
         data = value if isinstance(value, Data) else Data()
         if data is not value:
             data.axes = self.log.labels.axes(shape)
@@ -229,10 +230,15 @@ class _Reader:
         self, loop: Loop, carry: list[Any], last: list[Any], before: int
     ) -> None:
         """Join the last carries of a loop with the first."""
-        read = 0
+        carried = read = 0
+        for result in last:
+            carried |= result.layers if isinstance(result, Data) else 0
         for use in self.log.uses[before:]:
             if use.data is not None and use.kind in ("product", "convolution"):
                 read |= use.data.ancestors
+                if use.data.sources & loop.tokens and not use.bit & carried:
+                    # It reads the state and hands the result out of the loop.
+                    use.roles.discard("recurrent")
         for value, result in zip(carry, last, strict=True):
             if not (isinstance(value, Data) and isinstance(result, Data)):
                 continue

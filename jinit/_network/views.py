@@ -179,6 +179,17 @@ def step_of(view: View, loop: int) -> View:
     )
 
 
+def looked_up(view: View, part: View) -> View:
+    """Say of a part that the inputs have chosen that it is looked up."""
+
+    def marked(before: Term, after: Term) -> Term:
+        cut = {n for n, *_ in after.part} - {n for n, *_ in before.part}
+        return dataclasses.replace(after, gathered=(*after.gathered, *sorted(cut)))
+
+    pairs = zip(view.terms, part.terms, strict=True)
+    return View(tuple(marked(before, after) for before, after in pairs))
+
+
 def chosen(view: View, part: View, loop: int) -> View:
     """Say of a part that has one entry of a longer axis that it is that of a step."""
 
