@@ -13,6 +13,7 @@ from . import attention, residuals
 from .atoms import shape_of
 from .entries import axes_of, bent, is_beside, linear, mixed, other, parts_of
 from .factors import divide, multiply, power
+from .meetings import joined
 from .uses import Log
 from .values import Data, Exponential, View, number
 
@@ -104,9 +105,11 @@ def select(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
         test.curve.base is data.curve.base for data in datas
     ):
         return bent(log, eqn, values, datas[0])
-    new = mixed(log, eqn, datas[0], datas[-1])
+    new = log.base(joined(datas[0], datas[-1]))
     new.axes = axes_of(log, values, shape_of(eqn.outvars[0]))
-    new = log.base(new)
+    new.scalar = datas[0].scalar
+    # A router's choice may be a mask.
+    new.routing |= test.routing if isinstance(test, Data) else 0
     new.stream |= datas[0].stream | datas[-1].stream
     return new
 

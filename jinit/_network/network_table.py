@@ -41,11 +41,8 @@ def _html_row(cells: Sequence[str], tag: str) -> str:
 
 def _cells(parameter: Parameter) -> tuple[str, ...]:
     fans = parameter.fans
-    is_lookup = (
-        fans is not None
-        and "matrix" not in parameter.roles
-        and ("embedding" in parameter.roles)
-    )
+    # Each output of a lookup is one entry of the table.
+    is_lookup = "embedding" in parameter.roles
     return (
         parameter.path,
         str(parameter.shape),

@@ -145,9 +145,10 @@ class _Reader:
         """Read an operation on parameters and constants alone."""
         name = eqn.primitive.name
         parts = [value for value in values if isinstance(value, View)]
-        if name in _READING and views.is_repeated(parts[0]):
-            shape = shape_of(eqn.invars[0])
-            return self(eqn, [meetings.learned(self.log, parts[0], shape)])
+        is_square = name == "mul" and values[0] is values[1]
+        if (name in _READING or is_square) and views.is_repeated(parts[0]):
+            data = meetings.learned(self.log, parts[0], shape_of(eqn.invars[0]))
+            return self(eqn, [data] * len(values))
         if name in ("gather", "dynamic_slice") and parts[0] is values[0]:
             return self._indexed(eqn, parts[0])
         if name == "split":

@@ -65,7 +65,9 @@ def test_factors_of_constants_and_casts_change_nothing():
         kernel = (p["w"].astype(jnp.bfloat16) * math.sqrt(2 / 6)).astype(jnp.float32)
         return x @ jax.lax.stop_gradient(kernel)
 
-    assert layouts(network(function, {"w": (6, 4)}, floats(2, 6))) == {"w": ("io", 6, 4)}
+    assert layouts(network(function, {"w": (6, 4)}, floats(2, 6))) == {
+        "w": ("io", 6, 4)
+    }
 
 
 def test_axes_of_one_entry_have_letters():
