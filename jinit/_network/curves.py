@@ -17,7 +17,9 @@ from .._scale.activations import ACTIVATIONS, GATES
 from . import equations
 from .values import Scalar
 
-_GRID = np.array([-7.5, -4.1, -2.4, -1.3, -0.7, -0.2, 0.1, 0.4, 0.9, 1.7, 3.2, 5.3, 8.0])
+_GRID = np.array(
+    [-7.5, -4.1, -2.4, -1.3, -0.7, -0.2, 0.1, 0.4, 0.9, 1.7, 3.2, 5.3, 8.0]
+)
 _GATE_NAMES = {phi: name for name, phi in GATES.items()} | {"gelu_tanh": "geglu"}
 
 
@@ -89,7 +91,9 @@ def _evaluated(curve: Scalar, known: dict[int, Any]) -> Any:
         ]
         rule = _NUMPY.get(curve.eqn.primitive.name)
         unknown = rule is None or any(a is None for a in arguments)
-        known[id(curve)] = None if unknown or rule is None else rule(curve.eqn, *arguments)
+        known[id(curve)] = (
+            None if unknown or rule is None else rule(curve.eqn, *arguments)
+        )
     return known[id(curve)]
 
 

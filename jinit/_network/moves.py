@@ -6,8 +6,9 @@ from typing import Any
 from jax.extend.core import JaxprEqn
 
 from . import attention, views
+from .atoms import shape_of
 from .axes import Axes, Axis
-from .products import joined, match, meet
+from .meetings import joined, match, meet
 from .uses import Log
 from .values import Data, View, rebased
 
@@ -32,7 +33,7 @@ def transpose(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
 
 def reshape(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     """Split and join axes."""
-    shape = eqn.outvars[0].aval.shape
+    shape = shape_of(eqn.outvars[0])
     axes = values[0].axes
     axes = tuple(axes[i] for i in eqn.params["dimensions"] or range(len(axes)))
     return _moved(eqn, values[0], log.labels.reshape(axes, shape))
@@ -62,7 +63,7 @@ def cut(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
     data = values[0]
     if not isinstance(data, Data):
         return other(log, eqn, values)
-    return [_part(log, eqn, data, var.aval.shape) for var in eqn.outvars]
+    return [_part(log, eqn, data, shape_of(var)) for var in eqn.outvars]
 
 
 def _part(log: Log, eqn: JaxprEqn, data: Data, shape: Sequence[int]) -> Data:
@@ -88,8 +89,8 @@ def pad(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
     data = values[0]
     if not isinstance(data, Data):
         return other(log, eqn, values)
-    shape = eqn.outvars[0].aval.shape
-    sizes = eqn.invars[0].aval.shape
+    shape = shape_of(eqn.outvars[0])
+    sizes = shape_of(eqn.invars[0])
     axes = tuple(
         a if n == m else log.labels.axis(n)
         for a, n, m in zip(data.axes, shape, sizes, strict=True)
@@ -103,10 +104,10 @@ def concatenate(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     for view in values:
         if isinstance(view, View):
             log.other(view, "it is put beside data, as a token is")
-    new = datas[0]
+    new = datas[0].copy()
     for data in datas[1:]:
         new = joined(new, data)
-    shape, along = eqn.outvars[0].aval.shape, eqn.params["dimension"]
+    shape, along = shape_of(eqn.outvars[0]), eqn.params["dimension"]
     axes = list(log.labels.axes(shape))
     for dim in range(len(shape)):
         same = [d.axes[dim] for d in datas if d.axes[dim]]
@@ -114,6 +115,8 @@ def concatenate(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
             for axis in same[1:]:
                 log.labels.unite(axis, same[0])
             axes[dim] = same[0]
+    for data in datas:
+        new.sources |= data.sources
     keep = {"scalar": rebased(datas[0].scalar), "gated": datas[0].gated}
     # Half of a rotary embedding is turned, and put beside the other half.
     streams = dict.fromkeys(("exponential", "total", "pending", "factors"))
@@ -187,8 +190,8 @@ def _written_out(log: Log, data: Data, gone: set[int], kept: Axes) -> Data | Non
 def pool(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     """Sum over windows, which shortcuts may do, too."""
     data: Data = values[0]
-    shape = eqn.outvars[0].aval.shape
-    sizes = eqn.invars[0].aval.shape
+    shape = shape_of(eqn.outvars[0])
+    sizes = shape_of(eqn.invars[0])
     axes = tuple(
         a if n == m else log.labels.axis(n)
         for a, n, m in zip(data.axes, shape, sizes, strict=True)
@@ -228,7 +231,7 @@ def gather(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
     data, indices = values[:2]
     if not isinstance(data, Data):
         return other(log, eqn, values)
-    shape = eqn.outvars[0].aval.shape
+    shape = shape_of(eqn.outvars[0])
     axes = list(log.labels.axes(shape))
     numbers, sizes = eqn.params["dimension_numbers"], eqn.params["slice_sizes"]
     batching = getattr(numbers, "operand_batching_dims", ())
@@ -238,10 +241,14 @@ def gather(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
         if d not in numbers.collapsed_slice_dims and d not in batching
     ]
     for spot, dim in zip(numbers.offset_dims, kept, strict=True):
-        if shape[spot] == eqn.invars[0].aval.shape[dim]:
+        if shape[spot] == shape_of(eqn.invars[0])[dim]:
             axes[spot] = data.axes[dim]
     new = data if not isinstance(indices, Data) else _with_indices(data, indices)
-    return log.base(new.copy(axes=tuple(axes), pending=None, factors=None, scalar=rebased(data.scalar)))
+    return log.base(
+        new.copy(
+            axes=tuple(axes), pending=None, factors=None, scalar=rebased(data.scalar)
+        )
+    )
 
 
 def _with_indices(data: Data, indices: Data) -> Data:
@@ -294,6 +301,14 @@ RULES: dict[str, Rule] = {
     "sort": choose,
 }
 RULES |= dict.fromkeys(
-    "reduce_max reduce_min reduce_prod reduce_and reduce_or argmax argmin".split(),
+    [
+        "reduce_max",
+        "reduce_min",
+        "reduce_prod",
+        "reduce_and",
+        "reduce_or",
+        "argmax",
+        "argmin",
+    ],
     reduce_other,
 )

@@ -11,7 +11,17 @@ from typing import Any
 
 from jax.extend.core import ClosedJaxpr, JaxprEqn
 
-from . import entrywise, equations, moves, products, views
+from . import (
+    convolutions,
+    entrywise,
+    equations,
+    lookups,
+    meetings,
+    moves,
+    products,
+    views,
+)
+from .atoms import shape_of
 from .axes import size_of
 from .equations import LOOKED_THROUGH, branches_of, scan_of, while_of
 from .interpret import inside, interpret
@@ -23,7 +33,7 @@ from .values import Constant, Data, View, number, whole
 
 _MEETINGS = {
     "dot_general": products.dot_general,
-    "conv_general_dilated": products.convolution,
+    "conv_general_dilated": convolutions.convolution,
     "ragged_dot_general": products.ragged_dot,
     "ragged_dot": products.ragged_dot,
 }
@@ -55,10 +65,8 @@ def read(closed: ClosedJaxpr, paths: Sequence[str], num_params: int) -> Reading:
     for i, (var, is_used) in enumerate(zip(closed.jaxpr.invars, used, strict=True)):
         if not is_used:
             continue
-        shape = getattr(var.aval, "shape", ())
-        arguments.append(
-            whole(i, shape) if i < num_params else reader.input(shape)
-        )
+        shape = shape_of(var)
+        arguments.append(whole(i, shape) if i < num_params else reader.input(shape))
     outputs = interpret(jaxpr, closed.consts, arguments, reader)
     for value in outputs:
         if isinstance(value, View):
@@ -118,7 +126,7 @@ class _Reader:
         """Read what indices choose from a parameter."""
         if eqn.primitive.name == "gather":
             if isinstance(values[1], Data):
-                return products.lookup(self.log, eqn, values)
+                return lookups.lookup(self.log, eqn, values)
         return self._indexed(eqn, values[0])
 
     def _indexed(self, eqn: JaxprEqn, view: View) -> View | None:
@@ -137,8 +145,8 @@ class _Reader:
         name = eqn.primitive.name
         parts = [value for value in values if isinstance(value, View)]
         if name in _READING and views.is_repeated(parts[0]):
-            shape = eqn.invars[0].aval.shape
-            return self(eqn, [products.learned(self.log, parts[0], shape)])
+            shape = shape_of(eqn.invars[0])
+            return self(eqn, [meetings.learned(self.log, parts[0], shape)])
         if name in ("gather", "dynamic_slice") and parts[0] is values[0]:
             return self._indexed(eqn, parts[0])
         if name == "split":
@@ -146,9 +154,9 @@ class _Reader:
         if name == "concatenate":
             return views.concatenated(eqn, parts)
         if name in ("pad", "rem") or (name in _COMBINING and len(parts) == 1):
-            return views.expanded(parts[0], eqn.outvars[0].aval.shape)
+            return views.expanded(parts[0], shape_of(eqn.outvars[0]))
         if name in _COMBINING:
-            one, shape = parts[0], eqn.outvars[0].aval.shape
+            one, shape = parts[0], shape_of(eqn.outvars[0])
             for part in parts[1:]:
                 one = views.combined(one, part, shape, multiplies=_COMBINING[name])
             return one
@@ -193,7 +201,7 @@ class _Reader:
             elif kind < DATA:
                 carry.append(Constant())
             else:
-                carry.append(self._carried(loop, value, var.aval.shape))
+                carry.append(self._carried(loop, value, shape_of(var)))
         return carry
 
     def _carried(self, loop: Loop, value: Any, shape: Sequence[int]) -> Data:
@@ -230,7 +238,9 @@ class _Reader:
                 continue
             for one, other in zip(value.axes, result.axes, strict=False):
                 self.log.labels.unite(other, one)
-            (token,) = [u for u in self.log.members(value.sources) if u.kind == "carry"][:1]
+            (token,) = [
+                u for u in self.log.members(value.sources) if u.kind == "carry"
+            ][:1]
             self.log.carried[token.number] |= result.sources
             if value.stream & loop.carries & read:
                 self.log.followed |= result.layers & ~value.layers
@@ -285,7 +295,7 @@ class _Reader:
         if not datas:
             one = parts[0] if parts else Constant()
             for part in parts[1:]:
-                shape = eqn.outvars[place].aval.shape
+                shape = shape_of(eqn.outvars[place])
                 one = views.combined(one, part, shape, multiplies=False)
             return one
         for part in parts:
@@ -294,9 +304,9 @@ class _Reader:
         for data in datas[1:]:
             stream = new.stream & data.stream
             axes = entrywise.axes_of(
-                self.log, (new, data), eqn.outvars[place].aval.shape
+                self.log, (new, data), shape_of(eqn.outvars[place])
             )
-            new = products.joined(new, data).copy(axes=axes)
+            new = meetings.joined(new, data).copy(axes=axes)
             self.log.base(new)
             new.stream |= stream
         return new
@@ -305,12 +315,12 @@ class _Reader:
         """Read the equations that one device executes on its parts of the arrays."""
         body = equations.body_of(eqn)
         arguments = [
-            self._resized(value, var.aval.shape)
+            self._resized(value, shape_of(var))
             for value, var in zip(values, body.jaxpr.invars, strict=True)
         ]
         results = interpret(body.jaxpr, body.consts, arguments, self)
         return [
-            self._resized(value, var.aval.shape)
+            self._resized(value, shape_of(var))
             for value, var in zip(results, eqn.outvars, strict=True)
         ]
 

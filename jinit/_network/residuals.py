@@ -73,9 +73,17 @@ def _note(log: Log, number: int, shortcut: Data, branch: Data) -> None:
             count *= loop.length
     for term in _branches(branch, inside):
         layers = term.layers & inside
-        log.additions.append(
-            Addition(number, layers, term.last & layers, start.sources, count)
-        )
+        ends = _ends(log, term.last & layers, number)
+        log.additions.append(Addition(number, layers, ends, start.sources, count))
+
+
+def _ends(log: Log, last: int, number: int) -> int:
+    """Return the last products of a branch, without those that read a condition."""
+    ends = 0
+    for use in log.members(last):
+        if use.data is not None and use.data.ancestors >> number & 1:
+            ends |= use.bit
+    return ends or last
 
 
 def _branches(branch: Data, inside: int) -> list[Data]:

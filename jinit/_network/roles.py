@@ -174,7 +174,11 @@ def _scale_roles(use: Use) -> set[str]:
 
 def layout_of(use: Use, number: int, shape: Sequence[int]) -> str | None:
     """Return the letters of the axes of a parameter, or None where one is unknown."""
-    letters = {place(n)[1]: letter for n, letter in use.letters.items() if place(n)[0] == number}
+    letters = {
+        place(n)[1]: letter
+        for n, letter in use.letters.items()
+        if place(n)[0] == number
+    }
     for axis, size in enumerate(shape):
         if axis in letters:
             continue

@@ -9,6 +9,7 @@ from typing import Any
 
 from jax.extend.core import JaxprEqn
 
+from .atoms import shape_of
 from .axes import BROADCAST, Axes, Axis, Factor, regroup, size_of
 from .values import Term, View, is_real
 
@@ -27,9 +28,7 @@ def moved(eqn: JaxprEqn, view: View) -> View | None:
 
 def with_axes(view: View, change: Callable[[Axes], Axes]) -> View:
     """Return a view whose terms have other axes."""
-    return View(
-        tuple(dataclasses.replace(t, axes=change(t.axes)) for t in view.terms)
-    )
+    return View(tuple(dataclasses.replace(t, axes=change(t.axes)) for t in view.terms))
 
 
 def expanded(view: View, shape: Sequence[int]) -> View:
@@ -55,9 +54,7 @@ def is_repeated(view: View) -> bool:
     )
 
 
-def combined(
-    one: View, other: View, shape: Sequence[int], *, multiplies: bool
-) -> View:
+def combined(one: View, other: View, shape: Sequence[int], *, multiplies: bool) -> View:
     """Return the view of two views that meet entry by entry.
 
     A product has the kernel as its term, and the gain of a weight norm as a scale. A
@@ -102,7 +99,7 @@ def _extent(term: Term) -> int:
 def concatenated(eqn: JaxprEqn, pieces: Sequence[View]) -> View:
     """Return the view of several views side by side, each as long as the whole."""
     along = eqn.params["dimension"]
-    size = eqn.outvars[0].aval.shape[along]
+    size = shape_of(eqn.outvars[0])[along]
 
     def lengthened(axes: Axes) -> Axes:
         real = [name for name, _ in axes[along] if name >= 0]
@@ -119,7 +116,7 @@ def sliced(view: View, eqn: JaxprEqn, place: int) -> View:
     """Return the view of one part of a `split`."""
     axis, sizes = eqn.params["axis"], [int(size) for size in eqn.params["sizes"]]
     start = sum(sizes[:place])
-    shape = eqn.outvars[place].aval.shape
+    shape = shape_of(eqn.outvars[place])
 
     def part(term: Term) -> Term:
         ranges = [(0, size) for size in shape]
@@ -153,7 +150,9 @@ class Output:
 
     def __call__(self, side: int) -> dict[int, int]:
         """Return output axis -> dimension of the operand on a side."""
-        return {i: d for i, pair in enumerate(self.axes) if (d := pair[side]) is not None}
+        return {
+            i: d for i, pair in enumerate(self.axes) if (d := pair[side]) is not None
+        }
 
 
 def _remaining(
@@ -188,7 +187,11 @@ def chosen(view: View, part: View, loop: int) -> View:
         ones = {name for axis in after.axes for name, size in axis if size == 1}
         ones |= {name for axis in after.members for name, _ in axis}
         is_chosen = bool(sizes & ones)
-        return dataclasses.replace(after, loops=after.loops | {loop}) if is_chosen else after
+        return (
+            dataclasses.replace(after, loops=after.loops | {loop})
+            if is_chosen
+            else after
+        )
 
     pairs = zip(view.terms, part.terms, strict=True)
     return View(tuple(marked(before, after) for before, after in pairs))
@@ -220,7 +223,8 @@ def local(view: View, shape: Sequence[int]) -> View:
         return ((name, size // inner if inner else size), *rest)
 
     return with_axes(
-        view, lambda axes: tuple(resized(a, s) for a, s in zip(axes, shape, strict=True))
+        view,
+        lambda axes: tuple(resized(a, s) for a, s in zip(axes, shape, strict=True)),
     )
 
 
@@ -233,7 +237,7 @@ def indexed(eqn: JaxprEqn, view: View) -> View | None:
         for d in range(len(sizes))
         if d not in numbers.collapsed_slice_dims and d not in batching
     ]
-    shape = eqn.outvars[0].aval.shape
+    shape = shape_of(eqn.outvars[0])
     chosen = [d for d in range(len(shape)) if d not in numbers.offset_dims]
     count = 1
     for dim in chosen:
@@ -297,9 +301,7 @@ def _transpose(eqn: JaxprEqn, term: Term) -> Term:
 def _reshape(eqn: JaxprEqn, term: Term) -> Term | None:
     # A vmap of a convolution reorders axes in the same step.
     order = eqn.params["dimensions"] or range(len(term.axes))
-    axes = regroup(
-        tuple(term.axes[i] for i in order), eqn.outvars[0].aval.shape, _split
-    )
+    axes = regroup(tuple(term.axes[i] for i in order), shape_of(eqn.outvars[0]), _split)
     return None if axes is None else dataclasses.replace(term, axes=axes)
 
 
@@ -324,7 +326,7 @@ def _squeeze(eqn: JaxprEqn, term: Term) -> Term:
 
 def _slice(eqn: JaxprEqn, term: Term) -> Term:
     starts, limits = eqn.params["start_indices"], eqn.params["limit_indices"]
-    return _sliced(term, zip(starts, limits, strict=True), eqn.outvars[0].aval.shape)
+    return _sliced(term, zip(starts, limits, strict=True), shape_of(eqn.outvars[0]))
 
 
 def _dynamic_slice(eqn: JaxprEqn, term: Term) -> Term:
