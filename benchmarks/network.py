@@ -15,7 +15,7 @@ import gc
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -139,7 +139,7 @@ def _traced(apply: Callable[..., Any], variables: Any, tokens: Any) -> Any:
     return jax.make_jaxpr(lambda v, t: apply(v, t))(variables, tokens)
 
 
-def _first(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+def _first(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
     """Return the median seconds of calls for which nothing is kept."""
     samples: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
@@ -153,7 +153,7 @@ def _first(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]
     return {name: statistics.median(times) for name, times in samples.items()}
 
 
-def _later(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+def _later(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
     """Return the median seconds of calls after a first one."""
     # `interleaved` waits for arrays, and a network has none to wait for.
     quiet = {name: functools.partial(_dropped, call) for name, call in calls.items()}
