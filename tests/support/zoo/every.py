@@ -10,15 +10,18 @@ from tests.support.zoo import (
     gpt2,
     heads,
     in_nnx,
+    kernels,
     llama,
     products,
     recurrent,
     resnet,
+    shortcuts,
     state_space,
     streams,
     t5,
     unet,
     vision,
+    weighing,
 )
 from tests.support.zoo.truth import Model
 
@@ -26,6 +29,7 @@ FILES = (
     gpt2, llama, bert, t5, vision, resnet, unet,
     experts, state_space, recurrent, products,
     conditioning, convolutions, heads, in_nnx, streams,
+    kernels, shortcuts, weighing,
 )  # fmt: skip
 
 
