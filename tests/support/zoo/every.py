@@ -12,6 +12,7 @@ from tests.support.zoo import (
     in_nnx,
     kernels,
     llama,
+    mixed,
     products,
     recurrent,
     resnet,
@@ -22,6 +23,7 @@ from tests.support.zoo import (
     unet,
     vision,
     weighing,
+    wrapped,
 )
 from tests.support.zoo.truth import Model
 
@@ -29,7 +31,7 @@ FILES = (
     gpt2, llama, bert, t5, vision, resnet, unet,
     experts, state_space, recurrent, products,
     conditioning, convolutions, heads, in_nnx, streams,
-    kernels, shortcuts, weighing,
+    kernels, shortcuts, weighing, wrapped, mixed,
 )  # fmt: skip
 
 
