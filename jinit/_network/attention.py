@@ -2,8 +2,9 @@
 
 Attention multiplies two values of data, takes a softmax, and contracts a third over the
 axis that the softmax is normalized over. That axis is the keys'. The order of the
-operands says nothing, since einsum swaps them. A router's logits come from a matrix, and
-its softmax (or its top_k) runs over the matrix's outputs; what it weighs are experts.
+operands says nothing, since einsum swaps them. A router's logits come from a matrix,
+and its softmax (or its top_k) runs over the matrix's outputs; what it weighs are
+experts.
 
 Axes are compared by their labels before any classes of labels: queries and keys often
 come from one value, so that their axes have one class in the end.

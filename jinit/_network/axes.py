@@ -21,7 +21,7 @@ def regroup(
     shape: Sequence[int],
     split: Callable[[Factor, int], tuple[Factor, Factor]],
 ) -> Axes | None:
-    """Return the axes of a reshaped value, or None where a new axis cuts through a factor.
+    """Return the axes of a reshaped value; None where an axis cuts through a factor.
 
     `split(factor, size)` cuts a factor in two, of which the first has the given size.
     """

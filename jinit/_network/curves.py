@@ -75,9 +75,18 @@ def _references() -> dict[str, np.ndarray]:
 
 
 def _steps(curve: Scalar) -> list[str]:
-    inner = [a for a in curve.arguments if isinstance(a, Scalar)]
-    before = _steps(inner[0]) if inner else []
-    return before if curve.eqn is None else [*before, curve.eqn.primitive.name]
+    """Return the names of the operations, those that go first before the others."""
+    names: dict[int, str] = {}
+
+    def visit(curve: Scalar) -> None:
+        for argument in curve.arguments:
+            if isinstance(argument, Scalar) and id(argument) not in names:
+                visit(argument)
+        if curve.eqn is not None:
+            names[id(curve)] = curve.eqn.primitive.name
+
+    visit(curve)
+    return list(names.values())
 
 
 def _evaluated(curve: Scalar, known: dict[int, Any]) -> Any:
@@ -89,12 +98,18 @@ def _evaluated(curve: Scalar, known: dict[int, Any]) -> Any:
             _evaluated(a, known) if isinstance(a, Scalar) else a
             for a in curve.arguments
         ]
-        rule = _NUMPY.get(curve.eqn.primitive.name)
-        unknown = rule is None or any(a is None for a in arguments)
-        known[id(curve)] = (
-            None if unknown or rule is None else rule(curve.eqn, *arguments)
-        )
+        known[id(curve)] = _computed(curve.eqn, arguments)
     return known[id(curve)]
+
+
+def _computed(eqn: Any, arguments: list[Any]) -> Any:
+    """Return the values of one operation, or None where it is unknown."""
+    if any(argument is None for argument in arguments):
+        return None
+    if "y" in eqn.params:
+        return np.power(np.asarray(arguments[0], float), eqn.params["y"])
+    rule = _NUMPY.get(eqn.primitive.name)
+    return None if rule is None else rule(*arguments)
 
 
 def _applied(curve: Scalar, x: Any) -> Any:
@@ -110,27 +125,19 @@ def _applied(curve: Scalar, x: Any) -> Any:
     return equations.bind(curve.eqn, arguments)[0]
 
 
-def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda eqn, *values: function(*values)
-
-
 _NUMPY: dict[str, Callable[..., Any]] = {
-    name: _plain(function)
-    for name, function in {
-        "add": operator.add, "add_any": operator.add, "sub": operator.sub,
-        "mul": operator.mul, "div": np.divide, "max": np.maximum, "min": np.minimum,
-        "neg": operator.neg, "pow": np.power, "exp": np.exp, "exp2": np.exp2,
-        "log": np.log, "log1p": np.log1p, "expm1": np.expm1, "tanh": np.tanh,
-        "sqrt": np.sqrt, "rsqrt": lambda x: 1 / np.sqrt(x), "square": np.square,
-        "abs": np.abs, "sign": np.sign, "sin": np.sin, "cos": np.cos,
-        "floor": np.floor, "cbrt": np.cbrt, "sinh": np.sinh, "cosh": np.cosh,
-        "erf": np.vectorize(math.erf), "erfc": np.vectorize(math.erfc),
-        "logistic": lambda x: 0.5 * (1 + np.tanh(x / 2)),
-        "gt": operator.gt, "ge": operator.ge, "lt": operator.lt, "le": operator.le,
-        "eq": operator.eq, "ne": operator.ne, "and": np.logical_and,
-        "or": np.logical_or, "not": np.logical_not, "is_finite": np.isfinite,
-        "clamp": lambda low, x, high: np.clip(x, low, high),
-        "select_n": lambda test, *cases: np.where(test, cases[-1], cases[0]),
-    }.items()
+    "add": operator.add, "add_any": operator.add, "sub": operator.sub,
+    "mul": operator.mul, "div": np.divide, "max": np.maximum, "min": np.minimum,
+    "neg": operator.neg, "pow": np.power, "exp": np.exp, "exp2": np.exp2,
+    "log": np.log, "log1p": np.log1p, "expm1": np.expm1, "tanh": np.tanh,
+    "sqrt": np.sqrt, "rsqrt": lambda x: 1 / np.sqrt(x), "square": np.square,
+    "abs": np.abs, "sign": np.sign, "sin": np.sin, "cos": np.cos,
+    "floor": np.floor, "cbrt": np.cbrt, "sinh": np.sinh, "cosh": np.cosh,
+    "erf": np.vectorize(math.erf), "erfc": np.vectorize(math.erfc),
+    "logistic": lambda x: 0.5 * (1 + np.tanh(x / 2)),
+    "gt": operator.gt, "ge": operator.ge, "lt": operator.lt, "le": operator.le,
+    "eq": operator.eq, "ne": operator.ne, "and": np.logical_and,
+    "or": np.logical_or, "not": np.logical_not, "is_finite": np.isfinite,
+    "clamp": lambda low, x, high: np.clip(x, low, high),
+    "select_n": lambda test, *cases: np.where(test, cases[-1], cases[0]),
 }  # fmt: skip
-_NUMPY["integer_pow"] = lambda eqn, x: np.power(np.asarray(x, float), eqn.params["y"])

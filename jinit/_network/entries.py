@@ -11,6 +11,9 @@ from .meetings import joined
 from .uses import FROM_INPUTS, Log
 from .values import Data, Scalar, View, number
 
+# Longer chains of operations are a program, and no activation.
+_LONGEST = 200
+
 
 def curve_of(value: Any) -> Any:
     """Return an operand as an argument of a function of one number; None if unknown."""
@@ -24,7 +27,10 @@ def scalar(eqn: JaxprEqn, values: Sequence[Any], data: Data) -> Scalar | None:
     a mask, a parameter's bias.
     """
     arguments = [curve_of(value) for value in values]
-    return data.scalar if None in arguments else Scalar(eqn, arguments)
+    if None in arguments:
+        return data.scalar
+    new = Scalar(eqn, arguments)
+    return new if new.depth < _LONGEST else None
 
 
 def axes_of(log: Log, values: Sequence[Any], shape: Sequence[int]) -> Axes:
@@ -73,9 +79,7 @@ def bent(log: Log, eqn: JaxprEqn, values: Sequence[Any], data: Data) -> Data:
             layers=data.layers,
             last=data.last,
             sources=data.sources,
-            scalar=Scalar(eqn, list(map(curve_of, values)))
-            if None not in map(curve_of, values)
-            else data.scalar,
+            scalar=scalar(eqn, values, data),
             meeting=data.meeting,
             attention=data.attention,
             routing=data.routing,

@@ -71,7 +71,7 @@ def subtract(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     """Read a difference, such as that from a mean."""
     datas, others = parts_of(values)
     if others:
-        _added(log, others[0], datas[0])
+        log.note("other", others[0], datas[0], reason="its difference from data counts")
     if len(datas) == 1 or datas[0] is datas[1]:
         new = linear(log, eqn, values, datas[0])
         new.exponential = new.log_total = None

@@ -9,7 +9,7 @@ from . import attention, views
 from .atoms import shape_of
 from .entries import axes_of, bent, is_beside, linear, mixed, other, parts_of
 from .uses import Log, Use
-from .values import Attention, Data, View, number
+from .values import Attention, Data, View, is_real, number
 
 
 def multiply(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
@@ -65,7 +65,11 @@ def scaled(
     if not use.roles:
         use.reason = "it multiplies data entry by entry, and they are not normalized"
     stream = new.stream
-    log.base(new).stream |= stream
+    log.base(new)
+    if not any(f[1] > 1 for t in view.terms for a in t.axes for f in a if is_real(f)):
+        # A learned number may scale the stream. A vector of them is no shortcut, but
+        # the D of a state-space layer, whose output C h + D x is no residual sum.
+        new.stream |= stream
     new.pending = (views.expanded(view, shape_of(eqn.outvars[0])), use, new)
     new.exponential = None
     return new
@@ -130,7 +134,7 @@ def _note_gate(log: Log, gate: Data, up: Data, new: Data) -> None:
     if len(gates) != 1 or len(ups) != 1 or up.attention or gate.attention:
         return
     read, beside = gates[0].data, ups[0].data
-    if read is None or beside is None or read.ancestors != beside.ancestors:
+    if read is None or beside is None or not _is_same(log, read, beside):
         return
     if gates[0] is ups[0] and not (gate.is_part or up.is_part):
         return
@@ -138,6 +142,17 @@ def _note_gate(log: Log, gate: Data, up: Data, new: Data) -> None:
     ups[0].roles.add("up")
     new.gated = gate.curve
     new.last = gate.last | up.last
+
+
+def _is_same(log: Log, one: Data, other: Data) -> bool:
+    """Tell whether two products read the same values, if computed twice."""
+    if one.ancestors == other.ancestors:
+        return True
+    names = [
+        {use.main.parameter for use in log.members(data.sources) if use.view.terms}
+        for data in (one, other)
+    ]
+    return bool(names[0]) and names[0] == names[1]
 
 
 def divide(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
@@ -166,7 +181,7 @@ def divide(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
 
 def _inverse(log: Log, eqn: JaxprEqn, values: Sequence[Any], data: Data) -> Data:
     if isinstance(values[0], View):
-        log.other(values[0], "it is divided by data")
+        return scaled(log, eqn, values, values[0], data)
     new = bent(log, eqn, values, data)
     new.norm = "inverse_root" if data.norm == "root" else None
     new.total = data.total

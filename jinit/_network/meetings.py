@@ -76,6 +76,12 @@ def replaced(log: Log, old: Use, new: Use) -> None:
 def modulated(log: Log, new: Data, kernel: Data) -> Data:
     """Let a product descend from what has scaled or chosen its kernel, too."""
     log.followed |= kernel.layers
+    assert kernel.pending is not None
+    parameters = {term.parameter for term in kernel.pending[0].terms}
+    for use in log.members(kernel.layers):
+        if {term.parameter for term in use.view.terms} == parameters:
+            # A power iteration for the norm of the kernel, which is no layer.
+            use.kind = "half"
     new.layers |= kernel.layers
     new.ancestors |= kernel.ancestors
     return new

@@ -21,7 +21,8 @@ def _moved(eqn: JaxprEqn, data: Data, axes: Axes) -> Data:
     if data.pending is not None:
         view = views.moved(eqn, data.pending[0])
         source = data.pending[2]
-        new.pending = view and (view, data.pending[1], source and new)
+        use = data.pending[1]
+        new.pending = None if view is None else (view, use, source and new)
     return new
 
 

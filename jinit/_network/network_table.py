@@ -60,7 +60,7 @@ def _cells(parameter: Parameter) -> tuple[str, ...]:
 
 
 def shown_roles(roles: frozenset[str]) -> list[str]:
-    """Return the telling roles: "hidden" and "matrix" only where there are no others."""
+    """Return the telling roles, or "hidden" or "matrix" where there are no others."""
     shown = [role for role in _SHOWN if role in roles]
     return shown or sorted(roles - {"matrix"}) or sorted(roles)
 

@@ -110,7 +110,7 @@ def _of_parameters(eqn: JaxprEqn, left: View, right: View) -> View:
 
 
 def _mapped(eqn: JaxprEqn, view: View, dims: _Dims) -> View:
-    """Return a view behind a product with a constant; the new axis stands for the old."""
+    """Return a view behind a product with a constant, whose axes are no parameter's."""
     shape = shape_of(eqn.outvars[0])
     first = len(dims.batch_here) + (0 if dims.side == 0 else len(dims.free_there))
     places = dims.batch_here + dims.free_here

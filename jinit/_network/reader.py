@@ -13,6 +13,7 @@ from jax.extend.core import ClosedJaxpr, JaxprEqn
 
 from . import (
     convolutions,
+    entries,
     entrywise,
     equations,
     lookups,
@@ -119,15 +120,15 @@ class _Reader:
             return entrywise.RULES[name](self.log, eqn, values)
         if isinstance(values[0], View) and name in ("gather", "dynamic_slice"):
             return self._chosen(eqn, values)
-        rule = moves.RULES.get(name, moves.other)
+        rule: moves.Rule = moves.RULES.get(name, moves.other)
         return rule(self.log, eqn, values)
 
     def _chosen(self, eqn: JaxprEqn, values: list[Any]) -> Any:
         """Read what indices choose from a parameter."""
-        if eqn.primitive.name == "gather":
-            if isinstance(values[1], Data):
-                return lookups.lookup(self.log, eqn, values)
-        return self._indexed(eqn, values[0])
+        if eqn.primitive.name == "gather" and isinstance(values[1], Data):
+            return lookups.lookup(self.log, eqn, values)
+        new = self._indexed(eqn, values[0])
+        return new and views.looked_up(values[0], new)
 
     def _indexed(self, eqn: JaxprEqn, view: View) -> View | None:
         """Return what an index that no input decides chooses from a parameter.
@@ -206,7 +207,7 @@ class _Reader:
 
     def _carried(self, loop: Loop, value: Any, shape: Sequence[int]) -> Data:
         if isinstance(value, View):
-            self.log.other(value, "a loop changes it")
+            self.log.other(value, "a loop begins with it")
         data = value if isinstance(value, Data) else Data()
         if data is not value:
             data.axes = self.log.labels.axes(shape)
@@ -229,10 +230,15 @@ class _Reader:
         self, loop: Loop, carry: list[Any], last: list[Any], before: int
     ) -> None:
         """Join the last carries of a loop with the first."""
-        read = 0
+        carried = read = 0
+        for result in last:
+            carried |= result.layers if isinstance(result, Data) else 0
         for use in self.log.uses[before:]:
             if use.data is not None and use.kind in ("product", "convolution"):
                 read |= use.data.ancestors
+                if use.data.sources & loop.tokens and not use.bit & carried:
+                    # It reads the state and hands the result out of the loop.
+                    use.roles.discard("recurrent")
         for value, result in zip(carry, last, strict=True):
             if not (isinstance(value, Data) and isinstance(result, Data)):
                 continue
@@ -293,9 +299,10 @@ class _Reader:
         datas = [case for case in cases if isinstance(case, Data)]
         parts = [case for case in cases if isinstance(case, View)]
         if not datas:
-            one = parts[0] if parts else Constant()
+            if not parts:
+                return Constant()
+            one, shape = parts[0], shape_of(eqn.outvars[place])
             for part in parts[1:]:
-                shape = shape_of(eqn.outvars[place])
                 one = views.combined(one, part, shape, multiplies=False)
             return one
         for part in parts:
@@ -303,9 +310,7 @@ class _Reader:
         new = datas[0]
         for data in datas[1:]:
             stream = new.stream & data.stream
-            axes = entrywise.axes_of(
-                self.log, (new, data), shape_of(eqn.outvars[place])
-            )
+            axes = entries.axes_of(self.log, (new, data), shape_of(eqn.outvars[place]))
             new = meetings.joined(new, data).copy(axes=axes)
             self.log.base(new)
             new.stream |= stream
@@ -337,7 +342,7 @@ class _Reader:
 
 
 def _resized_axis(log: Log, axis: Any, size: int) -> Any:
-    """Return an axis with the length of a shard; its label stays if it is one factor."""
+    """Return an axis with the length of a shard, and the label of the whole."""
     return ((axis[0][0], size),) if len(axis) == 1 else log.labels.axis(size)
 
 

@@ -1,4 +1,4 @@
-"""A network is one record: what its parameters do, and the function that they are in."""
+"""A network is one record: what its parameters do, and their function."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -56,7 +56,7 @@ class Network:
         """
         here = {leaf.parts: leaf for leaf in trees.leaves(self.params)}
         trees.align("params", params, here, "the network")
-        structure = jax.tree.structure(self.params)
+        structure: Any = jax.tree.structure(self.params)
         params = structure.unflatten(jax.tree.leaves(params))
         return dataclasses.replace(self, params=params)
 
@@ -82,8 +82,8 @@ class Network:
 
     def __repr__(self) -> str:
         return (
-            f"<Network of {len(self.parameters)} parameters, {len(self.layers)} layers, "
-            f"depth {self.depth}>"
+            f"<Network of {len(self.parameters)} parameters, {len(self.layers)} "
+            f"layers, depth {self.depth}>"
         )
 
     def _repr_html_(self) -> str:

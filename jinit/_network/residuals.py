@@ -105,4 +105,11 @@ def _branches(branch: Data, inside: int) -> list[Data]:
 
 
 def _summands(data: Data) -> list[Data]:
-    return [s for term in data.terms for s in _summands(term)] if data.terms else [data]
+    """Return the terms of a sum of sums, which may be as long as a Python list."""
+    terms, left = [], [data]
+    while left:
+        term = left.pop()
+        left += reversed(term.terms)
+        if not term.terms:
+            terms.append(term)
+    return terms

@@ -15,6 +15,7 @@ from .reading import Branch, Layer, Parameter, Reading
 from .uses import FROM_INPUTS, Log, Use
 from .values import Term, place
 
+_PLACES = {"input", "hidden", "readout", "router", "query", "key"}
 _KINDS = {"product": "matrix", "convolution": "convolution", "lookup": "embedding"}
 
 
@@ -111,7 +112,7 @@ def _give_roles(log: Log, ends: int) -> None:
         if use.bit & log.experts:
             use.roles.add("expert")
         reads_inputs = use.data is not None and (
-            use.data.sources & FROM_INPUTS or not use.data.sources
+            use.data.sources & FROM_INPUTS and not use.data.layers
         )
         if use.kind == "lookup":
             continue
@@ -119,7 +120,7 @@ def _give_roles(log: Log, ends: int) -> None:
             use.roles.add("input")
         if not use.bit & followed and not use.roles & {"router", "query", "key"}:
             use.roles.add("readout")
-        elif not reads_inputs:
+        elif use.data is not None and use.data.ancestors and not reads_inputs:
             use.roles.add("hidden")
 
 
@@ -162,6 +163,9 @@ def _roles(uses: list[tuple[Use, Term]]) -> tuple[frozenset[str], str | None]:
     reasons = [use.reason for use, _ in uses if use.reason]
     if any(term.is_scale for _, term in uses):
         reasons.append("it multiplies another parameter entry by entry")
+    if roles & {"matrix", "convolution"} and not roles & _PLACES:
+        # It multiplies constants alone, such as coordinates.
+        roles.add("input")
     if roles:
         return frozenset(roles), None
     return frozenset({"other"}), reasons[0] if reasons else "its use is not understood"

@@ -34,7 +34,7 @@ class Use:
     view: View
     # A letter for each axis of each parameter that the use knows.
     letters: dict[int, str] = dataclasses.field(default_factory=dict)
-    # The axis of the result for each output axis; of the data for each input or batch axis.
+    # The axis of the result for each output axis; that of the data for the others.
     outputs: dict[int, Axis] = dataclasses.field(default_factory=dict)
     contracted: dict[int, Axis] = dataclasses.field(default_factory=dict)
     batched: dict[int, Axis] = dataclasses.field(default_factory=dict)
@@ -135,7 +135,7 @@ class Log:
         return uses
 
     def _tokens_of(self, view: View) -> int:
-        """The carries of the loops whose steps share the parameters of a view."""
+        """Return the carries of the loops whose steps share a view's parameters."""
         tokens = 0
         for loop in self.loops:
             if not any(id(loop) in term.loops for term in view.terms):
@@ -165,5 +165,5 @@ def _inner_letters(term: Term, letters: dict[int, str]) -> None:
     """
     for name, letter in term.inner:
         parameter, _ = place(name)
-        outside = {l for n, l in letters.items() if place(n)[0] == parameter}
+        outside = {x for n, x in letters.items() if place(n)[0] == parameter}
         letters[name] = letter or ("o" if "i" in outside else "i")

@@ -98,15 +98,16 @@ _LINEAR = {"add", "sub", "mul", "div", "neg", "convert_element_type", "add_any"}
 class Scalar:
     """A function of one number: what happened entry by entry since a value `base`."""
 
-    __slots__ = ("arguments", "base", "bends", "eqn")
+    __slots__ = ("arguments", "base", "bends", "depth", "eqn")
 
     def __init__(self, eqn: Any = None, arguments: Sequence[Any] = ()) -> None:
         self.eqn = eqn
         self.arguments = arguments
         inner = [a for a in arguments if isinstance(a, Scalar)]
         self.base: Scalar = inner[0].base if inner else self
+        self.depth: int = 1 + max((a.depth for a in inner), default=0)
         # Whether the function is no straight line.
-        self.bends = (
+        self.bends: bool = (
             any(a.bends for a in inner)
             or len(inner) > 1
             or not (eqn is None or eqn.primitive.name in _LINEAR)

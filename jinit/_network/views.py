@@ -17,7 +17,7 @@ Rule = Callable[[JaxprEqn, Term], Term | None]
 
 
 def moved(eqn: JaxprEqn, view: View) -> View | None:
-    """Return a view behind an operation on one operand; None if it is not understood."""
+    """Return a view behind an operation on it; None if that is not understood."""
     rule = _RULES.get(eqn.primitive.name)
     if rule is None:
         return None
@@ -177,6 +177,17 @@ def step_of(view: View, loop: int) -> View:
             for t in view.terms
         )
     )
+
+
+def looked_up(view: View, part: View) -> View:
+    """Say of a part that the inputs have chosen that it is looked up."""
+
+    def marked(before: Term, after: Term) -> Term:
+        cut = {n for n, *_ in after.part} - {n for n, *_ in before.part}
+        return dataclasses.replace(after, gathered=(*after.gathered, *sorted(cut)))
+
+    pairs = zip(view.terms, part.terms, strict=True)
+    return View(tuple(marked(before, after) for before, after in pairs))
 
 
 def chosen(view: View, part: View, loop: int) -> View:
