@@ -137,6 +137,7 @@ def test_keys_tell_models_apart():
 
 
 NORMED = zoo.Normed()
+WEIGHTS = jnp.ones((8, 2))
 VARIABLES = NORMED.init(KEY, X)
 
 
@@ -175,6 +176,9 @@ VARIABLES = NORMED.init(KEY, X)
             TypeError,
             "has effects",
         ),
+        (lambda x: jnp.tanh(x @ WEIGHTS), (X,), {}, TypeError, "in a closure"),
+        (jax.jit(lambda x: x @ WEIGHTS), (X,), {}, TypeError, "in a closure"),
+        (lambda m, x: m(x), (jnp.tanh, X), {}, ValueError, "has no parameters"),
         (
             jax.vmap(zoo.Tied(nnx.Rngs(0))),
             (X,),

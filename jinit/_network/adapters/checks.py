@@ -20,7 +20,8 @@ def require_parameters(params: Any, model: Any, place: str) -> None:
         raise ValueError(
             f"the model {named(model)} has no parameters: there are no arrays of real "
             f"or complex numbers in {place}. Pass a model with parameters, and the "
-            "variables that belong to it."
+            "variables that belong to it; a model that holds its arrays is called "
+            "without variables."
         )
 
 

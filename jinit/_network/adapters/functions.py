@@ -35,7 +35,8 @@ def adapt(
     options = _with_rngs(function, rngs, options)
     is_linen = isinstance(variables, Mapping) and "params" in variables
     parts = split(variables["params"] if is_linen else variables, is_parameter)
-    require_parameters(parts.chosen, function, "the first argument, the variables")
+    place = f"the first argument, the variables, of type {type(variables).__name__}"
+    require_parameters(parts.chosen, function, place)
     others = {**variables, "params": None} if is_linen else None
     call = arguments_of(inputs, options, state=(parts.rest, others))
 

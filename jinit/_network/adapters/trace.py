@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import jax
+import numpy as np
 from jax.extend.core import ClosedJaxpr
 
 from ..._core.trees import leaves, listed
@@ -30,6 +31,7 @@ def trace(adapted: Adapted) -> ClosedJaxpr:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(_explained(adapted, error)) from error
     _require_no_effects(closed)
+    _require_no_hidden_arrays(adapted, closed)
     return closed
 
 
@@ -116,6 +118,23 @@ def _require_no_effects(closed: ClosedJaxpr) -> None:
             f"the model has effects ({', '.join(names)}): something happens beside "
             "its result, such as jax.debug.print or io_callback. A model that is read "
             "must be a pure function; take them out, or out of this call."
+        )
+
+
+def _require_no_hidden_arrays(adapted: Adapted, closed: ClosedJaxpr) -> None:
+    """Raise for `lambda x: model(x)`, whose only argument would count as parameters.
+
+    Raises:
+      TypeError: if one array is the only argument of a function that holds others.
+    """
+    is_alone = not adapted.inputs and jax.tree_util.all_leaves([adapted.params])
+    holds = any(map(np.ndim, closed.consts))
+    if is_alone and (holds or any(map(jaxpr.holds_arrays, closed.jaxpr.eqns))):
+        raise TypeError(
+            "the only argument of the function is one array, which would be its "
+            "parameters, and the function holds other arrays in a closure. A function "
+            "takes its variables first: make what it holds an argument, such as "
+            "jinit.network(lambda model, x: model(x), model, x)."
         )
 
 

@@ -10,15 +10,20 @@ from tests.support.zoo import (
     gpt2,
     heads,
     in_nnx,
+    kernels,
     llama,
+    mixed,
     products,
     recurrent,
     resnet,
+    shortcuts,
     state_space,
     streams,
     t5,
     unet,
     vision,
+    weighing,
+    wrapped,
 )
 from tests.support.zoo.truth import Model
 
@@ -26,6 +31,7 @@ FILES = (
     gpt2, llama, bert, t5, vision, resnet, unet,
     experts, state_space, recurrent, products,
     conditioning, convolutions, heads, in_nnx, streams,
+    kernels, shortcuts, weighing, wrapped, mixed,
 )  # fmt: skip
 
 

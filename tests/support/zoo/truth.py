@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jinit._network.adapters.adapted import paths_of
+
 # The roles that the tables list in full. "matrix" and "hidden" follow from the others.
 TELLING = frozenset(
     """embedding input readout query key value attention_output residual_output gate up
@@ -125,20 +127,19 @@ def dense(*shape: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, jnp.float32)
 
 
-def scrambled(apply: Callable[..., Any], params: Any) -> tuple[Any, Any, list[int]]:
+def scrambled(apply: Callable[..., Any], params: Any) -> tuple[Any, Any, dict]:
     """Return a function of parameters with names that mean nothing, in another order.
 
     Returns:
-      A function, its parameters {"a0": ...}, and for each of them the place of the
-      original leaf.
+      The function, its parameters {"a0": ...}, and the old path of each new one.
     """
     leaves, structure = jax.tree.flatten(params)
-    order = list(reversed(range(len(leaves))))
-    width = len(str(len(leaves)))
-    renamed = {f"a{i:0{width}}": leaves[place] for i, place in enumerate(order)}
+    # JAX sorts a dictionary by its keys, so the last leaf becomes the first.
+    names = [f"a{number:03}" for number in reversed(range(len(leaves)))]
+    renamed = {name: leaves[i] for i, name in enumerate(names)}
+    paths = dict(zip(names, paths_of(params), strict=True))
 
     def function(renamed: Any, *inputs: Any) -> Any:
-        values = [renamed[name] for name in sorted(renamed)]
-        return apply(structure.unflatten(values[place] for place in order), *inputs)
+        return apply(structure.unflatten(renamed[name] for name in names), *inputs)
 
-    return function, renamed, order
+    return function, renamed, paths
