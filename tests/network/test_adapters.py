@@ -132,6 +132,9 @@ def test_keys_tell_models_apart():
     small, large = nn.Dense(4), nn.Dense(5)
     assert key(small, variables(small), X) == key(nn.Dense(4), variables(small), X)
     assert key(small, variables(small), X) != key(large, variables(large), X)
+    settings = [{"a": 1}, {"b": 1}, {"a": 1.0}, {"a": X}]
+    keys = {key(small, variables(small), X, one) for one in settings}
+    assert len(keys) == len(settings) and None not in keys
     net = zoo.Net(nnx.Rngs(0))
     assert key(net, X) == key(zoo.Net(nnx.Rngs(1)), X) != key(net.encode, X)
 

@@ -5,11 +5,12 @@ that `train=True` still decides an `if`.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 
+from ..behavior import key_of
 from .adapted import is_array, split
 
 
@@ -20,8 +21,19 @@ class Arguments(NamedTuple):
     inputs: tuple[Any, ...]
     # (*inputs) -> (arguments, options, the trees that lie beside them).
     restore: Callable[..., tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]]
-    # All leaves that are no arrays, for the key of the call.
+    # Everything that is no array: trees with None in the places of arrays.
     settings: Sequence[Any]
+
+    def key(self, *behavior: Any) -> Hashable | None:
+        """Return a key of a call: what is called, and all that is no array.
+
+        None says that `behavior` cannot be told by looking at it, as in `key_of`.
+        """
+        trees = [jax.tree.flatten(tree) for tree in self.settings]
+        known = key_of(behavior, [leaves for leaves, _ in trees])
+        return (
+            None if known is None else (known, *(structure for _, structure in trees))
+        )
 
 
 def arguments_of(
@@ -48,7 +60,7 @@ def arguments_of(
         return tuple(whole), trees.pop("options"), trees
 
     inputs = (*(positional[number].chosen for number in passed), *filter(None, [last]))
-    settings = [jax.tree.leaves(one.rest) for one in (*positional, *named.values())]
+    settings = [one.rest for one in (*positional, *named.values())]
     return Arguments(inputs, restore, settings)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 
-from ..behavior import key_of
 from . import nnx
 from .adapted import Adapted, is_parameter, paths_of, split
 from .arguments import arguments_of, is_nnx
@@ -52,7 +51,7 @@ def adapt(
     def rebuild(params: Any) -> Any:
         return joined(params, (parts.rest, others))
 
-    key = functools.partial(key_of, "function", function, call.settings)
+    key = functools.partial(call.key, "function", function)
     paths = paths_of(parts.chosen)
     return Adapted(apply, parts.chosen, paths, call.inputs, rebuild, "function", key)
 

@@ -5,7 +5,6 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
-from ..behavior import key_of
 from .adapted import Adapted, paths_of
 from .arguments import arguments_of
 from .checks import no_rngs, require_key, require_parameters
@@ -47,7 +46,7 @@ def adapt(
     def rebuild(params: Any) -> Any:
         return (params, state) if has_state else params
 
-    key = functools.partial(key_of, "haiku", transformed.apply, call.settings)
+    key = functools.partial(call.key, "haiku", transformed.apply)
     return Adapted(apply, params, paths_of(params), call.inputs, rebuild, "Haiku", key)
 
 

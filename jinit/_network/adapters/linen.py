@@ -4,7 +4,6 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..behavior import key_of
 from .adapted import Adapted, paths_of
 from .arguments import arguments_of
 from .checks import require_keys, require_parameters
@@ -36,7 +35,7 @@ def adapt(
     def rebuild(params: Any) -> Any:
         return kind({**variables, "params": params})
 
-    key = functools.partial(key_of, "linen", module, call.settings)
+    key = functools.partial(call.key, "linen", module)
     return Adapted(apply, params, paths_of(params), call.inputs, rebuild, "Linen", key)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 
-from ..behavior import key_of
 from .adapted import Adapted, paths_of
 from .arguments import arguments_of
 from .checks import require_keys, require_parameters
@@ -65,5 +64,5 @@ def adapt_objects(
     def rebuild(params: Any) -> Any:
         return nnx.merge(graph, *jax.tree.map(lambda leaf: leaf, (params, rest)))
 
-    key = functools.partial(key_of, "nnx", graph, behavior, call.settings)
+    key = functools.partial(call.key, "nnx", graph, behavior)
     return Adapted(apply, params, paths_of(params), call.inputs, rebuild, "NNX", key)

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 
-from ..behavior import key_of
 from .adapted import Adapted, is_array, paths_of, split
 from .arguments import arguments_of
 from .checks import no_rngs, require_parameters
@@ -51,7 +50,7 @@ def adapt(
         return whole(params, slots, others)
 
     settings = split(slots, is_array).rest
-    key = functools.partial(key_of, "penzai", settings, method, call.settings)
+    key = functools.partial(call.key, "penzai", settings, method)
     # A named array holds its data under a name that says nothing.
     paths = tuple(path.removesuffix("/data_array") for path in paths_of(params))
     return Adapted(apply, params, paths, call.inputs, rebuild, "penzai", key)

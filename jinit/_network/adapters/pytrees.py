@@ -4,7 +4,6 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from ..behavior import key_of
 from .adapted import Adapted, is_array, is_parameter, paths_of, split
 from .arguments import arguments_of
 from .checks import no_rngs, require_key
@@ -40,7 +39,7 @@ def adapt(
 
     # Without its arrays, of which only shapes count.
     settings = split(parts.rest, is_array).rest
-    key = functools.partial(key_of, "pytree", settings, method, call.settings)
+    key = functools.partial(call.key, "pytree", settings, method)
     library = "Equinox" if is_equinox else type(model).__name__
     paths = paths_of(parts.chosen)
     return Adapted(apply, parts.chosen, paths, call.inputs, rebuild, library, key)
