@@ -1,5 +1,6 @@
 """The network of each model in the zoo is read as its equations say."""
 
+import importlib
 import math
 import re
 
@@ -7,7 +8,7 @@ import jax
 import pytest
 
 import jinit
-from tests.support.zoo import adapted, every, gpt2, library_models, truth
+from tests.support.zoo import adapted, every, gpt2, truth
 
 ZOO = every.models()
 # Libraries that jinit does not depend on, and the packages that hold them.
@@ -85,7 +86,8 @@ def test_every_parameter_is_read_as_its_equations_say(name):
 def test_models_of_other_libraries(library):
     if not adapted.installed(library):
         pytest.skip(f"{library} is not installed: pip install {LIBRARIES[library]}")
-    for name, entry in getattr(library_models, library)().items():
+    models = importlib.import_module(f"tests.support.zoo.in_{library}").models()
+    for name, entry in models.items():
         assert not differences(network(entry), entry), name
 
 

@@ -1,6 +1,5 @@
 """Layers inside of calls, loops, caches and other programs."""
 
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
