@@ -1,4 +1,4 @@
-"""Models in Equinox, whose weights are (out, in). The library is imported by `models`."""
+"""Models in Equinox, whose weights are (out, in); `models` imports the library."""
 
 from typing import Any
 

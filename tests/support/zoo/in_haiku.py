@@ -1,4 +1,4 @@
-"""Models in Haiku. The library is imported by `models`."""
+"""Models in Haiku. `models` imports the library."""
 
 import jax
 

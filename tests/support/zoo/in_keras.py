@@ -1,7 +1,6 @@
-"""Models in Keras 3 on JAX. The library is imported by `models`."""
+"""Models in Keras 3 on JAX. `models` imports the library."""
 
 import os
-
 
 from tests.support.zoo.truth import Model, floats, known, tokens
 

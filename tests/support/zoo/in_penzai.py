@@ -1,4 +1,4 @@
-"""A model in penzai, whose axes have names. The library is imported by `models`."""
+"""A model in penzai, whose axes have names. `models` imports the library."""
 
 from typing import Any
 
