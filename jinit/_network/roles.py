@@ -4,6 +4,7 @@ Some facts need the whole walk: whether any product follows a layer, whether an 
 axis is a batch axis in later layers, which part of attention a product is.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -203,6 +204,10 @@ def fans_of(
     """Return the inputs that an output sums, and the outputs that an input reaches."""
     if layout is None:
         return _fans_of_factors(use, number)
+    if not {"i", "o"} & set(layout):
+        # A filter of one signal, which all axes are the window of.
+        window = math.prod(s for s, x in zip(shape, layout, strict=True) if x == "k")
+        return Fans(window, window)
     counted = fans(tuple(shape), layout, groups=use.groups)
     if use.kind not in ("product", "convolution"):
         # One row is looked up: each output is one entry.
