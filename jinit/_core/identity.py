@@ -9,6 +9,7 @@ A key keeps no array alive. It refers weakly to whatever is compared by identity
 entry whose object is gone is never found again.
 """
 
+import dis
 import enum
 import functools
 import hashlib
@@ -16,7 +17,7 @@ import struct
 import sys
 import types
 import weakref
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
 import jax
@@ -220,7 +221,7 @@ class _Reader:
         if self._functions and not by_fields:
             return ()  # as under `jax.jit`: the function may count its calls there
         attributes = dict(getattr(value, "__dict__", ()))
-        if _is_linen(kind):
+        if is_linen(kind):
             # A module also has a number of its own, which is no setting.
             fields = {k: attributes.get(k) for k in value.__dataclass_fields__}
             scope = attributes.get("scope")
@@ -238,14 +239,23 @@ def _named_globals(function: types.FunctionType) -> dict[str, Any]:
     around = function.__globals__
     if is_library(around.get("__name__")):
         return {}
-    return {name: around[name] for name in _names(function.__code__) if name in around}
+    names = sorted(names_in(function.__code__) & around.keys())
+    return {name: around[name] for name in names}
 
 
-def _names(code: types.CodeType) -> Iterator[str]:
-    yield from code.co_names
+@functools.lru_cache(maxsize=4096)
+def names_in(code: types.CodeType) -> frozenset[str]:
+    """Return the names that code may look up, also by `getattr` and a literal."""
+    names = set(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _names(constant)
+            names |= names_in(constant)
+        elif isinstance(constant, str) and constant.isidentifier():
+            names.add(constant)
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "IMPORT_NAME" and not is_library(instruction.argval):
+            names.add("globals")  # A module of the user's, that no global names.
+    return frozenset(names)
 
 
 def _plain(value: Any) -> Hashable | None:
@@ -300,7 +310,7 @@ def _is_ready_made(kind: Any) -> bool:
 
 
 @functools.lru_cache(maxsize=1024)
-def _is_linen(kind: Any) -> bool:
+def is_linen(kind: Any) -> bool:
     return any(
         base.__name__ == "Module" and base.__module__.startswith("flax.linen")
         for base in kind.__mro__

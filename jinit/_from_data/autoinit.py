@@ -16,7 +16,7 @@ from .._network.taps import tapped
 from . import signals
 from .history import History, Row
 from .layerwise import times
-from .propagation import Value, Weight, propagate
+from .propagation import Known, propagate
 from .signals import SignalLaw
 
 # Sizes of images to try where nobody says which.
@@ -100,19 +100,19 @@ def analyzed(
     """Run `autoinit` on a model whose layers' outputs are named."""
     mean, variance = _moments(input_stats)
     trace, variables = called.traced(), called.variables
-    layers = layers_of(tapped(trace), variables, network.seen_in(trace), skip)
+    layers = layers_of(tapped(trace), variables, network.module_calls(trace), skip)
     setter = _Setter(layers)
     flat, tree = jax.tree.flatten(variables)
     weights = {layer.kernel for layer in layers}
-    arguments: list[Value] = [
-        Weight(leaf, (number, ())) if number in weights else leaf
+    arguments: list[Known | SignalLaw] = [
+        Known(leaf, (number, ()) if number in weights else None)
         for number, leaf in enumerate(flat)
     ]
     rest, *inputs = called.beside
-    arguments += jax.tree.leaves(rest)
+    arguments += map(Known, jax.tree.leaves(rest))
     arguments += [_input(x, mean, variance) for x in jax.tree.leaves(inputs)]
     try:
-        propagate(trace.jaxpr, trace.consts, arguments, setter.on_layer)
+        propagate(trace.jaxpr, trace.consts, arguments, setter.meet)
     except NotImplementedError as error:
         raise ValueError(
             f"{error}, so that this model cannot be analyzed; jinit.lsuv finds the "
@@ -133,7 +133,7 @@ class _Setter:
         self.factors: dict[tuple[int, tuple[int, ...]], float] = {}
         self.rows: list[Row] = []
 
-    def on_layer(
+    def meet(
         self,
         origin: tuple[int, tuple[int, ...]],
         weight: Any,

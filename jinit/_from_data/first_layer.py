@@ -78,9 +78,9 @@ def whitened(called: network.Called, eps: float, signs: bool) -> tuple[Any, Hist
     eps = checks.real("eps", eps, minimum=0.0)
     signs = checks.boolean("signs", signs)
     variables, trace = called.variables, called.traced()
-    layer = layers_of(tapped(trace), variables, network.seen_in(trace), ())[0]
+    layer = layers_of(tapped(trace), variables, network.module_calls(trace), ())[0]
     name = trees.leaves(variables)[layer.kernel].parts[-1]
-    rows = _inputs(layer, name, called, network.seen_in(trace))
+    rows = _inputs(layer, name, called, network.module_calls(trace))
     flat, tree = jax.tree.flatten(variables)
     kernel = flat[layer.kernel]
     (units,) = units_of(kernel, layer)
@@ -109,9 +109,9 @@ def _inputs(
             "a vmap, or has a weight norm: its input or its filters cannot be set so. "
             "Use jinit.whitening_conv(patches)."
         )
-    called.seen.clear()
+    called.calls.clear()
     called.forward(called.variables, called.beside)
-    met = called.seen[layer.path]
+    met = called.calls[layer.path]
     if not met.inputs:
         raise ValueError(
             f"the first layer, {layer.path}, is called inside of a jit, where its "

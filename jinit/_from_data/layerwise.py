@@ -16,7 +16,7 @@ import numpy as np
 from .._core import checks
 from .._network.kept import Traced, program
 from .._network.layers import Layer, layers_of, placed
-from .._network.network import Called, seen_in
+from .._network.network import Called, module_calls
 from .._network.taps import Tapped, tapped
 from .history import Row
 
@@ -66,7 +66,7 @@ def task_of(
     """Trace a model, and find its layers."""
     trace = called.traced()
     taps = tapped(trace)
-    layers = layers_of(taps, called.variables, seen_in(trace), skip)
+    layers = layers_of(taps, called.variables, module_calls(trace), skip)
     for layer in layers:
         if 0 in taps.taps[layer.taps[0]].shape:
             raise ValueError(f"the output of {layer.path} is empty: so is the batch.")

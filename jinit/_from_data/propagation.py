@@ -36,16 +36,17 @@ from . import signals
 from .signals import SignalLaw
 
 
-class Weight(NamedTuple):
-    """A weight is the array of a layer's parameter, as it is where it is used."""
+class Known(NamedTuple):
+    """A known array depends on parameters and constants alone."""
 
     array: Any
-    # The number of the parameter's leaf, and the steps of the scans around its use.
-    origin: tuple[int, tuple[int, ...]]
+    # For the weight of a layer: the number of its leaf, and the steps of the scans
+    # around its use.
+    origin: tuple[int, tuple[int, ...]] | None = None
 
 
-# Anything else is an array that depends on constants and on other parameters alone.
-Value = SignalLaw | Weight | Any
+# While the laws go through the equations, a known array that is no weight is plain.
+Value = SignalLaw | Known | Any
 
 # on_layer(origin, weight, law of the input, terms of an output) -> law of the output.
 OnLayer = Callable[[tuple[int, tuple[int, ...]], Any, SignalLaw, float], SignalLaw]
@@ -55,14 +56,18 @@ _MASKED = 1e4
 
 
 def propagate(
-    jaxpr: Jaxpr, consts: Sequence[Any], arguments: Sequence[Value], on_layer: OnLayer
+    jaxpr: Jaxpr,
+    consts: Sequence[Any],
+    arguments: Sequence[Known | SignalLaw],
+    on_layer: OnLayer,
 ) -> list[Value]:
     """Return the laws of a jaxpr's results.
 
     Raises:
       NotImplementedError: for an operation whose law is not known; it is named.
     """
-    return interpret(jaxpr, consts, arguments, _Propagation(on_layer))
+    values = [x if isinstance(x, SignalLaw) or x.origin else x.array for x in arguments]
+    return interpret(jaxpr, consts, values, _Propagation(on_layer))
 
 
 class _Propagation:
@@ -73,7 +78,8 @@ class _Propagation:
 
     def __call__(self, eqn: JaxprEqn, values: list[Value]) -> Sequence[Value] | None:
         is_array = not any(isinstance(value, SignalLaw) for value in values)
-        if eqn.primitive in LOOKED_THROUGH and not (is_array and _plain(values)):
+        has_weights = any(isinstance(value, Known) for value in values)
+        if eqn.primitive in LOOKED_THROUGH and (has_weights or not is_array):
             return inside(eqn, values, self)
         if is_array:
             return _computed(eqn, values)
@@ -96,19 +102,15 @@ def _mixed(laws: Sequence[Value]) -> SignalLaw:
     return signals.mixture(list(map(_law, laws)), [1 / len(laws)] * len(laws))
 
 
-def _plain(values: Sequence[Value]) -> bool:
-    return not any(isinstance(value, Weight) for value in values)
-
-
 def _array(value: Value) -> Any:
-    return value.array if isinstance(value, Weight) else value
+    return value.array if isinstance(value, Known) else value
 
 
 def _computed(eqn: JaxprEqn, values: list[Value]) -> Sequence[Value]:
     """Compute with arrays; a weight that only moves stays a weight."""
     results = run(eqn, list(map(_array, values)), fused)
-    if values and isinstance(values[0], Weight) and _moves(eqn):
-        return [Weight(x, values[0].origin) for x in results]
+    if values and isinstance(values[0], Known) and _moves(eqn):
+        return [Known(x, values[0].origin) for x in results]
     return results
 
 
@@ -194,7 +196,7 @@ def _dot(eqn: JaxprEqn, values: list[Value], on_layer: OnLayer) -> SignalLaw:
     count = math.prod(_shape(eqn.invars[0])[axis] for axis in left)
     a, b = values
     for x, w in ((a, b), (b, a)):
-        if isinstance(w, Weight):
+        if isinstance(w, Known) and w.origin:
             return on_layer(w.origin, w.array, _law(x), float(count))
     return signals.products(_law(a), _law(b), count)
 
@@ -206,7 +208,7 @@ def _convolution(eqn: JaxprEqn, values: list[Value], on_layer: OnLayer) -> Signa
     kernel = _shape(eqn.invars[1])
     per_output = math.prod(kernel) // kernel[numbers.rhs_spec[0]]
     terms = per_output * _covered(eqn)
-    if isinstance(w, Weight):
+    if isinstance(w, Known) and w.origin:
         return on_layer(w.origin, w.array, _law(x), terms)
     return signals.products(_law(x), _law(w), round(terms))
 
@@ -234,9 +236,9 @@ def _covered(eqn: JaxprEqn) -> float:
 def _slice(value: Value, index: int) -> Value:
     if isinstance(value, SignalLaw):
         return value.apart()
-    if isinstance(value, Weight):
-        leaf, steps = value.origin
-        return Weight(value.array[index], (leaf, (*steps, index)))
+    if isinstance(value, Known):
+        origin = value.origin and (value.origin[0], (*value.origin[1], index))
+        return Known(value.array[index], origin)
     return value[index]
 
 

@@ -20,7 +20,7 @@ from . import executables, units
 
 
 class _Known(NamedTuple):
-    """A known result is no tracer: a number, a string, a given array."""
+    """A known result is no tracer: a number, a string, or an array of the closure."""
 
     value: Any
 
@@ -68,11 +68,11 @@ class Traces:
         settings = [None if is_array(x) else x for _, x in leaves]
         types = tuple(_type(leaf.value) for leaf in arrays)
         # The static fields of a dataclass are settings too, and only in the structure.
-        alike = identity((tree, settings)), types, trace_context()
-        call = self._calls.get(alike)
+        key = identity((tree, settings)), types, trace_context()
+        call = self._calls.get(key)
         if call is None:
             call = self._trace(leaves, tree)
-            keep(self._calls, alike, call, self._MOST)
+            keep(self._calls, key, call, self._MOST)
         return call, arrays
 
     def _trace(self, leaves: list[tuple[Any, Any]], tree: Any) -> Call:
@@ -86,6 +86,7 @@ class Traces:
 
 
 def is_array(x: Any) -> bool:
+    """Tell whether an argument is an array, or a struct in the place of one."""
     return isinstance(x, jax.Array | np.ndarray | np.generic | jax.ShapeDtypeStruct)
 
 
@@ -95,7 +96,8 @@ def _is_traced(x: Any) -> bool:
 
 def _type(x: Any) -> Hashable:
     if isinstance(x, jax.Array):
-        return jax.typeof(x)
+        kind: Hashable = jax.typeof(x)
+        return kind
     return x.shape, x.dtype, getattr(x, "weak_type", False)
 
 

@@ -1,4 +1,4 @@
-"""Each distinct unit of work has one compiled program, which all its equals share."""
+"""Each distinct unit of a function has one compiled program, shared by equal units."""
 
 import math
 from collections.abc import Callable, Hashable, Sequence
@@ -16,12 +16,12 @@ from .._network import jaxpr
 from .._network.equations import BROADCAST
 from .units import ProgramUnit, run
 
-# Up to here a copy costs less than a program: the biases of a network.
+# Up to this size a copy costs less than a program. The biases of a network are smaller.
 _SMALL_FILL = 1 << 18
 
 
 def fill(unit: ProgramUnit) -> Callable[[Any], list[jax.Array]] | None:
-    """What runs a unit that repeats one number, without a program; else None."""
+    """Return a function that repeats a number without a program, if a unit does so."""
     step, *others = unit.steps
     if others or step.eqn.primitive is not BROADCAST:
         return None
@@ -40,7 +40,7 @@ def fill(unit: ProgramUnit) -> Callable[[Any], list[jax.Array]] | None:
 
 
 class Program:
-    """A unit compiled for one placement, and for all units that do the same."""
+    """A program is a unit compiled for one placement; it serves all equal units."""
 
     def __init__(self, unit: ProgramUnit, shardings: tuple[Any, ...] | None) -> None:
         self.unit = unit
@@ -56,8 +56,11 @@ class Program:
             self.executable = pool.submit(lowered.compile, options)
 
     def __call__(self, *values: Any) -> Sequence[Any]:
-        run = self.jitted if self.executable is None else self.executable.result()
-        return run(*values)
+        if self.executable is None:
+            results: Sequence[Any] = self.jitted(*values)
+        else:
+            results = self.executable.result()(*values)
+        return results
 
 
 PROGRAMS: dict[Hashable, Program] = {}
@@ -76,20 +79,21 @@ def program(
     context: Hashable,
     shared: dict[Hashable, Program],
 ) -> Program:
-    """The program of a unit, shared by all units that do the same."""
+    """Return the program of a unit, which all units that do the same share."""
     key = unit.signature, shardings, context
-    known = shared.get(key)
-    if known is None:
-        known = Program(unit, shardings)
-        keep(shared, key, known, _MOST_PROGRAMS)
-    return known
+    program = shared.get(key)
+    if program is None:
+        program = Program(unit, shardings)
+        keep(shared, key, program, _MOST_PROGRAMS)
+    return program
 
 
 def _jitted(unit: ProgramUnit, shardings: tuple[Any, ...] | None) -> Any:
     reads = unit.read_types()
 
     def draw(*values: Any) -> tuple[Any, ...]:
-        given = map(jaxpr.typed, values, reads)
-        return tuple(map(jaxpr.raw, run(unit, list(given))))
+        # Programs start faster on the words of keys than on typed keys.
+        operands = list(map(jaxpr.typed, values, reads))
+        return tuple(map(jaxpr.raw, run(unit, operands)))
 
     return jit_to(draw, (), shardings, explicit_axes())

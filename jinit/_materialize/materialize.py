@@ -1,8 +1,8 @@
-"""An init function -> what it returns, without compiling every parameter again.
+"""An init function is run without compiling the sampler of every parameter again.
 
-The function is traced once, to equations. Those that no result needs are dropped: the
-forward pass. The rest runs in units (see units.py), each distinct one compiled once,
-in threads, while the next one is traced.
+The function is traced once, to equations. The equations that no result needs are
+dropped: they are the forward pass. The others run in units (see units.py). Each
+distinct unit is compiled once, in threads, while the next one is lowered.
 """
 
 import contextlib
@@ -32,35 +32,37 @@ from .units import ProgramUnit
 def materialize(
     init_fn: Callable[..., Any], *, shardings: Any = None, progress: bool = False
 ) -> Callable[..., Any]:
-    """Transform a function that draws parameters: the same results, in a fraction.
+    """Transform a function that draws parameters into a faster one, of equal results.
 
-    `materialize(model.init)(key, x)` returns what `model.init(key, x)` returns: the
-    same tree and boxes, equal bit for bit, whatever initializers the model uses. The
-    forward pass is not run, and each distinct sampler is compiled once, however many
-    layers share it. The function may be any that JAX can trace; where results depend on
-    each other, on control flow or on callbacks, they are computed as it says.
+    `materialize(model.init)(key, x)` returns the tree that `model.init(key, x)`
+    returns, with the same boxes, equal bit for bit, whatever initializers the model
+    uses. The forward pass is not run, and each distinct sampler is compiled once,
+    however many layers share it. JAX must be able to trace the function. Results may
+    depend on each other, on control flow and on callbacks.
 
     Args:
-      init_fn: a function of keys, arrays, and anything else.
-      shardings: where each array lives, and is drawn: one sharding; a tree of
-        `Sharding`s, `PartitionSpec`s (these inside `jax.set_mesh`) or
-        `ShapeDtypeStruct`s that have a sharding, or a prefix of one; a function
+      init_fn: a function of keys, arrays, and any settings.
+      shardings: where each array is drawn and lives: one sharding; a tree of
+        `Sharding`s, of `PartitionSpec`s (inside `jax.set_mesh`), or of
+        `ShapeDtypeStruct`s that have a sharding, or a prefix of such a tree; a function
         `(path, ShapeDtypeStruct) -> sharding`, with paths such as
-        "params/Dense_0/kernel"; or "metadata", for what `nn.with_partitioning` says. No
-        device holds more than its part, and the values are those of one device. A
-        Python number with a sharding, such as the `step=0` of a TrainState, becomes an
-        array, as under `jax.jit`; without a sharding it stays a number.
-        Entries for leaves that cannot be arrays are not used.
+        "params/Dense_0/kernel"; or "metadata", for the axes that the model names by
+        `nn.with_partitioning`. No device holds more than its part, and the values are
+        equal to those on one device. A Python number with a sharding, such as the
+        `step=0` of a TrainState, becomes an array, as under `jax.jit`; without a
+        sharding it stays a number. Leaves that cannot be arrays need no sharding, and
+        an entry for one is not used.
       progress: whether to show a progress bar, on a terminal.
 
     Returns:
-      A function of the same arguments. Arrays among them may be given as
-      `jax.ShapeDtypeStruct`s, where only their shapes matter.
+      A function of the same arguments. An array of which only the shape matters may be
+      replaced by a `jax.ShapeDtypeStruct`.
 
     Raises:
-      TypeError: for an `init_fn` that is no function, or shardings that are none.
-      ValueError: when called, for shardings that do not fit (the path is named), or a
-        shape given where a value is needed.
+      TypeError: if `init_fn` is not a function, or an entry of `shardings` is not a
+        sharding.
+      ValueError: when called, if a sharding does not fit (the text names the path), or
+        if the results depend on an array that came as a `ShapeDtypeStruct`.
 
     Example:
       >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit
@@ -89,7 +91,7 @@ def materialize(
 
 @contextlib.contextmanager
 def _without_collecting() -> Iterator[None]:
-    """Pause the garbage collector: it looks at each of a trace's objects many times."""
+    """Pause the garbage collector, which visits a trace's many objects repeatedly."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -100,7 +102,7 @@ def _without_collecting() -> Iterator[None]:
 
 
 def _where(shardings: Any, call: Call) -> list[Any]:
-    """The sharding of each result, or None; an error before anything is drawn."""
+    """Return the sharding of each result, or None, before anything is drawn."""
     values = call.results.filled(call.shapes)
     if shardings is None:
         return [None] * len(values)
@@ -139,8 +141,8 @@ def _run(
     slots = dict(enumerate(map(jaxpr.raw, inputs)))
     numbers = _Numbers(outputs)
     for unit, program, over in _tracked(call.units, programs, outputs, progress):
-        given = [_value(read, slots) for read in unit.reads]
-        results = numbers.once(unit, functools.partial(program, *given))
+        operands = [_value(read, slots) for read in unit.reads]
+        results = numbers.once(unit, functools.partial(program, *operands))
         slots |= zip(unit.writes, results, strict=True)
         for slot in over:
             del slots[slot]
@@ -149,7 +151,7 @@ def _run(
 
 
 def _run_inside(call: Call, inputs: list[Any], where: list[Any]) -> list[Any]:
-    """The results as a part of a larger program, with the bits that JAX gives there."""
+    """Return the results as a part of an outer trace, with JAX's bits inside a jit."""
     explicit = explicit_axes()
     shardings = tuple(PartitionSpec() if s is None and explicit else s for s in where)
 
@@ -161,13 +163,14 @@ def _run_inside(call: Call, inputs: list[Any], where: list[Any]) -> list[Any]:
 
 
 def _inputs(listing: jaxpr.Listing, arguments: list[Leaf]) -> list[Any]:
-    """The first slots: the constants, and the arguments that the results depend on."""
+    """Return the values of the first slots: the constants, then the used arguments."""
     used = [leaf for leaf, use in zip(arguments, listing.used, strict=True) if use]
     for leaf in used:
         if isinstance(leaf.value, jax.ShapeDtypeStruct):
             raise ValueError(
-                f"the results depend on the values of {leaf.path}, which is given as "
-                f"the shape {leaf.value.shape}; pass the array itself."
+                f"the results depend on the values of {leaf.path}, which came as a "
+                f"jax.ShapeDtypeStruct of shape {leaf.value.shape}; pass the array "
+                "itself."
             )
     return [*listing.consts, *(leaf.value for leaf in used)]
 
@@ -177,7 +180,7 @@ def _value(read: Any, slots: dict[int, Any]) -> Any:
 
 
 def _places(call: Call, where: list[Any]) -> dict[int, Any]:
-    """The sharding of each slot that has one: results, and what they are made of."""
+    """Return the shardings of the results, and of the arrays that they are made of."""
     places = {
         slot: sharding
         for slot, sharding in zip(call.listing.outputs, where, strict=True)
@@ -186,7 +189,8 @@ def _places(call: Call, where: list[Any]) -> dict[int, Any]:
     for unit in reversed(call.units):
         if len(unit.writes) == 1 and unit.writes[0] in places:
             sharding, shape = places[unit.writes[0]], unit.write_types()[0].shape
-            # What is computed of parts has the bits of parts.
+            # An operation on the parts of an array reads arrays in the same parts. A
+            # result that is drawn whole, and then cut, needs its operands whole.
             in_parts = not is_drawn_whole(shape, sharding)
             for slot, read_shape in unit.array_reads():
                 same = read_shape == shape and in_parts
@@ -201,18 +205,18 @@ def _replicated(sharding: Any) -> Any:
 
 
 def _committed(inputs: Sequence[Any]) -> set[int]:
-    """The slots of inputs that are bound to their devices."""
+    """Return the slots of the inputs that are bound to their devices."""
     return {i for i, x in enumerate(inputs) if getattr(x, "committed", False)}
 
 
 def _programs(
     call: Call, places: dict[int, Any], bound: set[int]
 ) -> list[Callable[..., Sequence[Any]]]:
-    """What runs each unit. What reads arrays that are bound to devices follows them."""
+    """Return a function for each unit; a unit follows the arrays bound to devices."""
     # In an explicit mesh the types of arrays say where they are: somewhere, always.
     nowhere = PartitionSpec() if explicit_axes() else None
     context = executables.context()
-    found: list[Callable[..., Sequence[Any]]] = []
+    programs: list[Callable[..., Sequence[Any]]] = []
     for unit in call.units:
         here = {} if unit.is_small else places
         shardings = tuple(here.get(slot, nowhere) for slot in unit.writes)
@@ -220,16 +224,17 @@ def _programs(
         follows = any(r in bound for r in unit.reads if not jaxpr.is_literal(r))
         fill = None if placed or follows else executables.fill(unit)
         if fill is not None:
-            found.append(fill)
+            programs.append(fill)
             continue
         shared = call.programs if unit.holds_arrays else executables.PROGRAMS
         program = executables.program(
             unit, shardings if placed else None, context, shared
         )
-        found.append(program.jitted if follows else program)
+        # A compiled program has fixed devices; a jitted function follows its operands.
+        programs.append(program.jitted if follows else program)
         if placed or follows:
             bound.update(unit.writes)
-    return found
+    return programs
 
 
 def _compile(programs: Iterable[Callable[..., Any]]) -> None:
@@ -242,7 +247,7 @@ def _compile(programs: Iterable[Callable[..., Any]]) -> None:
 
 
 class _Numbers:
-    """What is computed of nothing but numbers is computed once: a sqrt(2 / 256)."""
+    """Operations on literals alone, such as sqrt(2 / 256), run once for all layers."""
 
     def __init__(self, outputs: Sequence[Any]) -> None:
         self._outputs = {o for o in outputs if not jaxpr.is_literal(o)}
@@ -252,7 +257,7 @@ class _Numbers:
     def once(
         self, unit: ProgramUnit, run: Callable[[], Sequence[Any]]
     ) -> Sequence[Any]:
-        """The results of a unit, from before where there are any."""
+        """Return the results of a unit, from an equal unit if one has run."""
         name = self._name(unit)
         if name is None:
             return run()
@@ -262,12 +267,11 @@ class _Numbers:
         return self._results[name]
 
     def _name(self, unit: ProgramUnit) -> Hashable | None:
-        """What a unit computes of numbers; None where it reads or makes more.
-
-        Two results that a caller sees are never one buffer, which could be donated.
-        """
-        seen = not self._outputs.isdisjoint(unit.writes)
-        if not unit.is_small or unit.has_effects or seen:
+        """Return a key of a unit that computes numbers from literals, or else None."""
+        # Two results of the function must not be one buffer, since a caller may donate
+        # one of them.
+        is_result = not self._outputs.isdisjoint(unit.writes)
+        if not unit.is_small or unit.has_effects or is_result:
             return None
         reads = tuple(
             jaxpr.literal_value(read).tobytes()
@@ -284,7 +288,7 @@ def _tracked(
     outputs: Sequence[Any],
     progress: bool,
 ) -> Iterator[tuple[ProgramUnit, Callable[..., Sequence[Any]], list[int]]]:
-    """The units in order, each with the slots that nobody reads after it."""
+    """Yield the units with their programs, and the slots that no later unit reads."""
     last = {slot: -1 for slot in outputs if not jaxpr.is_literal(slot)}
     over: list[list[int]] = [[] for _ in units]
     for index in reversed(range(len(units))):
@@ -297,9 +301,8 @@ def _tracked(
 
 
 def _placed(value: Any, sharding: Any) -> jax.Array:
-    """A result where it shall live. Arrays are drawn there; this moves what is not."""
-    if sharding is None:
-        return jnp.asarray(value)
-    if getattr(value, "sharding", None) == sharding:
-        return value
-    return jax.device_put(value, sharding)
+    """Return a result in its place; move it only if it was not drawn there."""
+    result: jax.Array = jnp.asarray(value) if sharding is None else value
+    if sharding is not None and getattr(value, "sharding", None) != sharding:
+        result = jax.device_put(value, sharding)
+    return result

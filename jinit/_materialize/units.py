@@ -1,10 +1,11 @@
-"""Steps -> units: what is compiled as one program, and shared by all that are alike.
+"""The steps of a function are cut into units, each of which is one compiled program.
 
-A function called outside a `jit` runs operation by operation, and so do units: each is
-one operation (a sampler is one, since JAX jits its samplers), with the scaling, casting
-and reshaping of its result, which change no bit of it whether they are fused or not.
-Numbers enter as operands. So a unit has the values of the function called eagerly, and
-two that differ in a number only, such as their standard deviations, share a program.
+A function called outside a `jit` runs operation by operation, and so do units. A unit
+is one operation (a sampler counts as one, since JAX jits its samplers), together with
+the scaling, casting and reshaping of its result, which give the same bits whether they
+are fused or not. Numbers enter as operands. So a unit has the values of the function
+called eagerly, and units that differ in a number only, such as their standard
+deviations, share a program.
 """
 
 import dataclasses
@@ -29,8 +30,8 @@ from .._network.jaxpr import Step
 class ProgramUnit:
     """A program unit has steps that run as one program.
 
-    The slots of its steps are its own: first those of its operands, then those of the
-    results of each step. So units that do the same have equal slots.
+    The slots of its steps are numbered anew: first come the slots of its operands, then
+    those of the results of each step. So units that do the same have equal slots.
     """
 
     steps: tuple[Step, ...]
@@ -40,7 +41,7 @@ class ProgramUnit:
 
     @property
     def is_small(self) -> bool:
-        """Whether it makes no array: a key, a standard deviation."""
+        """Tell whether it makes single values: a key, a standard deviation."""
         return all(jaxpr.size(var) <= 1 for var in self.steps[-1].eqn.outvars)
 
     def read_types(self) -> list[Any]:
@@ -53,11 +54,11 @@ class ProgramUnit:
         ]
 
     def write_types(self) -> list[Any]:
-        """The types of what it writes."""
+        """Return the types of its results."""
         return [var.aval for var in self.steps[-1].eqn.outvars]
 
     def array_reads(self) -> list[tuple[int, tuple[int, ...]]]:
-        """The slots of arrays that it reads, and their shapes."""
+        """Return the slots and the shapes of the arrays among its operands."""
         return [
             (read, kind.shape)
             for read, kind in zip(self.reads, self.read_types(), strict=True)
@@ -66,7 +67,7 @@ class ProgramUnit:
 
     @property
     def is_wide(self) -> bool:
-        """Whether it is a loop over many elements, each by itself."""
+        """Tell whether it is a loop over many elements, each by itself."""
         kinds = self.write_types()
         large = all(math.prod(kind.shape) >= LARGE for kind in kinds)
         single = all(kind.dtype.itemsize >= 4 for kind in kinds)
@@ -75,7 +76,7 @@ class ProgramUnit:
 
     @property
     def has_effects(self) -> bool:
-        """Whether it does more than compute."""
+        """Tell whether it does more than compute, as a callback does."""
         return any(step.eqn.effects for step in self.steps)
 
     @property
@@ -90,20 +91,22 @@ class ProgramUnit:
 
 
 def units(listing: jaxpr.Listing) -> list[ProgramUnit]:
-    """The steps as units, in an order in which they can run."""
+    """Cut the steps into units, in an order in which they can run."""
     readers = _readers(listing)
-    found, absorbed = [], set()
+    by_last_step: list[tuple[int, ProgramUnit]] = []
+    absorbed: set[int] = set()
     for index in range(len(listing.steps)):
         if index in absorbed:
             continue
         chain = _chain(index, listing.steps, readers)
         absorbed.update(chain)
-        found.append((chain[-1], _unit([listing.steps[i] for i in chain])))
-    return [unit for _, unit in sorted(found, key=lambda pair: pair[0])]
+        by_last_step.append((chain[-1], _unit([listing.steps[i] for i in chain])))
+    # A unit runs when its last step would: then all that its steps read is there.
+    return [unit for _, unit in sorted(by_last_step, key=lambda pair: pair[0])]
 
 
 def _readers(listing: jaxpr.Listing) -> dict[int, list[int | None]]:
-    """Which steps read a slot; None stands for the caller."""
+    """Return the indices of the steps that read each slot; None is the caller."""
     readers: dict[int, list[int | None]] = {}
     for index, step in enumerate(listing.steps):
         for read in step.reads:
@@ -118,13 +121,17 @@ def _readers(listing: jaxpr.Listing) -> dict[int, list[int | None]]:
 def _chain(
     first: int, steps: Sequence[Step], readers: dict[int, list[int | None]]
 ) -> list[int]:
-    """A step, and those that do no more than scale, cast and move its result."""
+    """Return a step's index, then those of the steps that only reshape its result.
+
+    A result is also scaled once, cast, or negated in the same unit.
+    """
     chain, scaled = [first], False
     while True:
         step = steps[chain[-1]]
         if len(step.writes) != 1 or jaxpr.size(step.eqn.outvars[0]) <= 1:
             return chain
-        if step.eqn.effects:  # which stay in their order
+        if step.eqn.effects:
+            # Effects stay in their order, so no later step may move in front of others.
             return chain
         kind: Any = step.eqn.outvars[0].aval
         if depends_on_loop(kind.shape):
@@ -146,7 +153,7 @@ def _chain(
 
 
 def _scales(eqn: Any) -> bool:
-    """Whether one of two factors is a single number."""
+    """Tell whether one of two factors is a single number."""
     return any(jaxpr.size(atom) == 1 for atom in eqn.invars)
 
 
@@ -158,15 +165,15 @@ def _unit(steps: list[Step]) -> ProgramUnit:
     # not be equal in another unit of the same program.
     outside, number = itertools.count(), itertools.count(len(operands))
     slots: dict[Any, int] = {}
-    own = []
+    renumbered = []
     for step in steps:
         read = tuple(
             next(outside) if jaxpr.is_literal(r) or r not in slots else slots[r]
             for r in step.reads
         )
         slots |= {slot: next(number) for slot in step.writes}
-        own.append(Step(step.eqn, read, tuple(slots[w] for w in step.writes)))
-    return ProgramUnit(tuple(own), operands, steps[-1].writes)
+        renumbered.append(Step(step.eqn, read, tuple(slots[w] for w in step.writes)))
+    return ProgramUnit(tuple(renumbered), operands, steps[-1].writes)
 
 
 def run(unit: ProgramUnit, values: Sequence[Any]) -> list[Any]:

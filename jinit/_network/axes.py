@@ -25,6 +25,8 @@ def regroup(
 
     `split(factor, size)` cuts a factor in two, of which the first has the given size.
     """
+    if 0 in shape:
+        return None
     left = [factor for axis in reversed(axes) for factor in reversed(axis)]
     result = []
     for size in shape:

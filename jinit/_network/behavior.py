@@ -7,11 +7,14 @@ it, and the globals that it names, with those of the functions and classes among
 Where something cannot be read, such as an object with a hidden state, there is no key,
 and the caller has to trace again: a stale result would be silent, while a second trace
 only costs time.
+
+The keys of `_core/identity.py` are shallower on purpose. They never fail and cost
+microseconds, for caches whose values are functions of plain settings: where they cannot
+look into an object, they compare it by identity, and do not read its class.
 """
 
 import collections.abc
 import dataclasses
-import dis
 import enum
 import functools
 import hashlib
@@ -23,10 +26,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from .._core.identity import is_library
+from .._core.identity import ById, is_library, is_linen, names_in
 from .._initializer.base import Initializer
 
-# Arrays in a closure stay alive as long as a key does, so they have to be small.
+# A trace keeps the arrays of a closure alive, and NumPy's are hashed at every call, so
+# no key is made for more bytes than these.
 SMALL = 1 << 20
 
 _EXACT = (type(None), bool, int, str, bytes, type(Ellipsis))
@@ -36,21 +40,6 @@ _NATIVE = (
     types.MethodWrapperType, types.GetSetDescriptorType, types.MemberDescriptorType,
     np.ufunc,
 )  # fmt: skip
-
-
-class Same:
-    """This key equals only keys of the same object, and keeps the object alive."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Same) and self.value is other.value
-
-    def __hash__(self) -> int:
-        return hash((Same, id(self.value)))
 
 
 class _CannotTell(Exception):
@@ -64,7 +53,7 @@ def key_of(*values: Any) -> Hashable | None:
       *values: anything: modules, functions, arrays, settings.
 
     Returns:
-      The key, or None where a value's behaviour cannot be told by looking at it.
+      The key, or None where a value's behavior cannot be told by looking at it.
     """
     try:
         key = _Walk().key(values)
@@ -111,7 +100,7 @@ class _Walk:
         if self._bytes > SMALL:
             raise _CannotTell
         if isinstance(value, jax.Array):  # It never changes.
-            return Same(value)
+            return ById(value)
         content = hashlib.sha256(np.ascontiguousarray(value).tobytes()).digest()
         return type(value), value.shape, str(value.dtype), content
 
@@ -130,19 +119,19 @@ class _Walk:
         if isinstance(value, types.ModuleType):
             return self._module(value)
         if isinstance(value, enum.Enum):
-            return Same(value), self.key(type(value))
+            return ById(value), self.key(type(value))
         if isinstance(value, _NATIVE):
             # A method of an object, such as dict.get, gives what the object holds.
             owner = getattr(value, "__self__", None)
             if not (owner is None or isinstance(owner, (types.ModuleType, type))):
                 raise _CannotTell
-            return Same(value)
+            return ById(value)
         if isinstance(value, (np.dtype, jax.sharding.Mesh)) or _is_sharding(value):
             return type(value), value
         if isinstance(value, jax.tree_util.PyTreeDef):
             return "tree", value, str(value)
         if _is_of_library(value):
-            return Same(value)
+            return ById(value)
         if isinstance(value, Initializer):
             if value._is_traced:
                 raise _CannotTell
@@ -155,19 +144,18 @@ class _Walk:
             # The settings of a jax.jit(f) or a custom_jvp cannot be read, so the object
             # itself is in the key. What its function names may still change.
             rules = (getattr(value, name, None) for name in ("jvp", "fwd", "bwd"))
-            return Same(value), self.key(value.__wrapped__), *map(self._rule, rules)
+            return ById(value), self.key(value.__wrapped__), *map(self._rule, rules)
         if getattr(value, "__dict__", None) == {} and type(value).__bases__ == (
             object,
         ):
             # A sentinel, or a callable object whose class says what it computes.
-            return Same(value), self.key(type(value))
+            return ById(value), self.key(type(value))
         kind = self.key(type(value))
         if dataclasses.is_dataclass(value):
             names = [field.name for field in dataclasses.fields(value)]
-            extra = (
-                vars(value).keys() - set(names) if hasattr(value, "__dict__") else ()
-            )
-            if not extra or _is_linen(value):
+            extra = getattr(value, "__dict__", {}).keys() - set(names)
+            cls: Any = type(value)
+            if not extra or is_linen(cls):
                 return kind, *(self.key(getattr(value, name, None)) for name in names)
         leaves, tree = jax.tree.flatten(value)
         if len(leaves) == 1 and leaves[0] is value:
@@ -178,13 +166,13 @@ class _Walk:
         """Return the key of a module that no global names: only a library's has one."""
         if not is_library(module.__name__):
             raise _CannotTell
-        return Same(module)
+        return ById(module)
 
     def _rule(self, rule: Any) -> Hashable:
         return self.key(rule) if isinstance(rule, types.FunctionType) else None
 
     def _class(self, kind: type) -> Hashable:
-        parts: list[Hashable] = [Same(kind)]
+        parts: list[Hashable] = [ById(kind)]
         for base in kind.__mro__:
             if not is_library(base.__module__):
                 parts += (self._member(n, x) for n, x in list(vars(base).items()))
@@ -203,13 +191,13 @@ class _Walk:
             return self._attribute(name, value)[1]
         # A metaclass makes descriptors and tables, such as a dataclass's fields, that
         # have no readable content; the class itself is in the key.
-        return Same(value)
+        return self.key(value) if type(value) in _EXACT else ById(value)
 
     def _attribute(self, name: str, value: Any) -> tuple[str, Hashable]:
-        """An attribute of a class or a function; one of a library's is its own key."""
+        """Return the key of an attribute of a class or of a function."""
         has_state = hasattr(value, "__dict__") and not isinstance(value, type)
         if is_library(type(value).__module__) and not has_state and not _is_read(value):
-            return name, Same(value)
+            return name, ById(value)
         return name, self.key(value)
 
     def _function(self, function: types.FunctionType) -> Hashable:
@@ -225,7 +213,7 @@ class _Walk:
             parts.append(self.key(inside))
         # `functools.wraps` copies the name of another module into `__module__`.
         if not is_library(function.__globals__.get("__name__")):
-            names = set(_names(code))
+            names = set(names_in(code))
             if names & _LOOKED_UP:
                 raise _CannotTell
             parts += self._globals(function.__globals__, names)
@@ -236,7 +224,7 @@ class _Walk:
         for name in sorted(names & around.keys()):
             value = around[name]
             if isinstance(value, types.ModuleType) and not is_library(value.__name__):
-                yield name, Same(value)
+                yield name, ById(value)
                 yield from self._globals(vars(value), names)
             else:
                 yield name, self.key(value)
@@ -244,19 +232,6 @@ class _Walk:
 
 # What a function looks up by these names is not among its globals.
 _LOOKED_UP = {"globals", "locals", "vars", "eval", "exec", "environ", "getenv"}
-
-
-def _names(code: types.CodeType) -> Iterator[str]:
-    """Yield the names that code may look up, also by `getattr` and a literal."""
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _names(constant)
-        elif isinstance(constant, str) and constant.isidentifier():
-            yield constant
-    for instruction in dis.get_instructions(code):
-        if instruction.opname == "IMPORT_NAME" and not is_library(instruction.argval):
-            yield "globals"  # A module of the user's, that no global names.
 
 
 def _is_read(value: Any) -> bool:
@@ -280,13 +255,6 @@ def _is_of_library(value: Any) -> bool:
         return False
     holder = sys.modules.get(module)
     return is_library(module) and getattr(holder, name, None) is value
-
-
-def _is_linen(value: Any) -> bool:
-    return any(
-        kind.__name__ == "Module" and kind.__module__.startswith("flax.linen")
-        for kind in type(value).__mro__
-    )
 
 
 def _is_sharding(value: Any) -> bool:

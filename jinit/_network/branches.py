@@ -1,10 +1,10 @@
-"""A tree of parameters -> the kernels that end its residual branches, its readout.
+"""Names and shapes of kernels tell which of them end residual branches.
 
-Linen numbers the layers of a module in the order in which they are made, which is not
-the order in which they run: of Dense(d)(relu(Dense(4 * d)(x))) the outer one is
-Dense_0. So a name tells little, and the shapes beside it are asked: what ends a branch
-writes to the residual stream, whose width the norms, the embeddings and the layers
-outside of all branches show.
+Linen numbers the layers of a module in the order in which they are made, and not in the
+order in which they run: in Dense(d)(relu(Dense(4 * d)(x))) the outer layer is Dense_0.
+So a number tells little, and the shapes beside a kernel are asked, too. A layer that
+ends a branch writes to the residual stream. The norms, the embeddings and the layers
+outside of all branches show the stream's width.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from .flax_names import END, HEADS, LAST, NUMBERED, SHORTCUTS
 
 @dataclasses.dataclass(frozen=True)
 class Paths:
-    """A predicate: the leaf has one of these paths."""
+    """A predicate holds for the leaves that have one of these paths."""
 
     text: str
     paths: frozenset[str]
@@ -30,20 +30,20 @@ class Paths:
 
 
 def outer(leaf: Leaf) -> bool:
-    """Whether the layer of a leaf lies in no module but the model itself.
+    """Tell whether the layer of a leaf lies in the model itself, and in no module.
 
-    Numbers are places in lists, not modules, and "params" is Linen's collection.
+    Numbers are places in lists and not modules; "params" is Linen's collection.
     """
     parts = [part for part in leaf.parts if not part.isdigit()]
     return len(parts) - (parts[:1] == ["params"]) <= 2
 
 
 def residual_outputs(leaves: list[Leaf], branch_layers: int | None = None) -> Paths:
-    """The kernels that end the branches, by Flax's names and the shapes beside them.
+    """Return the kernels that end branches, by Flax's names and the shapes beside them.
 
-    `branch_layers` says how many layers a branch has, where that is known.
+    `branch_layers` is the number of layers of a branch, or None if it is not known.
     """
-    found = {
+    paths = {
         leaf.path
         for inside in _modules(leaves)
         for leaf in inside
@@ -51,23 +51,23 @@ def residual_outputs(leaves: list[Leaf], branch_layers: int | None = None) -> Pa
         and (_attends(inside) or not outer(leaf))
     }
     for _, ends in _in_order(leaves, branch_layers):
-        found |= {leaf.path for leaf in ends or ()}
-    return Paths("the last layers of branches, by Flax's names", frozenset(found))
+        paths |= {leaf.path for leaf in ends or ()}
+    return Paths("the last layers of branches, by Flax's names", frozenset(paths))
 
 
 def unclear(leaves: list[Leaf], branch_layers: int | None = None) -> Paths:
-    """The kernels of modules of which neither names nor shapes tell what ends them."""
-    found = {
+    """Return the kernels of modules whose last layer neither names nor shapes tell."""
+    paths = {
         leaf.path
         for several, ends in _in_order(leaves, branch_layers)
         if ends is None
         for leaf in several
     }
-    return Paths("layers of branches in an unknown order", frozenset(found))
+    return Paths("layers of branches in an unknown order", frozenset(paths))
 
 
 def refuse(path: str, _leaf: object) -> Any:
-    """What the rule for these kernels gives."""
+    """Raise the error of a kernel that may or may not end a branch."""
     raise ValueError(
         f"neither names nor shapes tell whether {path!r} ends a residual branch: Linen "
         "numbers layers as they are made, which need not be the order in which they "
@@ -77,21 +77,22 @@ def refuse(path: str, _leaf: object) -> Any:
 
 
 def in_branches(leaves: list[Leaf]) -> Paths:
-    """The kernels of the modules within the model, but its heads and shortcuts."""
-    found = {
+    """Return the kernels of modules inside the model, except heads and shortcuts."""
+    paths = {
         leaf.path
         for leaf in _kernels(leaves)
         if not outer(leaf)
         and leaf.parts[-2] not in HEADS
         and not any(map(SHORTCUTS.search, leaf.parts))
     }
-    return Paths("the layers of branches, by Flax's names", frozenset(found))
+    return Paths("the layers of branches, by Flax's names", frozenset(paths))
 
 
 def readout(leaves: list[Leaf]) -> Paths:
-    """The kernel of the last layer: a head by its name, or the last outer Dense.
+    """Return the kernel of the last layer: a head by its name, or the last outer Dense.
 
-    An outer Dense that is the only outer layer may as well be the first: not taken.
+    An outer Dense that is the only outer layer is left out, since it may be the first
+    layer.
     """
     kernels = _kernels(leaves)
     named = [leaf for leaf in kernels if leaf.parts[-2] in HEADS]
@@ -105,9 +106,9 @@ def readout(leaves: list[Leaf]) -> Paths:
 
 
 def ends(leaves: list[Leaf]) -> Paths:
-    """The kernels outside of all branches: they read data, or give the output.
+    """Return the kernels outside of all branches: they read data, or give the output.
 
-    None in a tree that has nothing but outer layers, as a part of a model may.
+    A tree that has only outer layers may be a part of a model, so only its heads count.
     """
     kernels = _kernels(leaves)
     outers = [x for x in kernels if outer(x) or x.parts[-2] in HEADS]
@@ -122,7 +123,7 @@ def ends(leaves: list[Leaf]) -> Paths:
 
 
 def _last_names(branch_layers: int | None) -> tuple[str, ...]:
-    """Names that end a branch; those with a number count its layers."""
+    """Return the names of last layers; a number in a name counts a branch's layers."""
     if branch_layers is None:
         return LAST
     plain = tuple(name for name in LAST if name[-1] != "2")
@@ -134,11 +135,11 @@ def _kernels(leaves: Iterable[Leaf]) -> list[Leaf]:
 
 
 def _modules(leaves: list[Leaf]) -> Iterable[list[Leaf]]:
-    """The kernels of the layers of each module."""
-    found: dict[tuple[str, ...], list[Leaf]] = {}
+    """Return the kernels of the layers of each module."""
+    modules: dict[tuple[str, ...], list[Leaf]] = {}
     for leaf in _kernels(leaves):
-        found.setdefault(leaf.parts[:-2], []).append(leaf)
-    return found.values()
+        modules.setdefault(leaf.parts[:-2], []).append(leaf)
+    return modules.values()
 
 
 def _attends(inside: list[Leaf]) -> bool:
@@ -146,22 +147,22 @@ def _attends(inside: list[Leaf]) -> bool:
 
 
 def _numbered(kind: str, inside: list[Leaf], most: int | None) -> list[Leaf]:
-    """A module's layers of one kind in the order of their numbers.
+    """Return a module's layers of one class, in the order of their numbers.
 
-    Those numbered `most` and higher are no part of the branch.
+    Layers with the numbers `most` and higher are no part of the branch.
     """
-    found = []
+    numbered = []
     for leaf in inside:
         match = NUMBERED.fullmatch(leaf.parts[-2])
         if match and match[1] == kind and (most is None or int(match[2]) < most):
-            found.append((int(match[2]), leaf))
-    return [leaf for _, leaf in sorted(found, key=lambda pair: pair[0])]
+            numbered.append((int(match[2]), leaf))
+    return [leaf for _, leaf in sorted(numbered, key=lambda pair: pair[0])]
 
 
 def _in_order(
     leaves: list[Leaf], branch_layers: int | None
 ) -> Iterable[tuple[list[Leaf], list[Leaf] | None]]:
-    """Numbered layers of one module, and those that end a branch; None if unclear."""
+    """Yield each module's numbered layers, and those that end it (None: unclear)."""
     widths = _widths(leaves)
     for inside in _modules(leaves):
         dense = _numbered("Dense", inside, branch_layers)
@@ -174,31 +175,32 @@ def _in_order(
 
 
 def _widths(leaves: list[Leaf]) -> set[int]:
-    """The widths that the residual stream may have, as its other users show them."""
-    found: set[int] = set()
+    """Return the widths that the residual stream may have, as norms and others show."""
+    widths: set[int] = set()
     for leaf in leaves:
         shape = tuple(leaf.value.shape)
         if leaf.parts[-1:] in (("scale",), ("embedding",)):
-            found |= set(shape[-1:])
+            widths |= set(shape[-1:])
         elif leaf.parts[-1:] == ("kernel",) and outer(leaf):
-            found |= set(shape[-2:])
+            widths |= set(shape[-2:])
         elif leaf.parts[-2:] == ("out", "kernel"):
-            found |= set(shape[-1:])
-    return found
+            widths |= set(shape[-1:])
+    return widths
 
 
 def _last(several: list[Leaf], widths: set[int]) -> list[Leaf] | None:
-    """Of one module's Dense layers those that end a branch; None if unclear.
+    """Return those of a module's Dense layers that end a branch; None if unclear.
 
-    What ends a branch writes as many units as others of the module read, and the
-    stream has that width. Among layers of one width the last is taken.
+    A layer that ends a branch has as many units as another layer of the module has
+    inputs, and this is the width of the stream. If all layers have one width, the last
+    of them is taken.
     """
     sizes = [leaf.value.shape[-2:] for leaf in several]
     if all(inputs == outputs for inputs, outputs in sizes):
         return several[-1:]
     read = {inputs for inputs, _ in sizes}
     if not read & widths:
-        # Nothing shows the stream: only the usual form, d -> 4 d -> d, is taken.
+        # No layer shows the stream, so only the usual form d -> 4 d -> d is accepted.
         return several[-1:] if sizes[-1][0] > sizes[-1][1] else None
     ends = [i for i, (_, outputs) in enumerate(sizes) if outputs in read & widths]
     squares = [i for i in ends if sizes[i][0] == sizes[i][1]]

@@ -1,4 +1,8 @@
-"""While a model is traced, its modules' calls are noted and their outputs named."""
+"""The calls of a model's modules are recorded, and their outputs named, during a trace.
+
+The files linen.py and nnx.py intercept the calls of a library's modules. This file has
+what they share: the name that an output gets, and the record of a call.
+"""
 
 import contextlib
 import contextvars
@@ -14,24 +18,26 @@ import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 
+# Classes and functions of libraries are changed by one thread at a time.
 PATCHING = threading.RLock()
 # The path of the module that is being called.
 _INSIDE: contextvars.ContextVar[str] = contextvars.ContextVar("inside", default="")
-# Where the softmax of attention is looked up.
+# The modules in which models look up the softmax of attention.
 _HOLDERS = ("jax.nn", "flax.linen", "flax.linen.activation", "flax.nnx")
-# A number for each trace. A part of a model that is jitted would be taken from the
-# cache, with no names in it, if the model had been run before.
+# Each trace has its number. Without it, a part of a model that is jitted would be taken
+# from JAX's cache, with no names in it, if the model had been run before.
 TRACES = itertools.count()
 
 
-def named(path: str, output: Any, own: Any = ()) -> Any:
-    """An output with its path as a name on each of its arrays of numbers.
+def named(path: str, output: Any, parameters: Any = ()) -> Any:
+    """Return an output with its path as a name on each of its floating arrays.
 
-    Not on the module's own parameters, which a module may only hand out.
+    An array of the module's own `parameters` gets no name: a module may only hand its
+    parameters out, as an embedding does that is tied to the readout.
     """
-    given = {id(leaf) for leaf in jax.tree.leaves(own)}
+    handed_out = {id(leaf) for leaf in jax.tree.leaves(parameters)}
     signals = [leaf for leaf in jax.tree.leaves(output) if _is_signal(leaf)]
-    arrays = [id(leaf) for leaf in signals if id(leaf) not in given]
+    arrays = [id(leaf) for leaf in signals if id(leaf) not in handed_out]
     numbers = iter(range(len(arrays)))
 
     def mark(leaf: Any) -> Any:
@@ -50,35 +56,41 @@ def _is_signal(leaf: Any) -> bool:
 
 
 class ModuleCall(NamedTuple):
-    """A module as its call met it, inside of the scans around it."""
+    """A module call is a record of what a module had when a trace called it.
 
-    # Of its own parameters, by their names.
+    Inside of a scan the shapes are those of one step.
+    """
+
+    # The shapes of the module's own parameters, by the parameters' names.
     shapes: dict[str, tuple[int, ...]]
-    # The axes of its kernel that its outputs' units lie along, counted from the end.
+    # The axes of the kernel that the units lie along, counted from the end.
     units: tuple[int, ...]
-    # Whether its filters meet each place of an input once, as plain ones do.
+    # Whether a filter covers each place of an input once: no dilation, no groups.
     is_plain: bool
-    # What it was called with, where that are arrays and no tracers.
+    # The inputs of the call, or () if they were tracers.
     inputs: tuple[Any, ...]
 
 
-# What is told of each module with parameters of its own, by its path.
-Notes = Callable[[str, ModuleCall], object]
+# on_module(path, call) is called for each module with parameters of its own.
+OnModule = Callable[[str, ModuleCall], object]
 
 
-def tell(
-    notes: Notes, path: str, module: Any, own: dict[str, Any], inputs: Any
+def record(
+    on_module: OnModule | None,
+    path: str,
+    module: Any,
+    parameters: dict[str, Any],
+    inputs: tuple[Any, ...],
 ) -> None:
-    """Note a module that has parameters of its own."""
-    shapes = {name: p.shape for name, p in own.items() if hasattr(p, "shape")}
-    if shapes:
-        traced = any(
-            isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(inputs)
-        )
-        given = () if traced else tuple(inputs)
-        notes(
-            path, ModuleCall(shapes, _units(module, shapes), _is_plain(module), given)
-        )
+    """Give `on_module` the call of a module that has parameters of its own."""
+    shapes = {name: p.shape for name, p in parameters.items() if hasattr(p, "shape")}
+    if on_module is None or not shapes:
+        return
+    leaves = jax.tree.leaves(inputs)
+    is_traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+    inputs = () if is_traced else inputs
+    units = _units(module, shapes)
+    on_module(path, ModuleCall(shapes, units, _is_plain(module), inputs))
 
 
 def _is_plain(module: Any) -> bool:
@@ -88,7 +100,7 @@ def _is_plain(module: Any) -> bool:
 
 
 def _units(module: Any, shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
-    """Of Flax's layers the axes are known; of others, the last is taken."""
+    """Return the axes of the units, which Flax's layers say; else the last axis."""
     if getattr(module, "transpose_kernel", False):
         return (-2,)
     features = getattr(module, "features", getattr(module, "out_features", None))
@@ -99,7 +111,7 @@ def _units(module: Any, shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
 
 @contextlib.contextmanager
 def inside(path: str) -> Iterator[None]:
-    """While a module is called."""
+    """Say, for the names of softmax inputs, which module is being called."""
     token = _INSIDE.set(path)
     try:
         yield
@@ -109,19 +121,18 @@ def inside(path: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def softmax_inputs() -> Iterator[None]:
-    """Name what goes into `jax.nn.softmax`, attention's logits, while inside.
+    """Name the inputs of `jax.nn.softmax`, attention's logits, in this context.
 
-    It leaves no mark of its own in a traced function, so it is changed where it is
-    looked up, and put back; one thread at a time.
+    A softmax leaves no mark of its own in a traced function, so the function is
+    replaced in the modules that hold it, and put back.
     """
     softmax = jax.nn.softmax
 
     @functools.wraps(softmax)
     def run(x: Any, *args: Any, **kwargs: Any) -> Any:
         path = _INSIDE.get()
-        return softmax(
-            named(f"{path}/softmax" if path else "softmax", x), *args, **kwargs
-        )
+        name = f"{path}/softmax" if path else "softmax"
+        return softmax(named(name, x), *args, **kwargs)
 
     with PATCHING:
         modules = [sys.modules[name] for name in _HOLDERS if name in sys.modules]

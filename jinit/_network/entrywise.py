@@ -40,8 +40,11 @@ def add(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
         new = linear(log, eqn, values, datas[0])
         new.exponential = new.log_total = None
         return new
-    one, other = datas
-    new = mixed(log, eqn, one, other)
+    return total(log, mixed(log, eqn, *datas), *datas)
+
+
+def total(log: Log, new: Data, one: Data, other: Data) -> Data:
+    """Return the sum of two values of data, of which `new` knows the rest."""
     if one.total or other.total:
         new.total = one.total or other.total
     if new.scalar is not None:
@@ -83,6 +86,10 @@ def subtract(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
         new.ancestors |= other.ancestors
         return new
     new = mixed(log, eqn, one, other)
+    if new.scalar is None and residuals.subtracted(log, one, other):
+        new.attention, new.routing, new.meeting = (), 0, None
+        log.base(new).stream |= one.stream
+        return new
     if other.log_total:
         new.log_total = other.log_total
     return log.base(new)

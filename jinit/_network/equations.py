@@ -1,9 +1,9 @@
-"""This file has all that jinit needs of JAX beyond its documented interface.
+"""This file holds everything that jinit needs of JAX beyond its documented interface.
 
-JAX changes these parts without notice. Each is looked up by what it can do, never by a
-version number, and a primitive by the object that JAX exports, since its printed name
-changes too ("closed_call" became "eval_jaxpr"). Where a part is gone,
-tests/network/test_internals.py fails with its name.
+JAX changes these parts without notice. So each part is looked up by what it can do, and
+never by a version number. A primitive is looked up as the object that JAX exports,
+since its printed name changes too ("closed_call" became "eval_jaxpr"). If a release
+takes a part away, tests/network/test_internals.py fails and names the part.
 """
 
 import functools
@@ -32,7 +32,10 @@ def _primitives(names: str) -> frozenset[Any]:
 
 
 def _primitive(name: str) -> Any:
-    """Look up one primitive; return an object that equals no other if it is gone."""
+    """Look up one primitive; return an object that equals no other if it is gone.
+
+    Code that compares with a primitive that is gone finds no such equation.
+    """
     return next(iter(_primitives(name)), object())
 
 
@@ -53,7 +56,7 @@ COND = _primitive("cond")
 WHILE = _primitive("while")
 CUSTOM_JVP = _primitive("custom_jvp_call")
 CUSTOM_VJP = _primitive("custom_vjp_call")
-# `jax.ad_checkpoint.checkpoint_name` leaves it in the equations.
+# The mark that `jax.ad_checkpoint.checkpoint_name` leaves in the equations.
 NAME = _primitive("name")
 RANDOM_BITS = _primitive("random_bits")
 MULTIPLY = _primitive("mul")
@@ -75,7 +78,7 @@ _MOVING = _primitives(
     "sharding_constraint"
 )
 NEGATE = _primitive("neg")
-# JAX exports no object for these two, so their names have to do.
+# JAX exports no objects for these two primitives, so they are told by their names.
 _MOVING_BY_NAME = {"reshard", "pvary"}
 IDENTITIES = _primitives("reduce_precision stop_gradient") | {NAME}
 
@@ -91,7 +94,7 @@ PRODUCT = _primitive("dot_general")
 CONVOLUTION = _primitive("conv_general_dilated")
 SINGULAR_VALUES = _primitive("svd")
 
-# Operations that add up, or compare, many entries for one.
+# Operations that add or compare many entries to get one.
 _CUMULATIVE = _primitives("cumsum cumprod cummax cummin cumlogsumexp")
 REDUCING = (
     SUMS
@@ -101,7 +104,8 @@ REDUCING = (
     | _primitives("reduce_prod reduce_and reduce_or reduce_xor reduce reduce_window")
     | _primitives("reduce_window_min")
 )
-# Operations that keep a shape, although an entry depends on more than one entry.
+# Operations whose results have the shape of an operand, although an entry of a result
+# depends on several entries.
 MIXING = _CUMULATIVE | _primitives(
     "sort fft while cond top_k scatter scatter_add dynamic_update_slice "
     "triangular_solve cholesky svd eigh qr lu"
@@ -120,7 +124,7 @@ def body_of(eqn: JaxprEqn) -> ClosedJaxpr:
 
 
 class Scan(NamedTuple):
-    """The parts of a scan's equation.
+    """A scan has these parts.
 
     Its operands are the constants, the first carry, and the stacked inputs; its results
     are the last carry and the stacked outputs.
@@ -161,7 +165,7 @@ def branches_of(eqn: JaxprEqn) -> Sequence[ClosedJaxpr]:
 
 
 class While(NamedTuple):
-    """The parts of a `while`: the test, the body, and how many constants each has."""
+    """A `while` has a test and a body, with so many constants each."""
 
     test: ClosedJaxpr
     body: ClosedJaxpr
@@ -187,7 +191,10 @@ def _more_axes(outside: Sequence[Any], inside: Sequence[Any]) -> int:
 
 
 def bind(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
-    """Return the results of an equation for other operands."""
+    """Return the results of an equation for other operands.
+
+    The equation's context has settings of its trace, such as those of `compute_on`.
+    """
     params = eqn.primitive.get_bind_params(eqn.params)
     # Before jax 0.10 the parameters come in a pair, behind the functions.
     functions, params = params if isinstance(params, tuple) else ((), params)
@@ -203,13 +210,14 @@ def without_dead_code(jaxpr: Jaxpr) -> tuple[Jaxpr, list[bool]]:
 
 
 def _only_looks_on(eqn: JaxprEqn) -> bool:
+    """Tell whether an equation is a print, or another callback of `jax.debug`."""
     effects = {type(effect) for effect in eqn.effects}
     return bool(effects) and effects <= _debug_effects() and not eqn.outvars
 
 
 @functools.cache
 def _debug_effects() -> frozenset[type]:
-    """Find the effects of `jax.debug`, which change no value."""
+    """Return the effects of `jax.debug`, which change no value."""
 
     def look(x: Any) -> None:
         jax.debug.callback(lambda x: None, x)

@@ -9,7 +9,7 @@ from . import attention, views
 from .atoms import shape_of
 from .entries import axes_of, bent, is_beside, linear, mixed, other, parts_of
 from .uses import Log, Use
-from .values import Attention, Data, View, is_real, number
+from .values import Attention, Data, View, is_real, number, rebased
 
 
 def multiply(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
@@ -115,6 +115,7 @@ def _gated(log: Log, eqn: JaxprEqn, one: Data, other: Data) -> Data:
     for gate, up in ((one, other), (other, one)):
         if gate.routing and attention.chosen(log, gate, up):
             new.routing, new.last, new.sources = 0, up.last, up.sources
+            new.scalar, new.gated = rebased(up.scalar), up.gated
             return log.base(new)
     for gate, up in ((one, other), (other, one)):
         if gate.curve.bends and not up.curve.bends:

@@ -2,15 +2,15 @@
 
 import re
 
-# What people call the last layer of a branch.
+# The last layer of a branch has one of these names.
 LAST = (
     "out", "linear2", "fc2", "down", "down_proj", "c_proj", "out_proj", "o_proj", "wo",
     "linear_out", "mlp_out",
 )  # fmt: skip
 HEADS = ("head", "lm_head", "readout", "classifier", "unembed", "logits")
-# What lies in a block and yet in no branch: the shortcut's own layer.
+# A layer with such a name lies in a block, but in no branch: it is on the shortcut.
 SHORTCUTS = re.compile("shortcut|downsample|conv_proj|skip|stem", re.I)
-# What a layer outside of all branches is called.
+# A layer outside of all branches has such a name.
 END = re.compile(r"^(Dense|Conv|DenseGeneral)_\d+$|emb|patch|stem|input|output", re.I)
 NUMBERED = re.compile(r"(Dense|Conv)_(\d+)")
 

@@ -147,7 +147,8 @@ def replay(listing: Listing, inputs: Sequence[Any]) -> list[Any]:
 def spend_keys(listing: Listing, inputs: Sequence[Any]) -> None:
     """Let JAX's checker of key reuse see what a listing does with the keys in `inputs`.
 
-    The checker reads the equations of a `jit`; without results there is nothing to run.
+    The checker reads the equations of a `jit`. The `jit` returns nothing, so that XLA
+    has nothing to compute.
     """
     jax.jit(lambda *inputs: replay(listing, inputs) and None)(*inputs)
 
@@ -157,6 +158,7 @@ def _bits(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
         _threefry.bits, shape=eqn.params["shape"], width=eqn.params["bit_width"]
     )
     (key,) = values
+    # A vmap over keys is an equation whose operand is an array of keys.
     for _ in key.shape:
         draw = jax.vmap(draw)
     return [draw(key)]

@@ -1,6 +1,9 @@
-"""A traced function is a list of steps, which this file makes and runs.
+"""A function is traced to equations, and the equations become a flat list of steps.
 
-The parts of JAX that this relies on are in equations.py.
+The list is what materialize cuts into programs. The calls in it are opened. Steps read
+and write numbered slots, since JAX's variables would not do: a body that is called
+twice has the same variables both times. The parts of JAX that this file relies on are
+in equations.py; interpret.py runs the steps.
 """
 
 import functools
@@ -19,7 +22,7 @@ from .equations import body_of, consts_of
 
 
 class Step(NamedTuple):
-    """One equation; what it reads (slots, or literals) and writes (slots)."""
+    """A step is an equation that reads slots and literals, and writes slots."""
 
     eqn: JaxprEqn
     reads: tuple[Any, ...]
@@ -27,9 +30,9 @@ class Step(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """A function as a list of steps over numbered slots.
+    """A listing is a function as a list of steps over numbered slots.
 
-    The first slots are those of `consts`, then those of the arguments that are `used`.
+    The first slots hold the `consts`, the next ones the arguments that are `used`.
     """
 
     steps: list[Step]
@@ -38,15 +41,18 @@ class Listing(NamedTuple):
     outputs: list[Any]
 
 
-def trace(function: Callable, arguments: Sequence[Any]) -> tuple[ClosedJaxpr, Any]:
-    """The equations of `function(*arguments)`, and the tree of its results' shapes."""
+def trace(
+    function: Callable[..., Any], arguments: Sequence[Any]
+) -> tuple[ClosedJaxpr, Any]:
+    """Return the equations of a call, and the tree of its results' shapes."""
     # Without `jit` a function inside, such as relu, would lose the name of its call.
     with jax.disable_jit(False):
         return jax.make_jaxpr(function, return_shape=True)(*arguments)
 
 
 def listing(closed: ClosedJaxpr) -> Listing:
-    """The steps that the results need, and no others."""
+    """List the steps of a traced function that its results need."""
+    # The forward pass goes: parameters are all that an init function returns.
     kept, used = equations.without_dead_code(closed.jaxpr)
     number = itertools.count()
     slots = {var: next(number) for var in (*kept.constvars, *kept.invars)}
@@ -62,10 +68,11 @@ def _read(slots: dict[Any, Any], atom: Any) -> Any:
 def _opened(
     jaxpr: Jaxpr, slots: dict[Any, Any], number: Iterator[int]
 ) -> Iterator[Step]:
-    """The steps of a jaxpr, and in place of a transparent call those of its body."""
+    """Yield the steps of a jaxpr; in the place of a call, the steps of its body."""
     for eqn in jaxpr.eqns:
         reads = tuple(_read(slots, atom) for atom in eqn.invars)
         body = body_of(eqn) if eqn.primitive in equations.TRANSPARENT else None
+        # A body with constants would need slots for them, and is rare.
         if body is None or body.consts:
             slots.update((var, next(number)) for var in eqn.outvars)
             yield Step(eqn, reads, tuple(slots[var] for var in eqn.outvars))
@@ -77,38 +84,38 @@ def _opened(
 
 
 def is_literal(read: Any) -> bool:
-    """Whether a step reads a number that is written into it."""
+    """Tell whether a step reads a literal, and not a slot."""
     return isinstance(read, Literal)
 
 
 def literal_value(literal: Any) -> np.ndarray:
-    """A literal as what an operation outside a `jit` would be given."""
+    """Return a literal as the array that an operation outside a `jit` would get."""
     return np.asarray(literal.val, literal.aval.dtype)
 
 
 def size(atom: Any) -> int:
-    """The number of elements of what an equation reads or writes."""
+    """Return the number of elements of an operand or a result of an equation."""
     return math.prod(getattr(atom.aval, "shape", ()))
 
 
 def is_key(kind: Any) -> bool:
-    """Whether an array, or its type, is one of typed PRNG keys."""
-    return jax.dtypes.issubdtype(kind.dtype, jax.dtypes.prng_key)
+    """Tell whether an array, or its type, is one of typed PRNG keys."""
+    return bool(jax.numpy.issubdtype(kind.dtype, jax.dtypes.prng_key))
 
 
 def raw_type(kind: Any) -> jax.ShapeDtypeStruct:
-    """The type of an array, or of the words of a key: programs start faster on them."""
+    """Return the type of an array, or that of the words of a key."""
     plain = jax.ShapeDtypeStruct(kind.shape, kind.dtype)
     return jax.eval_shape(jax.random.key_data, plain) if is_key(kind) else plain
 
 
 def raw(value: Any) -> Any:
-    """An array, or the words of a key."""
+    """Return an array, or the words of a key: programs start faster on words."""
     return jax.random.key_data(value) if is_key(value) else value
 
 
 def typed(value: Any, kind: Any) -> Any:
-    """What `raw` took apart."""
+    """Return the array, or the typed key, that `raw` returned the words of."""
     if not is_key(kind):
         return value
     return jax.random.wrap_key_data(value, impl=_implementation(kind.dtype))
@@ -116,22 +123,23 @@ def typed(value: Any, kind: Any) -> Any:
 
 @functools.lru_cache(maxsize=64)
 def _implementation(dtype: Any) -> Hashable:
-    found: list[Hashable] = []
+    """Return the name of a key's implementation, which JAX tells of arrays alone."""
+    names: list[Hashable] = []
     jax.eval_shape(
-        lambda key: found.append(jax.random.key_impl(key)),
+        lambda key: names.append(jax.random.key_impl(key)),
         jax.ShapeDtypeStruct((), dtype),
     )
-    return found[0]
+    return names[0]
 
 
 def draws(eqn: JaxprEqn) -> bool:
-    """Whether random bits are drawn in an equation, or inside it."""
+    """Tell whether an equation draws random bits, or one inside it does."""
     inside = any(map(_draws_inside, _jaxprs(eqn.params.values())))
     return inside or eqn.primitive is equations.RANDOM_BITS
 
 
 def may_draw(eqn: JaxprEqn) -> bool:
-    """Whether an equation is a sampler: JAX's, or a call, as jinit's own are."""
+    """Tell whether an equation may be a sampler: JAX's own, or a jit, as jinit's."""
     return draws(eqn) or eqn.primitive is equations.JIT
 
 

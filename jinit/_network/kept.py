@@ -2,9 +2,9 @@
 
 A trace is kept under a key of the model (see behavior.py) and the types of its
 arguments, so a second call traces nothing. A program is kept under the form of the
-jaxpr that it runs (see form.py), so a model that is made anew, or cannot be told by
-looking at it, is traced again and compiles nothing. Both stores are small, and hold
-neither parameters nor batches.
+jaxpr that it runs (see signature.py). So a model that is made anew, or whose behavior
+cannot be told by looking at it, is traced again, and compiles nothing. Both stores are
+small, and hold neither parameters nor batches.
 """
 
 import collections
@@ -17,8 +17,8 @@ import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
 
 from . import jaxpr
-from .behavior import SMALL, Same
-from .form import form_of
+from .behavior import SMALL
+from .signature import form_of
 
 T = TypeVar("T")
 Key = Callable[[], Hashable | None]
@@ -86,10 +86,10 @@ class Traced(NamedTuple):
     # The tree of the results, and the type of each leaf.
     tree: Any
     types: tuple[Any, ...]
-    # What tells it from jaxprs that do something else.
+    # Differs from the forms of jaxprs that compute something else.
     form: Hashable
-    # What was noted while it was traced.
-    notes: Any
+    # The calls of modules that were recorded while the function was traced.
+    calls: Any
 
     @property
     def shapes(self) -> Any:
@@ -117,16 +117,16 @@ def traced(
     key: Key,
     function: Callable[..., Any],
     arguments: Sequence[Any],
-    notes: Callable[[], Hashable] = tuple,
+    calls: Callable[[], Hashable] = tuple,
 ) -> Traced:
     """Trace a function, or take the trace of an earlier call with this key.
 
     Args:
-      key: tells what the function computes, by `_behavior.key_of`, or None if that is
-        unknown.
+      key: gives the key of what the function computes (see behavior.py), or None if
+        that is unknown.
       function: the function.
       arguments: its arguments, or their shapes.
-      notes: gives, after the tracing, what it noted.
+      calls: gives, after the tracing, the calls of modules that were recorded.
     """
     types = types_of(arguments), context()
 
@@ -136,7 +136,7 @@ def traced(
 
     known = TRACES.get(whole())
     if known is None:
-        known = _trace(function, arguments, notes)
+        known = _trace(function, arguments, calls)
         if sum(getattr(x, "nbytes", 0) for x in known.consts) <= SMALL:
             # As in `Kept.made`, under the key as it is after the tracing.
             TRACES.put(whole(), known)
@@ -144,19 +144,20 @@ def traced(
 
 
 def _trace(
-    function: Callable[..., Any], arguments: Sequence[Any], notes: Callable[[], Any]
+    function: Callable[..., Any], arguments: Sequence[Any], calls: Callable[[], Any]
 ) -> Traced:
     closed, shapes = jaxpr.trace(function, arguments)
     leaves, tree = jax.tree.flatten(shapes)
-    noted = notes()
-    form = _token((form_of(closed.jaxpr), tree, noted))
-    return Traced(closed.jaxpr, tuple(closed.consts), tree, tuple(leaves), form, noted)
+    recorded = calls()
+    form = _token((form_of(closed.jaxpr), tree, recorded))
+    consts, types = tuple(closed.consts), tuple(leaves)
+    return Traced(closed.jaxpr, consts, tree, types, form, recorded)
 
 
 def _token(form: Hashable) -> Hashable:
     token = _FORMS.get(form)
     if token is None:
-        token = Same(object())
+        token = object()
         _FORMS.put(form, token)
     return token
 
@@ -178,7 +179,8 @@ def types_of(tree: Any) -> Hashable:
 def _type(leaf: Any) -> Hashable:
     if isinstance(leaf, jax.ShapeDtypeStruct):
         return leaf.shape, leaf.dtype, leaf.weak_type, leaf.sharding
-    return jax.typeof(leaf)
+    kind: Hashable = jax.typeof(leaf)
+    return kind
 
 
 _NUMBERS = itertools.count()

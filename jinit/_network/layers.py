@@ -1,4 +1,8 @@
-"""A traced model -> its layers with weights: what scales each, and where it is met."""
+"""A traced model shows its layers: their weights, and where their outputs are.
+
+A layer is a module with a kernel whose output has a name (see calls.py). In a function
+it is an output that the user named by the path of its weight.
+"""
 
 import fnmatch
 import itertools
@@ -14,56 +18,61 @@ from .._core.trees import short
 from .calls import ModuleCall
 from .taps import Tapped
 
-# In the names of what is looked up or added: LSUV and its kin are about products.
+# Parameters whose name contains this are looked up or added, never multiplied, so they
+# are no kernels of layers.
 _LOOKED_UP = "embed"
 
 
 class Layer(NamedTuple):
-    """A layer whose output is linear in one of its parameters, up to a bias.
+    """A layer has an output that is linear in one of its parameters, up to a bias.
 
-    Parameters are numbers of leaves of the variables.
+    Its parameters are given by their indices among the leaves of the variables.
     """
 
     path: str
     kernel: int
-    # What is multiplied: the kernel, or the gain of a weight norm around it.
+    # The parameter that scales the output: the kernel, or a weight norm's gain.
     scale: int
     bias: int | None
     # The taps of its output, in the order of execution.
     taps: tuple[int, ...]
-    # For each scan around it the axis of its parameters, or None where it is shared.
+    # For each scan around the layer, the axis of the parameters that the scan runs
+    # along, or None if its steps share the parameters.
     axes: tuple[int | None, ...]
-    # Axes of `scale` that the units lie along, counted from the end.
+    # The axes of `scale` that the units lie along, counted from the end.
     units: tuple[int, ...]
-    # Whether a vmap gives each of its members a kernel; an output has all of them.
+    # Whether the layer is inside of a vmap with a kernel for each of its members. The
+    # output of such a layer has all members at once.
     is_mapped: bool = False
 
     @property
     def is_shared(self) -> bool:
-        """Whether the steps of a scan share its weights."""
+        """Tell whether the steps of a scan share its weights."""
         return None in self.axes
 
 
 def layers_of(
-    tapped: Tapped, variables: Any, seen: Mapping[str, ModuleCall], skip: Sequence[str]
+    tapped: Tapped,
+    variables: Any,
+    calls: Mapping[str, ModuleCall],
+    skip: Sequence[str],
 ) -> list[Layer]:
-    """The layers in the order of execution, without those whose path `skip` matches.
+    """Return the layers in the order of execution, without those that `skip` matches.
 
     Raises:
-      ValueError: if there are none, or a pattern of `skip` matches none.
+      ValueError: if no layer is left, or a pattern of `skip` matches no layer.
     """
     skip = (skip,) if isinstance(skip, str) else skip
-    leaves = trees.leaves(variables)
-    found = list(_found(tapped, leaves, seen))
+    layers = list(_all_layers(tapped, trees.leaves(variables), calls))
     for pattern in skip:
-        if not any(fnmatch.fnmatchcase(layer.path, pattern) for layer in found):
+        if not any(fnmatch.fnmatchcase(layer.path, pattern) for layer in layers):
             raise ValueError(
                 f"`skip` has {pattern!r}, which matches no layer; the layers are "
-                f"{[layer.path for layer in found]}."
+                f"{[layer.path for layer in layers]}."
             )
     kept = [
         layer
-        for layer in found
+        for layer in layers
         if not any(fnmatch.fnmatchcase(layer.path, pattern) for pattern in skip)
     ]
     if not kept:
@@ -76,12 +85,12 @@ def layers_of(
 
 
 def left_by(layers: Sequence[Layer], variables: Any) -> tuple[str, ...]:
-    """The paths of what looks like a weight, and is that of no layer."""
-    own = {n for layer in layers for n in (layer.kernel, layer.scale, layer.bias)}
+    """Return the paths of the parameters that look like weights and are in no layer."""
+    in_layers = {n for layer in layers for n in (layer.kernel, layer.scale, layer.bias)}
     return tuple(
         short(leaf.parts)
         for number, leaf in enumerate(trees.leaves(variables))
-        if number not in own
+        if number not in in_layers
         and len(_shape(leaf)) > 1
         and leaf.parts[-1] not in ("bias", "scale")
         and (leaf.parts[:1] == ("params",) or not _is_linen(variables))
@@ -89,45 +98,46 @@ def left_by(layers: Sequence[Layer], variables: Any) -> tuple[str, ...]:
 
 
 def placed(new: jax.Array, old: Any) -> jax.Array:
-    """A new parameter, on the devices and in the parts that the old one was."""
+    """Return a new parameter on the devices, and in the parts, of the old one."""
     sharding = getattr(old, "sharding", None)
-    if sharding is None or sharding.is_equivalent_to(new.sharding, new.ndim):
-        return new
-    return jax.device_put(new, sharding)
+    if sharding is not None and not sharding.is_equivalent_to(new.sharding, new.ndim):
+        new = jax.device_put(new, sharding)
+    return new
 
 
 def _is_linen(variables: Any) -> bool:
     return isinstance(variables, Mapping) and "params" in variables
 
 
-def _found(
-    tapped: Tapped, leaves: Sequence[trees.Leaf], seen: Mapping[str, ModuleCall]
+def _all_layers(
+    tapped: Tapped, leaves: Sequence[trees.Leaf], calls: Mapping[str, ModuleCall]
 ) -> Iterator[Layer]:
-    own = _by_module(leaves)
+    modules = _by_module(leaves)
     for path in dict.fromkeys(tap.name for tap in tapped.taps):
-        met = seen.get(path)
-        kernel = _kernel(own.get(path, {}), leaves, met)
+        call = calls.get(path)
+        kernel = _kernel(modules.get(path, {}), leaves, call)
         if kernel is None:
             continue
         taps = tuple(i for i, tap in enumerate(tapped.taps) if tap.name == path)
         first = tapped.taps[taps[0]]
-        lengths = first.shape[: first.scans]
         name = leaves[kernel].parts[-1]
-        shape = met.shapes.get(name) if met else None
+        # The kernel as the module's call has it, without the axes of scans and vmaps.
+        inside = call.shapes.get(name) if call else None
         whole = _shape(leaves[kernel])
-        axes = _axes(whole, shape, lengths)
-        outside = len(whole) - sum(axis is not None for axis in axes)
-        gain = _gain(own, path, name)
-        units = met.units if met else (-1,)
+        axes = _axes(whole, inside, first.shape[: first.scans])
+        unscanned = len(whole) - sum(axis is not None for axis in axes)
+        gain = _gain(modules, path, name)
+        units = call.units if call else (-1,)
         yield Layer(
             path,
             kernel,
             kernel if gain is None else gain,
-            own[path].get("bias"),
+            modules[path].get("bias"),
             taps,
             axes,
+            # A weight norm has a gain for each unit, and no other axes.
             units if gain is None else tuple(range(-len(units), 0)),
-            shape is not None and outside > len(shape),
+            inside is not None and unscanned > len(inside),
         )
 
 
@@ -136,11 +146,11 @@ def _shape(leaf: trees.Leaf) -> tuple[int, ...]:
 
 
 def _by_module(leaves: Sequence[trees.Leaf]) -> dict[str, dict[str, int]]:
-    """The floating parameters of each module by their names.
+    """Return the indices of each module's floating parameters, by their names.
 
-    A weight of its own, such as "a" of {"a": w}, is a module of that name, too.
+    A weight that is in no module, such as "a" in {"a": w}, is a module itself, too.
     """
-    own: dict[str, dict[str, int]] = {}
+    modules: dict[str, dict[str, int]] = {}
     for number, leaf in enumerate(leaves):
         value: Any = leaf.value
         if not (hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jnp.floating)):
@@ -148,48 +158,52 @@ def _by_module(leaves: Sequence[trees.Leaf]) -> dict[str, dict[str, int]]:
         if leaf.parts[:1] == ("batch_stats",):
             continue
         parts = leaf.parts[1:] if leaf.parts[:1] == ("params",) else leaf.parts
-        own.setdefault("/".join(parts[:-1]), {})[parts[-1]] = number
+        modules.setdefault("/".join(parts[:-1]), {})[parts[-1]] = number
         if len(_shape(leaf)) > 1:
-            own.setdefault("/".join(parts), {"kernel": number})
-    return own
+            modules.setdefault("/".join(parts), {"kernel": number})
+    return modules
 
 
 def _kernel(
-    own: Mapping[str, int], leaves: Sequence[trees.Leaf], met: ModuleCall | None
+    parameters: Mapping[str, int],
+    leaves: Sequence[trees.Leaf],
+    call: ModuleCall | None,
 ) -> int | None:
-    """The leaf named "kernel", or the only one of two axes or more.
-
-    A row in a module, as the token that a ViT puts before its others, is no matrix.
-    """
-    if "kernel" in own:
-        return own["kernel"]
+    """Return the parameter named "kernel", or the only one of two or more axes."""
+    if "kernel" in parameters:
+        return parameters["kernel"]
     matrices = [
         number
-        for name, number in own.items()
+        for name, number in parameters.items()
         if len(_shape(leaves[number])) > 1
         and _LOOKED_UP not in name
-        and (met is None or math.prod(met.shapes.get(name, (2, 1))[:-1]) > 1)
+        # A single row, such as the token that a ViT puts before the others, is added
+        # or concatenated, and not multiplied.
+        and (call is None or math.prod(call.shapes.get(name, (2, 1))[:-1]) > 1)
     ]
     return matrices[0] if len(matrices) == 1 else None
 
 
-def _gain(own: Mapping[str, Mapping[str, int]], path: str, name: str) -> int | None:
-    """The scale of a flax.linen.WeightNorm around a layer: a leaf beside it."""
+def _gain(modules: Mapping[str, Mapping[str, int]], path: str, name: str) -> int | None:
+    """Return the gain of a flax.linen.WeightNorm around a layer, or None.
+
+    The gain belongs to a module beside the layer, and has the layer's path in its name.
+    """
     above, _, layer = path.rpartition("/")
-    wanted = f"{layer}/{name}/scale"
-    for module, leaves in own.items():
-        if module.rpartition("/")[0] == above and wanted in leaves:
-            return leaves[wanted]
+    gain = f"{layer}/{name}/scale"
+    for module, parameters in modules.items():
+        if module.rpartition("/")[0] == above and gain in parameters:
+            return parameters[gain]
     return None
 
 
 def _axes(
     whole: tuple[int, ...], inside: tuple[int, ...] | None, lengths: tuple[int, ...]
 ) -> tuple[int | None, ...]:
-    """For each scan the axis of a weight that it runs along.
+    """Return for each scan the axis of a weight that the scan runs along, or None.
 
-    `inside` is the shape that a step meets; of a function it is not known, and the
-    first axes are taken where they fit.
+    `inside` is the shape of the weight in one step. In a function it is not known, and
+    the first axes are taken if their lengths fit.
     """
     scans = range(len(lengths))
     for count in range(len(lengths), -1, -1):

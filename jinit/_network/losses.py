@@ -19,7 +19,7 @@ def loss_of(loss: Callable[[Any], Any], trace: Traced) -> Traced:
 
 
 def scalar(loss: Any) -> jax.Array:
-    """A loss in float32, after a check that it is one number."""
+    """Return a loss in float32, after a check that it is a scalar."""
     value = jnp.asarray(loss)
     if value.shape != ():
         raise ValueError(
@@ -30,10 +30,11 @@ def scalar(loss: Any) -> jax.Array:
 
 
 def direction(output: Any) -> jax.Array:
-    """A fixed random direction in the output, averaged over the batch."""
+    """Return the output along a fixed random direction, averaged over the batch."""
     total = jnp.zeros((), np.float32)
     for number, leaf in enumerate(jax.tree.leaves(output)):
         if jnp.issubdtype(leaf.dtype, jnp.floating):
+            # The key is fixed, so that two probes of a model can be compared.
             key = jax.random.key(number)
             weights = jax.random.normal(key, leaf.shape, np.float32)
             total += jnp.sum(weights * leaf) / max(1, leaf.shape[0] if leaf.ndim else 1)

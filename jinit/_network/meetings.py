@@ -5,8 +5,8 @@ from typing import Any
 
 from . import attention
 from .axes import Axes, Axis, Factor
-from .uses import FROM_INPUTS, Log, Use
-from .values import Data, Meeting, View
+from .uses import FROM_INPUTS, Log, Use, cut_factors
+from .values import Data, Meeting, View, rebased
 
 
 def note(
@@ -14,6 +14,7 @@ def note(
 ) -> Use:
     """Note a use of a parameter that multiplies data and sums."""
     use = log.note(kind, view, data, letters=log.letters(view, letters), **facts)
+    use.factors = cut_factors(view, letters)
     if kind != "lookup":
         use.activation, use.gate = data.scalar, data.gated
     for event in data.attention:
@@ -105,6 +106,7 @@ def meet(
             new.last, new.sources, new.meeting = values.last, values.sources, None
         if weights.routing and attention.chosen(log, weights, values):
             new.last, new.sources, new.routing = values.last, values.sources, 0
+            new.scalar, new.gated = rebased(values.scalar), values.gated
         elif weights.routing and not values.routing:
             new.last, new.sources = values.last, values.sources
     return log.base(new)

@@ -8,6 +8,7 @@ from jax.extend.core import JaxprEqn
 from . import attention, views
 from .atoms import shape_of
 from .axes import Axes, Axis
+from .entrywise import total
 from .meetings import joined, match, meet
 from .uses import Log
 from .values import Data, View, rebased
@@ -67,13 +68,20 @@ def cut(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
     return [_part(log, eqn, data, shape_of(var)) for var in eqn.outvars]
 
 
+def relabeled(log: Log, axis: Axis, size: int) -> Axis:
+    """Return an axis that was lengthened or cut, with the label that it had."""
+    if size == 1 or len(axis) != 1:
+        return log.labels.axis(size)
+    return ((axis[0][0], size),)
+
+
 def _part(log: Log, eqn: JaxprEqn, data: Data, shape: Sequence[int]) -> Data:
     axes = []
     for axis, size in zip(data.axes, shape, strict=True):
         length = 1
         for _, count in axis:
             length *= count
-        axes.append(axis if length == size else log.labels.axis(size))
+        axes.append(axis if length == size else relabeled(log, axis, size))
     new = data.copy(axes=tuple(axes), pending=None, factors=None, is_part=True)
     new.scalar = rebased(data.scalar)
     strides = eqn.params.get("strides")
@@ -118,6 +126,9 @@ def concatenate(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
             axes[dim] = same[0]
     for data in datas:
         new.sources |= data.sources
+    if len(datas) == 1 and datas[0].axes[along]:
+        # A learned logit beside the keys' lengthens their axis.
+        axes[along] = relabeled(log, datas[0].axes[along], shape[along])
     keep = {"scalar": rebased(datas[0].scalar), "gated": datas[0].gated}
     # Half of a rotary embedding is turned, and put beside the other half.
     streams = dict.fromkeys(("exponential", "total", "pending", "factors"))
@@ -214,6 +225,21 @@ def reduce_other(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     return log.base(new)
 
 
+def scatter_add(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
+    """Add rows to others: to zeros, as experts' outputs are, or to the stream."""
+    onto, indices, rows = values
+    if not isinstance(rows, Data) or isinstance(onto, View):
+        return other(log, eqn, values)
+    if not isinstance(onto, Data):
+        axes = _kept_axes(log, eqn.outvars[0].aval, [rows])
+        return log.base(rows.copy(axes=axes, pending=None, factors=None))
+    new = joined(onto, rows).copy(axes=_kept_axes(log, eqn.outvars[0].aval, [onto]))
+    if isinstance(indices, Data):
+        new.ancestors |= indices.ancestors
+        new.layers |= indices.layers
+    return total(log, new, onto, rows)
+
+
 def choose(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
     """Read a top_k or a sort, by which a router may choose."""
     datas = [value for value in values if isinstance(value, Data)]
@@ -300,6 +326,8 @@ RULES: dict[str, Rule] = {
     "gather": gather,
     "top_k": choose,
     "sort": choose,
+    "scatter-add": scatter_add,
+    "scatter_add": scatter_add,
 }
 RULES |= dict.fromkeys(
     [

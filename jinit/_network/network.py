@@ -1,8 +1,8 @@
-"""A model -> a function whose layers' outputs are named by their paths.
+"""A model becomes a function whose layers' outputs are named by their paths.
 
-Linen's modules are met by Flax's interceptor, those of NNX by their class's
-`__call__` while the model is traced. What a user names by `checkpoint_name` is found
-beside them.
+`called` is the door for Linen modules and functions; nnx.py has the door for NNX
+models. Flax's interceptor names the outputs of Linen's modules. In a function the user
+names values by `checkpoint_name`.
 """
 
 import functools
@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple, TypeVar
 
 from .behavior import key_of
-from .calls import ModuleCall, Notes
+from .calls import ModuleCall, OnModule
 from .kept import Key, Traced, traced
 from .linen import linen
 
@@ -36,7 +36,7 @@ def function_of_a_model(function: F) -> F:
 
 
 def _too_few(function: Any, args: Any, options: Any) -> str | None:
-    """Say what a call of (model, variables, ...) lacks; None where it lacks nothing."""
+    """Return the text about a call with too few arguments, or None if it has all."""
     signature = inspect.signature(function)
     try:
         signature.bind(*args, **options)
@@ -54,7 +54,7 @@ def _too_few(function: Any, args: Any, options: Any) -> str | None:
 
 
 def inputs_of(batch: Any) -> tuple[Any, ...]:
-    """A batch as the arguments of a model."""
+    """Return a batch as the arguments of a model."""
     return batch if isinstance(batch, tuple) else (batch,)
 
 
@@ -66,30 +66,29 @@ class Called(NamedTuple):
     # First what is neither parameter nor input, such as the keys of dropout or the
     # statistics of a batch norm; then the inputs.
     beside: tuple[Any, ...]
-    # The key of what the function computes, see behavior.py, or None.
+    # Gives the key of what the function computes (see behavior.py), or None.
     key: Key
-    # Filled while the function is traced or run.
-    seen: dict[str, ModuleCall]
+    # The calls of modules by path, filled while the function is traced or run.
+    calls: dict[str, ModuleCall]
 
     def traced(self) -> Traced:
         """Return the trace of the function, from an earlier call where possible."""
         arguments = (self.variables, self.beside)
-        return traced(self.key, self.forward, arguments, self._noted)
+        return traced(self.key, self.forward, arguments, self._calls)
 
-    def _noted(self) -> Hashable:
-        """Return what was seen of modules, without their inputs, which are arrays."""
-        rows = ((path, seen.shapes, seen.units, seen.is_plain) for path, seen in
-                self.seen.items())  # fmt: skip
+    def _calls(self) -> Hashable:
+        """Return the calls in a form that can be compared, without their inputs."""
         return tuple(
-            (path, tuple(shapes.items()), *rest) for path, shapes, *rest in rows
+            (path, tuple(call.shapes.items()), call.units, call.is_plain)
+            for path, call in self.calls.items()
         )
 
 
-def seen_in(trace: Traced) -> dict[str, ModuleCall]:
-    """Return what was noted of each module while it was traced."""
+def module_calls(trace: Traced) -> dict[str, ModuleCall]:
+    """Return the calls of modules that were recorded in a trace, without inputs."""
     return {
         path: ModuleCall(dict(shapes), units, is_plain, ())
-        for path, shapes, units, is_plain in trace.notes
+        for path, shapes, units, is_plain in trace.calls
     }
 
 
@@ -100,30 +99,33 @@ def called(
     """Return a Linen module or a function as a function whose outputs are named.
 
     Raises:
-      TypeError: for anything else; `caller` is named in the text.
+      TypeError: for any other model; the text names the `caller`.
     """
-    seen: dict[str, ModuleCall] = {}
-    forward = forward_of(model, options, caller, seen.setdefault)
+    calls: dict[str, ModuleCall] = {}
+    forward = forward_of(model, options, caller, calls.setdefault)
     keys = rngs if is_module(model, "flax.linen") else None
     return Called(
         forward,
         variables,
         (keys, *inputs_of(batch)),
         functools.partial(key_of, "model", model, options),
-        seen,
+        calls,
     )
 
 
 def forward_of(
-    model: Any, options: dict[str, Any], caller: str, notes: Notes | None = None
+    model: Any,
+    options: dict[str, Any],
+    caller: str,
+    on_module: OnModule | None = None,
 ) -> Callable[..., Any]:
     """Return a model as a function of (variables, (keys, *inputs)) with names.
 
     Raises:
-      TypeError: if it is neither a Linen module nor a function; `caller` is named.
+      TypeError: for any other model; the text names the `caller`.
     """
     if is_module(model, "flax.linen"):
-        return linen(model, options, notes)
+        return linen(model, options, on_module)
     if not callable(model) or is_module(model, "flax.nnx"):
         raise TypeError(
             f"`model` is {model!r}, of type {type(model).__name__}; it must be a Linen "
@@ -138,7 +140,7 @@ def forward_of(
 
 
 def is_module(model: Any, library: str) -> bool:
-    """Whether a model is one of flax.linen or flax.nnx, without loading them to see."""
+    """Tell whether a model is a module of flax.linen or flax.nnx; load neither."""
     return any(
         kind.__name__ == "Module" and kind.__module__.startswith(library)
         for kind in type(model).__mro__

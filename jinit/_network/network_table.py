@@ -22,13 +22,13 @@ _SHOWN = (
 
 def network_text(net: Any) -> str:
     """Return the table of a network as text."""
-    rows = [_cells(parameter) for parameter in net.parameters.values()]
+    rows = _rows(net)
     return "\n".join([plain_table(_HEAD, rows), "", *_notes(net)])
 
 
 def network_html(net: Any) -> str:
     """Return the table of a network for a notebook."""
-    rows = [_HEAD, *(_cells(parameter) for parameter in net.parameters.values())]
+    rows = [_HEAD, *_rows(net)]
     lines = [_html_row(row, "td" if i else "th") for i, row in enumerate(rows)]
     notes = "".join(f"<p>{html.escape(note)}</p>" for note in _notes(net))
     return f"<table>{''.join(lines)}</table>{notes}"
@@ -39,7 +39,13 @@ def _html_row(cells: Sequence[str], tag: str) -> str:
     return f"<tr>{inside}</tr>"
 
 
-def _cells(parameter: Parameter) -> tuple[str, ...]:
+def _rows(net: Any) -> list[tuple[str, ...]]:
+    kernels = [path for path, p in net.parameters.items() if p.fans is not None]
+    modules = [path.rpartition("/")[0] for path in kernels]
+    return [_cells(parameter, modules) for parameter in net.parameters.values()]
+
+
+def _cells(parameter: Parameter, modules: Sequence[str]) -> tuple[str, ...]:
     fans = parameter.fans
     # Each output of a lookup is one entry of the table.
     is_lookup = "embedding" in parameter.roles
@@ -50,7 +56,7 @@ def _cells(parameter: Parameter) -> tuple[str, ...]:
         parameter.layout or "-",
         "-" if fans is None or is_lookup else str(fans.fan_in),
         "-" if fans is None else str(fans.fan_out),
-        _inputs(parameter.inputs),
+        _inputs(parameter.inputs, modules),
         "-" if parameter.activation is None else str(parameter.activation),
         str(parameter.uses),
     )
@@ -62,9 +68,12 @@ def shown_roles(roles: frozenset[str]) -> list[str]:
     return shown or sorted(roles - {"matrix"}) or sorted(roles)
 
 
-def _inputs(paths: Sequence[str]) -> str:
-    """Return the modules that feed a parameter, the nearest last, or some of them."""
-    names = list(dict.fromkeys(path.rpartition("/")[0] or path for path in paths))
+def _inputs(paths: Sequence[str], modules: Sequence[str]) -> str:
+    """Return what feeds a parameter, the nearest last, by modules of one kernel."""
+    names = []
+    for path in dict.fromkeys(paths):
+        module = path.rpartition("/")[0]
+        names.append(module if module and modules.count(module) <= 1 else path)
     if len(names) > 3:
         names = [*names[:1], "...", *names[-1:]]
     return ", ".join(names) or "-"

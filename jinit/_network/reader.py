@@ -9,7 +9,7 @@ in the order of execution (uses.py). What the uses mean together is decided at t
 from collections.abc import Sequence
 from typing import Any
 
-from jax.extend.core import ClosedJaxpr, JaxprEqn
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 from . import (
     convolutions,
@@ -96,6 +96,9 @@ class _Reader:
         primitive = eqn.primitive
         if primitive in LOOKED_THROUGH:
             return inside(eqn, values, self)
+        body = _wrapped(eqn)
+        if body is not None:
+            return interpret(body.jaxpr, body.consts, values, self)
         if primitive is equations.SCAN:
             return self._scan(eqn, values)
         if primitive is equations.COND:
@@ -340,6 +343,32 @@ class _Reader:
             for axis, size in zip(value.axes, shape, strict=True)
         )
         return value.copy(axes=axes)
+
+
+def _wrapped(eqn: JaxprEqn) -> ClosedJaxpr | None:
+    """Return the body of a call that jinit has no name for, if it is only a wrapper.
+
+    A wrapper has one body, which takes what the equation takes and gives what it gives.
+    The body of a Pallas call, for example, takes references instead.
+    """
+    if eqn.primitive in (equations.SCAN, equations.WHILE, equations.COND):
+        return None
+    values = eqn.params.values()
+    bodies = [value for value in values if isinstance(value, ClosedJaxpr | Jaxpr)]
+    if len(bodies) != 1:
+        return None
+    (body,) = bodies
+    closed = body if isinstance(body, ClosedJaxpr) else ClosedJaxpr(body, ())
+    pairs = ((closed.jaxpr.invars, eqn.invars), (closed.jaxpr.outvars, eqn.outvars))
+    is_same = all(
+        len(one) == len(other)
+        and all(
+            a.aval.strip_weak_type() == b.aval.strip_weak_type()
+            for a, b in zip(one, other, strict=True)
+        )
+        for one, other in pairs
+    )
+    return closed if is_same else None
 
 
 def _resized_axis(log: Log, axis: Any, size: int) -> Any:

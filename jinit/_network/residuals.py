@@ -20,16 +20,38 @@ def added(log: Log, one: Data, other: Data) -> bool:
     return False
 
 
+def subtracted(log: Log, one: Data, other: Data) -> bool:
+    """Note a branch that is subtracted; tell whether it is one.
+
+    The difference of an input and what the network makes of it is a loss.
+    """
+    start = _start(log, one, other)
+    if start is None or not log.bases[start].layers:
+        return False
+    _note(log, start, one, other)
+    return True
+
+
 def _start(log: Log, shortcut: Data, branch: Data) -> int | None:
     """Return the number of the value from which a branch begins, or None."""
     common = shortcut.stream & branch.ancestors
     if common:
         number = common.bit_length() - 1
-        start = log.bases[number]
-        # The branch itself may have the stream inside: it adds more than it began from.
-        if branch.layers & ~start.layers:
+        if _inside(log, branch.layers, number):
             return number
     return _projection(log, shortcut, branch)
+
+
+def _inside(log: Log, layers: int, number: int) -> int:
+    """Return the layers that descend from the value where a branch begins.
+
+    Others make what the branch is conditioned on, such as a time or an encoder.
+    """
+    inside = 0
+    for use in log.members(layers & ~log.bases[number].layers):
+        if use.data is not None and use.data.ancestors >> number & 1:
+            inside |= use.bit
+    return inside
 
 
 def _projection(log: Log, shortcut: Data, branch: Data) -> int | None:
@@ -66,24 +88,16 @@ def _is_linear(data: Data) -> bool:
 
 def _note(log: Log, number: int, shortcut: Data, branch: Data) -> None:
     start = log.bases[number]
-    inside = branch.layers & ~start.layers
+    inside = _inside(log, branch.layers, number)
     count = 1
     for loop in log.loops:
         if shortcut.ancestors & loop.carries:
             count *= loop.length
+    sum_ = log.additions[-1].sum + 1 if log.additions else 0
     for term in _branches(branch, inside):
         layers = term.layers & inside
-        ends = _ends(log, term.last & layers, number)
-        log.additions.append(Addition(number, layers, ends, start.sources, count))
-
-
-def _ends(log: Log, last: int, number: int) -> int:
-    """Return the last products of a branch, without those that read a condition."""
-    ends = 0
-    for use in log.members(last):
-        if use.data is not None and use.data.ancestors >> number & 1:
-            ends |= use.bit
-    return ends or last
+        ends = term.last & layers
+        log.additions.append(Addition(sum_, layers, ends, start.sources, count))
 
 
 def _branches(branch: Data, inside: int) -> list[Data]:

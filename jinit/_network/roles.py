@@ -4,6 +4,7 @@ Some facts need the whole walk: whether any product follows a layer, whether an 
 axis is a batch axis in later layers, which part of attention a product is.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -92,7 +93,8 @@ def _depth(log: Log) -> tuple[int, int]:
         addition.layers &= products
         addition.ends &= products
         ends |= addition.ends
-    return sum(addition.count for addition in log.additions), ends
+    counts = {addition.sum: addition.count for addition in log.additions}
+    return sum(counts.values()), ends
 
 
 def _give_roles(log: Log, ends: int) -> None:
@@ -146,7 +148,7 @@ def _parameter(
         kind.dtype,
         roles,
         layout,
-        None if known is None else fans_of(known, shape, layout),
+        None if known is None else fans_of(known, number, shape, layout),
         1 if known is None else known.groups,
         names.of(inputs),
         activation_of(read.activation, read.gate),
@@ -178,6 +180,8 @@ def _scale_roles(use: Use) -> set[str]:
 
 def layout_of(use: Use, number: int, shape: Sequence[int]) -> str | None:
     """Return the letters of the axes of a parameter, or None where one is unknown."""
+    if any(place(name)[0] == number for name, *_ in use.factors):
+        return None
     letters = {
         place(n)[1]: letter
         for n, letter in use.letters.items()
@@ -194,16 +198,34 @@ def layout_of(use: Use, number: int, shape: Sequence[int]) -> str | None:
     return "".join(letters[axis] for axis in range(len(shape)))
 
 
-def fans_of(use: Use, shape: Sequence[int], layout: str | None) -> Fans | None:
+def fans_of(
+    use: Use, number: int, shape: Sequence[int], layout: str | None
+) -> Fans | None:
     """Return the inputs that an output sums, and the outputs that an input reaches."""
     if layout is None:
-        return None
+        return _fans_of_factors(use, number)
+    if not {"i", "o"} & set(layout):
+        # A filter of one signal, which all axes are the window of.
+        window = math.prod(s for s, x in zip(shape, layout, strict=True) if x == "k")
+        return Fans(window, window)
     counted = fans(tuple(shape), layout, groups=use.groups)
     if use.kind not in ("product", "convolution"):
         # One row is looked up: each output is one entry.
         return Fans(1, counted.fan_out)
     # Zeros between the entries of a transposed convolution's input reach no output.
     return Fans(max(1, round(counted.fan_in / use.idle)), counted.fan_out)
+
+
+def _fans_of_factors(use: Use, number: int) -> Fans | None:
+    """Return the fans of a kernel that is kept in a shape without a layout."""
+    sizes = dict.fromkeys("ikob", 1)
+    for name, size, letter in use.factors:
+        if place(name)[0] == number:
+            sizes[letter] *= size
+    if not use.factors:
+        return None
+    window = sizes["k"]
+    return Fans(sizes["i"] * window, sizes["o"] * window // use.groups)
 
 
 def _count(uses: list[tuple[Use, Term]]) -> int:
@@ -233,7 +255,7 @@ def _layer(use: Use, names: _Names, parameters: dict[str, Parameter]) -> Layer:
         tuple(dict.fromkeys(names.paths[t.parameter] for t in terms)),
         frozenset(use.roles),
         layout,
-        fans_of(use, parameters[path].shape, layout),
+        fans_of(use, number, parameters[path].shape, layout),
         names.of(use.data.sources if use.data is not None else 0),
         activation_of(use.activation, use.gate),
         use.count,

@@ -1,4 +1,4 @@
-"""What a user says of shardings -> one for each leaf."""
+"""The argument `shardings` of plans and of materialize becomes a sharding per leaf."""
 
 import functools
 import sys
@@ -14,10 +14,10 @@ from .._core.trees import Leaf
 
 
 def resolve(shardings: Any, leaves: Sequence[Leaf], tree: Any) -> list[Any]:
-    """Return the sharding of each leaf, checked; None for JAX's choice.
+    """Return the sharding of each leaf, checked, or None for JAX's choice.
 
     A struct keeps its sharding, unless `shardings` has another one for it. A leaf that
-    cannot be an array has no sharding, whatever its entry.
+    cannot be an array has no sharding, whatever its entry says.
 
     Args:
       shardings: None; one sharding for all; a tree of them, or of structs that have
@@ -28,7 +28,7 @@ def resolve(shardings: Any, leaves: Sequence[Leaf], tree: Any) -> list[Any]:
       tree: the tree of these leaves, with its boxes.
 
     Raises:
-      TypeError: if an entry is no sharding.
+      TypeError: if an entry is not a sharding.
       ValueError: if a leaf has no entry, if an entry has no leaf, or if a sharding does
         not divide a shape.
     """
@@ -103,8 +103,8 @@ def _from_entries(entries: dict[Any, Any], leaves: Sequence[Leaf]) -> list[Any]:
         entry = next((parts for parts in above if parts in entries), None)
         if entry is None and trees.struct(leaf.value) is not None:
             raise ValueError(
-                f"`shardings` says nothing of {leaf}; give it an entry, None for no "
-                "sharding, or pass a function (path, leaf) -> sharding."
+                f"`shardings` says nothing of {leaf}; give it an entry, which is None "
+                "for no sharding, or pass a function (path, leaf) -> sharding."
             )
         used.add(entry)
         chosen.append(None if entry is None else entries[entry])
@@ -157,7 +157,7 @@ def _concrete(sharding: Any) -> Any:
 
 
 def placement(value: Any) -> Any:
-    """Where a new array must live to replace `value`; None for JAX's choice."""
+    """Return the sharding of a new array that replaces `value`; None: JAX's choice."""
     if isinstance(value, jax.core.Tracer):
         sharding = jax.typeof(value).sharding
         return sharding.spec if sharding.mesh.explicit_axes else None
@@ -182,12 +182,14 @@ def _annotated(tree: Any) -> dict[tuple[str, ...], Any]:
 
 
 def _annotation(box: Any) -> PartitionSpec | None:
-    # Who has such a box has loaded Flax.
+    # A caller that has such a box has loaded Flax.
     if hasattr(box, "rules"):
         linen: Any = sys.modules["flax.linen"]
-        return linen.logical_to_mesh_axes(box.names, box.rules)
+        logical: PartitionSpec | None = linen.logical_to_mesh_axes(box.names, box.rules)
+        return logical
     if hasattr(box, "get_partition_spec"):
-        return box.get_partition_spec()
+        named: PartitionSpec | None = box.get_partition_spec()
+        return named
     if not hasattr(box, "get_metadata"):
         return None
     nnx: Any = sys.modules["flax.nnx"]

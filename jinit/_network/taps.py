@@ -37,12 +37,12 @@ ACTIVATIONS = {
 
 
 class Tap(NamedTuple):
-    """A named value: its name, and its type with the lengths of the scans around it."""
+    """A tap is a named value; its shape begins with the scans around it."""
 
     name: str
     shape: tuple[int, ...]
     dtype: Any
-    # How many of the first axes are those of scans.
+    # The number of scans around the value, whose axes are the first ones.
     scans: int
 
 
@@ -57,7 +57,7 @@ def add(index: int, value: Any, perturbation: Any) -> tuple[Any, Any]:
 
 
 class Tapped(NamedTuple):
-    """A traced function, and the values that it names, in the order of execution."""
+    """A tapped function is traced, and names values, in the order of execution."""
 
     jaxpr: Jaxpr
     tree: Any

@@ -46,6 +46,8 @@ class Use:
     activation: Scalar | None = None
     gate: Scalar | None = None
     reason: str | None = None
+    # (name, size, letter) of all factors, where one axis holds inputs and outputs.
+    factors: tuple[tuple[int, int, str], ...] = ()
     # How often the equation is executed, and how often with the same parameters.
     count: int = 1
     shared: int = 1
@@ -66,7 +68,8 @@ class Use:
 class Addition:
     """One branch of a residual sum."""
 
-    start: int
+    # The number of the sum: parallel branches may be summed before they are added.
+    sum: int
     layers: int
     ends: int
     sources: int
@@ -142,7 +145,8 @@ class Log:
                 tokens |= loop.tokens
         return tokens
 
-    def letters(self, view: View, dims: Sequence[str]) -> dict[int, str]:
+    @staticmethod
+    def letters(view: View, dims: Sequence[str]) -> dict[int, str]:
         """Return the letter of each axis of each parameter of a view."""
         letters: dict[int, str] = {}
         for term in view.terms:
@@ -155,6 +159,22 @@ class Log:
                 letters |= {name: "b" for name, _ in axis if name >= 0}
             _inner_letters(term, letters)
         return letters
+
+
+def cut_factors(view: View, dims: Sequence[str]) -> tuple[tuple[int, int, str], ...]:
+    """Return the factors of a view with their letters, if an axis has two of them.
+
+    No layout can say that the rows of a parameter are inputs and outputs at once.
+    """
+    factors = [
+        (name, size, letter)
+        for term in view.terms
+        for axis, letter in zip(term.axes, dims, strict=True)
+        for name, size in axis
+        if name >= 0 and size > 1
+    ]
+    pairs = {(name, letter) for name, _, letter in factors}
+    return tuple(factors) if len(pairs) > len({name for name, _ in pairs}) else ()
 
 
 def _inner_letters(term: Term, letters: dict[int, str]) -> None:

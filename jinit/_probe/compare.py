@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from .._core import checks
 from .._materialize.materialize import materialize
 from .._network import network
-from .._network.behavior import Same, key_of
+from .._network.behavior import key_of
 from .._network.kept import Kept, Key
 from .._network.network import Called
 from .._schemes.registry import get
@@ -110,7 +110,7 @@ def _reports(
     """Return one report for each key."""
     draw = _DRAWS.get(made.start_key()) or materialize(made.start)
     # A pass that no key can describe is still the same one for all seeds of this call.
-    shared = Same(object())
+    shared = object()
     reports = []
     for key in keys:
         variables, rest = draw(key, *inputs)

@@ -82,14 +82,14 @@ def _constant(array: Any) -> Value:
     if isinstance(array, jax.core.Tracer):
         return Unknown("it holds a value that is traced outside of it")
     try:
-        array = np.asarray(array)
+        entries: np.ndarray = np.asarray(array)
     except TypeError:
         # Keys of a random generator have no NumPy type.
         return Unknown("it draws random numbers")
-    first = array.reshape(-1)[:1]
-    if first.size and np.all(array == first):
+    first = entries.reshape(-1)[:1]
+    if first.size and np.all(entries == first):
         return Uniform(first[0])
-    return array
+    return entries
 
 
 def _handler(eqn: JaxprEqn, values: list[Any]) -> list[Value]:
@@ -161,7 +161,7 @@ def _moved(eqn: JaxprEqn, values: Sequence[Uniform]) -> Uniform:
     return values[0]
 
 
-def _joined(eqn: JaxprEqn, values: Sequence[Uniform]) -> Any:
+def _joined(eqn: JaxprEqn, values: Sequence[Uniform]) -> Value:
     """Join arrays: the result is uniform if all have the same entry."""
     first = values[0].entry
     if all(np.array_equal(value.entry, first) for value in values):

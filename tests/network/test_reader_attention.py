@@ -76,6 +76,19 @@ def test_soft_caps_masks_and_a_division_after_the_values():
     attends(network(function, FLAT, floats(2, 5, 16)))
 
 
+def test_a_learned_logit_beside_those_of_the_keys():
+    def function(p, x):
+        q, k, v = (x @ p[name] for name in "abc")
+        logits = q @ jnp.swapaxes(k, 1, 2)
+        sink = jnp.broadcast_to(p["sink"], (2, 5, 1))
+        weights = jax.nn.softmax(jnp.concatenate([logits, sink], -1))
+        return weights[..., :-1] @ v @ p["d"]
+
+    net = network(function, FLAT | {"sink": ()}, floats(2, 5, 16))
+    attends(net)
+    assert "token" in net.parameters["sink"].reason
+
+
 def test_softmax_by_its_logarithm():
     def function(p, x):
         q, k, v = (x @ p[name] for name in "abc")

@@ -178,6 +178,17 @@ def test_fused_kernels_by_parts():
     assert {"gate", "up"} <= fused.roles
 
 
+def test_kernels_whose_shape_has_no_layout_have_their_products_fans():
+    def function(p, x):
+        x = jnp.tanh(x @ p["vector"].reshape(6, 8))
+        rows = p["rows"].reshape(2, 8, 5).transpose(1, 0, 2)
+        return jnp.einsum("bi,imo->bmo", x, rows)
+
+    net = network(function, {"vector": (48,), "rows": (16, 5)}, floats(2, 6))
+    assert [p.layout for p in net.parameters.values()] == [None, None]
+    assert layouts(net) == {"vector": (None, 6, 8), "rows": (None, 8, 10)}
+
+
 def test_adapters_beside_and_inside_their_matrix():
     beside = network(
         lambda p, x: x @ p["w"] + x @ p["a"] @ p["b"],

@@ -71,7 +71,8 @@ def scaled(p, x):
 def test_two_branches(function):
     shapes = TWO | ({"skip": (), "vector": (6,)} if function is scaled else {})
     net = network(function, shapes, floats(2, 6))
-    assert net.depth == 2
+    # Two branches that are summed first are added to the stream once.
+    assert net.depth == (1 if function is parallel_summed_first else 2)
     assert with_role(net, "residual_output") == {"b", "d"}
     assert [branch.ends for branch in net.branches] == [("b",), ("d",)]
     assert [branch.layers for branch in net.branches] == [("a", "b"), ("c", "d")]
@@ -102,6 +103,30 @@ def test_sums_that_are_not_residual():
 def test_a_loss_that_compares_with_the_input_is_no_branch():
     net = network(lambda p, x: jnp.mean((x - mlp(p, x)) ** 2), MLP, floats(2, 6))
     assert net.depth == 0
+
+
+def test_differences_from_the_stream_and_sums_by_scatter():
+    def function(p, x):
+        x = x @ p["in"]
+        x = x - mlp(p, rms(x))
+        return x.at[:, :3].add(mlp(p, rms(x), "c", "d")[:, :3])
+
+    net = network(function, TWO | {"in": (5, 6)}, floats(2, 5))
+    assert net.depth == 2
+    assert with_role(net, "residual_output") == {"b", "d"}
+
+
+def test_a_branch_holds_what_descends_from_its_beginning():
+    def function(p, x, y):
+        encoded = y @ p["encoder"]
+        q, k, v = rms(x) @ p["q"], encoded @ p["k"], encoded @ p["v"]
+        return x + jax.nn.softmax(q @ k.T) @ v @ p["o"]
+
+    shapes = {"encoder": (5, 6)} | dict.fromkeys("qkvo", (6, 6))
+    net = network(function, shapes, floats(3, 6), floats(4, 5))
+    (branch,) = net.branches
+    assert branch.layers == ("q", "o")
+    assert branch.begin == ("data",)
 
 
 def test_an_estimator_that_gradients_pass_straight_is_no_branch():
