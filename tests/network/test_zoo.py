@@ -122,3 +122,56 @@ def test_a_wrong_table_is_noticed(right, wrong):
     entry = ZOO["gpt2"]()
     mistaken = entry._replace(facts=truth.facts(table.replace(right, wrong)))
     assert differences(network(entry), mistaken)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "inputs", "activation"),
+    [
+        ("gpt2", "mlp/c_proj/weight", ["mlp/c_fc/weight"], "gelu_tanh"),
+        ("gpt2", "attn/c_proj/weight", ["attn/c_attn/weight"], None),
+        ("bert", "layers/0/mlp/down/weight", ["layers/0/mlp/up/weight"], "gelu"),
+        ("bert", "classifier/weight", ["pooler/weight"], "tanh"),
+        ("llama", "layers/0/w_down", ["w_gate", "w_up"], "swiglu"),
+        ("llama, fused, (out, in)", "layers/0/down_proj", ["gate_up_proj"], "geglu"),
+        ("experts, mixed in one einsum", "blocks/0/wo", ["wi_0", "wi_1"], "swiglu"),
+        ("resnet v2", "head/kernel", ["bn_final/scale"], "relu"),
+        ("unet", "middle1/conv2/kernel", ["middle1/norm2/scale"], "silu"),
+        ("lora, merged", "last", ["base", "a", "b"], "relu"),
+        ("wavenet", "output", [f"layers/{i}/skip" for i in range(3)], "relu"),
+        ("shared block", "block/up", ["embed", "block/down"], None),
+        ("densenet", "layers/1", ["stem", "layers/0"], None),
+        ("siren", "1/w", ["0/w"], lambda x: math.sin(30 * x)),
+        ("rezero", "blocks/0/down", ["blocks/0/up"], lambda x: max(x, 0) ** 2),
+    ],
+)
+def test_what_feeds_a_parameter(name, path, inputs, activation):
+    parameters = network(ZOO[name]()).parameters
+    parameter = next(p for key, p in parameters.items() if key.endswith(path))
+    assert len(parameter.inputs) == len(inputs)
+    assert all(map(str.endswith, parameter.inputs, inputs))
+    if callable(activation):
+        for x in (-0.7, 0.1, 2.0):
+            assert abs(parameter.activation(x) - activation(x)) < 1e-5
+    else:
+        assert parameter.activation == activation
+
+
+def test_uses_are_counted():
+    assert network(ZOO["gpt2"]()).parameters["transformer/wte"].uses == 2
+    assert network(ZOO["shared block"]()).parameters["block/up"].uses == 3
+
+
+def test_branches_hold_what_comes_from_their_stream():
+    def layers(name):
+        branches = network(ZOO[name]()).branches
+        return [([path.split("/")[-2] for path in b.layers], b.count) for b in branches]
+
+    own = ["query", "key", "value", "out"]
+    mlp = ["wi_0", "wi_1", "wo"]
+    # Keys and values of the third branch read the encoder, not the stream.
+    expected = [own, mlp, own, ["query", "out"], mlp]
+    assert layers("t5, layers along axis 0") == [(branch, 2) for branch in expected]
+    # The time embedding feeds every block, and belongs to no branch.
+    block, attention = ["conv1", "conv2"], ["q", "k", "v", "proj_out"]
+    expected = [block, block, attention, block, block]
+    assert layers("unet") == [(branch, 1) for branch in expected]
