@@ -139,7 +139,7 @@ def test_a_wrong_table_is_noticed(right, wrong):
         ("lora, merged", "last", ["base", "a", "b"], "relu"),
         ("wavenet", "output", [f"layers/{i}/skip" for i in range(3)], "relu"),
         ("shared block", "block/up", ["embed", "block/down"], None),
-        ("densenet", "layers/1", ["stem", "layers/0"], None),
+        ("densenet", "layers/1", ["stem", "layers/0"], "relu"),
         ("siren", "1/w", ["0/w"], lambda x: math.sin(30 * x)),
         ("rezero", "blocks/0/down", ["blocks/0/up"], lambda x: max(x, 0) ** 2),
     ],
