@@ -122,6 +122,21 @@ def test_boxes_with_partitions_have_the_paths_of_their_arrays():
     assert isinstance(one.rebuild(one.params)["params"]["kernel"], nn.Partitioned)
 
 
+def test_arguments_come_before_keys_and_state():
+    mask = jnp.ones((4, 1))
+
+    def function(params, x, *, mask):
+        return module.apply(params, x, True, rngs={"dropout": KEY}) * mask
+
+    module = zoo.Normed()
+    variables = module.init(KEY, X)
+    one = adapt(module, (variables, X, True), {"dropout": KEY}, {})
+    assert one.num_arguments == 1 and len(jax.tree.leaves(one.inputs)) == 4
+    one = adapt(function, (variables, X), None, {"mask": mask})
+    assert one.num_arguments == 2 and len(jax.tree.leaves(one.inputs)) == 4
+    assert jax.tree.leaves(one.inputs)[1] is mask
+
+
 def test_keys_tell_models_apart():
     def key(model, *arguments):
         return adapt(model, arguments, None, {}).key()

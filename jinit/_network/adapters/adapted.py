@@ -22,6 +22,8 @@ class Adapted(NamedTuple):
     # the options that are arrays, and the arrays that are neither parameter nor
     # argument (batch statistics, caches, keys); it is absent where it would be empty.
     inputs: tuple[Any, ...]
+    # How many leaves of `inputs`, the first ones, are the user's arguments and options.
+    num_arguments: int
     # params -> what the user called the model with, or the model that holds its arrays.
     rebuild: Callable[[Any], Any]
     # The name of the library, for messages.

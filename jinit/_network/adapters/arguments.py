@@ -19,6 +19,8 @@ class Arguments(NamedTuple):
 
     # The arrays, as `Adapted.inputs`.
     inputs: tuple[Any, ...]
+    # The number of their leaves without state and keys, as `Adapted.num_arguments`.
+    number: int
     # (*inputs) -> (arguments, options, the trees that lie beside them).
     restore: Callable[..., tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]]
     # Everything that is no array: trees with None in the places of arrays.
@@ -60,8 +62,11 @@ def arguments_of(
         return tuple(whole), trees.pop("options"), trees
 
     inputs = (*(positional[number].chosen for number in passed), *filter(None, [last]))
+    # In JAX's order of a dictionary "options" come before "rngs" and "state".
+    passed_arrays = ([one.chosen for one in positional], named["options"].chosen)
+    number = len(jax.tree.leaves(passed_arrays))
     settings = [one.rest for one in (*positional, *named.values())]
-    return Arguments(inputs, restore, settings)
+    return Arguments(inputs, number, restore, settings)
 
 
 def _holds(tree: Any) -> bool:

@@ -53,7 +53,9 @@ def adapt(
 
     key = functools.partial(call.key, "function", function)
     paths = paths_of(parts.chosen)
-    return Adapted(apply, parts.chosen, paths, call.inputs, rebuild, "function", key)
+    return Adapted(
+        apply, parts.chosen, paths, call.inputs, call.number, rebuild, "function", key
+    )
 
 
 def _with_rngs(function: Any, rngs: Any, options: dict[str, Any]) -> dict[str, Any]:

@@ -47,7 +47,9 @@ def adapt(
         return (params, state) if has_state else params
 
     key = functools.partial(call.key, "haiku", transformed.apply)
-    return Adapted(apply, params, paths_of(params), call.inputs, rebuild, "Haiku", key)
+    return Adapted(
+        apply, params, paths_of(params), call.inputs, call.number, rebuild, "Haiku", key
+    )
 
 
 def _takes_rng(apply: Any, place: int) -> bool:

@@ -39,7 +39,9 @@ def adapt(
 
     paths = _distinct(variable.path for variable in model.trainable_variables)
     # A Keras model may change at any time, so no key tells what it computes.
-    return Adapted(apply, params, paths, call.inputs, rebuild, "Keras", lambda: None)
+    return Adapted(
+        apply, params, paths, call.inputs, call.number, rebuild, "Keras", lambda: None
+    )
 
 
 def _require_usable(model: Any, method: str) -> None:

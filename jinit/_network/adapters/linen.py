@@ -36,7 +36,9 @@ def adapt(
         return kind({**variables, "params": params})
 
     key = functools.partial(call.key, "linen", module)
-    return Adapted(apply, params, paths_of(params), call.inputs, rebuild, "Linen", key)
+    return Adapted(
+        apply, params, paths_of(params), call.inputs, call.number, rebuild, "Linen", key
+    )
 
 
 def _variables(module: Any, arguments: Sequence[Any]) -> Mapping[str, Any]:

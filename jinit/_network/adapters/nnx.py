@@ -65,4 +65,6 @@ def adapt_objects(
         return nnx.merge(graph, *jax.tree.map(lambda leaf: leaf, (params, rest)))
 
     key = functools.partial(call.key, "nnx", graph, behavior)
-    return Adapted(apply, params, paths_of(params), call.inputs, rebuild, "NNX", key)
+    return Adapted(
+        apply, params, paths_of(params), call.inputs, call.number, rebuild, "NNX", key
+    )

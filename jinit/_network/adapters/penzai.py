@@ -53,7 +53,9 @@ def adapt(
     key = functools.partial(call.key, "penzai", settings, method)
     # A named array holds its data under a name that says nothing.
     paths = tuple(path.removesuffix("/data_array") for path in paths_of(params))
-    return Adapted(apply, params, paths, call.inputs, rebuild, "penzai", key)
+    return Adapted(
+        apply, params, paths, call.inputs, call.number, rebuild, "penzai", key
+    )
 
 
 def _without_variables(model: Any) -> tuple[Any, list[Any]]:

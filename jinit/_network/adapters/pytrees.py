@@ -42,4 +42,6 @@ def adapt(
     key = functools.partial(call.key, "pytree", settings, method)
     library = "Equinox" if is_equinox else type(model).__name__
     paths = paths_of(parts.chosen)
-    return Adapted(apply, parts.chosen, paths, call.inputs, rebuild, library, key)
+    return Adapted(
+        apply, parts.chosen, paths, call.inputs, call.number, rebuild, library, key
+    )
