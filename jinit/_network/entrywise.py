@@ -21,8 +21,8 @@ Rule = Callable[[Log, JaxprEqn, Sequence[Any]], Data]
 
 # Operations that pass entries on, or change their sign or type.
 PASSING = frozenset(
-    """copy copy_p convert_element_type reduce_precision name neg pvary psum pmean real
-    conj sharding_constraint reshard psum_invariant""".split()  # noqa: SIM905
+    """copy copy_p convert_element_type reduce_precision name neg pvary real conj
+    sharding_constraint reshard""".split()  # noqa: SIM905
 )
 BENDING = frozenset(
     """tanh logistic log1p expm1 exp2 cbrt sin cos tan asin acos atan sinh cosh asinh

@@ -26,8 +26,9 @@ def match(axes: dict[int, Axis], view: View, dim: int, axis: Axis) -> None:
     """Note which axis of data each factor of an axis of a view has met."""
     for term in view.terms:
         factors = [f for f in term.axes[dim] if f[1] > 1]
-        if [size for _, size in factors] == [size for _, size in axis]:
-            pairs = zip(factors, axis, strict=True)
+        longer = [f for f in axis if f[1] > 1]
+        if [size for _, size in factors] == [size for _, size in longer]:
+            pairs = zip(factors, longer, strict=True)
             axes |= {name: (other,) for (name, _), other in pairs if name >= 0}
         else:
             axes |= {name: axis for name, _ in factors if name >= 0}
@@ -43,15 +44,20 @@ def output(log: Log, use: Use, view: View, dim: int) -> Axis:
 
 def result(log: Log, use: Use, data: Data, axes: Axes) -> Data:
     """Return the data that a product with a parameter makes."""
-    return log.base(
-        Data().copy(
-            axes=axes,
-            ancestors=data.ancestors,
-            layers=data.layers | use.bit,
-            last=use.bit,
-            sources=use.bit,
-        )
+    new = Data().copy(
+        axes=axes,
+        ancestors=data.ancestors,
+        layers=data.layers | use.bit,
+        last=use.bit,
+        sources=use.bit,
     )
+    # A kernel may mix the heads of attention's logits, or of its weights.
+    labels = attention.labels_of(axes) if data.meeting or data.exponential else set()
+    if data.meeting and labels & data.meeting.left_free:
+        new.meeting = data.meeting if labels & data.meeting.right_free else None
+    if data.exponential and labels & data.exponential.labels:
+        new.exponential = data.exponential
+    return log.base(new)
 
 
 def learned(log: Log, view: View, shape: Sequence[int]) -> Data:

@@ -41,6 +41,15 @@ _MEETINGS = {
 # A parameter that is repeated for each input, and then normalized, is a value that the
 # network reads: the latents of a Perceiver.
 _READING = {"reduce_sum", "reduce_max", "square", "integer_pow"}
+# Operations that are read once for equal operands, and what tells two of them apart.
+_REMEMBERED = {
+    "sub", "mul", "div", "square", "sqrt", "rsqrt", "integer_pow", "reduce_sum",
+    "broadcast_in_dim", "reshape", "transpose", "squeeze", "slice", "psum",
+}  # fmt: skip
+_SETTINGS = (
+    "axes", "dimensions", "permutation", "broadcast_dimensions", "y", "start_indices",
+    "limit_indices", "strides", "axis_index_groups",
+)  # fmt: skip
 # Operations on views that meet entry by entry, and whether they multiply.
 _COMBINING = {
     "add": False, "sub": False, "add_any": False, "complex": False, "select_n": False,
@@ -81,6 +90,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.log = Log()
+        self._results: dict[Any, tuple[list[Any], Any]] = {}
 
     def input(self, shape: Sequence[int]) -> Data:
         """Return the value of an input of the network."""
@@ -119,6 +129,27 @@ class _Reader:
             return moves.other(self.log, eqn, values) if results is None else results
         if not any(isinstance(value, Data) for value in values):
             return self._of_parameters(eqn, values)
+        if name in _REMEMBERED and all(not isinstance(v, View) for v in values):
+            return self._remembered(eqn, values)
+        return self._of_data(eqn, values)
+
+    def _remembered(self, eqn: JaxprEqn, values: list[Any]) -> Any:
+        """Return the results of an equal equation that has been read before.
+
+        A mean that is computed twice is one mean: a variance may be the product of two
+        differences from it.
+        """
+        settings = tuple(map(eqn.params.get, _SETTINGS))
+        operands = tuple(id(v) if number(v) is None else number(v) for v in values)
+        key = (eqn.primitive, operands, settings, shape_of(eqn.outvars[0]))
+        if key not in self._results:
+            # The operands are kept, so that no other value gets their identity.
+            self._results[key] = values, self._of_data(eqn, values)
+        return self._results[key][1]
+
+    def _of_data(self, eqn: JaxprEqn, values: list[Any]) -> Any:
+        """Read an operation on data, and perhaps on parameters and constants."""
+        name = eqn.primitive.name
         if name in entrywise.RULES:
             return entrywise.RULES[name](self.log, eqn, values)
         if isinstance(values[0], View) and name in ("gather", "dynamic_slice"):
