@@ -14,7 +14,7 @@ from .atoms import shape_of
 from .entries import axes_of, bent, is_beside, linear, mixed, other, parts_of
 from .factors import divide, multiply, power
 from .meetings import joined
-from .uses import Log
+from .uses import Log, letters_of
 from .values import Data, Exponential, View, number
 
 Rule = Callable[[Log, JaxprEqn, Sequence[Any]], Data]
@@ -65,7 +65,7 @@ def _added(log: Log, view: View, data: Data) -> None:
     gathered = [name for term in view.terms for name in term.gathered]
     if gathered:
         use.roles.add("embedding")
-        use.letters = log.letters(view, ["o"] * len(view.terms[0].axes))
+        use.letters = letters_of(view, ["o"] * len(view.terms[0].axes))
         use.letters |= dict.fromkeys(gathered, "i")
     else:
         use.roles.add("bias")

@@ -5,7 +5,7 @@ from typing import Any
 
 from . import attention
 from .axes import Axes, Axis, Factor
-from .uses import FROM_INPUTS, Log, Use, cut_factors
+from .uses import FROM_INPUTS, Log, Use, cut_factors, letters_of
 from .values import Data, Meeting, View, rebased
 
 
@@ -13,7 +13,7 @@ def note(
     log: Log, kind: str, view: View, data: Data, letters: Sequence[str], **facts: Any
 ) -> Use:
     """Note a use of a parameter that multiplies data and sums."""
-    use = log.note(kind, view, data, letters=log.letters(view, letters), **facts)
+    use = log.note(kind, view, data, letters=letters_of(view, letters), **facts)
     use.factors = cut_factors(view, letters)
     if kind != "lookup":
         use.activation, use.gate = data.scalar, data.gated
@@ -68,6 +68,16 @@ def learned(log: Log, view: View, shape: Sequence[int]) -> Data:
     data = log.base(Data().copy(axes=log.labels.axes(shape), sources=use.bit))
     log.learned[id(view)] = view, data
     return data
+
+
+def of_constants(log: Log, view: View, shape: Sequence[int]) -> Data:
+    """Return the data of a layer that multiplies a constant, such as coordinates."""
+    mapped = View(tuple(term for term in view.terms if term.mapped))
+    others = View(tuple(term for term in view.terms if not term.mapped))
+    use = log.note("product", mapped, Data(), letters=dict(mapped.terms[0].mapped))
+    if others.terms:
+        log.note("add", others, Data()).roles.add("bias")
+    return result(log, use, Data(), log.labels.axes(shape))
 
 
 def replaced(log: Log, old: Use, new: Use) -> None:

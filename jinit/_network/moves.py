@@ -10,7 +10,7 @@ from .atoms import shape_of
 from .axes import Axes, Axis, size_of
 from .entrywise import total
 from .meetings import joined, match, meet
-from .uses import Log
+from .uses import Log, letters_of
 from .values import Data, View, rebased
 
 Rule = Callable[[Log, JaxprEqn, Sequence[Any]], Any]
@@ -191,7 +191,7 @@ def _written_out(log: Log, data: Data, gone: set[int], kept: Axes) -> Data | Non
         for d in range(len(axes))
     ]
     use.kind, use.reason = "product", None
-    use.letters = log.letters(view, letters)
+    use.letters = letters_of(view, letters)
     use.activation = data.scalar
     for dim, letter in enumerate(letters):
         names = {"i": use.contracted, "o": use.outputs, "b": use.batched}[letter]

@@ -294,9 +294,16 @@ def test_matrices_behind_an_embedding_read_no_inputs():
 
 
 def test_matrices_of_constants_are_inputs():
-    def function(p, x):
-        places = jnp.zeros((5, 2))
-        return x + jax.nn.relu(places @ p["a"]) @ p["b"]
+    """The bias of relative positions may be an MLP of their coordinates."""
 
-    net = network(function, {"a": (2, 8), "b": (8, 6)}, floats(5, 6))
-    assert "input" in net.parameters["a"].roles
+    def function(p, x):
+        places = jnp.linspace(-1.0, 1.0, 10).reshape(5, 2)
+        return x @ p["w"] + jax.nn.relu(places @ p["a"] + p["bias"]) @ p["b"]
+
+    shapes = {"w": (6, 6), "a": (2, 8), "bias": (8,), "b": (8, 6)}
+    net = network(function, shapes, floats(5, 6))
+    assert with_role(net, "input") == {"w", "a"}
+    assert with_role(net, "bias") == {"bias"}
+    assert with_role(net, "readout") == {"w", "b"}
+    assert net.parameters["b"].activation == "relu"
+    assert layouts(net)["a"] == ("io", 2, 8)
