@@ -26,7 +26,8 @@ def normalized(log: Log, data: Data, weights: Exponential) -> Data:
     """Return softmax weights, once an exponential is divided by its sum."""
     weights.is_normalized = True
     routing = 0
-    if weights.logits.meeting is None:
+    meeting = weights.logits.meeting
+    if meeting is None or not weights.labels & (meeting.left_free | meeting.right_free):
         routing = routers(log, weights.logits, weights.labels)
     return data.copy(exponential=weights, routing=data.routing | routing, scalar=None)
 

@@ -47,6 +47,9 @@ def regroup(
             taken.append(factor)
             count *= factor[1]
         result.append(tuple(taken))
+    if result:
+        # What is left has one entry, as the multiplier of a depthwise kernel may.
+        result[-1] += tuple(reversed(left))
     return tuple(result)
 
 
@@ -71,8 +74,8 @@ class Labels:
         return len(self._parent) - 1
 
     def axis(self, size: int) -> Axis:
-        """Return an axis with a new label; axes of one entry need none."""
-        return () if size == 1 else ((self.fresh(), size),)
+        """Return an axis with a new label."""
+        return ((self.fresh(), size),)
 
     def axes(self, shape: Sequence[int]) -> Axes:
         """Return one new axis for each length."""
@@ -123,6 +126,7 @@ class Labels:
         """Put halves that were cut apart together again."""
         if len(axis) < 2:
             return axis
+        axis = tuple(factor for factor in axis if factor[1] > 1) or axis[:1]
         joined: list[Factor] = []
         for factor in axis:
             joined.append(factor)

@@ -51,15 +51,18 @@ def convolution(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
 def _grouped(log: Log, use: Use, view: View, data: Data, dims: Any) -> None:
     """Tell a vmap over kernels, which JAX makes a grouped convolution, from groups."""
     outer = use.main.axes[dims.rhs_spec[0]]
-    features = data.axes[dims.lhs_spec[1]]
-    if len(outer) < 2 or use.groups % outer[0][1] or use.groups == 1:
+    features = [factor for factor in data.axes[dims.lhs_spec[1]] if factor[1] > 1]
+    # The features of a depthwise convolution are one axis, those of members are two.
+    if len(outer) < 2 or len(features) < 2 or features[0][1] != outer[0][1]:
+        return
+    if use.groups % outer[0][1]:
         return
     name, size = outer[0]
     use.groups //= size
     if name >= 0:
         use.letters[name] = "b"
         use.outputs.pop(name, None)
-        use.batched[name] = features[:1]
+        use.batched[name] = tuple(features[:1])
     use.contracted = {n: axis[1:] or axis for n, axis in use.contracted.items()}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from jax.extend.core import JaxprEqn
 
 from .atoms import shape_of
-from .axes import Axes, Axis
+from .axes import Axes, Axis, size_of
 from .meetings import joined
 from .uses import FROM_INPUTS, Log
 from .values import Data, Scalar, View, number
@@ -38,7 +38,7 @@ def axes_of(log: Log, values: Sequence[Any], shape: Sequence[int]) -> Axes:
     datas = [v for v in values if isinstance(v, Data) and len(v.axes) == len(shape)]
     if len(datas) == 1:
         axes = datas[0].axes
-        if all(a or s == 1 for a, s in zip(axes, shape, strict=True)):
+        if all(size_of(a) == s for a, s in zip(axes, shape, strict=True)):
             return axes
     # Logits keep their axes when a mask is added, whichever comes first.
     datas.sort(key=lambda data: data.meeting is None)
@@ -46,9 +46,7 @@ def axes_of(log: Log, values: Sequence[Any], shape: Sequence[int]) -> Axes:
 
 
 def _united(log: Log, datas: Sequence[Data], dim: int, size: int) -> Axis:
-    if size == 1:
-        return ()
-    axes = [data.axes[dim] for data in datas if data.axes[dim]]
+    axes = [d.axes[dim] for d in datas if d.axes[dim] and size_of(d.axes[dim]) == size]
     for axis in axes[1:]:
         log.labels.unite(axis, axes[0])
     return axes[0] if axes else log.labels.repeat(size)

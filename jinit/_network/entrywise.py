@@ -14,15 +14,15 @@ from .atoms import shape_of
 from .entries import axes_of, bent, is_beside, linear, mixed, other, parts_of
 from .factors import divide, multiply, power
 from .meetings import joined
-from .uses import Log
+from .uses import Log, letters_of
 from .values import Data, Exponential, View, number
 
 Rule = Callable[[Log, JaxprEqn, Sequence[Any]], Data]
 
 # Operations that pass entries on, or change their sign or type.
 PASSING = frozenset(
-    """copy copy_p convert_element_type reduce_precision name neg pvary psum pmean real
-    conj sharding_constraint reshard psum_invariant""".split()  # noqa: SIM905
+    """copy copy_p convert_element_type reduce_precision name neg pvary real conj
+    sharding_constraint reshard""".split()  # noqa: SIM905
 )
 BENDING = frozenset(
     """tanh logistic log1p expm1 exp2 cbrt sin cos tan asin acos atan sinh cosh asinh
@@ -65,7 +65,7 @@ def _added(log: Log, view: View, data: Data) -> None:
     gathered = [name for term in view.terms for name in term.gathered]
     if gathered:
         use.roles.add("embedding")
-        use.letters = log.letters(view, ["o"] * len(view.terms[0].axes))
+        use.letters = letters_of(view, ["o"] * len(view.terms[0].axes))
         use.letters |= dict.fromkeys(gathered, "i")
     else:
         use.roles.add("bias")

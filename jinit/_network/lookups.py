@@ -18,11 +18,13 @@ def lookup(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
     view, indices = values[:2]
     numbers, sizes = eqn.params["dimension_numbers"], eqn.params["slice_sizes"]
     shape = shape_of(eqn.outvars[0])
-    letters = [
-        "i" if d in numbers.collapsed_slice_dims else "o" for d in range(len(sizes))
-    ]
+    whole = shape_of(eqn.invars[0])
+    # A vmap of an index keeps the axis that it has chosen from, with one entry.
+    letters = ["o" if size == n else "i" for size, n in zip(sizes, whole, strict=True)]
+    for dim in numbers.collapsed_slice_dims:
+        letters[dim] = "i"
     use = note(log, "lookup", view, indices, letters)
-    kept = [d for d in range(len(sizes)) if letters[d] == "o"]
+    kept = [d for d in range(len(sizes)) if d not in numbers.collapsed_slice_dims]
     axes = list(log.labels.axes(shape))
     batch = [d for d in range(len(shape)) if d not in numbers.offset_dims]
     for spot, axis in zip(batch, indices.axes, strict=False):
@@ -31,9 +33,10 @@ def lookup(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
     if len(spots) != len(kept):
         return result(log, use, indices, tuple(axes))
     for spot, dim in zip(spots, kept, strict=True):
-        axes[spot] = output(log, use, view, dim)
+        if letters[dim] == "o":
+            axes[spot] = output(log, use, view, dim)
     new = result(log, use, indices, tuple(axes))
-    if len(kept) > 1:
+    if letters.count("o") > 1:
         new.pending = (_scattered(view, spots, kept, shape), use, None)
     return new
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from . import attention
 from .axes import Axes, Axis, Factor
-from .uses import FROM_INPUTS, Log, Use, cut_factors
+from .uses import FROM_INPUTS, Log, Use, cut_factors, letters_of
 from .values import Data, Meeting, View, rebased
 
 
@@ -13,7 +13,7 @@ def note(
     log: Log, kind: str, view: View, data: Data, letters: Sequence[str], **facts: Any
 ) -> Use:
     """Note a use of a parameter that multiplies data and sums."""
-    use = log.note(kind, view, data, letters=log.letters(view, letters), **facts)
+    use = log.note(kind, view, data, letters=letters_of(view, letters), **facts)
     use.factors = cut_factors(view, letters)
     if kind != "lookup":
         use.activation, use.gate = data.scalar, data.gated
@@ -26,8 +26,9 @@ def match(axes: dict[int, Axis], view: View, dim: int, axis: Axis) -> None:
     """Note which axis of data each factor of an axis of a view has met."""
     for term in view.terms:
         factors = [f for f in term.axes[dim] if f[1] > 1]
-        if [size for _, size in factors] == [size for _, size in axis]:
-            pairs = zip(factors, axis, strict=True)
+        longer = [f for f in axis if f[1] > 1]
+        if [size for _, size in factors] == [size for _, size in longer]:
+            pairs = zip(factors, longer, strict=True)
             axes |= {name: (other,) for (name, _), other in pairs if name >= 0}
         else:
             axes |= {name: axis for name, _ in factors if name >= 0}
@@ -43,15 +44,20 @@ def output(log: Log, use: Use, view: View, dim: int) -> Axis:
 
 def result(log: Log, use: Use, data: Data, axes: Axes) -> Data:
     """Return the data that a product with a parameter makes."""
-    return log.base(
-        Data().copy(
-            axes=axes,
-            ancestors=data.ancestors,
-            layers=data.layers | use.bit,
-            last=use.bit,
-            sources=use.bit,
-        )
+    new = Data().copy(
+        axes=axes,
+        ancestors=data.ancestors,
+        layers=data.layers | use.bit,
+        last=use.bit,
+        sources=use.bit,
     )
+    # A kernel may mix the heads of attention's logits, or of its weights.
+    labels = attention.labels_of(axes) if data.meeting or data.exponential else set()
+    if data.meeting and labels & data.meeting.left_free:
+        new.meeting = data.meeting if labels & data.meeting.right_free else None
+    if data.exponential and labels & data.exponential.labels:
+        new.exponential = data.exponential
+    return log.base(new)
 
 
 def learned(log: Log, view: View, shape: Sequence[int]) -> Data:
@@ -62,6 +68,16 @@ def learned(log: Log, view: View, shape: Sequence[int]) -> Data:
     data = log.base(Data().copy(axes=log.labels.axes(shape), sources=use.bit))
     log.learned[id(view)] = view, data
     return data
+
+
+def of_constants(log: Log, view: View, shape: Sequence[int]) -> Data:
+    """Return the data of a layer that multiplies a constant, such as coordinates."""
+    mapped = View(tuple(term for term in view.terms if term.mapped))
+    others = View(tuple(term for term in view.terms if not term.mapped))
+    use = log.note("product", mapped, Data(), letters=dict(mapped.terms[0].mapped))
+    if others.terms:
+        log.note("add", others, Data()).roles.add("bias")
+    return result(log, use, Data(), log.labels.axes(shape))
 
 
 def replaced(log: Log, old: Use, new: Use) -> None:

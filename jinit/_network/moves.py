@@ -7,10 +7,10 @@ from jax.extend.core import JaxprEqn
 
 from . import attention, views
 from .atoms import shape_of
-from .axes import Axes, Axis
+from .axes import Axes, Axis, size_of
 from .entrywise import total
 from .meetings import joined, match, meet
-from .uses import Log
+from .uses import Log, letters_of
 from .values import Data, View, rebased
 
 Rule = Callable[[Log, JaxprEqn, Sequence[Any]], Any]
@@ -46,7 +46,7 @@ def broadcast(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     data, shape = values[0], eqn.params["shape"]
     axes: list[Axis | None] = [None] * len(shape)
     for axis, place in zip(data.axes, eqn.params["broadcast_dimensions"], strict=True):
-        axes[int(place)] = axis or None
+        axes[int(place)] = axis if size_of(axis) == shape[place] else None
     whole = tuple(
         axis or log.labels.repeat(size) for axis, size in zip(axes, shape, strict=True)
     )
@@ -70,7 +70,7 @@ def cut(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
 
 def relabeled(log: Log, axis: Axis, size: int) -> Axis:
     """Return an axis that was lengthened or cut, with the label that it had."""
-    if size == 1 or len(axis) != 1:
+    if len(axis) != 1:
         return log.labels.axis(size)
     return ((axis[0][0], size),)
 
@@ -78,10 +78,7 @@ def relabeled(log: Log, axis: Axis, size: int) -> Axis:
 def _part(log: Log, eqn: JaxprEqn, data: Data, shape: Sequence[int]) -> Data:
     axes = []
     for axis, size in zip(data.axes, shape, strict=True):
-        length = 1
-        for _, count in axis:
-            length *= count
-        axes.append(axis if length == size else relabeled(log, axis, size))
+        axes.append(axis if size_of(axis) == size else relabeled(log, axis, size))
     new = data.copy(axes=tuple(axes), pending=None, factors=None, is_part=True)
     new.scalar = rebased(data.scalar)
     strides = eqn.params.get("strides")
@@ -138,8 +135,19 @@ def concatenate(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
 
 def reduce_sum(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     """Sum over axes: a norm, a softmax, a product that was written out, or a mean."""
-    data: Data = values[0]
-    gone = {int(d) for d in eqn.params["axes"]}
+    return _summed(log, values[0], {int(d) for d in eqn.params["axes"]})
+
+
+def psum(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
+    """Sum over devices, or over an axis that a vmap has a name for."""
+    gone = {axis for axis in eqn.params["axes"] if isinstance(axis, int)}
+    return [
+        _summed(log, value, gone) if gone and isinstance(value, Data) else value
+        for value in values
+    ]
+
+
+def _summed(log: Log, data: Data, gone: set[int]) -> Data:
     kept = tuple(a for i, a in enumerate(data.axes) if i not in gone)
     summed = attention.labels_of(data.axes[d] for d in gone)
     if data.pending is not None and data.pending[2] is not None:
@@ -183,7 +191,7 @@ def _written_out(log: Log, data: Data, gone: set[int], kept: Axes) -> Data | Non
         for d in range(len(axes))
     ]
     use.kind, use.reason = "product", None
-    use.letters = log.letters(view, letters)
+    use.letters = letters_of(view, letters)
     use.activation = data.scalar
     for dim, letter in enumerate(letters):
         names = {"i": use.contracted, "o": use.outputs, "b": use.batched}[letter]
@@ -302,11 +310,7 @@ def _kept_axes(log: Log, kind: Any, datas: Sequence[Data]) -> Axes:
     """Keep the axes of an operand that is as long along each of them."""
     shape = tuple(getattr(kind, "shape", ()))
     for data in datas:
-        sizes = [1] * len(data.axes)
-        for i, axis in enumerate(data.axes):
-            for _, size in axis:
-                sizes[i] *= size
-        if tuple(sizes) == shape:
+        if tuple(map(size_of, data.axes)) == shape:
             return data.axes
     return log.labels.axes(shape)
 
@@ -326,6 +330,8 @@ RULES: dict[str, Rule] = {
     "gather": gather,
     "top_k": choose,
     "sort": choose,
+    "psum": psum,
+    "psum_invariant": psum,
     "scatter-add": scatter_add,
     "scatter_add": scatter_add,
 }

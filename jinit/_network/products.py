@@ -18,7 +18,7 @@ from .meetings import (
     replaced,
     result,
 )
-from .uses import Log
+from .uses import Log, letters_of
 from .values import Data, View, number
 
 
@@ -81,8 +81,9 @@ def _with_parameter(
         if number(other) is None:
             # A fixed linear map of a parameter, such as resizing a table of positions.
             return _mapped(eqn, view, dims)
-        other = Data(), shape_of(eqn.invars[1 - dims.side])
-        data = other[0].copy(axes=log.labels.axes(other[1]))
+        # Zeros, with which a recurrent network that is written out begins.
+        shape = shape_of(eqn.invars[1 - dims.side])
+        data = Data().copy(axes=log.labels.axes(shape))
     else:
         data = other
     use = note(log, "product", view, data, dims.letters)
@@ -122,7 +123,8 @@ def _mapped(eqn: JaxprEqn, view: View, dims: _Dims) -> View:
             new[spot] = axes[dim]
         return tuple(new)
 
-    return views.with_axes(view, change)
+    new = views.with_axes(view, change)
+    return views.mapped(new, tuple(letters_of(view, dims.letters).items()))
 
 
 def _of_data(log: Log, eqn: JaxprEqn, left: Any, right: Any, dims: Any) -> Data:

@@ -19,6 +19,7 @@ from . import (
     lookups,
     meetings,
     moves,
+    parameters,
     products,
     views,
 )
@@ -38,14 +39,15 @@ _MEETINGS = {
     "ragged_dot_general": products.ragged_dot,
     "ragged_dot": products.ragged_dot,
 }
-# A parameter that is repeated for each input, and then normalized, is a value that the
-# network reads: the latents of a Perceiver.
-_READING = {"reduce_sum", "reduce_max", "square", "integer_pow"}
-# Operations on views that meet entry by entry, and whether they multiply.
-_COMBINING = {
-    "add": False, "sub": False, "add_any": False, "complex": False, "select_n": False,
-    "max": False, "min": False, "mul": True, "div": True, "pow": True, "atan2": True,
+# Operations that are read once for equal operands, and what tells two of them apart.
+_REMEMBERED = {
+    "sub", "mul", "div", "square", "sqrt", "rsqrt", "integer_pow", "reduce_sum",
+    "broadcast_in_dim", "reshape", "transpose", "squeeze", "slice", "psum",
 }  # fmt: skip
+_SETTINGS = (
+    "axes", "dimensions", "permutation", "broadcast_dimensions", "y", "start_indices",
+    "limit_indices", "strides", "axis_index_groups",
+)  # fmt: skip
 
 
 def read(closed: ClosedJaxpr, paths: Sequence[str], num_params: int) -> Reading:
@@ -81,6 +83,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.log = Log()
+        self._results: dict[Any, tuple[list[Any], Any]] = {}
 
     def input(self, shape: Sequence[int]) -> Data:
         """Return the value of an input of the network."""
@@ -118,7 +121,28 @@ class _Reader:
             results = _MEETINGS[name](self.log, eqn, values)
             return moves.other(self.log, eqn, values) if results is None else results
         if not any(isinstance(value, Data) for value in values):
-            return self._of_parameters(eqn, values)
+            return parameters.operation(self.log, eqn, values, self)
+        if name in _REMEMBERED and all(not isinstance(v, View) for v in values):
+            return self._remembered(eqn, values)
+        return self._of_data(eqn, values)
+
+    def _remembered(self, eqn: JaxprEqn, values: list[Any]) -> Any:
+        """Return the results of an equal equation that has been read before.
+
+        A mean that is computed twice is one mean: a variance may be the product of two
+        differences from it.
+        """
+        settings = tuple(map(eqn.params.get, _SETTINGS))
+        operands = tuple(id(v) if number(v) is None else number(v) for v in values)
+        key = (eqn.primitive, operands, settings, shape_of(eqn.outvars[0]))
+        if key not in self._results:
+            # The operands are kept, so that no other value gets their identity.
+            self._results[key] = values, self._of_data(eqn, values)
+        return self._results[key][1]
+
+    def _of_data(self, eqn: JaxprEqn, values: list[Any]) -> Any:
+        """Read an operation on data, and perhaps on parameters and constants."""
+        name = eqn.primitive.name
         if name in entrywise.RULES:
             return entrywise.RULES[name](self.log, eqn, values)
         if isinstance(values[0], View) and name in ("gather", "dynamic_slice"):
@@ -130,46 +154,8 @@ class _Reader:
         """Read what indices choose from a parameter."""
         if eqn.primitive.name == "gather" and isinstance(values[1], Data):
             return lookups.lookup(self.log, eqn, values)
-        new = self._indexed(eqn, values[0])
+        new = parameters.indexed(self.log, eqn, values[0])
         return new and views.looked_up(values[0], new)
-
-    def _indexed(self, eqn: JaxprEqn, view: View) -> View | None:
-        """Return what an index that no input decides chooses from a parameter.
-
-        In a loop the index counts the steps, each of which has a part of its own.
-        """
-        rule = views.indexed if eqn.primitive.name == "gather" else views.moved
-        new = rule(eqn, view)
-        if new is None or not self.log.loops:
-            return new
-        return views.chosen(view, new, id(self.log.loops[-1]))
-
-    def _of_parameters(self, eqn: JaxprEqn, values: list[Any]) -> Any:
-        """Read an operation on parameters and constants alone."""
-        name = eqn.primitive.name
-        parts = [value for value in values if isinstance(value, View)]
-        is_square = name == "mul" and values[0] is values[1]
-        if (name in _READING or is_square) and views.is_repeated(parts[0]):
-            data = meetings.learned(self.log, parts[0], shape_of(eqn.invars[0]))
-            return self(eqn, [data] * len(values))
-        if name in ("gather", "dynamic_slice") and parts[0] is values[0]:
-            return self._indexed(eqn, parts[0])
-        if name == "split":
-            return [views.sliced(parts[0], eqn, i) for i in range(len(eqn.outvars))]
-        if name == "concatenate":
-            return views.concatenated(eqn, parts)
-        if name in ("pad", "rem") or (name in _COMBINING and len(parts) == 1):
-            return views.expanded(parts[0], shape_of(eqn.outvars[0]))
-        if name in _COMBINING:
-            one, shape = parts[0], shape_of(eqn.outvars[0])
-            for part in parts[1:]:
-                one = views.combined(one, part, shape, multiplies=_COMBINING[name])
-            return one
-        if len(parts) == 1 and len(eqn.outvars) == 1:
-            view = views.moved(eqn, parts[0])
-            if view is not None:
-                return view
-        return moves.other(self.log, eqn, values)
 
     def _scan(self, eqn: JaxprEqn, values: list[Any]) -> list[Any]:
         scan = scan_of(eqn)

@@ -145,20 +145,20 @@ class Log:
                 tokens |= loop.tokens
         return tokens
 
-    @staticmethod
-    def letters(view: View, dims: Sequence[str]) -> dict[int, str]:
-        """Return the letter of each axis of each parameter of a view."""
-        letters: dict[int, str] = {}
-        for term in view.terms:
-            for axis, letter in zip(term.axes, dims, strict=True):
-                for name, _ in axis:
-                    # An axis that was cut in two parts may have two letters.
-                    if name >= 0 and (letter != "b" or name not in letters):
-                        letters[name] = letter
-            for axis in term.members:
-                letters |= {name: "b" for name, _ in axis if name >= 0}
-            _inner_letters(term, letters)
-        return letters
+
+def letters_of(view: View, dims: Sequence[str]) -> dict[int, str]:
+    """Return the letter of each axis of each parameter of a view."""
+    letters: dict[int, str] = {}
+    for term in view.terms:
+        for axis, letter in zip(term.axes, dims, strict=True):
+            for name, _ in axis:
+                # An axis that was cut in two parts may have two letters.
+                if name >= 0 and (letter != "b" or name not in letters):
+                    letters[name] = letter
+        for axis in term.members:
+            letters |= {name: "b" for name, _ in axis if name >= 0}
+        _inner_letters(term, letters)
+    return letters
 
 
 def cut_factors(view: View, dims: Sequence[str]) -> tuple[tuple[int, int, str], ...]:

@@ -56,6 +56,8 @@ class Term:
     loops: frozenset[int] = frozenset()
     # Axes that a product with another parameter has used up, and their letters.
     inner: tuple[tuple[int, str], ...] = ()
+    # The letters of its axes in a product with a constant.
+    mapped: tuple[tuple[int, str], ...] = ()
     # Where a slice of the parameter begins and ends, by axis.
     part: tuple[tuple[int, int, int], ...] = ()
     # A statistic of the parameter, such as its norm.

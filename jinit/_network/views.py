@@ -164,6 +164,11 @@ def _remaining(
     return dataclasses.replace(term, axes=axes, inner=inner)
 
 
+def mapped(view: View, letters: tuple[tuple[int, str], ...]) -> View:
+    """Return a view that remembers its letters in a product with a constant."""
+    return View(tuple(dataclasses.replace(t, mapped=letters) for t in view.terms))
+
+
 def step_of(view: View, loop: int) -> View:
     """Return what one step of a scan gets of a stacked view."""
     return View(

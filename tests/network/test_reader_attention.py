@@ -200,6 +200,31 @@ def test_attention_in_pieces():
     attends(network(function, FLAT, floats(2, 6, 16)))
 
 
+@pytest.mark.parametrize("length", [1, 5])
+def test_kernels_that_mix_heads_and_sequences_of_one(length):
+    def function(p, x):
+        q, k, v = (jnp.einsum("btd,dhk->bhtk", x, p[name]) for name in "abc")
+        logits = jnp.einsum("bhts,hg->bgts", q @ jnp.swapaxes(k, 2, 3), p["before"])
+        weights = jnp.einsum("bgts,gh->bhts", jax.nn.softmax(logits), p["after"])
+        return jnp.einsum("bhtk,hkd->btd", weights @ v, p["d"])
+
+    shapes = dict.fromkeys("abc", (16, 4, 4)) | {"d": (4, 4, 16)}
+    shapes |= {"before": (4, 4), "after": (4, 4)}
+    net = network(function, shapes, floats(2, length, 16))
+    attends(net)
+    assert net.parameters["before"].roles == {"hidden", "matrix"}
+
+
+def test_dropout_of_attention_weights():
+    model = nn.MultiHeadDotProductAttention(2, dropout_rate=0.1, deterministic=False)
+    rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    x = floats(2, 5, 8)
+    net = jinit.network(
+        model, jax.eval_shape(model.init, rngs, x), x, rngs={"dropout": rngs["dropout"]}
+    )
+    attends(net, "query/kernel", "key/kernel", "value/kernel", "out/kernel")
+
+
 def test_linear_attention_claims_no_roles():
     def function(p, x):
         q, k, v = jax.nn.elu(x @ p["a"]), jax.nn.elu(x @ p["b"]), x @ p["c"]

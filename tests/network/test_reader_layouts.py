@@ -154,6 +154,27 @@ def test_embeddings_by_lookup_by_one_hot_and_tied():
     assert not with_role(net, "input")
 
 
+def test_lookups_under_a_vmap():
+    net = network(
+        lambda p, ids: jax.vmap(lambda i: p["table"][i])(ids),
+        {"table": (10, 4)},
+        tokens(5),
+    )
+    assert layouts(net) == {"table": ("io", 1, 4)}
+    assert net.parameters["table"].roles == {"embedding"}
+
+
+def test_depthwise_kernels_with_the_multiplier_last():
+    def function(p, x):
+        kernel = p["w"].reshape(3, 3, 1, -1)
+        return conv(x, kernel, feature_group_count=4)
+
+    for multiplier in (1, 2):
+        shape = (3, 3, 4, multiplier)
+        net = network(function, {"w": shape}, floats(2, 8, 8, 4))
+        assert layouts(net) == {"w": ("kkoo", 9, 9 * multiplier)}
+
+
 def test_tables_that_are_added_are_in_no_product():
     def function(p, x):
         x = x @ p["w"] + p["positions"][None, :5]

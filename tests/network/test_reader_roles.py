@@ -204,6 +204,14 @@ def squares_by_einsum(x, scale, bias):
     return x * jax.lax.rsqrt(squares) * scale + bias
 
 
+def mean_computed_twice(x, scale, bias):
+    def difference():
+        return x - x.mean(-1, keepdims=True)
+
+    variance = (difference() * difference()).mean(-1, keepdims=True)
+    return difference() / jnp.sqrt(variance + 1e-5) * scale + bias
+
+
 def groups(x, scale, bias):
     x = x.reshape(x.shape[0], 2, 4)
     x = (x - x.mean(2, keepdims=True)) * (x.var(2, keepdims=True) + 1e-5) ** -0.5
@@ -216,7 +224,15 @@ def stored(x, scale, bias, mean, variance):
 
 @pytest.mark.parametrize(
     "norm",
-    [layer_norm, scale_first, one_plus_scale, euclidean, squares_by_einsum, groups],
+    [
+        layer_norm,
+        scale_first,
+        one_plus_scale,
+        euclidean,
+        squares_by_einsum,
+        groups,
+        mean_computed_twice,
+    ],
 )
 def test_norms(norm):
     net = network(
@@ -227,6 +243,21 @@ def test_norms(norm):
     assert net.parameters["s"].roles == {"scale"}
     assert net.parameters["t"].roles == {"bias"}
     assert net.parameters["c"].inputs == ("s",)
+
+
+def test_norms_over_an_axis_that_a_vmap_names():
+    def one(p, x):
+        h = x @ p["a"]
+        mean = jax.lax.pmean(h, "batch")
+        variance = jax.lax.pmean((h - mean) ** 2, "batch")
+        return (h - mean) * jax.lax.rsqrt(variance + 1e-5) * p["s"]
+
+    net = network(
+        lambda p, x: jax.vmap(one, (None, 0), axis_name="batch")(p, x),
+        {"a": (6, 8), "s": (8,)},
+        floats(5, 6),
+    )
+    assert net.parameters["s"].roles == {"scale"}
 
 
 def test_norms_by_stored_statistics():
@@ -263,9 +294,16 @@ def test_matrices_behind_an_embedding_read_no_inputs():
 
 
 def test_matrices_of_constants_are_inputs():
-    def function(p, x):
-        places = jnp.zeros((5, 2))
-        return x + jax.nn.relu(places @ p["a"]) @ p["b"]
+    """The bias of relative positions may be an MLP of their coordinates."""
 
-    net = network(function, {"a": (2, 8), "b": (8, 6)}, floats(5, 6))
-    assert "input" in net.parameters["a"].roles
+    def function(p, x):
+        places = jnp.linspace(-1.0, 1.0, 10).reshape(5, 2)
+        return x @ p["w"] + jax.nn.relu(places @ p["a"] + p["bias"]) @ p["b"]
+
+    shapes = {"w": (6, 6), "a": (2, 8), "bias": (8,), "b": (8, 6)}
+    net = network(function, shapes, floats(5, 6))
+    assert with_role(net, "input") == {"w", "a"}
+    assert with_role(net, "bias") == {"bias"}
+    assert with_role(net, "readout") == {"w", "b"}
+    assert net.parameters["b"].activation == "relu"
+    assert layouts(net)["a"] == ("io", 2, 8)
