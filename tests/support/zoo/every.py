@@ -12,11 +12,14 @@ from tests.support.zoo import (
     in_nnx,
     kernels,
     llama,
+    made_kernels,
     mixed,
+    parallel,
     products,
     recurrent,
     resnet,
     shortcuts,
+    solvers,
     state_space,
     streams,
     t5,
@@ -32,6 +35,7 @@ FILES = (
     experts, state_space, recurrent, products,
     conditioning, convolutions, heads, in_nnx, streams,
     kernels, shortcuts, weighing, wrapped, mixed,
+    made_kernels, parallel, solvers,
 )  # fmt: skip
 
 
