@@ -258,6 +258,29 @@ def test_operations_with_derivatives_of_their_own_are_opened():
     assert float(function(-1.0)) == 0.0
 
 
+def test_what_a_loop_carries_unchanged_stays_what_it_is():
+    def function(p, x, mask):
+        def step(carry, _):
+            i, x, mask, a, b = carry
+            y = residual(x * mask, {"a": a, "b": b})
+            return (i + 1, y, mask, a, b), None
+
+        carry = (0, x @ p["in"], mask, p["a"], p["b"])
+        (i, x, mask, _, last), _ = jax.lax.scan(step, carry, length=3)
+        return (x * mask) @ last.T @ p["heads"][i]
+
+    shapes = {"in": (5, 6), "a": (6, 8), "b": (8, 6), "heads": (4, 8, 2)}
+    net = network(function, shapes, floats(2, 5), floats(2, 6))
+    assert layouts(net) == {
+        "in": ("io", 5, 6),
+        "a": ("io", 6, 8),
+        "b": ("io", 8, 6),
+        "heads": ("bio", 8, 2),
+    }
+    assert net.parameters["b"].uses == 4
+    assert net.parameters["a"].inputs == ("in", "b")
+
+
 def test_branches_of_a_condition_are_united():
     def function(p, x):
         x = jax.lax.cond(
