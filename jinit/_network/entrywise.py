@@ -10,7 +10,7 @@ from typing import Any
 from jax.extend.core import JaxprEqn
 
 from . import attention, residuals, views
-from .atoms import shape_of
+from .atoms import is_whole, shape_of
 from .entries import axes_of, bent, is_beside, linear, mixed, other, parts_of
 from .factors import divide, multiply, power, scaled
 from .meetings import joined
@@ -104,22 +104,17 @@ def select(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     test, *cases = values
     datas, others = parts_of(cases)
     if not datas:
-        # A mask of the parameter's entries, such as a dropout of weights.
-        return (
-            scaled(log, eqn, (test, *others), others[0], test)
-            if others
-            else bent(log, eqn, values, test)
-        )
+        if not others:
+            return bent(log, eqn, values, test)
+        # A mask of a parameter's entries, such as a dropout of weights.
+        return scaled(log, eqn, (test, *others), others[0], test)
     for view in others:
         log.other(view, "it replaces entries of data")
     if len(datas) == 1 and (not isinstance(test, Data) or is_beside(test, datas[0])):
-        new = datas[0].copy(
-            axes=axes_of(log, values, shape_of(eqn.outvars[0])), pending=None
-        )
-        return new
-    if isinstance(test, Data) and any(
-        test.curve.base is data.curve.base for data in datas
-    ):
+        axes = axes_of(log, values, shape_of(eqn.outvars[0]))
+        return datas[0].copy(axes=axes, pending=None)
+    bases = [data.curve.base for data in datas]
+    if isinstance(test, Data) and test.curve.base in bases:
         return bent(log, eqn, values, datas[0])
     new = log.base(joined(datas[0], datas[-1]))
     new.axes = axes_of(log, values, shape_of(eqn.outvars[0]))
@@ -134,13 +129,10 @@ def compare(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     """Read a comparison; that of indices with a row of numbers is a one-hot."""
     new = other(log, eqn, values)
     datas, _ = parts_of(values)
-    counts = len(datas) == 1 and datas[0].last == 0
-    new.is_one_hot = (
-        eqn.primitive.name == "eq"
-        and counts | (datas[0].routing > 0)
-        and len(datas) == 1
-        and all(v is datas[0] or number(v) is None for v in values)
-    )
+    rows = [value for value in values if number(value) is None]
+    is_row = len(datas) == 1 and len(rows) == 2
+    are_indices = eqn.primitive.name == "eq" and all(map(is_whole, eqn.invars))
+    new.is_one_hot = are_indices and is_row
     return new
 
 

@@ -8,8 +8,8 @@ from jax.extend.core import JaxprEqn
 from . import attention, views
 from .atoms import shape_of
 from .entries import axes_of, bent, is_beside, linear, mixed, other, parts_of
-from .uses import Log, Use
-from .values import Attention, Data, View, is_real, number, rebased
+from .uses import FROM_INPUTS, Log, Use
+from .values import Data, View, is_real, number, rebased
 
 
 def multiply(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
@@ -21,10 +21,10 @@ def multiply(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
         new = linear(log, eqn, values, datas[0])
         new.pending = datas[0].pending
         return new
-    one, other = datas
-    if one.curve.base is other.curve.base:
-        return _powered(log, eqn, one, other)
-    for left, right in ((one, other), (other, one)):
+    first, second = datas
+    if first.curve.base is second.curve.base:
+        return _powered(log, eqn, first, second)
+    for left, right in ((first, second), (second, first)):
         if right.norm == "inverse_root":
             return normal(log, eqn, left, right)
         if right.total and left.exponential is right.total:
@@ -35,7 +35,7 @@ def multiply(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
             new.pending = left.pending
             new.ancestors |= right.ancestors
             return new
-    return _gated(log, eqn, one, other)
+    return _gated(log, eqn, first, second)
 
 
 def _powered(log: Log, eqn: JaxprEqn, one: Data, other: Data) -> Data:
@@ -100,7 +100,7 @@ def normal(log: Log, eqn: JaxprEqn, data: Data, root: Data) -> Data:
 def _scaled_before(use: Use, product: Data, root: Data, new: Data) -> None:
     """Give the role of a norm's scale to what multiplied the data before the division.
 
-    It is none if the root is that of the product.
+    Where the root is that of the product, the parameter only multiplies the data.
     """
     number = product.stream.bit_length() - 1
     if use.kind == "multiply" and not root.ancestors >> number & 1:
@@ -166,14 +166,13 @@ def divide(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     if not isinstance(left, Data):
         return _inverse(log, eqn, values, right)
     if right.total is not None:
-        events: tuple[Attention, ...] = left.attention
         if left.exponential is right.total:
             new = attention.normalized(log, left, right.total)
             return new.copy(axes=axes_of(log, values, shape_of(eqn.outvars[0])))
-        if any(event.weights is right.total for event in events):
+        if any(event.weights is right.total for event in left.attention):
             right.total.is_normalized = True
             return left.copy(axes=axes_of(log, values, shape_of(eqn.outvars[0])))
-    if right.norm in ("root", "mean_square"):
+    if right.norm == "root":
         return normal(log, eqn, left, right)
     if is_beside(right, left):
         return linear(log, eqn, values, left)
@@ -217,4 +216,6 @@ def _exponent(eqn: JaxprEqn, values: Sequence[Any]) -> Any:
 
 def _is_mean_square(data: Data) -> bool:
     # The statistics that a batch norm has stored come with the inputs.
-    return data.norm == "mean_square" or not (data.layers or data.sources & ~1)
+    return data.norm == "mean_square" or not (
+        data.layers or data.sources & ~FROM_INPUTS
+    )

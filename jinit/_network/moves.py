@@ -1,17 +1,17 @@
-"""Operations on data that move, cut, join and reduce entries."""
+"""Operations on data that move, cut, join and look up entries."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from jax.extend.core import JaxprEqn
 
-from . import attention, views
+from . import views
 from .atoms import shape_of
 from .axes import Axes, Axis, size_of
 from .entrywise import total
 from .indexing import kept_dims
-from .meetings import joined, match, meet
-from .uses import Log, letters_of
+from .meetings import joined
+from .uses import Log
 from .values import Data, View, rebased
 
 Rule = Callable[[Log, JaxprEqn, Sequence[Any]], Any]
@@ -21,10 +21,10 @@ def _moved(eqn: JaxprEqn, data: Data, axes: Axes) -> Data:
     """Return the same entries along other axes."""
     new = data.copy(axes=axes)
     if data.pending is not None:
-        view = views.moved(eqn, data.pending[0])
-        source = data.pending[2]
-        use = data.pending[1]
-        new.pending = None if view is None else (view, use, source and new)
+        view, use, product = data.pending
+        moved = views.moved(eqn, view)
+        product = None if product is None else new
+        new.pending = None if moved is None else (moved, use, product)
     return new
 
 
@@ -114,123 +114,13 @@ def concatenate(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     new = datas[0].copy()
     for data in datas[1:]:
         new = joined(new, data)
-    shape, along = shape_of(eqn.outvars[0]), eqn.params["dimension"]
-    axes = list(log.labels.axes(shape))
-    for dim in range(len(shape)):
-        same = [d.axes[dim] for d in datas if d.axes[dim]]
-        if dim != along and same:
-            for axis in same[1:]:
-                log.labels.unite(axis, same[0])
-            axes[dim] = same[0]
     for data in datas:
         new.sources |= data.sources
-    if len(datas) == 1 and datas[0].axes[along]:
-        # A learned logit beside the keys' lengthens their axis.
-        axes[along] = relabeled(log, datas[0].axes[along], shape[along])
-    keep = {"scalar": rebased(datas[0].scalar), "gated": datas[0].gated}
-    # Half of a rotary embedding is turned, and put beside the other half.
-    streams = dict.fromkeys(("exponential", "total", "pending", "factors"))
-    terms: dict[str, Any] = {"terms": (), "norm": None}
-    return log.base(new.copy(axes=tuple(axes), **keep, **streams, **terms))
-
-
-def reduce_sum(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
-    """Sum over axes: a norm, a softmax, a product that was written out, or a mean."""
-    return _summed(log, values[0], {int(d) for d in eqn.params["axes"]})
-
-
-def psum(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
-    """Sum over devices, or over an axis that a vmap has a name for."""
-    gone = {axis for axis in eqn.params["axes"] if isinstance(axis, int)}
-    return [
-        _summed(log, value, gone) if gone and isinstance(value, Data) else value
-        for value in values
-    ]
-
-
-def _summed(log: Log, data: Data, gone: set[int]) -> Data:
-    kept = tuple(a for i, a in enumerate(data.axes) if i not in gone)
-    summed = attention.labels_of(data.axes[d] for d in gone)
-    if data.pending is not None and data.pending[2] is not None:
-        new = _written_out(log, data, gone, kept)
-        if new is not None:
-            return new
-    if data.factors is not None and not data.norm:
-        left, right = data.factors
-        labels = [attention.labels_of(d.axes) for d in (left, right)]
-        free = (labels[0] - labels[1], labels[1] - labels[0])
-        return meet(log, left, right, kept, (summed, summed), free)
-    new = data.copy(
-        axes=kept, exponential=None, pending=None, factors=None, is_one_hot=False
-    )
-    new.scalar = rebased(data.scalar)
-    if data.exponential is not None:
-        data.exponential.labels |= summed
-        new.total = data.exponential
-    if data.norm == "square":
-        new.norm = "mean_square"
-    elif data.norm not in ("mean_square", None):
-        new.norm = None
-    return log.base(new)
-
-
-def _written_out(log: Log, data: Data, gone: set[int], kept: Axes) -> Data | None:
-    """Return the sum of (data * parameter) over an axis of the parameter, a product."""
-    assert data.pending is not None
-    view, use, _ = data.pending
-    axes = view.terms[0].axes
-    real = [any(n >= 0 and s > 1 for n, s in axis) for axis in axes]
-    if not any(real[d] for d in gone):
-        return None
-    repeated = log.labels.repeated
-    letters = [
-        "i"
-        if d in gone
-        else "o"
-        if all(label in repeated for label, _ in data.axes[d])
-        else "b"
-        for d in range(len(axes))
-    ]
-    use.kind, use.reason = "product", None
-    use.letters = letters_of(view, letters)
-    use.activation = data.scalar
-    for dim, letter in enumerate(letters):
-        names = {"i": use.contracted, "o": use.outputs, "b": use.batched}[letter]
-        match(names, view, dim, data.axes[dim])
-    read = use.data or data
-    new = Data().copy(
-        axes=kept,
-        ancestors=read.ancestors,
-        layers=read.layers | use.bit,
-        last=use.bit,
-        sources=use.bit,
-    )
-    return log.base(new)
-
-
-def pool(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
-    """Sum over windows, which shortcuts may do, too."""
-    data: Data = values[0]
-    shape = shape_of(eqn.outvars[0])
-    sizes = shape_of(eqn.invars[0])
-    axes = tuple(
-        a if n == m else log.labels.axis(n)
-        for a, n, m in zip(data.axes, shape, sizes, strict=True)
-    )
-    scalar = rebased(data.scalar)
-    return data.copy(axes=axes, pending=None, factors=None, scalar=scalar)
-
-
-def reduce_other(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
-    """Take a maximum or another reduction over axes."""
-    data: Data = values[0]
-    gone = {int(d) for d in eqn.params["axes"]}
-    kept = tuple(a for i, a in enumerate(data.axes) if i not in gone)
-    new = data.copy(axes=kept, pending=None, factors=None, exponential=None, norm=None)
-    new.scalar = rebased(data.scalar)
-    if eqn.primitive.name in ("argmax", "argmin"):
-        labels = attention.labels_of(data.axes[d] for d in gone)
-        new.routing |= attention.routers(log, data, labels)
+    axes = _beside(log, datas, shape_of(eqn.outvars[0]), eqn.params["dimension"])
+    new = new.copy(axes=axes, terms=(), norm=None, pending=None, factors=None)
+    new.exponential = new.total = None
+    # Features behind one activation are put beside others behind the same.
+    new.scalar, new.gated = rebased(datas[0].scalar), datas[0].gated
     return log.base(new)
 
 
@@ -249,17 +139,19 @@ def scatter_add(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
     return total(log, new, onto, rows)
 
 
-def choose(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
-    """Read a top_k or a sort, by which a router may choose."""
-    datas = [value for value in values if isinstance(value, Data)]
-    axis = eqn.params.get("axis", eqn.params.get("dimension", -1))
-    routing = 0
-    for data in datas:
-        if data.axes:
-            labels = attention.labels_of([data.axes[axis]])
-            routing |= data.routing | attention.routers(log, data, labels)
-    results = other(log, eqn, values)
-    return [new.copy(routing=new.routing | routing) for new in results]
+def _beside(log: Log, datas: Sequence[Data], shape: Sequence[int], along: int) -> Axes:
+    """Return the axes of values beside each other along one of them."""
+    axes = list(log.labels.axes(shape))
+    for dim in range(len(shape)):
+        same = [data.axes[dim] for data in datas if data.axes[dim]]
+        if dim != along and same:
+            for axis in same[1:]:
+                log.labels.unite(axis, same[0])
+            axes[dim] = same[0]
+    if len(datas) == 1 and datas[0].axes[along]:
+        # A learned logit beside the keys' lengthens their axis.
+        axes[along] = relabeled(log, datas[0].axes[along], shape[along])
+    return tuple(axes)
 
 
 def gather(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
@@ -321,25 +213,7 @@ RULES: dict[str, Rule] = {
     "dynamic_slice": cut,
     "pad": pad,
     "concatenate": concatenate,
-    "reduce_sum": reduce_sum,
-    "reduce_window_sum": pool,
     "gather": gather,
-    "top_k": choose,
-    "sort": choose,
-    "psum": psum,
-    "psum_invariant": psum,
     "scatter-add": scatter_add,
     "scatter_add": scatter_add,
 }
-RULES |= dict.fromkeys(
-    [
-        "reduce_max",
-        "reduce_min",
-        "reduce_prod",
-        "reduce_and",
-        "reduce_or",
-        "argmax",
-        "argmin",
-    ],
-    reduce_other,
-)

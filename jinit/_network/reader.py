@@ -23,6 +23,7 @@ from . import (
     moves,
     parameters,
     products,
+    reductions,
     wrappers,
 )
 from .atoms import shape_of
@@ -42,6 +43,11 @@ _MEETINGS = {
     "conv_general_dilated": convolutions.convolution,
     "ragged_dot_general": products.ragged_dot,
     "ragged_dot": products.ragged_dot,
+}
+_RULES: dict[str, moves.Rule] = {
+    **entrywise.RULES,
+    **moves.RULES,
+    **reductions.RULES,
 }
 # Control flow, by the primitives that JAX exports, or else by their names.
 _CONTROL: dict[Any, Control] = {
@@ -159,11 +165,9 @@ class _Reader:
     def _of_data(self, eqn: JaxprEqn, values: list[Any]) -> Any:
         """Read an operation on data, and perhaps on parameters and constants."""
         name = eqn.primitive.name
-        if name in entrywise.RULES:
-            return entrywise.RULES[name](self.log, eqn, values)
         if isinstance(values[0], View) and name in ("gather", "dynamic_slice"):
             return self._chosen(eqn, values)
-        rule: moves.Rule = moves.RULES.get(name, moves.other)
+        rule: moves.Rule = _RULES.get(name, moves.other)
         return rule(self.log, eqn, values)
 
     def _chosen(self, eqn: JaxprEqn, values: list[Any]) -> Any:
