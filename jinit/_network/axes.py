@@ -5,7 +5,6 @@ which parameter they are; those of data are labels, and two axes that a model us
 one (by adding, or by a batch axis of a product) get labels of one class.
 """
 
-import math
 from collections.abc import Callable, Sequence
 
 Factor = tuple[int, int]
@@ -55,7 +54,10 @@ def regroup(
 
 def size_of(axis: Axis) -> int:
     """Return the length of an axis from its factors."""
-    return math.prod(size for _, size in axis)
+    length = 1
+    for _, size in axis:
+        length *= size
+    return length
 
 
 class Labels:

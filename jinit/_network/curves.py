@@ -37,13 +37,24 @@ class TracedFunction:
         return f"<traced function {'-'.join(_steps(self._curve))}>"
 
 
-def activation_of(curve: Scalar | None, gate: Scalar | None) -> Any:
-    """Return None for a straight line, or the name of a function, or the function."""
-    if gate is not None:
-        return _GATE_NAMES.get(name_of(gate) or "", "gated")
-    if curve is None or not curve.bends:
-        return None
-    return name_of(curve) or TracedFunction(curve)
+class Activations:
+    """The names of the activations of one network, each of which is read once."""
+
+    def __init__(self) -> None:
+        self._names: dict[int, str | None] = {}
+
+    def of(self, curve: Scalar | None, gate: Scalar | None) -> Any:
+        """Return None for a straight line, or a function's name, or the function."""
+        if gate is not None:
+            return _GATE_NAMES.get(self._name(gate) or "", "gated")
+        if curve is None or not curve.bends:
+            return None
+        return self._name(curve) or TracedFunction(curve)
+
+    def _name(self, curve: Scalar) -> str | None:
+        if curve.key not in self._names:
+            self._names[curve.key] = name_of(curve)
+        return self._names[curve.key]
 
 
 def name_of(curve: Scalar) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from .._scale.fans import Fans, fans
 from . import attention
-from .curves import activation_of
+from .curves import Activations
 from .members import find_members
 from .reading import Branch, Layer, Parameter, Reading
 from .uses import FROM_INPUTS, Log, Use
@@ -51,9 +51,16 @@ class _Names:
 
     def __init__(self, log: Log, paths: Sequence[str]) -> None:
         self.log, self.paths = log, paths
+        self.activations = Activations()
+        self._known: dict[int, tuple[str, ...]] = {}
 
     def of(self, bits: int) -> tuple[str, ...]:
         """Return "data" and paths of parameters, in the order of their uses."""
+        if bits not in self._known:
+            self._known[bits] = self._read(bits)
+        return self._known[bits]
+
+    def _read(self, bits: int) -> tuple[str, ...]:
         bits = self._without_carries(bits)
         names = ["data"] if bits & FROM_INPUTS else []
         for use in self.log.members(bits):
@@ -151,7 +158,7 @@ def _parameter(
         None if known is None else fans_of(known, number, shape, layout),
         1 if known is None else known.groups,
         names.of(inputs),
-        activation_of(read.activation, read.gate),
+        names.activations.of(read.activation, read.gate),
         _count(uses),
         _members(shape, layout),
         reason,
@@ -257,7 +264,7 @@ def _layer(use: Use, names: _Names, parameters: dict[str, Parameter]) -> Layer:
         layout,
         fans_of(use, number, parameters[path].shape, layout),
         names.of(use.data.sources if use.data is not None else 0),
-        activation_of(use.activation, use.gate),
+        names.activations.of(use.activation, use.gate),
         use.count,
     )
 

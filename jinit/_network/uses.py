@@ -10,8 +10,6 @@ from .values import Attention, Data, Scalar, Term, View, place
 # Bit 0 of `Data.sources` stands for the inputs of the network.
 FROM_INPUTS = 1
 
-PRODUCTS = ("product", "convolution", "lookup")
-
 
 @dataclasses.dataclass(slots=True)
 class Loop:
@@ -29,7 +27,8 @@ class Use:
     """One use of a view of parameters, or the carry of a loop (without a view)."""
 
     number: int
-    # "product", "convolution", "lookup", "multiply", "add", "other", "carry".
+    # "product", "convolution", "lookup", "multiply", "add", "other"; "carry" of a loop;
+    # or "half" of a use that another entry describes as a whole.
     kind: str
     view: View
     # A letter for each axis of each parameter that the use knows.

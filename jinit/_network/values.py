@@ -100,13 +100,18 @@ _LINEAR = {"add", "sub", "mul", "div", "neg", "convert_element_type", "add_any"}
 class Scalar:
     """A function of one number: what happened entry by entry since a value `base`."""
 
-    __slots__ = ("arguments", "base", "bends", "depth", "eqn")
+    __slots__ = ("arguments", "base", "bends", "depth", "eqn", "key")
 
     def __init__(self, eqn: Any = None, arguments: Sequence[Any] = ()) -> None:
         self.eqn = eqn
         self.arguments = arguments
         inner = [a for a in arguments if isinstance(a, Scalar)]
         self.base: Scalar = inner[0].base if inner else self
+        # Equal functions have equal keys.
+        steps = [a.key if isinstance(a, Scalar) else a for a in arguments]
+        exponent = None if eqn is None else eqn.params.get("y")
+        name = None if eqn is None else eqn.primitive.name
+        self.key: int = hash((name, exponent, *steps))
         self.depth: int = 1 + max((a.depth for a in inner), default=0)
         # Whether the function is no straight line.
         self.bends: bool = (
