@@ -9,12 +9,12 @@ from typing import Any
 
 from jax.extend.core import JaxprEqn
 
-from . import attention, residuals
+from . import attention, residuals, views
 from .atoms import shape_of
 from .entries import axes_of, bent, is_beside, linear, mixed, other, parts_of
-from .factors import divide, multiply, power
+from .factors import divide, multiply, power, scaled
 from .meetings import joined
-from .uses import Log, letters_of
+from .uses import Log, Use, letters_of
 from .values import Data, Exponential, View, number
 
 Rule = Callable[[Log, JaxprEqn, Sequence[Any]], Data]
@@ -34,11 +34,14 @@ BENDING = frozenset(
 def add(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     """Read a sum: a bias, a table that is added, a residual sum, or another."""
     datas, others = parts_of(values)
-    if others:
-        _added(log, others[0], datas[0])
+    use = _added(log, others[0], datas[0]) if others else None
     if len(datas) == 1 or datas[0] is datas[1]:
         new = linear(log, eqn, values, datas[0])
         new.exponential = new.log_total = None
+        if use is not None and not datas[0].layers:
+            # Noise may be added to a kernel, as to the weights of a Bayesian network.
+            shape = shape_of(eqn.outvars[0])
+            new.pending = (views.expanded(others[0], shape), use, None)
         return new
     return total(log, mixed(log, eqn, *datas), *datas)
 
@@ -59,7 +62,7 @@ def total(log: Log, new: Data, one: Data, other: Data) -> Data:
     return new
 
 
-def _added(log: Log, view: View, data: Data) -> None:
+def _added(log: Log, view: View, data: Data) -> Use:
     """Note a parameter that is added to data: a bias, or a table."""
     use = log.note("add", view, data)
     gathered = [name for term in view.terms for name in term.gathered]
@@ -69,6 +72,7 @@ def _added(log: Log, view: View, data: Data) -> None:
         use.letters |= dict.fromkeys(gathered, "i")
     else:
         use.roles.add("bias")
+    return use
 
 
 def subtract(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
@@ -99,10 +103,15 @@ def select(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     """Read a choice between values, such as a dropout or a mask."""
     test, *cases = values
     datas, others = parts_of(cases)
+    if not datas:
+        # A mask of the parameter's entries, such as a dropout of weights.
+        return (
+            scaled(log, eqn, (test, *others), others[0], test)
+            if others
+            else bent(log, eqn, values, test)
+        )
     for view in others:
         log.other(view, "it replaces entries of data")
-    if not datas:
-        return bent(log, eqn, values, test)
     if len(datas) == 1 and (not isinstance(test, Data) or is_beside(test, datas[0])):
         new = datas[0].copy(
             axes=axes_of(log, values, shape_of(eqn.outvars[0])), pending=None

@@ -25,18 +25,22 @@ def note(
 def match(axes: dict[int, Axis], view: View, dim: int, axis: Axis) -> None:
     """Note which axis of data each factor of an axis of a view has met."""
     for term in view.terms:
-        factors = [f for f in term.axes[dim] if f[1] > 1]
-        longer = [f for f in axis if f[1] > 1]
-        if [size for _, size in factors] == [size for _, size in longer]:
-            pairs = zip(factors, longer, strict=True)
+        factors, others = _varying(term.axes[dim]), _varying(axis)
+        if [size for _, size in factors] == [size for _, size in others]:
+            pairs = zip(factors, others, strict=True)
             axes |= {name: (other,) for (name, _), other in pairs if name >= 0}
         else:
             axes |= {name: axis for name, _ in factors if name >= 0}
 
 
+def _varying(axis: Axis) -> Axis:
+    """Return the factors of an axis, without those of one entry beside others."""
+    return tuple(factor for factor in axis if factor[1] > 1) or axis[:1]
+
+
 def output(log: Log, use: Use, view: View, dim: int) -> Axis:
     """Return a new axis of data for a free axis of a parameter."""
-    factors = [f for f in use.main.axes[dim] if f[1] > 1]
+    factors = _varying(use.main.axes[dim])
     axis: list[Factor] = [(log.labels.fresh(), size) for _, size in factors]
     match(use.outputs, view, dim, tuple(axis))
     return tuple(axis)

@@ -11,6 +11,7 @@ from jax.extend.core import JaxprEqn
 
 from . import meetings, moves, views
 from .atoms import shape_of
+from .axes import BROADCAST, Axis
 from .entrywise import BENDING
 from .uses import Log
 from .values import Data, View
@@ -19,6 +20,7 @@ from .values import Data, View
 _COMBINING = {
     "add": False, "sub": False, "add_any": False, "complex": False, "select_n": False,
     "max": False, "min": False, "mul": True, "div": True, "pow": True, "atan2": True,
+    **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge", "and", "or"), False),
 }  # fmt: skip
 # A parameter that is repeated for each input, and then normalized, is a value that the
 # network reads: the latents of a Perceiver.
@@ -77,6 +79,16 @@ def _as_data(log: Log, eqn: JaxprEqn, values: Sequence[Any], view: View) -> Data
     return None
 
 
+def _gathered(eqn: JaxprEqn, view: View) -> View:
+    """Return the view of a whole parameter, of which each device has a part."""
+    shape = shape_of(eqn.outvars[0])
+    if eqn.params["tiled"]:
+        return views.local(view, shape)
+    place = eqn.params["all_gather_dimension"]
+    new: Axis = ((BROADCAST, shape[place]),)
+    return views.with_axes(view, lambda axes: (*axes[:place], new, *axes[place:]))
+
+
 def _moved(
     log: Log, eqn: JaxprEqn, values: Sequence[Any], parts: Sequence[View]
 ) -> Any:
@@ -86,6 +98,8 @@ def _moved(
         return indexed(log, eqn, parts[0]) if parts[0] is values[0] else None
     if name == "split":
         return [views.sliced(parts[0], eqn, i) for i in range(len(eqn.outvars))]
+    if name == "all_gather":
+        return _gathered(eqn, parts[0])
     if name == "concatenate":
         return views.concatenated(eqn, parts)
     if name in ("pad", "rem") or (name in _COMBINING and len(parts) == 1):

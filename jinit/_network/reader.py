@@ -9,6 +9,7 @@ in the order of execution (uses.py). What the uses mean together is decided at t
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
 from . import (
@@ -27,6 +28,7 @@ from .atoms import shape_of
 from .axes import size_of
 from .equations import LOOKED_THROUGH, branches_of, scan_of, while_of
 from .interpret import inside, interpret
+from .jaxpr import is_key
 from .kinds import DATA, changing, kind_of
 from .reading import Reading
 from .roles import reading_of
@@ -50,26 +52,36 @@ _SETTINGS = (
 )  # fmt: skip
 
 
-def read(closed: ClosedJaxpr, paths: Sequence[str], num_params: int) -> Reading:
+def read(
+    closed: ClosedJaxpr,
+    paths: Sequence[str],
+    num_params: int,
+    num_arguments: int | None = None,
+) -> Reading:
     """Read what each parameter does in a traced network.
 
     Args:
       closed: the equations. Their first `num_params` arguments are the parameters; all
-        others are data: inputs, statistics, keys.
+        others are data.
       paths: the path of each parameter.
       num_params: how many of the arguments are parameters.
+      num_arguments: how many of the data, which come first, are inputs; the others are
+        state, such as the statistics of a batch norm, and keys. None: all.
 
     Returns:
       The parameters in the order of their first use, the layers, the residual branches.
     """
     jaxpr, used = equations.without_dead_code(closed.jaxpr)
     reader = _Reader()
-    arguments: list[Any] = []
-    for i, (var, is_used) in enumerate(zip(closed.jaxpr.invars, used, strict=True)):
-        if not is_used:
-            continue
-        shape = shape_of(var)
-        arguments.append(whole(i, shape) if i < num_params else reader.input(shape))
+    last = len(used) if num_arguments is None else num_params + num_arguments
+    values = [
+        whole(i, shape_of(var))
+        if i < num_params
+        # What is drawn from a key is an input, too: the noise of a generator.
+        else reader.input(shape_of(var), is_state=i >= last and not _is_key(var))
+        for i, var in enumerate(closed.jaxpr.invars)
+    ]
+    arguments = [value for value, is_used in zip(values, used, strict=True) if is_used]
     outputs = interpret(jaxpr, closed.consts, arguments, reader)
     for value in outputs:
         if isinstance(value, View):
@@ -85,10 +97,11 @@ class _Reader:
         self.log = Log()
         self._results: dict[Any, tuple[list[Any], Any]] = {}
 
-    def input(self, shape: Sequence[int]) -> Data:
-        """Return the value of an input of the network."""
+    def input(self, shape: Sequence[int], *, is_state: bool) -> Data:
+        """Return the value of an input of the network, or of its state."""
         axes = self.log.labels.axes(shape)
-        return self.log.base(Data().copy(axes=axes, sources=FROM_INPUTS))
+        sources = 0 if is_state else FROM_INPUTS
+        return self.log.base(Data().copy(axes=axes, sources=sources))
 
     def __call__(self, eqn: JaxprEqn, values: list[Any]) -> Sequence[Any]:
         """Return the results of one equation."""
@@ -329,6 +342,10 @@ class _Reader:
             for axis, size in zip(value.axes, shape, strict=True)
         )
         return value.copy(axes=axes)
+
+
+def _is_key(var: Any) -> bool:
+    return var.aval.dtype == np.uint32 or is_key(var.aval)
 
 
 def _wrapped(eqn: JaxprEqn) -> ClosedJaxpr | None:

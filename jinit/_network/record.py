@@ -128,7 +128,9 @@ def network(model: Any, *arguments: Any, rngs: Any = None, **options: Any) -> Ne
             )
         return model
     adapted = adapt(model, arguments, rngs, options)
-    reading = read(trace(adapted), adapted.paths, len(adapted.paths))
+    reading = read(
+        trace(adapted), adapted.paths, len(adapted.paths), adapted.num_arguments
+    )
     return Network(
         MappingProxyType(dict(reading.parameters)),
         reading.layers,

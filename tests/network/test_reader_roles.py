@@ -307,3 +307,28 @@ def test_matrices_of_constants_are_inputs():
     assert with_role(net, "readout") == {"w", "b"}
     assert net.parameters["b"].activation == "relu"
     assert layouts(net)["a"] == ("io", 2, 8)
+
+
+def test_state_feeds_nothing():
+    class Model(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.SpectralNorm(nn.Dense(8, name="first"))(x, update_stats=True)
+            return nn.SpectralNorm(nn.Dense(3, name="last"))(x, update_stats=True)
+
+    model, x = Model(), floats(2, 6)
+    variables = jax.eval_shape(model.init, jax.random.key(0), x)
+    net = jinit.network(model, variables, x)
+    assert net.parameters["first/kernel"].roles == {"matrix", "input"}
+    assert net.parameters["last/kernel"].roles == {"matrix", "readout"}
+    assert net.parameters["last/kernel"].inputs == ("first/kernel",)
+    assert [p.layout for p in net.parameters.values() if p.layout] == ["io", "io"]
+
+
+def test_noise_is_an_input():
+    def function(p, key):
+        return jnp.tanh(jax.random.normal(key, (2, 6)) @ p["a"]) @ p["c"]
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    net = network(function, {"a": (6, 8), "c": (8, 3)}, key)
+    assert with_role(net, "input") == {"a"}
