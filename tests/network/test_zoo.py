@@ -1,4 +1,10 @@
-"""The network of each model in the zoo is read as its equations say."""
+"""The network of each model in the zoo is read as its equations say.
+
+Tests of libraries that jinit does not depend on are skipped, with a reason, where they
+are not installed. All of them run after
+`pip install equinox dm-haiku keras penzai`, by
+`pytest tests/network -k "libraries"`.
+"""
 
 import importlib
 import math
