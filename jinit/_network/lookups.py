@@ -8,6 +8,7 @@ from jax.extend.core import JaxprEqn
 from . import views
 from .atoms import shape_of
 from .axes import BROADCAST, Axes, Axis
+from .indexing import kept_dims
 from .meetings import note, output, result
 from .uses import Log
 from .values import View
@@ -24,7 +25,7 @@ def lookup(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
     for dim in numbers.collapsed_slice_dims:
         letters[dim] = "i"
     use = note(log, "lookup", view, indices, letters)
-    kept = [d for d in range(len(sizes)) if d not in numbers.collapsed_slice_dims]
+    kept = kept_dims(numbers, sizes)
     axes = list(log.labels.axes(shape))
     batch = [d for d in range(len(shape)) if d not in numbers.offset_dims]
     for spot, axis in zip(batch, indices.axes, strict=False):

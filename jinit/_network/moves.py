@@ -9,6 +9,7 @@ from . import attention, views
 from .atoms import shape_of
 from .axes import Axes, Axis, size_of
 from .entrywise import total
+from .indexing import kept_dims
 from .meetings import joined, match, meet
 from .uses import Log, letters_of
 from .values import Data, View, rebased
@@ -269,12 +270,7 @@ def gather(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
     shape = shape_of(eqn.outvars[0])
     axes = list(log.labels.axes(shape))
     numbers, sizes = eqn.params["dimension_numbers"], eqn.params["slice_sizes"]
-    batching = getattr(numbers, "operand_batching_dims", ())
-    kept = [
-        d
-        for d in range(len(sizes))
-        if d not in numbers.collapsed_slice_dims and d not in batching
-    ]
+    kept = kept_dims(numbers, sizes)
     for spot, dim in zip(numbers.offset_dims, kept, strict=True):
         if shape[spot] == shape_of(eqn.invars[0])[dim]:
             axes[spot] = data.axes[dim]

@@ -4,12 +4,13 @@ A view may turn out to be data: a value that is learned and read like an input, 
 layer whose input is a constant.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from jax.extend.core import JaxprEqn
 
-from . import meetings, moves, views
+from . import indexing, meetings, moves, views
 from .atoms import shape_of
 from .axes import BROADCAST, Axis
 from .entrywise import BENDING
@@ -58,11 +59,11 @@ def indexed(log: Log, eqn: JaxprEqn, view: View) -> View | None:
 
     In a loop the index counts the steps, each of which has a part of its own.
     """
-    rule = views.indexed if eqn.primitive.name == "gather" else views.moved
+    rule = indexing.indexed if eqn.primitive.name == "gather" else views.moved
     new = rule(eqn, view)
     if new is None or not log.loops:
         return new
-    return views.chosen(view, new, id(log.loops[-1]))
+    return indexing.chosen_by_step(view, new, id(log.loops[-1]))
 
 
 def _as_data(log: Log, eqn: JaxprEqn, values: Sequence[Any], view: View) -> Data | None:
@@ -105,9 +106,9 @@ def _moved(
     if name in ("pad", "rem") or (name in _COMBINING and len(parts) == 1):
         return views.expanded(parts[0], shape)
     if name in _COMBINING:
-        one = parts[0]
-        for part in parts[1:]:
-            one = views.combined(one, part, shape, multiplies=_COMBINING[name])
-        return one
+        multiplies = _COMBINING[name]
+        return functools.reduce(
+            lambda a, b: views.combined(a, b, shape, multiplies=multiplies), parts
+        )
     is_simple = len(parts) == len(eqn.outvars) == 1
     return views.moved(eqn, parts[0]) if is_simple else None

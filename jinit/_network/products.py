@@ -104,10 +104,9 @@ def _of_parameters(eqn: JaxprEqn, left: View, right: View) -> View:
     (lc, rc), (lb, rb) = eqn.params["dimension_numbers"]
     free_left = _free(len(shape_of(eqn.invars[0])), lc, lb)
     free_right = _free(len(shape_of(eqn.invars[1])), rc, rb)
-    axes: list[tuple[int | None, int | None]] = list(zip(lb, rb, strict=True))
-    axes += [(d, None) for d in free_left] + [(None, d) for d in free_right]
-    pairs = list(zip(lc, rc, strict=True))
-    return views.product(left, right, pairs, views.Output(tuple(axes)))
+    kept_left = [*lb, *free_left, *[None] * len(free_right)]
+    kept_right = [*rb, *[None] * len(free_left), *free_right]
+    return views.product(left, right, (lc, rc), (kept_left, kept_right))
 
 
 def _mapped(eqn: JaxprEqn, view: View, dims: _Dims) -> View:

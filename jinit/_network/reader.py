@@ -17,6 +17,7 @@ from . import (
     entries,
     entrywise,
     equations,
+    indexing,
     lookups,
     meetings,
     moves,
@@ -168,7 +169,7 @@ class _Reader:
         if eqn.primitive.name == "gather" and isinstance(values[1], Data):
             return lookups.lookup(self.log, eqn, values)
         new = parameters.indexed(self.log, eqn, values[0])
-        return new and views.looked_up(values[0], new)
+        return new and indexing.looked_up(values[0], new)
 
     def _scan(self, eqn: JaxprEqn, values: list[Any]) -> list[Any]:
         scan = scan_of(eqn)

@@ -183,7 +183,7 @@ def _inner_letters(term: Term, letters: dict[int, str]) -> None:
     The parameter that meets the data sums over its other axes, so that the axis between
     the two is its output, and the input of the next.
     """
-    for name, letter in term.inner:
+    for name in term.inner:
         parameter, _ = place(name)
         outside = {x for n, x in letters.items() if place(n)[0] == parameter}
-        letters[name] = letter or ("o" if "i" in outside else "i")
+        letters[name] = "o" if "i" in outside else "i"

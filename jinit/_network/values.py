@@ -54,8 +54,8 @@ class Term:
     members: tuple[Axis, ...] = ()
     # The scans whose steps have each a part of their own.
     loops: frozenset[int] = frozenset()
-    # Axes that a product with another parameter has used up, and their letters.
-    inner: tuple[tuple[int, str], ...] = ()
+    # Axes that a product with another parameter has summed over.
+    inner: tuple[int, ...] = ()
     # The letters of its axes in a product with a constant.
     mapped: tuple[tuple[int, str], ...] = ()
     # Where a slice of the parameter begins and ends, by axis.

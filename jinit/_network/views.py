@@ -5,7 +5,6 @@ A view that no rule here understands becomes a use with the role "other", and sa
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from jax.extend.core import JaxprEqn
 
@@ -26,9 +25,14 @@ def moved(eqn: JaxprEqn, view: View) -> View | None:
     return View(kept) if len(kept) == len(terms) else None
 
 
+def each(view: View, change: Callable[[Term], Term]) -> View:
+    """Return a view with every term changed."""
+    return View(tuple(map(change, view.terms)))
+
+
 def with_axes(view: View, change: Callable[[Axes], Axes]) -> View:
     """Return a view whose terms have other axes."""
-    return View(tuple(dataclasses.replace(t, axes=change(t.axes)) for t in view.terms))
+    return each(view, lambda term: dataclasses.replace(term, axes=change(term.axes)))
 
 
 def expanded(view: View, shape: Sequence[int]) -> View:
@@ -80,13 +84,13 @@ def _scales(one: View, other: View) -> tuple[View, View]:
     counts = [max(map(_extent, view.terms)) for view in (one, other)]
     if counts[0] == counts[1]:
         return one, other
-    marked = [
-        view
-        if count == max(counts)
-        else View(tuple(dataclasses.replace(t, is_scale=True) for t in view.terms))
-        for view, count in zip((one, other), counts, strict=True)
-    ]
-    return marked[0], marked[1]
+    if counts[0] < counts[1]:
+        return each(one, _as_scale), other
+    return one, each(other, _as_scale)
+
+
+def _as_scale(term: Term) -> Term:
+    return dataclasses.replace(term, is_scale=True)
 
 
 def _extent(term: Term) -> int:
@@ -123,94 +127,51 @@ def sliced(view: View, eqn: JaxprEqn, place: int) -> View:
         ranges[axis] = (start, start + sizes[place])
         return _sliced(term, ranges, shape)
 
-    return View(tuple(map(part, view.terms)))
+    return each(view, part)
 
 
 def product(
-    one: View, other: View, pairs: Sequence[tuple[int, int]], output: "Output"
+    one: View,
+    other: View,
+    contracted: tuple[Sequence[int], Sequence[int]],
+    kept: tuple[Sequence[int | None], Sequence[int | None]],
 ) -> View:
-    """Return the view of a product of two parameters, such as LoRA's factors."""
-    left, right = pairs_of(pairs)
-    terms = [_remaining(t, left, output(0), len(output.axes)) for t in one.terms]
-    terms += [_remaining(t, right, output(1), len(output.axes)) for t in other.terms]
-    return View(tuple(terms))
+    """Return the view of a product of two parameters, such as LoRA's factors.
 
-
-def pairs_of(pairs: Sequence[tuple[int, int]]) -> tuple[tuple[int, ...], ...]:
-    """Split pairs of contracted dimensions into those of the left and of the right."""
-    return tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
-
-
-@dataclasses.dataclass(frozen=True)
-class Output:
-    """For each axis of a product: which operands it comes from, at which dimension."""
-
-    # (dimension of the left operand or None, dimension of the right operand or None)
-    axes: tuple[tuple[int | None, int | None], ...]
-
-    def __call__(self, side: int) -> dict[int, int]:
-        """Return output axis -> dimension of the operand on a side."""
-        return {
-            i: d for i, pair in enumerate(self.axes) if (d := pair[side]) is not None
-        }
+    Args:
+      one: the view on the left.
+      other: the view on the right.
+      contracted: the dimensions of each that the product sums over.
+      kept: for each axis of the product the dimension of each view that it is, or None.
+    """
+    sides = zip((one, other), contracted, kept, strict=True)
+    return View(
+        tuple(_remaining(t, gone, dims) for v, gone, dims in sides for t in v.terms)
+    )
 
 
 def _remaining(
-    term: Term, contracted: Sequence[int], kept: dict[int, int], ndim: int
+    term: Term, contracted: Sequence[int], kept: Sequence[int | None]
 ) -> Term:
-    axes = tuple(term.axes[kept[i]] if i in kept else () for i in range(ndim))
-    used = [f for dim in contracted for f in term.axes[dim] if is_real(f)]
-    inner = term.inner + tuple((name, "") for name, _ in used)
-    return dataclasses.replace(term, axes=axes, inner=inner)
+    axes = tuple(() if dim is None else term.axes[dim] for dim in kept)
+    used = [name for dim in contracted for name, _ in term.axes[dim] if name >= 0]
+    return dataclasses.replace(term, axes=axes, inner=(*term.inner, *used))
 
 
 def mapped(view: View, letters: tuple[tuple[int, str], ...]) -> View:
     """Return a view that remembers its letters in a product with a constant."""
-    return View(tuple(dataclasses.replace(t, mapped=letters) for t in view.terms))
+    return each(view, lambda term: dataclasses.replace(term, mapped=letters))
 
 
 def step_of(view: View, loop: int) -> View:
     """Return what one step of a scan gets of a stacked view."""
-    return View(
-        tuple(
-            dataclasses.replace(
-                t,
-                axes=t.axes[1:],
-                members=(*t.members, t.axes[0]),
-                loops=t.loops | {loop},
-            )
-            for t in view.terms
-        )
-    )
 
+    def step(term: Term) -> Term:
+        first, *axes = term.axes
+        members, loops = (*term.members, first), term.loops | {loop}
+        return dataclasses.replace(term, axes=tuple(axes), members=members, loops=loops)
 
-def looked_up(view: View, part: View) -> View:
-    """Say of a part that the inputs have chosen that it is looked up."""
-
-    def marked(before: Term, after: Term) -> Term:
-        cut = {n for n, *_ in after.part} - {n for n, *_ in before.part}
-        return dataclasses.replace(after, gathered=(*after.gathered, *sorted(cut)))
-
-    pairs = zip(view.terms, part.terms, strict=True)
-    return View(tuple(marked(before, after) for before, after in pairs))
-
-
-def chosen(view: View, part: View, loop: int) -> View:
-    """Say of a part that has one entry of a longer axis that it is that of a step."""
-
-    def marked(before: Term, after: Term) -> Term:
-        sizes = {name for axis in before.axes for name, size in axis if size > 1}
-        ones = {name for axis in after.axes for name, size in axis if size == 1}
-        ones |= {name for axis in after.members for name, _ in axis}
-        is_chosen = bool(sizes & ones)
-        return (
-            dataclasses.replace(after, loops=after.loops | {loop})
-            if is_chosen
-            else after
-        )
-
-    pairs = zip(view.terms, part.terms, strict=True)
-    return View(tuple(marked(before, after) for before, after in pairs))
+    return each(view, step)
 
 
 def stacked(view: View, length: int, loop: int) -> View:
@@ -225,7 +186,7 @@ def stacked(view: View, length: int, loop: int) -> View:
         axes = (axis, *term.axes)
         return dataclasses.replace(term, axes=axes, members=members, loops=loops)
 
-    return View(tuple(map(outside, view.terms)))
+    return each(view, outside)
 
 
 def local(view: View, shape: Sequence[int]) -> View:
@@ -244,55 +205,7 @@ def local(view: View, shape: Sequence[int]) -> View:
     )
 
 
-def indexed(eqn: JaxprEqn, view: View) -> View | None:
-    """Return a view behind a `gather` whose indices no input decides."""
-    numbers, sizes = eqn.params["dimension_numbers"], eqn.params["slice_sizes"]
-    batching = getattr(numbers, "operand_batching_dims", ())
-    kept = [
-        d
-        for d in range(len(sizes))
-        if d not in numbers.collapsed_slice_dims and d not in batching
-    ]
-    shape = shape_of(eqn.outvars[0])
-    chosen = [d for d in range(len(shape)) if d not in numbers.offset_dims]
-    count = 1
-    for dim in chosen:
-        count *= shape[dim]
-    return View(
-        tuple(
-            _indexed(t, numbers, kept, chosen, shape, sizes, count) for t in view.terms
-        )
-    )
-
-
-def _indexed(
-    term: Term,
-    numbers: Any,
-    kept: list[int],
-    chosen: list[int],
-    shape: Sequence[int],
-    sizes: Sequence[int],
-    count: int,
-) -> Term:
-    axes: list[Axis] = [()] * len(shape)
-    for place, dim in zip(numbers.offset_dims, kept, strict=True):
-        axes[place] = _cut(term.axes[dim], sizes[dim])
-    collapsed = [f for d in numbers.collapsed_slice_dims for f in term.axes[d]]
-    if count == 1:
-        return dataclasses.replace(
-            term, axes=tuple(axes), members=(*term.members, tuple(collapsed))
-        )
-    # The chosen entries lie along the first axis of the indices.
-    for dim in chosen:
-        axes[dim] = ((BROADCAST, shape[dim]),)
-    name = next((f[0] for f in collapsed if is_real(f)), BROADCAST)
-    if chosen:
-        axes[chosen[0]] = ((name, shape[chosen[0]]),)
-    gathered = (*term.gathered, *(name for name, _ in collapsed))
-    return dataclasses.replace(term, axes=tuple(axes), gathered=gathered)
-
-
-def _cut(axis: Axis, size: int) -> Axis:
+def cut(axis: Axis, size: int) -> Axis:
     """Shorten an axis of which a slice was taken."""
     if size_of(axis) == size:
         return axis
@@ -357,7 +270,7 @@ def _sliced(
     for axis, size, (start, stop) in zip(term.axes, sizes, ranges, strict=True):
         if size_of(axis) != size:
             part += [(name, int(start), int(stop)) for name, _ in axis if name >= 0]
-        axes.append(_cut(axis, size))
+        axes.append(cut(axis, size))
     return dataclasses.replace(term, axes=tuple(axes), part=tuple(part))
 
 
