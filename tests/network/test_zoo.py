@@ -112,6 +112,16 @@ def test_names_and_order_of_parameters_are_never_asked(name):
         assert set(one.inputs) == set(inputs), old
 
 
+@pytest.mark.parametrize("name", ["gpt2", "llama", "llama, fused, (out, in)", "bert"])
+def test_one_token_is_enough(name):
+    """Many people initialize a model, and look at it, with jnp.ones((1, 1), int)."""
+    entry = ZOO[name]()
+    params, *inputs = entry.arguments
+    one = (jax.ShapeDtypeStruct((1, 1), x.dtype) for x in inputs)
+    entry = entry._replace(arguments=(params, *one))
+    assert not differences(network(entry), entry)
+
+
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
