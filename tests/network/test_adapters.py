@@ -1,4 +1,7 @@
-"""Models of every library become pure functions of their parameters."""
+"""Models of every library become pure functions of their parameters.
+
+See test_zoo.py for how to run the tests of libraries that jinit does not depend on.
+"""
 
 import subprocess
 import sys

@@ -1,4 +1,10 @@
-"""The network of each model in the zoo is read as its equations say."""
+"""The network of each model in the zoo is read as its equations say.
+
+Tests of libraries that jinit does not depend on are skipped, with a reason, where they
+are not installed. All of them run after
+`pip install equinox dm-haiku keras penzai`, by
+`pytest tests/network -k "libraries"`.
+"""
 
 import importlib
 import math
@@ -104,6 +110,16 @@ def test_names_and_order_of_parameters_are_never_asked(name):
         assert (one.layout, one.fans) == (other.layout, other.fans), old
         inputs = tuple(paths.get(path, path) for path in other.inputs)
         assert set(one.inputs) == set(inputs), old
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "llama, fused, (out, in)", "bert"])
+def test_one_token_is_enough(name):
+    """Many people initialize a model, and look at it, with jnp.ones((1, 1), int)."""
+    entry = ZOO[name]()
+    params, *inputs = entry.arguments
+    one = (jax.ShapeDtypeStruct((1, 1), x.dtype) for x in inputs)
+    entry = entry._replace(arguments=(params, *one))
+    assert not differences(network(entry), entry)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ Arrays are traced. Python numbers, texts and functions enter the call as they ar
 that `train=True` still decides an `if`.
 """
 
+import functools
 import sys
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 
 from ..behavior import key_of
-from .adapted import is_array, split
+from .adapted import Adapted, is_array, paths_of, split
 
 
 class Arguments(NamedTuple):
@@ -67,6 +68,35 @@ def arguments_of(
     number = len(jax.tree.leaves(passed_arrays))
     settings = [one.rest for one in (*positional, *named.values())]
     return Arguments(inputs, number, restore, settings)
+
+
+def adapted(
+    library: str,
+    behavior: Sequence[Any],
+    params: Any,
+    call: Arguments,
+    run: Callable[[Any, tuple[Any, ...], dict[str, Any], dict[str, Any]], Any],
+    rebuild: Callable[[Any], Any],
+) -> Adapted:
+    """Return the record of a model from what its library's adapter knows.
+
+    Args:
+      library: the library's name.
+      behavior: what tells, with the call's settings, what the model computes.
+      params: the parameters.
+      call: the arguments.
+      run: a function of (params, arguments, options, trees beside them).
+      rebuild: a function of the parameters, as in `Adapted`.
+    """
+
+    def apply(params: Any, *inputs: Any) -> Any:
+        return run(params, *call.restore(*inputs))
+
+    key = functools.partial(call.key, library, *behavior)
+    paths = paths_of(params)
+    return Adapted(
+        apply, params, paths, call.inputs, call.number, rebuild, library, key
+    )
 
 
 def _holds(tree: Any) -> bool:

@@ -1,6 +1,5 @@
 """A plain function takes its variables first: `function(variables, *arguments)`."""
 
-import functools
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,8 +7,8 @@ from typing import Any
 import jax
 
 from . import nnx
-from .adapted import Adapted, is_parameter, paths_of, split
-from .arguments import arguments_of, is_nnx
+from .adapted import Adapted, is_parameter, split
+from .arguments import adapted, arguments_of, is_nnx
 from .checks import named, no_rngs, require_parameters
 
 
@@ -21,13 +20,7 @@ def adapt(
     Arrays of real and complex numbers in the variables are parameters; all else is
     state. Of Linen's variables only the collection "params" has parameters.
     """
-    if not arguments:
-        raise TypeError(
-            f"`model` is the function {named(function)}, and no variables were passed. "
-            "A function takes its variables first: call "
-            "jinit.network(function, variables, ...). A model that holds its arrays in "
-            "a closure hides them; make them an argument."
-        )
+    _require_variables(function, arguments)
     variables, *inputs = arguments
     if any(map(is_nnx, jax.tree.leaves(variables, is_leaf=is_nnx))):
         return nnx.adapt_objects(function, function, variables, inputs, rngs, options)
@@ -44,18 +37,23 @@ def adapt(
         whole = parts.join(params, rest)
         return type(variables)({**others, "params": whole}) if is_linen else whole
 
-    def apply(params: Any, *inputs: Any) -> Any:
-        inputs, options, beside = call.restore(*inputs)
+    def run(params: Any, inputs: Any, options: Any, beside: Any) -> Any:
         return function(joined(params, beside["state"]), *inputs, **options)
 
     def rebuild(params: Any) -> Any:
         return joined(params, (parts.rest, others))
 
-    key = functools.partial(call.key, "function", function)
-    paths = paths_of(parts.chosen)
-    return Adapted(
-        apply, parts.chosen, paths, call.inputs, call.number, rebuild, "function", key
-    )
+    return adapted("function", [function], parts.chosen, call, run, rebuild)
+
+
+def _require_variables(function: Any, arguments: Sequence[Any]) -> None:
+    if not arguments:
+        raise TypeError(
+            f"`model` is the function {named(function)}, and no variables were passed. "
+            "A function takes its variables first: call "
+            "jinit.network(function, variables, ...). A model that holds its arrays in "
+            "a closure hides them; make them an argument."
+        )
 
 
 def _with_rngs(function: Any, rngs: Any, options: dict[str, Any]) -> dict[str, Any]:

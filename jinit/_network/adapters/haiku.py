@@ -1,12 +1,11 @@
 """A function that Haiku transformed is a function of its parameters."""
 
-import functools
 import inspect
 from collections.abc import Sequence
 from typing import Any
 
-from .adapted import Adapted, paths_of
-from .arguments import arguments_of
+from .adapted import Adapted
+from .arguments import adapted, arguments_of
 from .checks import no_rngs, require_key, require_parameters
 
 
@@ -20,13 +19,7 @@ def adapt(
     """
     has_state = type(transformed).__name__ == "TransformedWithState"
     names = ("params", "state") if has_state else ("params",)
-    if len(arguments) < len(names):
-        raise TypeError(
-            f"a function transformed by Haiku holds no variables, and "
-            f"{len(arguments)} of {', '.join(names)} were passed. Call "
-            f"jinit.network(transformed, {', '.join(names)}, ...), with what "
-            "transformed.init returns, or its shapes from jax.eval_shape."
-        )
+    _require_variables(names, arguments)
     params, *rest = arguments
     state, inputs = (rest[0], rest[1:]) if has_state else ({}, rest)
     require_parameters(params, transformed, "the first argument, the parameters")
@@ -36,8 +29,7 @@ def adapt(
     require_key(rngs)
     call = arguments_of(inputs, options, state=state, rngs=rngs)
 
-    def apply(params: Any, *inputs: Any) -> Any:
-        inputs, options, beside = call.restore(*inputs)
+    def run(params: Any, inputs: Any, options: Any, beside: Any) -> Any:
         before = (params, beside["state"]) if has_state else (params,)
         key = (beside["rngs"],) if takes_rng else ()
         output = transformed.apply(*before, *key, *inputs, **options)
@@ -46,10 +38,17 @@ def adapt(
     def rebuild(params: Any) -> Any:
         return (params, state) if has_state else params
 
-    key = functools.partial(call.key, "haiku", transformed.apply)
-    return Adapted(
-        apply, params, paths_of(params), call.inputs, call.number, rebuild, "Haiku", key
-    )
+    return adapted("Haiku", [transformed.apply], params, call, run, rebuild)
+
+
+def _require_variables(names: tuple[str, ...], arguments: Sequence[Any]) -> None:
+    if len(arguments) < len(names):
+        raise TypeError(
+            f"a function transformed by Haiku holds no variables, and "
+            f"{len(arguments)} of {', '.join(names)} were passed. Call "
+            f"jinit.network(transformed, {', '.join(names)}, ...), with what "
+            "transformed.init returns, or its shapes from jax.eval_shape."
+        )
 
 
 def _takes_rng(apply: Any, place: int) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .adapted import Adapted
-from .arguments import arguments_of
+from .arguments import adapted, arguments_of
 from .checks import no_rngs, require_parameters
 
 
@@ -29,19 +29,17 @@ def adapt(
     require_parameters(params, model, "its trainable variables")
     call = arguments_of(arguments, options, state=state)
 
-    def apply(params: Any, *inputs: Any) -> Any:
-        inputs, options, beside = call.restore(*inputs)
-        output, _ = model.stateless_call(params, beside["state"], *inputs, **options)
-        return output
+    def run(params: Any, inputs: Any, options: Any, beside: Any) -> Any:
+        state = beside["state"]
+        return model.stateless_call(params, state, *inputs, **options)[0]
 
     def rebuild(params: Any) -> Any:
         return _copy(model, [*params, *state])
 
     paths = _distinct(variable.path for variable in model.trainable_variables)
     # A Keras model may change at any time, so no key tells what it computes.
-    return Adapted(
-        apply, params, paths, call.inputs, call.number, rebuild, "Keras", lambda: None
-    )
+    one = adapted("Keras", [], params, call, run, rebuild)
+    return one._replace(paths=paths, key=lambda: None)
 
 
 def _require_usable(model: Any, method: str) -> None:

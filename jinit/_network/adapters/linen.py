@@ -1,11 +1,10 @@
 """A Linen module is a function of its collection "params"."""
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .adapted import Adapted, paths_of
-from .arguments import arguments_of
+from .adapted import Adapted
+from .arguments import adapted, arguments_of
 from .checks import require_keys, require_parameters
 
 
@@ -26,19 +25,14 @@ def adapt(
     options = {**options, "mutable": _mutable(state, options.get("mutable"))}
     call = arguments_of(arguments[1:], options, state=state, rngs=rngs)
 
-    def apply(params: Any, *inputs: Any) -> Any:
-        inputs, options, beside = call.restore(*inputs)
+    def run(params: Any, inputs: Any, options: Any, beside: Any) -> Any:
         variables = {"params": params, **beside["state"]}
-        output, _ = module.apply(variables, *inputs, rngs=beside["rngs"], **options)
-        return output
+        return module.apply(variables, *inputs, rngs=beside["rngs"], **options)[0]
 
     def rebuild(params: Any) -> Any:
         return kind({**variables, "params": params})
 
-    key = functools.partial(call.key, "linen", module)
-    return Adapted(
-        apply, params, paths_of(params), call.inputs, call.number, rebuild, "Linen", key
-    )
+    return adapted("Linen", [module], params, call, run, rebuild)
 
 
 def _variables(module: Any, arguments: Sequence[Any]) -> Mapping[str, Any]:

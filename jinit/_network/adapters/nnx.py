@@ -1,14 +1,13 @@
 """An NNX model is a function of its variables of the type nnx.Param."""
 
-import functools
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 
-from .adapted import Adapted, paths_of
-from .arguments import arguments_of
+from .adapted import Adapted
+from .arguments import adapted, arguments_of
 from .checks import require_keys, require_parameters
 
 
@@ -52,19 +51,18 @@ def adapt_objects(
     require_keys(rngs)
     call = arguments_of(arguments, options, state=rest, rngs=rngs)
 
-    def apply(params: Any, *inputs: Any) -> Any:
-        inputs, options, beside = call.restore(*inputs)
+    def run(params: Any, inputs: Any, options: Any, beside: Any) -> Any:
         keys = beside["rngs"]
         if keys is not None:
             keys = keys if isinstance(keys, dict) else {"default": keys}
             options = {**options, "rngs": nnx.Rngs(**keys)}
-        parts = jax.tree.map(lambda leaf: leaf, (params, beside["state"]))
-        return forward(nnx.merge(graph, *parts), *inputs, **options)
+        return forward(merged(params, beside["state"]), *inputs, **options)
+
+    def merged(*parts: Any) -> Any:
+        # Variables of its own: what a call changes must stay in it.
+        return nnx.merge(graph, *jax.tree.map(lambda leaf: leaf, parts))
 
     def rebuild(params: Any) -> Any:
-        return nnx.merge(graph, *jax.tree.map(lambda leaf: leaf, (params, rest)))
+        return merged(params, rest)
 
-    key = functools.partial(call.key, "nnx", graph, behavior)
-    return Adapted(
-        apply, params, paths_of(params), call.inputs, call.number, rebuild, "NNX", key
-    )
+    return adapted("NNX", [graph, behavior], params, call, run, rebuild)

@@ -1,15 +1,14 @@
 """A penzai model is a function of its parameters, each known by its label."""
 
 import dataclasses
-import functools
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 
-from .adapted import Adapted, is_array, paths_of, split
-from .arguments import arguments_of
+from .adapted import Adapted, is_array, split
+from .arguments import adapted, arguments_of
 from .checks import no_rngs, require_parameters
 
 
@@ -42,20 +41,17 @@ def adapt(
         new = [dataclasses.replace(trained[k], value=v) for k, v in params.items()]
         return bind(slots, [*new, *(one.unfreeze_as_copy() for one in others)])
 
-    def apply(params: Any, *inputs: Any) -> Any:
-        inputs, options, beside = call.restore(*inputs)
+    def run(params: Any, inputs: Any, options: Any, beside: Any) -> Any:
         return getattr(whole(params, *beside["state"]), method)(*inputs, **options)
 
     def rebuild(params: Any) -> Any:
         return whole(params, slots, others)
 
-    settings = split(slots, is_array).rest
-    key = functools.partial(call.key, "penzai", settings, method)
+    behavior = [split(slots, is_array).rest, method]
+    one = adapted("penzai", behavior, params, call, run, rebuild)
     # A named array holds its data under a name that says nothing.
-    paths = tuple(path.removesuffix("/data_array") for path in paths_of(params))
-    return Adapted(
-        apply, params, paths, call.inputs, call.number, rebuild, "penzai", key
-    )
+    paths = tuple(path.removesuffix("/data_array") for path in one.paths)
+    return one._replace(paths=paths)
 
 
 def _without_variables(model: Any) -> tuple[Any, list[Any]]:

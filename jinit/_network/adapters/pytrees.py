@@ -1,11 +1,10 @@
 """A callable PyTree holds its arrays: an Equinox module, a Partial, a dataclass."""
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
-from .adapted import Adapted, is_array, is_parameter, paths_of, split
-from .arguments import arguments_of
+from .adapted import Adapted, is_array, is_parameter, split
+from .arguments import adapted, arguments_of
 from .checks import no_rngs, require_key
 
 
@@ -29,8 +28,7 @@ def adapt(
     parts = split(model, is_parameter)
     call = arguments_of(arguments, options, state=parts.rest)
 
-    def apply(params: Any, *inputs: Any) -> Any:
-        inputs, options, beside = call.restore(*inputs)
+    def run(params: Any, inputs: Any, options: Any, beside: Any) -> Any:
         whole = parts.join(params, beside["state"])
         return getattr(whole, method)(*inputs, **options)
 
@@ -38,10 +36,6 @@ def adapt(
         return parts.join(params, parts.rest)
 
     # Without its arrays, of which only shapes count.
-    settings = split(parts.rest, is_array).rest
-    key = functools.partial(call.key, "pytree", settings, method)
+    behavior = [split(parts.rest, is_array).rest, method]
     library = "Equinox" if is_equinox else type(model).__name__
-    paths = paths_of(parts.chosen)
-    return Adapted(
-        apply, parts.chosen, paths, call.inputs, call.number, rebuild, library, key
-    )
+    return adapted(library, behavior, parts.chosen, call, run, rebuild)

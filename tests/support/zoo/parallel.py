@@ -6,13 +6,13 @@ is true of the whole one.
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import AbstractMesh
+from jax.sharding import AbstractMesh, AxisType
 from jax.sharding import PartitionSpec as P
 
 from tests.support.zoo.truth import dense, floats, known
 
 # Tracing needs no devices.
-MESH = AbstractMesh((2, 4), ("data", "model"))
+MESH = AbstractMesh((2, 4), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
 X = floats(8, 6)
 PARAMS = {
     "first": dense(6, 8),
