@@ -90,6 +90,9 @@ _GROUPS = {
         "_plan.rules": "Rule keep",
         "_plan.update": "fill_missing perturb",
     },
+    "Networks, read from their equations": {
+        "_network.record": "Network network",
+    },
     "Whole models, and many seeds": {
         "_materialize.materialize": "materialize",
         "_sweep": "sweep",
@@ -242,6 +245,10 @@ if _typing.TYPE_CHECKING:
     from ._plan.rules import keep as keep
     from ._plan.update import fill_missing as fill_missing
     from ._plan.update import perturb as perturb
+
+    # Networks, read from their equations.
+    from ._network.record import Network as Network
+    from ._network.record import network as network
 
     # Whole models, and many seeds.
     from ._materialize.materialize import materialize as materialize

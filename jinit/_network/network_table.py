@@ -1,0 +1,96 @@
+"""A network prints as a table of its parameters, in the order of execution."""
+
+import html
+from collections.abc import Sequence
+from typing import Any
+
+from .._core.terminal import plain_table
+from .reading import Parameter
+
+_HEAD = (
+    "parameter", "shape", "role", "layout", "fan_in", "fan_out", "input", "after",
+    "uses",
+)  # fmt: skip
+
+# Roles in the order in which they are shown; the last few only where no other is.
+_SHOWN = (
+    "embedding", "input", "query", "key", "value", "attention_output", "gate", "up",
+    "router", "expert", "recurrent", "residual_output", "readout", "convolution",
+    "bias", "scale", "other",
+)  # fmt: skip
+
+
+def network_text(net: Any) -> str:
+    """Return the table of a network as text."""
+    rows = _rows(net)
+    return "\n".join([plain_table(_HEAD, rows), "", *_notes(net)])
+
+
+def network_html(net: Any) -> str:
+    """Return the table of a network for a notebook."""
+    rows = [_HEAD, *_rows(net)]
+    lines = [_html_row(row, "td" if i else "th") for i, row in enumerate(rows)]
+    notes = "".join(f"<p>{html.escape(note)}</p>" for note in _notes(net))
+    return f"<table>{''.join(lines)}</table>{notes}"
+
+
+def _html_row(cells: Sequence[str], tag: str) -> str:
+    inside = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
+    return f"<tr>{inside}</tr>"
+
+
+def _rows(net: Any) -> list[tuple[str, ...]]:
+    kernels = [path for path, p in net.parameters.items() if p.fans is not None]
+    modules = [path.rpartition("/")[0] for path in kernels]
+    return [_cells(parameter, modules) for parameter in net.parameters.values()]
+
+
+def _cells(parameter: Parameter, modules: Sequence[str]) -> tuple[str, ...]:
+    fans = parameter.fans
+    # Each output of a lookup is one entry of the table.
+    is_lookup = "embedding" in parameter.roles
+    return (
+        parameter.path,
+        str(parameter.shape),
+        ", ".join(shown_roles(parameter.roles)),
+        parameter.layout or "-",
+        "-" if fans is None or is_lookup else str(fans.fan_in),
+        "-" if fans is None else str(fans.fan_out),
+        _inputs(parameter.inputs, modules),
+        "-" if parameter.activation is None else str(parameter.activation),
+        str(parameter.uses),
+    )
+
+
+def shown_roles(roles: frozenset[str]) -> list[str]:
+    """Return the telling roles, or "hidden" or "matrix" where there are no others."""
+    shown = [role for role in _SHOWN if role in roles]
+    return shown or sorted(roles - {"matrix"}) or sorted(roles)
+
+
+def _inputs(paths: Sequence[str], modules: Sequence[str]) -> str:
+    """Return what feeds a parameter, the nearest last, by modules of one kernel."""
+    names = []
+    for path in dict.fromkeys(paths):
+        module = path.rpartition("/")[0]
+        names.append(module if module and modules.count(module) <= 1 else path)
+    if len(names) > 3:
+        names = [*names[:1], "...", *names[-1:]]
+    return ", ".join(names) or "-"
+
+
+def _notes(net: Any) -> list[str]:
+    total = sum(_size(parameter) for parameter in net.parameters.values())
+    additions = "residual addition" if net.depth == 1 else "residual additions"
+    notes = [f"{total:,} numbers, {len(net.layers)} layers, {net.depth} {additions}"]
+    for parameter in net.parameters.values():
+        if parameter.reason:
+            notes.append(f"- {parameter.path}: {parameter.reason}")
+    return notes
+
+
+def _size(parameter: Parameter) -> int:
+    size = 1
+    for length in parameter.shape:
+        size *= length
+    return size

@@ -1,0 +1,157 @@
+"""A network is one record: what its parameters do, and their function."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import jax
+
+from .._core import trees
+from .adapters import Adapted, adapt, trace
+from .network_table import network_html, network_text
+from .reader import read
+from .reading import Branch, Layer, Parameter
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Network:
+    """A model, read from its equations.
+
+    `parameters` maps paths to records with `roles`, `layout`, `fans`, `inputs`,
+    `activation`, `uses` and `members`, in the order of first use. `layers` are the
+    products with a parameter in the order of execution, `branches` the residual
+    branches, `depth` is the number of residual additions. `apply(params, *inputs)` is
+    the model as a pure function. `print(net)` shows a table.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jinit
+      >>> model = lambda p, x: jax.nn.relu(x @ p["up"].T) @ p["down"].T
+      >>> params = {"up": jnp.ones((8, 4)), "down": jnp.ones((3, 8))}
+      >>> net = jinit.network(model, params, jnp.ones((2, 4)))
+      >>> net.parameters["down"].layout, net.parameters["down"].activation
+      ('oi', 'relu')
+      >>> net.parameters["up"].fans
+      Fans(fan_in=4, fan_out=8)
+    """
+
+    parameters: Mapping[str, Parameter]
+    layers: tuple[Layer, ...]
+    branches: tuple[Branch, ...]
+    depth: int
+    apply: Callable[..., Any]
+    params: Any
+    inputs: tuple[Any, ...]
+    _adapted: Adapted
+
+    def replace(self, params: Any) -> "Network":
+        """Return the same network with other parameters.
+
+        Args:
+          params: a tree like `params`: the same paths, shapes and dtypes.
+
+        Raises:
+          TypeError: if a leaf is no array.
+          ValueError: if the tree has other leaves.
+        """
+        here = {leaf.parts: leaf for leaf in trees.leaves(self.params)}
+        trees.align("params", params, here, "the network")
+        structure: Any = jax.tree.structure(self.params)
+        params = structure.unflatten(jax.tree.leaves(params))
+        return dataclasses.replace(self, params=params)
+
+    def model(self) -> Any:
+        """Return the parameters as the model's library has them.
+
+        These are Linen's or Haiku's variables, or a model of NNX, Equinox, Keras or
+        penzai that holds its arrays.
+        """
+        return self._adapted.rebuild(self.params)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, for JSON."""
+        return {
+            "parameters": [_plain(parameter) for parameter in self.parameters.values()],
+            "layers": [_plain(layer) for layer in self.layers],
+            "branches": [_plain(branch) for branch in self.branches],
+            "depth": self.depth,
+        }
+
+    def __str__(self) -> str:
+        return network_text(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Network of {len(self.parameters)} parameters, {len(self.layers)} "
+            f"layers, depth {self.depth}>"
+        )
+
+    def _repr_html_(self) -> str:
+        return network_html(self)
+
+
+def network(model: Any, *arguments: Any, rngs: Any = None, **options: Any) -> Network:
+    """Read a model from its equations: what each parameter does in it.
+
+    Nothing is computed: the model is traced, and its equations are read. The names of
+    parameters and modules are never asked. A parameter whose use is not understood has
+    the role "other" and a reason.
+
+    Args:
+      model: a Linen module, a function transformed by Haiku, any function of
+        (variables, ...), or a model that holds its arrays (NNX, Equinox, Keras 3 on
+        JAX, penzai).
+      *arguments: exactly those with which one would call the model; for Linen, Haiku
+        and functions the variables come first. `jax.ShapeDtypeStruct`s will do.
+      rngs: a key, or Linen's dictionary of keys, where the call draws numbers.
+      **options: keyword arguments of the call.
+
+    Returns:
+      A `Network`. A `Network` in the place of a model is returned as it is.
+
+    Raises:
+      TypeError: if `model` is no model, its arguments do not fit, or it has effects.
+      ValueError: if the model has no parameters, or raises an error of its own.
+
+    Example:
+      >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit
+      >>> model, ids = nn.Embed(100, 8), jnp.ones((2, 5), int)
+      >>> net = jinit.network(model, model.init(jax.random.key(0), ids), ids)
+      >>> sorted(net.parameters["embedding"].roles)
+      ['embedding']
+    """
+    if isinstance(model, Network):
+        if arguments or options or rngs is not None:
+            raise TypeError(
+                "`model` is a Network, which has its arguments already, and there are "
+                "further arguments. Pass the Network alone, or the model itself."
+            )
+        return model
+    adapted = adapt(model, arguments, rngs, options)
+    reading = read(
+        trace(adapted), adapted.paths, len(adapted.paths), adapted.num_arguments
+    )
+    return Network(
+        MappingProxyType(dict(reading.parameters)),
+        reading.layers,
+        reading.branches,
+        reading.depth,
+        adapted.apply,
+        adapted.params,
+        adapted.inputs,
+        adapted,
+    )
+
+
+def _plain(record: Parameter | Layer | Branch) -> dict[str, Any]:
+    """Return the fields of a record as text, numbers and lists."""
+    fields = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
+    return {name: _plain_value(value) for name, value in fields.items()}
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, frozenset):
+        return sorted(value)
+    if isinstance(value, tuple):
+        return list(value)
+    return value if value is None or isinstance(value, int | str) else str(value)

@@ -1,0 +1,279 @@
+"""The uses of a parameter decide its roles, its layout and its fans, at the end.
+
+Some facts need the whole walk: whether any product follows a layer, whether an output
+axis is a batch axis in later layers, which part of attention a product is.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from .._scale.fans import Fans, fans
+from . import attention
+from .curves import Activations
+from .members import find_members
+from .reading import Branch, Layer, Parameter, Reading
+from .uses import FROM_INPUTS, Log, Use
+from .values import Term, place
+
+_PLACES = {"input", "hidden", "readout", "router", "query", "key"}
+_KINDS = {"product": "matrix", "convolution": "convolution", "lookup": "embedding"}
+
+
+def reading_of(log: Log, paths: Sequence[str], kinds: Sequence[Any]) -> Reading:
+    """Return the records of everything that a log has noted."""
+    attention.give_roles(log)
+    find_members(log)
+    depth, ends = _depth(log)
+    _give_roles(log, ends)
+    uses = [use for use in log.uses if use.kind not in ("half", "carry")]
+    by_parameter: dict[int, list[tuple[Use, Term]]] = {}
+    for use in uses:
+        for term in use.view.terms:
+            by_parameter.setdefault(term.parameter, []).append((use, term))
+    unused = [n for n in range(len(paths)) if n not in by_parameter]
+    names = _Names(log, paths)
+    parameters = {
+        paths[n]: _parameter(paths[n], kinds[n], n, by_parameter.get(n, []), names)
+        for n in (*by_parameter, *unused)
+    }
+    layers = tuple(
+        _layer(use, names, parameters)
+        for use in uses
+        if use.kind in ("product", "convolution")
+    )
+    branches = tuple(_branches(log, names))
+    return Reading(parameters, layers, branches, depth)
+
+
+class _Names:
+    """The paths of what sets of bits stand for."""
+
+    def __init__(self, log: Log, paths: Sequence[str]) -> None:
+        self.log, self.paths = log, paths
+        self.activations = Activations()
+        self._known: dict[int, tuple[str, ...]] = {}
+
+    def of(self, bits: int) -> tuple[str, ...]:
+        """Return "data" and paths of parameters, in the order of their uses."""
+        if bits not in self._known:
+            self._known[bits] = self._read(bits)
+        return self._known[bits]
+
+    def _read(self, bits: int) -> tuple[str, ...]:
+        bits = self._without_carries(bits)
+        names = ["data"] if bits & FROM_INPUTS else []
+        for use in self.log.members(bits):
+            kept = [t for t in use.view.terms if not (t.is_scale or t.is_reduced)]
+            names += [self.paths[t.parameter] for t in kept or use.view.terms]
+        return tuple(dict.fromkeys(names))
+
+    def _without_carries(self, bits: int) -> int:
+        """Put what the first and the last carry come from in the place of a carry."""
+        done = 0
+        for number, sources in self.log.carried.items():
+            done |= 2 << number
+            if bits >> 1 & 1 << number:
+                bits |= sources
+        # A carry may come from another, which was noted before it.
+        for number, sources in reversed(self.log.carried.items()):
+            if bits >> 1 & 1 << number:
+                bits |= sources
+        return bits & ~done
+
+
+def _products(log: Log) -> int:
+    """Return the set of the products and convolutions."""
+    bits = 0
+    for use in log.uses:
+        if use.kind in ("product", "convolution"):
+            bits |= use.bit
+    return bits
+
+
+def _depth(log: Log) -> tuple[int, int]:
+    """Count the residual additions; return the set of the products that end them."""
+    products = _products(log)
+    log.additions = [a for a in log.additions if a.layers & products]
+    ends = 0
+    for addition in log.additions:
+        addition.layers &= products
+        addition.ends &= products
+        ends |= addition.ends
+    counts = {addition.sum: addition.count for addition in log.additions}
+    return sum(counts.values()), ends
+
+
+def _give_roles(log: Log, ends: int) -> None:
+    """Give the roles that depend on what comes before and after a layer."""
+    followed = log.followed
+    for use in log.uses:
+        if use.kind in ("product", "convolution") and use.data is not None:
+            followed |= use.data.layers
+    for number in log.routers:
+        log.uses[number].roles.add("router")
+    for use in log.uses:
+        if use.kind not in _KINDS:
+            continue
+        use.roles.add(_KINDS[use.kind])
+        if use.bit & ends:
+            use.roles.add("residual_output")
+        if use.bit & log.experts:
+            use.roles.add("expert")
+        reads_inputs = use.data is not None and (
+            use.data.sources & FROM_INPUTS and not use.data.layers
+        )
+        if use.kind == "lookup":
+            continue
+        if reads_inputs:
+            use.roles.add("input")
+        if not use.bit & followed and not use.roles & {"router", "query", "key"}:
+            use.roles.add("readout")
+        elif use.data is not None and use.data.ancestors and not reads_inputs:
+            use.roles.add("hidden")
+
+
+def _parameter(
+    path: str, kind: Any, number: int, uses: list[tuple[Use, Term]], names: _Names
+) -> Parameter:
+    shape = tuple(kind.shape)
+    if not uses:
+        return Parameter(
+            path, shape, kind.dtype, frozenset({"other"}), reason="it is never used"
+        )
+    roles, reason = _roles(uses)
+    first = next((u for u, t in uses if u.kind in _KINDS and not t.is_scale), None)
+    known = next((u for u, t in uses if u.letters and not t.is_scale), None)
+    layout = None if known is None else layout_of(known, number, shape)
+    read = first or uses[0][0]
+    inputs = 0
+    for use, _ in uses:
+        inputs |= use.data.sources if use.data is not None else 0
+    return Parameter(
+        path,
+        shape,
+        kind.dtype,
+        roles,
+        layout,
+        None if known is None else fans_of(known, number, shape, layout),
+        1 if known is None else known.groups,
+        names.of(inputs),
+        names.activations.of(read.activation, read.gate),
+        _count(uses),
+        _members(shape, layout),
+        reason,
+    )
+
+
+def _roles(uses: list[tuple[Use, Term]]) -> tuple[frozenset[str], str | None]:
+    roles: set[str] = set()
+    for use, term in uses:
+        roles |= _scale_roles(use) if term.is_scale else use.roles
+    reasons = [use.reason for use, _ in uses if use.reason]
+    if any(term.is_scale for _, term in uses):
+        reasons.append("it multiplies another parameter entry by entry")
+    if roles & {"matrix", "convolution"} and not roles & _PLACES:
+        # It multiplies constants alone, such as coordinates.
+        roles.add("input")
+    if roles:
+        return frozenset(roles), None
+    return frozenset({"other"}), reasons[0] if reasons else "its use is not understood"
+
+
+def _scale_roles(use: Use) -> set[str]:
+    """Return the roles of the gain of a weight norm, or none."""
+    return {"scale"} if any(t.is_normalized for t in use.view.terms) else set()
+
+
+def layout_of(use: Use, number: int, shape: Sequence[int]) -> str | None:
+    """Return the letters of the axes of a parameter, or None where one is unknown."""
+    if any(place(name)[0] == number for name, *_ in use.factors):
+        return None
+    letters = {
+        place(n)[1]: letter
+        for n, letter in use.letters.items()
+        if place(n)[0] == number
+    }
+    for axis, size in enumerate(shape):
+        if axis in letters:
+            continue
+        if size != 1:
+            return None
+        # Nothing in the equations shows an axis of one entry that was dropped.
+        missing = [x for x in "oi" if x not in letters.values()]
+        letters[axis] = missing[0] if missing else "b"
+    return "".join(letters[axis] for axis in range(len(shape)))
+
+
+def fans_of(
+    use: Use, number: int, shape: Sequence[int], layout: str | None
+) -> Fans | None:
+    """Return the inputs that an output sums, and the outputs that an input reaches."""
+    if layout is None:
+        return _fans_of_factors(use, number)
+    if not {"i", "o"} & set(layout):
+        # A filter of one signal, which all axes are the window of.
+        window = math.prod(s for s, x in zip(shape, layout, strict=True) if x == "k")
+        return Fans(window, window)
+    counted = fans(tuple(shape), layout, groups=use.groups)
+    if use.kind not in ("product", "convolution"):
+        # One row is looked up: each output is one entry.
+        return Fans(1, counted.fan_out)
+    # Zeros between the entries of a transposed convolution's input reach no output.
+    return Fans(max(1, round(counted.fan_in / use.idle)), counted.fan_out)
+
+
+def _fans_of_factors(use: Use, number: int) -> Fans | None:
+    """Return the fans of a kernel that is kept in a shape without a layout."""
+    sizes = dict.fromkeys("ikob", 1)
+    for name, size, letter in use.factors:
+        if place(name)[0] == number:
+            sizes[letter] *= size
+    if not use.factors:
+        return None
+    window = sizes["k"]
+    return Fans(sizes["i"] * window, sizes["o"] * window // use.groups)
+
+
+def _count(uses: list[tuple[Use, Term]]) -> int:
+    """Count how often a parameter is used; uses of different parts count once."""
+    counts: dict[Any, int] = {}
+    for use, term in uses:
+        counts[term.part] = counts.get(term.part, 0) + use.shared
+    whole_uses = counts.pop((), 0)
+    return whole_uses + max(counts.values(), default=0)
+
+
+def _members(shape: Sequence[int], layout: str | None) -> int:
+    count = 1
+    for size, letter in zip(shape, layout or "", strict=False):
+        count *= size if letter == "b" else 1
+    return count
+
+
+def _layer(use: Use, names: _Names, parameters: dict[str, Parameter]) -> Layer:
+    number = use.main.parameter
+    path = names.paths[number]
+    layout = layout_of(use, number, parameters[path].shape)
+    terms: Iterable[Term] = use.view.terms
+    return Layer(
+        path,
+        use.kind,
+        tuple(dict.fromkeys(names.paths[t.parameter] for t in terms)),
+        frozenset(use.roles),
+        layout,
+        fans_of(use, number, parameters[path].shape, layout),
+        names.of(use.data.sources if use.data is not None else 0),
+        names.activations.of(use.activation, use.gate),
+        use.count,
+    )
+
+
+def _branches(log: Log, names: _Names) -> Iterable[Branch]:
+    for addition in log.additions:
+        yield Branch(
+            names.of(addition.sources),
+            names.of(addition.layers),
+            names.of(addition.ends),
+            addition.count,
+        )

@@ -1,0 +1,188 @@
+"""The log of a reading: each use of a parameter, in the order of execution."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from .axes import Axis, Labels
+from .values import Attention, Data, Scalar, Term, View, place
+
+# Bit 0 of `Data.sources` stands for the inputs of the network.
+FROM_INPUTS = 1
+
+
+@dataclasses.dataclass(slots=True)
+class Loop:
+    """A scan or a while around the equations that are being read."""
+
+    length: int
+    # The bits of `Data.ancestors` that its carries have.
+    carries: int = 0
+    # The numbers of the entries of the log that stand for its carries.
+    tokens: int = 0
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Use:
+    """One use of a view of parameters, or the carry of a loop (without a view)."""
+
+    number: int
+    # "product", "convolution", "lookup", "multiply", "add", "other"; "carry" of a loop;
+    # or "half" of a use that another entry describes as a whole.
+    kind: str
+    view: View
+    # A letter for each axis of each parameter that the use knows.
+    letters: dict[int, str] = dataclasses.field(default_factory=dict)
+    # The axis of the result for each output axis; that of the data for the others.
+    outputs: dict[int, Axis] = dataclasses.field(default_factory=dict)
+    contracted: dict[int, Axis] = dataclasses.field(default_factory=dict)
+    batched: dict[int, Axis] = dataclasses.field(default_factory=dict)
+    data: Data | None = None
+    roles: set[str] = dataclasses.field(default_factory=set)
+    groups: int = 1
+    # How many taps of a window fall between the entries of a dilated input.
+    idle: int = 1
+    activation: Scalar | None = None
+    gate: Scalar | None = None
+    reason: str | None = None
+    # (name, size, letter) of all factors, where one axis holds inputs and outputs.
+    factors: tuple[tuple[int, int, str], ...] = ()
+    # How often the equation is executed, and how often with the same parameters.
+    count: int = 1
+    shared: int = 1
+
+    @property
+    def bit(self) -> int:
+        """The bit of this use in a set of uses."""
+        return 2 << self.number
+
+    @property
+    def main(self) -> Term:
+        """The term of the parameter that the use is named after."""
+        terms = [t for t in self.view.terms if not (t.is_scale or t.is_reduced)]
+        return max(terms or self.view.terms, key=lambda term: len(term.axes))
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Addition:
+    """One branch of a residual sum."""
+
+    # The number of the sum: parallel branches may be summed before they are added.
+    sum: int
+    layers: int
+    ends: int
+    sources: int
+    count: int
+
+
+class Log:
+    """Everything that is noted while the equations are read."""
+
+    def __init__(self) -> None:
+        self.labels = Labels()
+        self.uses: list[Use] = []
+        self.loops: list[Loop] = []
+        self.additions: list[Addition] = []
+        self.attentions: list[Attention] = []
+        # The values whose bits are in `Data.stream`, by their numbers.
+        self.bases: list[Data] = []
+        # Uses whose results a later product reads, found at the end of loops.
+        self.followed = 0
+        # What the carries come from: the sources of the first, and of the last.
+        self.carried: dict[int, int] = {}
+        # For each router its labels, and the layers that it chooses among.
+        self.routers: dict[int, set[int]] = {}
+        self.experts = 0
+        # Parameters that are read like inputs: by the identity of the view, which is
+        # kept, the view and its data.
+        self.learned: dict[int, tuple[View, Data]] = {}
+
+    def base(self, data: Data) -> Data:
+        """Make a value one that others can be known to descend from."""
+        bit = 1 << len(self.bases)
+        self.bases.append(data)
+        data.ancestors |= bit
+        data.stream = bit
+        return data
+
+    def note(self, kind: str, view: View, data: Data | None, **facts: Any) -> Use:
+        """Add a use to the log."""
+        use = Use(len(self.uses), kind, view, data=data, **facts)
+        for loop in self.loops:
+            use.count *= loop.length
+            if not any(id(loop) in term.loops for term in view.terms):
+                use.shared *= loop.length
+        self.uses.append(use)
+        if data is not None and data.sources & self._tokens_of(view):
+            use.roles.add("recurrent")
+        return use
+
+    def other(self, view: View, reason: str) -> None:
+        """Note a use that says nothing about the roles of its parameters."""
+        self.note("other", view, None, reason=reason)
+
+    def as_learned(self, value: Any) -> Any:
+        """Return the data that a view has turned out to be, or the value itself."""
+        entry = self.learned.get(id(value))
+        return value if entry is None else entry[1]
+
+    def members(self, bits: int) -> list[Use]:
+        """Return the uses that a set of bits stands for."""
+        bits >>= 1
+        uses = []
+        while bits:
+            low = bits & -bits
+            uses.append(self.uses[low.bit_length() - 1])
+            bits ^= low
+        return uses
+
+    def _tokens_of(self, view: View) -> int:
+        """Return the carries of the loops whose steps share a view's parameters."""
+        tokens = 0
+        for loop in self.loops:
+            if not any(id(loop) in term.loops for term in view.terms):
+                tokens |= loop.tokens
+        return tokens
+
+
+def letters_of(view: View, dims: Sequence[str]) -> dict[int, str]:
+    """Return the letter of each axis of each parameter of a view."""
+    letters: dict[int, str] = {}
+    for term in view.terms:
+        for axis, letter in zip(term.axes, dims, strict=True):
+            for name, _ in axis:
+                # An axis that was cut in two parts may have two letters.
+                if name >= 0 and (letter != "b" or name not in letters):
+                    letters[name] = letter
+        for axis in term.members:
+            letters |= {name: "b" for name, _ in axis if name >= 0}
+        _inner_letters(term, letters)
+    return letters
+
+
+def cut_factors(view: View, dims: Sequence[str]) -> tuple[tuple[int, int, str], ...]:
+    """Return the factors of a view with their letters, if an axis has two of them.
+
+    No layout can say that the rows of a parameter are inputs and outputs at once.
+    """
+    factors = [
+        (name, size, letter)
+        for term in view.terms
+        for axis, letter in zip(term.axes, dims, strict=True)
+        for name, size in axis
+        if name >= 0 and size > 1
+    ]
+    pairs = {(name, letter) for name, _, letter in factors}
+    return tuple(factors) if len(pairs) > len({name for name, _ in pairs}) else ()
+
+
+def _inner_letters(term: Term, letters: dict[int, str]) -> None:
+    """Give letters to the axes that a product of two parameters sums over.
+
+    The parameter that meets the data sums over its other axes, so that the axis between
+    the two is its output, and the input of the next.
+    """
+    for name in term.inner:
+        parameter, _ = place(name)
+        outside = {x for n, x in letters.items() if place(n)[0] == parameter}
+        letters[name] = "o" if "i" in outside else "i"
