@@ -1,10 +1,9 @@
 """A network prints as a table of its parameters, in the order of execution."""
 
-import html
 from collections.abc import Sequence
 from typing import Any
 
-from .._core.terminal import plain_table
+from .._core.results import Table
 from .reading import Parameter
 
 _HEAD = (
@@ -20,26 +19,12 @@ _SHOWN = (
 )  # fmt: skip
 
 
-def network_text(net: Any) -> str:
-    """Return the table of a network as text."""
-    rows = _rows(net)
-    return "\n".join([plain_table(_HEAD, rows), "", *_notes(net)])
+def network_table(net: Any) -> Table:
+    """Return the table of a network: a line for each parameter, then notes."""
+    return Table(_HEAD, _lines(net), below=_notes(net))
 
 
-def network_html(net: Any) -> str:
-    """Return the table of a network for a notebook."""
-    rows = [_HEAD, *_rows(net)]
-    lines = [_html_row(row, "td" if i else "th") for i, row in enumerate(rows)]
-    notes = "".join(f"<p>{html.escape(note)}</p>" for note in _notes(net))
-    return f"<table>{''.join(lines)}</table>{notes}"
-
-
-def _html_row(cells: Sequence[str], tag: str) -> str:
-    inside = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
-    return f"<tr>{inside}</tr>"
-
-
-def _rows(net: Any) -> list[tuple[str, ...]]:
+def _lines(net: Any) -> list[tuple[str, ...]]:
     kernels = [path for path, p in net.parameters.items() if p.fans is not None]
     modules = [path.rpartition("/")[0] for path in kernels]
     return [_cells(parameter, modules) for parameter in net.parameters.values()]

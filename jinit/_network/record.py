@@ -8,14 +8,15 @@ from typing import Any
 import jax
 
 from .._core import trees
+from .._core.results import Result, Row, Table, plain
 from .adapters import Adapted, adapt, trace
-from .network_table import network_html, network_text
+from .network_table import network_table
 from .reader import read
 from .reading import Branch, Layer, Parameter
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Network:
+class Network(Result):
     """A model, read from its equations.
 
     `parameters` maps paths to records with `roles`, `layout`, `fans`, `inputs`,
@@ -71,23 +72,25 @@ class Network:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, for JSON."""
         return {
-            "parameters": [_plain(parameter) for parameter in self.parameters.values()],
+            "parameters": self.rows,
             "layers": [_plain(layer) for layer in self.layers],
             "branches": [_plain(branch) for branch in self.branches],
             "depth": self.depth,
         }
 
-    def __str__(self) -> str:
-        return network_text(self)
+    @property
+    def rows(self) -> list[Row]:
+        """A row of plain data for each parameter, in the order of first use."""
+        return [_plain(parameter) for parameter in self.parameters.values()]
+
+    def _table(self) -> Table:
+        return network_table(self)
 
     def __repr__(self) -> str:
         return (
             f"<Network of {len(self.parameters)} parameters, {len(self.layers)} "
             f"layers, depth {self.depth}>"
         )
-
-    def _repr_html_(self) -> str:
-        return network_html(self)
 
 
 def network(model: Any, *arguments: Any, rngs: Any = None, **options: Any) -> Network:
@@ -143,15 +146,12 @@ def network(model: Any, *arguments: Any, rngs: Any = None, **options: Any) -> Ne
     )
 
 
-def _plain(record: Parameter | Layer | Branch) -> dict[str, Any]:
-    """Return the fields of a record as text, numbers and lists."""
+def _plain(record: Parameter | Layer | Branch) -> Row:
+    """Return the fields of a record as text, numbers, lists and dicts."""
     fields = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
-    return {name: _plain_value(value) for name, value in fields.items()}
+    return {name: plain(_sorted(value)) for name, value in fields.items()}
 
 
-def _plain_value(value: Any) -> Any:
-    if isinstance(value, frozenset):
-        return sorted(value)
-    if isinstance(value, tuple):
-        return list(value)
-    return value if value is None or isinstance(value, int | str) else str(value)
+def _sorted(value: Any) -> Any:
+    # A set of roles has no order, and equal networks shall give equal data.
+    return sorted(value) if isinstance(value, frozenset) else value
