@@ -5,7 +5,7 @@ from typing import Any
 
 from . import attention
 from .axes import Axes, Axis, Factor
-from .uses import FROM_INPUTS, Log, Use, cut_factors, letters_of
+from .uses import FROM_INPUTS, Log, Use, letters_of
 from .values import Data, Meeting, View, rebased
 
 
@@ -14,7 +14,6 @@ def note(
 ) -> Use:
     """Note a use of a parameter that multiplies data and sums."""
     use = log.note(kind, view, data, letters=letters_of(view, letters), **facts)
-    use.factors = cut_factors(view, letters)
     if kind != "lookup":
         use.activation, use.gate = data.scalar, data.gated
     for event in data.attention:

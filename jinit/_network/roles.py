@@ -4,17 +4,16 @@ Some facts need the whole walk: whether any product follows a layer, whether an 
 axis is a batch axis in later layers, which part of attention a product is.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .._scale.fans import Fans, fans
 from . import attention
 from .curves import Activations
+from .layouts import fans_of, layout_of
 from .members import find_members
 from .reading import Branch, Layer, Parameter, Reading
 from .uses import FROM_INPUTS, Log, Use
-from .values import Term, place
+from .values import Term
 
 _PLACES = {"input", "hidden", "readout", "router", "query", "key"}
 _KINDS = {"product": "matrix", "convolution": "convolution", "lookup": "embedding"}
@@ -183,56 +182,6 @@ def _roles(uses: list[tuple[Use, Term]]) -> tuple[frozenset[str], str | None]:
 def _scale_roles(use: Use) -> set[str]:
     """Return the roles of the gain of a weight norm, or none."""
     return {"scale"} if any(t.is_normalized for t in use.view.terms) else set()
-
-
-def layout_of(use: Use, number: int, shape: Sequence[int]) -> str | None:
-    """Return the letters of the axes of a parameter, or None where one is unknown."""
-    if any(place(name)[0] == number for name, *_ in use.factors):
-        return None
-    letters = {
-        place(n)[1]: letter
-        for n, letter in use.letters.items()
-        if place(n)[0] == number
-    }
-    for axis, size in enumerate(shape):
-        if axis in letters:
-            continue
-        if size != 1:
-            return None
-        # Nothing in the equations shows an axis of one entry that was dropped.
-        missing = [x for x in "oi" if x not in letters.values()]
-        letters[axis] = missing[0] if missing else "b"
-    return "".join(letters[axis] for axis in range(len(shape)))
-
-
-def fans_of(
-    use: Use, number: int, shape: Sequence[int], layout: str | None
-) -> Fans | None:
-    """Return the inputs that an output sums, and the outputs that an input reaches."""
-    if layout is None:
-        return _fans_of_factors(use, number)
-    if not {"i", "o"} & set(layout):
-        # A filter of one signal, which all axes are the window of.
-        window = math.prod(s for s, x in zip(shape, layout, strict=True) if x == "k")
-        return Fans(window, window)
-    counted = fans(tuple(shape), layout, groups=use.groups)
-    if use.kind not in ("product", "convolution"):
-        # One row is looked up: each output is one entry.
-        return Fans(1, counted.fan_out)
-    # Zeros between the entries of a transposed convolution's input reach no output.
-    return Fans(max(1, round(counted.fan_in / use.idle)), counted.fan_out)
-
-
-def _fans_of_factors(use: Use, number: int) -> Fans | None:
-    """Return the fans of a kernel that is kept in a shape without a layout."""
-    sizes = dict.fromkeys("ikob", 1)
-    for name, size, letter in use.factors:
-        if place(name)[0] == number:
-            sizes[letter] *= size
-    if not use.factors:
-        return None
-    window = sizes["k"]
-    return Fans(sizes["i"] * window, sizes["o"] * window // use.groups)
 
 
 def _count(uses: list[tuple[Use, Term]]) -> int:

@@ -31,7 +31,7 @@ class Use:
     # or "half" of a use that another entry describes as a whole.
     kind: str
     view: View
-    # A letter for each axis of each parameter that the use knows.
+    # A letter for each factor of each parameter that the use knows.
     letters: dict[int, str] = dataclasses.field(default_factory=dict)
     # The axis of the result for each output axis; that of the data for the others.
     outputs: dict[int, Axis] = dataclasses.field(default_factory=dict)
@@ -45,8 +45,6 @@ class Use:
     activation: Scalar | None = None
     gate: Scalar | None = None
     reason: str | None = None
-    # (name, size, letter) of all factors, where one axis holds inputs and outputs.
-    factors: tuple[tuple[int, int, str], ...] = ()
     # How often the equation is executed, and how often with the same parameters.
     count: int = 1
     shared: int = 1
@@ -146,34 +144,26 @@ class Log:
 
 
 def letters_of(view: View, dims: Sequence[str]) -> dict[int, str]:
-    """Return the letter of each axis of each parameter of a view."""
+    """Return the letter of each factor of each parameter of a view."""
     letters: dict[int, str] = {}
     for term in view.terms:
         for axis, letter in zip(term.axes, dims, strict=True):
-            for name, _ in axis:
-                # An axis that was cut in two parts may have two letters.
-                if name >= 0 and (letter != "b" or name not in letters):
-                    letters[name] = letter
+            letters |= {name: letter for name, _ in axis if name >= 0}
         for axis in term.members:
             letters |= {name: "b" for name, _ in axis if name >= 0}
         _inner_letters(term, letters)
     return letters
 
 
-def cut_factors(view: View, dims: Sequence[str]) -> tuple[tuple[int, int, str], ...]:
-    """Return the factors of a view with their letters, if an axis has two of them.
-
-    No layout can say that the rows of a parameter are inputs and outputs at once.
-    """
-    factors = [
-        (name, size, letter)
+def sizes_of(view: View) -> dict[int, int]:
+    """Return the length of each factor of each parameter of a view."""
+    return {
+        name: size
         for term in view.terms
-        for axis, letter in zip(term.axes, dims, strict=True)
+        for axis in (*term.axes, *term.members, term.inner)
         for name, size in axis
-        if name >= 0 and size > 1
-    ]
-    pairs = {(name, letter) for name, _, letter in factors}
-    return tuple(factors) if len(pairs) > len({name for name, _ in pairs}) else ()
+        if name >= 0
+    }
 
 
 def _inner_letters(term: Term, letters: dict[int, str]) -> None:
@@ -182,7 +172,7 @@ def _inner_letters(term: Term, letters: dict[int, str]) -> None:
     The parameter that meets the data sums over its other axes, so that the axis between
     the two is its output, and the input of the next.
     """
-    for name in term.inner:
+    for name, _ in term.inner:
         parameter, _ = place(name)
         outside = {x for n, x in letters.items() if place(n)[0] == parameter}
         letters[name] = "o" if "i" in outside else "i"

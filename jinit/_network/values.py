@@ -54,8 +54,8 @@ class Term:
     members: tuple[Axis, ...] = ()
     # The scans whose steps have each a part of their own.
     loops: frozenset[int] = frozenset()
-    # Axes that a product with another parameter has summed over.
-    inner: tuple[int, ...] = ()
+    # Factors that a product with another parameter has summed over.
+    inner: tuple[Factor, ...] = ()
     # The letters of its axes in a product with a constant.
     mapped: tuple[tuple[int, str], ...] = ()
     # Where a slice of the parameter begins and ends, by axis.
@@ -77,6 +77,10 @@ class View:
     terms: tuple[Term, ...]
 
 
+# The bits of a name that say which parameter and axis; those above tell pieces apart.
+_ORIGIN = (1 << 32) - 1
+
+
 def origin(parameter: int, axis: int) -> int:
     """Return the name of the factors that are an axis of a parameter."""
     return parameter << 6 | axis
@@ -84,7 +88,19 @@ def origin(parameter: int, axis: int) -> int:
 
 def place(name: int) -> tuple[int, int]:
     """Return the parameter and the axis that the name of a factor stands for."""
-    return name >> 6, name & 63
+    return (name & _ORIGIN) >> 6, name & 63
+
+
+def outer_piece(name: int, inner: int) -> int:
+    """Return the name of the outer piece of a factor that is cut in two.
+
+    The inner piece, which has the given length, keeps the name of the whole. The name
+    of the outer one has its stride within the axis.
+    """
+    if name < 0:
+        return name
+    stride = ((name >> 32) + 1) * inner
+    return (stride - 1) << 32 | name & _ORIGIN
 
 
 def whole(parameter: int, shape: Sequence[int]) -> View:

@@ -10,7 +10,7 @@ from jax.extend.core import JaxprEqn
 
 from .atoms import shape_of
 from .axes import BROADCAST, Axes, Axis, Factor, regroup, size_of
-from .values import Term, View, is_real
+from .values import Term, View, is_real, outer_piece
 
 Rule = Callable[[JaxprEqn, Term], Term | None]
 
@@ -154,7 +154,7 @@ def _remaining(
     term: Term, contracted: Sequence[int], kept: Sequence[int | None]
 ) -> Term:
     axes = tuple(() if dim is None else term.axes[dim] for dim in kept)
-    used = [name for dim in contracted for name, _ in term.axes[dim] if name >= 0]
+    used = [f for dim in contracted for f in term.axes[dim] if is_real(f)]
     return dataclasses.replace(term, axes=axes, inner=(*term.inner, *used))
 
 
@@ -215,7 +215,8 @@ def cut(axis: Axis, size: int) -> Axis:
 
 def _split(factor: Factor, size: int) -> tuple[Factor, Factor]:
     name, whole = factor
-    return (name, size), (name, whole // size)
+    inner = whole // size
+    return (outer_piece(name, inner), size), (name, inner)
 
 
 def _same(eqn: JaxprEqn, term: Term) -> Term:
