@@ -147,9 +147,19 @@ def network(model: Any, *arguments: Any, rngs: Any = None, **options: Any) -> Ne
 
 
 def _plain(record: Parameter | Layer | Branch) -> Row:
-    """Return the fields of a record as text, numbers, lists and dicts."""
-    fields = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
-    return {name: plain(_sorted(value)) for name, value in fields.items()}
+    """Return the fields of a record as text, numbers and lists."""
+    row: Row = {}
+    for field in dataclasses.fields(record):
+        value = getattr(record, field.name)
+        if field.name == "fans":
+            # The rows of a plan have these two keys as well.
+            row |= {
+                "fan_in": value and value.fan_in,
+                "fan_out": value and value.fan_out,
+            }
+        else:
+            row[field.name] = plain(_sorted(value))
+    return row
 
 
 def _sorted(value: Any) -> Any:

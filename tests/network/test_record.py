@@ -57,7 +57,9 @@ def test_a_network_is_plain_data(net):
     data = json.loads(json.dumps(net.to_dict()))
     rows = {row["path"]: row for row in data["parameters"]}
     assert rows["up/kernel"]["roles"] == ["hidden", "matrix"]
-    assert rows["up/kernel"]["fans"] == [8, 16]
+    up = rows["up/kernel"]
+    assert (up["fan_in"], up["fan_out"]) == (8, 16)
+    assert (rows["norm/scale"]["fan_in"], rows["norm/scale"]["fan_out"]) == (None, None)
     assert rows["up/kernel"]["dtype"] == "float32"
     assert [layer["path"] for layer in data["layers"]] == [
         "up/kernel",
