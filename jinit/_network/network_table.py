@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._core.results import Table
-from .reading import Parameter
+from .reader.records import Parameter
 
 _HEAD = (
     "parameter", "shape", "role", "layout", "fan_in", "fan_out", "input", "after",

@@ -11,8 +11,8 @@ from .._core import trees
 from .._core.results import Result, Row, Table, plain
 from .adapters import Adapted, adapt, trace
 from .network_table import network_table
-from .reader import read
-from .reading import Branch, Layer, Parameter
+from .reader.read import read
+from .reader.records import Branch, Layer, Parameter
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)

@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 from jax.extend.core import ClosedJaxpr, JaxprEqn
 
+from .. import equations
+from ..equations import LOOKED_THROUGH
+from ..interpret import Handler, inside, interpret
+from ..jaxpr import is_key
 from . import (
     branching,
     convolutions,
     entrywise,
-    equations,
     indexing,
     lookups,
     loops,
@@ -27,11 +30,8 @@ from . import (
     wrappers,
 )
 from .atoms import shape_of
-from .equations import LOOKED_THROUGH
-from .interpret import Handler, inside, interpret
-from .jaxpr import is_key
 from .kinds import CONSTANT, kind_of
-from .reading import Reading
+from .records import Reading
 from .roles import reading_of
 from .uses import FROM_INPUTS, Log
 from .values import Constant, Data, View, number, whole

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from .._scale.fans import Fans
+from ..._scale.fans import Fans
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,11 +5,11 @@ from typing import Any
 
 from jax.extend.core import JaxprEqn
 
+from ..equations import branches_of
+from ..interpret import Handler, interpret
 from . import views
 from .atoms import shape_of
 from .entries import axes_of
-from .equations import branches_of
-from .interpret import Handler, interpret
 from .meetings import joined
 from .uses import Log
 from .values import Constant, Data, View

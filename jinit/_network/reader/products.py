@@ -8,16 +8,7 @@ from jax.extend.core import JaxprEqn
 from . import attention, views
 from .atoms import shape_of
 from .axes import BROADCAST, Axes, Axis
-from .meetings import (
-    learned,
-    match,
-    meet,
-    modulated,
-    note,
-    output,
-    replaced,
-    result,
-)
+from .meetings import learned, match, meet, modulated, note, output, replaced, result
 from .uses import Log, letters_of
 from .values import Data, View, number
 

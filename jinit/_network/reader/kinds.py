@@ -5,8 +5,8 @@ from typing import Any
 
 from jax.extend.core import Jaxpr, JaxprEqn, Literal
 
-from . import equations
-from .equations import LOOKED_THROUGH, body_of, scan_of, while_of
+from .. import equations
+from ..equations import LOOKED_THROUGH, body_of, scan_of, while_of
 from .values import Data, View
 
 CONSTANT, PARAMETER, DATA = 0, 1, 2

@@ -9,10 +9,10 @@ from typing import Any
 
 from jax.extend.core import ClosedJaxpr, JaxprEqn
 
+from ..equations import scan_of, while_of
+from ..interpret import Handler, interpret
 from . import views
 from .atoms import shape_of
-from .equations import scan_of, while_of
-from .interpret import Handler, interpret
 from .kinds import DATA, changing, kind_of
 from .uses import Log, Loop
 from .values import Constant, Data, View

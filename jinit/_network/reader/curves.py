@@ -13,8 +13,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from .._scale.activations import ACTIVATIONS, GATES
-from . import equations
+from ..._scale.activations import ACTIVATIONS, GATES
+from .. import equations
 from .values import Scalar
 
 _GRID = np.array(

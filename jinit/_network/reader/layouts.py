@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from .._scale.fans import Fans, fans
+from ..._scale.fans import Fans, fans
 from .uses import Use, sizes_of
 from .values import place
 

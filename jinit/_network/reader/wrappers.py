@@ -5,10 +5,11 @@ from typing import Any
 
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
-from . import equations, views
+from .. import equations
+from ..interpret import Handler, interpret
+from . import views
 from .atoms import shape_of
 from .axes import Axis, size_of
-from .interpret import Handler, interpret
 from .uses import Log
 from .values import Data, View
 

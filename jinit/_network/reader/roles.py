@@ -11,7 +11,7 @@ from . import attention
 from .curves import Activations
 from .layouts import fans_of, layout_of
 from .members import find_members
-from .reading import Branch, Layer, Parameter, Reading
+from .records import Branch, Layer, Parameter, Reading
 from .uses import FROM_INPUTS, Log, Use
 from .values import Term
 
