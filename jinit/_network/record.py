@@ -1,7 +1,7 @@
 """A network is one record: what its parameters do, and their function."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -9,9 +9,10 @@ import jax
 
 from .._core import trees
 from .adapters import Adapted, adapt, trace
+from .kept import Kept, context, types_of
 from .network_table import network_html, network_text
 from .reader import read
-from .reading import Branch, Layer, Parameter
+from .reading import Branch, Layer, Parameter, Reading
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -128,9 +129,7 @@ def network(model: Any, *arguments: Any, rngs: Any = None, **options: Any) -> Ne
             )
         return model
     adapted = adapt(model, arguments, rngs, options)
-    reading = read(
-        trace(adapted), adapted.paths, len(adapted.paths), adapted.num_arguments
-    )
+    reading = _reading(adapted)
     return Network(
         MappingProxyType(dict(reading.parameters)),
         reading.layers,
@@ -140,6 +139,24 @@ def network(model: Any, *arguments: Any, rngs: Any = None, **options: Any) -> Ne
         adapted.params,
         adapted.inputs,
         adapted,
+    )
+
+
+# A reading holds neither parameters nor inputs.
+_READINGS: Kept[Reading] = Kept(32)
+
+
+def _reading(adapted: Adapted) -> Reading:
+    """Read a model, or take what an equal call has read before."""
+    paths, num_arguments = adapted.paths, adapted.num_arguments
+    types = types_of((adapted.params, adapted.inputs)), context()
+
+    def key() -> Hashable | None:
+        model = adapted.key()
+        return None if model is None else (model, paths, num_arguments, types)
+
+    return _READINGS.made(
+        key, lambda: read(trace(adapted), paths, len(paths), num_arguments)
     )
 
 
