@@ -1,7 +1,7 @@
 """A network is one record: what its parameters do, and their function."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -10,9 +10,10 @@ import jax
 from .._core import trees
 from .._core.results import Result, Row, Table, plain
 from .adapters import Adapted, adapt, trace
+from .kept import Kept, context, types_of
 from .network_table import network_table
 from .reader.read import read
-from .reader.records import Branch, Layer, Parameter
+from .reader.records import Branch, Layer, Parameter, Reading
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -131,9 +132,7 @@ def network(model: Any, *arguments: Any, rngs: Any = None, **options: Any) -> Ne
             )
         return model
     adapted = adapt(model, arguments, rngs, options)
-    reading = read(
-        trace(adapted), adapted.paths, len(adapted.paths), adapted.num_arguments
-    )
+    reading = _reading(adapted)
     return Network(
         MappingProxyType(dict(reading.parameters)),
         reading.layers,
@@ -143,6 +142,24 @@ def network(model: Any, *arguments: Any, rngs: Any = None, **options: Any) -> Ne
         adapted.params,
         adapted.inputs,
         adapted,
+    )
+
+
+# A reading holds neither parameters nor inputs.
+_READINGS: Kept[Reading] = Kept(32)
+
+
+def _reading(adapted: Adapted) -> Reading:
+    """Read a model, or take what an equal call has read before."""
+    paths, num_arguments = adapted.paths, adapted.num_arguments
+    types = types_of((adapted.params, adapted.inputs)), context()
+
+    def key() -> Hashable | None:
+        model = adapted.key()
+        return None if model is None else (model, paths, num_arguments, types)
+
+    return _READINGS.made(
+        key, lambda: read(trace(adapted), paths, len(paths), num_arguments)
     )
 
 

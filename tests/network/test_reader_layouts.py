@@ -15,6 +15,7 @@ from tests.support.networks import (
     layouts,
     network,
     params,
+    rms,
     tokens,
     with_role,
 )
@@ -282,6 +283,62 @@ def test_a_shard_has_the_layout_of_the_whole():
 
     net = network(function, {"a": (6, 8), "b": (8, 4)}, floats(2, 6))
     assert layouts(net) == {"a": ("io", 6, 8), "b": ("io", 8, 4)}
+
+
+def decoder(p, ids):
+    x = p["embed"][ids]
+    q, k, v = (jnp.einsum("btd,dhk->bthk", rms(x, p["norm"]), p[n]) for n in "qkv")
+    x = x + jnp.einsum("bthk,hkd->btd", jax.nn.dot_product_attention(q, k, v), p["o"])
+    h = jax.nn.silu(x @ p["gate"]) * (x @ p["up"])
+    experts = jnp.einsum("btd,edm->btem", h, p["wi"])
+    mixed = jnp.einsum(
+        "btem,emd,bte->btd", experts, p["wo"], jax.nn.softmax(h @ p["router"])
+    )
+    return (x + mixed) @ p["embed"].T
+
+
+DECODER = {
+    "embed": (9, 8),
+    "norm": (8,),
+    "q": (8, 2, 4),
+    "k": (8, 1, 4),
+    "v": (8, 1, 4),
+    "o": (2, 4, 8),
+    "gate": (8, 12),
+    "up": (8, 12),
+    "router": (12, 3),
+    "wi": (3, 12, 5),
+    "wo": (3, 5, 8),
+}
+
+
+@pytest.mark.parametrize("kept", ["transposed", "flat", "in 16 bits", "scaled"])
+def test_how_parameters_are_kept_changes_no_role_and_no_fans(kept):
+    def changed(p, ids):
+        whole = {
+            "transposed": lambda a, shape: a.T,
+            "flat": lambda a, shape: a.reshape(shape),
+            "in 16 bits": lambda a, shape: a.astype(jnp.bfloat16).astype(jnp.float32),
+            "scaled": lambda a, shape: 3 * a,
+        }[kept]
+        return decoder({n: whole(p[n], shape) for n, shape in DECODER.items()}, ids)
+
+    shapes = dict(DECODER)
+    for name, shape in DECODER.items():
+        if kept == "transposed":
+            shapes[name] = shape[::-1]
+        elif kept == "flat":
+            shapes[name] = (math.prod(shape),)
+    one = network(decoder, DECODER, tokens(2, 5))
+    other = network(changed, shapes, tokens(2, 5))
+    assert list(one.parameters) == list(other.parameters)
+    for a, b in zip(one.parameters.values(), other.parameters.values(), strict=True):
+        assert (a.roles, a.fans, a.inputs) == (b.roles, b.fans, b.inputs)
+        if kept == "transposed" and a.layout:
+            assert a.layout == b.layout[::-1]
+        elif kept != "flat":
+            assert a.layout == b.layout
+    assert one.branches == other.branches
 
 
 def test_what_cannot_be_read_is_other_and_says_why():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import jinit
+from jinit._network import record
 from jinit._network.network_table import shown_roles
 from tests.support.networks import floats, network, rms, tokens
 
@@ -149,6 +150,31 @@ def test_roles_of_a_decoder_in_one_look():
         "last": "scale",
     }
     assert net.depth == 2
+
+
+def test_a_second_call_reads_nothing(monkeypatch):
+    traces = []
+
+    def counted(adapted):
+        traces.append(adapted)
+        return record_trace(adapted)
+
+    record_trace = record.trace
+    monkeypatch.setattr(record, "trace", counted)
+    model, ids = nn.Dense(5), jnp.ones((3, 4))
+    variables = model.init(jax.random.key(0), ids)
+    one = jinit.network(model, variables, ids)
+    other = jinit.network(nn.Dense(5), model.init(jax.random.key(1), ids), 2 * ids)
+    assert len(traces) == 1
+    assert other.parameters == one.parameters
+    assert other.params is not one.params
+    jinit.network(
+        nn.Dense(5, use_bias=False),
+        {"params": {"kernel": variables["params"]["kernel"]}},
+        ids,
+    )
+    jinit.network(model, variables, jnp.ones((7, 4)))
+    assert len(traces) == 3
 
 
 def test_bad_input():
