@@ -210,8 +210,8 @@ def _check(name: str, pattern: Any) -> None:
     elif not (isinstance(pattern, re.Pattern) or callable(pattern)):
         raise TypeError(
             f"{name} is {pattern!r}, of type {type(pattern).__name__}; it must be a "
-            "glob such as '**/kernel', a compiled regular expression, or a predicate "
-            "(path, leaf) -> bool."
+            "glob such as '**/kernel', a compiled regular expression, a predicate "
+            "(path, leaf) -> bool, or a sequence of these."
         )
 
 

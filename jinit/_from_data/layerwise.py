@@ -44,7 +44,11 @@ Rescale = Callable[[jax.Array, jax.Array, Layer, float], Rescaling]
 
 
 class LayerwiseTask(NamedTuple):
-    """A task holds a traced model, its layers, and the rule that rescales a layer."""
+    """A task holds a traced model, its layers, and the rule that rescales a layer.
+
+    `layerwise_pass` runs the traced model and calls `rescale` at the output of each
+    layer, with the inputs that the layers before it give after their own rescaling.
+    """
 
     trace: Traced
     tapped: Tapped

@@ -58,7 +58,7 @@ def lsuv(
       max_iter: the largest number of passes that change something.
       orthonormal: whether to start from the nearest orthonormal kernel, the polar
         factor of the kernel that was drawn, as the paper does.
-      skip: patterns of the paths of layers to leave as they are, such as "*/output".
+      skip: patterns of the paths of layers to leave as they are, such as "**/output".
       rngs: for a Linen module, the keys of its streams, such as dropout's.
       **options: more arguments of the model, such as `train=True`.
 

@@ -207,7 +207,8 @@ class Initializer:
     ) -> jax.Array:
         """Draw `factor` times the law, with a key and a shape that are checked.
 
-        Subclasses implement `_sample`; some also `_check` or `_dtype`.
+        Subclasses implement `_sample`, as `RandomInitializer` does for every scheme
+        with a law and a scale; some also implement `_check` or `_dtype`.
         """
         self._check(shape)
         spec = DrawSpec(shape, self._dtype(dtype, shape), out_sharding, factor)

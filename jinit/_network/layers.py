@@ -64,6 +64,12 @@ def layers_of(
     """
     leaves = trees.leaves(variables)
     layers = list(_all_layers(tapped, leaves, calls))
+    if not layers:
+        raise ValueError(
+            "the model has no layer to set: no named output is that of a module with a "
+            "kernel. In a function, name a layer's output by the path of its weight; "
+            "put a model that is one layer into a Sequential."
+        )
     # A predicate gets the path of the layer and its kernel.
     places = [
         trees.Leaf(tuple(layer.path.split("/")), leaves[layer.kernel].value)
@@ -72,10 +78,10 @@ def layers_of(
     skipped = patterns.skipped(skip, places)
     kept = [layer for layer, skips in zip(layers, skipped, strict=True) if not skips]
     if not kept:
+        paths = [layer.path for layer in layers]
         raise ValueError(
-            "the model has no layer to set: no named output is that of a module with a "
-            "kernel. In a function, name a layer's output by the path of its weight; "
-            "put a model that is one layer into a Sequential."
+            f"`skip` matches all layers, {paths}, so that no layer is left to set. "
+            "Change `skip` so that it leaves one."
         )
     return kept
 

@@ -40,12 +40,19 @@ def _for_nnx(function: Any, example: str) -> FromData:
     """
     name = function.__name__
     signature = _signature(inspect.signature(function))
+    needed = ", ".join(
+        f"{p.name}={p.name}" if p.kind is p.KEYWORD_ONLY else p.name
+        for p in signature.parameters.values()
+        if p.default is p.empty and p.kind is not p.VAR_KEYWORD
+    )
 
     def method(*args: Any, **settings: Any) -> Any:
         try:
             arguments = signature.bind(*args, **settings).arguments
         except TypeError as error:
-            raise TypeError(f"jinit.nnx.{name}: {error}.") from None
+            raise TypeError(
+                f"jinit.nnx.{name}: {error}. Call jinit.nnx.{name}({needed})."
+            ) from None
         model, inputs = arguments.pop("model"), inputs_of(arguments.pop("batch", ()))
         options = arguments.pop("options", {})
         called, rebuild = called_nnx(model, inputs, options, name)

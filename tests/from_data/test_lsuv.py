@@ -325,7 +325,7 @@ class Members(nn.Module):
         (lambda: broken(max_iter=0), ValueError, "`max_iter`"),
         (lambda: broken(orthonormal="yes"), TypeError, "`orthonormal`"),
         (lambda: broken(skip=["nothing"]), ValueError, "'nothing', which matches no"),
-        (lambda: broken(skip=["*"]), ValueError, "no layer to set"),
+        (lambda: broken(skip=["*"]), ValueError, "`skip` matches all layers"),
         # One pattern, not its letters.
         (lambda: broken(skip="head"), ValueError, "'head', which matches no"),
         (lambda: set_up(nn.Sequential([Normed()])), ValueError, "do not follow"),

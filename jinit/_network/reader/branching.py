@@ -29,12 +29,12 @@ def cond(log: Log, eqn: JaxprEqn, values: list[Any], read: Handler) -> list[Any]
 
 def _either(log: Log, cases: list[Any], shape: tuple[int, ...]) -> Any:
     """Return the value that one of several branches gives."""
-    datas = [case for case in cases if isinstance(case, Data)]
+    operands = [case for case in cases if isinstance(case, Data)]
     parts = [case for case in cases if isinstance(case, View)]
-    if datas:
+    if operands:
         for part in parts:
             log.other(part, "a branch of a condition hands it out as it is")
-        return functools.reduce(lambda a, b: _united(log, a, b, shape), datas)
+        return functools.reduce(lambda a, b: _united(log, a, b, shape), operands)
     if parts:
         return functools.reduce(
             lambda a, b: views.combined(a, b, shape, multiplies=False), parts

@@ -69,8 +69,8 @@ def _grouped(log: Log, use: Use, view: View, data: Data, dims: Any) -> None:
 def _convolved(log: Log, eqn: JaxprEqn, left: Any, right: Any) -> Data:
     """Return data behind a convolution that no parameter is in."""
     axes = log.labels.axes(shape_of(eqn.outvars[0]))
-    datas = [value for value in (left, right) if isinstance(value, Data)]
-    new = joined(datas[0], datas[-1]).copy(axes=axes, meeting=None)
-    if len(datas) == 1:
-        new.scalar, new.gated = datas[0].scalar, datas[0].gated
+    operands = [value for value in (left, right) if isinstance(value, Data)]
+    new = joined(operands[0], operands[-1]).copy(axes=axes, meeting=None)
+    if len(operands) == 1:
+        new.scalar, new.gated = operands[0].scalar, operands[0].gated
     return log.base(new)

@@ -35,26 +35,28 @@ def scalar(eqn: JaxprEqn, values: Sequence[Any], data: Data) -> Scalar | None:
 
 def axes_of(log: Log, values: Sequence[Any], shape: Sequence[int]) -> Axes:
     """Return the axes of what an operation makes of values entry by entry."""
-    datas = [v for v in values if isinstance(v, Data) and len(v.axes) == len(shape)]
-    if len(datas) == 1:
-        axes = datas[0].axes
+    operands = [v for v in values if isinstance(v, Data) and len(v.axes) == len(shape)]
+    if len(operands) == 1:
+        axes = operands[0].axes
         if all(size_of(a) == s for a, s in zip(axes, shape, strict=True)):
             return axes
     # Logits keep their axes when a mask is added, whichever comes first.
-    datas.sort(key=lambda data: data.meeting is None)
-    return tuple(_united(log, datas, dim, size) for dim, size in enumerate(shape))
+    operands.sort(key=lambda data: data.meeting is None)
+    return tuple(_united(log, operands, dim, size) for dim, size in enumerate(shape))
 
 
-def _united(log: Log, datas: Sequence[Data], dim: int, size: int) -> Axis:
-    axes = [d.axes[dim] for d in datas if d.axes[dim] and size_of(d.axes[dim]) == size]
+def _united(log: Log, operands: Sequence[Data], dim: int, size: int) -> Axis:
+    axes = [
+        d.axes[dim] for d in operands if d.axes[dim] and size_of(d.axes[dim]) == size
+    ]
     for axis in axes[1:]:
         log.labels.unite(axis, axes[0])
     return axes[0] if axes else log.labels.repeat(size)
 
 
 def parts_of(values: Sequence[Any]) -> tuple[list[Data], list[View]]:
-    datas = [value for value in values if isinstance(value, Data)]
-    return datas, [value for value in values if isinstance(value, View)]
+    operands = [value for value in values if isinstance(value, Data)]
+    return operands, [value for value in values if isinstance(value, View)]
 
 
 def linear(log: Log, eqn: JaxprEqn, values: Sequence[Any], data: Data) -> Data:
@@ -107,12 +109,12 @@ def is_beside(one: Data, other: Data) -> bool:
 
 def other(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     """Read any other operation on single entries."""
-    datas, others = parts_of(values)
+    operands, others = parts_of(values)
     for view in others:
         log.other(view, f"it goes into `{eqn.primitive.name}` with data")
-    if len(datas) == 1:
-        return bent(log, eqn, values, datas[0])
-    new = mixed(log, eqn, datas[0], datas[1])
-    for data in datas[2:]:
+    if len(operands) == 1:
+        return bent(log, eqn, values, operands[0])
+    new = mixed(log, eqn, operands[0], operands[1])
+    for data in operands[2:]:
         new = joined(new, data).copy(axes=new.axes)
     return log.base(new)

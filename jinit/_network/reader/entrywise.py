@@ -33,17 +33,17 @@ BENDING = frozenset(
 
 def add(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     """Read a sum: a bias, a table that is added, a residual sum, or another."""
-    datas, others = parts_of(values)
-    use = _added(log, others[0], datas[0]) if others else None
-    if len(datas) == 1 or datas[0] is datas[1]:
-        new = linear(log, eqn, values, datas[0])
+    operands, others = parts_of(values)
+    use = _added(log, others[0], operands[0]) if others else None
+    if len(operands) == 1 or operands[0] is operands[1]:
+        new = linear(log, eqn, values, operands[0])
         new.exponential = new.log_total = None
-        if use is not None and not datas[0].layers:
+        if use is not None and not operands[0].layers:
             # Noise may be added to a kernel, as to the weights of a Bayesian network.
             shape = shape_of(eqn.outvars[0])
             new.pending = (views.expanded(others[0], shape), use, None)
         return new
-    return total(log, mixed(log, eqn, *datas), *datas)
+    return total(log, mixed(log, eqn, *operands), *operands)
 
 
 def total(log: Log, new: Data, one: Data, other: Data) -> Data:
@@ -77,14 +77,16 @@ def _added(log: Log, view: View, data: Data) -> Use:
 
 def subtract(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     """Read a difference, such as that from a mean."""
-    datas, others = parts_of(values)
+    operands, others = parts_of(values)
     if others:
-        log.note("other", others[0], datas[0], reason="its difference from data counts")
-    if len(datas) == 1 or datas[0] is datas[1]:
-        new = linear(log, eqn, values, datas[0])
+        log.note(
+            "other", others[0], operands[0], reason="its difference from data counts"
+        )
+    if len(operands) == 1 or operands[0] is operands[1]:
+        new = linear(log, eqn, values, operands[0])
         new.exponential = new.log_total = None
         return new
-    one, other = datas
+    one, other = operands
     if is_beside(other, one):
         new = linear(log, eqn, values, one)
         new.ancestors |= other.ancestors
@@ -102,35 +104,37 @@ def subtract(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
 def select(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     """Read a choice between values, such as a dropout or a mask."""
     test, *cases = values
-    datas, others = parts_of(cases)
-    if not datas:
+    operands, others = parts_of(cases)
+    if not operands:
         if not others:
             return bent(log, eqn, values, test)
         # A mask of a parameter's entries, such as a dropout of weights.
         return scaled(log, eqn, (test, *others), others[0], test)
     for view in others:
         log.other(view, "it replaces entries of data")
-    if len(datas) == 1 and (not isinstance(test, Data) or is_beside(test, datas[0])):
+    if len(operands) == 1 and (
+        not isinstance(test, Data) or is_beside(test, operands[0])
+    ):
         axes = axes_of(log, values, shape_of(eqn.outvars[0]))
-        return datas[0].copy(axes=axes, pending=None)
-    bases = [data.curve.base for data in datas]
+        return operands[0].copy(axes=axes, pending=None)
+    bases = [data.curve.base for data in operands]
     if isinstance(test, Data) and test.curve.base in bases:
-        return bent(log, eqn, values, datas[0])
-    new = log.base(joined(datas[0], datas[-1]))
+        return bent(log, eqn, values, operands[0])
+    new = log.base(joined(operands[0], operands[-1]))
     new.axes = axes_of(log, values, shape_of(eqn.outvars[0]))
-    new.scalar = datas[0].scalar
+    new.scalar = operands[0].scalar
     # A router's choice may be a mask.
     new.routing |= test.routing if isinstance(test, Data) else 0
-    new.stream |= datas[0].stream | datas[-1].stream
+    new.stream |= operands[0].stream | operands[-1].stream
     return new
 
 
 def compare(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     """Read a comparison; that of indices with a row of numbers is a one-hot."""
     new = other(log, eqn, values)
-    datas, _ = parts_of(values)
+    operands, _ = parts_of(values)
     rows = [value for value in values if number(value) is None]
-    is_row = len(datas) == 1 and len(rows) == 2
+    is_row = len(operands) == 1 and len(rows) == 2
     are_indices = eqn.primitive.name == "eq" and all(map(is_whole, eqn.invars))
     new.is_one_hot = are_indices and is_row
     return new

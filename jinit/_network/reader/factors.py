@@ -14,14 +14,14 @@ from .values import Data, View, is_real, number, rebased
 
 def multiply(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     """Read a product entry by entry."""
-    datas, others = parts_of(values)
+    operands, others = parts_of(values)
     if others:
-        return scaled(log, eqn, values, others[0], datas[0])
-    if len(datas) == 1:
-        new = linear(log, eqn, values, datas[0])
-        new.pending = datas[0].pending
+        return scaled(log, eqn, values, others[0], operands[0])
+    if len(operands) == 1:
+        new = linear(log, eqn, values, operands[0])
+        new.pending = operands[0].pending
         return new
-    first, second = datas
+    first, second = operands
     if first.curve.base is second.curve.base:
         return _powered(log, eqn, first, second)
     for left, right in ((first, second), (second, first)):
@@ -29,9 +29,9 @@ def multiply(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
             return normal(log, eqn, left, right)
         if right.total and left.exponential is right.total:
             new = attention.normalized(log, left, right.total)
-            return new.copy(axes=axes_of(log, datas, shape_of(eqn.outvars[0])))
+            return new.copy(axes=axes_of(log, operands, shape_of(eqn.outvars[0])))
         if is_beside(right, left) and not left.routing and not left.exponential:
-            new = linear(log, eqn, datas, left)
+            new = linear(log, eqn, operands, left)
             new.pending = left.pending
             new.ancestors |= right.ancestors
             return new

@@ -107,20 +107,20 @@ def pad(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
 
 def concatenate(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     """Put values beside each other."""
-    datas = [value for value in values if isinstance(value, Data)]
+    operands = [value for value in values if isinstance(value, Data)]
     for view in values:
         if isinstance(view, View):
             log.other(view, "it is put beside data, as a token is")
-    new = datas[0].copy()
-    for data in datas[1:]:
+    new = operands[0].copy()
+    for data in operands[1:]:
         new = joined(new, data)
-    for data in datas:
+    for data in operands:
         new.sources |= data.sources
-    axes = _beside(log, datas, shape_of(eqn.outvars[0]), eqn.params["dimension"])
+    axes = _beside(log, operands, shape_of(eqn.outvars[0]), eqn.params["dimension"])
     new = new.copy(axes=axes, terms=(), norm=None, pending=None, factors=None)
     new.exponential = new.total = None
     # Features behind one activation are put beside others behind the same.
-    new.scalar, new.gated = rebased(datas[0].scalar), datas[0].gated
+    new.scalar, new.gated = rebased(operands[0].scalar), operands[0].gated
     return log.base(new)
 
 
@@ -139,18 +139,20 @@ def scatter_add(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
     return total(log, new, onto, rows)
 
 
-def _beside(log: Log, datas: Sequence[Data], shape: Sequence[int], along: int) -> Axes:
+def _beside(
+    log: Log, operands: Sequence[Data], shape: Sequence[int], along: int
+) -> Axes:
     """Return the axes of values beside each other along one of them."""
     axes = list(log.labels.axes(shape))
     for dim in range(len(shape)):
-        same = [data.axes[dim] for data in datas if data.axes[dim]]
+        same = [data.axes[dim] for data in operands if data.axes[dim]]
         if dim != along and same:
             for axis in same[1:]:
                 log.labels.unite(axis, same[0])
             axes[dim] = same[0]
-    if len(datas) == 1 and datas[0].axes[along]:
+    if len(operands) == 1 and operands[0].axes[along]:
         # A learned logit beside the keys' lengthens their axis.
-        axes[along] = relabeled(log, datas[0].axes[along], shape[along])
+        axes[along] = relabeled(log, operands[0].axes[along], shape[along])
     return tuple(axes)
 
 
@@ -181,23 +183,24 @@ def _with_indices(data: Data, indices: Data) -> Data:
 
 def other(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> list[Data]:
     """Read any operation that this reader knows nothing of."""
-    datas = [value for value in values if isinstance(value, Data)]
+    operands = [value for value in values if isinstance(value, Data)]
     for view in values:
         if isinstance(view, View):
             log.other(view, f"it goes into `{eqn.primitive.name}`, which is not read")
-    new = datas[0] if datas else Data()
-    for data in datas[1:]:
+    new = operands[0] if operands else Data()
+    for data in operands[1:]:
         new = joined(new, data)
     new = joined(new, new)
     return [
-        log.base(new.copy(axes=_kept_axes(log, var.aval, datas))) for var in eqn.outvars
+        log.base(new.copy(axes=_kept_axes(log, var.aval, operands)))
+        for var in eqn.outvars
     ]
 
 
-def _kept_axes(log: Log, kind: Any, datas: Sequence[Data]) -> Axes:
+def _kept_axes(log: Log, kind: Any, operands: Sequence[Data]) -> Axes:
     """Keep the axes of an operand that is as long along each of them."""
     shape = tuple(getattr(kind, "shape", ()))
-    for data in datas:
+    for data in operands:
         if tuple(map(size_of, data.axes)) == shape:
             return data.axes
     return log.labels.axes(shape)

@@ -110,10 +110,10 @@ def reduce_other(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
 
 def choose(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
     """Read a top_k or a sort, by which a router may choose."""
-    datas = [value for value in values if isinstance(value, Data)]
+    operands = [value for value in values if isinstance(value, Data)]
     axis = eqn.params.get("axis", eqn.params.get("dimension", -1))
     routing = 0
-    for data in datas:
+    for data in operands:
         if data.axes:
             labels = attention.labels_of([data.axes[axis]])
             routing |= data.routing | attention.routers(log, data, labels)
