@@ -232,7 +232,7 @@ def test_wrappers_are_opened(wrap):
         is_up = "up" in kernel.path
         assert kernel.fans == (Fans(6, 8) if is_up else Fans(8, 6))
         assert ("residual_output" in kernel.roles) is not is_up
-        assert kernel.activation == (None if is_up else "gelu_tanh")
+        assert kernel.activation == (None if is_up else "gelu")
 
 
 def test_operations_with_derivatives_of_their_own_are_opened():

@@ -55,7 +55,7 @@ def test_names_say_nothing():
     ("function", "name"),
     [
         (jax.nn.relu, "relu"),
-        (jax.nn.gelu, "gelu_tanh"),
+        (jax.nn.gelu, "gelu"),
         (lambda x: jax.nn.gelu(x, approximate=False), "gelu"),
         (lambda x: x * 0.5 * (1 + jax.lax.erf(x / np.sqrt(2.0))), "gelu"),
         (jax.nn.silu, "silu"),

@@ -143,7 +143,7 @@ def test_a_wrong_table_is_noticed(right, wrong):
 @pytest.mark.parametrize(
     ("name", "path", "inputs", "activation"),
     [
-        ("gpt2", "mlp/c_proj/weight", ["mlp/c_fc/weight"], "gelu_tanh"),
+        ("gpt2", "mlp/c_proj/weight", ["mlp/c_fc/weight"], "gelu"),
         ("gpt2", "attn/c_proj/weight", ["attn/c_attn/weight"], None),
         ("bert", "layers/0/mlp/down/weight", ["layers/0/mlp/up/weight"], "gelu"),
         ("bert", "classifier/weight", ["pooler/weight"], "tanh"),

@@ -20,7 +20,9 @@ from .values import Scalar
 _GRID = np.array(
     [-7.5, -4.1, -2.4, -1.3, -0.7, -0.2, 0.1, 0.4, 0.9, 1.7, 3.2, 5.3, 8.0]
 )
-_GATE_NAMES = {phi: name for name, phi in GATES.items()} | {"gelu_tanh": "geglu"}
+# Names that mean one thing to a reader: `jax.nn.gelu` is by default an approximation.
+_SHORT = {"gelu_tanh": "gelu"}
+_GATE_NAMES = {phi: name for name, phi in GATES.items()}
 
 
 class TracedFunction:
@@ -68,7 +70,7 @@ def name_of(curve: Scalar) -> str | None:
         factor = (values @ reference) / (reference @ reference)
         error = np.max(np.abs(values - factor * reference))
         if factor > 0 and error <= 2e-5 * factor * np.max(np.abs(reference)):
-            return name
+            return _SHORT.get(name, name)
     return None
 
 

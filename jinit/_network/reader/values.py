@@ -197,24 +197,29 @@ class Data:
     layers: int = 0
     last: int = 0
     sources: int = 0
+    # What happened entry by entry since the base; None for nothing.
     scalar: Scalar | None = None
     # The activation of a gated unit, where it is the product of one.
     gated: Scalar | None = None
+    # The product of two values of data that it comes from, such as logits.
     meeting: Meeting | None = None
     # The two factors of a product entry by entry, which a sum may follow.
     factors: "tuple[Data, Data] | None" = None
+    # It is an exponential, up to a factor, or the sum of one, or the sum's logarithm.
     exponential: Exponential | None = None
     total: Exponential | None = None
     log_total: Exponential | None = None
     attention: tuple[Attention, ...] = ()
     # The layers whose outputs chose, by a softmax or a top_k over their units.
     routing: int = 0
-    # "square", "mean_square", "root", "inverse_root", "normalized".
+    # How far it is on the way to a norm: "square", "mean_square", "root",
+    # "inverse_root", "normalized"; and the scale that multiplies the inverse root.
     norm: str | None = None
     norm_scale: int = 0
     # The summands of a sum that is no residual sum.
     terms: "tuple[Data, ...]" = ()
-    # A parameter that was multiplied entry by entry or looked up, and its use.
+    # A parameter that was multiplied entry by entry or looked up, its use, and the
+    # product. It may turn out to be a kernel: of a modulated convolution, of an expert.
     pending: "tuple[View, Any, Data | None] | None" = None
     is_one_hot: bool = False
     # Whether it is one part of a value, taken by a slice.
