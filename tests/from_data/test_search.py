@@ -110,7 +110,7 @@ def test_histories_of_searches_draw(tmp_path):
     _, history = jinit.gradinit(model, variables, X, loss=loss, steps=3)
     figure = history.plot(tmp_path / "gradinit.png")
     assert len(figure.axes) == 2 and (tmp_path / "gradinit.png").stat().st_size > 5000
-    assert "gradient_norm" in str(history) and history.steps == 3
+    assert "gradient norm" in str(history) and history.steps == 3
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Equations of a network -> what each parameter does in it: the reader.
+"""The reader goes through the equations of a network and logs what parameters do.
 
 One walk over the equations computes with views of parameters and with data
 (values.py). Calls are opened, a scan is read once, and each use of a parameter is noted
