@@ -70,6 +70,9 @@ def _added(log: Log, view: View, data: Data) -> Use:
         use.roles.add("embedding")
         use.letters = letters_of(view, ["o"] * len(view.terms[0].axes))
         use.letters |= dict.fromkeys(gathered, "i")
+    elif any(term.mapped for term in view.terms):
+        # A table of positions that is resized, or a layer that reads fixed positions.
+        use.reason = "a constant times it is added to data"
     else:
         use.roles.add("bias")
     return use

@@ -19,7 +19,7 @@ from .meetings import (
     result,
 )
 from .uses import Log, letters_of
-from .values import Data, View, number
+from .values import Constant, Data, View, number
 
 
 def dot_general(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
@@ -80,7 +80,8 @@ def _with_parameter(
     if not isinstance(other, Data):
         if number(other) is None:
             # A fixed linear map of a parameter, such as resizing a table of positions.
-            return _mapped(eqn, view, dims)
+            is_one_hot = isinstance(other, Constant) and other.is_one_hot
+            return _mapped(eqn, view, dims, is_one_hot)
         # Zeros, with which a recurrent network that is written out begins.
         shape = shape_of(eqn.invars[1 - dims.side])
         data = Data().copy(axes=log.labels.axes(shape))
@@ -109,8 +110,10 @@ def _of_parameters(eqn: JaxprEqn, left: View, right: View) -> View:
     return views.product(left, right, (lc, rc), (kept_left, kept_right))
 
 
-def _mapped(eqn: JaxprEqn, view: View, dims: _Dims) -> View:
+def _mapped(eqn: JaxprEqn, view: View, dims: _Dims, is_one_hot: bool) -> View:
     """Return a view behind a product with a constant, whose axes are no parameter's."""
+    if is_one_hot:
+        view = views.gathered(view, dims.here)
     shape = shape_of(eqn.outvars[0])
     first = len(dims.batch_here) + (0 if dims.side == 0 else len(dims.free_there))
     places = dims.batch_here + dims.free_here
@@ -123,6 +126,8 @@ def _mapped(eqn: JaxprEqn, view: View, dims: _Dims) -> View:
         return tuple(new)
 
     new = views.with_axes(view, change)
+    if is_one_hot:
+        return new
     return views.mapped(new, tuple(letters_of(view, dims.letters).items()))
 
 

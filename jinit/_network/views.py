@@ -158,6 +158,16 @@ def _remaining(
     return dataclasses.replace(term, axes=axes, inner=(*term.inner, *used))
 
 
+def gathered(view: View, dims: Sequence[int]) -> View:
+    """Say of some axes of a view that entries are looked up along them."""
+
+    def marked(term: Term) -> Term:
+        names = [name for dim in dims for name, _ in term.axes[dim] if name >= 0]
+        return dataclasses.replace(term, gathered=(*term.gathered, *names))
+
+    return each(view, marked)
+
+
 def mapped(view: View, letters: tuple[tuple[int, str], ...]) -> View:
     """Return a view that remembers its letters in a product with a constant."""
     return each(view, lambda term: dataclasses.replace(term, mapped=letters))
