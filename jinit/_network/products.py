@@ -27,6 +27,7 @@ def dot_general(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
     left, right = values[:2]
     dims = eqn.params["dimension_numbers"]
     if isinstance(left, View) and isinstance(right, View):
+        # Learned queries that are repeated for each input, times their kernel.
         if views.is_repeated(left):
             left = learned(log, left, shape_of(eqn.invars[0]))
         elif views.is_repeated(right):
@@ -96,6 +97,7 @@ def _with_parameter(
     free = [data.axes[d] for d in dims.free_there]
     batch = [data.axes[d] for d in dims.batch_there]
     axes = (*batch, *fresh, *free) if dims.side == 0 else (*batch, *free, *fresh)
+    # A one-hot along a batch axis chooses nothing.
     if data.is_one_hot and not dims.batch_here:
         use.kind, use.activation = "lookup", None
     return result(log, use, data, axes)
@@ -148,6 +150,7 @@ def _of_data(log: Log, eqn: JaxprEqn, left: Any, right: Any, dims: Any) -> Data:
     free_right = attention.labels_of(
         axes[len(axes) - len(right.axes) + len(rc) + len(rb) :]
     )
+    # Both sides of x x^T have one label, which cannot tell queries from keys.
     if left is right:
         free_right = free_right - free_left
     return meet(log, left, right, axes, (summed, summed_right), (free_left, free_right))
@@ -194,6 +197,7 @@ def _is_kernel(data: Data, contracted: Sequence[int], batch: Sequence[int]) -> b
         return False
     axes = data.pending[0].terms[0].axes
     real = [any(n >= 0 and s > 1 for n, s in axis) for axis in axes]
+    # A scale of queries has no further axis: q * s, times k, is no kernel.
     free = _free(len(axes), contracted, batch)
     return any(real[d] for d in contracted) and any(real[d] for d in free)
 
@@ -223,6 +227,7 @@ def ragged_dot(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
     for here, there in zip(dims.here, dims.there, strict=True):
         match(use.contracted, right, here, left.axes[there])
     fresh = [output(log, use, right, d) for d in dims.free_here if letters[d] == "o"]
+    # The sizes of the groups are counted from what a router has chosen.
     if isinstance(sizes, Data):
         for router in log.members(sizes.routing):
             log.routers[router.number] = attention.labels_of(router.outputs.values())

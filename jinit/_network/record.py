@@ -171,4 +171,5 @@ def _plain_value(value: Any) -> Any:
         return sorted(value)
     if isinstance(value, tuple):
         return list(value)
+    # A dtype, or the traced function of an activation without a name, becomes text.
     return value if value is None or isinstance(value, int | str) else str(value)
