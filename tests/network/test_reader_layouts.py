@@ -155,6 +155,19 @@ def test_embeddings_by_lookup_by_one_hot_and_tied():
     assert not with_role(net, "input")
 
 
+def test_constant_one_hots_look_up():
+    """T5's biases of relative positions, as T5X has them."""
+
+    def function(p, x):
+        buckets = jnp.abs(jnp.arange(5)[:, None] - jnp.arange(5))
+        chosen = (jnp.arange(6)[:, None, None] == buckets).astype(jnp.float32)
+        return x @ p["w"] + jnp.einsum("bqk,bh->hqk", chosen, p["table"])
+
+    net = network(function, {"w": (4, 5), "table": (6, 2)}, floats(2, 5, 4))
+    assert net.parameters["table"].roles == {"embedding"}
+    assert layouts(net)["table"] == ("io", 1, 2)
+
+
 def test_lookups_under_a_vmap():
     net = network(
         lambda p, ids: jax.vmap(lambda i: p["table"][i])(ids),
@@ -186,7 +199,8 @@ def test_tables_that_are_added_are_in_no_product():
     for name in ("positions", "grid"):
         assert net.parameters[name].layout is None
         assert net.parameters[name].fans is None
-        assert net.parameters[name].roles == {"bias"}
+    assert net.parameters["positions"].roles == {"bias"}
+    assert net.parameters["grid"].reason == "a constant times it is added to data"
 
 
 def test_fused_kernels_by_parts():

@@ -27,6 +27,7 @@ def normalized(log: Log, data: Data, weights: Exponential) -> Data:
     weights.is_normalized = True
     routing = 0
     meeting = weights.logits.meeting
+    # A router may read what attention has made: its softmax is over other axes.
     if meeting is None or not weights.labels & (meeting.left_free | meeting.right_free):
         routing = routers(log, weights.logits, weights.labels)
     return data.copy(exponential=weights, routing=data.routing | routing, scalar=None)
@@ -45,6 +46,7 @@ def chosen(log: Log, weights: Data, values: Data) -> bool:
     """Note the experts that a router weighs; tell whether there are any."""
     experts = 0
     for router in log.members(weights.routing):
+        # Experts lie behind what the router reads, and are not the router itself.
         before = router.data.layers if router.data is not None else 0
         behind = values.layers & ~before & ~router.bit
         if behind:
@@ -73,6 +75,7 @@ def give_roles(log: Log) -> None:
         meeting = weights.logits.meeting
         if meeting is None or not weights.is_normalized:
             continue
+        # Weights that are summed over another axis, such as a mean over queries.
         if not weights.labels & attention.labels:
             continue
         if weights.labels & meeting.right_free:
@@ -80,6 +83,7 @@ def give_roles(log: Log) -> None:
         elif weights.labels & meeting.left_free:
             query, key = meeting.right, meeting.left
         else:
+            # The keys' axis was reshaped on the way: nothing is claimed.
             continue
         sides = (("query", query), ("key", key), ("value", attention.values))
         for role, data in sides:

@@ -31,6 +31,7 @@ def regroup(
     for size in shape:
         taken: list[Factor] = []
         count = 1
+        # An axis of one entry keeps its name where the new shape has one there, too.
         if size == 1 and left and left[-1][1] == 1:
             taken.append(left.pop())
         while count < size:
@@ -99,6 +100,7 @@ class Labels:
 
     def unite(self, one: Axis, other: Axis) -> None:
         """Put the labels of two axes into one class, where their factors agree."""
+        # Axes whose factors differ are not compared: no fact rests on them.
         if one is other or len(one) != len(other):
             return
         for (left, size), (right, length) in zip(one, other, strict=True):

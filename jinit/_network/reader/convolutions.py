@@ -16,6 +16,7 @@ from .values import Data, View
 def convolution(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
     """Read a convolution of two values, at least one of which is no constant."""
     left, right = values
+    # A learned constant is convolved at the beginning of StyleGAN.
     if isinstance(left, View):
         left = learned(log, left, shape_of(eqn.invars[0]))
     if isinstance(right, Data) and right.pending is not None and isinstance(left, Data):
@@ -58,6 +59,7 @@ def _grouped(log: Log, use: Use, view: View, data: Data, dims: Any) -> None:
     if use.groups % outer[0][1]:
         return
     name, size = outer[0]
+    # JAX puts the members' kernels side by side, and their number into the groups.
     use.groups //= size
     if name >= 0:
         use.letters[name] = "b"

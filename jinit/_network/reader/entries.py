@@ -27,6 +27,7 @@ def scalar(eqn: JaxprEqn, values: Sequence[Any], data: Data) -> Scalar | None:
     a mask, a parameter's bias.
     """
     arguments = [curve_of(value) for value in values]
+    # A factor that is not one number: the function stays what it was.
     if None in arguments:
         return data.scalar
     new = Scalar(eqn, arguments)
@@ -55,6 +56,7 @@ def _united(log: Log, operands: Sequence[Data], dim: int, size: int) -> Axis:
 
 
 def parts_of(values: Sequence[Any]) -> tuple[list[Data], list[View]]:
+    """Return the data and the views of parameters among some operands."""
     operands = [value for value in values if isinstance(value, Data)]
     return operands, [value for value in values if isinstance(value, View)]
 
@@ -92,6 +94,7 @@ def mixed(log: Log, eqn: JaxprEqn, one: Data, other: Data) -> Data:
     """Return what an operation makes of two values of data."""
     new = joined(one, other)
     new.axes = axes_of(log, (one, other), shape_of(eqn.outvars[0]))
+    # GELU's x + 0.0447 x^3 is a sum of functions of one value, and no residual sum.
     if one.curve.base is other.curve.base:
         new.scalar = Scalar(eqn, (one.curve, other.curve))
     return new

@@ -48,11 +48,13 @@ def add(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
 
 def total(log: Log, new: Data, one: Data, other: Data) -> Data:
     """Return the sum of two values of data, of which `new` knows the rest."""
+    # A small number is added to the sum of a softmax, or a learned sink to it.
     if one.total or other.total:
         new.total = one.total or other.total
     if new.scalar is not None:
         return log.base(new)
     is_residual = residuals.added(log, one, other)
+    # On the stream nothing is known of attention or routers any more.
     if is_residual:
         new.attention, new.routing, new.meeting = (), 0, None
         new.sources = one.sources | other.sources
@@ -70,6 +72,9 @@ def _added(log: Log, view: View, data: Data) -> Use:
         use.roles.add("embedding")
         use.letters = letters_of(view, ["o"] * len(view.terms[0].axes))
         use.letters |= dict.fromkeys(gathered, "i")
+    elif any(term.mapped for term in view.terms):
+        # A table of positions that is resized, or a layer that reads fixed positions.
+        use.reason = "a constant times it is added to data"
     else:
         use.roles.add("bias")
     return use
@@ -87,6 +92,7 @@ def subtract(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
         new.exponential = new.log_total = None
         return new
     one, other = operands
+    # The mean that a batch norm has stored.
     if is_beside(other, one):
         new = linear(log, eqn, values, one)
         new.ancestors |= other.ancestors
@@ -154,6 +160,7 @@ def exponential(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     """Read an exponential, which may become softmax weights."""
     (data,) = values
     new = bent(log, eqn, values, data)
+    # exp(x - log(sum(exp(x)))) is a softmax that is normalized already.
     if data.log_total is None:
         new.exponential = Exponential(data)
         return new

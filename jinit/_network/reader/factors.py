@@ -24,6 +24,7 @@ def multiply(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     first, second = operands
     if first.curve.base is second.curve.base:
         return _powered(log, eqn, first, second)
+    # The order of these tests matters: a softmax and a norm are products as well.
     for left, right in ((first, second), (second, first)):
         if right.norm == "inverse_root":
             return normal(log, eqn, left, right)
@@ -41,6 +42,7 @@ def multiply(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
 def _powered(log: Log, eqn: JaxprEqn, one: Data, other: Data) -> Data:
     """Return a product of a value with a function of itself."""
     new = mixed(log, eqn, one, other)
+    # x * sigmoid(x) has one base, too, and is an activation.
     if one is other or one.scalar is other.scalar:
         new.norm = "square"
     new.gated = one.gated or other.gated
@@ -57,6 +59,7 @@ def scaled(
     new = linear(log, eqn, values, data)
     if data.norm in ("inverse_root", "normalized"):
         use.roles.add("scale")
+        # What a norm's scale feeds is fed by the scale: the norm hides the rest.
         if data.norm == "normalized":
             new.sources, new.norm = use.bit, None
         else:
@@ -112,6 +115,7 @@ def _gated(log: Log, eqn: JaxprEqn, one: Data, other: Data) -> Data:
     """Return a product of two values of data, which may be a gated unit."""
     new = mixed(log, eqn, one, other)
     new.factors = (one, other)
+    # Experts' outputs times their weights are the experts', whatever weighs them.
     for gate, up in ((one, other), (other, one)):
         if gate.routing and attention.chosen(log, gate, up):
             new.routing, new.last, new.sources = 0, up.last, up.sources
@@ -132,11 +136,14 @@ def _gated(log: Log, eqn: JaxprEqn, one: Data, other: Data) -> Data:
 def _note_gate(log: Log, gate: Data, up: Data, new: Data) -> None:
     """Give the roles of a gated unit to two products that read the same values."""
     gates, ups = log.members(gate.last), log.members(up.last)
+    # The gates of recurrent cells are sums of two products; attention may be gated
+    # by what its own values were made of.
     if len(gates) != 1 or len(ups) != 1 or up.attention or gate.attention:
         return
     read, beside = gates[0].data, ups[0].data
     if read is None or beside is None or not _is_same(log, read, beside):
         return
+    # Two slices of one product are a fused kernel; x * f(x) is none.
     if gates[0] is ups[0] and not (gate.is_part or up.is_part):
         return
     gates[0].roles.add("gate")
@@ -169,6 +176,7 @@ def divide(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
         if left.exponential is right.total:
             new = attention.normalized(log, left, right.total)
             return new.copy(axes=axes_of(log, values, shape_of(eqn.outvars[0])))
+        # Some divide by the sum only behind the values: exp(logits) v / sum.
         if any(event.weights is right.total for event in left.attention):
             right.total.is_normalized = True
             return left.copy(axes=axes_of(log, values, shape_of(eqn.outvars[0])))

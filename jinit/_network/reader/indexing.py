@@ -17,6 +17,7 @@ def indexed(eqn: JaxprEqn, view: View) -> View:
     """Return a view behind a `gather` whose indices no input decides."""
     numbers, shape = eqn.params["dimension_numbers"], shape_of(eqn.outvars[0])
     chosen = [d for d in range(len(shape)) if d not in numbers.offset_dims]
+    # w[0] for a constant index is one of several kernels that are kept together.
     if math.prod(shape[d] for d in chosen) == 1:
         return each(view, lambda term: _one(term, eqn))
     return each(view, lambda term: _several(term, eqn, chosen))
@@ -50,6 +51,7 @@ def _kept(term: Term, eqn: JaxprEqn) -> Term:
     part = list(term.part)
     for place, dim in zip(numbers.offset_dims, kept_dims(numbers, sizes), strict=True):
         axis = axes[place] = cut(term.axes[dim], sizes[dim])
+        # A slice of one entry is an index that a later squeeze drops.
         if axis is not term.axes[dim]:
             part += [(name, 0, sizes[dim]) for name, _ in axis if name >= 0]
     return dataclasses.replace(term, axes=tuple(axes), part=tuple(part))
@@ -75,6 +77,7 @@ def chosen_by_step(view: View, part: View, loop: int) -> View:
     """Say of a part that is one entry of a longer axis that it belongs to a step."""
 
     def marked(before: Term, after: Term) -> Term:
+        # Only an axis that the index has cut tells the steps apart.
         long = {name for axis in before.axes for name, size in axis if size > 1}
         ones = {name for axis in after.axes for name, size in axis if size == 1}
         ones |= {name for axis in after.members for name, _ in axis}

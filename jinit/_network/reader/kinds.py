@@ -31,6 +31,7 @@ def changing(
     kinds = list(kinds)
     names = zip(body.invars[first:last], body.outvars[:num_carry], strict=True)
     same = [before is after for before, after in names]
+    # Most scans carry data from the first step on, and cost nothing here.
     if not all(same) and not all(k == DATA for k in kinds[first:last]):
         while True:
             results = _passed(body, kinds)[:num_carry]

@@ -31,12 +31,14 @@ def lookup(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
     for spot, axis in zip(batch, indices.axes, strict=False):
         axes[spot] = axis
     spots = [int(d) for d in numbers.offset_dims]
+    # A gather with batching dimensions has fewer axes than are kept.
     if len(spots) != len(kept):
         return result(log, use, indices, tuple(axes))
     for spot, dim in zip(spots, kept, strict=True):
         if letters[dim] == "o":
             axes[spot] = output(log, use, view, dim)
     new = result(log, use, indices, tuple(axes))
+    # Rows of two axes or more may be kernels, which the inputs choose among.
     if letters.count("o") > 1:
         new.pending = (_scattered(view, spots, kept, shape), use, None)
     return new

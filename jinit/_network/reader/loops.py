@@ -64,6 +64,7 @@ class _Body:
 
     def _carried(self, value: Any, shape: Sequence[int]) -> Data:
         """Return a carry that descends from the first, and has a source of its own."""
+        # A learned first state is data from the second step on.
         if isinstance(value, View):
             self.log.other(value, "a loop begins with it")
         if isinstance(value, Data):
@@ -118,8 +119,10 @@ class _Body:
         return read
 
     def _join(self, value: Data, result: Data, read: int) -> None:
+        # A mask that is carried along unchanged is no state.
         if value is result:
             return
+        # A carry has the same axes before and after a step.
         for one, other in zip(value.axes, result.axes, strict=True):
             self.log.labels.unite(other, one)
         for token in self.log.members(value.sources & self.loop.tokens):

@@ -16,6 +16,7 @@ def note(
     use = log.note(kind, view, data, letters=letters_of(view, letters), **facts)
     if kind != "lookup":
         use.activation, use.gate = data.scalar, data.gated
+    # The next product behind attention's values is its output.
     for event in data.attention:
         event.readers.append(use)
     return use
@@ -117,9 +118,11 @@ def meet(
 ) -> Data:
     """Return the product of two values of data that is summed over some axes."""
     new = joined(left, right).copy(axes=axes, meeting=Meeting(left, right, *free))
+    # einsum("bd,bd->b", x, x) is a sum of squares.
     if left is right:
         new.norm = "mean_square"
     for weights, values, labels in ((left, right, summed[0]), (right, left, summed[1])):
+        # Weights are no source of what they weigh: the values are.
         if weights.exponential:
             new.attention += attention.contracted(log, weights, values, labels)
             new.last, new.sources, new.meeting = values.last, values.sources, None

@@ -20,8 +20,10 @@ def find_members(log: Log) -> None:
     for use in log.uses:
         batched |= _roots(log, *use.batched.values())
         summed |= _roots(log, *use.contracted.values())
+    # The heads of attention are a batch in its products, and summed by its output.
     members = (batched - summed) | routed
     for use in log.uses:
+        # A router's outputs are the experts, which are members of the experts alone.
         if use.kind not in ("product", "convolution") or use.number in log.routers:
             continue
         _free(log, use, use.outputs, members)
@@ -37,6 +39,7 @@ def _roots(log: Log, *axes: Axis) -> set[int]:
 def _free(log: Log, use: Use, axes: dict[int, Axis], members: set[int]) -> None:
     """Turn the axes that are members into batch axes, but not the last that is left."""
     chosen = [n for n, axis in axes.items() if axis and _roots(log, axis) <= members]
+    # An ensemble of units has no other output than its members.
     if len(chosen) == len(axes):
         return
     for name in chosen:

@@ -20,6 +20,7 @@ Rule = Callable[[Log, JaxprEqn, Sequence[Any]], Any]
 def _moved(eqn: JaxprEqn, data: Data, axes: Axes) -> Data:
     """Return the same entries along other axes."""
     new = data.copy(axes=axes)
+    # A modulated kernel is reshaped before its convolution, and its view with it.
     if data.pending is not None:
         view, use, product = data.pending
         moved = views.moved(eqn, view)
@@ -71,6 +72,7 @@ def cut(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
 
 def relabeled(log: Log, axis: Axis, size: int) -> Axis:
     """Return an axis that was lengthened or cut, with the label that it had."""
+    # Of an axis of several factors nobody knows which one was cut.
     if len(axis) != 1:
         return log.labels.axis(size)
     return ((axis[0][0], size),)
@@ -129,6 +131,7 @@ def scatter_add(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
     onto, indices, rows = values
     if not isinstance(rows, Data) or isinstance(onto, View):
         return other(log, eqn, values)
+    # Experts' outputs are scattered back to their tokens; the indices route only.
     if not isinstance(onto, Data):
         axes = _kept_axes(log, eqn.outvars[0].aval, [rows])
         return log.base(rows.copy(axes=axes, pending=None, factors=None))
@@ -177,6 +180,7 @@ def gather(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
 
 
 def _with_indices(data: Data, indices: Data) -> Data:
+    # What indices are made of is no source of what they choose.
     new = joined(data, indices)
     return new.copy(last=data.last, sources=data.sources or indices.sources)
 
@@ -190,6 +194,7 @@ def other(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> list[Data]:
     new = operands[0] if operands else Data()
     for data in operands[1:]:
         new = joined(new, data)
+    # Nothing that one entry says of another survives: norms, softmaxes, kernels.
     new = joined(new, new)
     return [
         log.base(new.copy(axes=_kept_axes(log, var.aval, operands)))

@@ -72,6 +72,7 @@ def _as_data(log: Log, eqn: JaxprEqn, values: Sequence[Any], view: View) -> Data
     shape = next(
         shape_of(v) for v, x in zip(eqn.invars, values, strict=True) if x is view
     )
+    # Weight norm squares kernels, which are repeated along no axis.
     is_square = name == "mul" and values[0] is values[1]
     if (name in _READING or is_square) and views.is_repeated(view):
         return meetings.learned(log, view, shape)

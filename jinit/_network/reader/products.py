@@ -10,7 +10,7 @@ from .atoms import shape_of
 from .axes import BROADCAST, Axes, Axis
 from .meetings import learned, match, meet, modulated, note, output, replaced, result
 from .uses import Log, letters_of
-from .values import Data, View, number
+from .values import Constant, Data, View, number
 
 
 def dot_general(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
@@ -18,6 +18,7 @@ def dot_general(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
     left, right = values[:2]
     dims = eqn.params["dimension_numbers"]
     if isinstance(left, View) and isinstance(right, View):
+        # Learned queries that are repeated for each input, times their kernel.
         if views.is_repeated(left):
             left = learned(log, left, shape_of(eqn.invars[0]))
         elif views.is_repeated(right):
@@ -71,7 +72,8 @@ def _with_parameter(
     if not isinstance(other, Data):
         if number(other) is None:
             # A fixed linear map of a parameter, such as resizing a table of positions.
-            return _mapped(eqn, view, dims)
+            is_one_hot = isinstance(other, Constant) and other.is_one_hot
+            return _mapped(eqn, view, dims, is_one_hot)
         # Zeros, with which a recurrent network that is written out begins.
         shape = shape_of(eqn.invars[1 - dims.side])
         data = Data().copy(axes=log.labels.axes(shape))
@@ -86,6 +88,7 @@ def _with_parameter(
     free = [data.axes[d] for d in dims.free_there]
     batch = [data.axes[d] for d in dims.batch_there]
     axes = (*batch, *fresh, *free) if dims.side == 0 else (*batch, *free, *fresh)
+    # A one-hot along a batch axis chooses nothing.
     if data.is_one_hot and not dims.batch_here:
         use.kind, use.activation = "lookup", None
     return result(log, use, data, axes)
@@ -100,8 +103,10 @@ def _of_parameters(eqn: JaxprEqn, left: View, right: View) -> View:
     return views.product(left, right, (lc, rc), (kept_left, kept_right))
 
 
-def _mapped(eqn: JaxprEqn, view: View, dims: _Dims) -> View:
+def _mapped(eqn: JaxprEqn, view: View, dims: _Dims, is_one_hot: bool) -> View:
     """Return a view behind a product with a constant, whose axes are no parameter's."""
+    if is_one_hot:
+        view = views.gathered(view, dims.here)
     shape = shape_of(eqn.outvars[0])
     first = len(dims.batch_here) + (0 if dims.side == 0 else len(dims.free_there))
     places = dims.batch_here + dims.free_here
@@ -114,6 +119,8 @@ def _mapped(eqn: JaxprEqn, view: View, dims: _Dims) -> View:
         return tuple(new)
 
     new = views.with_axes(view, change)
+    if is_one_hot:
+        return new
     return views.mapped(new, tuple(letters_of(view, dims.letters).items()))
 
 
@@ -134,6 +141,7 @@ def _of_data(log: Log, eqn: JaxprEqn, left: Any, right: Any, dims: Any) -> Data:
     free_right = attention.labels_of(
         axes[len(axes) - len(right.axes) + len(rc) + len(rb) :]
     )
+    # Both sides of x x^T have one label, which cannot tell queries from keys.
     if left is right:
         free_right = free_right - free_left
     return meet(log, left, right, axes, (summed, summed_right), (free_left, free_right))
@@ -180,6 +188,7 @@ def _is_kernel(data: Data, contracted: Sequence[int], batch: Sequence[int]) -> b
         return False
     axes = data.pending[0].terms[0].axes
     real = [any(n >= 0 and s > 1 for n, s in axis) for axis in axes]
+    # A scale of queries has no further axis: q * s, times k, is no kernel.
     free = _free(len(axes), contracted, batch)
     return any(real[d] for d in contracted) and any(real[d] for d in free)
 
@@ -209,6 +218,7 @@ def ragged_dot(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
     for here, there in zip(dims.here, dims.there, strict=True):
         match(use.contracted, right, here, left.axes[there])
     fresh = [output(log, use, right, d) for d in dims.free_here if letters[d] == "o"]
+    # The sizes of the groups are counted from what a router has chosen.
     if isinstance(sizes, Data):
         for router in log.members(sizes.routing):
             log.routers[router.number] = attention.labels_of(router.outputs.values())

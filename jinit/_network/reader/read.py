@@ -29,7 +29,7 @@ from . import (
     reductions,
     wrappers,
 )
-from .atoms import shape_of
+from .atoms import is_whole, shape_of
 from .kinds import CONSTANT, kind_of
 from .records import Reading
 from .roles import reading_of
@@ -57,6 +57,7 @@ _CONTROL: dict[Any, Control] = {
     "shard_map": wrappers.shard_map,
     "optimization_barrier": lambda log, eqn, values, read: values,
 }
+_MOVING = {"broadcast_in_dim", "convert_element_type", "reshape", "transpose"}
 # Operations that are read once for equal operands, and what tells two of them apart.
 _REMEMBERED = {
     "sub", "mul", "div", "square", "sqrt", "rsqrt", "integer_pow", "reduce_sum",
@@ -184,8 +185,13 @@ def _is_key(var: Any) -> bool:
 
 def _constants(eqn: JaxprEqn, values: Sequence[Any]) -> list[Constant]:
     """Return the results of an equation on constants, with its number where known."""
-    if eqn.primitive.name in ("broadcast_in_dim", "convert_element_type", "neg"):
+    name = eqn.primitive.name
+    if name in ("broadcast_in_dim", "convert_element_type", "neg"):
         value = number(values[0])
         if value is not None:
-            return [Constant(-value if eqn.primitive.name == "neg" else value)]
+            return [Constant(-value if name == "neg" else value)]
+    compares = name == "eq" and all(map(is_whole, eqn.invars))
+    moves_one = name in _MOVING and isinstance(values[0], Constant)
+    if compares or (moves_one and values[0].is_one_hot):
+        return [Constant(is_one_hot=True)]
     return [Constant()] * len(eqn.outvars)

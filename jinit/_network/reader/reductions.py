@@ -37,6 +37,7 @@ def _summed(log: Log, data: Data, gone: set[int]) -> Data:
         new = _written_out(log, data, gone, kept)
         if new is not None:
             return new
+    # (q * k).sum(-1) is a product of queries and keys, too, but x * x is a square.
     if data.factors is not None and not data.norm:
         left, right = data.factors
         labels = [attention.labels_of(d.axes) for d in (left, right)]
@@ -46,6 +47,7 @@ def _summed(log: Log, data: Data, gone: set[int]) -> Data:
         axes=kept, exponential=None, pending=None, factors=None, is_one_hot=False
     )
     new.scalar = rebased(data.scalar)
+    # A softmax sums before it divides: the axes of the sum are those of the softmax.
     if data.exponential is not None:
         data.exponential.labels |= summed
         new.total = data.exponential
@@ -62,6 +64,7 @@ def _written_out(log: Log, data: Data, gone: set[int], kept: Axes) -> Data | Non
     view, use, _ = data.pending
     axes = view.terms[0].axes
     real = [any(n >= 0 and s > 1 for n, s in axis) for axis in axes]
+    # A mean over positions sums none of the parameter's axes.
     if not any(real[d] for d in gone):
         return None
     letters = [_letter(log, data.axes[d], d in gone) for d in range(len(axes))]
@@ -78,6 +81,7 @@ def _letter(log: Log, axis: Axis, is_summed: bool) -> str:
     """Return the letter of an axis of a product that was written out."""
     if is_summed:
         return "i"
+    # x[:, :, None] * w repeats x along the outputs; an axis of both is a batch.
     is_repeated = all(label in log.labels.repeated for label, _ in axis)
     return "o" if is_repeated else "b"
 
@@ -102,6 +106,7 @@ def reduce_other(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     kept = tuple(a for i, a in enumerate(data.axes) if i not in gone)
     new = data.copy(axes=kept, pending=None, factors=None, exponential=None, norm=None)
     new.scalar = rebased(data.scalar)
+    # The index of the best expert routes, as its weight does.
     if eqn.primitive.name in ("argmax", "argmin"):
         labels = attention.labels_of(data.axes[d] for d in gone)
         new.routing |= attention.routers(log, data, labels)
@@ -117,6 +122,7 @@ def choose(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
         if data.axes:
             labels = attention.labels_of([data.axes[axis]])
             routing |= data.routing | attention.routers(log, data, labels)
+    # A sort has several results, of which the weights and the indices both route.
     results = other(log, eqn, values)
     return [new.copy(routing=new.routing | routing) for new in results]
 

@@ -26,6 +26,7 @@ def subtracted(log: Log, one: Data, other: Data) -> bool:
     The difference of an input and what the network makes of it is a loss.
     """
     start = _start(log, one, other)
+    # The stream of a network has come through a first layer or an embedding.
     if start is None or not log.bases[start].layers:
         return False
     _note(log, start, one, other)
@@ -36,6 +37,7 @@ def _start(log: Log, shortcut: Data, branch: Data) -> int | None:
     """Return the number of the value from which a branch begins, or None."""
     common = shortcut.stream & branch.ancestors
     if common:
+        # The last such value: the stream is an ancestor of itself in earlier blocks.
         number = common.bit_length() - 1
         if _inside(log, branch.layers, number):
             return number
@@ -61,6 +63,7 @@ def _projection(log: Log, shortcut: Data, branch: Data) -> int | None:
     branch has made and that is no linear function of it, or a recurrent cell, whose
     parts are summed, and an adapter beside its matrix would be branches, too.
     """
+    # W x + U h in a recurrent cell has two products that read two values.
     projections = log.members(shortcut.last)
     if len(projections) != 1 or shortcut.meeting or projections[0].data is None:
         return None
@@ -90,6 +93,7 @@ def _note(log: Log, number: int, shortcut: Data, branch: Data) -> None:
     start = log.bases[number]
     inside = _inside(log, branch.layers, number)
     count = 1
+    # A loop over time adds to other values at each step, and not to the stream.
     for loop in log.loops:
         if shortcut.ancestors & loop.carries:
             count *= loop.length
@@ -105,6 +109,7 @@ def _branches(branch: Data, inside: int) -> list[Data]:
 
     Summands that share a product are one branch: a matrix beside its adapter.
     """
+    # A bias or a table among the summands is no branch.
     terms = [t for t in _summands(branch) if t.layers & inside]
     groups: list[Data] = []
     for term in terms:

@@ -25,6 +25,7 @@ def reading_of(log: Log, paths: Sequence[str], kinds: Sequence[Any]) -> Reading:
     find_members(log)
     depth, ends = _depth(log)
     _give_roles(log, ends)
+    # The halves of uses that turned out to be one, and carries, are no uses.
     uses = [use for use in log.uses if use.kind not in ("half", "carry")]
     by_parameter: dict[int, list[tuple[Use, Term]]] = {}
     for use in uses:
@@ -92,6 +93,7 @@ def _products(log: Log) -> int:
 
 def _depth(log: Log) -> tuple[int, int]:
     """Count the residual additions; return the set of the products that end them."""
+    # Only now is it known which lookups were halves of products: see `replaced`.
     products = _products(log)
     log.additions = [a for a in log.additions if a.layers & products]
     ends = 0
@@ -99,6 +101,7 @@ def _depth(log: Log) -> tuple[int, int]:
         addition.layers &= products
         addition.ends &= products
         ends |= addition.ends
+    # Parallel branches that are summed first are added to the stream once.
     counts = {addition.sum: addition.count for addition in log.additions}
     return sum(counts.values()), ends
 
@@ -122,10 +125,12 @@ def _give_roles(log: Log, ends: int) -> None:
         reads_inputs = use.data is not None and (
             use.data.sources & FROM_INPUTS and not use.data.layers
         )
+        # An embedding reads inputs by its nature, and is followed or not.
         if use.kind == "lookup":
             continue
         if reads_inputs:
             use.roles.add("input")
+        # Queries, keys and routers only weigh: the readout is what they weigh.
         if not use.bit & followed and not use.roles & {"router", "query", "key"}:
             use.roles.add("readout")
         elif use.data is not None and use.data.ancestors and not reads_inputs:
@@ -141,6 +146,7 @@ def _parameter(
             path, shape, kind.dtype, frozenset({"other"}), reason="it is never used"
         )
     roles, reason = _roles(uses)
+    # A tied embedding is laid out as its lookup, which comes first, says.
     first = next((u for u, t in uses if u.kind in _KINDS and not t.is_scale), None)
     known = next((u for u, t in uses if u.letters and not t.is_scale), None)
     layout = None if known is None else layout_of(known, number, shape)
@@ -189,6 +195,7 @@ def _count(uses: list[tuple[Use, Term]]) -> int:
     counts: dict[Any, int] = {}
     for use, term in uses:
         counts[term.part] = counts.get(term.part, 0) + use.shared
+    # The slices of a fused kernel are used once each, and the kernel so, too.
     whole_uses = counts.pop((), 0)
     return whole_uses + max(counts.values(), default=0)
 

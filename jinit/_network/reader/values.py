@@ -20,10 +20,12 @@ from .axes import Axes, Axis, Factor
 class Constant:
     """A value that depends on no parameter and no input.
 
-    `value` is its number where all entries are known to be one number.
+    `value` is its number where all entries are known to be one number. `is_one_hot`
+    says that it comes from a comparison of whole numbers with a row of them.
     """
 
     value: Any = None
+    is_one_hot: bool = False
 
 
 def number(value: Any) -> Any:

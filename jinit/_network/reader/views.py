@@ -39,6 +39,7 @@ def expanded(view: View, shape: Sequence[int]) -> View:
     """Return a view that is repeated along axes where it has one entry."""
 
     def change(axes: Axes) -> Axes:
+        # Newer versions of JAX let an axis of one entry meet a longer one.
         axes = axes or ((),) * len(shape)
         return tuple(
             ((BROADCAST, size),) if size > 1 and size_of(axis) == 1 else axis
@@ -68,6 +69,7 @@ def combined(one: View, other: View, shape: Sequence[int], *, multiplies: bool) 
     if multiplies:
         one, other = _scales(one, other)
     terms = dict.fromkeys(one.terms + other.terms)
+    # g v / |v|: the norm of v adds nothing to what v itself says.
     full = {term.parameter for term in terms if not term.is_reduced}
     normed = {t.parameter for t in terms if t.is_reduced} & full
     return View(
@@ -82,6 +84,7 @@ def combined(one: View, other: View, shape: Sequence[int], *, multiplies: bool) 
 def _scales(one: View, other: View) -> tuple[View, View]:
     """Mark the view with fewer axes as what scales the other."""
     counts = [max(map(_extent, view.terms)) for view in (one, other)]
+    # Two whole kernels that are multiplied, such as a kernel and its learned mask.
     if counts[0] == counts[1]:
         return one, other
     if counts[0] < counts[1]:
@@ -106,6 +109,7 @@ def concatenated(eqn: JaxprEqn, pieces: Sequence[View]) -> View:
     size = shape_of(eqn.outvars[0])[along]
 
     def lengthened(axes: Axes) -> Axes:
+        # The lengths must fit, or later reshapes would lose the piece's axis.
         real = [name for name, _ in axes[along] if name >= 0]
         axis = ((real[0] if real else BROADCAST, size),)
         return (*axes[:along], axis, *axes[along + 1 :])
@@ -158,6 +162,16 @@ def _remaining(
     return dataclasses.replace(term, axes=axes, inner=(*term.inner, *used))
 
 
+def gathered(view: View, dims: Sequence[int]) -> View:
+    """Say of some axes of a view that entries are looked up along them."""
+
+    def marked(term: Term) -> Term:
+        names = [name for dim in dims for name, _ in term.axes[dim] if name >= 0]
+        return dataclasses.replace(term, gathered=(*term.gathered, *names))
+
+    return each(view, marked)
+
+
 def mapped(view: View, letters: tuple[tuple[int, str], ...]) -> View:
     """Return a view that remembers its letters in a product with a constant."""
     return each(view, lambda term: dataclasses.replace(term, mapped=letters))
@@ -178,6 +192,7 @@ def stacked(view: View, length: int, loop: int) -> View:
     """Return the view of what the steps of a scan have handed out."""
 
     def outside(term: Term) -> Term:
+        # Parameters that a scan only hands through get their axis back.
         if loop in term.loops:
             members, axis = term.members[:-1], term.members[-1]
         else:

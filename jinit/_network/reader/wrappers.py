@@ -22,6 +22,7 @@ def body_inside(eqn: JaxprEqn) -> ClosedJaxpr | None:
     """
     values = eqn.params.values()
     bodies = [value for value in values if isinstance(value, ClosedJaxpr | Jaxpr)]
+    # A custom root or a linear solve has several, and is no wrapper of any.
     if len(bodies) != 1:
         return None
     (body,) = bodies
@@ -33,6 +34,7 @@ def body_inside(eqn: JaxprEqn) -> ClosedJaxpr | None:
 
 
 def _types(atoms: Sequence[Any]) -> list[Any]:
+    # A call may pass Python's numbers, whose types are weak outside of it alone.
     return [atom.aval.strip_weak_type() for atom in atoms]
 
 
@@ -61,6 +63,7 @@ def _resized(log: Log, value: Any, shape: Sequence[int]) -> Any:
 
 def _resized_axis(log: Log, axis: Axis, size: int) -> Axis:
     """Return an axis with another length, and its label if it is one factor."""
+    # An axis that a mesh does not shard has one length inside and outside.
     if size_of(axis) == size:
         return axis
     return ((axis[0][0], size),) if len(axis) == 1 else log.labels.axis(size)
