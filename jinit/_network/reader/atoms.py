@@ -1,4 +1,4 @@
-"""What the equations of a jaxpr read and write has shapes and types."""
+"""The operands and results of equations have shapes and types."""
 
 from typing import Any
 

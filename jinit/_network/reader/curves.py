@@ -1,4 +1,4 @@
-"""What happens entry by entry between two layers gets its name by its values.
+"""A function that acts on each entry between two layers is named by its values.
 
 A function of one number is evaluated on a grid and compared with the activations that
 jinit knows, up to a factor: a dropout divides by what it keeps. So a GELU has its name

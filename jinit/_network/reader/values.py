@@ -199,7 +199,7 @@ class Data:
     layers: int = 0
     last: int = 0
     sources: int = 0
-    # What happened entry by entry since the base; None for nothing.
+    # The function that was applied to each entry since the base, or None.
     scalar: Scalar | None = None
     # The activation of a gated unit, where it is the product of one.
     gated: Scalar | None = None
@@ -236,7 +236,7 @@ class Data:
 
     @property
     def curve(self) -> Scalar:
-        """What happened entry by entry since the base."""
+        """The function that was applied to each entry since the base."""
         if self.scalar is None:
             self.scalar = Scalar()
         return self.scalar
