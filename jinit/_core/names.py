@@ -32,8 +32,8 @@ _PUBLIC_MODULES = ("jax.nn", "jax.numpy", "jax.lax", "jax.scipy.special")
 def public_name(function: Any) -> str:
     """Return where users find a function, such as `jax.nn.gelu`, or else its name."""
     name = getattr(function, "__name__", "")
-    # The module that a function of JAX names is private, jax._src.nn.functions, and has
-    # moved before. So the public modules are asked which of them has the function.
+    # The module that a function of JAX names is a private one, and has moved before. So
+    # the public modules are asked which of them has the function.
     for module_name in _PUBLIC_MODULES:
         module = sys.modules.get(module_name)
         if name and getattr(module, name, None) is function:

@@ -246,3 +246,9 @@ names = {"flax", "equinox", "haiku", "keras", "penzai"} & set(sys.modules)
 assert not names, names
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_parameter_that_can_be_no_array_is_named():
+    variables = {"params": {"kernel": "a text", "bias": jnp.zeros(3)}}
+    with pytest.raises(TypeError, match="must be arrays.*\n  kernel: 'a text'"):
+        adapt(nn.Dense(3), (variables, jnp.ones((2, 4))), None, {})

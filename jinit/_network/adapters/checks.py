@@ -6,16 +6,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..._core.trees import listed
+from ..._core.trees import leaves, listed, struct
 from .adapted import is_array
 
 
 def require_parameters(params: Any, model: Any, place: str) -> None:
-    """Raise unless a model has parameters.
+    """Raise unless a model has parameters, all of which are arrays or numbers.
 
     Raises:
+      TypeError: if a parameter can be no array, such as a text.
       ValueError: if `params` has no leaves; `place` says where they were looked for.
     """
+    wrong = [leaf for leaf in leaves(params) if struct(leaf.value) is None]
+    if wrong:
+        lines = listed(f"{leaf.path}: {leaf.value!r}" for leaf in wrong)
+        raise TypeError(
+            f"the parameters of the model {named(model)} must be arrays, or their "
+            f"shapes as jax.ShapeDtypeStruct, but {place} has{lines}"
+        )
     if not jax.tree.leaves(params):
         raise ValueError(
             f"the model {named(model)} has no parameters: there are no arrays of real "
