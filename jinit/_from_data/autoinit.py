@@ -10,27 +10,26 @@ import numpy as np
 from .._core import trees
 from .._core.patterns import PatternLike
 from .._core.results import Row
-from .._network import network
+from .._network.adapters import holds_arrays
 from .._network.behavior import key_of
+from .._network.calling import network_of, rebuilt
 from .._network.kept import Kept, context, types_of
-from .._network.layers import Layer, layers_of, left_by
-from .._network.taps import tapped
+from .._network.layers import layers_of, left_by, path_of, times
+from .._network.reader.records import Adjustable
+from .._network.record import Network, network
 from . import signals
 from .history import History
 from .propagation import Known, propagate
 from .signals import SignalLaw
-from .stacks import path_of, times
 
 # The sizes of images to try if there is no batch, the most frequent first.
 _SIZES = (32, 28, 64, 224, 16, 8, 96, 128, 256, 14, 299, 48)
 
 
-@network.function_of_a_model
 def autoinit(
     model: Any,
-    variables: Any,
+    *arguments: Any,
     input_stats: tuple[Any, Any] = (0.0, 1.0),
-    *,
     batch: Any = None,
     skip: PatternLike = (),
     rngs: Any = None,
@@ -49,22 +48,25 @@ def autoinit(
     and cumulative sums.
 
     Args:
-      model: a Linen module, or a function of (variables, batch). For an NNX model call
-        `jinit.nnx.autoinit`.
-      variables: the variables of the Linen module, or the function's tree.
+      model: a Linen module, a function of (variables, ...), a model that holds its
+        arrays, or a `jinit.Network` of one of them.
+      *arguments: those with which one would call the model; see `jinit.network`. Of
+        the inputs only the shapes count, and they may be left out. A pair of numbers
+        in their place are `input_stats`.
       input_stats: mean and variance of the input: two numbers, or arrays that fit it.
-      batch: an input, or a `jax.ShapeDtypeStruct` like it, or a tuple of several; only
-        its shape counts. By default a shape is tried that fits one of the kernels.
+      batch: the input, or a `jax.ShapeDtypeStruct` like it, or a tuple of several, if
+        they are not among the arguments. Without any a shape is tried that fits one of
+        the kernels.
       skip: patterns of the paths of layers to leave as they are.
-      rngs: for a Linen module, the keys of its streams, such as dropout's.
-      **options: more arguments of the model, such as `train=True`.
+      rngs: keys, where the call draws numbers, as for `jinit.network`.
+      **options: keyword arguments of the call, such as `train=True`.
 
     Returns:
-      New variables, and a `History`: the mean and variance of each layer's input, and
-      the std of its weights.
+      The variables, or the model, with new numbers, and a `History`: the mean and
+      variance of each layer's input, and the std of its weights.
 
     Raises:
-      TypeError: if `model` is neither a Linen module nor a function.
+      TypeError: as for `jinit.network`, or if parameters are only shapes.
       ValueError: if the law of an operation is not known, a layer or its input is 0, or
         no shape of an input fits. The text names the layer, and nothing is changed.
 
@@ -81,40 +83,66 @@ def autoinit(
       Bingham and Miikkulainen, "AutoInit: analytic signal-preserving weight
         initialization for neural networks", AAAI 2023.
     """
-    if batch is None:
-        batch = _fitting(model, variables, rngs, options)
-    called = network.called(model, variables, batch, rngs, options, "autoinit")
+    arguments, input_stats = _without_stats(arguments, input_stats, batch)
+    if not isinstance(model, Network):
+        arguments = _with_batch(model, arguments, batch, rngs, options)
+    net = network_of(model, arguments, rngs, options, "autoinit", needs_inputs=False)
     mean, variance = _moments(input_stats)
-    trace, variables = called.traced(), called.variables
-    layers = layers_of(tapped(trace), variables, network.module_calls(trace), skip)
+    layers, trace = layers_of(net, skip), net._read.trace
     setter = _Setter(layers)
-    arguments = _arguments(called, layers, signals.gaussian(mean, variance))
+    laws = _laws(net, layers, signals.gaussian(mean, variance))
     try:
-        propagate(trace.jaxpr, trace.consts, arguments, setter.set_weight)
+        propagate(trace.jaxpr, trace.consts, laws, setter.set_weight)
     except NotImplementedError as error:
         raise ValueError(
             f"{error}, so this model cannot be analyzed; call jinit.lsuv, which takes "
             "the statistics from a batch of data. Nothing was changed."
         ) from None
-    flat, tree = jax.tree.flatten(variables)
+    flat, tree = jax.tree.flatten(net.params)
     for layer in layers:
-        flat[layer.kernel] = times(flat[layer.kernel], layer, setter.factors_of(layer))
-    variables = jax.tree.unflatten(tree, flat)
-    left = left_by(layers, variables)
-    return variables, History("autoinit", tuple(setter.rows), ("weight_std",), left)
+        number = layer.kernel.number
+        flat[number] = times(flat[number], layer.kernel, setter.factors_of(layer))
+    new = rebuilt(net, jax.tree.unflatten(tree, flat))
+    left = left_by(layers, net)
+    return new, History("autoinit", tuple(setter.rows), ("weight_std",), left)
 
 
-def _arguments(
-    called: network.Called, layers: Sequence[Layer], law: SignalLaw
+def _without_stats(
+    arguments: tuple[Any, ...], input_stats: Any, batch: Any
+) -> tuple[tuple[Any, ...], Any]:
+    """Take a pair of numbers at the end of the arguments for `input_stats`."""
+    last = arguments[-1] if arguments else None
+    is_pair = isinstance(last, tuple) and len(last) == 2
+    are_numbers = is_pair and all(isinstance(x, (int, float)) for x in last)
+    if are_numbers or (is_pair and batch is not None):
+        return arguments[:-1], last
+    return arguments, input_stats
+
+
+def _with_batch(
+    model: Any, arguments: tuple[Any, ...], batch: Any, rngs: Any, options: Any
+) -> tuple[Any, ...]:
+    """Return the arguments with an input among them."""
+    if batch is not None:
+        return (*arguments, *(batch if isinstance(batch, tuple) else (batch,)))
+    # A model that holds its arrays takes no variables before its inputs.
+    has_inputs = len(arguments) > (0 if holds_arrays(model) else 1)
+    if has_inputs:
+        return arguments
+    return (*arguments, _fitting(model, arguments, rngs, options))
+
+
+def _laws(
+    net: Network, layers: Sequence[Adjustable], law: SignalLaw
 ) -> list[Known | SignalLaw]:
     """Return the arguments of a traced model: known arrays, then laws of the inputs."""
-    weights = {layer.kernel for layer in layers}
-    beside, *inputs = called.beside
-    leaves = enumerate(jax.tree.leaves(called.variables))
+    weights = {layer.kernel.number for layer in layers}
+    leaves = enumerate(jax.tree.leaves(net.params))
+    inputs, count = jax.tree.leaves(net.inputs), net._adapted.num_arguments
     return [
         *(Known(leaf, (i, ()) if i in weights else None) for i, leaf in leaves),
-        *map(Known, jax.tree.leaves(beside)),
-        *(_input_law(leaf, law) for leaf in jax.tree.leaves(inputs)),
+        *(_input_law(leaf, law) for leaf in inputs[:count]),
+        *map(Known, inputs[count:]),
     ]
 
 
@@ -129,8 +157,8 @@ def _input_law(leaf: Any, law: SignalLaw) -> SignalLaw:
 class _Setter:
     """A setter sets each weight at its first use, and remembers the factor."""
 
-    def __init__(self, layers: Sequence[Layer]) -> None:
-        self.layers = {layer.kernel: layer for layer in layers}
+    def __init__(self, layers: Sequence[Adjustable]) -> None:
+        self.layers = {layer.kernel.number: layer for layer in layers}
         self.factors: dict[tuple[int, tuple[int, ...]], float] = {}
         self.rows: list[Row] = []
 
@@ -171,12 +199,12 @@ class _Setter:
         leaf, step = origin
         return path_of(self.layers[leaf], step)
 
-    def factors_of(self, layer: Layer) -> jax.Array:
+    def factors_of(self, layer: Adjustable) -> jax.Array:
         """Return a layer's factor, or for a stacked layer one for each of its steps."""
         steps = {
             step: factor
             for (leaf, step), factor in self.factors.items()
-            if leaf == layer.kernel
+            if leaf == layer.kernel.number
         }
         if not steps:
             raise ValueError(
@@ -213,21 +241,20 @@ _FITTING: Kept[jax.ShapeDtypeStruct] = Kept(64)
 
 
 def _fitting(
-    model: Any, variables: Any, rngs: Any, options: dict[str, Any]
+    model: Any, arguments: tuple[Any, ...], rngs: Any, options: dict[str, Any]
 ) -> jax.ShapeDtypeStruct:
     """Return an input that a model takes, whose features fit one of its kernels."""
-    forward = network.forward_of(model, options, "autoinit")
-    types = types_of((variables, rngs)), context()
+    types = types_of((arguments, rngs)), context()
 
     def key() -> Hashable | None:
         model_key = key_of(model, options)
         return None if model_key is None else (model_key, types)
 
     def make() -> jax.ShapeDtypeStruct:
-        for shape in dict.fromkeys(_candidates(variables)):
+        for shape in dict.fromkeys(_candidates(arguments or model)):
             candidate = jax.ShapeDtypeStruct(shape, np.float32)
             try:
-                jax.eval_shape(lambda x: forward(variables, (rngs, x)), candidate)
+                network(model, *arguments, candidate, rngs=rngs, **options)
             except Exception:
                 # A model may raise anything for an input that does not fit.
                 continue
@@ -240,8 +267,8 @@ def _fitting(
     return _FITTING.made(key, make)
 
 
-def _candidates(variables: Any) -> Iterator[tuple[int, ...]]:
-    for leaf in trees.leaves(variables):
+def _candidates(tree: Any) -> Iterator[tuple[int, ...]]:
+    for leaf in trees.leaves(tree):
         shape = tuple(getattr(leaf.value, "shape", ()))
         if len(shape) == 2:
             yield 1, shape[0]

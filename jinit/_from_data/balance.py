@@ -10,10 +10,10 @@ import numpy as np
 
 from .._core.results import Row
 from .._network.kept import Traced, program
-from .._network.layers import Layer
+from .._network.layers import in_front, path_of, scan_axes, times
+from .._network.reader.records import Adjustable, Part
 from .._network.taps import groups
 from .layerwise import LayerwiseTask
-from .stacks import axes_of, in_front, path_of, times
 
 _STEPS = 40
 # Logarithms of ratios whose spread is at most this count as equal.
@@ -23,7 +23,7 @@ _LEAST_POWER = 1 / 64
 
 
 def balanced(
-    task: LayerwiseTask, variables: Any, beside: tuple[Any, ...], loss: Traced
+    task: LayerwiseTask, params: Any, inputs: tuple[Any, ...], loss: Traced
 ) -> tuple[Any, list[Row]]:
     """Scale layers until C = rms(dloss/dW) / rms(W) is the same for all.
 
@@ -31,58 +31,59 @@ def balanced(
     all C. In a chain of layers and relus a power of 1 needs one step. A step that makes
     the spread of C larger is taken back, and the power is halved.
     """
-    bare = task.layers, task.bare.trace, loss.bare
+    trace = task.tapped.trace
+    bare = task.layers, trace.bare, loss.bare
     ratios = program(
         ("balance", task.key, loss.form), lambda: functools.partial(_ratios, *bare)
     )
-    consts = task.trace.consts, loss.consts
-    logs = _logs(task, jax.device_get(ratios(consts, variables, beside)))
+    consts = trace.consts, loss.consts
+    logs = _logs(task, jax.device_get(ratios(consts, params, inputs)))
     rows = list(_rows(task, logs, 0))
     power = 1.0
     for step in range(1, _STEPS):
         if _spread(logs) <= _EQUAL or power < _LEAST_POWER:
             break
         mean = np.mean(np.concatenate([log.ravel() for log in logs]))
-        changed = _scaled(task, variables, [power * (x - mean) / 2 for x in logs])
-        new_logs = _logs(task, jax.device_get(ratios(consts, changed, beside)))
+        changed = _scaled(task, params, [power * (x - mean) / 2 for x in logs])
+        new_logs = _logs(task, jax.device_get(ratios(consts, changed, inputs)))
         if _spread(new_logs) < _spread(logs):
-            variables, logs = changed, new_logs
+            params, logs = changed, new_logs
             rows += _rows(task, logs, step)
         else:
             power /= 2
-    return variables, rows
+    return params, rows
 
 
 def _ratios(
-    layers: Sequence[Layer],
+    layers: Sequence[Adjustable],
     trace: Traced,
     loss: Traced,
     consts: tuple[Any, Any],
-    variables: Any,
-    beside: tuple[Any, ...],
+    params: Any,
+    inputs: tuple[Any, ...],
 ) -> list[jax.Array]:
     """Return C for each layer, and for each step of a stacked one."""
-    flat, tree = jax.tree.flatten(variables)
+    flat, tree = jax.tree.flatten(params)
 
     def run(scales: list[jax.Array]) -> Any:
         values = list(flat)
         for layer, scale in zip(layers, scales, strict=True):
-            values[layer.scale] = scale
-        output = trace.run(consts[0], jax.tree.unflatten(tree, values), beside)
+            values[layer.scale.number] = scale
+        output = trace.run(consts[0], jax.tree.unflatten(tree, values), inputs)
         return loss.run(consts[1], output)
 
-    scales = [flat[layer.scale] for layer in layers]
+    scales = [flat[layer.scale.number] for layer in layers]
     slopes = jax.grad(run)(scales)
     return [
-        jnp.sqrt(_square(slope, layer) / _square(scale, layer))
+        jnp.sqrt(_square(slope, layer.scale) / _square(scale, layer.scale))
         for layer, slope, scale in zip(layers, slopes, scales, strict=True)
     ]
 
 
-def _square(leaf: jax.Array, layer: Layer) -> jax.Array:
+def _square(leaf: jax.Array, part: Part) -> jax.Array:
     """Return the sum of squares of a parameter, for each step of a stack."""
-    front = in_front(leaf, layer).astype(np.float32)
-    return jnp.sum(front**2, tuple(range(len(axes_of(layer)), front.ndim)))
+    front = in_front(leaf, part).astype(np.float32)
+    return jnp.sum(front**2, tuple(range(len(scan_axes(part)), front.ndim)))
 
 
 def _logs(task: LayerwiseTask, ratios: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -100,9 +101,9 @@ def _spread(logs: Sequence[np.ndarray]) -> float:
     return float(np.ptp(np.concatenate([log.ravel() for log in logs])))
 
 
-def _scaled(task: LayerwiseTask, variables: Any, logs: Sequence[np.ndarray]) -> Any:
+def _scaled(task: LayerwiseTask, params: Any, logs: Sequence[np.ndarray]) -> Any:
     """Multiply kernels by r, and biases by the product of the r up to their layer."""
-    flat, tree = jax.tree.flatten(variables)
+    flat, tree = jax.tree.flatten(params)
     total, sums = 0.0, [np.zeros_like(log) for log in logs]
     # A layer's output grows by the factors of all layers up to it, and in a chain of
     # relus the function stays the same if its bias grows with it.
@@ -111,9 +112,9 @@ def _scaled(task: LayerwiseTask, variables: Any, logs: Sequence[np.ndarray]) -> 
         sums[number][index] = total
     for layer, log, below in zip(task.layers, logs, sums, strict=True):
         r, product = (jnp.asarray(np.exp(x), np.float32) for x in (log, below))
-        flat[layer.scale] = times(flat[layer.scale], layer, r)
-        if layer.bias is not None:
-            flat[layer.bias] = times(flat[layer.bias], layer, product)
+        parts = ((layer.scale, r), (layer.bias, product))
+        for part, factor in ((p, f) for p, f in parts if p is not None):
+            flat[part.number] = times(flat[part.number], part, factor)
     return jax.tree.unflatten(tree, flat)
 
 
@@ -124,7 +125,7 @@ def _order(task: LayerwiseTask) -> Iterator[tuple[int, tuple[int, ...]]]:
     for group in groups(taps):
         for step in np.ndindex(*taps[group[0]].shape[: taps[group[0]].scans]):
             for number in (numbers[tap] for tap in group if tap in numbers):
-                axes = task.layers[number].axes
+                axes = task.layers[number].kernel.scans
                 pairs = list(zip(step, axes, strict=True))
                 # Weights that the steps of a scan share belong to its first step.
                 if not any(i for i, axis in pairs if axis is None):

@@ -1,26 +1,28 @@
 """`whiten_first_layer` sets the first layer of a model to whiten its input."""
 
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import JaxprEqn
 
-from .._core import checks, trees
-from .._network import calls, network
-from .._network.layers import Layer, layers_of, placed
-from .._network.taps import tapped
+from .._core import checks
+from .._network.calling import network_of, rebuilt
+from .._network.equations import CONVOLUTION
+from .._network.kept import program
+from .._network.layers import layers_of, placed
+from .._network.reader.records import Adjustable, Tap
+from .._network.record import Network
+from .._network.taps import Tapped
 from .._schemes.whitening import images_of, patches_of, whitening_filters
 from .history import History
-from .stacks import units_of
 
 
-@network.function_of_a_model
 def whiten_first_layer(
     model: Any,
-    variables: Any,
-    batch: Any,
-    *,
+    *arguments: Any,
     eps: float = 5e-4,
     signs: bool = True,
     rngs: Any = None,
@@ -36,23 +38,21 @@ def whiten_first_layer(
     they were drawn.
 
     Args:
-      model: a Linen module, or a function of (variables, batch). For an NNX model call
-        `jinit.nnx.whiten_first_layer`.
-      variables: the variables of the Linen module, or the function's tree.
-      batch: the input, an array, or a tuple of several inputs. It needs at least as
-        many inputs (or patches) as each has values, and better many times that.
+      model: a Linen module, a function of (variables, ...), a model that holds its
+        arrays, or a `jinit.Network` of one of them.
+      *arguments: those with which one would call the model; see `jinit.network`.
       eps: a number that is added to the eigenvalues, since smaller ones are noise.
       signs: whether every filter comes with both signs.
-      rngs: for a Linen module, the keys of its streams, such as dropout's.
-      **options: more arguments of the model, such as `train=True`.
+      rngs: keys, where the call draws numbers, as for `jinit.network`.
+      **options: keyword arguments of the call, such as `train=True`.
 
     Returns:
-      New variables, and a `History` of the eigenvalue that each filter whitens.
+      The variables, or the model, with new numbers, and a `History` of the eigenvalue that each filter whitens.
 
     Raises:
-      TypeError: if `model` is neither a Linen module nor a function.
-      ValueError: if there are too few inputs, or the first layer is dilated, grouped,
-        inside of a scan, or in a function or a jit, where its input is not visible.
+      TypeError: as for `jinit.network`, or if shapes came where numbers are needed.
+      ValueError: if there are too few inputs, or the first layer is dilated, grouped
+        or inside of a scan.
 
     Example:
       >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit
@@ -70,80 +70,103 @@ def whiten_first_layer(
       Coates and Ng, "Learning feature representations with K-means", Neural Networks:
         Tricks of the Trade 2012.
     """
-    called = network.called(
-        model, variables, batch, rngs, options, "whiten_first_layer"
-    )
+    net = network_of(model, arguments, rngs, options, "whiten_first_layer")
     eps = checks.real("eps", eps, minimum=0.0)
     signs = checks.boolean("signs", signs)
-    trace = called.traced()
-    calls_by_path = network.module_calls(trace)
-    layer = layers_of(tapped(trace), called.variables, calls_by_path, ())[0]
-    rows = _inputs(layer, called, calls_by_path)
-    flat, tree = jax.tree.flatten(called.variables)
-    kernel = flat[layer.kernel]
-    (units,) = units_of(kernel, layer)
+    layer = layers_of(net, ())[0]
+    kernel = jax.tree.leaves(net.params)[layer.kernel.number]
+    rows, order = _inputs(layer, net, kernel)
     filters = whitening_filters(rows, eps)
+    (unit,) = (axis for _, axis in layer.kernel.dims)
+    units = kernel.shape[unit]
     filters = filters[:, : units // 2 if signs else units]
     both = np.concatenate([filters, -filters], 1) if signs else filters
     # Units that get no filter keep the columns that were drawn.
-    columns = np.array(kernel, np.float64).reshape(-1, units)
+    columns = np.transpose(np.array(kernel, np.float64), order)
+    shape = columns.shape
+    columns = columns.reshape(-1, units)
     columns[:, : both.shape[1]] = both
-    whitened = jnp.asarray(columns.reshape(kernel.shape), kernel.dtype)
-    flat[layer.kernel] = placed(whitened, kernel)
+    whitened = np.transpose(columns.reshape(shape), np.argsort(order))
+    flat, tree = jax.tree.flatten(net.params)
+    flat[layer.kernel.number] = placed(jnp.asarray(whitened, kernel.dtype), kernel)
     if layer.bias is not None:
-        flat[layer.bias] = jnp.zeros_like(flat[layer.bias])
+        number = layer.bias.number
+        flat[number] = jnp.zeros_like(flat[number])
     variances = np.mean((rows @ filters) ** 2, 0)
     history = tuple(
         {"step": i + 1, "variance": float(value)} for i, value in enumerate(variances)
     )
-    variables = jax.tree.unflatten(tree, flat)
-    return variables, History("whiten_first_layer", history, ("variance",))
+    params = jax.tree.unflatten(tree, flat)
+    return rebuilt(net, params), History("whiten_first_layer", history, ("variance",))
 
 
 def _inputs(
-    layer: Layer, called: network.Called, calls_by_path: dict[str, calls.ModuleCall]
-) -> np.ndarray:
-    """Return the inputs of the first layer as rows, each as long as a filter."""
-    if _is_hidden(layer, calls_by_path):
+    layer: Adjustable, net: Network, kernel: jax.Array
+) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Return the inputs of the first layer as rows, each as long as a filter.
+
+    Beside them is the order of the kernel's axes in which it has a column for each
+    unit, whose entries are in the order of a row's.
+    """
+    fed = net._read.reading.inputs[net._read.reading.adjustable.index(layer)]
+    is_alone = fed is not None and not fed.tap.scans and not layer.members
+    if not is_alone or layer.scale != layer.kernel or len(layer.units or ()) != 1:
         raise ValueError(
-            f"the first layer, {layer.path}, belongs to a function, a scan or a vmap, "
-            "or has a weight norm, so its input or its filters cannot be reached. "
-            "Use jinit.whitening_conv(patches)."
+            f"the first layer, {layer.path}, is inside of a scan, has several members, "
+            "or has a weight norm, so its input or its filters cannot be reached. Use "
+            "jinit.whitening_conv(patches)."
         )
-    # A trace holds no arrays, so the model runs once more to see its inputs.
-    called.calls.clear()
-    called.forward(called.variables, called.beside)
-    call = called.calls[layer.path]
-    if not call.inputs:
+    assert fed is not None
+    x = _recorded(net, fed.tap)
+    eqn = fed.tap.place[-1]
+    if eqn.primitive is CONVOLUTION:
+        return _patches(layer.path, x, eqn, kernel)
+    dims = [dim for dim, _ in sorted(fed.dims, key=lambda pair: pair[1])]
+    axes = [axis for _, axis in sorted(fed.dims, key=lambda pair: pair[1])]
+    order = (*axes, *(axis for axis in range(kernel.ndim) if axis not in axes))
+    if len(order) != len(axes) + 1:
         raise ValueError(
-            f"the first layer, {layer.path}, is called inside of a jit, where its "
-            "input is not visible. Use jinit.whitening_conv(patches)."
+            f"the first layer, {layer.path}, has a kernel of shape {kernel.shape}, of "
+            "which it is not clear what it sums. Use jinit.whitening_conv(patches)."
         )
-    name = trees.leaves(called.variables)[layer.kernel].parts[-1]
-    return _rows(layer.path, call, call.shapes[name])
+    rows = np.moveaxis(x, dims, range(x.ndim - len(dims), x.ndim))
+    size = math.prod(kernel.shape[axis] for axis in axes)
+    return _finite(rows.reshape(-1, size)), order
 
 
-def _rows(path: str, call: calls.ModuleCall, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the inputs of a call as rows, each as long as a filter of a kernel."""
-    x = np.asarray(call.inputs[0], np.float64)
-    if len(shape) == 2 and x.shape[-1] == shape[0]:
-        return _finite(x.reshape(-1, shape[0]))
-    is_image = len(shape) == 4 and x.ndim == 4 and x.shape[-1] == shape[2]
-    if not (is_image and call.is_plain):
+def _recorded(net: Network, tap: Tap) -> np.ndarray:
+    """Return the value of one tap, in a pass through the network."""
+    tapped = Tapped(net._read.trace, (tap,))
+    bare, index = tapped.bare, len(tap.place)
+
+    def run(consts: Any, params: Any, inputs: Any) -> Any:
+        keep = ((),)
+        return bare.run(consts, (params, inputs), keep, lambda _, x, __: (x, x))[1][0]
+
+    run = program(("input", tapped.form, index), lambda: run)
+    return np.asarray(run(tapped.trace.consts, net.params, net.inputs), np.float64)
+
+
+def _patches(
+    path: str, x: np.ndarray, eqn: JaxprEqn, kernel: jax.Array
+) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Return the patches of a plain convolution of images, and the kernel's order."""
+    batch, features, *window = eqn.params["dimension_numbers"].lhs_spec
+    units, inputs, *taps = eqn.params["dimension_numbers"].rhs_spec
+    dilations = (*eqn.params["lhs_dilation"], *eqn.params["rhs_dilation"])
+    groups = eqn.params["feature_group_count"], eqn.params["batch_group_count"]
+    is_plain = set((*dilations, *groups)) == {1} and x.ndim == 4
+    # A kernel that is turned before the convolution has another order of axes.
+    if not is_plain or tuple(eqn.invars[1].aval.shape) != kernel.shape:
         raise ValueError(
-            f"the first layer, {path}, has a kernel of shape {shape} and an "
+            f"the first layer, {path}, has a kernel of shape {kernel.shape} and an "
             f"input of shape {x.shape}; whitening is for dense layers and convolutions "
-            "of images (batch, height, width, channels) without dilation and groups, "
-            "not transposed. Use jinit.whitening_conv(patches)."
+            "of images without dilation and groups, not transposed. Use "
+            "jinit.whitening_conv(patches)."
         )
-    patches = patches_of(images_of(x), (shape[0], shape[1]))
-    return patches.reshape(len(patches), -1)
-
-
-def _is_hidden(layer: Layer, calls_by_path: dict[str, calls.ModuleCall]) -> bool:
-    is_alone = not layer.axes and not layer.is_mapped
-    is_called = layer.path in calls_by_path
-    return not is_called or not is_alone or layer.scale != layer.kernel
+    images = images_of(np.transpose(x, (batch, *window, features)))
+    patches = patches_of(images, tuple(kernel.shape[axis] for axis in taps))
+    return patches.reshape(len(patches), -1), (*taps, inputs, units)
 
 
 def _finite(x: np.ndarray) -> np.ndarray:

@@ -7,17 +7,14 @@ import jax
 import jax.numpy as jnp
 
 from .._core import checks
-from .._network import network
+from .._network.calling import network_of, rebuilt
 from .history import History
-from .search import Measured, Search, learn, objective, trained_of
+from .search import Loss, Measured, Search, learn, task_of
 
 
-@network.function_of_a_model
 def gradinit(
     model: Any,
-    variables: Any,
-    batch: Any,
-    *,
+    *arguments: Any,
     loss: Callable[[Any], Any],
     kind: str = "sgd",
     step_size: float = 0.1,
@@ -39,10 +36,9 @@ def gradinit(
     derivatives, so that one step costs a few passes through the model.
 
     Args:
-      model: a Linen module, or a function of (variables, batch). For an NNX model call
-        `jinit.nnx.gradinit`.
-      variables: the variables of the Linen module, or the function's tree.
-      batch: the input, an array, or a tuple of several inputs.
+      model: a Linen module, a function of (variables, ...), a model that holds its
+        arrays, or a `jinit.Network` of one of them.
+      *arguments: those with which one would call the model; see `jinit.network`.
       loss: a function of the output that returns a scalar, such as `lambda y:
         cross_entropy(y, labels)`.
       kind: the optimizer that will train the network, "sgd" or "adam".
@@ -53,14 +49,14 @@ def gradinit(
       learning_rate: the learning rate of the search.
       tol: the least relative gain that counts; without one nothing is changed.
       progress: whether to show a progress bar, on a terminal.
-      rngs: for a Linen module, the keys of its streams, such as dropout's.
-      **options: more arguments of the model, such as `train=True`.
+      rngs: keys, where the call draws numbers, as for `jinit.network`.
+      **options: keyword arguments of the call, such as `train=True`.
 
     Returns:
-      New variables, and a `History` of the loss after a step and the gradient's norm.
+      The variables, or the model, with new numbers, and a `History` of the loss after a step and the gradient's norm.
 
     Raises:
-      TypeError: if `model` is neither a Linen module nor a function.
+      TypeError: as for `jinit.network`, or if shapes came where numbers are needed.
       ValueError: if the loss is not finite or not a scalar, or every parameter is 0.
 
     Example:
@@ -80,14 +76,12 @@ def gradinit(
     """
     import optax
 
-    called = network.called(model, variables, batch, rngs, options, "gradinit")
+    net = network_of(model, arguments, rngs, options, "gradinit")
     is_adam = checks.choice("kind", kind, ("sgd", "adam")) == "adam"
     size = checks.real("step_size", step_size, positive=True)
     bound = checks.real("max_norm", max_norm, positive=True)
-    trained = trained_of(called.variables)
-    loss_at = objective(called, trained, loss)
 
-    def measure(tensors: list[Any]) -> Measured:
+    def measure(loss_at: Loss, tensors: list[Any]) -> Measured:
         value, slopes = jax.value_and_grad(loss_at)(tensors)
         wide = [slope.astype(jnp.float32) for slope in slopes]
         norm = optax.tree.norm(wide, ord=1 if is_adam else 2)
@@ -104,5 +98,7 @@ def gradinit(
         return Measured(after, excess, report)
 
     search = Search(steps, learning_rate, tol, progress)
-    variables, rows = learn(trained, measure, search, "gradinit")
-    return variables, History("gradinit", rows, ("loss_after_a_step", "gradient_norm"))
+    task = task_of("gradinit", net, loss, measure, (is_adam, size, bound))
+    params, rows = learn(task, search)
+    drawn = ("loss_after_a_step", "gradient_norm")
+    return rebuilt(net, params), History("gradinit", rows, drawn)

@@ -17,42 +17,62 @@ import numpy as np
 from .._core import checks
 from .._core.patterns import PatternLike
 from .._core.results import Row
-from .._network.kept import Traced, program
-from .._network.layers import Layer, layers_of, placed
-from .._network.network import Called, module_calls
-from .._network.taps import Tapped, tapped
-from .stacks import axes_of, in_front, path_of, put_back, times
+from .._network.kept import program
+from .._network.layers import (
+    as_output,
+    from_output,
+    layers_of,
+    path_of,
+    placed,
+    times,
+    with_taps,
+)
+from .._network.reader.records import Adjustable, Part
+from .._network.record import Network
+from .._network.taps import Tapped
 
 
 class Rescaling(NamedTuple):
-    """A rescaling changes a layer's output: y -> (y - bias) factor + new bias."""
+    """A rescaling changes a layer's output: y -> (y - bias) factor + new bias.
 
-    # The factor is one number, or one for each unit. `bias` is the new bias.
+    All arrays but those of `report` have as many axes as the output.
+    """
+
+    # The factor is one number, or one for each member, or for each of their units.
+    # `bias` is the new bias.
     factor: jax.Array
     bias: jax.Array
-    # How far the output was from its target, and whether no factor reaches the target.
+    # For each member: how far the output was from its target, and whether no factor
+    # reaches the target.
     error: jax.Array
     is_impossible: jax.Array
-    # The statistics of the output that a history shows.
+    # The statistics of the output that a history shows, for each member.
     report: dict[str, jax.Array]
 
 
 # rescale(output, bias, layer, rounding_error) -> Rescaling. The output, and its bias or
 # 0, come in float32 or wider. The rounding error is that of the narrower of the dtypes
 # that the two have in the model, relative to 1.
-Rescale = Callable[[jax.Array, jax.Array, Layer, float], Rescaling]
+Rescale = Callable[[jax.Array, jax.Array, Adjustable, float], Rescaling]
+
+
+class CannotSet(ValueError):
+    """Some layers, which have these paths, cannot be set."""
+
+    def __init__(self, message: str, layers: Sequence[str]) -> None:
+        super().__init__(message)
+        self.layers = frozenset(layers)
 
 
 class LayerwiseTask(NamedTuple):
-    """A task holds a traced model, its layers, and the rule that rescales a layer.
+    """A task holds a network, its layers, and the rule that rescales a layer.
 
     `layerwise_pass` runs the traced model and calls `rescale` at the output of each
     layer, with the inputs that the layers before it give after their own rescaling.
     """
 
-    trace: Traced
     tapped: Tapped
-    layers: tuple[Layer, ...]
+    layers: tuple[Adjustable, ...]
     rescale: Rescale
     # Everything that `rescale` closes over, so that equal tasks share a program.
     settings: Hashable
@@ -60,42 +80,47 @@ class LayerwiseTask(NamedTuple):
     @property
     def key(self) -> Hashable:
         """Return a key that two tasks share if they compute the same."""
-        return self.trace.form, self.layers, self.settings
+        return self.tapped.form, self.layers, self.settings
 
     @property
     def bare(self) -> "LayerwiseTask":
         """Return the task without the constants, which kept programs must not hold."""
-        return self._replace(trace=self.trace.bare)
+        return self._replace(tapped=self.tapped.bare)
 
 
 def task_of(
-    called: Called, rescale: Rescale, settings: Hashable, skip: PatternLike
+    net: Network, rescale: Rescale, settings: Hashable, skip: PatternLike
 ) -> LayerwiseTask:
-    """Trace a model and find its layers.
+    """Choose the layers of a network.
 
     Raises:
-      ValueError: if a layer has an empty output, or a kernel for each member of a vmap.
+      ValueError: if the network has no layers, or one has an empty output.
     """
-    trace = called.traced()
-    taps = tapped(trace)
-    layers = layers_of(taps, called.variables, module_calls(trace), skip)
+    return task_for(net, layers_of(net, skip), rescale, settings)
+
+
+def task_for(
+    net: Network, layers: Sequence[Adjustable], rescale: Rescale, settings: Hashable
+) -> LayerwiseTask:
+    """Return the task of rescaling some layers of a network.
+
+    Raises:
+      ValueError: if a layer has an empty output.
+    """
+    layers, taps = with_taps(net, layers)
     for layer in layers:
-        if 0 in taps.taps[layer.taps[0]].shape:
+        if 0 in taps[layer.taps[0]].shape:
             raise ValueError(
                 f"the output of {layer.path} is empty, because the batch is empty; "
                 "pass a batch with at least one example."
             )
-        if layer.is_mapped:
-            raise ValueError(
-                f"{layer.path} has one kernel for each member of a vmap, and its "
-                "output holds those of all members; set each member as a model by "
-                f"itself, or leave the layer out by skip=[{layer.path!r}]."
-            )
-    return LayerwiseTask(trace, taps, tuple(layers), rescale, settings)
+    return LayerwiseTask(
+        Tapped(net._read.trace, taps), tuple(layers), rescale, settings
+    )
 
 
 def repeat_passes(
-    task: LayerwiseTask, called: Called, variables: Any, tol: float, max_iter: int
+    task: LayerwiseTask, net: Network, params: Any, tol: float, max_iter: int
 ) -> tuple[Any, tuple[Row, ...]]:
     """Rescale all layers until the error of each is at most `tol`.
 
@@ -108,29 +133,31 @@ def repeat_passes(
         ("layerwise", task.key), lambda: functools.partial(layerwise_pass, bare)
     )
     history: list[Row] = []
-    start = variables
+    start = params
     # One pass more than `max_iter` verifies the last change.
     for number in range(1, max_iter + 2):
-        changed, rescalings = step(task.trace.consts, variables, called.beside)
+        changed, rescalings = step(task.tapped.trace.consts, params, net.inputs)
         measured = list(_measured(task, jax.device_get(rescalings), number))
         _check(measured)
         history += [one.row for one in measured]
         unset = [one for one in measured if one.error > tol]
         if not unset:
             # A compiled program may return arrays in other shardings than it took.
-            return jax.tree.map(placed, variables, start), tuple(history)
-        variables = changed
+            return jax.tree.map(placed, params, start), tuple(history)
+        params = changed
     layers = ", ".join(f"{one.row['path']} ({one})" for one in unset[:3])
-    raise ValueError(
+    raise CannotSet(
         f"after {max_iter} passes {len(unset)} layers are not set: {layers}. Their "
         "outputs do not follow their kernels. Leave such layers out by skip=[...], or "
-        "try a larger `max_iter` or `tol`. Nothing was changed."
+        "try a larger `max_iter` or `tol`. Nothing was changed.",
+        [one.layer for one in unset],
     )
 
 
 class _Measured(NamedTuple):
     """A _Measured is the rescaling of one layer, or one step of a stack, in numbers."""
 
+    layer: str
     row: Row
     error: float
     is_impossible: bool
@@ -151,12 +178,15 @@ def _check(measured: Sequence[_Measured]) -> None:
                 f"the output of {one.row['path']} is not finite ({one}); look at "
                 "the batch and at the layers before this one. Nothing was changed."
             )
-        if one.is_impossible:
-            raise ValueError(
-                f"{one.row['path']} cannot be scaled ({one}): its weights or its "
-                "input are 0 or do not vary over the batch, or its bias alone exceeds "
-                "the target. skip=[...] leaves it out. Nothing was changed."
-            )
+    failing = [one for one in measured if one.is_impossible]
+    if failing:
+        one = failing[0]
+        raise CannotSet(
+            f"{one.row['path']} cannot be scaled ({one}): its weights or its input are "
+            "0 or do not vary over the batch, or its bias alone exceeds the target. "
+            "skip=[...] leaves it out. Nothing was changed.",
+            [one.layer for one in failing],
+        )
 
 
 def _measured(
@@ -167,6 +197,7 @@ def _measured(
         for index in np.ndindex(*np.shape(rescaling.error)):
             report = {name: float(x[index]) for name, x in rescaling.report.items()}
             yield _Measured(
+                layer.path,
                 {"step": number, "path": path_of(layer, index), **report},
                 float(rescaling.error[index]),
                 bool(rescaling.is_impossible[index]),
@@ -174,13 +205,13 @@ def _measured(
 
 
 def layerwise_pass(
-    task: LayerwiseTask, consts: Sequence[Any], variables: Any, beside: tuple[Any, ...]
+    task: LayerwiseTask, consts: Sequence[Any], params: Any, inputs: tuple[Any, ...]
 ) -> tuple[Any, list[Rescaling]]:
-    """Run the model once; return variables with every layer set, and the rescalings."""
-    flat, tree = jax.tree.flatten(variables)
+    """Run the model once; return parameters with every layer set, and the rescalings."""
+    flat, tree = jax.tree.flatten(params)
     biases = [_bias(task, flat, number) for number in range(len(task.tapped.taps))]
     handler = _Handler(task)
-    _, out = task.tapped.run(consts, (variables, beside), biases, handler)
+    _, out = task.tapped.run(consts, (params, inputs), biases, handler)
     rescalings = [_one_of_shared(layer, out[layer.taps[0]]) for layer in task.layers]
     for layer, rescaling in zip(task.layers, rescalings, strict=True):
         _apply(layer, rescaling, flat)
@@ -206,11 +237,10 @@ class _Handler:
         if tap in self.again:
             # Weights that are used again are scaled for their first use.
             rescaling = self.rescalings.get(self.again[tap].path)
-            if rescaling is None:
+            is_alike = rescaling is not None and rescaling.factor.ndim == output.ndim
+            if rescaling is None or not is_alike:
                 return output, ()
             return _changed(output, _fitting(bias, wide), rescaling), ()
-        if tap not in self.first:
-            return output, ()
         layer, rounding_error = self.first[tap], _rounding_error(output, bias)
         bias = _fitting(bias, wide)
         rescaling = self.rescale(wide, bias, layer, rounding_error)
@@ -218,7 +248,7 @@ class _Handler:
             # The steps of the scan share the weights, and each step asks for another
             # factor. The factor of one step is chosen after the pass.
             return output, rescaling
-        if not layer.axes:
+        if not layer.kernel.scans:
             self.rescalings[layer.path] = rescaling
         return _changed(output, bias, rescaling), rescaling
 
@@ -229,48 +259,38 @@ def _rounding_error(*arrays: Any) -> float:
 
 
 def _fitting(bias: Any, output: jax.Array) -> jax.Array:
-    """Return a layer's bias, or 0 if no bias lies along the output's last axes."""
-    if (
-        isinstance(bias, jax.Array)
-        and output.shape[output.ndim - bias.ndim :] == bias.shape
-    ):
+    """Return a layer's bias in the dtype of its output, or 0 without a bias."""
+    if isinstance(bias, jax.Array):
         return bias.astype(output.dtype)
-    return jnp.zeros((), output.dtype)
+    return jnp.zeros((1,) * output.ndim, output.dtype)
 
 
 def _changed(output: jax.Array, bias: jax.Array, rescaling: Rescaling) -> jax.Array:
     """Return the output that the rescaled layer would have given."""
     wide = jnp.asarray(output, jnp.promote_types(output.dtype, np.float32))
-    bias, factor, new = (
-        jnp.expand_dims(x, tuple(range(output.ndim - x.ndim)))
-        for x in (bias, rescaling.factor, rescaling.bias)
-    )
-    return ((wide - bias) * factor + new).astype(output.dtype)
+    changed = (wide - bias) * rescaling.factor + rescaling.bias
+    return changed.astype(output.dtype)
 
 
 def _bias(task: LayerwiseTask, flat: Sequence[Any], number: int) -> Any:
     """Return the bias of a tap's layer, with an axis for each scan in front, or ()."""
     tap = task.tapped.taps[number]
-    for layer in task.layers:
-        if number in layer.taps and layer.bias is not None:
-            bias = in_front(flat[layer.bias], layer)
-            lengths = tap.shape[: tap.scans]
-            if number == layer.taps[0]:
-                shape = bias.shape[len(axes_of(layer)) :]
-                spread = [
-                    n if axis is not None else 1
-                    for n, axis in zip(lengths, layer.axes, strict=True)
-                ]
-                return jnp.broadcast_to(
-                    bias.reshape(*spread, *shape), (*lengths, *shape)
-                )
-            return () if lengths else bias
-    return ()
+    layer = next(layer for layer in task.layers if number in layer.taps)
+    if layer.bias is None:
+        return ()
+    ndim, lengths = len(tap.shape) - tap.scans, tap.shape[: tap.scans]
+    if number != layer.taps[0] and (lengths or layer.bias.scans):
+        return ()
+    bias = as_output(flat[layer.bias.number], layer.bias, ndim)
+    scans = zip(lengths, layer.bias.scans, strict=True)
+    spread = [n if axis is not None else 1 for n, axis in scans]
+    inner = bias.shape[bias.ndim - ndim :]
+    return jnp.broadcast_to(bias.reshape(*spread, *inner), (*lengths, *inner))
 
 
-def _one_of_shared(layer: Layer, rescaling: Rescaling) -> Rescaling:
+def _one_of_shared(layer: Adjustable, rescaling: Rescaling) -> Rescaling:
     """Return, of the steps that share weights, the first that can be set."""
-    for scan, axis in reversed(list(enumerate(layer.axes))):
+    for scan, axis in reversed(list(enumerate(layer.kernel.scans))):
         if axis is None:
             rescaling = jax.tree.map(lambda x, s=scan: jnp.moveaxis(x, s, 0), rescaling)
             failing = rescaling.is_impossible
@@ -279,9 +299,15 @@ def _one_of_shared(layer: Layer, rescaling: Rescaling) -> Rescaling:
     return rescaling
 
 
-def _apply(layer: Layer, rescaling: Rescaling, flat: list[Any]) -> None:
+def _apply(layer: Adjustable, rescaling: Rescaling, flat: list[Any]) -> None:
     """Multiply a layer's scale, and put its new bias in place."""
-    flat[layer.scale] = times(flat[layer.scale], layer, rescaling.factor)
-    if layer.bias is not None and rescaling.bias.ndim > len(axes_of(layer)):
-        new = rescaling.bias.reshape(in_front(flat[layer.bias], layer).shape)
-        flat[layer.bias] = put_back(new.astype(flat[layer.bias].dtype), layer)
+    scale, bias = layer.scale, layer.bias
+    flat[scale.number] = times(flat[scale.number], scale, rescaling.factor)
+    if bias is not None and is_set_with(layer, bias):
+        flat[bias.number] = from_output(rescaling.bias, flat[bias.number], bias)
+
+
+def is_set_with(layer: Adjustable, bias: Part) -> bool:
+    """Tell whether the steps of scans share a bias where they share the kernel."""
+    kernel = [axis is None for axis in layer.kernel.scans]
+    return kernel == [axis is None for axis in bias.scans]

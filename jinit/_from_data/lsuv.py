@@ -1,5 +1,6 @@
 """LSUV gives the output of every layer a chosen standard deviation."""
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -10,19 +11,16 @@ import numpy as np
 
 from .._core import checks
 from .._core.patterns import PatternLike
-from .._network import network
-from .._network.layers import Layer, left_by, placed
+from .._network.calling import network_of, rebuilt
+from .._network.layers import left_by, placed, scan_axes
+from .._network.reader.records import Adjustable
 from .history import History
 from .layerwise import Rescaling, repeat_passes, task_of
-from .stacks import axes_of, in_front, put_back
 
 
-@network.function_of_a_model
 def lsuv(
     model: Any,
-    variables: Any,
-    batch: Any,
-    *,
+    *arguments: Any,
     target_std: float = 1.0,
     tol: float = 0.02,
     max_iter: int = 10,
@@ -34,24 +32,22 @@ def lsuv(
     """Scale every kernel until its layer's output has the std that you ask for.
 
     In the order of execution, W <- s W with s > 0 such that std(s W x + b) =
-    `target_std`, over all entries of the output for the batch. Layers are the modules
-    with a kernel: dense layers, convolutions, the projections of an attention.
-    Embeddings and norms are not layers.
+    `target_std`, over all entries of the output for the batch. Layers are the products
+    and convolutions of data with a parameter, in any library. Embeddings, tables that
+    are added, and norms are not layers.
 
     A layer is linear in its kernel, so one pass sets all layers: each output is scaled
     where it is computed, and the layers behind it receive the scaled output. A second
     pass verifies the result. Weights that are used several times are scaled for their
     first use, and each step of a scanned stack is scaled by itself. Where the steps of
     a scan share their weights, as in a recurrent cell, the layers behind the scan take
-    one more pass. A layer with a kernel for each member of a `vmap` is an error: set
-    the members one by one. `history.left` names the weights that belong to no layer.
+    one more pass. Experts, and the members of a `vmap`, are scaled one by one.
+    `history.left` names the weights that belong to no layer.
 
     Args:
-      model: a Linen module, or a function of (variables, batch), whose layers are the
-        outputs that `jax.ad_checkpoint.checkpoint_name` names by the paths of their
-        weights. For an NNX model call `jinit.nnx.lsuv`.
-      variables: the variables of the Linen module, or the function's tree.
-      batch: the input, an array, or a tuple of several inputs.
+      model: a Linen module, a function of (variables, ...), a model that holds its
+        arrays, or a `jinit.Network` of one of them.
+      *arguments: those with which one would call the model; see `jinit.network`.
       target_std: the standard deviation to reach, positive.
       tol: the relative error of a std that is accepted. Layers within it stay as they
         are, so that a second call changes nothing.
@@ -59,16 +55,16 @@ def lsuv(
       orthonormal: whether to start from the nearest orthonormal kernel, the polar
         factor of the kernel that was drawn, as the paper does.
       skip: patterns of the paths of layers to leave as they are, such as "**/output".
-      rngs: for a Linen module, the keys of its streams, such as dropout's.
-      **options: more arguments of the model, such as `train=True`.
+      rngs: keys, where the call draws numbers, as for `jinit.network`.
+      **options: keyword arguments of the call, such as `train=True`.
 
     Returns:
-      New variables, and a `History` of the std and the factor of each layer.
+      The variables, or the model, with new numbers, and a `History` of the std and the factor of each layer.
 
     Raises:
-      TypeError: if `model` is neither a Linen module nor a function.
-      ValueError: if a layer cannot be scaled (zeros, NaN, a member of a vmap), or the
-        model has no layers. The text names the layer, and nothing is changed.
+      TypeError: as for `jinit.network`, or if shapes came where numbers are needed.
+      ValueError: if a layer cannot be scaled (zeros, NaN), or the model has no
+        layers. The text names the layer, and nothing is changed.
 
     Example:
       >>> import flax.linen as nn, jax, jinit
@@ -84,65 +80,86 @@ def lsuv(
     References:
       Mishkin and Matas, "All you need is a good init", ICLR 2016.
     """
-    called = network.called(model, variables, batch, rngs, options, "lsuv")
+    net = network_of(model, arguments, rngs, options, "lsuv")
     target = checks.real("target_std", target_std, positive=True)
     tol = checks.real("tol", tol, positive=True)
 
-    def rescale(output: jax.Array, bias: jax.Array, *_: Any) -> Rescaling:
-        return _to_std(output, bias, target, tol)
+    def rescale(
+        output: jax.Array, bias: jax.Array, layer: Adjustable, _: float
+    ) -> Rescaling:
+        return _to_std(output, bias, layer.members, target, tol)
 
-    task = task_of(called, rescale, ("lsuv", target, tol), skip)
-    start = called.variables
+    task = task_of(net, rescale, ("lsuv", target, tol), skip)
+    start = net.params
     if checks.boolean("orthonormal", orthonormal):
         start = _orthonormal(start, task.layers)
-    variables, rows = repeat_passes(task, called, start, tol, max_iter)
-    left = left_by(task.layers, variables)
-    return variables, History("lsuv", rows, ("std",), left)
+    params, rows = repeat_passes(task, net, start, tol, max_iter)
+    left = left_by(task.layers, net)
+    return rebuilt(net, params), History("lsuv", rows, ("std",), left)
 
 
-def _to_std(output: jax.Array, bias: jax.Array, target: float, tol: float) -> Rescaling:
+def _to_std(
+    output: jax.Array, bias: jax.Array, members: Sequence[int], target: float,
+    tol: float,
+) -> Rescaling:  # fmt: skip
     """Return the s > 0 with var(s u + b) = target^2, for an output u + b.
 
-    s is the positive root of s^2 var u + 2 s cov(u, b) + var b = target^2.
+    s is the positive root of s^2 var u + 2 s cov(u, b) + var b = target^2. There is one
+    for each index of the dimensions `members`.
     """
+    over = tuple(dim for dim in range(output.ndim) if dim not in members)
     bias_all = jnp.broadcast_to(bias, output.shape)
     free = output - bias_all
     # The square of the largest entry may overflow, so u is divided by it.
-    unit = jnp.max(jnp.abs(free))
+    unit = jnp.max(jnp.abs(free), over, keepdims=True)
     unit = jnp.where(unit > 0, unit, 1)
-    u, b = _centred(free / unit), _centred(bias_all)
-    a, c = jnp.mean(u**2), jnp.mean(u * b)
+    mean = functools.partial(jnp.mean, axis=over, keepdims=True)
+    u, b = free / unit, bias_all
+    u, b = u - mean(u), b - mean(b)
+    a, c = mean(u**2), mean(u * b)
     # A bias alone may vary more than the target; then no factor reaches it, and the
     # root is NaN.
-    root = jnp.sqrt(c**2 + a * (target**2 - jnp.mean(b**2)))
+    root = jnp.sqrt(c**2 + a * (target**2 - mean(b**2)))
     factor = (root - c) / jnp.where(a > 0, a, 1) / unit
-    std = unit * jnp.sqrt(jnp.mean((u + b / unit) ** 2))
+    std = unit * jnp.sqrt(mean((u + b / unit) ** 2))
     error = jnp.abs(std / target - 1)
     # A layer within the tolerance stays as it is, so a second call changes nothing.
     is_set = error <= tol
     factor = jnp.where(is_set, 1, factor)
     is_impossible = ~is_set & ((a == 0) | ~(factor > 0) | ~jnp.isfinite(factor))
-    return Rescaling(factor, bias, error, is_impossible, {"std": std, "factor": factor})
+    error, is_impossible, std, shown = (
+        jnp.squeeze(x, over) for x in (error, is_impossible, std, factor)
+    )
+    return Rescaling(factor, bias, error, is_impossible, {"std": std, "factor": shown})
 
 
-def _centred(x: jax.Array) -> jax.Array:
-    return x - jnp.mean(x)
-
-
-def _orthonormal(variables: Any, layers: Sequence[Layer]) -> Any:
+def _orthonormal(params: Any, layers: Sequence[Adjustable]) -> Any:
     """Replace each kernel, a (fan_in, units) matrix U S V^T, by its polar factor U V^T.
 
-    The axes of scans are independent matrices.
+    Members and the steps of scans are independent matrices.
     """
-    flat, tree = jax.tree.flatten(variables)
+    flat, tree = jax.tree.flatten(params)
     for layer in layers:
-        kernel = flat[layer.kernel]
-        front, count = in_front(kernel, layer), len(axes_of(layer))
-        lengths, inside = front.shape[:count], front.shape[count:]
-        units = max(1, len(layer.units))
-        rows = math.prod(inside[: len(inside) - units])
-        matrix = front.reshape(*lengths, rows, -1).astype(np.float32)
-        u, _, vt = jnp.linalg.svd(matrix, full_matrices=False)
-        factor = (u @ vt).reshape(front.shape).astype(kernel.dtype)
-        flat[layer.kernel] = placed(put_back(factor, layer), kernel)
+        kernel = flat[layer.kernel.number]
+        flat[layer.kernel.number] = placed(_polar_factor(kernel, layer), kernel)
     return jax.tree.unflatten(tree, flat)
+
+
+def _polar_factor(kernel: jax.Array, layer: Adjustable) -> jax.Array:
+    axes = dict(layer.kernel.dims)
+    copies = [*scan_axes(layer.kernel), *(axes[dim] for dim in layer.members)]
+    units = [axes[dim] for dim in layer.units or ()]
+    if layer.units is None:
+        raise ValueError(
+            f"the units of {layer.path} cannot be told, so no nearest orthonormal "
+            f"kernel is known; skip=[{layer.path!r}] leaves the layer out."
+        )
+    inputs = [axis for axis in range(kernel.ndim) if axis not in (*copies, *units)]
+    order = [*copies, *inputs, *units]
+    front = jnp.transpose(kernel, order)
+    lengths = front.shape[: len(copies)]
+    rows = math.prod(kernel.shape[axis] for axis in inputs)
+    matrix = front.reshape(*lengths, rows, -1).astype(np.float32)
+    u, _, vt = jnp.linalg.svd(matrix, full_matrices=False)
+    factor = (u @ vt).reshape(front.shape).astype(kernel.dtype)
+    return jnp.transpose(factor, np.argsort(order))

@@ -7,20 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._network import network
+from .._network.calling import network_of, rebuilt
 from .history import History
-from .search import Measured, Search, learn, objective, trained_of
+from .search import Loss, Measured, Search, learn, task_of
 
 # The eps of the paper, which keeps the quotient finite where a gradient is 0.
 _EPS = 1e-5
 
 
-@network.function_of_a_model
 def metainit(
     model: Any,
-    variables: Any,
-    batch: Any,
-    *,
+    *arguments: Any,
     loss: Callable[[Any], Any] | None = None,
     steps: int = 300,
     learning_rate: float = 0.03,
@@ -38,10 +35,9 @@ def metainit(
     One step costs a few passes through the model, and a batch of noise serves as well.
 
     Args:
-      model: a Linen module, or a function of (variables, batch). For an NNX model call
-        `jinit.nnx.metainit`.
-      variables: the variables of the Linen module, or the function's tree.
-      batch: the input, an array, or a tuple of several inputs.
+      model: a Linen module, a function of (variables, ...), a model that holds its
+        arrays, or a `jinit.Network` of one of them.
+      *arguments: those with which one would call the model; see `jinit.network`.
       loss: a function of the output that returns a scalar; by default half the mean
         square distance to fixed normal numbers.
       steps: the largest number of steps of the search. It ends earlier if 25 steps
@@ -49,14 +45,14 @@ def metainit(
       learning_rate: the learning rate of the search.
       tol: the least relative gain that counts; without one nothing is changed.
       progress: whether to show a progress bar, on a terminal.
-      rngs: for a Linen module, the keys of its streams, such as dropout's.
-      **options: more arguments of the model, such as `train=True`.
+      rngs: keys, where the call draws numbers, as for `jinit.network`.
+      **options: keyword arguments of the call, such as `train=True`.
 
     Returns:
-      New variables, and a `History` of the quotient.
+      The variables, or the model, with new numbers, and a `History` of the quotient.
 
     Raises:
-      TypeError: if `model` is neither a Linen module nor a function.
+      TypeError: as for `jinit.network`, or if shapes came where numbers are needed.
       ValueError: if the quotient is not finite, or every parameter is 0.
 
     Example:
@@ -74,17 +70,15 @@ def metainit(
       Dauphin and Schoenholz, "MetaInit: initializing learning by learning to
         initialize", NeurIPS 2019.
     """
-    called = network.called(model, variables, batch, rngs, options, "metainit")
-    trained = trained_of(called.variables)
-    loss_at = objective(called, trained, loss or _distance)
+    net = network_of(model, arguments, rngs, options, "metainit")
+    task = task_of("metainit", net, loss or _distance, _measure)
+    params, rows = learn(task, Search(steps, learning_rate, tol, progress))
+    return rebuilt(net, params), History("metainit", rows, ("gradient_quotient",))
 
-    def measure(tensors: list[Any]) -> Measured:
-        quotient = gradient_quotient(loss_at, tensors)
-        return Measured(quotient, jnp.zeros(()), {"gradient_quotient": quotient})
 
-    search = Search(steps, learning_rate, tol, progress)
-    variables, rows = learn(trained, measure, search, "metainit")
-    return variables, History("metainit", rows, ("gradient_quotient",))
+def _measure(loss_at: Loss, tensors: list[Any]) -> Measured:
+    quotient = gradient_quotient(loss_at, tensors)
+    return Measured(quotient, jnp.zeros(()), {"gradient_quotient": quotient})
 
 
 def gradient_quotient(loss_at: Callable[..., Any], tensors: list[Any]) -> jax.Array:

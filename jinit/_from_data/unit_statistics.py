@@ -1,6 +1,6 @@
 """`data_dependent` gives every unit mean 0 and variance 1 over a batch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -9,25 +9,30 @@ import numpy as np
 
 from .._core import checks
 from .._core.patterns import PatternLike
-from .._network import network
-from .._network.layers import Layer, left_by
+from .._core.results import Row
+from .._network.calling import network_of, rebuilt
+from .._network.layers import layers_of, left_by
 from .._network.losses import direction, loss_of
-from .._network.network import Called
+from .._network.reader.records import Adjustable
+from .._network.record import Network
 from .balance import balanced
 from .history import History
-from .layerwise import LayerwiseTask, Rescaling, repeat_passes, task_of
-from .stacks import units_of
+from .layerwise import (
+    CannotSet,
+    LayerwiseTask,
+    Rescaling,
+    is_set_with,
+    repeat_passes,
+    task_for,
+)
 
 # The columns of the history that `plot` draws.
 DRAWN = ("largest_mean", "least_std", "largest_std")
 
 
-@network.function_of_a_model
 def data_dependent(
     model: Any,
-    variables: Any,
-    batch: Any,
-    *,
+    *arguments: Any,
     loss: Callable[[Any], Any] | None = None,
     balance: bool | None = None,
     tol: float = 0.01,
@@ -40,7 +45,9 @@ def data_dependent(
 
     For unit k of each layer, in the order of execution, with u = W x: W_k <- W_k /
     std(u_k), b_k <- -mean(u_k) / std(u_k). A layer without a bias keeps its mean.
-    Layers are those of `jinit.lsuv`, and one pass sets them all.
+    Layers are those of `jinit.lsuv`, and one pass sets them all. A layer that cannot be
+    set stays as it is, and `history.left` names its weights: a kernel of zeros, a unit
+    that does not vary, units that cannot be told in the output.
 
     With a loss, the layers' relative gradients C = rms(dloss/dW) / rms(W) are then made
     equal: W <- r W with r = (C / C_mean)^(1/2), where C_mean is the geometric mean of
@@ -50,27 +57,26 @@ def data_dependent(
     the variance of the units by one factor for each layer.
 
     Args:
-      model: a Linen module, or a function of (variables, batch). For an NNX model call
-        `jinit.nnx.data_dependent`.
-      variables: the variables of the Linen module, or the function's tree.
-      batch: the input, an array, or a tuple of several inputs.
+      model: a Linen module, a function of (variables, ...), a model that holds its
+        arrays, or a `jinit.Network` of one of them.
+      *arguments: those with which one would call the model; see `jinit.network`.
       loss: a function of the output that returns a scalar.
       balance: whether to balance the gradients; by default if there is a loss. With
         True and no loss, the loss is a random direction in the output, as in the paper.
       tol: the error of a unit's mean and std that is accepted.
       max_iter: the largest number of passes that change something.
       skip: patterns of the paths of layers to leave as they are.
-      rngs: for a Linen module, the keys of its streams, such as dropout's.
-      **options: more arguments of the model, such as `train=True`.
+      rngs: keys, where the call draws numbers, as for `jinit.network`.
+      **options: keyword arguments of the call, such as `train=True`.
 
     Returns:
-      New variables, and a `History`: the largest mean and the extreme stds among the
+      The variables, or the model, with new numbers, and a `History`: the largest mean and the extreme stds among the
       units of each layer, then the ratio C of each layer.
 
     Raises:
-      TypeError: if `model` is neither a Linen module nor a function.
-      ValueError: if a layer cannot be scaled. The text names the layer, and nothing is
-        changed.
+      TypeError: as for `jinit.network`, or if shapes came where numbers are needed.
+      ValueError: if no layer can be set, or a layer's output is not finite. The text
+        names the layer, and nothing is changed.
 
     Example:
       >>> import flax.linen as nn, jax, jinit
@@ -86,68 +92,87 @@ def data_dependent(
       Krähenbühl, Doersch, Donahue and Darrell, "Data-dependent initializations of
         convolutional neural networks", ICLR 2016.
     """
-    called = network.called(model, variables, batch, rngs, options, "data_dependent")
+    net = network_of(model, arguments, rngs, options, "data_dependent")
     balances = loss is not None
     if balance is not None:
         balances = checks.boolean("balance", balance)
-    task = task_of_units(called, tol, skip)
-    variables, rows = repeat_passes(task, called, called.variables, tol, max_iter)
+    task, params, rows = set_units(net, net.params, tol, max_iter, skip)
     drawn: tuple[str, ...] = DRAWN
     if balances:
-        scalar_loss = loss_of(loss or direction, task.trace)
-        variables, ratios = balanced(task, variables, called.beside, scalar_loss)
+        scalar_loss = loss_of(loss or direction, net._read.trace)
+        params, ratios = balanced(task, params, net.inputs, scalar_loss)
         rows, drawn = (*rows, *ratios), (*DRAWN, "ratio")
-    left = left_by(task.layers, variables)
-    return variables, History("data_dependent", rows, drawn, left)
+    left = left_by(task.layers, net)
+    return rebuilt(net, params), History("data_dependent", rows, drawn, left)
 
 
-def task_of_units(called: Called, tol: float, skip: PatternLike) -> LayerwiseTask:
-    """Return the task of giving every unit of a model mean 0 and std 1.
+def set_units(
+    net: Network, params: Any, tol: float, max_iter: int, skip: PatternLike
+) -> tuple[LayerwiseTask, Any, tuple[Row, ...]]:
+    """Give every unit mean 0 and std 1; leave the layers of which one cannot be set.
+
+    Returns:
+      The task with the layers that are set, new parameters, and the rows of a history.
 
     Raises:
-      ValueError: if the output of a layer does not end in the units of its kernel.
+      ValueError: if no layer can be set, or a layer's output is not finite.
     """
+    layers = [layer for layer in layers_of(net, skip) if layer.units is not None]
+    error: ValueError = ValueError(
+        "the units of no layer can be told in its output, so no layer can be set."
+    )
+    while layers:
+        task = task_of_units(net, layers, tol)
+        try:
+            return task, *repeat_passes(task, net, params, tol, max_iter)
+        except CannotSet as one:
+            error = one
+            layers = [layer for layer in layers if layer.path not in one.layers]
+    raise error
+
+
+def task_of_units(
+    net: Network, layers: Sequence[Adjustable], tol: float
+) -> LayerwiseTask:
+    """Return the task of giving every unit of some layers mean 0 and std 1."""
     tol = checks.real("tol", tol, positive=True)
 
     def rescale(
-        output: jax.Array, bias: jax.Array, layer: Layer, rounding_error: float
+        output: jax.Array, bias: jax.Array, layer: Adjustable, rounding_error: float
     ) -> Rescaling:
-        return _to_units(output, bias, len(layer.units), tol, rounding_error)
+        return _to_units(output, bias, layer, tol, rounding_error)
 
-    task = task_of(called, rescale, ("units", tol), skip)
-    flat = jax.tree.leaves(called.variables)
-    for layer in task.layers:
-        tap = task.tapped.taps[layer.taps[0]]
-        units = units_of(flat[layer.scale], layer)
-        if tap.shape[max(tap.scans, len(tap.shape) - len(units)) :] != units:
-            raise ValueError(
-                f"the output of {layer.path}, of shape {tap.shape[tap.scans :]}, does "
-                f"not end in the units of its kernel, {units}; skip=[{layer.path!r}] "
-                "leaves it out."
-            )
-    return task
+    return task_for(net, layers, rescale, ("units", tol))
 
 
 def _to_units(
-    output: jax.Array, bias: jax.Array, axes: int, tol: float, rounding_error: float
-) -> Rescaling:
+    output: jax.Array, bias: jax.Array, layer: Adjustable, tol: float,
+    rounding_error: float,
+) -> Rescaling:  # fmt: skip
     """Return the rescaling to (u - mean u) / std u for each unit of an output u + b.
 
-    The units lie along the last `axes` axes. Without a bias the result is u / std u.
+    Without a bias the result is u / std u.
     """
-    over = tuple(range(output.ndim - axes))
+    assert layer.units is not None
+    kept = (*layer.members, *layer.units)
+    over = tuple(dim for dim in range(output.ndim) if dim not in kept)
     free = output - jnp.broadcast_to(bias, output.shape)
     # The square of the largest entry may overflow, so u is divided by it.
     unit = jnp.max(jnp.abs(free))
     unit = jnp.where(unit > 0, unit, 1)
     u = free / unit
-    mean, std = jnp.mean(u, over), jnp.std(u, over)
-    has_bias = bias.ndim > 0
+    mean, std = jnp.mean(u, over, keepdims=True), jnp.std(u, over, keepdims=True)
+    has_bias = layer.bias is not None and is_set_with(layer, layer.bias)
     full_mean = unit * mean + bias
     std_error = jnp.abs(unit * std - 1)
     # An offset smaller than the rounding error of the bias counts as zero.
     mean_error = jnp.abs(full_mean) - rounding_error * jnp.abs(bias)
-    error = jnp.max(jnp.maximum(std_error, mean_error) if has_bias else std_error)
+    inside = tuple(dim for dim in range(output.ndim) if dim not in layer.members)
+    error = jnp.max(
+        jnp.maximum(std_error, mean_error) if has_bias else std_error,
+        inside,
+        keepdims=True,
+    )
     is_set = error <= tol
     inverse = 1 / jnp.where(std > 0, std, 1)
     factor = jnp.where(is_set, jnp.ones_like(std), inverse / unit)
@@ -156,8 +181,10 @@ def _to_units(
     eps = np.finfo(std.dtype).eps
     is_constant = (std <= 4 * eps * jnp.abs(mean)) | (std == 0)
     report = {
-        "largest_mean": jnp.max(jnp.abs(full_mean)),
-        "least_std": unit * jnp.min(std),
-        "largest_std": unit * jnp.max(std),
+        "largest_mean": jnp.max(jnp.abs(full_mean), inside),
+        "least_std": unit * jnp.min(std, inside),
+        "largest_std": unit * jnp.max(std, inside),
     }
-    return Rescaling(factor, new, error, ~is_set & jnp.any(is_constant), report)
+    is_set, error = jnp.squeeze(is_set, inside), jnp.squeeze(error, inside)
+    is_impossible = ~is_set & jnp.any(is_constant, inside)
+    return Rescaling(factor, new, error, is_impossible, report)

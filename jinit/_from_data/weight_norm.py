@@ -1,5 +1,6 @@
 """Gains of weight-normalized layers are set from a batch, or from kernels' norms."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -8,24 +9,20 @@ import numpy as np
 
 from .._core import checks, trees
 from .._core.patterns import PatternLike
-from .._network import network
-from .._network.layers import Layer, left_by, placed
+from .._network.calling import network_of, rebuilt
+from .._network.layers import layers_of, left_by, placed, scan_axes
+from .._network.reader.records import Adjustable
 from .._schemes.distributions import normal
 from .history import History
-from .layerwise import LayerwiseTask, repeat_passes
-from .stacks import axes_of
-from .unit_statistics import DRAWN, task_of_units
+from .unit_statistics import DRAWN, set_units
 
 # The std of directions v in the paper.
 _V_STD = 0.05
 
 
-@network.function_of_a_model
 def weight_norm_init(
     model: Any,
-    variables: Any,
-    batch: Any,
-    *,
+    *arguments: Any,
     key: Any = None,
     tol: float = 0.01,
     max_iter: int = 10,
@@ -42,25 +39,24 @@ def weight_norm_init(
     statistics are those of the batch.
 
     Args:
-      model: a Linen module, or a function of (variables, batch). For an NNX model call
-        `jinit.nnx.weight_norm_init`.
-      variables: the variables of the Linen module, or the function's tree.
-      batch: the input, an array, or a tuple of several inputs.
+      model: a Linen module, a function of (variables, ...), a model that holds its
+        arrays, or a `jinit.Network` of one of them.
+      *arguments: those with which one would call the model; see `jinit.network`.
       key: a key to draw v from N(0, 0.05^2), as the paper does; by default v stays as
         it was drawn.
       tol: the error of a unit's mean and std that is accepted.
       max_iter: the largest number of passes that change something.
       skip: patterns of the paths of layers to leave as they are.
-      rngs: for a Linen module, the keys of its streams, such as dropout's.
-      **options: more arguments of the model, such as `train=True`.
+      rngs: keys, where the call draws numbers, as for `jinit.network`.
+      **options: keyword arguments of the call, such as `train=True`.
 
     Returns:
-      New variables, and a `History`: means, stds, and the least and largest gain g.
+      The variables, or the model, with new numbers, and a `History`: means, stds, and the least and largest gain g.
 
     Raises:
-      TypeError: if `model` is neither a Linen module nor a function.
-      ValueError: if a layer cannot be scaled. The text names the layer, and nothing is
-        changed.
+      TypeError: as for `jinit.network`, or if shapes came where numbers are needed.
+      ValueError: if no layer can be set, or a layer's output is not finite. The text
+        names the layer, and nothing is changed.
 
     Example:
       >>> import flax.linen as nn, jax, jinit
@@ -78,40 +74,43 @@ def weight_norm_init(
       Salimans and Kingma, "Weight normalization: a simple reparameterization to
         accelerate training of deep neural networks", NeurIPS 2016.
     """
-    called = network.called(model, variables, batch, rngs, options, "weight_norm_init")
-    task = task_of_units(called, tol, skip)
-    start = called.variables
+    net = network_of(model, arguments, rngs, options, "weight_norm_init")
+    start = net.params
     if key is not None:
         checks.key(key)
-        start = _redrawn(start, task, key)
-    variables, rows = repeat_passes(task, called, start, tol, max_iter)
+        start = _redrawn(start, layers_of(net, skip), key)
+    task, params, rows = set_units(net, start, tol, max_iter, skip)
     gains = (
-        {"step": rows[-1]["step"], "path": layer.path, **_gain(layer, variables)}
+        {"step": rows[-1]["step"], "path": layer.path, **_gain(layer, params)}
         for layer in task.layers
     )
-    left = left_by(task.layers, variables)
-    return variables, History("weight_norm_init", (*rows, *gains), DRAWN, left)
+    history = History(
+        "weight_norm_init", (*rows, *gains), DRAWN, left_by(task.layers, net)
+    )
+    return rebuilt(net, params), history
 
 
-def _redrawn(variables: Any, task: LayerwiseTask, key: jax.Array) -> Any:
+def _redrawn(params: Any, layers: Sequence[Adjustable], key: jax.Array) -> Any:
     """Draw every kernel from N(0, 0.05^2), with the key of its path."""
-    leaves, (flat, tree) = trees.leaves(variables), jax.tree.flatten(variables)
-    for layer in task.layers:
-        kernel = flat[layer.kernel]
-        kernel_key = trees.key_of(key, leaves[layer.kernel].parts)
+    leaves, (flat, tree) = trees.leaves(params), jax.tree.flatten(params)
+    for layer in layers:
+        number = layer.kernel.number
+        kernel = flat[number]
+        kernel_key = trees.key_of(key, leaves[number].parts)
         drawn = normal(_V_STD)(kernel_key, kernel.shape, kernel.dtype)
-        flat[layer.kernel] = placed(drawn, kernel)
+        flat[number] = placed(drawn, kernel)
     return jax.tree.unflatten(tree, flat)
 
 
-def _gain(layer: Layer, variables: Any) -> dict[str, float]:
+def _gain(layer: Adjustable, params: Any) -> dict[str, float]:
     """Return the least and the largest gain g of a layer.
 
     Without a WeightNorm the gains are the norms of the kernel's columns.
     """
-    scale = jnp.asarray(jax.tree.leaves(variables)[layer.scale], np.float32)
+    leaf = jax.tree.leaves(params)[layer.scale.number]
+    scale = jnp.asarray(leaf, np.float32)
     if layer.scale == layer.kernel:
-        kept = {axis % scale.ndim for axis in layer.units} | set(axes_of(layer))
+        kept = {axis for _, axis in layer.kernel.dims} | set(scan_axes(layer.kernel))
         others = tuple(axis for axis in range(scale.ndim) if axis not in kept)
         scale = jnp.sqrt(jnp.sum(scale**2, others))
     return {"least_gain": float(scale.min()), "largest_gain": float(scale.max())}

@@ -203,10 +203,15 @@ def bind(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
     return list(results) if eqn.primitive.multiple_results else [results]
 
 
-def without_dead_code(jaxpr: Jaxpr) -> tuple[Jaxpr, list[bool]]:
-    """Drop the equations that no result needs; tell which arguments are still used."""
+def without_dead_code(
+    jaxpr: Jaxpr, *, keep_arguments: bool = False
+) -> tuple[Jaxpr, list[bool]]:
+    """Drop the equations that no result needs; tell which arguments are still used.
+
+    With `keep_arguments` all arguments count as used.
+    """
     seeing = jaxpr.replace(eqns=[e for e in jaxpr.eqns if not _only_looks_on(e)])
-    return partial_eval.dce_jaxpr(seeing, [True] * len(jaxpr.outvars))
+    return partial_eval.dce_jaxpr(seeing, [True] * len(jaxpr.outvars), keep_arguments)
 
 
 def _only_looks_on(eqn: JaxprEqn) -> bool:

@@ -8,10 +8,12 @@ small, and hold neither parameters nor batches.
 """
 
 import collections
+import dataclasses
+import functools
 import itertools
 import threading
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
@@ -44,7 +46,12 @@ class Kept(Generic[T]):
     def __len__(self) -> int:
         return len(self._values)
 
-    def made(self, key: Key, make: Callable[[], T]) -> T:
+    def made(
+        self,
+        key: Key,
+        make: Callable[[], T],
+        may_be_kept: Callable[[T], bool] = lambda _: True,
+    ) -> T:
         """Return the value of a key; make it if the store does not have it.
 
         The value is kept under the key as it is after `make`. A model may count how
@@ -53,7 +60,8 @@ class Kept(Generic[T]):
         value = self.get(key())
         if value is None:
             value = make()
-            self.put(key(), value)
+            if may_be_kept(value):
+                self.put(key(), value)
         return value
 
     def get(self, key: Hashable | None) -> T | None:
@@ -78,7 +86,8 @@ class Kept(Generic[T]):
             self._values.clear()
 
 
-class Traced(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Traced:
     """A traced function has a jaxpr, constants that it closes over, and results."""
 
     jaxpr: Jaxpr
@@ -86,10 +95,11 @@ class Traced(NamedTuple):
     # The tree of the results, and the type of each leaf.
     tree: Any
     types: tuple[Any, ...]
-    # Two traces with equal forms compute the same (see signature.py).
-    form: Hashable
-    # The calls of modules that were recorded while the function was traced.
-    calls: Any
+
+    @functools.cached_property
+    def form(self) -> Hashable:
+        """A key: two traces with equal forms compute the same (see signature.py)."""
+        return _token((form_of(self.jaxpr), self.tree))
 
     @property
     def shapes(self) -> Any:
@@ -99,7 +109,10 @@ class Traced(NamedTuple):
     @property
     def bare(self) -> "Traced":
         """Return the trace without its constants, which kept programs must not hold."""
-        return self._replace(consts=())
+        bare = dataclasses.replace(self, consts=())
+        # The form costs milliseconds, and is that of the jaxpr alone.
+        vars(bare)["form"] = self.form
+        return bare
 
     def run(self, consts: Sequence[Any], *arguments: Any) -> Any:
         """Run the function; a program takes the constants as arguments, too."""
@@ -113,12 +126,7 @@ PROGRAMS: Kept[Any] = Kept(32)
 _FORMS: Kept[Hashable] = Kept(128)
 
 
-def traced(
-    key: Key,
-    function: Callable[..., Any],
-    arguments: Sequence[Any],
-    calls: Callable[[], Hashable] = tuple,
-) -> Traced:
+def traced(key: Key, function: Callable[..., Any], arguments: Sequence[Any]) -> Traced:
     """Trace a function, or take the trace of an earlier call with this key.
 
     Args:
@@ -126,7 +134,6 @@ def traced(
         that is unknown.
       function: the function.
       arguments: its arguments, or their shapes.
-      calls: gives, after the tracing, the calls of modules that were recorded.
     """
     types = types_of(arguments), context()
 
@@ -134,24 +141,22 @@ def traced(
         model = key()
         return None if model is None else (model, types)
 
-    known = TRACES.get(whole())
-    if known is None:
-        known = _trace(function, arguments, calls)
-        if sum(getattr(x, "nbytes", 0) for x in known.consts) <= SMALL:
-            # As in `Kept.made`, under the key as it is after the tracing.
-            TRACES.put(whole(), known)
-    return known
+    return TRACES.made(
+        whole,
+        lambda: traced_of(*jaxpr.trace(function, arguments)),
+        has_small_constants,
+    )
 
 
-def _trace(
-    function: Callable[..., Any], arguments: Sequence[Any], calls: Callable[[], Any]
-) -> Traced:
-    closed, shapes = jaxpr.trace(function, arguments)
+def traced_of(closed: ClosedJaxpr, shapes: Any) -> Traced:
+    """Return a trace from the equations of a call, and the tree of its results."""
     leaves, tree = jax.tree.flatten(shapes)
-    recorded = calls()
-    form = _token((form_of(closed.jaxpr), tree, recorded))
-    consts, types = tuple(closed.consts), tuple(leaves)
-    return Traced(closed.jaxpr, consts, tree, types, form, recorded)
+    return Traced(closed.jaxpr, tuple(closed.consts), tree, tuple(leaves))
+
+
+def has_small_constants(trace: Traced) -> bool:
+    """Tell whether a trace may be kept: it keeps the arrays of closures alive."""
+    return sum(getattr(x, "nbytes", 0) for x in trace.consts) <= SMALL
 
 
 def _token(form: Hashable) -> Hashable:

@@ -3,14 +3,14 @@
 import dataclasses
 from collections.abc import Callable, Hashable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
 from .._core import trees
 from .._core.results import Result, Row, Table, plain
 from .adapters import Adapted, adapt, trace
-from .kept import Kept, context, types_of
+from .kept import Kept, Traced, context, has_small_constants, traced_of, types_of
 from .network_table import network_table
 from .reader.read import read
 from .reader.records import Branch, Layer, Parameter, Reading
@@ -45,6 +45,7 @@ class Network(Result):
     params: Any
     inputs: tuple[Any, ...]
     _adapted: Adapted
+    _read: "Read"
 
     def replace(self, params: Any) -> "Network":
         """Return the same network with other parameters.
@@ -132,7 +133,8 @@ def network(model: Any, *arguments: Any, rngs: Any = None, **options: Any) -> Ne
             )
         return model
     adapted = adapt(model, arguments, rngs, options)
-    reading = _reading(adapted)
+    read_before = _read(adapted)
+    reading = read_before.reading
     return Network(
         MappingProxyType(dict(reading.parameters)),
         reading.layers,
@@ -142,14 +144,24 @@ def network(model: Any, *arguments: Any, rngs: Any = None, **options: Any) -> Ne
         adapted.params,
         adapted.inputs,
         adapted,
+        read_before,
     )
 
 
-# A reading holds neither parameters nor inputs.
-_READINGS: Kept[Reading] = Kept(32)
+class Read(NamedTuple):
+    """A model that was read: its equations, and what they say.
+
+    It holds neither parameters nor inputs.
+    """
+
+    trace: Traced
+    reading: Reading
 
 
-def _reading(adapted: Adapted) -> Reading:
+_READ: Kept[Read] = Kept(32)
+
+
+def _read(adapted: Adapted) -> Read:
     """Read a model, or take what an equal call has read before."""
     paths, num_arguments = adapted.paths, adapted.num_arguments
     types = types_of((adapted.params, adapted.inputs)), context()
@@ -158,9 +170,12 @@ def _reading(adapted: Adapted) -> Reading:
         model = adapted.key()
         return None if model is None else (model, paths, num_arguments, types)
 
-    return _READINGS.made(
-        key, lambda: read(trace(adapted), paths, len(paths), num_arguments)
-    )
+    def make() -> Read:
+        closed, shapes = trace(adapted)
+        reading = read(closed, paths, len(paths), num_arguments)
+        return Read(traced_of(closed, shapes), reading)
+
+    return _READ.made(key, make, lambda read: has_small_constants(read.trace))
 
 
 def _plain(record: Parameter | Layer | Branch) -> Row:

@@ -1,50 +1,23 @@
-"""Named values of a traced function are recorded, or changed, while it runs.
+"""The taps of a network are recorded, or changed, while it runs.
 
-`jax.ad_checkpoint.checkpoint_name(x, "name")` leaves a mark in the equations of a
-function. When the function runs again, equation by equation, each named value is
-recorded, and another value goes on in its place: by default itself plus a perturbation
-of zeros, whose gradient is the gradient of the value. A scan is run as a scan of the
-marked body, so its values come stacked, one for each step. Activations that JAX calls
-by their names, such as relu and silu, need no mark.
+When a traced function runs again, equation by equation, each tapped value is recorded,
+and another value goes on in its place: by default itself plus a perturbation of zeros,
+whose gradient is the gradient of the value. A scan is run as a scan of the tapped body,
+so its values come stacked, one for each step.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any, NamedTuple
+import dataclasses
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import Jaxpr, JaxprEqn
+from jax.extend.core import JaxprEqn
 
-from .._core.identity import remembered_weakly
-from .equations import (
-    CUSTOM_JVP,
-    CUSTOM_VJP,
-    JIT,
-    LOOKED_THROUGH,
-    NAME,
-    SCAN,
-    body_of,
-    scan_of,
-)
+from .equations import SCAN
 from .interpret import fused, inside, interpret, run, scanned
 from .kept import Traced
-
-ACTIVATIONS = {
-    "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "silu", "sigmoid",
-    "log_sigmoid", "softplus", "hard_tanh", "hard_sigmoid", "hard_silu", "squareplus",
-    "mish", "soft_sign",
-}  # fmt: skip
-
-
-class Tap(NamedTuple):
-    """A tap is a named value; its shape begins with the scans around it."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: Any
-    # The number of scans around the value, whose axes are the first ones.
-    scans: int
-
+from .reader.records import Tap
 
 # on_value(index, value, perturbation) -> (the value that goes on, the value to record).
 OnValue = Callable[[int, Any, Any], tuple[Any, Any]]
@@ -56,16 +29,38 @@ def add(index: int, value: Any, perturbation: Any) -> tuple[Any, Any]:
     return perturbed, perturbed
 
 
-class Tapped(NamedTuple):
-    """A tapped function is a traced function with the list of the values it names.
+@dataclasses.dataclass
+class _Node:
+    """The taps at one equation, and those of the equations inside it."""
 
-    The taps are in the order of execution.
-    """
+    # Pairs: the number of a result or of an operand, and the index of the tap.
+    results: list[tuple[int, int]] = dataclasses.field(default_factory=list)
+    operands: list[tuple[int, int]] = dataclasses.field(default_factory=list)
+    # By the identity of an equation, which the place of the tap keeps alive.
+    inner: "dict[int, _Node]" = dataclasses.field(default_factory=dict)
 
-    jaxpr: Jaxpr
-    tree: Any
-    form: Hashable
+    def indices(self) -> list[int]:
+        """Return the indices of all taps at the equation and inside it."""
+        here = [index for _, index in (*self.results, *self.operands)]
+        return here + [i for node in self.inner.values() for i in node.indices()]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tapped:
+    """A traced function, with some of its taps in the order of execution."""
+
+    trace: Traced
     taps: tuple[Tap, ...]
+
+    @property
+    def form(self) -> Hashable:
+        """A key: two functions with equal forms compute the same, and tap the same."""
+        return self.trace.form, tuple(tap[1:2] + tap[3:] for tap in self.taps)
+
+    @property
+    def bare(self) -> "Tapped":
+        """The same without the constants, which kept programs must not hold."""
+        return Tapped(self.trace.bare, self.taps)
 
     def run(
         self,
@@ -81,113 +76,74 @@ class Tapped(NamedTuple):
         around the value.
         """
         flat = jax.tree.leaves(arguments)
-        handler = _Recorder(enumerate(perturbations), on_value)
-        results = interpret(self.jaxpr, consts, flat, handler)
-        return jax.tree.unflatten(self.tree, results), handler.records
+        handler = _Recorder(_tree_of(self.taps), dict(enumerate(perturbations)))
+        handler.on_value = on_value
+        jaxpr = self.trace.jaxpr
+        results = interpret(jaxpr, consts, flat, handler)
+        records = [handler.records[index] for index in range(len(self.taps))]
+        return jax.tree.unflatten(self.trace.tree, results), records
 
 
-def tapped(trace: Traced, *, may_be_none: bool = False) -> Tapped:
-    """Return a traced function with the values that it names.
-
-    Raises:
-      ValueError: if it names no values, unless `may_be_none`.
-    """
-    taps = _taps_of(trace.jaxpr)
-    if not taps and not may_be_none:
-        raise ValueError(
-            "the model names no values: it has no modules in it (it may be a layer "
-            "itself: put it into a Sequential), or hides them in cond or while. Name "
-            "some by jax.ad_checkpoint.checkpoint_name(x, 'a name')."
-        )
-    return Tapped(trace.jaxpr, trace.tree, trace.form, taps)
-
-
-@remembered_weakly
-def _taps_of(jaxpr: Jaxpr) -> tuple[Tap, ...]:
-    return tuple(tap for eqn in jaxpr.eqns for tap in _taps_in(eqn))
-
-
-def _taps_in(eqn: JaxprEqn) -> Sequence[Tap]:
-    """Return the named value of an equation, or those of the equations inside it."""
-    name = _name(eqn)
-    if name is not None:
-        kind: Any = eqn.outvars[0].aval
-        return [Tap(name, tuple(kind.shape), kind.dtype, 0)]
-    # A custom_vjp is not looked through: its body alone lacks the derivative that the
-    # user defined, and the taps exist to take derivatives.
-    if eqn.primitive is CUSTOM_VJP:
-        return ()
-    if eqn.primitive is SCAN:
-        scan = scan_of(eqn)
-        return [
-            tap._replace(shape=(scan.length, *tap.shape), scans=tap.scans + 1)
-            for tap in _taps_of(scan.body.jaxpr)
-        ]
-    return _taps_of(body_of(eqn).jaxpr) if eqn.primitive in LOOKED_THROUGH else ()
-
-
-def _name(eqn: JaxprEqn) -> str | None:
-    """Return the name of a marked value, or of an activation with its scopes."""
-    if eqn.primitive is NAME:
-        return str(eqn.params["name"])
-    if len(eqn.outvars) != 1:
-        return None
-    call = eqn
-    if eqn.primitive is CUSTOM_JVP:
-        inner = body_of(eqn).jaxpr.eqns
-        call = inner[0] if len(inner) == 1 else eqn
-    name = call.params.get("name")
-    if call.primitive is not JIT or name not in ACTIVATIONS:
-        return None
-    # The first scope is that of the model.
-    scopes = str(eqn.source_info.name_stack).split("/")[1:]
-    return "/".join([*scopes, name])
+def _tree_of(taps: Sequence[Tap]) -> dict[int, _Node]:
+    root: dict[int, _Node] = {}
+    for index, tap in enumerate(taps):
+        nodes = root
+        for eqn in tap.place[:-1]:
+            nodes = nodes.setdefault(id(eqn), _Node()).inner
+        node = nodes.setdefault(id(tap.place[-1]), _Node())
+        (node.operands if tap.is_operand else node.results).append((tap.number, index))
+    return root
 
 
 class _Recorder:
-    """This handler records the named values and puts other values in their place."""
+    """This handler records the tapped values and puts other values in their place."""
 
-    def __init__(self, rest: Iterator[tuple[int, Any]], on_value: OnValue) -> None:
-        # The perturbations that are still to come, with their indices.
-        self.rest = rest
-        self.on_value = on_value
-        self.records: list[Any] = []
+    on_value: OnValue = staticmethod(add)
+
+    def __init__(self, nodes: dict[int, _Node], perturbations: Mapping[int, Any]):
+        self.nodes, self.perturbations = nodes, perturbations
+        self.records: dict[int, Any] = {}
 
     def __call__(self, eqn: JaxprEqn, values: list[Any]) -> Sequence[Any] | None:
-        if _name(eqn) is not None:
-            return [self._named(eqn, values)]
-        count = len(_taps_in(eqn))
-        if not count:
+        node = self.nodes.get(id(eqn))
+        if node is None:
             return fused(eqn, values)
-        if eqn.primitive is SCAN:
-            return self._scan(eqn, values, count)
-        return inside(eqn, values, self)
+        values = self._tapped(values, node.operands)
+        return self._tapped(self._results(eqn, values, node), node.results)
 
-    def _named(self, eqn: JaxprEqn, values: list[Any]) -> Any:
-        value = values[0] if eqn.primitive is NAME else run(eqn, values, fused)[0]
-        index, perturbation = next(self.rest)
-        goes_on, record = self.on_value(index, value, perturbation)
-        self.records.append(record)
-        return goes_on
+    def _tapped(self, values: Sequence[Any], taps: Sequence[tuple[int, int]]) -> Any:
+        new = list(values)
+        for number, index in taps:
+            perturbation = self.perturbations[index]
+            new[number], record = self.on_value(index, new[number], perturbation)
+            self.records[index] = record
+        return new
 
-    def _scan(self, eqn: JaxprEqn, values: list[Any], count: int) -> list[Any]:
-        """Run a scan whose steps take their perturbations and record their values."""
-        pairs = [next(self.rest) for _ in range(count)]
-        indices, perturbations = zip(*pairs, strict=True)
+    def _results(self, eqn: JaxprEqn, values: list[Any], node: _Node) -> Sequence[Any]:
+        if not node.inner:
+            return run(eqn, values, fused)
+        if eqn.primitive is not SCAN:
+            outside, self.nodes = self.nodes, node.inner
+            results = inside(eqn, values, self)
+            self.nodes = outside
+            return results
+        indices = [i for inner in node.inner.values() for i in inner.indices()]
+        perturbations = {index: self.perturbations[index] for index in indices}
 
-        def step(arguments: list[Any], slices: Any) -> tuple[list[Any], list[Any]]:
-            handler = _Recorder(zip(indices, slices, strict=True), self.on_value)
+        def step(arguments: list[Any], slices: Any) -> tuple[list[Any], Any]:
+            handler = _Recorder(node.inner, slices)
+            handler.on_value = self.on_value
             return inside(eqn, arguments, handler), handler.records
 
         results, records = scanned(eqn, values, step, perturbations)
-        self.records += records
+        self.records |= records
         return results
 
 
 def rows_of(
     taps: Sequence[Tap], outputs: Sequence[Any]
-) -> Iterator[tuple[str, tuple[int, ...], Any]]:
-    """Yield path, shape and numbers of each tap, and for a scanned tap of each step."""
+) -> Iterator[tuple[Tap, str, Any]]:
+    """Yield each tap, and for a scanned tap each step: tap, name and numbers."""
     uses: dict[str, int] = {}
     for group in groups(taps):
         lengths = taps[group[0]].shape[: taps[group[0]].scans]
@@ -198,7 +154,7 @@ def rows_of(
                 path = f"{tap.name}{suffix}"
                 uses[path] = uses.get(path, 0) + 1
                 again = f"#{uses[path]}" if uses[path] > 1 else ""
-                yield path + again, tap.shape[tap.scans :], values[step]
+                yield tap, path + again, values[step]
 
 
 def groups(taps: Sequence[Tap]) -> list[list[int]]:
@@ -207,11 +163,12 @@ def groups(taps: Sequence[Tap]) -> list[list[int]]:
     The taps of a group run step by step: all of step 0, then all of step 1.
     """
     groups: list[list[int]] = []
+    last: tuple[int, ...] = ()
     for number, tap in enumerate(taps):
-        last = taps[groups[-1][-1]] if groups else None
-        lengths = tap.shape[: tap.scans]
-        if last is not None and lengths and last.shape[: last.scans] == lengths:
+        scans = tuple(id(eqn) for eqn in tap.place[:-1] if eqn.primitive is SCAN)
+        if scans and scans == last:
             groups[-1].append(number)
         else:
             groups.append([number])
+        last = scans
     return groups

@@ -1,6 +1,6 @@
 """`compare` probes one model under several schemes, with several seeds for each."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -9,10 +9,11 @@ import jax.numpy as jnp
 
 from .._core import checks
 from .._materialize.materialize import materialize
-from .._network import network
+from .._network.adapters import is_linen
 from .._network.behavior import key_of
+from .._network.calling import again, network_of
 from .._network.kept import Kept, Key
-from .._network.network import Called
+from .._network.record import Network
 from .._schemes.registry import get
 from .comparison import Comparison
 from .probe import report_of
@@ -20,17 +21,16 @@ from .report import Report
 
 
 class Made(NamedTuple):
-    """A scheme makes a model: a function that draws it, and its forward pass.
+    """A scheme makes a model.
 
-    `start(key, *inputs)` returns (variables, rest), and `forward(variables, (rest,
-    *inputs))` the output.
+    `start(key, *inputs)` draws arrays, and `call(arrays)` returns the model and the
+    arguments that come before the inputs.
     """
 
-    start: Callable[..., tuple[Any, Any]]
-    forward: Callable[[Any, tuple[Any, ...]], Any]
-    # The cache keys of the two functions; see behavior.py.
+    start: Callable[..., Any]
+    call: Callable[[Any], tuple[Any, tuple[Any, ...]]]
+    # The cache key of `start`; see behavior.py.
     start_key: Key
-    forward_key: Key
 
 
 def compare(
@@ -85,61 +85,67 @@ def compare(
       Glorot and Bengio, "Understanding the difficulty of training deep feedforward
         neural networks", AISTATS 2010. The paper compares two schemes in this way.
     """
-    inputs = network.inputs_of(batch)
 
     def make(scheme: Any) -> Made:
         return _made(make_model(scheme), rngs, options)
 
-    return compared(make, inputs, schemes, keys, loss)
+    return compared(make, batch, schemes, keys, loss, rngs, options)
 
 
 def compared(
-    make: Callable[[Any], Made], inputs: tuple[Any, ...], schemes: Any, keys: Any,
-    loss: Any,
+    make: Callable[[Any], Made], batch: Any, schemes: Any, keys: Any,
+    loss: Any, rngs: Any, options: dict[str, Any],
 ) -> Comparison:  # fmt: skip
     """Return the reports of every scheme; `make` gives the model of a scheme."""
     named, keys = _named(schemes), _row_of_keys(keys)
-    return Comparison(
-        {
-            # Every scheme has the same keys, so that only the schemes differ.
-            name: _reports(make(scheme), inputs, jax.random.clone(keys), loss)
-            for name, scheme in named.items()
-        }
-    )
+    inputs = batch if isinstance(batch, tuple) else (batch,)
+
+    def report(made: Made) -> tuple[Report, ...]:
+        # Every scheme has the same keys, so that only the schemes differ.
+        drawn = _drawn(made, inputs, jax.random.clone(keys))
+        nets = _networks(map(made.call, drawn), inputs, rngs, options)
+        return tuple(report_of(net, loss) for net in nets)
+
+    return Comparison({name: report(make(scheme)) for name, scheme in named.items()})
 
 
-def _reports(
-    made: Made, inputs: tuple[Any, ...], keys: Any, loss: Any
-) -> tuple[Report, ...]:
-    """Return one report for each key."""
+def _drawn(made: Made, inputs: tuple[Any, ...], keys: Any) -> Iterator[Any]:
+    """Yield the arrays of a model for each key."""
     draw = _DRAWS.get(made.start_key()) or materialize(made.start)
-    # A pass that has no cache key is still the same for all seeds of this call.
-    shared = object()
-    reports = []
     for key in keys:
-        variables, rest = draw(key, *inputs)
-        called = Called(
-            made.forward, variables, (rest, *inputs),
-            lambda: made.forward_key() or shared, {},
-        )  # fmt: skip
-        reports.append(report_of(called, loss))
+        yield draw(key, *inputs)
     # The first draw traces the model, which may change the key, so it is read again.
     _DRAWS.put(made.start_key(), draw)
-    return tuple(reports)
 
 
 # The materialized draw of each model, which holds the model's trace.
 _DRAWS: Kept[Callable[..., Any]] = Kept(16)
 
 
+def _networks(
+    calls: Iterable[tuple[Any, tuple[Any, ...]]],
+    inputs: tuple[Any, ...],
+    rngs: Any,
+    options: dict[str, Any],
+) -> Iterator[Network]:
+    """Yield the network of each seed, of which the first alone is read."""
+    first: Network | None = None
+    for model, arguments in calls:
+        arguments = (*arguments, *inputs)
+        if first is None:
+            first = network_of(model, arguments, rngs, options, "compare")
+            yield first
+        else:
+            yield again(first, model, arguments, rngs, options)
+
+
 def _made(model: Any, rngs: Any, options: dict[str, Any]) -> Made:
-    """Make a model's start and its forward pass from the result of `make_model`."""
+    """Make a start and a call from the result of `make_model`."""
     if isinstance(model, tuple) and len(model) == 2 and all(map(callable, model)):
         init, apply = model
-        forward = network.forward_of(apply, options, "compare")
-        keys = partial(key_of, "init", init), partial(key_of, "model", apply, options)
-        return Made(lambda key, *inputs: (init(key, *inputs), None), forward, *keys)
-    if not network.is_module(model, "flax.linen"):
+        key = partial(key_of, "init", init)
+        return Made(init, lambda variables: (apply, (variables,)), key)
+    if not is_linen(model):
         raise TypeError(
             f"`make_model` gave {model!r}, of type {type(model).__name__}; it must "
             "give a Linen module, or a pair of functions (init, apply). For NNX models "
@@ -148,11 +154,10 @@ def _made(model: Any, rngs: Any, options: dict[str, Any]) -> Made:
 
     def start(key: jax.Array, *inputs: Any) -> Any:
         streams = {**rngs, "params": key} if isinstance(rngs, dict) else key
-        return model.init(streams, *inputs, **options), rngs
+        return model.init(streams, *inputs, **options)
 
-    forward = network.forward_of(model, options, "compare")
-    key = partial(key_of, "model", model, options)
-    return Made(start, forward, partial(key_of, "init", model, options, rngs), key)
+    key = partial(key_of, "init", model, options, rngs)
+    return Made(start, lambda variables: (model, (variables,)), key)
 
 
 def _named(schemes: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from .._core.results import Finding, Row
-from .._network.taps import ACTIVATIONS
+from .._network.reader.points import ACTIVATIONS
 
 # Limits for the size of a layer's output over that of the first layer: for a steady
 # growth over all layers, and for a single layer. A single layer may differ by more

@@ -9,32 +9,35 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._network.kept import Traced, program
+from .._network.record import Network
 
 # Up to this many rows or columns the Jacobian is written out, and the values are exact.
 _DENSE = 256
 _STEPS = 100
 
-# The arguments beside the parameters begin with an entry that is not an input: keys.
-_FIRST = 1
 
-
-def of_first(trace: Traced, arguments: tuple[Any, Any]) -> dict[str, float]:
+def of_first(net: Network) -> dict[str, float]:
     """Return the extremes of the Jacobian of the first output by the first input.
 
     The other inputs stay as they are, so a batch norm sees the batch that it has.
     """
-    bare = trace.bare
-    run = program(("jacobian", trace.form), lambda: functools.partial(_of_first, bare))
-    ends = jax.device_get(run(trace.consts, *arguments))
+    trace, count = net._read.trace, net._adapted.num_arguments
+    key, bare = ("jacobian", trace.form, count), trace.bare
+    run = program(key, lambda: functools.partial(_of_first, bare, count))
+    ends = jax.device_get(run(trace.consts, net.params, net.inputs))
     return {name: float(value) for name, value in ends.items()}
 
 
 def _of_first(
-    trace: Traced, consts: Sequence[Any], variables: Any, beside: tuple[Any, ...]
+    trace: Traced,
+    num_arguments: int,
+    consts: Sequence[Any],
+    params: Any,
+    inputs: tuple[Any, ...],
 ) -> dict[str, jax.Array]:
-    flat, tree = jax.tree.flatten(beside)
-    before = len(jax.tree.leaves(beside[:_FIRST]))
-    places = [i for i in range(before, len(flat)) if _has_rows(flat[i])]
+    flat, tree = jax.tree.flatten(inputs)
+    # Behind the arguments come keys and state, which are no inputs.
+    places = [i for i in range(num_arguments) if _has_rows(flat[i])]
     if not places:
         raise ValueError(
             "`jacobian=True` needs an input of floating numbers, with the batch as its "
@@ -46,7 +49,7 @@ def _of_first(
     def output(x: jax.Array) -> jax.Array:
         values = list(flat)
         values[place] = jnp.asarray(flat[place]).at[0].set(x)
-        result = trace.run(consts, variables, jax.tree.unflatten(tree, values))
+        result = trace.run(consts, params, jax.tree.unflatten(tree, values))
         rows = [leaf[0].ravel() for leaf in jax.tree.leaves(result) if _has_rows(leaf)]
         if not rows:
             raise ValueError("`jacobian=True` needs an output of floating numbers.")

@@ -11,11 +11,12 @@ import jax.numpy as jnp
 
 from .._core import trees
 from .._core.trees import trained_in
-from .._network import network
+from .._network.calling import network_of
 from .._network.kept import PROGRAMS, Traced, program
 from .._network.losses import direction, loss_of
-from .._network.network import Called
-from .._network.taps import Tapped, rows_of, tapped
+from .._network.reader.records import Tap
+from .._network.record import Network
+from .._network.taps import Tapped, rows_of
 from .jacobian import of_first
 from .report import Report
 from .statistics import (
@@ -27,12 +28,9 @@ from .statistics import (
 )
 
 
-@network.function_of_a_model
 def probe(
     model: Any,
-    variables: Any,
-    batch: Any,
-    *,
+    *arguments: Any,
     loss: Callable[[Any], Any] | None = None,
     rngs: Any = None,
     jacobian: bool = False,
@@ -46,32 +44,33 @@ def probe(
     statistics of a parameter are its rms, the rms of its gradient, and their ratio. All
     are computed in float32 or wider, in compiled programs.
 
-    A layer is a module of a Linen model (for NNX there is `jinit.nnx.probe`), an
+    Rows are in the order of execution: a product or convolution of data with a
+    parameter, by the path of its weight, with its bias; a module of Linen or NNX; an
     activation that JAX calls by its name (relu, silu, elu, ..., but not gelu and tanh,
-    which JAX writes out), or a value that is named by
-    `jax.ad_checkpoint.checkpoint_name`, also in plain functions. The layers of a
+    which JAX writes out); the logits of an attention; a value that is named by
+    `jax.ad_checkpoint.checkpoint_name`; and the model's own output. The layers of a
     scanned stack have a row each, with their index: "layers/Dense_0[3]". Layers inside
     the branches of `cond` and the bodies of `while` have none.
 
     Args:
-      model: a Linen module, or a function of (variables, batch).
-      variables: the first argument of the model: Linen's variables, or any tree.
-      batch: the input of the model, an array, or a tuple of several.
+      model: a Linen module, a function of (variables, ...), a model that holds its
+        arrays, or a `jinit.Network` of one of them.
+      *arguments: those with which one would call the model; see `jinit.network`.
       loss: a function from the output to a scalar; by default the component of the
         output along a fixed random direction, averaged over the batch.
-      rngs: for a Linen module, the keys of dropout and the like.
+      rngs: keys, where the call draws numbers, as for `jinit.network`.
       jacobian: whether to compute the largest and the least singular value of the
         Jacobian of the first output with respect to the first input, for
         `Report.jacobian`. They are exact up to 256 inputs or outputs. Beyond, power
         iteration finds them, and the least comes out too large if many are near it.
-      **options: more arguments of the model, such as `train=True`.
+      **options: keyword arguments of the call, such as `train=True`.
 
     Returns:
       A `Report`: print it, look at its `rows` and `verdict`, `plot` or `check` it.
 
     Raises:
-      TypeError: if `model` is neither a Linen module nor a function.
-      ValueError: if the model names no value, or the loss is not a scalar.
+      TypeError: as for `jinit.network`, or if shapes came where numbers are needed.
+      ValueError: if nothing in the model can be measured, or the loss is not a scalar.
 
     Example:
       >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit
@@ -89,21 +88,18 @@ def probe(
         neural networks", AISTATS 2010. The paper looks at these statistics layer by
         layer.
     """
-    return report_of(
-        network.called(model, variables, batch, rngs, options, "probe"), loss, jacobian
-    )
+    net = network_of(model, arguments, rngs, options, "probe")
+    return report_of(net, loss, jacobian)
 
 
 def report_of(
-    called: Called, loss: Callable[[Any], Any] | None, jacobian: bool = False
+    net: Network, loss: Callable[[Any], Any] | None, jacobian: bool = False
 ) -> Report:
-    """Return the report of a model whose layers' outputs are named."""
-    trace = called.traced()
-    passes = passes_of(trace, called.variables, loss)
-    arguments = (called.variables, called.beside)
+    """Return the report of a network whose parameters and inputs are arrays."""
+    passes = passes_of(net, loss)
     with may_be_infinite():
-        statistics = jax.device_get(passes.statistics(*arguments))
-    singular_values = of_first(trace, arguments) if jacobian else None
+        statistics = jax.device_get(passes.statistics(net.params, net.inputs))
+    singular_values = of_first(net) if jacobian else None
     return passes.report(statistics, singular_values)
 
 
@@ -115,13 +111,12 @@ class Passes(NamedTuple):
     """
 
     tapped: Tapped
-    consts: tuple[Any, ...]
     loss: Traced
     leaves: list[trees.Leaf]
     trained: tuple[int, ...]
 
     def statistics(
-        self, variables: Any, beside: tuple[Any, ...]
+        self, params: Any, inputs: tuple[Any, ...]
     ) -> tuple[list[Any], list[Any]]:
         """Return the statistics of each tap and of each parameter.
 
@@ -129,7 +124,7 @@ class Passes(NamedTuple):
         statistics of each layer would be compiled anew, which takes five times as long
         as to compile the passes themselves.
         """
-        flat = jax.tree.leaves(variables)
+        flat = jax.tree.leaves(params)
         run, is_new = self._program()
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             # These compile in threads while the program of the passes compiles here.
@@ -137,7 +132,7 @@ class Passes(NamedTuple):
                 for lowered in self._lowered(flat):
                     pool.submit(lowered.compile)
             values, gradients, parameter_gradients = run(
-                (self.consts, self.loss.consts), variables, beside
+                (self.tapped.trace.consts, self.loss.consts), params, inputs
             )
         outputs = []
         for tap in self.tapped.taps:
@@ -167,7 +162,7 @@ class Passes(NamedTuple):
         """Return the program of the passes, and whether it is new."""
         key = "probe", self.tapped.form, self.loss.form, self.trained
         # A kept program must not keep arrays, so the constants are left out.
-        bare = self.tapped, self.loss.bare, self.trained
+        bare = self.tapped.bare, self.loss.bare, self.trained
         is_new = PROGRAMS.get(key) is None
         return program(key, lambda: functools.partial(_passes, *bare)), is_new
 
@@ -175,8 +170,8 @@ class Passes(NamedTuple):
         """Return the statistics of a run as plain rows."""
         outputs, parameters = statistics
         rows = [
-            {"path": path, "shape": shape, **row(values)}
-            for path, shape, values in rows_of(self.tapped.taps, outputs)
+            {"path": path, "shape": tap.shape[tap.scans :], **row(values)}
+            for tap, path, values in rows_of(self.tapped.taps, outputs)
         ]
         parameter_rows = [
             {
@@ -189,13 +184,28 @@ class Passes(NamedTuple):
         return Report(tuple(rows), tuple(parameter_rows), jacobian)
 
 
-def passes_of(
-    trace: Traced, variables: Any, loss: Callable[[Any], Any] | None
-) -> Passes:
-    """Return the passes of a traced model whose layers' outputs are named."""
-    leaves = trees.leaves(variables)
+def passes_of(net: Network, loss: Callable[[Any], Any] | None) -> Passes:
+    """Return the passes of a network.
+
+    Raises:
+      ValueError: if nothing in it can be measured.
+    """
+    trace, leaves = net._read.trace, trees.leaves(net.params)
+    taps = tuple(filter(_is_measured, net._read.reading.taps))
+    if not taps:
+        raise ValueError(
+            "nothing in the model can be measured: it has no product with a parameter "
+            "and no output of floating numbers outside of `cond` and `while`. Name "
+            "values by jax.ad_checkpoint.checkpoint_name(x, 'a name')."
+        )
     traced_loss = loss_of(loss or direction, trace)
-    return Passes(tapped(trace), trace.consts, traced_loss, leaves, trained_in(leaves))
+    return Passes(Tapped(trace, taps), traced_loss, leaves, trained_in(leaves))
+
+
+def _is_measured(tap: Tap) -> bool:
+    # A single number, such as a loss, is no signal.
+    is_real = bool(jnp.issubdtype(tap.dtype, jnp.floating))
+    return is_real and len(tap.shape) > tap.scans
 
 
 def _passes(
@@ -203,17 +213,17 @@ def _passes(
     loss: Traced,
     trained: Sequence[int],
     consts: tuple[Any, Any],
-    variables: Any,
-    beside: tuple[Any, ...],
+    params: Any,
+    inputs: tuple[Any, ...],
 ) -> tuple[list[Any], list[Any], list[Any]]:
     """Return the taps' values, the gradients of these, and those of the parameters."""
-    flat, tree = jax.tree.flatten(variables)
+    flat, tree = jax.tree.flatten(params)
 
     def run(parameters: list[Any], perturbations: list[Any]) -> tuple[Any, Any]:
         values = list(flat)
         for index, parameter in zip(trained, parameters, strict=True):
             values[index] = parameter
-        arguments = jax.tree.unflatten(tree, values), beside
+        arguments = jax.tree.unflatten(tree, values), inputs
         output, named = taps.run(consts[0], arguments, perturbations)
         return loss.run(consts[1], output), named
 

@@ -11,10 +11,10 @@ import numpy as np
 from .._core import checks
 from .._core.trees import strip_collection
 from .._materialize.materialize import materialize
-from .._network import calls
 from .._network.behavior import key_of
 from .._network.kept import Kept, Traced, context, program, traced, types_of
-from .._network.taps import Tap, Tapped, rows_of, tapped
+from .._network.reader.records import Tap
+from .._network.taps import Tapped, rows_of
 from .._probe.statistics import rms
 from ._coordinate_models import Model, Settings, model_of
 from ._coordinate_report import CoordinateReport, row
@@ -41,8 +41,8 @@ def coordinate_check(
     """Train a few steps at each width, and fit how activations grow with the width.
 
     Each model is trained one step on each batch, for several seeds at once. The check
-    takes the output of every layer (as `jinit.probe` names them), the inputs of each
-    `jax.nn.softmax` (attention's logits) and the output of the model. It fits the rms
+    takes the output of every layer (as `jinit.probe` names them), the logits of every
+    attention and the output of the model. It fits the rms
     of each value, and of its change since the start: log rms = slope log width + c.
     Learning rates that are tuned at one width hold at another if the slopes are 0. The
     output of a readout is left out before its multiplier: the multiplied output counts.
@@ -178,7 +178,7 @@ def _measured(
     layers, output = run(keys, batches)
     sizes = {
         path: dict(zip(_COMPARED, values, strict=True))
-        for path, _, values in rows_of(run.taps, layers)
+        for _, path, values in rows_of(run.taps, layers)
         if path.partition("#")[0] not in run.hidden
     }
     return {**sizes, "output": dict(zip(_COMPARED, output, strict=True))}, run.outputs
@@ -224,16 +224,13 @@ def _unknown() -> None:
 def _run_of(settings: Settings, base: int, width: int, keys: Any, batches: Any) -> _Run:
     """Trace the drawing, the training and the activations of one width."""
     x = jax.tree.map(lambda values: values[0], batches[0])
-    model = model_of(settings, width, x)
-    # Only shapes are needed here, so nothing of the narrow model is drawn.
+    # Only shapes are needed here, so nothing of the models is drawn.
     first = jax.eval_shape(lambda keys: keys[0], keys)
-    params, rest = jax.eval_shape(model.draw, first)
-    narrow = model_of(settings, base, x)
-    p = settings.parametrization(jax.eval_shape(narrow.draw, first)[0], params)
-    with calls.softmax_inputs():
-        trace = traced(_unknown, model.apply, (params, rest, x))
-    # A model that names no values still has its output to compare.
-    taps = tapped(trace, may_be_none=True)
+    model = model_of(settings, width, first, x)
+    narrow = model_of(settings, base, first, x)
+    p = settings.parametrization(narrow.net.params, model.net.params)
+    trace = model.net._read.trace
+    taps = Tapped(trace, tuple(filter(_is_compared, model.net._read.reading.taps)))
     tx = settings.transformation(p)
 
     def start(key: jax.Array) -> tuple[Any, Any]:
@@ -257,6 +254,11 @@ def _run_of(settings: Settings, base: int, width: int, keys: Any, batches: Any) 
     return _Run(taps.taps, *names, materialize(several), trained)
 
 
+def _is_compared(tap: Tap) -> bool:
+    # The output of the model has a row of its own.
+    return tap.kind != "output" and bool(jnp.issubdtype(tap.dtype, jnp.floating))
+
+
 def _multiplied(p: Parametrization) -> set[str]:
     """Return modules whose output the model has yet to multiply, and their parents."""
     if all(tensor.factors.multiplier == 1 for tensor in p.tensors):
@@ -267,11 +269,13 @@ def _multiplied(p: Parametrization) -> set[str]:
 
 def _outputs(p: Parametrization) -> set[str]:
     """Return the modules of output tensors."""
-    return {
-        "/".join(strip_collection(tensor.parts)[:-1])
+    paths = (
+        strip_collection(tensor.parts)
         for tensor in p.tensors
         if tensor.mup_class == "output"
-    }
+    )
+    # A layer has the path of its module, or that of its weight.
+    return {"/".join(parts[:n]) for parts in paths for n in (len(parts) - 1, None)}
 
 
 def _trained(
@@ -307,7 +311,7 @@ def _activations(
 
     def activations(params: Any) -> tuple[list[Any], Any]:
         perturbations = [jnp.zeros(tap.shape, tap.dtype) for tap in tapped.taps]
-        output, named = tapped.run(consts, (params, rest, x), perturbations)
+        output, named = tapped.run(consts, (params, x, rest), perturbations)
         return named, output
 
     # A vmap over both is half of the program to compile.

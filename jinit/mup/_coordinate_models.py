@@ -1,13 +1,15 @@
 """Linen models, NNX models and pairs of functions become `Model`s of one kind."""
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
 
 import jax
 
-from .._network import linen, network
+from .._network.adapters import adapt, is_linen
+from .._network.record import Network, network
 from ._maximal_update import infer
 from ._parametrization import Parametrization
 
@@ -57,31 +59,60 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A model of one width: `draw` returns (params, rest), `apply` the output."""
+    """A model of one width.
+
+    `draw` returns (params, rest), and `net` is the network of their shapes.
+    """
 
     draw: Callable[[jax.Array], tuple[Any, Any]]
-    apply: Callable[[Any, Any, Any], Any]
+    net: Network
+
+    def apply(self, params: Any, rest: Any, x: Any) -> Any:
+        """Return the output for an input."""
+        return self.net.apply(params, x, *rest)
 
 
-def model_of(settings: Settings, width: int, x: Any) -> Model:
-    """Return the model of one width.
+# (key) -> a model, and the arguments before the input.
+Start = Callable[[jax.Array], tuple[Any, tuple[Any, ...]]]
+
+
+def model_of(settings: Settings, width: int, key: Any, x: Any) -> Model:
+    """Return the model of one width; of the key and the input only shapes count.
 
     Raises:
       TypeError: if `make_model` returns neither a Linen module nor a pair of functions.
     """
+    start, abstract = _start(settings, width, x)
+
+    def draw(key: jax.Array) -> tuple[Any, Any]:
+        model, arguments = start(key)
+        adapted = adapt(model, (*arguments, x), None, settings.options)
+        # The first input is the batch, which changes from step to step.
+        return adapted.params, adapted.inputs[1:]
+
+    model, arguments = abstract(key)
+    return Model(draw, network(model, *arguments, x, **settings.options))
+
+
+def _start(settings: Settings, width: int, x: Any) -> tuple[Start, Start]:
+    """Return how a model is drawn, and how its shapes are."""
     # Linen's modules may be made without keys, but NNX draws when a module is made.
     if _takes_rngs(settings.make_model):
         return _nnx(settings, width)
     model = settings.make_model(width)
-    if network.is_module(model, "flax.linen"):
-        return _linen(model, x, settings.options)
-    if isinstance(model, tuple) and len(model) == 2 and all(map(callable, model)):
-        start, apply = model
-        return Model(lambda key: (start(key, x), ()), lambda w, _, x: apply(w, x))
-    raise TypeError(
-        f"`make_model({width})` gave {model!r}, of type {type(model).__name__}; it "
-        "must give a Linen module or a pair of functions (init, apply). For NNX "
-        "let it take the width and `rngs`."
+    if is_linen(model):
+        init, apply = functools.partial(model.init, **settings.options), model
+    elif isinstance(model, tuple) and len(model) == 2 and all(map(callable, model)):
+        init, apply = model
+    else:
+        raise TypeError(
+            f"`make_model({width})` gave {model!r}, of type {type(model).__name__}; it "
+            "must give a Linen module or a pair of functions (init, apply). For NNX "
+            "let it take the width and `rngs`."
+        )
+    return (
+        lambda key: (apply, (init(key, x),)),
+        lambda key: (apply, (jax.eval_shape(init, key, x),)),
     )
 
 
@@ -96,39 +127,11 @@ def _takes_rngs(make_model: Callable[..., Any]) -> bool:
     return any(parameter.name == "rngs" for parameter in parameters)
 
 
-def _linen(model: Any, x: Any, options: dict[str, Any]) -> Model:
-    forward = linen.linen(model, options)
-
-    def draw(key: jax.Array) -> tuple[Any, Any]:
-        variables = dict(model.init(key, x, **options))
-        # Statistics of a batch norm and other collections are not trained.
-        return variables.pop("params"), variables
-
-    def apply(params: Any, rest: Any, x: Any) -> Any:
-        return forward({"params": params, **rest}, (None, x))
-
-    return Model(draw, apply)
-
-
-def _nnx(settings: Settings, width: int) -> Model:
+def _nnx(settings: Settings, width: int) -> tuple[Start, Start]:
+    # Loading NNX takes a second, which users of Linen should not wait for.
     from flax import nnx
 
-    # Loading NNX takes a second, which users of Linen should not wait for.
-    from .._network.nnx import nnx_calls
+    def start(key: jax.Array) -> tuple[Any, tuple[Any, ...]]:
+        return settings.make_model(width, rngs=nnx.Rngs(key)), ()
 
-    graph: Any = None
-
-    def draw(key: jax.Array) -> tuple[Any, Any]:
-        nonlocal graph
-        model: Any = settings.make_model(width, rngs=nnx.Rngs(key))
-        parts: Any = nnx.split(model, nnx.Param, ...)
-        # The graph has no arrays, so it may leave the trace in which it was made.
-        graph, params, rest = parts
-        return params, rest
-
-    def apply(params: Any, rest: Any, x: Any) -> Any:
-        model: Any = nnx.merge(graph, params, rest)
-        with nnx_calls(model):
-            return model(x, **settings.options)
-
-    return Model(draw, apply)
+    return start, lambda key: (nnx.eval_shape(lambda key: start(key)[0], key), ())

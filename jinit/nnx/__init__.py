@@ -1,22 +1,20 @@
 """This module has the functions of jinit that take a model, for models of Flax NNX.
 
-An NNX model holds its parameters. So these functions take no `variables`: they return a
-new model, or a report, and leave the model that you pass as it is.
+An NNX model holds its parameters, so that these functions take no `variables`. Most are
+the functions of `jinit` with the same name, which take models of any library.
 """
 
 from .._core.names import publish
+from .._from_data.autoinit import autoinit
+from .._from_data.first_layer import whiten_first_layer
+from .._from_data.gradinit import gradinit
+from .._from_data.lsuv import lsuv
+from .._from_data.metainit import metainit
+from .._from_data.unit_statistics import data_dependent
+from .._from_data.weight_norm import weight_norm_init
+from .._probe.probe import probe
 from ._compare import compare
-from ._from_data import (
-    autoinit,
-    data_dependent,
-    gradinit,
-    lsuv,
-    metainit,
-    weight_norm_init,
-    whiten_first_layer,
-)
 from ._materialize import materialize
-from ._probe import probe
 
 __all__ = [
     "autoinit",
@@ -31,4 +29,4 @@ __all__ = [
     "whiten_first_layer",
 ]
 __dir__ = __all__.copy  # for `dir`, which would show the imports too
-publish(__name__, *map(globals().get, __all__))
+publish(__name__, compare, materialize)

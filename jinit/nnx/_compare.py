@@ -9,8 +9,6 @@ from flax import nnx
 
 from .._network.behavior import key_of
 from .._network.kept import Kept
-from .._network.network import inputs_of
-from .._network.nnx import taken_apart
 from .._probe.compare import Made, compared
 from .._probe.comparison import Comparison
 
@@ -57,30 +55,34 @@ def compare(
     """
 
     def make(scheme: Any) -> Made:
-        return _made(make_model, scheme, options)
+        return _made(make_model, scheme)
 
-    return compared(make, inputs_of(batch), schemes, keys, loss)
+    return compared(make, batch, schemes, keys, loss, None, options)
 
 
 _MADE: Kept[Made] = Kept(16)
 
 
-def _made(
-    make_model: Callable[[Any, nnx.Rngs], Any], scheme: Any, options: dict[str, Any]
-) -> Made:
+def _made(make_model: Callable[[Any, nnx.Rngs], Any], scheme: Any) -> Made:
     """Return the functions of a scheme; the constructor is traced once."""
-    key = functools.partial(key_of, "nnx init", make_model, scheme, options)
+    key = functools.partial(key_of, "nnx init", make_model, scheme)
 
-    def start(key: jax.Array, *inputs: Any) -> tuple[Any, Any]:
-        model = make_model(scheme, nnx.Rngs(key))
-        _, params, rest, _ = taken_apart(model, options, "compare")
-        return params, rest
+    def start(key: jax.Array, *_: Any) -> Any:
+        return nnx.split(_module(make_model(scheme, nnx.Rngs(key))))[1]
 
     def make() -> Made:
         # The graph of the model is the same for every key, so it is made only once.
-        abstract = nnx.eval_shape(lambda: make_model(scheme, nnx.Rngs(0)))
-        apart = taken_apart(abstract, options, "compare")
-        of_model = functools.partial(key_of, "nnx", apart[3], options)
-        return Made(start, apart[0], key, of_model)
+        abstract = nnx.eval_shape(lambda: _module(make_model(scheme, nnx.Rngs(0))))
+        graph = nnx.split(abstract)[0]
+        return Made(start, lambda state: (nnx.merge(graph, state), ()), key)
 
     return _MADE.made(key, make)
+
+
+def _module(model: Any) -> Any:
+    if not isinstance(model, nnx.Module):
+        raise TypeError(
+            f"`make_model` gave {model!r}, of type {type(model).__name__}; it must "
+            "give an NNX module. For Linen call jinit.compare."
+        )
+    return model

@@ -1,7 +1,7 @@
 """`materialize` builds an NNX model without compiling every layer."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 from flax import nnx
@@ -9,7 +9,8 @@ from flax import nnx
 from .._core.meshes import explicit_axes
 from .._materialize.materialize import materialize as _materialize
 from .._network.shardings import is_function
-from ._probe import Model
+
+Model = TypeVar("Model")
 
 
 def materialize(

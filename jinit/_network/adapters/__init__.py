@@ -5,6 +5,8 @@ is imported that the user has not imported: a model's type says where it comes f
 """
 
 from .adapt import adapt as adapt
+from .adapt import holds_arrays as holds_arrays
+from .adapt import is_linen as is_linen
 from .adapted import Adapted as Adapted
 from .trace import require_numbers as require_numbers
 from .trace import trace as trace

@@ -11,6 +11,8 @@ from . import functions, haiku, keras, linen, nnx, penzai, pytrees
 from .adapted import Adapted, is_parameter
 from .arguments import is_nnx
 
+_HAIKU = ("Transformed", "TransformedWithState")
+
 
 def adapt(
     model: Any, arguments: Sequence[Any], rngs: Any, options: dict[str, Any]
@@ -34,11 +36,11 @@ def adapt(
       ValueError: if the model has no parameters.
     """
     owner, method = _method_of(model)
-    if _is_from(owner, "flax.linen", "Module"):
+    if is_linen(owner):
         if method not in ("__call__", "apply"):
             options = {"method": method, **options}
         return linen.adapt(owner, arguments, rngs, options)
-    if _is_from(owner, "haiku", "Transformed", "TransformedWithState"):
+    if _is_from(owner, "haiku", *_HAIKU):
         return haiku.adapt(owner, arguments, rngs, options)
     if not callable(model):
         raise TypeError(
@@ -56,6 +58,21 @@ def adapt(
         return pytrees.adapt(owner, method, arguments, rngs, options)
     _require_variables_first(model)
     return functions.adapt(model, arguments, rngs, options)
+
+
+def holds_arrays(model: Any) -> bool:
+    """Tell whether a model is called without variables, which it holds."""
+    owner, _ = _method_of(model)
+    if is_linen(owner) or _is_from(owner, "haiku", *_HAIKU):
+        return False
+    is_keras = _is_from(owner, "keras", "Layer") or _is_from(owner, "penzai", "Layer")
+    leaves = jax.tree.leaves(owner)
+    return is_nnx(owner) or is_keras or any(map(is_parameter, leaves))
+
+
+def is_linen(model: Any) -> bool:
+    """Tell whether a model is a Linen module, without an import of Flax."""
+    return _is_from(model, "flax.linen", "Module")
 
 
 def _method_of(model: Any) -> tuple[Any, str]:

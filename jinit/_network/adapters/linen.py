@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from . import modules
 from .adapted import Adapted
 from .arguments import adapted, arguments_of
 from .checks import require_keys, require_parameters
@@ -27,7 +28,11 @@ def adapt(
 
     def run(params: Any, inputs: Any, options: Any, beside: Any) -> Any:
         variables = {"params": params, **beside["state"]}
-        return module.apply(variables, *inputs, rngs=beside["rngs"], **options)[0]
+        mutable = [*options.pop("mutable"), *modules.own_collection()]
+        output, _ = module.apply(
+            variables, *inputs, rngs=beside["rngs"], mutable=mutable, **options
+        )
+        return output
 
     def rebuild(params: Any) -> Any:
         return kind({**variables, "params": params})

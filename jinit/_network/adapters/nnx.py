@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from . import modules
 from .adapted import Adapted
 from .arguments import adapted, arguments_of
 from .checks import require_keys, require_parameters
@@ -56,7 +57,9 @@ def adapt_objects(
         if keys is not None:
             keys = keys if isinstance(keys, dict) else {"default": keys}
             options = {**options, "rngs": nnx.Rngs(**keys)}
-        return forward(merged(params, beside["state"]), *inputs, **options)
+        copy = merged(params, beside["state"])
+        modules.name_nnx(copy)
+        return forward(copy, *inputs, **options)
 
     def merged(*parts: Any) -> Any:
         # Variables of its own: what a call changes must stay in it.

@@ -8,19 +8,27 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr
 
 from ..._core.trees import leaves, listed
-from .. import jaxpr
+from .. import equations, jaxpr
+from . import modules
 from .adapted import Adapted
 
 
-def trace(adapted: Adapted) -> ClosedJaxpr:
+def trace(adapted: Adapted) -> tuple[ClosedJaxpr, Any]:
     """Trace an adapted model: the first inputs of the jaxpr are the parameters.
+
+    The outputs of modules have names in it, and it is without dead code.
+
+    Returns:
+      The equations, and the tree of the results' shapes.
 
     Raises:
       TypeError: if the model cannot be called with these arguments, or has effects.
       ValueError: likewise, where the model itself raises another error.
     """
     try:
-        closed, _ = jaxpr.trace(adapted.apply, (adapted.params, *adapted.inputs))
+        with modules.named():
+            arguments = (adapted.params, *adapted.inputs)
+            closed, shapes = jaxpr.trace(adapted.apply, arguments)
     except jax.errors.JAXTypeError as error:
         raise TypeError(
             "the model cannot be traced: it needs the values of its arguments, or "
@@ -32,7 +40,8 @@ def trace(adapted: Adapted) -> ClosedJaxpr:
         raise kind(_explained(adapted, error)) from error
     _require_no_effects(closed)
     _require_no_hidden_arrays(adapted, closed)
-    return closed
+    seeing, _ = equations.without_dead_code(closed.jaxpr, keep_arguments=True)
+    return ClosedJaxpr(seeing, closed.consts), shapes
 
 
 def _explained(adapted: Adapted, error: Exception) -> str:

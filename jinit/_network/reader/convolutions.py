@@ -37,6 +37,7 @@ def convolution(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
     groups = eqn.params["feature_group_count"]
     idle = math.prod(eqn.params["lhs_dilation"])
     use = note(log, "convolution", right, data, letters, groups=groups, idle=idle)
+    use.side = 0
     match(use.contracted, right, dims.rhs_spec[1], data.axes[dims.lhs_spec[1]])
     axes: list[Axis] = [()] * len(dims.out_spec)
     axes[dims.out_spec[1]] = output(log, use, right, dims.rhs_spec[0])

@@ -9,7 +9,7 @@ from typing import Any
 
 from jax.extend.core import JaxprEqn
 
-from . import attention, residuals, views
+from . import attention, points, residuals, views
 from .atoms import is_whole, shape_of
 from .entries import axes_of, bent, is_beside, linear, mixed, other, parts_of
 from .factors import divide, multiply, power, scaled
@@ -104,6 +104,8 @@ def subtract(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
         return new
     if other.log_total:
         new.log_total = other.log_total
+    # A softmax subtracts the largest of its logits.
+    points.shifted(log, new, one, 0)
     return log.base(new)
 
 
@@ -122,7 +124,9 @@ def select(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
         not isinstance(test, Data) or is_beside(test, operands[0])
     ):
         axes = axes_of(log, values, shape_of(eqn.outvars[0]))
-        return operands[0].copy(axes=axes, pending=None)
+        new = operands[0].copy(axes=axes, pending=None)
+        points.shifted(log, new, operands[0], 1 + _place(cases, operands[0]))
+        return new
     bases = [data.curve.base for data in operands]
     if isinstance(test, Data) and test.curve.base in bases:
         return bent(log, eqn, values, operands[0])
@@ -133,6 +137,10 @@ def select(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     new.routing |= test.routing if isinstance(test, Data) else 0
     new.stream |= operands[0].stream | operands[-1].stream
     return new
+
+
+def _place(values: Sequence[Any], value: Any) -> int:
+    return next(i for i, other in enumerate(values) if other is value)
 
 
 def compare(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
@@ -162,7 +170,7 @@ def exponential(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     new = bent(log, eqn, values, data)
     # exp(x - log(sum(exp(x)))) is a softmax that is normalized already.
     if data.log_total is None:
-        new.exponential = Exponential(data)
+        new.exponential = Exponential(data, points.begin_logits(log, data))
         return new
     return attention.normalized(log, new, data.log_total)
 

@@ -81,8 +81,8 @@ def chosen_by_step(view: View, part: View, loop: int) -> View:
         long = {name for axis in before.axes for name, size in axis if size > 1}
         ones = {name for axis in after.axes for name, size in axis if size == 1}
         ones |= {name for axis in after.members for name, _ in axis}
-        loops = after.loops | {loop} if long & ones else after.loops
-        return dataclasses.replace(after, loops=loops)
+        steps = tuple((loop, name) for name in sorted(long & ones)[:1])
+        return dataclasses.replace(after, loops=after.loops + steps)
 
     return _paired(view, part, marked)
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from . import attention
+from . import attention, points
 from .axes import Axes, Axis, Factor
 from .uses import FROM_INPUTS, Log, Use, letters_of
 from .values import Data, Meeting, View, rebased
@@ -61,7 +61,9 @@ def result(log: Log, use: Use, data: Data, axes: Axes) -> Data:
         new.meeting = data.meeting if labels & data.meeting.right_free else None
     if data.exponential and labels & data.exponential.labels:
         new.exponential = data.exponential
-    return log.base(new)
+    log.base(new)
+    points.begin_layer(log, use, new)
+    return new
 
 
 def learned(log: Log, view: View, shape: Sequence[int]) -> Data:

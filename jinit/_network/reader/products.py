@@ -80,6 +80,7 @@ def _with_parameter(
     else:
         data = other
     use = note(log, "product", view, data, dims.letters)
+    use.side = 1 - dims.side
     for here, there in zip(dims.here, dims.there, strict=True):
         match(use.contracted, view, here, data.axes[there])
     for here, there in zip(dims.batch_here, dims.batch_there, strict=True):
@@ -214,6 +215,7 @@ def ragged_dot(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
     for dim in numbers.rhs_group_dimensions:
         letters[dim] = "b"
     use = note(log, "product", right, left, letters)
+    use.side = 0
     use.roles.add("expert")
     for here, there in zip(dims.here, dims.there, strict=True):
         match(use.contracted, right, here, left.axes[there])

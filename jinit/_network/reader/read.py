@@ -25,6 +25,7 @@ from . import (
     loops,
     moves,
     parameters,
+    points,
     products,
     reductions,
     wrappers,
@@ -78,7 +79,7 @@ def read(
     """Read what each parameter does in a traced network.
 
     Args:
-      closed: the equations. Their first `num_params` arguments are the parameters; all
+      closed: the equations, without dead code. Their first `num_params` arguments are the parameters; all
         others are data.
       paths: the path of each parameter.
       num_params: how many of the arguments are parameters.
@@ -88,9 +89,10 @@ def read(
     Returns:
       The parameters in the order of their first use, the layers, the residual branches.
     """
-    jaxpr, used = equations.without_dead_code(closed.jaxpr)
+    jaxpr = closed.jaxpr
     reader = _Reader()
-    last = len(used) if num_arguments is None else num_params + num_arguments
+    count = len(jaxpr.invars)
+    last = count if num_arguments is None else num_params + num_arguments
     values = [
         whole(i, shape_of(var))
         if i < num_params
@@ -98,11 +100,11 @@ def read(
         else reader.input(shape_of(var), is_state=i >= last and not _is_key(var))
         for i, var in enumerate(closed.jaxpr.invars)
     ]
-    arguments = [value for value, is_used in zip(values, used, strict=True) if is_used]
-    outputs = interpret(jaxpr, closed.consts, arguments, reader)
+    outputs = interpret(jaxpr, closed.consts, values, reader)
     for value in outputs:
         if isinstance(value, View):
             reader.log.other(value, "the network hands it out as it is")
+    points.note_outputs(reader.log, jaxpr, outputs)
     kinds = [var.aval for var in closed.jaxpr.invars[:num_params]]
     return reading_of(reader.log, paths, kinds)
 
@@ -121,7 +123,15 @@ class _Reader:
         return self.log.base(Data().copy(axes=axes, sources=sources))
 
     def __call__(self, eqn: JaxprEqn, values: list[Any]) -> Sequence[Any]:
-        """Return the results of one equation."""
+        """Return the results of one equation, and note the points there."""
+        before = len(self.log.points)
+        self.log.place.append(eqn)
+        results = self._read(eqn, values)
+        points.note(self.log, eqn, values, results, before)
+        self.log.place.pop()
+        return results
+
+    def _read(self, eqn: JaxprEqn, values: list[Any]) -> Sequence[Any]:
         if self.log.learned:
             values = [self.log.as_learned(value) for value in values]
         if all(kind_of(value) == CONSTANT for value in values):

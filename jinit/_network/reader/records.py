@@ -2,7 +2,9 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
+
+from jax.extend.core import JaxprEqn
 
 from ..._scale.fans import Fans
 
@@ -67,11 +69,90 @@ class Branch:
     count: int
 
 
+class Part(NamedTuple):
+    """A parameter of a layer, by its number, with the meaning of its axes.
+
+    `scans` has for each scan around the layer the axis of the parameter that the scan
+    runs along, or None if its steps share the parameter. `dims` are pairs: a dimension
+    of the layer's output within one step, and the axis that it runs along.
+    """
+
+    number: int
+    scans: tuple[int | None, ...]
+    dims: tuple[tuple[int, int], ...]
+
+
+class Adjustable(NamedTuple):
+    """A layer whose output follows a factor of one of its parameters, up to a bias.
+
+    `scale` is the kernel, or the gain of a weight norm. `members` and `units` are
+    dimensions of the output: those of independent copies, such as experts, and those of
+    units; None says that the units cannot be told. `taps` are the numbers of its
+    outputs, in the order of execution.
+    """
+
+    path: str
+    kernel: Part
+    scale: Part
+    bias: Part | None
+    members: tuple[int, ...]
+    units: tuple[int, ...] | None
+    taps: tuple[int, ...] = ()
+
+    @property
+    def is_shared(self) -> bool:
+        """Tell whether the steps of a scan share its weights."""
+        return None in self.kernel.scans
+
+
+class Tap(NamedTuple):
+    """A value that can be recorded or changed while the equations run.
+
+    `kind` is "layer", "module", "name", "activation", "logits" or "output". `place` is
+    the equation that gives the value, behind the calls and scans around it; `number`
+    says which of its results the value is, or which operand. The shape begins with the
+    lengths of the scans around the value.
+    """
+
+    name: str
+    kind: str
+    place: tuple[JaxprEqn, ...]
+    number: int
+    is_operand: bool
+    shape: tuple[int, ...]
+    dtype: Any
+    # The number of scans around the value, whose axes are the first ones.
+    scans: int
+
+
+class Fed(NamedTuple):
+    """The input of a layer: the operand of its product, and which axes are summed.
+
+    `dims` are pairs: a dimension of the operand, and the axis of the kernel that is
+    summed over with it.
+    """
+
+    tap: Tap
+    dims: tuple[tuple[int, int], ...]
+
+
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """Everything that is read from the equations of a network."""
+    """Everything that is read from the equations of a network.
+
+    `taps` are in the order of execution. `adjustable` are the layers whose outputs can
+    be set.
+    """
 
     parameters: Mapping[str, Parameter]
     layers: tuple[Layer, ...]
     branches: tuple[Branch, ...]
     depth: int
+    taps: tuple[Tap, ...]
+    adjustable: tuple[Adjustable, ...]
+    # The input of each adjustable layer, where it is known.
+    inputs: tuple[Fed | None, ...]
+    # The numbers of the parameters that are biases of layers; and for each parameter
+    # the number of its axes without those that steps of scans choose from.
+    biases: frozenset[int]
+    inner_axes: tuple[int, ...]

@@ -7,7 +7,7 @@ axis is a batch axis in later layers, which part of attention a product is.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from . import attention
+from . import attention, taps
 from .curves import Activations
 from .layouts import fans_of, layout_of
 from .members import find_members
@@ -43,7 +43,9 @@ def reading_of(log: Log, paths: Sequence[str], kinds: Sequence[Any]) -> Reading:
         if use.kind in ("product", "convolution")
     )
     branches = tuple(_branches(log, names))
-    return Reading(parameters, layers, branches, depth)
+    shapes = [tuple(kind.shape) for kind in kinds]
+    found = taps.taps_of(log, uses, paths, shapes)
+    return Reading(parameters, layers, branches, depth, *found)
 
 
 class _Names:

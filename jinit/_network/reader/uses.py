@@ -48,6 +48,15 @@ class Use:
     # How often the equation is executed, and how often with the same parameters.
     count: int = 1
     shared: int = 1
+    # The loops around it; the equation of the product, and which operand are the data.
+    loops: tuple[Loop, ...] = ()
+    product: tuple[Any, ...] = ()
+    side: int | None = None
+    # What is added to the product, and the point of the output (points.py).
+    bias: View | None = None
+    point: Any = None
+    # Whether the name of the output is that of a module.
+    is_module: bool = False
 
     @property
     def bit(self) -> int:
@@ -80,6 +89,9 @@ class Log:
         self.labels = Labels()
         self.uses: list[Use] = []
         self.loops: list[Loop] = []
+        # The equation that is being read, behind the calls and scans around it.
+        self.place: list[Any] = []
+        self.points: list[Any] = []
         self.additions: list[Addition] = []
         self.attentions: list[Attention] = []
         # The values whose bits are in `Data.stream`, by their numbers.
@@ -106,9 +118,10 @@ class Log:
     def note(self, kind: str, view: View, data: Data | None, **facts: Any) -> Use:
         """Add a use to the log."""
         use = Use(len(self.uses), kind, view, data=data, **facts)
+        use.loops = tuple(self.loops)
         for loop in self.loops:
             use.count *= loop.length
-            if not any(id(loop) in term.loops for term in view.terms):
+            if not any(term.factor_of(id(loop)) is not None for term in view.terms):
                 use.shared *= loop.length
         self.uses.append(use)
         if data is not None and data.sources & self._tokens_of(view):
@@ -138,7 +151,7 @@ class Log:
         """Return the carries of the loops whose steps share a view's parameters."""
         tokens = 0
         for loop in self.loops:
-            if not any(id(loop) in term.loops for term in view.terms):
+            if not any(term.factor_of(id(loop)) is not None for term in view.terms):
                 tokens |= loop.tokens
         return tokens
 

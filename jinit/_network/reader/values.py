@@ -54,8 +54,9 @@ class Term:
     axes: Axes
     # The axes that steps of a scan, or indices, chose from: independent copies.
     members: tuple[Axis, ...] = ()
-    # The scans whose steps have each a part of their own.
-    loops: frozenset[int] = frozenset()
+    # The scans whose steps have each a part of their own, with the name of the factor
+    # that the steps run along.
+    loops: tuple[tuple[int, int], ...] = ()
     # Factors that a product with another parameter has summed over.
     inner: tuple[Factor, ...] = ()
     # The letters of its axes in a product with a constant.
@@ -70,6 +71,10 @@ class Term:
     is_normalized: bool = False
     # It scales another parameter of the view entry by entry.
     is_scale: bool = False
+
+    def factor_of(self, loop: int) -> int | None:
+        """Return the name of the factor that a loop's steps run along, or None."""
+        return dict(self.loops).get(loop)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -166,8 +171,8 @@ class Meeting:
 class Exponential:
     """An exponential of data: softmax weights once it is divided by its sum."""
 
-    def __init__(self, logits: "Data") -> None:
-        self.logits = logits
+    def __init__(self, logits: "Data", point: Any) -> None:
+        self.logits, self.point = logits, point
         # The labels of the axes that the sum ran over.
         self.labels: set[int] = set()
         self.is_normalized = False
@@ -226,11 +231,18 @@ class Data:
     is_one_hot: bool = False
     # Whether it is one part of a value, taken by a slice.
     is_part: bool = False
+    # The product whose output it is, up to a bias. No copy of the value has this fact,
+    # nor the next: they hold for the value itself.
+    output_of: Any = None
+    # Where the value was read that it is a softmax's shift or a mask of.
+    unshifted: Any = None
 
     def copy(self, **changes: Any) -> "Data":
         """Return the same value with some facts changed."""
         new = object.__new__(Data)
         new.__dict__.update(self.__dict__)
+        new.__dict__.pop("output_of", None)
+        new.__dict__.pop("unshifted", None)
         new.__dict__.update(changes)
         return new
 

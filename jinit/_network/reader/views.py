@@ -182,7 +182,8 @@ def step_of(view: View, loop: int) -> View:
 
     def step(term: Term) -> Term:
         first, *axes = term.axes
-        members, loops = (*term.members, first), term.loops | {loop}
+        name = first[0][0] if len(first) == 1 else BROADCAST
+        members, loops = (*term.members, first), (*term.loops, (loop, name))
         return dataclasses.replace(term, axes=tuple(axes), members=members, loops=loops)
 
     return each(view, step)
@@ -193,11 +194,11 @@ def stacked(view: View, length: int, loop: int) -> View:
 
     def outside(term: Term) -> Term:
         # Parameters that a scan only hands through get their axis back.
-        if loop in term.loops:
+        if term.factor_of(loop) is not None:
             members, axis = term.members[:-1], term.members[-1]
         else:
             members, axis = term.members, ((BROADCAST, length),)
-        loops = term.loops - {loop}
+        loops = tuple(pair for pair in term.loops if pair[0] != loop)
         axes = (axis, *term.axes)
         return dataclasses.replace(term, axes=axes, members=members, loops=loops)
 

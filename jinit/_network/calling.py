@@ -1,0 +1,55 @@
+"""A function of a model takes a network, or what one calls `jinit.network` with."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from .adapters import adapt, require_numbers
+from .record import Network, network
+
+
+def network_of(
+    model: Any,
+    arguments: tuple[Any, ...],
+    rngs: Any,
+    options: Mapping[str, Any],
+    caller: str,
+    *,
+    needs_inputs: bool = True,
+) -> Network:
+    """Return the network of a call that computes with numbers.
+
+    Raises:
+      TypeError: as `jinit.network` does, or if a parameter is only a shape, or an
+        input, unless it `needs_inputs` not.
+      ValueError: as `jinit.network` does.
+    """
+    net = network(model, *arguments, rngs=rngs, **options)
+    adapted = net._adapted._replace(params=net.params)
+    if not needs_inputs:
+        adapted = adapted._replace(inputs=())
+    require_numbers(adapted, caller)
+    return net
+
+
+def again(
+    net: Network,
+    model: Any,
+    arguments: tuple[Any, ...],
+    rngs: Any,
+    options: Mapping[str, Any],
+) -> Network:
+    """Return the network of a model like an earlier one, whose reading is its, too.
+
+    Only arrays may differ. A model whose behavior no key tells would be read anew.
+    """
+    adapted = adapt(model, arguments, rngs, dict(options))
+    params, inputs = adapted.params, adapted.inputs
+    return dataclasses.replace(
+        net, apply=adapted.apply, params=params, inputs=inputs, _adapted=adapted
+    )
+
+
+def rebuilt(net: Network, params: Any) -> Any:
+    """Return new parameters as the model's library has them."""
+    return net._adapted.rebuild(params)

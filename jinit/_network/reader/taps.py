@@ -1,0 +1,191 @@
+"""The points of a network become taps, once everything has been read.
+
+A layer has the name of the module that its weight lies in, or the path of the weight
+where the module has several. Logits are named after the module of their queries and
+keys.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from ..equations import CUSTOM_VJP, LOOKED_THROUGH, SCAN, scan_of
+from .adjust import adjustable, biases_of, inner_axes, other_uses, summed_dims
+from .points import Place, Point
+from .records import Adjustable, Fed, Tap
+from .uses import Log, Use
+
+_LAYERS = ("product", "convolution")
+
+
+def taps_of(
+    log: Log,
+    uses: Sequence[Use],
+    paths: Sequence[str],
+    shapes: Sequence[Sequence[int]],
+) -> tuple[
+    tuple[Tap, ...],
+    tuple[Adjustable, ...],
+    tuple[Fed | None, ...],
+    frozenset[int],
+    tuple[int, ...],
+]:
+    """Return the last fields of a `Reading`."""
+    layers = [use for use in uses if use.kind in _LAYERS and use.point is not None]
+    names = layer_names(layers, paths)
+    known = set(map(id, layers))
+    points = [
+        point
+        for point in log.points
+        if _counts(point, known) and _is_in_reach(point.place)
+    ]
+    _give_names(points, names)
+    taps = tuple(map(_tap, points))
+    numbers = {id(point.use): i for i, point in enumerate(points) if point.use}
+    reached = [use for use in layers if id(use) in numbers]
+    every = _adjustable(log, reached, names, shapes, numbers)
+    uses_of = {numbers[id(use)]: use for use in reached}
+    fed = tuple(_fed(uses_of[layer.taps[0]]) for layer in every)
+    inner = tuple(inner_axes(uses, n, shape) for n, shape in enumerate(shapes))
+    return taps, tuple(every), fed, frozenset(biases_of(layers)), inner
+
+
+def _counts(point: Point, layers: set[int]) -> bool:
+    if point.kind == "logits":
+        return bool(point.asks)
+    return point.use is None or id(point.use) in layers
+
+
+def _is_in_reach(place: Place) -> bool:
+    """Tell whether a value is seen by a program that goes through the equations.
+
+    The branches of a condition and the steps of a `while` leave no record.
+    """
+    around = {eqn.primitive for eqn in place[:-1]}
+    # The body of a custom_vjp lacks the derivative that the user defined, and taps
+    # exist to take derivatives.
+    return around <= LOOKED_THROUGH | {SCAN} and CUSTOM_VJP not in around
+
+
+def layer_names(uses: Sequence[Use], paths: Sequence[str]) -> dict[int, str]:
+    """Return the name of the layers of each parameter."""
+    numbers = dict.fromkeys(use.main.parameter for use in uses)
+    modules = [paths[n].rpartition("/")[0] for n in numbers]
+    return {
+        n: module if module and modules.count(module) == 1 else paths[n]
+        for n, module in zip(numbers, modules, strict=True)
+    }
+
+
+def _give_names(points: Sequence[Point], names: dict[int, str]) -> None:
+    for point in points:
+        if point.use is not None:
+            name = names[point.use.main.parameter]
+            # A name that the user has given to the output stays.
+            is_given = point.name and not point.use.is_module
+            point.name = point.name if is_given else name or "kernel"
+        elif point.kind == "logits":
+            modules = [names[use.main.parameter] for use in point.asks]
+            point.name = _below(modules, "softmax")
+    _rename_repeated(points)
+
+
+def _below(layers: Sequence[str], name: str) -> str:
+    """Return a name in the module that some layers lie in."""
+    above = [layer.rpartition("/")[0] for layer in layers]
+    common = os.path.commonpath(above) if all(above) else ""
+    return f"{common}/{name}" if common else name
+
+
+def _rename_repeated(points: Sequence[Point]) -> None:
+    """Name the modules inside of a body that several calls share.
+
+    JAX traces a jitted block once for all its calls, so that the names of its modules
+    are those of the first call. The names of layers, which are paths of weights, say
+    which part of a name differs.
+    """
+    first: dict[int, Point] = {}
+    layers = {tuple(map(id, p.place)): p.name for p in points if p.use is not None}
+    for point in points:
+        before = first.setdefault(id(point.place[-1]), point)
+        is_same = before is point or len(before.place) != len(point.place)
+        if point.kind != "module" or is_same:
+            continue
+        for old, new in _pairs(layers, before.place, point.place):
+            if f"{point.name}/".startswith(f"{old}/"):
+                point.name = new + point.name[len(old) :]
+                break
+
+
+def _pairs(
+    layers: dict[Place | Any, str], before: Place, here: Place
+) -> list[tuple[str, str]]:
+    """Return what the names of layers begin with in two calls of one body."""
+    differ = [
+        i for i, (a, b) in enumerate(zip(before, here, strict=True)) if a is not b
+    ]
+    if not differ:
+        return []
+    old, new = (tuple(map(id, p[: differ[-1] + 1])) for p in (before, here))
+    pairs = []
+    for key, name in layers.items():
+        twin = layers.get(new + key[len(old) :]) if key[: len(old)] == old else None
+        if twin is not None:
+            pairs.append(_without_end(name, twin))
+    return pairs
+
+
+def _without_end(one: str, other: str) -> tuple[str, str]:
+    """Drop the parts that two paths have in common at their ends."""
+    left, right = one.split("/"), other.split("/")
+    while left and right and left[-1] == right[-1]:
+        left.pop()
+        right.pop()
+    return "/".join(left), "/".join(right)
+
+
+def _tap(point: Point) -> Tap:
+    eqn = point.place[-1]
+    atoms: Any = eqn.invars if point.is_operand else eqn.outvars
+    kind = atoms[point.number].aval
+    scans = [scan_of(e).length for e in point.place[:-1] if e.primitive is SCAN]
+    return Tap(
+        point.name,
+        point.kind,
+        point.place,
+        point.number,
+        point.is_operand,
+        (*scans, *kind.shape),
+        kind.dtype,
+        len(scans),
+    )
+
+
+def _fed(use: Use) -> Fed | None:
+    if use.side is None or use.data is None:
+        return None
+    point = Point("input", use.product, use.side, is_operand=True)
+    return Fed(_tap(point), summed_dims(use))
+
+
+def _adjustable(
+    log: Log,
+    uses: Sequence[Use],
+    names: dict[int, str],
+    shapes: Sequence[Sequence[int]],
+    numbers: dict[int, int],
+) -> list[Adjustable]:
+    """Return the layers that can be set; a weight that is used again is one layer."""
+    layers: dict[int, Adjustable | None] = {}
+    for use in uses:
+        tap, kernel = numbers[id(use)], use.main.parameter
+        if kernel not in layers:
+            one = adjustable(use, names[kernel], shapes)
+            if one is not None and other_uses(log, kernel):
+                # A factor would change what is looked up or added as well.
+                one = None
+            layers[kernel] = one and one._replace(path=use.point.name)
+        layer = layers[kernel]
+        if layer is not None:
+            layers[kernel] = layer._replace(taps=(*layer.taps, tap))
+    return [layer for layer in layers.values() if layer is not None]
