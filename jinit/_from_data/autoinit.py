@@ -113,8 +113,8 @@ def _without_stats(
     """Take a pair of numbers at the end of the arguments for `input_stats`."""
     last = arguments[-1] if arguments else None
     is_pair = isinstance(last, tuple) and len(last) == 2
-    are_numbers = is_pair and all(isinstance(x, (int, float)) for x in last)
-    if are_numbers or (is_pair and batch is not None):
+    # Moments by entry have one axis, and an input has the batch's as well.
+    if is_pair and (batch is not None or all(np.ndim(x) < 2 for x in last)):
         return arguments[:-1], last
     return arguments, input_stats
 

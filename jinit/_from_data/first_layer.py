@@ -47,7 +47,8 @@ def whiten_first_layer(
       **options: keyword arguments of the call, such as `train=True`.
 
     Returns:
-      The variables, or the model, with new numbers, and a `History` of the eigenvalue that each filter whitens.
+      The variables, or the model, with new numbers, and a `History` of the eigenvalue
+      that each filter whitens.
 
     Raises:
       TypeError: as for `jinit.network`, or if shapes came where numbers are needed.
@@ -137,13 +138,14 @@ def _inputs(
 def _recorded(net: Network, tap: Tap) -> np.ndarray:
     """Return the value of one tap, in a pass through the network."""
     tapped = Tapped(net._read.trace, (tap,))
-    bare, index = tapped.bare, len(tap.place)
+    bare = tapped.bare
 
-    def run(consts: Any, params: Any, inputs: Any) -> Any:
-        keep = ((),)
-        return bare.run(consts, (params, inputs), keep, lambda _, x, __: (x, x))[1][0]
+    def record(consts: Any, params: Any, inputs: Any) -> Any:
+        # There is nothing to add to the value.
+        arguments, nothing = (params, inputs), ((),)
+        return bare.run(consts, arguments, nothing, lambda _, x, __: (x, x))[1][0]
 
-    run = program(("input", tapped.form, index), lambda: run)
+    run = program(("input", tapped.form), lambda: record)
     return np.asarray(run(tapped.trace.consts, net.params, net.inputs), np.float64)
 
 
@@ -155,7 +157,7 @@ def _patches(
     units, inputs, *taps = eqn.params["dimension_numbers"].rhs_spec
     dilations = (*eqn.params["lhs_dilation"], *eqn.params["rhs_dilation"])
     groups = eqn.params["feature_group_count"], eqn.params["batch_group_count"]
-    is_plain = set((*dilations, *groups)) == {1} and x.ndim == 4
+    is_plain = {*dilations, *groups} == {1} and x.ndim == 4
     # A kernel that is turned before the convolution has another order of axes.
     if not is_plain or tuple(eqn.invars[1].aval.shape) != kernel.shape:
         raise ValueError(

@@ -53,7 +53,8 @@ def gradinit(
       **options: keyword arguments of the call, such as `train=True`.
 
     Returns:
-      The variables, or the model, with new numbers, and a `History` of the loss after a step and the gradient's norm.
+      The variables, or the model, with new numbers, and a `History` of the loss after
+      a step and the gradient's norm.
 
     Raises:
       TypeError: as for `jinit.network`, or if shapes came where numbers are needed.

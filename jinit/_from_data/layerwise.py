@@ -173,20 +173,19 @@ class _Measured(NamedTuple):
 def _check(measured: Sequence[_Measured]) -> None:
     """Raise for the first layer that cannot be set."""
     for one in measured:
+        # What lies behind a layer that cannot be set is not finite, either.
+        if one.is_impossible:
+            raise CannotSet(
+                f"{one.row['path']} cannot be scaled ({one}): its weights or its input "
+                "are 0 or do not vary over the batch, or its bias alone exceeds the "
+                "target. skip=[...] leaves it out. Nothing was changed.",
+                [one.layer for one in measured if one.is_impossible],
+            )
         if not np.isfinite(one.error):
             raise ValueError(
                 f"the output of {one.row['path']} is not finite ({one}); look at "
                 "the batch and at the layers before this one. Nothing was changed."
             )
-    failing = [one for one in measured if one.is_impossible]
-    if failing:
-        one = failing[0]
-        raise CannotSet(
-            f"{one.row['path']} cannot be scaled ({one}): its weights or its input are "
-            "0 or do not vary over the batch, or its bias alone exceeds the target. "
-            "skip=[...] leaves it out. Nothing was changed.",
-            [one.layer for one in failing],
-        )
 
 
 def _measured(
@@ -207,7 +206,7 @@ def _measured(
 def layerwise_pass(
     task: LayerwiseTask, consts: Sequence[Any], params: Any, inputs: tuple[Any, ...]
 ) -> tuple[Any, list[Rescaling]]:
-    """Run the model once; return parameters with every layer set, and the rescalings."""
+    """Run the model once; return new parameters with every layer set, and how."""
     flat, tree = jax.tree.flatten(params)
     biases = [_bias(task, flat, number) for number in range(len(task.tapped.taps))]
     handler = _Handler(task)

@@ -59,7 +59,8 @@ def lsuv(
       **options: keyword arguments of the call, such as `train=True`.
 
     Returns:
-      The variables, or the model, with new numbers, and a `History` of the std and the factor of each layer.
+      The variables, or the model, with new numbers, and a `History` of the std and the
+      factor of each layer.
 
     Raises:
       TypeError: as for `jinit.network`, or if shapes came where numbers are needed.

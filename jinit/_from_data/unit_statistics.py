@@ -70,8 +70,9 @@ def data_dependent(
       **options: keyword arguments of the call, such as `train=True`.
 
     Returns:
-      The variables, or the model, with new numbers, and a `History`: the largest mean and the extreme stds among the
-      units of each layer, then the ratio C of each layer.
+      The variables, or the model, with new numbers, and a `History`: the largest mean
+      and the extreme stds among the units of each layer, then the ratio C of each
+      layer.
 
     Raises:
       TypeError: as for `jinit.network`, or if shapes came where numbers are needed.

@@ -51,7 +51,8 @@ def weight_norm_init(
       **options: keyword arguments of the call, such as `train=True`.
 
     Returns:
-      The variables, or the model, with new numbers, and a `History`: means, stds, and the least and largest gain g.
+      The variables, or the model, with new numbers, and a `History`: means, stds, and
+      the least and largest gain g.
 
     Raises:
       TypeError: as for `jinit.network`, or if shapes came where numbers are needed.

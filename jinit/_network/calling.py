@@ -24,12 +24,26 @@ def network_of(
         input, unless it `needs_inputs` not.
       ValueError: as `jinit.network` does.
     """
-    net = network(model, *arguments, rngs=rngs, **options)
+    net = _network(model, arguments, rngs, options, caller)
     adapted = net._adapted._replace(params=net.params)
     if not needs_inputs:
         adapted = adapted._replace(inputs=())
     require_numbers(adapted, caller)
     return net
+
+
+def _network(
+    model: Any, arguments: tuple[Any, ...], rngs: Any, options: Any, caller: str
+) -> Network:
+    """Read a model; let an error show the function that the user has called."""
+    try:
+        return network(model, *arguments, rngs=rngs, **options)
+    except (TypeError, ValueError) as error:
+        text, cause = str(error), error.__cause__
+        if type(error) not in (TypeError, ValueError) or "jinit.network(" not in text:
+            raise
+        kind = type(error)
+    raise kind(text.replace("jinit.network(", f"jinit.{caller}(")) from cause
 
 
 def again(

@@ -47,7 +47,7 @@ def test_the_first_layer_whitens_vectors_and_patches():
     assert np.allclose(y.T @ y / len(y), np.eye(12), atol=0.02)
 
 
-UP = nn.Sequential([nn.ConvTranspose(4, (2, 2))])
+UP = nn.Sequential([nn.ConvTranspose(4, (2, 2), strides=(2, 2))])
 IMAGES = jnp.zeros((2, 4, 4, 1))
 
 

@@ -132,7 +132,7 @@ def test_histories_of_searches_draw(tmp_path):
         (
             lambda: call("metainit", mlp(jinit.constant(jnp.nan))),
             ValueError,
-            "'params/Dense_0/kernel' has values",
+            "'Dense_0/kernel' has values",
         ),
         (lambda: call("metainit", steps=0), ValueError, "`steps`"),
     ],

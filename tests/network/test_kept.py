@@ -245,18 +245,12 @@ def test_what_is_kept_is_bounded_and_keeps_no_large_array():
                 x = jnp.sin(x)
             return plain(weights, x * table[0, 0])
 
-        _naming_only(model)
+        # A trace as every function takes it, without compiling it.
+        jinit.network(model, WEIGHTS, X)
         del table, model
     gc.collect()
     assert sum(ref() is not None for ref in held) <= 1
     assert all(len(store) <= store.size for store in kept._STORES)
-
-
-def _naming_only(model):
-    """Trace a model as every function does, without compiling it."""
-    from jinit._network import network
-
-    network.called(model, WEIGHTS, X, None, {}, "probe").traced()
 
 
 def test_stores_forget_what_was_not_used_for_longest():

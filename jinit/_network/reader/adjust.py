@@ -74,7 +74,7 @@ def _part(
 
 
 def _axis(name: int, parameter: int) -> int | None:
-    """Return the axis of a parameter that a whole factor is; None for a piece of one."""
+    """Return the axis of a parameter that a factor is; None for a piece of one."""
     number, axis = place(name)
     return axis if name >= 0 and number == parameter and not name >> 32 else None
 

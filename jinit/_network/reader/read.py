@@ -79,8 +79,8 @@ def read(
     """Read what each parameter does in a traced network.
 
     Args:
-      closed: the equations, without dead code. Their first `num_params` arguments are the parameters; all
-        others are data.
+      closed: the equations, without dead code. Their first `num_params` arguments are
+        the parameters; all others are data.
       paths: the path of each parameter.
       num_params: how many of the arguments are parameters.
       num_arguments: how many of the data, which come first, are inputs; the others are

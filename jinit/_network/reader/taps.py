@@ -33,12 +33,8 @@ def taps_of(
     """Return the last fields of a `Reading`."""
     layers = [use for use in uses if use.kind in _LAYERS and use.point is not None]
     names = layer_names(layers, paths)
-    known = set(map(id, layers))
-    points = [
-        point
-        for point in log.points
-        if _counts(point, known) and _is_in_reach(point.place)
-    ]
+    _release(log.points, set(map(id, layers)))
+    points = [p for p in log.points if _counts(p) and _is_in_reach(p.place)]
     _give_names(points, names)
     taps = tuple(map(_tap, points))
     numbers = {id(point.use): i for i, point in enumerate(points) if point.use}
@@ -50,10 +46,21 @@ def taps_of(
     return taps, tuple(every), fed, frozenset(biases_of(layers)), inner
 
 
-def _counts(point: Point, layers: set[int]) -> bool:
+def _release(points: Sequence[Point], layers: set[int]) -> None:
+    """Let the points of uses that turned out to be no layers stand for themselves.
+
+    Such a use is the lookup of an embedding, whose module has a name.
+    """
+    for point in points:
+        if point.use is not None and id(point.use) not in layers:
+            point.kind = "module" if point.use.is_module else "name"
+            point.use = None
+
+
+def _counts(point: Point) -> bool:
     if point.kind == "logits":
         return bool(point.asks)
-    return point.use is None or id(point.use) in layers
+    return point.use is not None or bool(point.name)
 
 
 def _is_in_reach(place: Place) -> bool:
@@ -127,12 +134,12 @@ def _pairs(
     if not differ:
         return []
     old, new = (tuple(map(id, p[: differ[-1] + 1])) for p in (before, here))
-    pairs = []
+    renamed = []
     for key, name in layers.items():
         twin = layers.get(new + key[len(old) :]) if key[: len(old)] == old else None
         if twin is not None:
-            pairs.append(_without_end(name, twin))
-    return pairs
+            renamed.append(_without_end(name, twin))
+    return renamed
 
 
 def _without_end(one: str, other: str) -> tuple[str, str]:
