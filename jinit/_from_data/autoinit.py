@@ -111,7 +111,7 @@ def _without_stats(
     arguments: tuple[Any, ...], input_stats: Any, batch: Any
 ) -> tuple[tuple[Any, ...], Any]:
     """Take a pair of numbers at the end of the arguments for `input_stats`."""
-    last = arguments[-1] if arguments else None
+    last: Any = arguments[-1] if arguments else None
     is_pair = isinstance(last, tuple) and len(last) == 2
     # Moments by entry have one axis, and an input has the batch's as well.
     if is_pair and (batch is not None or all(np.ndim(x) < 2 for x in last)):

@@ -159,7 +159,8 @@ def _patches(
     groups = eqn.params["feature_group_count"], eqn.params["batch_group_count"]
     is_plain = {*dilations, *groups} == {1} and x.ndim == 4
     # A kernel that is turned before the convolution has another order of axes.
-    if not is_plain or tuple(eqn.invars[1].aval.shape) != kernel.shape:
+    seen: Any = eqn.invars[1].aval
+    if not is_plain or tuple(seen.shape) != kernel.shape:
         raise ValueError(
             f"the first layer, {path}, has a kernel of shape {kernel.shape} and an "
             f"input of shape {x.shape}; whitening is for dense layers and convolutions "

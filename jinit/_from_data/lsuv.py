@@ -163,4 +163,4 @@ def _polar_factor(kernel: jax.Array, layer: Adjustable) -> jax.Array:
     matrix = front.reshape(*lengths, rows, -1).astype(np.float32)
     u, _, vt = jnp.linalg.svd(matrix, full_matrices=False)
     factor = (u @ vt).reshape(front.shape).astype(kernel.dtype)
-    return jnp.transpose(factor, np.argsort(order))
+    return jnp.transpose(factor, np.argsort(order).tolist())

@@ -111,7 +111,9 @@ class _Recorder:
         values = self._tapped(values, node.operands)
         return self._tapped(self._results(eqn, values, node), node.results)
 
-    def _tapped(self, values: Sequence[Any], taps: Sequence[tuple[int, int]]) -> Any:
+    def _tapped(
+        self, values: Sequence[Any], taps: Sequence[tuple[int, int]]
+    ) -> list[Any]:
         new = list(values)
         for number, index in taps:
             perturbation = self.perturbations[index]

@@ -101,7 +101,7 @@ def name_nnx(model: Any) -> None:
         return
     nnx = sys.modules["flax.nnx"]
     for path, module in nnx.iter_modules(model):
-        kind = type(module)
+        kind: Any = type(module)
         # A module of the bridge takes every attribute for a variable of Linen's.
         if path and callable(module) and not kind.__module__.startswith(_BRIDGE):
             setattr(module, _PATH, "/".join(map(str, path)))

@@ -131,7 +131,9 @@ def _bias(use: Use, axes: Axes, shapes: Sequence[Sequence[int]]) -> Part | None:
 
 def summed_dims(use: Use) -> tuple[tuple[int, int], ...]:
     """Return the dimensions of the data that a product sums, and the kernel's axes."""
-    dims = []
+    dims: list[tuple[int, int]] = []
+    if use.data is None:
+        return ()
     for name, axis in use.contracted.items():
         place_of = _axis(name, use.main.parameter)
         labels = {label for label, _ in axis}

@@ -125,7 +125,7 @@ def _rename_repeated(points: Sequence[Point]) -> None:
 
 
 def _pairs(
-    layers: dict[Place | Any, str], before: Place, here: Place
+    layers: dict[tuple[int, ...], str], before: Place, here: Place
 ) -> list[tuple[str, str]]:
     """Return what the names of layers begin with in two calls of one body."""
     differ = [
