@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 import jax
 
-from .._core import trees
+from .._core import checks, trees
 from .._core.results import Result, Row, Table, plain
+from .._core.trees import listed
 from .adapters import Adapted, adapt, trace
 from .kept import Kept, Traced, context, has_small_constants, traced_of, types_of
 from .network_table import network_table
 from .reader.read import read
-from .reader.records import Branch, Layer, Parameter, Reading
+from .reader.records import UNUSED, Branch, Layer, Parameter, Reading
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -109,14 +110,16 @@ def network(model: Any, *arguments: Any, rngs: Any = None, **options: Any) -> Ne
       *arguments: exactly those with which one would call the model; for Linen, Haiku
         and functions the variables come first. `jax.ShapeDtypeStruct`s will do.
       rngs: a key, or Linen's dictionary of keys, where the call draws numbers.
-      **options: keyword arguments of the call.
+      **options: keyword arguments of the call. `allow_unused=True` is no argument of
+        the call: it allows parameters that the call does not use.
 
     Returns:
       A `Network`. A `Network` in the place of a model is returned as it is.
 
     Raises:
       TypeError: if `model` is no model, its arguments do not fit, or it has effects.
-      ValueError: if the model has no parameters, or raises an error of its own.
+      ValueError: if the model has no parameters, or does not use one, or raises an
+        error of its own.
 
     Example:
       >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit
@@ -132,9 +135,12 @@ def network(model: Any, *arguments: Any, rngs: Any = None, **options: Any) -> Ne
                 "further arguments. Pass the Network alone, or the model itself."
             )
         return model
+    allows_unused = checks.boolean("allow_unused", options.pop("allow_unused", False))
     adapted = adapt(model, arguments, rngs, options)
     read_before = _read(adapted)
     reading = read_before.reading
+    if not allows_unused:
+        _require_used(reading)
     return Network(
         MappingProxyType(dict(reading.parameters)),
         reading.layers,
@@ -146,6 +152,26 @@ def network(model: Any, *arguments: Any, rngs: Any = None, **options: Any) -> Ne
         adapted,
         read_before,
     )
+
+
+def _require_used(reading: Reading) -> None:
+    """Raise if the call does not use a parameter.
+
+    Raises:
+      ValueError: if so; all such parameters are named.
+    """
+    unused = [
+        f"{one.path} {one.shape}"
+        for one in reading.parameters.values()
+        if one.reason == UNUSED
+    ]
+    if unused:
+        raise ValueError(
+            f"{len(unused)} parameters of the model are never used in this call:"
+            f"{listed(unused[:8])}\nCall the model in the way that uses them, or take "
+            "them out. allow_unused=True reads the model without them; their role is "
+            'then "other".'
+        )
 
 
 class Read(NamedTuple):

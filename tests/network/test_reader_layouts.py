@@ -362,7 +362,7 @@ def test_what_cannot_be_read_is_other_and_says_why():
         return jnp.concatenate([y, p["token"]]) * p["factor"]
 
     shapes = {"called": (6, 4), "token": (1, 4), "factor": (4,), "unused": (3,)}
-    net = network(function, shapes, floats(2, 6))
+    net = network(function, shapes, floats(2, 6), allow_unused=True)
     assert all(p.roles == {"other"} and p.reason for p in net.parameters.values())
     assert "pure_callback" in net.parameters["called"].reason
     assert net.parameters["unused"].reason == "it is never used"

@@ -190,3 +190,18 @@ def test_bad_input():
         )
     with pytest.raises(TypeError, match="could not be called"):
         network(lambda p, x: x @ p["w"], {"w": (3, 2)}, floats(2))
+
+
+def test_a_parameter_that_is_never_used_is_named():
+    def model(p, x):
+        return x @ p["used"]
+
+    params = {"used": jnp.ones((3, 2)), "head": jnp.ones((2, 5)), "b": jnp.ones(5)}
+    with pytest.raises(ValueError, match=r"2 parameters(.|\n)*head \(2, 5\)"):
+        jinit.network(model, params, jnp.ones((4, 3)))
+    with pytest.raises(ValueError, match="allow_unused=True"):
+        jinit.probe(model, params, jnp.ones((4, 3)))
+    net = jinit.network(model, params, jnp.ones((4, 3)), allow_unused=True)
+    assert net.parameters["head"].roles == {"other"}
+    with pytest.raises(TypeError, match="`allow_unused`"):
+        jinit.network(model, params, jnp.ones((4, 3)), allow_unused="yes")

@@ -21,13 +21,13 @@ def params(**shapes):
     return {name: floats(*shape) for name, shape in shapes.items()}
 
 
-def network(function, shapes, *inputs):
+def network(function, shapes, *inputs, **options):
     """Read a function of parameters of these shapes and of inputs.
 
     Models of other people broadcast, so this is allowed here.
     """
     with jax.numpy_rank_promotion("allow"):
-        return jinit.network(function, params(**shapes), *inputs)
+        return jinit.network(function, params(**shapes), *inputs, **options)
 
 
 def layouts(net):

@@ -9,6 +9,10 @@ from jax.extend.core import JaxprEqn
 from ..._scale.fans import Fans
 
 
+# The reason of a parameter that the network does not use.
+UNUSED = "it is never used"
+
+
 @dataclasses.dataclass(frozen=True)
 class Parameter:
     """One parameter: what it does in the network, and how it is laid out.

@@ -11,7 +11,7 @@ from . import attention, taps
 from .curves import Activations
 from .layouts import fans_of, layout_of
 from .members import find_members
-from .records import Branch, Layer, Parameter, Reading
+from .records import UNUSED, Branch, Layer, Parameter, Reading
 from .uses import FROM_INPUTS, Log, Use
 from .values import Term
 
@@ -144,9 +144,7 @@ def _parameter(
 ) -> Parameter:
     shape = tuple(kind.shape)
     if not uses:
-        return Parameter(
-            path, shape, kind.dtype, frozenset({"other"}), reason="it is never used"
-        )
+        return Parameter(path, shape, kind.dtype, frozenset({"other"}), reason=UNUSED)
     roles, reason = _roles(uses)
     # A tied embedding is laid out as its lookup, which comes first, says.
     first = next((u for u, t in uses if u.kind in _KINDS and not t.is_scale), None)
