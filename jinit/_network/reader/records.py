@@ -8,7 +8,6 @@ from jax.extend.core import JaxprEqn
 
 from ..._scale.fans import Fans
 
-
 # The reason of a parameter that the network does not use.
 UNUSED = "it is never used"
 
