@@ -20,10 +20,14 @@ _BOXES = {"AxisMetadata", "Variable", "VariableState"}
 
 
 class Leaf(NamedTuple):
-    """A Leaf is a value of a tree, with its path."""
+    """A Leaf is a value of a tree, with its path.
+
+    `roles` say what the leaf does in a network, and are None where no network was read.
+    """
 
     parts: tuple[str, ...]
     value: Any
+    roles: frozenset[str] | None = None
 
     @property
     def path(self) -> str:
