@@ -167,7 +167,7 @@ def _perturbed(plan: Plan, key: Any, new: Planned, old: Leaf, shrink: Any) -> ja
     wide = np.dtype(np.float32) if dtype.itemsize < 4 else dtype
     draw_noise = sampler(plan, new, wide)
     # The noise is drawn where the parameter lies, so no device ever holds a whole one.
-    noise = draw_noise(trees.key_of(key, new.parts), placement(old.value))
+    noise = draw_noise(trees.key_of(key, new.named.parts), placement(old.value))
     shrunk: jax.Array = _shrunk(old.value, noise, shrink)
     return shrunk
 
