@@ -7,7 +7,7 @@ order, (*window, in, out), the kernel is read so.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from .._core.trees import Leaf
@@ -27,52 +27,68 @@ class Reading(NamedTuple):
 
 def axes_beside_biases(leaves: Sequence[Leaf]) -> dict[Parts, Reading]:
     """Return the axes of the kernels that are not in Flax's order, by their parts."""
-    shapes = {leaf.parts: _shape(leaf) for leaf in leaves}
-    layouts = {parts: layouts_of(parts, shapes) for parts in shapes}
+    modules = Modules.of(leaves)
+    layouts = {leaf.parts: modules.layouts(leaf.parts) for leaf in leaves}
     known = {parts: several for parts, several in layouts.items() if several}
     readings = {
-        parts: _reading(shapes[parts], several) for parts, several in known.items()
+        parts: _reading(modules.shape(parts), several)
+        for parts, several in known.items()
     }
     # The kernels of one library are alike: where the biases show (out, in), a kernel
     # without a bias is probably (out, in), too, but nothing shows it.
     turned = {parts[-1] for parts, several in known.items() if _is_turned(several)}
     plain = {parts[-1] for parts, several in known.items() if _is_plain(several)}
-    for parts, shape in shapes.items():
-        is_like = parts and parts[-1] in turned - plain and parts not in known
-        if is_like and len(shape) > 1 and len(set(shape)) > 1:
-            readings[parts] = Reading(KernelAxes(None), _without_bias(parts[-1]))
+    for leaf in leaves if turned - plain else ():
+        is_like = leaf.parts[-1:] and leaf.parts[-1] in turned - plain
+        shape = modules.shape(leaf.parts)
+        if is_like and leaf.parts not in known and len(shape) > 1 < len(set(shape)):
+            readings[leaf.parts] = Reading(
+                KernelAxes(None), _without_bias(leaf.parts[-1])
+            )
     return {parts: one for parts, one in readings.items() if not one.axes.are_default}
 
 
-def layouts_of(parts: Parts, shapes: dict[Parts, Shape]) -> list[str]:
-    """Return the layouts of a kernel that fit the bias beside it, the likeliest first.
+class Modules(NamedTuple):
+    """A Modules has the shapes of the leaves of each module, by their names."""
 
-    There are none without a bias, or with one that fits no axes.
-    """
-    shape = shapes[parts]
-    bias = _bias_of(parts, shapes)
-    if bias is None or len(shape) < 2 or 0 in shape:
-        return []
-    layouts = list(_fitting(shape, shapes[bias]))
-    # A bias that serves several kernels must fit all of them in the same way.
-    for other in _sisters(parts, bias, shapes):
-        alike = {_order(layout) for layout in _fitting(shapes[other], shapes[bias])}
-        layouts = [layout for layout in layouts if _order(layout) in alike]
-    return layouts
+    shapes: dict[Parts, dict[str, Shape]]
+
+    @classmethod
+    def of(cls, leaves: Sequence[Leaf]) -> "Modules":
+        """Return the modules of a tree."""
+        shapes: dict[Parts, dict[str, Shape]] = {}
+        for leaf in leaves:
+            shape = tuple(getattr(leaf.value, "shape", ()))
+            shapes.setdefault(leaf.parts[:-1], {})["".join(leaf.parts[-1:])] = shape
+        return cls(shapes)
+
+    def shape(self, parts: Parts) -> Shape:
+        """Return the shape of a leaf."""
+        return self.shapes[parts[:-1]]["".join(parts[-1:])]
+
+    def layouts(self, parts: Parts) -> list[str]:
+        """Return the layouts of a kernel that fit the bias beside it.
+
+        The likeliest is the first. There are none without a bias, or with one that fits
+        no axes.
+        """
+        shape, beside = self.shape(parts), self.shapes[parts[:-1]]
+        name = "".join(parts[-1:])
+        bias = _bias_of(name, beside)
+        if bias is None or len(shape) < 2 or 0 in shape:
+            return []
+        layouts = list(_fitting(shape, beside[bias]))
+        # A bias that serves several kernels must fit all of them in the same way.
+        for other, size in beside.items():
+            if other != name and len(size) > 1 and _bias_of(other, beside) == bias:
+                alike = {_order(layout) for layout in _fitting(size, beside[bias])}
+                layouts = [layout for layout in layouts if _order(layout) in alike]
+        return layouts
 
 
-def _shape(leaf: Leaf) -> Shape:
-    return tuple(getattr(leaf.value, "shape", ()))
-
-
-def _bias_of(parts: Parts, shapes: dict[Parts, Shape]) -> Parts | None:
-    """Return the parts of the bias beside a kernel, by the kernel's name, or None."""
-    if not parts:
-        return None
-    for name in _names_of_bias(parts[-1]):
-        if (*parts[:-1], name) in shapes:
-            return *parts[:-1], name
-    return None
+def _bias_of(name: str, beside: Mapping[str, Shape]) -> str | None:
+    """Return the name of the bias beside a kernel, by the kernel's name, or None."""
+    return next((one for one in _names_of_bias(name) if one in beside), None)
 
 
 def _names_of_bias(name: str) -> Iterator[str]:
@@ -85,17 +101,6 @@ def _names_of_bias(name: str) -> Iterator[str]:
     if re.fullmatch(r"[wW](_?\w)?", name):
         yield "b" + name[1:]
         yield "B" + name[1:]
-
-
-def _sisters(parts: Parts, bias: Parts, shapes: dict[Parts, Shape]) -> list[Parts]:
-    return [
-        other
-        for other in shapes
-        if other[:-1] == parts[:-1]
-        and other != parts
-        and len(shapes[other]) > 1
-        and _bias_of(other, shapes) == bias
-    ]
 
 
 def _fitting(shape: Shape, bias: Shape) -> Iterator[str]:

@@ -170,10 +170,11 @@ def choose(
     ]
     unmatched = [leaf for leaf, r in zip(leaves, matching, strict=True) if not r]
     if unmatched:
+        patterns_of = [pattern for _, pattern in selections]
         raise ValueError(
             f"{len(unmatched)} of {len(leaves)} leaves match no rule:"
             f"{listed(map(_with_reason, unmatched))}\nThe patterns are:"
-            f"{listed(pattern for _, pattern in selections) or ' none.'}\n"
+            f"{listed(filter(None, map(str, patterns_of))) or ' none.'}\n"
             "Add a rule for each; ('**', jinit.keep) at the end keeps what is left."
         )
     for rule, pattern in selections:

@@ -9,8 +9,9 @@ import numpy as np
 from .._core import checks, trees
 from .._core.trees import Leaf, listed
 from .._network.shardings import by_path, placement
+from .drawing import align, check_known, draw, placements, sampler
 from .leaf import Planned
-from .plan import Plan, align, check_known, draw, placements, sampler
+from .plan import Plan
 from .rules import keep
 
 

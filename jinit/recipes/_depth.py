@@ -41,33 +41,28 @@ class Depth:
         """
         if self.num_layers is not None:
             return int(self.num_layers)
-        count = self._read(model)
-        per_layer = self._per_layer(model)
-        if count % per_layer:
-            raise ValueError(
-                f"`num_layers` is None, and the network has {count} residual branches, "
-                f"which are not {per_layer} in each layer. Pass "
-                f"recipes.{self.recipe}(num_layers=...)."
-            )
+        count, crossing = self._read(model), self._crossing(model)
+        # A decoder's layer has one cross-attention, and three branches in all.
+        if self.part == "decoder":
+            count, per_layer = crossing, 1
+        else:
+            count, per_layer = count - 3 * crossing, self.per_layer
+        if count < 1 or count % per_layer:
+            raise ValueError(self._unclear(model, crossing))
         return count // per_layer
 
-    def other_layers(self, model: Model, given: int | None) -> int | None:
+    def other_layers(self, model: Model, other_layers: int | None) -> int | None:
         """Return the layers of the decoder, which an encoder's scale depends on."""
-        net = model.network
-        if given is not None or self.part != "encoder" or net is None:
-            return given
-        part = in_networks.branches(model)
-        others = [branch for branch in net.branches if branch not in part]
-        count = in_networks.number(others)
-        # The decoder's layers have a cross-attention, too.
-        if not count or count % 3:
+        if other_layers is not None or self.part != "encoder" or model.network is None:
+            return other_layers
+        layers = self._crossing(model._replace(within=None))
+        if not layers:
             raise ValueError(
-                f"`other_layers` is None, and the network has {count} residual "
-                "branches outside of the encoder, which are not three in each layer of "
-                f"a decoder. Pass recipes.{self.recipe}(other_layers=...), or limit "
-                "the encoder's rules to the encoder by recipes.inside."
+                "`other_layers` is None, and the network has no cross-attention, which "
+                "would show the layers of the decoder. Pass "
+                f"recipes.{self.recipe}(other_layers=...)."
             )
-        return count // 3
+        return layers
 
     def check_branches(self, model: Model) -> None:
         """Raise if the part of a network that a recipe is for has no branch."""
@@ -88,17 +83,29 @@ class Depth:
         self.check_branches(model)
         return in_networks.number(in_networks.branches(model))
 
-    def _per_layer(self, model: Model) -> int:
-        # The other rules know no parts: they count branches, whatever they hold.
-        if self.recipe not in ("deepnorm", "t_fixup"):
-            return self.per_layer
+    def _crossing(self, model: Model) -> int:
+        """Return the number of cross-attentions, of which each decoder layer has one.
+
+        Recipes without parts count branches, whatever these hold.
+        """
         net: Any = model.network
+        if self.recipe not in ("deepnorm", "t_fixup"):
+            return 0
         part = in_networks.branches(model)
-        crosses = any(in_networks.crosses(net, branch) for branch in part)
-        if crosses and self.part is None:
+        crossing = [branch for branch in part if in_networks.crosses(net, branch)]
+        if crossing and self.part is None:
             raise ValueError(
                 f"the network has a cross-attention, and `part` of "
                 f"recipes.{self.recipe} is None. Give encoder and decoder their own "
                 "rules, as the example of recipes.inside does, or pass `num_layers`."
             )
-        return 3 if crosses else 2
+        return in_networks.number(crossing)
+
+    def _unclear(self, model: Model, crossing: int) -> str:
+        count = self._read(model)
+        branches = "residual branch" if count == 1 else "residual branches"
+        return (
+            f"`num_layers` is None, and the network has {count} {branches}, "
+            f"{crossing} of them with a cross-attention, which does not fit layers of "
+            f"{self.per_layer}. Pass recipes.{self.recipe}(num_layers=...)."
+        )

@@ -8,6 +8,7 @@ from .._core.patterns import Pattern
 from .._core.trees import Leaf
 from .._network import branches
 from .._network.branches import Paths
+from .._network.reader.records import Branch
 from .._plan.model import Model
 from .._plan.rules import FromTree, Rule
 from . import _in_networks as in_networks
@@ -54,6 +55,7 @@ class _Ends:
         paths = in_networks.paths(model, in_networks.has("residual_output"))
         self.depth.check_branches(model)
         several = in_networks.branches(model)
+        self._check_lengths(several)
         number = in_networks.number(x for x in several if paths & set(x.ends))
         text = "the last layers of branches, as the network says"
         return Paths(text, paths, self._note(number, model))
@@ -96,11 +98,19 @@ class _Ends:
             )
 
     def _note(self, number: int, model: Model) -> str:
-        expected = self.depth.branches(model)
-        return f"residual outputs: {number} of {_product(expected)}"
+        expected, per_layer = self.depth.branches(model), self.depth.per_layer
+        layers, rest = divmod(expected, per_layer)
+        is_product = per_layer > 1 and not rest
+        product = f"{per_layer} x {layers}" if is_product else str(expected)
+        return f"residual outputs: {number} of {product}"
 
-
-def _product(branches_in_all: int) -> str:
-    """Return a number of branches as layers with two each, where they are even."""
-    half, odd = divmod(branches_in_all, 2)
-    return str(branches_in_all) if odd else f"2 x {half}"
+    def _check_lengths(self, several: list[Branch]) -> None:
+        lengths = sorted({len(branch.layers) for branch in several})
+        if self.branch_layers is not None and lengths != [self.branch_layers]:
+            warnings.warn(
+                f"`branch_layers` of recipes.{self.depth.recipe} is "
+                f"{self.branch_layers}, and the network has branches of "
+                f"{' and '.join(map(str, lengths))} layers.",
+                UserWarning,
+                stacklevel=patterns.level_of_caller(),
+            )

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from .._network.reader.factors import MULTIPLIES_DATA
 from .._network.reader.records import Branch, Parameter
 from .._network.record import Network
 from .._plan.model import Model
@@ -119,6 +120,11 @@ def learned_vectors(net: Network) -> Test:
     return lambda p: (
         p.roles == {"other"} and p.ndim > 1 and p.size == p.shape[-1] and p.uses > 0
     )
+
+
+def multipliers(net: Network) -> Test:
+    """Tell which parameters multiply data that are not normalized, entry by entry."""
+    return lambda p: p.reason == MULTIPLIES_DATA
 
 
 def paths(model: Model, test: Callable[[Network], Test]) -> frozenset[str]:

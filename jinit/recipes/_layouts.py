@@ -10,7 +10,7 @@ from typing import Any
 from .._core.trees import Leaf
 from .._initializer.base import Initializer
 from .._network.flax_names import FUSED, INTO_HEADS, OUT_OF_HEADS
-from .._plan.beside import layouts_of
+from .._plan.beside import Modules
 from .._plan.model import Model
 from .._plan.rules import FromTree
 from .._scale.fans import Fans, fans
@@ -32,6 +32,8 @@ class Layouts:
         self.model, self.stacked, self.num_layers = model, stacked, num_layers
         self.leaves = {leaf.path: leaf for leaf in model.leaves}
         self.shapes = {x.parts: _shape(x) for x in model.leaves}
+        self._axes: dict[str, int] = {}
+        self.modules = Modules.of(model.leaves)
 
     def of(self, path: str, heads: str | None = None) -> str:
         """Return the layout of a kernel.
@@ -61,7 +63,17 @@ class Layouts:
         """Return the axis of a kernel that counts scanned layers, or None."""
         if not self.stacked:
             return None
-        return axis_of_layers(self.model, self.leaves[path], self.num_layers)
+        if path not in self._axes:
+            leaf, leaves = self.leaves[path], self.model.leaves
+            axes = {layout.find("b") for layout in self.modules.layouts(leaf.parts)}
+            # A bias has the axis of the layers, too.
+            shown = axes - {-1}
+            self._axes[path] = (
+                shown.pop()
+                if len(shown) == 1
+                else axis_of_layers(leaves, leaf, self.num_layers)
+            )
+        return self._axes[path]
 
     def fans(self, path: str, heads: str | None = None) -> Fans:
         """Return the fans of a kernel."""
@@ -78,7 +90,7 @@ class Layouts:
                 f"{reading.reason}. Make the plan from a Network, or put your own "
                 "rule, with a layout, before the recipe's."
             )
-        layouts = layouts_of(leaf.parts, self.shapes)
+        layouts = self.modules.layouts(leaf.parts)
         # With an axis of layers only the readings that have it there fit.
         fitting = {
             _without_letter(layout, axis)

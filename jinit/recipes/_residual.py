@@ -5,14 +5,14 @@ from typing import Any, Unpack
 from .._initializer.base import Initializer
 from .._network.branches import readout as _readout
 from .._plan.model import Model
-from .._plan.rules import FromTree
+from .._plan.rules import FromTree, Rule
 from .._scale.depth import factor
-from .._schemes.constant import zeros
+from .._schemes.constant import ones, zeros
 from .._schemes.fan_based import he
 from ._depth import Depth
 from ._ends import last_layers
 from ._layouts import with_layout
-from ._roles import Roles, Rules, check, kernels, role, the_rest
+from ._roles import Roles, Rules, check, found, kernels, role, the_rest
 
 
 def fixup(
@@ -80,6 +80,8 @@ def fixup(
         *last_layers(roles, zeros, depth, branch_layers),
         *role(roles, "readout", zeros, _readout, note="readouts"),
         *role(roles, "branches", FromTree(in_branch)),
+        # A network tells the multipliers of the branches from the scales of norms.
+        Rule(found("multipliers"), ones, optional=True),
         *kernels(with_layout(he, stacked, None, num_layers)),
         *the_rest(),
     ]

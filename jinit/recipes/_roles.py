@@ -70,6 +70,7 @@ _FOUND: dict[str, tuple[Callable[..., Any], ByName]] = {
     "branches": (in_networks.in_branches, branches.in_branches),
     "ends": (in_networks.outside_branches, branches.ends),
     "kernels": (in_networks.kernels, _globs("**/kernel")),
+    "multipliers": (in_networks.multipliers, _globs()),
     "scales": (in_networks.has("scale"), _globs("**/scale")),
     "biases_of_layers": (in_networks.biases_of_layers, _globs("**/bias")),
     "biases": (in_networks.has("bias"), _globs("**/bias")),
@@ -171,7 +172,8 @@ class Both:
     @property
     def note(self) -> str:
         """Return what the inner pattern says under a plan."""
-        return "".join(getattr(one, "note", "") for one in self.inner.alternatives)
+        note = "".join(getattr(one, "note", "") for one in self.inner.alternatives)
+        return note and f"in {self.outer}: {note}"
 
     def __call__(self, path: str, leaf: Any) -> bool:
         # A predicate gets a path as text, and a Pattern matches leaves.

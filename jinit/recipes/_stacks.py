@@ -4,11 +4,9 @@ from collections.abc import Sequence
 
 from .._core.trees import Leaf
 from .._network.branches import outer
-from .._plan.beside import layouts_of
-from .._plan.model import Model
 
 
-def axis_of_layers(model: Model, leaf: Leaf, num_layers: int | None) -> int:
+def axis_of_layers(leaves: Sequence[Leaf], leaf: Leaf, num_layers: int | None) -> int:
     """Return the axis that counts the layers of a scanned kernel, from its neighbours.
 
     All leaves of scanned layers share the number of layers: on their first axis in
@@ -18,13 +16,10 @@ def axis_of_layers(model: Model, leaf: Leaf, num_layers: int | None) -> int:
     Raises:
       ValueError: if the leaves share neither.
     """
-    beside = _beside_bias(model, leaf)
-    if beside is not None:
-        return beside
     # The subtree of the scan may have other layers around it, so the largest subtree
     # whose leaves agree is taken.
     for depth in range(len(leaf.parts)):
-        group = _group(model.leaves, leaf.parts[:depth])
+        group = _group(leaves, leaf.parts[:depth])
         axes = [axis for axis in (0, 1) if _is_shared(group, axis)]
         if len(axes) == 1:
             return axes[0]
@@ -36,12 +31,6 @@ def axis_of_layers(model: Model, leaf: Leaf, num_layers: int | None) -> int:
         "layers. Make the plan from a Network, which shows it, or put your own rule, "
         "with a layout, before the recipe's."
     )
-
-
-def _beside_bias(model: Model, leaf: Leaf) -> int | None:
-    shapes = {x.parts: tuple(x.value.shape) for x in model.leaves}
-    axes = {layout.find("b") for layout in layouts_of(leaf.parts, shapes)} - {-1}
-    return axes.pop() if len(axes) == 1 else None
 
 
 def _group(leaves: Sequence[Leaf], above: tuple[str, ...]) -> list[Leaf]:
