@@ -74,10 +74,14 @@ class _Ends:
         return Paths(named.text, named.paths, self._note(len(ends), model))
 
     def _check(self, model: Model, part: list[Leaf], ends: list[Leaf]) -> None:
-        """Raise if no end is found in a tree of blocks; warn if many are missing."""
+        """Raise if no end is found in a tree of blocks; warn if many are missing.
+
+        A user's patterns settle it, and the note says how many there are.
+        """
+        if self.passed.alternatives:
+            return
         inside = branches.in_branches(part).paths
-        unclear = set() if self.passed.alternatives else self.unclear(model).paths
-        if inside and not ends and not unclear:
+        if inside and not ends and not self.unclear(model).paths:
             raise ValueError(
                 f"recipes.{self.depth.recipe} scales the layers that end residual "
                 "branches, and finds none by its names, among "
