@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from .._core.trees import Leaf
-from .._initializer.base import KernelAxes
+from .._initializer.kernel_axes import KernelAxes
 from .._network.flax_names import INTO_HEADS
 
 Shape = tuple[int, ...]

@@ -9,9 +9,9 @@ from .._core.trees import Leaf
 from .._network import branches
 from .._network.branches import Paths
 from .._network.reader.records import Branch
+from .._plan import network_roles as in_networks
 from .._plan.model import Model
 from .._plan.rules import FromTree, Rule
-from . import _in_networks as in_networks
 from ._depth import Depth
 from ._roles import Roles, Rules, others
 
@@ -81,7 +81,8 @@ class _Ends:
         if self.passed.alternatives:
             return
         inside = branches.in_branches(part).paths
-        if inside and not ends and not self.unclear(model).paths:
+        # One kernel or two are a part of a model, which need not have an end.
+        if len(inside) > 2 and not ends and not self.unclear(model).paths:
             raise ValueError(
                 f"recipes.{self.depth.recipe} scales the layers that end residual "
                 "branches, and finds none by its names, among "
