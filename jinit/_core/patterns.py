@@ -5,6 +5,8 @@ the same patterns:
 
 - a glob over the path, whose parts are joined by "/": `*` stands for any text within
   one part, `**` for any number of parts, zero too;
+- a role such as "@query", which matches the parameters that have it in a network (see
+  `jinit.network`);
 - a compiled regular expression, which is searched for in the path;
 - a predicate `(path, leaf) -> bool`;
 - a list or tuple of these, which matches what any of them matches.
@@ -22,9 +24,16 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any
+from typing import Any, cast
 
 from .trees import Leaf, listed
+
+# What a parameter may do in a network. `Parameter.roles` has these words.
+ROLES = (
+    "embedding", "input", "hidden", "readout", "matrix", "convolution", "query", "key",
+    "value", "attention_output", "residual_output", "gate", "up", "router", "expert",
+    "recurrent", "bias", "scale", "other",
+)  # fmt: skip
 
 OnePattern = str | re.Pattern[str] | Callable[[str, Any], bool]
 PatternLike = OnePattern | Sequence[OnePattern]
@@ -50,7 +59,8 @@ class Pattern:
 
         Raises:
           TypeError: if it is neither, or an empty sequence.
-          ValueError: if a glob has "**" beside other text in one part.
+          ValueError: if a glob has "**" beside other text in one part, or a role is
+            unknown.
         """
         alternatives = several(pattern)
         # An empty sequence would match nothing, and hide that a variable is empty.
@@ -80,8 +90,7 @@ class Pattern:
         for one in self.alternatives:
             if not any(_matches(one, leaf) for leaf in leaves):
                 raise ValueError(
-                    f"the pattern {spell(one)} matches no leaf. The nearest paths are:"
-                    f"{listed(map(repr, _nearest(one, leaves))) or ' none.'}\n"
+                    f"the pattern {spell(one)} matches no leaf. {_near(one, leaves)}\n"
                     f"Correct the pattern{permit and f', or {permit}'}."
                 )
 
@@ -164,7 +173,7 @@ def _skipped_by(pattern: Any, layers: Sequence[Leaf]) -> list[bool]:
             "for text within one part of a path, '**' for any number of parts, and the "
             f"rest for itself. Write {_spelled_anew(pattern, both, layers)}.",
             DeprecationWarning,
-            stacklevel=_level_of_caller(),
+            stacklevel=level_of_caller(),
         )
     return both
 
@@ -191,7 +200,7 @@ def _spelled_anew(pattern: str, hits: list[bool], layers: Sequence[Leaf]) -> str
     return f"re.compile({expression!r})"
 
 
-def _level_of_caller() -> int:
+def level_of_caller() -> int:
     """Return the `stacklevel` of the first frame outside of jinit.
 
     Python hides a DeprecationWarning that is attributed to a library's own file.
@@ -205,19 +214,51 @@ def _level_of_caller() -> int:
 
 
 def _check(name: str, pattern: Any) -> None:
-    if isinstance(pattern, str):
+    if _is_role(pattern):
+        _check_role(name, pattern)
+    elif isinstance(pattern, str):
         _expression(pattern)
     elif not (isinstance(pattern, re.Pattern) or callable(pattern)):
         raise TypeError(
             f"{name} is {pattern!r}, of type {type(pattern).__name__}; it must be a "
-            "glob such as '**/kernel', a compiled regular expression, a predicate "
-            "(path, leaf) -> bool, or a sequence of these."
+            "glob such as '**/kernel', a role such as '@query', a compiled regular "
+            "expression, a predicate (path, leaf) -> bool, or a sequence of these."
         )
+
+
+def _is_role(pattern: Any) -> bool:
+    return isinstance(pattern, str) and pattern.startswith("@")
+
+
+def _check_role(name: str, pattern: str) -> None:
+    if pattern[1:] in ROLES:
+        return
+    near = difflib.get_close_matches(pattern[1:], ROLES, n=3, cutoff=0.4)
+    listed_roles = ", ".join(f"'@{role}'" for role in near or ROLES)
+    raise ValueError(
+        f"{name} is {pattern!r}, and there is no such role; "
+        f"{'the nearest are' if near else 'the roles are'} {listed_roles}. (A path "
+        f"that begins with '@' is matched by the glob '**/{pattern}'.)"
+    )
+
+
+def _has_role(role: str, leaf: Leaf) -> bool:
+    # Predicates that hold patterns pass on the value alone, which is a `Parameter`.
+    roles = getattr(leaf.value, "roles", None) if leaf.roles is None else leaf.roles
+    if roles is None:
+        raise ValueError(
+            f"the pattern '@{role}' is a role, which is read from a network, and here "
+            f"are shapes or values alone, such as those of {leaf}. Pass a Network in "
+            "their place: jinit.network(model, *arguments)."
+        )
+    return role in roles
 
 
 def _matches(pattern: OnePattern, leaf: Leaf) -> bool:
     if isinstance(pattern, re.Pattern):
         return pattern.search(leaf.path) is not None
+    if _is_role(pattern):
+        return _has_role(cast(str, pattern)[1:], leaf)
     if isinstance(pattern, str):
         # A tree that is a single leaf has a path without parts, which "**" matches.
         rooted = f"/{leaf.path}" if leaf.parts else ""
@@ -250,6 +291,15 @@ def _expression(glob: str) -> re.Pattern[str]:
             # paths such as "layers/Dense_0[3]".
             expression += "/" + "[^/]*".join(map(re.escape, part.split("*")))
     return re.compile(expression)
+
+
+def _near(pattern: OnePattern, leaves: Sequence[Leaf]) -> str:
+    """Return a sentence of the paths, or of the roles, that are next to a pattern."""
+    if _is_role(pattern):
+        roles = {role for leaf in leaves for role in leaf.roles or ()}
+        return f"The network's parameters have the roles {', '.join(sorted(roles))}."
+    paths = listed(map(repr, _nearest(pattern, leaves)))
+    return f"The nearest paths are:{paths or ' none.'}"
 
 
 def _nearest(pattern: OnePattern, leaves: Iterable[Leaf]) -> list[str]:

@@ -20,9 +20,9 @@ from .._core import checks, dtypes, names, numbers
 from .._core.meshes import Sharding
 from ..random import _law as laws
 from .frozen import exact
+from .kernel_axes import KernelAxes
 
-# A scheme's layout, with a letter for each axis ("kkio"), and its pair (fan_in,
-# fan_out). None stands for a part that the scheme does not have.
+# A layout, such as "kkio", and (fan_in, fan_out). None stands for what a scheme lacks.
 LayoutAndFans = tuple[str | None, tuple[float | None, float | None]]
 
 
@@ -252,6 +252,10 @@ class Initializer:
             "the scheme draws Flax's kernels by itself."
         )
 
+    def _with_axes(self, axes: KernelAxes) -> "Initializer":
+        """Return the same law for a kernel with these axes; see `KernelAxes`."""
+        return self
+
     def _spelling(self) -> tuple[str, dict[str, Any]]:
         """Return the maker's name, and the arguments that rebuild this value."""
         settings = {
@@ -354,6 +358,9 @@ class Scaled(Initializer):
 
     def _in_torch_layout(self) -> Initializer:
         return Scaled(self.factor, self.init._in_torch_layout())
+
+    def _with_axes(self, axes: KernelAxes) -> Initializer:
+        return Scaled(self.factor, self.init._with_axes(axes))
 
     def __repr__(self) -> str:
         return f"{spell(self.factor)} * {self.init!r}"

@@ -65,17 +65,10 @@ def _inputs(paths: Sequence[str], modules: Sequence[str]) -> str:
 
 
 def _notes(net: Any) -> list[str]:
-    total = sum(_size(parameter) for parameter in net.parameters.values())
+    total = sum(parameter.size for parameter in net.parameters.values())
     additions = "residual addition" if net.depth == 1 else "residual additions"
     notes = [f"{total:,} numbers, {len(net.layers)} layers, {net.depth} {additions}"]
     for parameter in net.parameters.values():
         if parameter.reason:
             notes.append(f"- {parameter.path}: {parameter.reason}")
     return notes
-
-
-def _size(parameter: Parameter) -> int:
-    size = 1
-    for length in parameter.shape:
-        size *= length
-    return size

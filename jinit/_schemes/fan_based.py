@@ -15,11 +15,18 @@ from jax.typing import DTypeLike
 from .._core import checks, numbers, papers
 from .._core.dtypes import canonical_dtype, is_complex
 from .._initializer.base import Initializer, LayoutAndFans, RandomInitializer
+from .._initializer.kernel_axes import KernelAxes
 from .._initializer.scheme import scheme
 from .._scale.fans import MODES, Fans, fan, fans, layout_if_disjoint, torch_axes
 from .._scale.gains import Activation, canonical, gain, second_moment, slope_at_zero
 from ..random import _law as laws
-from .fan_options import FanOptions, count_once, fan_maker, refuse_activation
+from .fan_options import (
+    FanOptions,
+    count_once,
+    fan_maker,
+    refuse_activation,
+    settings_for_axes,
+)
 from .truncated import truncated_std
 from .variance_scaling import UNIT_LAWS, Axes
 
@@ -86,11 +93,9 @@ class FanScheme(RandomInitializer):
     def _fans(self, shape: checks.Shape) -> Fans:
         """Return the fans that the user passed, or else those of the shape."""
         explicit = self.fan_in, self.fan_out
-        used = {"fan_in": explicit[:1], "fan_out": explicit[1:]}
-        if None not in used.get(self._mode(), explicit):
-            # The formula needs no number from the shape, so the shape may have any
-            # axes: a bias has too few of them to count fans. A fan that the formula
-            # does not use may stay unknown.
+        if self._needs_no_axes():
+            # The shape may have any axes: a bias has too few of them to count fans. A
+            # fan that the formula does not use may stay unknown.
             return Fans(*(n or 0 for n in explicit))
         counted = fans(
             shape,
@@ -102,6 +107,18 @@ class FanScheme(RandomInitializer):
         )
         pairs = zip(explicit, counted, strict=True)
         return Fans(*(n if m is None else m for m, n in pairs))
+
+    def _needs_no_axes(self) -> bool:
+        """Tell whether the settings have every fan that the formula uses."""
+        explicit = self.fan_in, self.fan_out
+        used = {"fan_in": explicit[:1], "fan_out": explicit[1:]}
+        return None not in used.get(self._mode(), explicit)
+
+    def _with_axes(self, axes: KernelAxes) -> Initializer:
+        named = self.in_axis, self.out_axis, self.batch_axis
+        if self.layout or named != (-2, -1, ()) or self._needs_no_axes():
+            return self
+        return dataclasses.replace(self, **settings_for_axes(self, axes))
 
     def _in_torch_layout(self) -> Initializer:
         if self.layout is not None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .._core.patterns import Pattern, PatternLike
-from .._plan.rules import Rule, rules_of
+from .._plan.rules import FromTree, Rule, rules_of
 from ._roles import Rules, both
 
 
@@ -37,9 +37,24 @@ def inside(pattern: PatternLike, rules: Iterable[Any]) -> Rules:
       >>> plan = jinit.plan({"encoder": kernel, "decoder": kernel}, rules)
       >>> {row["path"]: round(8 * row["std"], 6) for row in plan.rows}
       {'decoder/up/kernel': 0.451801, 'encoder/up/kernel': 0.532313}
+
+      In the plan of a network the numbers of layers are read, those of a decoder by its
+      cross-attentions:
+
+      >>> rules = [
+      ...     *jinit.recipes.inside("enc/**", jinit.recipes.deepnorm(part="encoder")),
+      ...     *jinit.recipes.deepnorm(part="decoder"),
+      ... ]
     """
     outer = Pattern.of("`pattern`", pattern)
     return [
-        Rule(both(outer, rule.pattern), rule.init, rule.optional)
+        Rule(both(outer, rule.pattern), _limited(outer, rule.init), rule.optional)
         for rule in rules_of(rules)
     ]
+
+
+def _limited(outer: Pattern, init: Any) -> Any:
+    """Let a law that depends on the depth count the layers of the part alone."""
+    if not isinstance(init, FromTree):
+        return init
+    return FromTree(lambda model: init.function(model.inside(outer)))

@@ -9,8 +9,10 @@ import pytest
 from jax.ad_checkpoint import checkpoint_name
 
 import jinit
+from jinit._core import patterns
 from jinit._core.patterns import Pattern, skipped, spell
 from jinit._core.trees import Leaf
+from jinit._network.network_table import _SHOWN as ROLES_SHOWN
 
 KEY = jax.random.key(0)
 LEAVES = [
@@ -52,11 +54,46 @@ def test_what_patterns_match(pattern, indices):
         ([], TypeError, "at least one pattern"),
         ("a**/out", ValueError, "within the part 'a"),
         (b"out", TypeError, "of type bytes"),
+        ("@qeury", ValueError, r"is '@qeury', .* the nearest are '@query'"),
+        (["out", "@output"], ValueError, "'@attention_output'"),
+        ("@zzz", ValueError, "the roles are '@embedding', '@input'"),
     ],
 )
 def test_invalid_patterns(pattern, error, message):
     with pytest.raises(error, match=message):
         Pattern.of("`only`", pattern)
+
+
+ROLES = {"q": {"query", "matrix"}, "qkv": {"query", "key", "value"}, "bias": {"bias"}}
+PARAMETERS = [Leaf((path,), None, frozenset(roles)) for path, roles in ROLES.items()]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "paths"),
+    [
+        ("@query", ["q", "qkv"]),
+        (["@bias", "@key"], ["qkv", "bias"]),
+        (["q", "@bias"], ["q", "bias"]),
+    ],
+)
+def test_roles_match_what_the_network_says(pattern, paths):
+    selection = Pattern.of("`only`", pattern)
+    matches = [leaf.path for leaf in PARAMETERS if selection.matches(leaf)]
+    assert matches == paths
+
+
+def test_a_role_needs_a_network():
+    with pytest.raises(ValueError, match="'@query' is a role.* Pass a Network"):
+        matched("@query")
+
+
+def test_a_role_that_no_parameter_has_matches_nothing():
+    with pytest.raises(ValueError, match="'@router' matches no leaf.*bias, key, matr"):
+        Pattern.of("`only`", ["q", "@router"]).check_used(PARAMETERS)
+
+
+def test_every_role_of_a_table_is_a_pattern():
+    assert set(ROLES_SHOWN) <= set(patterns.ROLES)
 
 
 def test_each_pattern_of_a_sequence_must_match():

@@ -1,6 +1,7 @@
 """The records of a reading: parameters, layers and residual branches."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -35,6 +36,16 @@ class Parameter:
     uses: int = 0
     members: int = 1
     reason: str | None = None
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes, as an array has it."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of entries, as an array has it."""
+        return math.prod(self.shape)
 
 
 @dataclasses.dataclass(frozen=True)
