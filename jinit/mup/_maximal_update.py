@@ -9,10 +9,12 @@ from typing import Any
 
 from .._core import checks
 from .._core.trees import strip_collection
-from ._classify import KINDS, classify_by_rules, classify_by_shapes, pair
+from .._network.record import Network
+from ._classify import KINDS, blocks_of, classify, classify_by_rules, pair
 from ._factors import DEPTH_RULES, Depth, factors, tensor_of
 from ._growth import ClassifiedTensor
 from ._parametrization import Parametrization
+from ._remarks import remarks
 
 
 def infer(
@@ -98,8 +100,11 @@ def infer(
       Everett et al., "Scaling exponents across parameterizations and optimizers", ICML
         2024. The source of the scale of epsilon.
     """
-    tensors = classify_by_shapes(base_shapes, shapes, delta_shapes, overrides)
-    return _maximal_update(tensors, kind, _depth(depth, depth_rule), readout)
+    tensors = classify(base_shapes, shapes, delta_shapes, overrides)
+    if depth is None and depth_rule is not None and isinstance(shapes, Network):
+        depth = base_shapes.depth, shapes.depth
+    growth = _depth(depth, depth_rule)
+    return _maximal_update(shapes, tensors, kind, growth, readout)
 
 
 def from_rules(
@@ -149,36 +154,45 @@ def from_rules(
         hyperparameter transfer", NeurIPS 2021.
     """
     tensors = classify_by_rules(shapes, rules, width)
-    return _maximal_update(tensors, kind, _depth(depth, depth_rule), readout)
+    growth = _depth(depth, depth_rule)
+    return _maximal_update(shapes, tensors, kind, growth, readout)
 
 
 def _maximal_update(
-    tensors: Sequence[ClassifiedTensor], kind: str, depth: Depth, readout: str
+    shapes: Any,
+    tensors: Sequence[ClassifiedTensor],
+    kind: str,
+    depth: Depth,
+    readout: str,
 ) -> Parametrization:
     """Return the parametrization of classified tensors."""
     checks.choice("kind", kind, KINDS)
     checks.choice("readout", readout, ("multiplier", "weights"))
-    blocks = _blocks(tensors)
+    blocks = blocks_of(tensors)
     parametrized = []
     for tensor in tensors:
-        fold = readout == "weights" and tensor.mup_class == "output"
-        if fold and tensor.parts[-1:] == ("embedding",):
+        in_weights = readout == "weights"
+        if in_weights and tensor.is_tied:
             raise ValueError(
-                f"{'/'.join(tensor.parts)!r} is an output that is an embedding too, so "
+                f"{tensor.path!r} is an output that is an embedding too, so "
                 "its weights cannot take the readout's factor; leave readout="
                 "'multiplier', and multiply the logits by p.readout_scale."
             )
+        # Nothing multiplies an output that feeds other layers, as keys of grouped
+        # queries and routers do.
+        fold = tensor.mup_class == "output" and (in_weights or not tensor.is_readout)
         relative = factors(tensor, fold)
         # Dey et al. (2025) scale the rates of norms and biases inside of blocks as
         # well: they act through the branch's factor, too.
         if tensor.mup_class == "hidden" or _is_in_block(tensor, blocks):
             relative = depth.scaled(relative)
-        parametrized.append(tensor_of(tensor, relative))
+        parametrized.append(tensor_of(tensor, relative, fold))
     return Parametrization(
         tuple(parametrized),
         kind,
         residual_scale=depth.residual,
         depth_rule=depth.rule,
+        remarks=remarks(tensors, by_network=isinstance(shapes, Network)),
     )
 
 
@@ -195,18 +209,6 @@ def _depth(depth: Any, rule: str | None) -> Depth:
     checks.choice("depth_rule", rule, tuple(DEPTH_RULES))
     # Relative to the base, so that the base model stays as it was tuned.
     return Depth(target / base, DEPTH_RULES[rule], rule)
-
-
-# Every module on the way to a hidden tensor counts, so that the norm beside an
-# attention lies in a block, and a readout or a norm at the root does not.
-def _blocks(tensors: Sequence[ClassifiedTensor]) -> set[tuple[str, ...]]:
-    """Return the modules below the root that hold hidden tensors."""
-    return {
-        parts[:length]
-        for tensor in tensors if tensor.mup_class == "hidden"
-        for parts in [strip_collection(tensor.parts)]
-        for length in range(1, len(parts))
-    }  # fmt: skip
 
 
 def _is_in_block(tensor: ClassifiedTensor, blocks: set[tuple[str, ...]]) -> bool:

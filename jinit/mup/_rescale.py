@@ -13,7 +13,7 @@ from .._core.trees import Leaf, leaves, listed, strip_collection
 from .._initializer.base import Initializer
 from .._initializer.foreign import is_initializer, scaled
 from .._plan.rules import FromTree, Rule, keep, rules_of
-from .._scale.fans import fans
+from ._drawn import growth_of, usual_growth
 from ._factors import Tensor
 from ._growth import checked
 
@@ -84,31 +84,28 @@ def _to_rms(value: Any, std: float) -> Any:
     return (value * factor).astype(value.dtype)
 
 
-def _laws(drawn: Any, in_tree: list[Leaf]) -> list[str]:
-    """Return, for each leaf, how the std of its initializer depends on the shape."""
+def _laws(drawn: Any, in_tree: list[Leaf]) -> list[str | None]:
+    """Return, for each leaf, the law of its initializer's std that a user names."""
+    if drawn is None:
+        return [None] * len(in_tree)
     is_one = isinstance(drawn, str)
     pairs = [(Pattern(("**",)), drawn)] if is_one else checked(drawn, "drawn")
     for _, law in pairs:
         checks.choice("drawn", law, LAWS)
-    return [law or "fan_in" for law in first_matches(pairs, in_tree)]
+    return first_matches(pairs, in_tree)
 
 
-def _drawn(tensor: Tensor, law: str) -> float:
+def _drawn(tensor: Tensor, law: str | None) -> float:
     """Return the growth of the initializer's std from base to target."""
+    if law is None and tensor.drawn is not None:
+        return tensor.drawn
     if law == "constant" or tensor.mup_class in ("vector", "scalar"):
         return 1.0
-    before, after = _count(tensor, tensor.base, law), _count(tensor, tensor.shape, law)
-    # The std of such an initializer is count^(-1/2), so it has shrunk by this already.
-    return math.sqrt(before / after)
-
-
-def _count(tensor: Tensor, shape: Any, law: str) -> float:
-    if tensor.parts[-1:] == ("embedding",):
-        # Flax's default for embeddings counts the features as inputs.
-        return float(shape[-1])
-    n = fans(shape, tensor.layout)
-    counts = {"fan_in": n.fan_in, "fan_out": n.fan_out}
-    return counts.get(law, sum(n) / 2)
+    # A std of count^(-1/2) has shrunk by this already.
+    if law is None or tensor.parts[-1:] == ("embedding",):
+        return usual_growth(tensor)
+    assert tensor.base is not None
+    return growth_of(tensor.base, tensor.shape, tensor.layout, law)
 
 
 def rescaled_rules(tensors: Sequence[Tensor], absolute: bool, rules: Any) -> list[Rule]:

@@ -1,0 +1,185 @@
+"""The classes of tensors are read from a network: what is contracted, and what grows.
+
+A parameter may meet data several times, as a tied embedding does. Each product has a
+layout, and so a class; together they decide the class of the tensor.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .._core.trees import Leaf, leaves
+from .._network.record import Network
+from .._network.reader.records import Layer, Parameter
+from .._scale.fans import Fans
+from ._growth import (
+    ClassifiedTensor,
+    ambiguous,
+    class_of,
+    growing_axes,
+    layout_by_override,
+)
+
+_PRODUCTS = {"matrix", "convolution"}
+
+
+class Reading(NamedTuple):
+    """A parameter with its products, in a network of one width."""
+
+    parameter: Parameter
+    layers: tuple[Layer, ...]
+
+
+def parameters_of(network: Network) -> list[Leaf]:
+    """Return a leaf for each parameter, in the order of the network's tree."""
+    records = network.parameters
+    return [
+        Leaf(leaf.parts, records[leaf.path], records[leaf.path].roles)
+        for leaf in leaves(network.params)
+    ]
+
+
+def readings_of(network: Network) -> dict[str, Reading]:
+    """Return the parameters of a network with their products, by path."""
+    layers: dict[str, list[Layer]] = {}
+    for layer in network.layers:
+        layers.setdefault(layer.path, []).append(layer)
+    return {
+        path: Reading(parameter, tuple(layers.get(path, ())))
+        for path, parameter in network.parameters.items()
+    }
+
+
+def classify_by_network(
+    leaf: Leaf, readings: Sequence[Reading], override: str | None
+) -> ClassifiedTensor:
+    """Classify a parameter of two networks, or of three.
+
+    Args:
+      leaf: the parameter of the target network.
+      readings: what the networks say about it: base, target, and maybe a third one.
+      override: the class or the layout that a user names, or None.
+
+    Raises:
+      ValueError: if the networks do not tell its class.
+    """
+    base, target = readings[:2]
+    shapes = [reading.parameter.shape for reading in readings]
+    axes = growing_axes(shapes)
+    if override is None:
+        mup_class, layout = _class_and_layout(leaf, base, target, axes)
+    else:
+        mup_class, layout = layout_by_override(
+            leaf, axes, override, lambda: _class_and_layout(leaf, base, target, axes)[1]
+        )
+    roles = target.parameter.roles
+    is_vague = "other" in roles and mup_class == "vector" and override is None
+    return ClassifiedTensor(
+        leaf.parts,
+        shapes[1],
+        shapes[0],
+        mup_class,
+        layout,
+        axes,
+        is_readout=is_readout(target, axes),
+        is_looked_up="embedding" in roles,
+        counted=_counted(base, target) if override is None else None,
+        doubts=("use",) if is_vague and sum(n > 1 for n in shapes[1]) > 1 else (),
+    )
+
+
+def _class_and_layout(
+    leaf: Leaf, base: Reading, target: Reading, axes: tuple[int, ...]
+) -> tuple[str, str]:
+    """Return the class of all uses together, and the layout of one with that class."""
+    ndim = len(leaf.value.shape)
+    layouts = _layouts(target)
+    _check_alike(leaf, _layouts(base), layouts, axes)
+    classes = {class_of(layout, axes): layout for layout in layouts}
+    grown = {name: layout for name, layout in classes.items() if name != "scalar"}
+    if not classes:
+        return _without_layout(leaf, base, target, axes)
+    if not grown:
+        return "scalar", next(iter(classes.values()))
+    # Tied tensors read and write the width: their std and their rates are those of an
+    # input, and the multiplier is that of an output.
+    if "output" in grown and not grown.keys() - {"input", "output", "vector"}:
+        return "output", grown["output"]
+    if len(grown) > 1 and grown.keys() != {"input", "vector"}:
+        raise ambiguous(
+            leaf, axes, f"its uses are of several classes ({', '.join(sorted(grown))})"
+        )
+    mup_class = "input" if "input" in grown else next(iter(grown))
+    return mup_class, "o" * ndim if mup_class == "vector" else grown[mup_class]
+
+
+def _layouts(reading: Reading) -> list[str]:
+    """Return the layouts of a parameter, one for each sort of use."""
+    parameter = reading.parameter
+    products = list(dict.fromkeys(x.layout for x in reading.layers if x.layout))
+    layout = parameter.layout
+    if layout is None:
+        return products
+    if "embedding" in parameter.roles:
+        # One row is read at a time, so that more rows are no more inputs.
+        return [layout.replace("i", "k"), *products]
+    return products if layout in products else [layout, *products]
+
+
+def _check_alike(
+    leaf: Leaf, base: list[str], target: list[str], axes: tuple[int, ...]
+) -> None:
+    """Raise unless the axes that grow do the same at both widths."""
+
+    def grown(layouts: list[str]) -> set[str]:
+        return {"".join(layout[axis] for axis in axes) for layout in layouts}
+
+    shape = leaf.value.shape
+    if grown(base) != grown(target) and len(base) == len(target) and 1 not in shape:
+        raise ambiguous(
+            leaf, axes, f"the networks read it as {', '.join(base)} at the base width "
+            f"and as {', '.join(target)} at the target width",
+        )  # fmt: skip
+
+
+def _without_layout(
+    leaf: Leaf, base: Reading, target: Reading, axes: tuple[int, ...]
+) -> tuple[str, str]:
+    """Return class and layout of a parameter that has no axes of inputs and outputs."""
+    parameter, ndim = target.parameter, len(leaf.value.shape)
+    fans = _counted(base, target)
+    if fans is not None:
+        # A kernel that is kept as a vector has its inputs and outputs in one axis.
+        inputs = fans[0].fan_in != fans[1].fan_in
+        outputs = fans[0].fan_out != fans[1].fan_out
+        names = {(1, 1): "hidden", (1, 0): "output", (0, 1): "input"}
+        return names.get((inputs, outputs), "scalar"), "b" * ndim
+    if not axes:
+        return "scalar", "o" * ndim
+    if parameter.roles & _PRODUCTS or ("other" in parameter.roles and len(axes) > 1):
+        reason = parameter.reason or "the layout of its product is not known"
+        raise ambiguous(leaf, axes, f"the network does not tell its use ({reason})")
+    return "vector", "o" * ndim
+
+
+def _counted(base: Reading, target: Reading) -> tuple[Fans, Fans] | None:
+    """Return the fans of a parameter that has fans, but no layout."""
+    before, after = base.parameter, target.parameter
+    if after.layout is not None or before.fans is None or after.fans is None:
+        return None
+    return (before.fans, after.fans) if after.roles & _PRODUCTS else None
+
+
+def is_readout(reading: Reading, axes: tuple[int, ...]) -> bool:
+    """Tell whether a multiplier may stand behind each product that sums the width."""
+    parameter = reading.parameter
+    sums = [
+        layer for layer in reading.layers
+        if layer.layout is None or class_of(layer.layout, axes) == "output"
+    ]  # fmt: skip
+    if "embedding" in parameter.roles or not parameter.roles & _PRODUCTS:
+        # Weights of a tied embedding cannot take the factor, and where the network
+        # does not see a product, the word of the user counts.
+        return True
+    # The factors of an adapter have no layer of their own.
+    roles = [layer.roles for layer in sums] or [parameter.roles]
+    return all("readout" in one for one in roles)
