@@ -90,7 +90,9 @@ def _by_shapes(
     models: list[Any], trees: list[list[Leaf]], texts: list[str | None]
 ) -> list[ClassifiedTensor]:
     del models
-    by_parts = [{leaf.parts: tuple(leaf.value.shape) for leaf in tree} for tree in trees]
+    by_parts = [
+        {leaf.parts: tuple(leaf.value.shape) for leaf in tree} for tree in trees
+    ]
     sizes = {
         leaf.parts: tuple(shapes[leaf.parts] for shapes in by_parts)
         for leaf in trees[1]
@@ -109,7 +111,7 @@ def _by_shape(
     model: ShapesOfModel,
     text: str | None,
 ) -> ClassifiedTensor:
-    axes, doubts = growing_axes(shapes), ()
+    axes, doubts = growing_axes(shapes), tuple[str, ...]()
     if text is None:
         layout, doubts = layout_by_shapes(leaf, model)
         mup_class = class_of(layout, axes)
@@ -138,8 +140,11 @@ def _with_readouts(
     rates trains as a multiplier does, and a multiplier that the model lacks does not.
     """
     modules = [set(modules_of(tensor)) for tensor in tensors]
-    # A module that holds the whole model is no block.
-    blocks = blocks_of(tensors) - set.intersection(*modules)
+    blocks = {
+        # A module that holds the whole model is no block.
+        module for module in blocks_of(tensors)
+        if not all(module in around for around in modules)
+    }  # fmt: skip
     return [
         tensor._replace(
             is_readout=not is_beside_others(leaf)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from .._core.trees import Leaf, leaves
-from .._network.record import Network
 from .._network.reader.records import Layer, Parameter
+from .._network.record import Network
 from .._scale.fans import Fans
 from ._growth import (
     ClassifiedTensor,
@@ -72,8 +72,7 @@ def classify_by_network(
             leaf, axes, override, lambda: _class_and_layout(leaf, base, target, axes)[1]
         )
     roles = target.parameter.roles
-    is_vague = "other" in roles and mup_class == "vector" and override is None
-    return ClassifiedTensor(
+    tensor = ClassifiedTensor(
         leaf.parts,
         shapes[1],
         shapes[0],
@@ -83,8 +82,20 @@ def classify_by_network(
         is_readout=is_readout(target, axes),
         is_looked_up="embedding" in roles,
         counted=_counted(base, target) if override is None else None,
-        doubts=("use",) if is_vague and sum(n > 1 for n in shapes[1]) > 1 else (),
     )
+    return tensor if override else tensor._replace(doubts=_doubts(roles, tensor))
+
+
+def _doubts(roles: frozenset[str], tensor: ClassifiedTensor) -> tuple[str, ...]:
+    """Return what a user has to know about a tensor that is classified all the same."""
+    is_fused = "query" in roles and bool(roles & {"key", "value"})
+    # Keys and values of grouped queries are outputs, and their part of a fused kernel
+    # has the std of the whole.
+    if tensor.mup_class == "hidden" and is_fused and tensor.outputs < tensor.inputs:
+        return ("fused",)
+    has_axes = sum(size > 1 for size in tensor.shape) > 1
+    is_vector = tensor.mup_class == "vector"
+    return ("use",) if is_vector and has_axes and "other" in roles else ()
 
 
 def _class_and_layout(
@@ -92,8 +103,9 @@ def _class_and_layout(
 ) -> tuple[str, str]:
     """Return the class of all uses together, and the layout of one with that class."""
     ndim = len(leaf.value.shape)
-    layouts = _layouts(target)
-    _check_alike(leaf, _layouts(base), layouts, axes)
+    heads = _axes_of_heads(base, target)
+    layouts = _layouts(target, heads)
+    _check_alike(leaf, _layouts(base, heads), layouts, axes)
     classes = {class_of(layout, axes): layout for layout in layouts}
     grown = {name: layout for name, layout in classes.items() if name != "scalar"}
     if not classes:
@@ -112,13 +124,37 @@ def _class_and_layout(
     return mup_class, "o" * ndim if mup_class == "vector" else grown[mup_class]
 
 
-def _layouts(reading: Reading) -> list[str]:
+def _axes_of_heads(base: Reading, target: Reading) -> dict[int, str]:
+    """Return the letters of batch axes that are heads of attention, and grow.
+
+    More experts, layers or members of an ensemble are more copies. But more heads, if
+    they are mapped over, are more outputs of a query, and more inputs of the product
+    behind them, which sums over the heads.
+    """
+    roles, layout = target.parameter.roles, target.parameter.layout or ""
+    letter = "o" if roles & {"query", "key", "value"} else "i"
+    if not roles & {"query", "key", "value", "attention_output"}:
+        return {}
+    sizes = zip(layout, base.parameter.shape, target.parameter.shape, strict=False)
+    ratios = {x: n / m for x, (b, m, n) in enumerate(sizes) if b == "b" and n != m}
+    # A scan over more layers executes the product more often.
+    layers = target.layers[0].count / base.layers[0].count
+    scanned = next((axis for axis, n in ratios.items() if n == layers), None)
+    return {axis: letter for axis in ratios if axis != scanned}
+
+
+def _layouts(reading: Reading, heads: dict[int, str]) -> list[str]:
     """Return the layouts of a parameter, one for each sort of use."""
     parameter = reading.parameter
-    products = list(dict.fromkeys(x.layout for x in reading.layers if x.layout))
-    layout = parameter.layout
-    if layout is None:
+
+    def lettered(layout: str) -> str:
+        return "".join(heads.get(axis, letter) for axis, letter in enumerate(layout))
+
+    products = [lettered(layer.layout) for layer in reading.layers if layer.layout]
+    products = list(dict.fromkeys(products))
+    if parameter.layout is None:
         return products
+    layout = lettered(parameter.layout)
     if "embedding" in parameter.roles:
         # One row is read at a time, so that more rows are no more inputs.
         return [layout.replace("i", "k"), *products]

@@ -68,8 +68,9 @@ class Parametrization(Result):
 
     @property
     def readout_scale(self) -> float:
-        """Return the factor of the logits: 1 / n for outputs with n times the inputs.
+        """Return the factor of the logits: 1 / n for readouts with n times the inputs.
 
+        It is 1 if no tensor is a readout. Outputs that feed other layers do not count.
         Multiply the input of the readout if it has a bias: the bias has no inputs, and
         after the layer the factor would make it move n times too slowly.
 
@@ -137,16 +138,21 @@ class Parametrization(Result):
         w <- w (std factor) / (growth of the initializer's own std): a std of
         1 / sqrt(fan_in) has shrunk by n^(-1/2) from base to target already. So hidden
         kernels of lecun, he and the like stay, and outputs are multiplied by sqrt(n).
-        Flax's `Embed` draws with std 1 / sqrt(features), which depends on the width, so
-        a leaf called "embedding" is multiplied by sqrt(n), to its size at the base
-        width. Vectors and scalars stay. Absolute parametrizations set the rms of each
-        tensor. Call it once: a second call would rescale again.
+
+        The growth was measured if the parametrization was made from arrays at both
+        widths. Otherwise it is that of Flax's defaults: 1 / sqrt(fan_in) for kernels,
+        and for `Embed` 1 / sqrt(features), so that a leaf called "embedding" is
+        multiplied by sqrt(n), to its size at the base width. Vectors and scalars stay.
+        Absolute parametrizations set the rms of each tensor. Call it once: a second
+        call would rescale again.
 
         Args:
-          params: parameters, variables or an `nnx.State`, just drawn.
+          params: parameters, variables or an `nnx.State`, just drawn; of a network
+            `net.params`.
           drawn: the way in which the std of the initializers depends on the shape:
             "fan_in", "fan_out", "fan_avg" (Xavier), or "constant" (`normal(0.02)`); or
-            pairs (pattern, one of these), with "fan_in" for the other leaves.
+            pairs (pattern, one of these) for some leaves. By default the growth is the
+            measured one, or that of Flax's defaults.
 
         Returns:
           A tree of the same kind. At the base width it has the arrays of `params`.

@@ -1,5 +1,6 @@
 """The sentences below the table name the tensors that a user has to look at."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 from ._growth import ClassifiedTensor
@@ -16,12 +17,17 @@ _DOUBTS = {
         "taken as vectors, since the network does not tell their use: {paths}. An "
         "override names another class"
     ),
+    "fused": (
+        "kernels of queries, keys and values in one, of which the queries alone grow: "
+        "{paths}. Muon and p.init treat all parts as queries; at initialization "
+        "the keys and values are sqrt(n) too large"
+    ),
 }
 _DRAWN = {
     "drawn": (
         "too few numbers, or none that are finite, to measure how the std of the "
-        "initializer depends on the width: {paths}. p.init takes the law of Flax's "
-        "defaults; `drawn` names another"
+        "initializer depends on the width: {paths}. p.init takes the most usual law "
+        "that they allow; `drawn` names another"
     ),
     "law": (
         "drawn with a std that depends on the width as in no usual law: {paths}. "
@@ -29,8 +35,8 @@ _DRAWN = {
     ),
 }
 _INSIDE = (
-    "their std and rates have the factor of an output, and nothing is to be multiplied, "
-    "since they are not known to be readouts: {paths}"
+    "outputs that feed other layers, as far as is known: {paths}. Their std and rates "
+    "have the factor 1 / n, and nothing multiplies what they compute"
 )
 _TIED = (
     "an embedding and a readout at once: {paths}. Multiply the logits, and not the "
@@ -71,7 +77,11 @@ def _no_readout(tensors: Iterable[ClassifiedTensor], by_network: bool) -> str:
     """Say that nothing is to be multiplied, and what would be if names are right."""
     if by_network:
         return _NO_READOUT.format(known="")
-    tables = [one.path for one in tensors if one.is_looked_up and one.axes]
+    tables = [
+        one.path
+        for one in tensors
+        if one.mup_class == "input" and re.search("emb|wte", one.path.lower())
+    ]
     text = _NO_READOUT.format(known="known to be ")
     return text + (_PERHAPS_TIED.format(path=tables[0]) if tables else "")
 

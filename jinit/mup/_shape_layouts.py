@@ -70,10 +70,7 @@ def layout_by_shapes(leaf: Leaf, model: ShapesOfModel) -> tuple[str, tuple[str, 
     if ndim < 2 or name in _VECTORS:
         return "o" * ndim, ()
     sizes = model.sizes[leaf.parts]
-    if len(sizes[0]) < 2:
-        layout, doubts = "o", ()
-    else:
-        layout, doubts = _layout(leaf, module, name, sizes, model)
+    layout, doubts = _layout(leaf, module, name, sizes, model)
     stack = model.stacks.get(leaf.parts)
     if stack is not None:
         layout = layout[:stack] + "b" + layout[stack:]
@@ -84,6 +81,8 @@ def _layout(
     leaf: Leaf, module: str, name: str, sizes: Sizes, model: ShapesOfModel
 ) -> tuple[str, tuple[str, ...]]:
     ndim, axes = len(sizes[0]), growing_axes(sizes)
+    if ndim < 2:
+        return "o" * ndim, ()
     usual = "io" if ndim == 2 else _usual(module, ndim, axes)
     outputs = _outputs_by_bias(leaf.parts, model.sizes)
     if outputs is not None:
@@ -264,9 +263,9 @@ def _stacks(sizes: Mapping[Parts, Sizes]) -> dict[Parts, int]:
     stacks: dict[Parts, int] = {}
     for members in below.values():
         axis = _shared_axis([(x[-1].lower(), sizes[x]) for x in members])
-        for parts in members if axis is not None else ():
+        if axis is not None:
             # Outer modules come first, and a stack of stacks is rare.
-            stacks.setdefault(parts, axis)
+            stacks = dict.fromkeys(members, axis) | stacks
     return stacks
 
 

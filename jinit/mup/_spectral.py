@@ -25,7 +25,8 @@ def spectral(
     1, and for an embedding too, since its inputs are one-hot; its std is 1.
 
     Args:
-      shapes: the model, as for `infer`.
+      shapes: the model, a network or a tree as for `infer`. A network tells the layout
+        of every tensor; in a tree a matrix is (inputs, outputs).
       overrides: pairs (pattern, layout) for tensors with more than two axes, and pairs
         (pattern, "scalar") for tensors that are not weights.
       kind: the optimizer whose rates the table shows, "adam" or "sgd".

@@ -25,11 +25,14 @@ def unit_scaling(
 
     u-muP draws all weights with std 1 and multiplies products by 1 / sqrt(n_in). Here
     the weights take those multipliers in, which trains alike. All factors are absolute.
-    A tensor with three axes is a stack of matrices, unless its module's name contains
-    "conv". The residual weights and scaled activations of u-muP belong in the model.
+    An output that is no readout has std and rate 1 / n_in, and no multiplier. Networks
+    in the place of shapes tell the layouts; without them a tensor with three axes is a
+    stack of matrices, unless its module's name contains "conv". The residual weights
+    and scaled activations of u-muP belong in the model.
 
     Args:
-      base_shapes: a narrower model, as for `infer`; it only tells the classes.
+      base_shapes: a narrower model, a network or a tree as for `infer`; it only tells
+        the classes.
       shapes: the model to be trained, as for `infer`.
       overrides: pairs (pattern, class) or (pattern, layout), as for `infer`.
       delta_shapes: the model at a third width, as for `infer`.
