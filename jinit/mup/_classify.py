@@ -58,7 +58,7 @@ def classify(
 
 
 def _kind(model: Any) -> str:
-    return "a Network" if isinstance(model, Network) else "none"
+    return "a Network" if isinstance(model, Network) else "not"
 
 
 def _values(model: Any) -> dict[tuple[str, ...], Any]:

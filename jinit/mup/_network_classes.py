@@ -106,7 +106,11 @@ def _class_and_layout(
     heads = _axes_of_heads(base, target)
     layouts = _layouts(target, heads)
     _check_alike(leaf, _layouts(base, heads), layouts, axes)
-    classes = {class_of(layout, axes): layout for layout in layouts}
+    # One row of an embedding is read at a time, so that more rows are no more inputs.
+    rows = target.parameter.layout if "embedding" in target.parameter.roles else None
+    classes = {
+        class_of(x.replace("i", "k") if x == rows else x, axes): x for x in layouts
+    }
     grown = {name: layout for name, layout in classes.items() if name != "scalar"}
     if not classes:
         return _without_layout(leaf, base, target, axes)
@@ -155,9 +159,6 @@ def _layouts(reading: Reading, heads: dict[int, str]) -> list[str]:
     if parameter.layout is None:
         return products
     layout = lettered(parameter.layout)
-    if "embedding" in parameter.roles:
-        # One row is read at a time, so that more rows are no more inputs.
-        return [layout.replace("i", "k"), *products]
     return products if layout in products else [layout, *products]
 
 
