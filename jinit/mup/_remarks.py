@@ -35,8 +35,8 @@ _DRAWN = {
     ),
 }
 _INSIDE = (
-    "outputs that feed other layers, as far as is known: {paths}. Their std and rates "
-    "have the factor 1 / n, and nothing multiplies what they compute"
+    "outputs that {feed} other layers: {paths}. Their std and rates have the factor "
+    "1 / n, so nothing has to multiply what they compute"
 )
 _TIED = (
     "an embedding and a readout at once: {paths}. Multiply the logits, and not the "
@@ -67,7 +67,8 @@ def remarks(
     lines = []
     if len(inside) == len(outputs) and any(tensor.axes for tensor in tensors):
         lines.append(_no_readout(tensors, by_network))
-    lines += _sentence(_TIED, tied) + _sentence(_INSIDE, inside)
+    feed = "feed" if by_network else "may feed"
+    lines += _sentence(_TIED, tied) + _sentence(_INSIDE, inside, feed=feed)
     for doubt, text in (_DOUBTS if absolute else _DOUBTS | _DRAWN).items():
         lines += _sentence(text, [one for one in tensors if doubt in one.doubts])
     return tuple(lines)
@@ -86,10 +87,12 @@ def _no_readout(tensors: Iterable[ClassifiedTensor], by_network: bool) -> str:
     return text + (_PERHAPS_TIED.format(path=tables[0]) if tables else "")
 
 
-def _sentence(text: str, tensors: Sequence[ClassifiedTensor]) -> list[str]:
+def _sentence(
+    text: str, tensors: Sequence[ClassifiedTensor], **words: str
+) -> list[str]:
     """Return a list with the sentence, or an empty one if there are no tensors."""
     paths = [tensor.path for tensor in tensors]
-    return [text.format(paths=enumerated(paths))] if paths else []
+    return [text.format(paths=enumerated(paths), **words)] if paths else []
 
 
 def enumerated(paths: Sequence[str]) -> str:

@@ -227,8 +227,13 @@ def _outputs_by_bias(parts: Parts, sizes: Mapping[Parts, Sizes]) -> set[int] | N
         for axes in combinations(range(len(kernel)), len(bias))
         if sorted(kernel[axis] for axis in axes) == sorted(bias)
     ]
-    # A square matrix matches twice, and needs no evidence.
-    return matches[0] if len(matches) == 1 else None
+    grown = set(growing_axes(sizes[parts]))
+    # A square matrix matches twice, and needs no evidence. A window may be as long as
+    # the outputs, and does not grow as they do.
+    if not matches or any(grown & axes != grown & matches[0] for axes in matches):
+        return None
+    # Outputs stand before the inputs that grow, unless they stand behind them.
+    return max(matches, key=lambda axes: bool({axis + 1 for axis in axes} & grown))
 
 
 def _axes_of_bias(parts: Parts, sizes: Mapping[Parts, Sizes]) -> list[Shape]:
@@ -271,8 +276,12 @@ def _stacks(sizes: Mapping[Parts, Sizes]) -> dict[Parts, int]:
 
 def _shared_axis(members: list[tuple[str, Sizes]]) -> int | None:
     """Return the axis that all tensors of a module share, or None."""
-    # Matrices alone may share an axis by chance. Vectors of two axes seldom do.
-    has_vector = any(n in _VECTORS and len(s[0]) > 1 for n, s in members)
+    # Matrices alone may share an axis by chance. Vectors of two axes seldom do; the
+    # bias of a convolution in Equinox, (outputs, 1, 1), is none.
+    has_vector = any(
+        name in _VECTORS and sum(n > 1 for n in shapes[0]) > 1
+        for name, shapes in members
+    )
     has_stack = any(n not in _VECTORS and len(s[0]) > 2 for n, s in members)
     if not (has_vector and has_stack):
         return None

@@ -363,51 +363,6 @@ def test_equal_networks_change_nothing():
     assert delta.is_noop and rows_of(delta)["layers/0/wk"]["class"] == "output"
 
 
-def test_the_other_parametrizations_take_networks():
-    net = network_of_zoo(llama, "llama, fused, (out, in)", 4)
-    spectral = rows_of(mup.spectral(net))
-    # (out, in): (128, 96) has 96 inputs, and (192, 128) has 128.
-    assert spectral["layers/0/down_proj"]["lr"] == 1 / 96
-    assert spectral["layers/0/gate_up_proj"]["lr"] == 1 / 128
-    assert spectral["embed"]["std"] == spectral["embed"]["lr"] == 1
-    units = mup.unit_scaling(*(network_of_zoo(llama, "llama", n) for n in (1, 4)))
-    rows = rows_of(units)
-    assert rows["layers/0/wk"]["std"] == rows["layers/0/wk"]["lr"] == 1 / 128
-    assert rows["embed"]["lr"] == 128**-0.5
-    assert units.readout_scale == rows["lm_head"]["multiplier"] == 1 / 128
-
-
-def test_rules_for_a_network():
-    net = network_of_zoo(llama, "llama", 4)
-    rules = [
-        ("@query", "IOo"),
-        (["@key", "@value"], "Ioo"),
-        ("@attention_output", "IoO"),
-        ("@scale", "vector"),
-        ("embed", "input"),
-        ("@readout", "output"),
-        ("**", "hidden"),
-    ]
-    p = mup.from_rules(net, rules, width=(32, 128))
-    assert p.readout_scale == 0.25
-    assert [(r["class"], r["lr"]) for r in p.rows] == [
-        (r["class"], r["lr"]) for r in inferred(llama, "llama").rows
-    ]
-    with pytest.raises(ValueError, match=r"'ioo'.*name them by capitals"):
-        mup.from_rules(net, [("@query", "hidden"), ("**", "vector")], width=(1, 4))
-    # Classes alone will do for kernels (outputs, inputs).
-    rules = [
-        ("@readout", "output"),
-        ("embed", "input"),
-        ("**/*_proj", "hidden"),
-        (["**/q_norm", "**/k_norm"], "scalar"),
-        ("**", "vector"),
-    ]
-    net = network_of_zoo(llama, "llama, fused, (out, in)", 4)
-    by = {t.path: t for t in mup.from_rules(net, rules, width=(32, 128)).tensors}
-    assert by["layers/0/down_proj"].layout == "oi" and by["lm_head"].axes == (0,)
-
-
 def test_flax_models_are_read_alike_by_shapes_and_by_networks():
     x = jnp.ones((2, 8))
     models = [MLP((width, width, 4)) for width in (16, 64)]
