@@ -173,7 +173,7 @@ def _skipped_by(pattern: Any, layers: Sequence[Leaf]) -> list[bool]:
             "for text within one part of a path, '**' for any number of parts, and the "
             f"rest for itself. Write {_spelled_anew(pattern, both, layers)}.",
             DeprecationWarning,
-            stacklevel=_level_of_caller(),
+            stacklevel=level_of_caller(),
         )
     return both
 
@@ -200,7 +200,7 @@ def _spelled_anew(pattern: str, hits: list[bool], layers: Sequence[Leaf]) -> str
     return f"re.compile({expression!r})"
 
 
-def _level_of_caller() -> int:
+def level_of_caller() -> int:
     """Return the `stacklevel` of the first frame outside of jinit.
 
     Python hides a DeprecationWarning that is attributed to a library's own file.

@@ -165,8 +165,8 @@ def stand_in(leaf: Leaf) -> jax.ShapeDtypeStruct:
             f"{type(leaf.value).__name__}; an initializer draws only arrays, or what a "
             "jax.ShapeDtypeStruct stands for. Keep all other leaves by a first rule, "
             "(lambda path, leaf: not hasattr(leaf, 'shape'), jinit.keep), or leave "
-            "them out (for an Equinox module that holds arrays, "
-            "equinox.filter(module, equinox.is_array))."
+            "them out (for an Equinox module, equinox.filter(module, lambda leaf: "
+            "hasattr(leaf, 'shape')))."
         )
     return likeness
 

@@ -11,8 +11,8 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from .._core import checks, dtypes
-from .base import DrawSpec, Initializer
-from .foreign import check_part, in_torch_layout
+from .base import DrawSpec, Initializer, KernelAxes
+from .foreign import check_part, in_torch_layout, with_axes
 from .maker import maker
 from .parts import Composed, common_dtype, part, std_of
 from .scheme import scheme
@@ -85,9 +85,40 @@ class Transposed(Around):
         # the draw takes the inverse permutation.
         return tuple(shape[order.index(axis)] for axis in range(len(shape)))
 
+    def _with_axes(self, axes: KernelAxes) -> Initializer:
+        # Every axis keeps its letter on the way from the draw to the result.
+        letters = axes.layout and "".join(self._inner_letters(axes.layout))
+        return Transposed(
+            with_axes(self.init, axes._replace(layout=letters)), self.axes
+        )
+
+    def _inner_letters(self, layout: str) -> list[str]:
+        order = self._order(len(layout))
+        return [layout[order.index(axis)] for axis in range(len(layout))]
+
     def _joined(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
         inner = self._drawn(key, spec)
         return jnp.transpose(inner, self._order(inner.ndim))
+
+
+def in_flax_order(init: Initializer, axes: KernelAxes) -> Initializer:
+    """Return a scheme that draws (*window, in, out) for a kernel in another order.
+
+    Raises:
+      ValueError: if the kernel does not have exactly one axis of inputs and of outputs.
+    """
+    layout = axes.known_layout()
+    windows = [i for i, letter in enumerate(layout) if letter == "k"]
+    if sorted(layout.replace("k", "")) != ["i", "o"]:
+        raise ValueError(
+            f"{init!r} draws a kernel (*window, in, out), and the layout here is "
+            f"{layout!r}; use it within jinit.stacked or jinit.transposed."
+        )
+    places = [*windows, layout.index("i"), layout.index("o")]
+    if places == sorted(places):
+        return init
+    # Axis a of the result is the axis of the draw whose place in `layout` is a.
+    return Transposed(init, tuple(places.index(axis) for axis in range(len(layout))))
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -143,6 +174,10 @@ class Padded(Around):
     def _in_torch_layout(self) -> Initializer:
         return Padded(in_torch_layout(self.init), self.widths)
 
+    def _with_axes(self, axes: KernelAxes) -> Initializer:
+        # The fans are those of the draw without the zeros.
+        return Padded(with_axes(self.init, axes._replace(fans=None)), self.widths)
+
     # The zeros lie on axes of the shape that is asked for, whichever layout it has.
     def _pads(self, ndim: int) -> tuple[tuple[int, int], ...]:
         return self.widths * ndim if len(self.widths) == 1 else self.widths
@@ -183,6 +218,9 @@ class WithDtype(Around):
 
     def _in_torch_layout(self) -> Initializer:
         return WithDtype(in_torch_layout(self.init), self.dtype)
+
+    def _with_axes(self, axes: KernelAxes) -> Initializer:
+        return WithDtype(with_axes(self.init, axes), self.dtype)
 
     def _joined(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
         # Only at the call, since float64 means float32 unless x64 is on, and x64 may

@@ -19,7 +19,7 @@ from .._core.identity import identity
 from .._core.meshes import explicit_axes
 from .._core.names import public_name
 from .._core.programs import jit_to
-from .base import DrawSpec, Initializer, is_random
+from .base import DrawSpec, Initializer, KernelAxes, is_random
 from .maker import check_called, maker
 from .scheme import scheme
 
@@ -44,6 +44,9 @@ class Foreign(Initializer):
 
     def _in_torch_layout(self) -> Initializer:
         return Foreign(in_torch_layout(self.init))
+
+    def _with_axes(self, axes: KernelAxes) -> Initializer:
+        return Foreign(with_axes(self.init, axes))
 
     def _spelling(self) -> tuple[str, dict[str, Any]]:
         # The maker `scaled` of factor 1 rebuilds this value; for other factors a Scaled
@@ -199,18 +202,38 @@ def in_torch_layout(init: Any) -> Any:
     """Return an initializer for kernels in PyTorch's layout (out, in, *window)."""
     if isinstance(init, Initializer):
         return init._in_torch_layout()
-    # The initializers of jax.nn are closures, which count by Flax's axes by default.
-    names = getattr(getattr(init, "__code__", None), "co_freevars", ())
-    if {"in_axis", "out_axis"} <= set(names):
-        # Their settings are nowhere but in the cells of the closure.
-        cells = dict(zip(names, init.__closure__, strict=True))
-        if [cells[n].cell_contents for n in ("in_axis", "out_axis")] == [-2, -1]:
-            raise ValueError(
-                f"`init` is {init!r}, which counts fans by in_axis=-2 and out_axis=-1, "
-                "and PyTorch's kernel is (out, in, *window). Make it with in_axis=1 "
-                "and out_axis=0, or take jinit's initializer of its name."
-            )
+    if _counts_by_default(init):
+        raise ValueError(
+            f"`init` is {init!r}, which counts fans by in_axis=-2 and out_axis=-1, "
+            "and PyTorch's kernel is (out, in, *window). Make it with in_axis=1 "
+            "and out_axis=0, or take jinit's initializer of its name."
+        )
     return init
+
+
+def with_axes(init: Any, axes: KernelAxes) -> Any:
+    """Return an initializer for a kernel with these axes; see `KernelAxes`."""
+    if axes.are_default:
+        return init
+    if isinstance(init, Initializer):
+        return init._with_axes(axes)
+    if _counts_by_default(init):
+        raise ValueError(
+            f"{public_name(init)} counts fans by in_axis=-2 and out_axis=-1, and the "
+            f"layout here is {axes.layout!r}. Take jinit's initializer of its name, "
+            "which gets the layout from the plan, or name the axes."
+        )
+    return init
+
+
+def _counts_by_default(init: Any) -> bool:
+    """Tell whether an initializer of jax.nn counts fans, by axes that nobody named."""
+    # They are closures, whose settings are nowhere but in their cells.
+    names = getattr(getattr(init, "__code__", None), "co_freevars", ())
+    if not {"in_axis", "out_axis"} <= set(names):
+        return False
+    cells = dict(zip(names, init.__closure__, strict=True))
+    return [cells[n].cell_contents for n in ("in_axis", "out_axis")] == [-2, -1]
 
 
 _KEYS = ("key", "rng", "prng_key")

@@ -9,8 +9,8 @@ import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
 from .._core import checks, numbers
-from .base import DrawSpec, Initializer
-from .foreign import check_part, in_torch_layout
+from .base import DrawSpec, Initializer, KernelAxes
+from .foreign import check_part, in_torch_layout, with_axes
 from .frozen import frozen, thawed
 from .maker import maker
 from .parts import Composed, common_dtype, part
@@ -42,6 +42,9 @@ class Masked(Composed):
     def _in_torch_layout(self) -> Initializer:
         # The mask belongs to the axes of the shape that is asked for, and stays.
         return Masked(self.mask, in_torch_layout(self.a), in_torch_layout(self.b))
+
+    def _with_axes(self, axes: KernelAxes) -> Initializer:
+        return Masked(self.mask, with_axes(self.a, axes), with_axes(self.b, axes))
 
     def _check(self, shape: checks.Shape) -> None:
         checks.broadcasts(shape, mask=thawed(self.mask))

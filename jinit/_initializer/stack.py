@@ -12,8 +12,8 @@ from jax.typing import DTypeLike
 from .._core import checks, numbers
 from .._core.programs import compiled
 from ..random import _law as laws
-from .base import DrawSpec, Initializer, LayoutAndFans, law_and_scale
-from .foreign import in_torch_layout, is_initializer, positional
+from .base import DrawSpec, Initializer, KernelAxes, LayoutAndFans, law_and_scale
+from .foreign import in_torch_layout, is_initializer, positional, with_axes
 from .maker import check_called, maker
 from .parts import Composed, common_dtype, common_layout_and_fans, common_std, part
 from .scheme import scheme
@@ -59,6 +59,17 @@ class Stacked(Composed):
             "of layers. Stack kernels of that layout instead: "
             "jinit.stacked(jinit.torch_layout(...))."
         )
+
+    def _with_axes(self, axes: KernelAxes) -> Initializer:
+        layout = axes.layout
+        if layout is not None:
+            axis = self.axis % len(layout)
+            # An axis of experts or layers adds nothing to the fans; others do.
+            fans = axes.fans if layout[axis] == "b" else None
+            axes = axes._replace(layout=layout[:axis] + layout[axis + 1 :], fans=fans)
+        if _is_of_index(self.init):
+            return Stacked(_OfIndex(self.init, axes), self.axis)
+        return Stacked(with_axes(self.init, axes), self.axis)
 
     def _slice(self, shape: checks.Shape) -> checks.Shape:
         axis = self.axis % len(shape)
@@ -110,6 +121,17 @@ class Stacked(Composed):
             for index, init in enumerate(layers)
         ]
         return jnp.stack(parts, axis)
+
+
+@dataclasses.dataclass(frozen=True)
+class _OfIndex:
+    """An _OfIndex is a user's function of a layer's index, for a kernel's axes."""
+
+    function: Callable[..., Any]
+    axes: KernelAxes
+
+    def __call__(self, index: int) -> Any:
+        return with_axes(self.function(index), self.axes)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -167,6 +189,12 @@ class Blocks(Composed):
                 "axis=0 for blocks of outputs and 1 for blocks of inputs."
             )
         inits = tuple(map(in_torch_layout, self.inits))
+        return dataclasses.replace(self, inits=inits)
+
+    def _with_axes(self, axes: KernelAxes) -> Initializer:
+        # The fans are those of a block, which its own shape shows.
+        inner = axes._replace(fans=None)
+        inits = tuple(with_axes(init, inner) for init in self.inits)
         return dataclasses.replace(self, inits=inits)
 
     def _shapes(self, shape: checks.Shape) -> list[checks.Shape]:

@@ -46,6 +46,11 @@ class Network(Result):
     inputs: tuple[Any, ...]
     _adapted: Adapted
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The path of each leaf of `params`, in JAX's order."""
+        return self._adapted.paths
+
     def replace(self, params: Any) -> "Network":
         """Return the same network with other parameters.
 

@@ -11,18 +11,21 @@ from .._core.results import Row
 from .._core.trees import Leaf
 from .._initializer.base import Initializer
 from .._schemes import registry
+from .model import Facts
 from .rules import keep
 
 
 class Planned(NamedTuple):
     """A planned leaf has a path, a `jax.ShapeDtypeStruct` and an initializer.
 
-    A leaf that cannot be an array is kept, and its value is the leaf itself.
+    A leaf that cannot be an array is kept, and its value is the leaf itself. `facts`
+    are known in the plan of a network.
     """
 
     parts: tuple[str, ...]
     value: Any
     init: Any
+    facts: Facts | None = None
 
     @property
     def leaf(self) -> Leaf:
@@ -30,21 +33,29 @@ class Planned(NamedTuple):
         return Leaf(self.parts, self.value)
 
     @property
+    def named(self) -> Leaf:
+        """Return the leaf with the path by which it is shown, chosen and drawn."""
+        if self.facts is None:
+            return self.leaf
+        return Leaf(self.facts.parts, self.value, self.facts.roles)
+
+    @property
     def path(self) -> str:
         """Return the path as one text."""
-        return self.leaf.path
+        return self.named.path
 
 
-def planned(leaf: Leaf, init: Any) -> Planned:
+def planned(leaf: Leaf, init: Any, facts: Facts | None = None) -> Planned:
     """Pair a leaf with its initializer, or with `keep`.
 
     Raises:
       TypeError: if an initializer is to draw a leaf that is not an array.
     """
     if init is not keep:
-        return Planned(leaf.parts, trees.stand_in(leaf), init)
+        return Planned(leaf.parts, trees.stand_in(leaf), init, facts)
     struct = trees.struct(leaf.value)
-    return Planned(leaf.parts, leaf.value if struct is None else struct, init)
+    value = leaf.value if struct is None else struct
+    return Planned(leaf.parts, value, init, facts)
 
 
 def spell(init: Any) -> str:
@@ -60,7 +71,7 @@ def row(leaf: Planned) -> Row:
     shape, dtype = _type(struct)
     is_ours = isinstance(leaf.init, Initializer)
     layout, fans = leaf.init.layout_and_fans(shape) if is_ours else (None, (None, None))
-    return {
+    row = {
         "path": leaf.path,
         "shape": shape,
         "dtype": dtype,
@@ -71,6 +82,7 @@ def row(leaf: Planned) -> Row:
         "std": leaf.init.std(shape) if is_ours else None,
         "parameters": 0 if struct is None else math.prod(struct.shape),
     }
+    return row if leaf.facts is None else row | {"roles": sorted(leaf.facts.roles)}
 
 
 def _type(struct: jax.ShapeDtypeStruct | None) -> tuple[Any, Any]:
@@ -85,16 +97,20 @@ def to_config(leaf: Planned) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise type(error)(f"the initializer of {leaf.leaf}: {error}") from error
     shape, dtype = _type(trees.struct(leaf.value))
-    return {
+    config = {
         "path": list(leaf.parts),
         "shape": None if shape is None else list(shape),
         "dtype": dtype,
         "initializer": init,
     }
+    if leaf.facts is None:
+        return config
+    named = {} if leaf.facts.parts == leaf.parts else {"name": list(leaf.facts.parts)}
+    return config | named | {"roles": sorted(leaf.facts.roles)}
 
 
-def from_config(config: Any) -> tuple[list[Leaf], list[Any]]:
-    """Return the leaves and the initializers that a configuration describes.
+def from_config(config: Any) -> list[Planned]:
+    """Return the leaves that a configuration describes.
 
     Raises:
       TypeError: if `config` is not the configuration of a plan.
@@ -105,7 +121,7 @@ def from_config(config: Any) -> tuple[list[Leaf], list[Any]]:
             f"`config` is {config!r}; it must be what plan.to_config() returns, a dict "
             "with 'leaves'."
         )
-    leaves, inits = [], []
+    leaves = []
     for entry in config["leaves"]:
         absent = {"path", "shape", "dtype", "initializer"} - set(entry)
         if absent:
@@ -120,10 +136,15 @@ def from_config(config: Any) -> tuple[list[Leaf], list[Any]]:
         if entry["shape"] is not None:
             dtype = dtypes.dtype_like(entry["dtype"])
             value = jax.ShapeDtypeStruct(tuple(entry["shape"]), dtype)
-        leaves.append(Leaf(tuple(entry["path"]), value))
         named = entry["initializer"]
-        inits.append(keep if named == "keep" else registry.from_config(named))
-    return leaves, inits
+        init = keep if named == "keep" else registry.from_config(named)
+        parts = tuple(entry["path"])
+        facts = None
+        if "roles" in entry:
+            name = tuple(entry.get("name", parts))
+            facts = Facts(name, frozenset(entry["roles"]))
+        leaves.append(Planned(parts, value, init, facts))
+    return leaves
 
 
 def nested(leaves: Sequence[Leaf]) -> Any:

@@ -13,14 +13,14 @@ import jax
 from jax.tree_util import PyTreeDef
 
 from .._core import checks, trees
-from .._core.patterns import Pattern, PatternLike
+from .._core.patterns import PatternLike
 from .._core.results import Result, Table
-from .._core.trees import Leaf, listed
-from .._initializer.foreign import BoundInitializer, Samplers
-from .._network.shardings import by_path as shardings_by_path
+from .._initializer.foreign import Samplers
 from .._network.shardings import placement
+from .drawing import align, check_known, chosen_by, delete, draw, placements, sampler
 from .leaf import Planned, from_config, nested, planned, row, spell, to_config
-from .rules import bind, choose, keep, resolve, rules_of
+from .model import Model
+from .rules import bind, choose, keep, notes_of, resolve, rules_of
 from .table import table
 
 
@@ -30,6 +30,7 @@ class Plan(Result):
 
     `jinit.plan` makes it. It is a value to look at, to save and to draw from:
     `print(plan)` shows a table, and `plan.rows` has the same content as plain data.
+    `plan.notes` has what a recipe found in the model.
     Equal plans draw equal values from equal keys.
 
     The key of a leaf is the root key folded with 64 bits of a hash of its path. So
@@ -52,14 +53,17 @@ class Plan(Result):
     # They are not compared, since `==` of two arrays is an array.
     _kept: dict[tuple[str, ...], Any] = dataclasses.field(compare=False)
     _samplers: Samplers = dataclasses.field(compare=False)
+    # What a recipe says it found, such as "residual outputs: 8 of 2 x 4".
+    notes: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """Return one dict of plain data for each leaf, in the order of the tree.
 
         Keys: path, shape, dtype, layout, fan_in, fan_out, initializer, std (as the law
-        predicts it), parameters (how many numbers). A value is None if the leaf has no
-        such property: a kept function or string has no shape.
+        predicts it), parameters (how many numbers), and roles if the plan was made from
+        a network. A value is None if the leaf has no such property: a kept function or
+        string has no shape.
         """
         return [row(leaf) for leaf in self.leaves]
 
@@ -74,13 +78,14 @@ class Plan(Result):
         # can, so the plan is built anew from a tree.
         values = [self._kept.get(leaf.parts, leaf.value) for leaf in self.leaves]
         tree = jax.tree.unflatten(self._structure, values)
-        return _build, (tree, [leaf.init for leaf in self.leaves])
+        inits = [leaf.init for leaf in self.leaves]
+        return _build, (tree, inits, [leaf.facts for leaf in self.leaves], self.notes)
 
     def __repr__(self) -> str:
         return str(self)
 
     def _table(self) -> Table:
-        return table(self.rows)
+        return table(self.rows, self.notes)
 
     def init(self, key: jax.Array, shardings: Any = None) -> Any:
         """Draw every leaf that the plan does not keep, and return the whole tree.
@@ -160,7 +165,7 @@ class Plan(Result):
         """
         checks.key(key)
         pairs = align(self, "params", params)
-        chosen = _chosen(pairs, only)
+        chosen = chosen_by(pairs, only)
         values = [leaf.value for _, leaf in pairs]
         # All errors of arguments are raised before this line: after the first deletion
         # the caller's parameters are no longer whole.
@@ -171,7 +176,7 @@ class Plan(Result):
             sharding = placement(values[i])
             # An array that also lies at a kept place is still in use.
             if donate and id(values[i]) not in kept:
-                _delete(values[i])
+                delete(values[i])
             values[i] = draw(self, key, new, sharding)
         return jax.tree.unflatten(jax.tree.structure(params), values)
 
@@ -192,7 +197,13 @@ class Plan(Result):
           >>> jinit.plan(shapes, [("b", jinit.zeros)]).to_config()["leaves"][0]
           {'path': ['b'], 'shape': [3], 'dtype': 'float32', 'initializer': {'name': 'zeros'}}
         """  # noqa: E501
-        return {"leaves": [to_config(leaf) for leaf in self.leaves]}
+        config: dict[str, Any] = {"leaves": [to_config(leaf) for leaf in self.leaves]}
+        return config | {"notes": list(self.notes)} if self.notes else config
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON: rows, and notes if there are any."""
+        data = super().to_dict()
+        return data | {"notes": list(self.notes)} if self.notes else data
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], shapes: Any = None) -> "Plan":
@@ -215,95 +226,30 @@ class Plan(Result):
           >>> jinit.Plan.from_config(json.loads(json.dumps(plan.to_config()))) == plan
           True
         """
-        leaves, inits = from_config(config)
+        leaves = from_config(config)
         # The leaves of `shapes` may have another order, as the fields of a class have,
         # so leaves are matched by their paths.
-        tree = nested(leaves) if shapes is None else shapes
+        tree = nested([x.leaf for x in leaves]) if shapes is None else shapes
         by_path = {leaf.parts: leaf for leaf in leaves}
-        aligned = trees.align("shapes", tree, by_path, "the configuration")
-        init_of = dict(zip(by_path, inits, strict=True))
-        return _build(tree, [init_of[leaf.parts] for leaf in aligned])
-
-
-def align(plan: Plan, name: str, tree: Any) -> list[tuple[Planned, Leaf]]:
-    """Pair the leaves of a tree with those of a plan, in the order of the tree.
-
-    Args:
-      plan: the plan, whose leaves may be in another order.
-      name: the argument that the tree was passed as.
-      tree: a tree with the plan's paths, shapes and dtypes.
-
-    Raises:
-      ValueError: if the tree has other paths, shapes or dtypes.
-    """
-    by_path = {leaf.parts: leaf for leaf in plan.leaves}
-    structs = {parts: leaf.leaf for parts, leaf in by_path.items()}
-    leaves = trees.align(name, tree, structs, "the plan")
-    return [(by_path[leaf.parts], leaf) for leaf in leaves]
-
-
-def placements(plan: Plan, shardings: Any) -> dict[tuple[str, ...], Any]:
-    """Return the sharding of each leaf of a plan, by its path."""
-    leaves = [leaf.leaf for leaf in plan.leaves]
-    return shardings_by_path(shardings, leaves, plan.shapes)
-
-
-def check_known(plan: Plan, leaves: Sequence[Planned]) -> None:
-    """Raise unless a plan knows the values of those leaves that it keeps."""
-    unknown = [
-        leaf.leaf
-        for leaf in leaves
-        if leaf.init is keep and leaf.parts not in plan._kept
-    ]
-    if unknown:
-        raise ValueError(
-            f"the plan keeps {len(unknown)} leaves whose values it does not know:"
-            f"{listed(unknown)}\nMake the plan from the values, call "
-            "plan.reinit(key, params), or give these leaves an initializer."
-        )
-
-
-def draw(plan: Plan, key: jax.Array, leaf: Planned, sharding: Any) -> Any:
-    """Return the value of a leaf: drawn, or the one that the plan keeps."""
-    if leaf.init is not keep:
-        return sampler(plan, leaf)(trees.key_of(key, leaf.parts), sharding)
-    value = plan._kept[leaf.parts]
-    # Without a sharding the very object is returned, also one that is no array.
-    return value if sharding is None else jax.device_put(value, sharding)
-
-
-def sampler(plan: Plan, leaf: Planned, dtype: Any = None) -> BoundInitializer:
-    """Return the initializer of a leaf, bound to its shape and to a dtype.
-
-    A plan keeps its bound initializers, since they hold compiled programs.
-    """
-    return plan._samplers.of(leaf.init, leaf.value.shape, dtype or leaf.value.dtype)
-
-
-def _chosen(pairs: list[tuple[Planned, Leaf]], only: Any) -> list[bool]:
-    """Tell for each leaf whether `only` and the plan have it drawn again."""
-    drawn = [new.init is not keep for new, _ in pairs]
-    if only is None:
-        return drawn
-    pattern = Pattern.of("`only`", only)
-    pattern.check_used([leaf for _, leaf in pairs])
-    chosen = [
-        is_drawn and pattern.matches(leaf)
-        for is_drawn, (_, leaf) in zip(drawn, pairs, strict=True)
-    ]
-    if not any(chosen):
-        raise ValueError(
-            f"`only` is {pattern}, and the plan keeps all that it matches; give those "
-            "leaves an initializer in the plan's rules."
-        )
-    return chosen
+        expected = {parts: leaf.leaf for parts, leaf in by_path.items()}
+        aligned = trees.align("shapes", tree, expected, "the configuration")
+        ordered = [by_path[leaf.parts] for leaf in aligned]
+        inits, facts = [x.init for x in ordered], [x.facts for x in ordered]
+        return _build(tree, inits, facts, config.get("notes", ()))
 
 
 def plan(shapes: Any, rules: Any, *, allow_unused: bool = False) -> Plan:
-    """Choose an initializer for every leaf of a tree, by its path.
+    """Choose an initializer for every parameter of a model, by its path or its role.
+
+    From a `Network` the plan is for its parameters, `net.params`. Then a rule may name
+    roles, such as "@query", the leaf of a predicate is the `Parameter`, and schemes
+    that count fans get the layout and the groups that the equations show, unless their
+    settings name axes or fans. So `jinit.he()` fits kernels (in, heads, size),
+    (out, in), experts, scanned layers and grouped convolutions, in every library.
 
     Args:
-      shapes: any pytree of arrays or `jax.ShapeDtypeStruct`s, such as the result of
+      shapes: a `Network`, which `jinit.network` makes; or any pytree of arrays or
+        `jax.ShapeDtypeStruct`s, such as the result of
         `jax.eval_shape(model.init, key, x)`, an `nnx.State`, or an Equinox module. The
         dtypes are those of the leaves. Other leaves, such as a number, a function or a
         string, must be kept: they need a rule with `jinit.keep`.
@@ -314,14 +260,18 @@ def plan(shapes: Any, rules: Any, *, allow_unused: bool = False) -> Plan:
         before it.
 
     Returns:
-      A `Plan`: print it, then call `plan.init(key)`.
+      A `Plan`: print it, then call `plan.init(key)`. For a network the values have the
+      structure of `net.params`, and `net.replace(plan.init(key)).model()` is the model
+      with them.
 
     Raises:
       TypeError: if `rules` is not a sequence of rules, or a rule has an initializer for
         a leaf that is not an array.
       ValueError: if a leaf matches no rule, if a rule matches no leaf (the error lists
-        the nearest paths) or is shadowed by others, or if an initializer does not fit
-        its leaf (the error names the path).
+        the nearest paths) or is shadowed by others, if a rule names a role and
+        `shapes` is not a network, or if an initializer does not fit its leaf, such as
+        one that counts fans where the network shows no layout (the error names the
+        path).
 
     Example:
       >>> import jax, jinit
@@ -332,22 +282,36 @@ def plan(shapes: Any, rules: Any, *, allow_unused: bool = False) -> Plan:
       >>> params = plan.init(jax.random.key(0))
       >>> params["params"]["layers_2"]["kernel"].shape
       (64, 10)
+
+      A plan from the network reads layouts, here (out, in), and knows roles:
+
+      >>> model = lambda p, x: nn.relu(x @ p["up"].T) @ p["down"].T
+      >>> params = {"up": jax.numpy.ones((8, 4)), "down": jax.numpy.ones((3, 8))}
+      >>> net = jinit.network(model, params, jax.numpy.ones((2, 4)))
+      >>> plan = jinit.plan(net, [("@readout", jinit.zeros), ("**", jinit.he())])
+      >>> {row["path"]: (row["layout"], row["fan_in"]) for row in plan.rows}
+      {'down': (None, None), 'up': ('oi', 4)}
     """
     checked = rules_of(rules)
-    leaves = trees.leaves(shapes)
-    chosen = choose(bind(checked, leaves), leaves, allow_unused)
-    for rule, leaf in zip(chosen, leaves, strict=True):
+    model = Model.of(shapes)
+    bound = bind(checked, model)
+    chosen = choose(bound, model.leaves, allow_unused)
+    for rule, leaf in zip(chosen, model.leaves, strict=True):
         if rule.init is not keep:
             # A function in a rule may read the shape, and would fail without telling
             # which leaf has none.
             trees.stand_in(leaf)
-    return _build(shapes, list(map(resolve, chosen, leaves)))
+    pairs = list(zip(chosen, model.leaves, strict=True))
+    inits = [model.fitted(resolve(*pair), pair[1]) for pair in pairs]
+    return _build(model.tree, inits, model.facts(), notes_of(bound))
 
 
-def _build(tree: Any, inits: Sequence[Any]) -> Plan:
+def _build(
+    tree: Any, inits: Sequence[Any], facts: Sequence[Any], notes: Sequence[str]
+) -> Plan:
     """Make the plan of a tree from an initializer for each leaf, and check each.
 
-    Nothing is drawn.
+    Nothing is drawn. `facts` has what a network says of each leaf, or None.
     """
     leaves = trees.leaves(tree)
     values = {
@@ -357,7 +321,11 @@ def _build(tree: Any, inits: Sequence[Any]) -> Plan:
         if init is keep and not trees.is_placeholder(leaf.value)
     }
     made = Plan(
-        tuple(map(planned, leaves, inits)), jax.tree.structure(tree), values, Samplers()
+        tuple(map(planned, leaves, inits, facts)),
+        jax.tree.structure(tree),
+        values,
+        Samplers(),
+        tuple(notes),
     )
     for leaf in made.leaves:
         if leaf.init is not keep:
@@ -382,12 +350,6 @@ def _check_fits(made: Plan, leaf: Planned) -> None:
             )
         # Exceptions of a user's initializer may take other arguments than a message.
         raise error_type(
-            f"{spell(leaf.init)} does not fit the leaf {leaf.leaf} of dtype "
+            f"{spell(leaf.init)} does not fit the leaf {leaf.named} of dtype "
             f"{leaf.value.dtype}: {error}{advice}"
         ) from error
-
-
-def _delete(value: Any) -> None:
-    # Under jit a value is a tracer, which has no memory to delete.
-    if isinstance(value, jax.Array) and not isinstance(value, jax.core.Tracer):
-        value.delete()

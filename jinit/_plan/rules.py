@@ -13,6 +13,7 @@ from .._core.patterns import Pattern, PatternLike
 from .._core.trees import Leaf, listed
 from .._initializer.foreign import is_initializer
 from .._initializer.maker import check_called
+from .model import Model
 
 
 class Keep:
@@ -44,9 +45,11 @@ class Rule(NamedTuple):
 
     Args:
       pattern: a glob over the path, whose parts are joined by "/": `*` stands for any
-        text within one part, `**` for any number of parts, zero too; or a compiled
-        regular expression, searched for in the path; or a predicate `(path, leaf) ->
-        bool`; or a sequence of these, which matches what any of them matches.
+        text within one part, `**` for any number of parts, zero too; or a role such as
+        "@query", in the plan of a `Network`; or a compiled regular expression, searched
+        for in the path; or a predicate `(path, leaf) -> bool`; or a sequence of these,
+        which matches what any of them matches. The leaf is an array or a struct, and
+        the `Parameter` in the plan of a `Network`.
       init: an initializer; or a function `(path, leaf) -> initializer`; or
         `jinit.keep`. A function that takes a key, or three arguments, counts as an
         initializer.
@@ -68,34 +71,46 @@ class FromTree:
     """A FromTree is a side of a rule that depends on the whole tree.
 
     An example is the law of a bias that depends on the kernel beside it.
-    `function(leaves)` returns the side for a tree: in the place of the pattern a
-    predicate, in the place of the initializer a function `(path, leaf) ->
+    `function(model)` returns the side for a `Model`: in the place of the pattern a
+    pattern, in the place of the initializer one, or a function `(path, leaf) ->
     initializer`.
     """
 
-    function: Callable[[list[Leaf]], Callable[[str, Any], Any]]
+    function: Callable[[Model], Any]
 
     def __call__(self, path: str, leaf: Any) -> Any:
         # `rules_of` checks the rules before there is a tree, and accepts only sides
         # that are callable. `bind` replaces this object before any leaf is matched.
-        return self.function([])(path, leaf)
+        raise TypeError("a rule that depends on the whole tree must go into a plan.")
 
 
-def bind(rules: Iterable[Rule], leaves: list[Leaf]) -> tuple[Rule, ...]:
-    """Return the rules with each `FromTree` replaced by its result for a tree."""
+def bind(rules: Iterable[Rule], model: Model) -> tuple[Rule, ...]:
+    """Return the rules with each `FromTree` replaced by its result for a model."""
 
     def bound(side: Any) -> Any:
-        return side.function(leaves) if isinstance(side, FromTree) else side
+        return side.function(model) if isinstance(side, FromTree) else side
 
     return tuple(
         Rule(
-            # A sequence may mix globs and objects that depend on the tree.
-            tuple(map(bound, patterns.several(rule.pattern))),
+            # A sequence may mix globs and objects that depend on the tree, and such an
+            # object may stand for several patterns, or for none.
+            tuple(
+                pattern
+                for side in patterns.several(rule.pattern)
+                for pattern in patterns.several(bound(side))
+            ),
             bound(rule.init),
             rule.optional,
         )
         for rule in rules
     )
+
+
+def notes_of(rules: Iterable[Rule]) -> tuple[str, ...]:
+    """Return what the patterns of a recipe's rules say under a plan, each once."""
+    several = [one for rule in rules for one in patterns.several(rule.pattern)]
+    notes = [getattr(one, "note", "") for one in several]
+    return tuple(dict.fromkeys(note for note in notes if note))
 
 
 def rules_of(rules: Any) -> tuple[Rule, ...]:
@@ -155,10 +170,11 @@ def choose(
     ]
     unmatched = [leaf for leaf, r in zip(leaves, matching, strict=True) if not r]
     if unmatched:
+        patterns_of = [pattern for _, pattern in selections]
         raise ValueError(
             f"{len(unmatched)} of {len(leaves)} leaves match no rule:"
-            f"{listed(unmatched)}\nThe patterns are:"
-            f"{listed(pattern for _, pattern in selections) or ' none.'}\n"
+            f"{listed(map(_with_reason, unmatched))}\nThe patterns are:"
+            f"{listed(filter(None, map(str, patterns_of))) or ' none.'}\n"
             "Add a rule for each; ('**', jinit.keep) at the end keeps what is left."
         )
     for rule, pattern in selections:
@@ -166,6 +182,12 @@ def choose(
             pattern.check_used(leaves, "pass allow_unused=True to plan")
             _check_not_shadowed(rule, matching)
     return [rules_of_leaf[0] for rules_of_leaf in matching]
+
+
+def _with_reason(leaf: Leaf) -> str:
+    """Return a leaf with the reason why a network does not understand it."""
+    reason = getattr(leaf.value, "reason", None)
+    return f"{leaf}: {reason}" if reason else str(leaf)
 
 
 def _check_not_shadowed(rule: Rule, matching: list[list[Rule]]) -> None:

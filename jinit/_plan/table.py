@@ -4,25 +4,32 @@ from collections.abc import Sequence
 
 from .._core import numbers
 from .._core.results import Row, Table
+from .._network.network_table import shown_roles
 
 _HEAD = (
-    "path", "shape", "dtype", "layout", "fans", "initializer", "std", "parameters",
+    "path", "shape", "dtype", "roles", "layout", "fans", "initializer", "std",
+    "parameters",
 )  # fmt: skip
 
 
-def table(rows: Sequence[Row]) -> Table:
+def table(rows: Sequence[Row], notes: Sequence[str] = ()) -> Table:
     """Return the rows of a plan as a table, with the number of parameters below."""
+    # Roles are known in the plan of a network alone.
+    has_roles = any("roles" in row for row in rows)
+    head = [name for name in _HEAD if has_roles or name != "roles"]
     total = sum(row["parameters"] for row in rows)
-    foot = ("total", *[""] * (len(_HEAD) - 2), f"{total:,}")
-    return Table(_HEAD, [_cells(row) for row in rows], foot)
+    foot = ("total", *[""] * (len(head) - 2), f"{total:,}")
+    return Table(head, [_cells(row) for row in rows], foot, below=notes)
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     fans = (row["fan_in"], row["fan_out"])
+    roles = row.get("roles")
     return (
         row["path"],
         "-" if row["shape"] is None else str(row["shape"]),
         row["dtype"] or "-",
+        *([] if roles is None else [", ".join(shown_roles(frozenset(roles)))]),
         row["layout"] or "-",
         "-" if fans == (None, None) else " -> ".join(map(_number, fans)),
         row["initializer"],

@@ -9,8 +9,9 @@ import numpy as np
 from .._core import checks, trees
 from .._core.trees import Leaf, listed
 from .._network.shardings import by_path, placement
+from .drawing import align, check_known, draw, placements, sampler
 from .leaf import Planned
-from .plan import Plan, align, check_known, draw, placements, sampler
+from .plan import Plan
 from .rules import keep
 
 
@@ -167,7 +168,7 @@ def _perturbed(plan: Plan, key: Any, new: Planned, old: Leaf, shrink: Any) -> ja
     wide = np.dtype(np.float32) if dtype.itemsize < 4 else dtype
     draw_noise = sampler(plan, new, wide)
     # The noise is drawn where the parameter lies, so no device ever holds a whole one.
-    noise = draw_noise(trees.key_of(key, new.parts), placement(old.value))
+    noise = draw_noise(trees.key_of(key, new.named.parts), placement(old.value))
     shrunk: jax.Array = _shrunk(old.value, noise, shrink)
     return shrunk
 

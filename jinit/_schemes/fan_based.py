@@ -14,7 +14,12 @@ from jax.typing import DTypeLike
 
 from .._core import checks, numbers, papers
 from .._core.dtypes import canonical_dtype, is_complex
-from .._initializer.base import Initializer, LayoutAndFans, RandomInitializer
+from .._initializer.base import (
+    Initializer,
+    KernelAxes,
+    LayoutAndFans,
+    RandomInitializer,
+)
 from .._initializer.scheme import scheme
 from .._scale.fans import MODES, Fans, fan, fans, layout_if_disjoint, torch_axes
 from .._scale.gains import Activation, canonical, gain, second_moment, slope_at_zero
@@ -86,11 +91,9 @@ class FanScheme(RandomInitializer):
     def _fans(self, shape: checks.Shape) -> Fans:
         """Return the fans that the user passed, or else those of the shape."""
         explicit = self.fan_in, self.fan_out
-        used = {"fan_in": explicit[:1], "fan_out": explicit[1:]}
-        if None not in used.get(self._mode(), explicit):
-            # The formula needs no number from the shape, so the shape may have any
-            # axes: a bias has too few of them to count fans. A fan that the formula
-            # does not use may stay unknown.
+        if self._needs_no_axes():
+            # The shape may have any axes: a bias has too few of them to count fans. A
+            # fan that the formula does not use may stay unknown.
             return Fans(*(n or 0 for n in explicit))
         counted = fans(
             shape,
@@ -102,6 +105,27 @@ class FanScheme(RandomInitializer):
         )
         pairs = zip(explicit, counted, strict=True)
         return Fans(*(n if m is None else m for m, n in pairs))
+
+    def _needs_no_axes(self) -> bool:
+        """Tell whether the settings have every fan that the formula uses."""
+        explicit = self.fan_in, self.fan_out
+        used = {"fan_in": explicit[:1], "fan_out": explicit[1:]}
+        return None not in used.get(self._mode(), explicit)
+
+    def _with_axes(self, axes: KernelAxes) -> Initializer:
+        named = self.in_axis, self.out_axis, self.batch_axis
+        if self.layout or named != (-2, -1, ()) or self._needs_no_axes():
+            return self
+        settings: dict[str, Any] = {
+            "groups": axes.groups if self.groups == 1 else self.groups
+        }
+        if axes.fans is not None:
+            for name, fan in axes.fans._asdict().items():
+                counted = getattr(self, name)
+                settings[name] = fan if counted is None else counted
+        # With both fans a kernel may have any shape, also a flat one.
+        layout = axes.layout if axes.fans is not None else axes.known_layout()
+        return dataclasses.replace(self, layout=layout, **settings)
 
     def _in_torch_layout(self) -> Initializer:
         if self.layout is not None:

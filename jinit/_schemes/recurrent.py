@@ -14,7 +14,7 @@ from jax.typing import DTypeLike
 from .. import random
 from .._core import checks, numbers, papers
 from .._core.dtypes import canonical_dtype
-from .._initializer.base import Initializer
+from .._initializer.base import Initializer, KernelAxes
 from .._initializer.formula import FormulaInitializer, index
 from .._initializer.maker import maker
 from .._initializer.scheme import scheme
@@ -40,6 +40,9 @@ class Irnn(structured.Identity):
     """An Irnn is a square recurrent kernel, gain times the identity."""
 
     _name: ClassVar[str] = "recurrent.identity"
+
+    def _with_axes(self, axes: KernelAxes) -> Initializer:
+        return self  # It is square, and the same in both directions.
 
     def _check(self, shape: checks.Shape) -> None:
         if len(shape) != 2 or shape[0] != shape[1]:

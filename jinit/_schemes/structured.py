@@ -12,7 +12,8 @@ from jax.typing import DTypeLike
 from .. import random
 from .._core import checks, numbers, papers
 from .._core.dtypes import canonical_dtype
-from .._initializer.base import Initializer
+from .._initializer.around import in_flax_order
+from .._initializer.base import Initializer, KernelAxes
 from .._initializer.formula import FormulaInitializer, flat_index, index
 from .._initializer.maker import maker
 from .._initializer.scheme import scheme
@@ -42,6 +43,11 @@ class Identity(FormulaInitializer):
 
     def _in_torch_layout(self) -> Initializer:
         return super()._in_torch_layout() if self.layout is None else self
+
+    def _with_axes(self, axes: KernelAxes) -> Initializer:
+        if self.layout is not None:
+            return self
+        return dataclasses.replace(self, layout=axes.known_layout())
 
     def _check(self, shape: checks.Shape) -> None:
         self._axes(shape)
@@ -87,6 +93,10 @@ class Dirac(FormulaInitializer):
             dtype=canonical_dtype(self.dtype),
         )
 
+    def _with_axes(self, axes: KernelAxes) -> Initializer:
+        groups = axes.groups if self.groups == 1 else self.groups
+        return in_flax_order(dataclasses.replace(self, groups=groups), axes)
+
     def _check(self, shape: checks.Shape) -> None:
         check_window(self._name, shape)
         if shape[-1] % self.groups:
@@ -129,6 +139,13 @@ class Sparse(FormulaInitializer):
             axis=checks.canonical_axes("axis", self.axis),
             dtype=canonical_dtype(self.dtype),
         )
+
+    def _with_axes(self, axes: KernelAxes) -> Initializer:
+        if self.axis != 0:
+            return self
+        layout = axes.known_layout()
+        inputs = tuple(i for i, letter in enumerate(layout) if letter in "ik")
+        return dataclasses.replace(self, axis=inputs)
 
     def _std(self, shape: checks.Shape) -> float | None:
         self._check(shape)

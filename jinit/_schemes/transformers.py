@@ -33,6 +33,9 @@ class WidthScheme(FanScheme):
         self._set(width=checks.count("width", self.width))
         super().__post_init__()
 
+    def _needs_no_axes(self) -> bool:
+        return self.width is not None or super()._needs_no_axes()
+
     def _fans(self, shape: checks.Shape) -> Fans:
         if self.width is None:
             return super()._fans(shape)

@@ -10,8 +10,8 @@ from jax.typing import DTypeLike
 
 from .._core import checks, papers
 from .._core.dtypes import canonical_dtype
-from .._initializer.around import Around
-from .._initializer.base import DrawSpec, Initializer
+from .._initializer.around import Around, in_flax_order
+from .._initializer.base import DrawSpec, Initializer, KernelAxes
 from .._initializer.foreign import check_part
 from .._initializer.formula import FormulaInitializer, index
 from .._initializer.maker import maker
@@ -41,6 +41,9 @@ class Icnr(Around):
             order=checks.choice("order", self.order, ("minor", "major")),
             transposed=checks.boolean("transposed", self.transposed),
         )
+
+    def _with_axes(self, axes: KernelAxes) -> Initializer:
+        return in_flax_order(self, axes)
 
     def _check(self, shape: checks.Shape) -> None:
         if len(shape) not in (3, 4, 5):
@@ -109,6 +112,14 @@ class Bilinear(FormulaInitializer):
     def __post_init__(self) -> None:
         groups = checks.positive("groups", self.groups)
         self._set(groups=groups, dtype=canonical_dtype(self.dtype))
+
+    def _with_axes(self, axes: KernelAxes) -> Initializer:
+        return in_flax_order(
+            dataclasses.replace(
+                self, groups=axes.groups if self.groups == 1 else self.groups
+            ),
+            axes,
+        )
 
     def _check(self, shape: checks.Shape) -> None:
         if len(shape) not in (3, 4, 5):

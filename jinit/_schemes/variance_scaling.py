@@ -13,7 +13,12 @@ from jax.typing import DTypeLike
 
 from .._core import checks, numbers, papers
 from .._core.dtypes import canonical_dtype, is_complex
-from .._initializer.base import Initializer, LayoutAndFans, RandomInitializer
+from .._initializer.base import (
+    Initializer,
+    KernelAxes,
+    LayoutAndFans,
+    RandomInitializer,
+)
 from .._initializer.maker import maker
 from .._initializer.scheme import scheme
 from .._scale.fans import MODES, fan, jax_fans, layout_if_disjoint, torch_axes
@@ -89,6 +94,35 @@ class VarianceScaling(RandomInitializer):
             int(n) if n.is_integer() else n for n in jax_fans(shape, *axes)
         )
         return layout_if_disjoint(shape, *axes), (fan_in, fan_out)
+
+    def _with_axes(self, axes: KernelAxes) -> Initializer:
+        if (self.in_axis, self.out_axis, self.batch_axis) != (-2, -1, ()):
+            return self
+        if axes.fans is not None or (axes.groups > 1 and self.mode != "fan_in"):
+            return self._with_fans()._with_axes(axes)
+        layout = axes.known_layout()
+        if layout.lstrip("k") == "io":
+            return self
+        inputs, outputs, copies = (
+            tuple(i for i, name in enumerate(layout) if name == letter)
+            for letter in "iob"
+        )
+        return dataclasses.replace(
+            self, in_axis=inputs, out_axis=outputs, batch_axis=copies
+        )
+
+    def _with_fans(self) -> Initializer:
+        """Return the law as a scheme that takes fans; JAX knows neither groups."""
+        from .fan_based import He
+
+        # scale / n = gain^2 2 / n. The bits are not JAX's, which counts other fans.
+        gain = numbers.sqrt(self.scale / 2)
+        return He(
+            mode=self.mode,
+            gain=gain,
+            distribution=self.distribution,
+            dtype=self.dtype,
+        )
 
     def _in_torch_layout(self) -> Initializer:
         axes = torch_axes(self.in_axis, self.out_axis, self.batch_axis)

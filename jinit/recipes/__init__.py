@@ -18,9 +18,11 @@ raises an error that names the leaf.
 
 from .._core.names import publish
 from ._inside import inside
+from ._post_norm import deepnorm, t_fixup
 from ._residual import fixup
+from ._t5 import t5
 from ._torch import torch_defaults
-from ._transformers import deepnorm, gpt2, small_init, t5, t_fixup
+from ._transformers import gpt2, small_init
 from ._vision import vit
 
 __all__ = [

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .._core.patterns import Pattern, PatternLike
-from .._plan.rules import Rule, rules_of
+from .._plan.rules import FromTree, Rule, rules_of
 from ._roles import Rules, both
 
 
@@ -40,6 +40,13 @@ def inside(pattern: PatternLike, rules: Iterable[Any]) -> Rules:
     """
     outer = Pattern.of("`pattern`", pattern)
     return [
-        Rule(both(outer, rule.pattern), rule.init, rule.optional)
+        Rule(both(outer, rule.pattern), _limited(outer, rule.init), rule.optional)
         for rule in rules_of(rules)
     ]
+
+
+def _limited(outer: Pattern, init: Any) -> Any:
+    """Let a law that depends on the depth count the layers of the part alone."""
+    if not isinstance(init, FromTree):
+        return init
+    return FromTree(lambda model: init.function(model.inside(outer)))

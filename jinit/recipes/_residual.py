@@ -4,16 +4,19 @@ from typing import Any, Unpack
 
 from .._initializer.base import Initializer
 from .._network.branches import readout as _readout
-from .._plan.rules import FromTree
+from .._plan.model import Model
+from .._plan.rules import FromTree, Rule
 from .._scale.depth import factor
-from .._schemes.constant import zeros
+from .._schemes.constant import ones, zeros
 from .._schemes.fan_based import he
-from ._layouts import layout, with_layout
-from ._roles import Roles, Rules, check, kernels, last_layers, role, the_rest
+from ._depth import Depth
+from ._ends import last_layers
+from ._layouts import with_layout
+from ._roles import Roles, Rules, check, found, kernels, role, the_rest
 
 
 def fixup(
-    num_layers: int,
+    num_layers: int | None = None,
     *,
     branch_layers: int = 2,
     stacked: bool = False,
@@ -27,9 +30,11 @@ def fixup(
     multiplier ("scale") before the sum, which starts at 1.
 
     Args:
-      num_layers: L, the number of branches.
+      num_layers: L, the number of branches. In the plan of a network None stands for
+        the number of its residual branches.
       branch_layers: m, the number of layers in each branch.
-      stacked: whether kernels have a first axis that counts layers.
+      stacked: whether kernels have an axis that counts layers, the first or the
+        second. In the plan of a network this is read.
       **roles: patterns of residual_outputs, branches and readout. By default the
         branches are the modules within the model, without layers that are called
         shortcut, downsample, conv_proj, skip or stem. By default the readout is the
@@ -54,20 +59,29 @@ def fixup(
       Zhang, Dauphin and Ma, "Fixup initialization: residual learning without
         normalization", ICLR 2019.
     """
-    scale = factor("fixup", num_layers, branch_layers=branch_layers)
+    # A wrong setting is an error here, not only when the plan is made.
+    factor("fixup", 1, branch_layers=branch_layers)
     check("fixup", roles, "residual_outputs", "branches", "readout")
+    depth = Depth("fixup", num_layers, per_layer=1)
 
-    def in_branch(path: str, leaf: Any) -> Initializer:
+    def in_branch(model: Model) -> Any:
         # Zhang et al. (2019): He's std times L^(-1 / (2 m - 2)), so that a step of SGD
         # moves the function by the order of the learning rate, whatever L is.
-        return scale * he(layout=layout(path, leaf.shape, stacked))
+        scale = factor("fixup", depth.layers(model), branch_layers=branch_layers)
+
+        def make(**options: Any) -> Initializer:
+            return scale * he(**options)
+
+        return with_layout(make, stacked, None, num_layers).function(model)
 
     # The first match wins, so the order is that of the exceptions: the last layer of a
     # branch is also a layer in a branch, and each of these kernels is also a kernel.
     return [
-        *last_layers(roles, zeros, branch_layers),
-        *role(roles, "readout", [FromTree(_readout)]).rules(zeros),
-        *role(roles, "branches").rules(in_branch),
-        *kernels(with_layout(he, stacked)),
+        *last_layers(roles, zeros, depth, branch_layers),
+        *role(roles, "readout", zeros, _readout, note="readouts"),
+        *role(roles, "branches", FromTree(in_branch)),
+        # A network tells the multipliers of the branches from the scales of norms.
+        Rule(found("multipliers"), ones, optional=True),
+        *kernels(with_layout(he, stacked, None, num_layers)),
         *the_rest(),
     ]

@@ -1,7 +1,8 @@
 """A role says what a parameter does in a model, such as "query" or "readout".
 
-Recipes find roles by the names that Flax gives to modules. Linen and NNX have the same
-names, so one table of patterns serves both.
+In the plan of a network the roles are read from the equations (_in_networks.py). In
+the plan of shapes alone they are found by names, from one list for all recipes
+(_network/flax_names.py). The patterns that a user passes are added to what is found.
 """
 
 import dataclasses
@@ -12,26 +13,67 @@ from .._core import patterns
 from .._core.patterns import Pattern, PatternLike
 from .._core.trees import Leaf
 from .._initializer.base import Initializer
-from .._network.branches import in_branches, refuse, residual_outputs, unclear
-from .._network.flax_names import HEADS
+from .._network import branches
+from .._network.branches import Paths
+from .._network.flax_names import HEADS, KEY, QUERY, VALUE, Names
+from .._plan.model import Model
 from .._plan.rules import FromTree, Rule
 from .._schemes.constant import constant, ones, zeros
+from . import _in_networks as in_networks
 
 Rules = list[Rule]
+ByName = Callable[[list[Leaf]], Any]
 
 # The roles that a recipe may distinguish, in two groups; see `check`.
 ATTENTION = ("query", "key", "value")
 WHOLE = ("residual_outputs", "embeddings", "positions", "readout")
 
-_DEFAULTS: dict[str, tuple[Any, ...]] = {
-    "embeddings": ("**/embedding",),
+
+def _kernels_called(names: Names) -> ByName:
+    """Return a function leaves -> the kernels of the layers with some names."""
+
+    def by_name(leaves: list[Leaf]) -> Paths:
+        paths = {
+            leaf.path
+            for leaf in leaves
+            if leaf.parts[-1:] == ("kernel",) and "".join(leaf.parts[-2:-1]) in names
+        }
+        return Paths("kernels with the names of the role", frozenset(paths))
+
+    return by_name
+
+
+def _globs(*several: str) -> ByName:
+    return lambda _leaves: several
+
+
+# How each role is found: in a network, and by names.
+_FOUND: dict[str, tuple[Callable[..., Any], ByName]] = {
+    "residual_outputs": (in_networks.has("residual_output"), branches.residual_outputs),
+    "embeddings": (in_networks.embeddings, _globs("**/embedding")),
     # "wpe" is GPT-2's name of the table.
-    "positions": ("**/*pos*/embedding", "**/wpe/embedding", "**/*pos*emb*", "**/pos"),
-    "readout": tuple(f"**/{name}/kernel" for name in HEADS),
-    "query": ("**/query/kernel",),
-    "key": ("**/key/kernel",),
-    "value": ("**/value/kernel",),
-    "branches": (FromTree(in_branches),),
+    "positions": (
+        in_networks.positions,
+        _globs("**/*pos*/embedding", "**/wpe/embedding", "**/*pos*emb*", "**/pos"),
+    ),
+    "relative_positions": (in_networks.relative_positions, _globs("**/rel_embedding")),
+    "class_tokens": (in_networks.learned_vectors, _globs("**/cls*")),
+    "readout": (in_networks.has("readout"), _kernels_called(HEADS)),
+    "query": (in_networks.has("query"), _kernels_called(QUERY)),
+    "key": (in_networks.has("key"), _kernels_called(KEY)),
+    "value": (in_networks.has("value"), _kernels_called(VALUE)),
+    # By names such a kernel is refused where its rule would draw it: `not_fused`.
+    "fused": (in_networks.is_fused, _globs()),
+    "routers": (in_networks.has("router"), _globs()),
+    "scaled": (in_networks.scaled, _globs("**/kernel")),
+    "lookups": (in_networks.has("embedding"), _globs()),
+    "branches": (in_networks.in_branches, branches.in_branches),
+    "ends": (in_networks.outside_branches, branches.ends),
+    "kernels": (in_networks.kernels, _globs("**/kernel")),
+    "multipliers": (in_networks.multipliers, _globs()),
+    "scales": (in_networks.has("scale"), _globs("**/scale")),
+    "biases_of_layers": (in_networks.biases_of_layers, _globs("**/bias")),
+    "biases": (in_networks.has("bias"), _globs("**/bias")),
 }
 
 
@@ -48,49 +90,50 @@ class Roles(TypedDict, total=False):
     branches: PatternLike
 
 
-@dataclasses.dataclass(frozen=True)
-class Role:
-    """A role has patterns; a user's patterns must match a leaf, the defaults need not.
+def found(name: str, by_name: ByName | None = None, note: str = "") -> FromTree:
+    """Return the pattern of the parameters in a role: by the network, or by names.
 
-    A user's pattern that matches nothing is most often misspelled. A default that
-    matches nothing only shows that the model has no such layer.
+    Under a plan the note says how many there are.
     """
+    in_network, names = _FOUND[name]
 
-    patterns: tuple[Any, ...]
-    optional: bool
+    def pattern(model: Model) -> Any:
+        text = name.replace("_", " ")
+        if model.network is None:
+            side = (by_name or names)(model.leaves)
+            if not isinstance(side, Paths):
+                return side
+            text, paths = side.text, side.paths
+        else:
+            text = f"{text}, as the network says"
+            paths = in_networks.paths(model, in_network)
+        number = sum(leaf.path in paths for leaf in model.part())
+        return Paths(text, paths, f"{note}: {number}" if note else "")
 
-    def rules(self, init: Any) -> Rules:
-        """Return a rule for each pattern of the role."""
-        return [Rule(pattern, init, self.optional) for pattern in self.patterns]
+    return FromTree(pattern)
 
 
-def role(roles: Roles, name: str, default: Sequence[Any] | None = None) -> Role:
-    """Return a role with the user's patterns, or else with those of Flax's names."""
+def role(
+    roles: Roles,
+    name: str,
+    init: Any,
+    by_name: ByName | None = None,
+    note: str = "",
+) -> Rules:
+    """Return the rules of a role: for the user's patterns, and for what is found.
+
+    A user's pattern must match a leaf, since one that matches nothing is misspelled.
+    A model need not have a role, so what is found may be nothing.
+    """
+    default = Rule(found(name, by_name, note), init, optional=True)
+    return [*_of_user(roles, name, init), default]
+
+
+def _of_user(roles: Roles, name: str, init: Any) -> Rules:
     pattern: Any = roles.get(name)
-    # A default may match nothing, since no model has all roles. A user's pattern that
-    # matches nothing is misspelled.
     if pattern is None:
-        return Role(tuple(default or _DEFAULTS[name]), optional=True)
-    return Role(patterns.several(pattern), optional=False)
-
-
-def last_layers(roles: Roles, init: Any, branch_layers: int | None = None) -> Rules:
-    """Return the rules for the layers that end branches.
-
-    Without a pattern of the user, layers that may or may not end a branch are an error:
-    a wrong guess would start the model with the wrong branches at 0.
-    """
-    if roles.get("residual_outputs") is not None:
-        return role(roles, "residual_outputs").rules(init)
-
-    # Both functions look at a whole tree, which is not known yet.
-    def among(function: Callable[..., Any]) -> FromTree:
-        return FromTree(lambda leaves: function(leaves, branch_layers))
-
-    return [
-        Rule(among(residual_outputs), init, optional=True),
-        Rule(among(unclear), refuse, optional=True),
-    ]
+        return []
+    return [Rule(one, init, False) for one in patterns.several(pattern)]
 
 
 def others(roles: Roles, names: Sequence[str], init: Any) -> Rules:
@@ -100,12 +143,7 @@ def others(roles: Roles, names: Sequence[str], init: Any) -> Rules:
     default. But a parameter that the user names need not be called "kernel", and then
     the rule for "**/kernel" does not match it.
     """
-    return [
-        rule
-        for name in names
-        if roles.get(name) is not None
-        for rule in role(roles, name).rules(init)
-    ]
+    return [rule for name in names for rule in _of_user(roles, name, init)]
 
 
 def check(recipe: str, roles: Roles, *allowed: str) -> None:
@@ -131,6 +169,12 @@ class Both:
     outer: Pattern
     inner: Pattern
 
+    @property
+    def note(self) -> str:
+        """Return what the inner pattern says under a plan."""
+        note = "".join(getattr(one, "note", "") for one in self.inner.alternatives)
+        return note and f"in {self.outer}: {note}"
+
     def __call__(self, path: str, leaf: Any) -> bool:
         # A predicate gets a path as text, and a Pattern matches leaves.
         placed = Leaf(tuple(path.split("/")), leaf)
@@ -152,23 +196,34 @@ def _both(outer: Pattern, inner: Any) -> Any:
     if isinstance(inner, FromTree):
         # The tree that the inner rule looks at stays whole: neighbours that decide,
         # such as the widths around a branch, may lie outside of the outer pattern.
-        return FromTree(lambda leaves: Both(outer, Pattern((inner.function(leaves),))))
+        return FromTree(
+            lambda model: Both(
+                outer, Pattern(patterns.several(inner.function(model.inside(outer))))
+            )
+        )
     return Both(outer, Pattern((inner,)))
 
 
 def kernels(init: Any) -> Rules:
     """Return the rule for the kernels that no rule before it matches."""
-    return [Rule("**/kernel", init, optional=True)]
+    return [Rule(found("kernels"), init, optional=True)]
 
 
 def the_rest() -> Rules:
     """Return the rules for norms, biases, statistics and the slopes of PReLU."""
     # The slope is that of Flax's PReLU; "mean" and "var" are a batch norm's statistics.
-    inits: dict[str, Initializer] = {
+    by_names: dict[str, Initializer] = {
         "negative_slope": constant(0.01),
-        "scale": ones,
-        "bias": zeros,
         "mean": zeros,
         "var": ones,
     }
-    return [Rule(f"**/{name}", init, optional=True) for name, init in inits.items()]
+
+    # A network has neither statistics nor names among its parameters.
+    def named(name: str) -> FromTree:
+        return FromTree(lambda model: f"**/{name}" if model.network is None else ())
+
+    return [
+        *(Rule(named(name), init, True) for name, init in by_names.items()),
+        Rule(found("scales"), ones, optional=True),
+        Rule(found("biases"), zeros, optional=True),
+    ]

@@ -4,21 +4,24 @@ import math
 import re
 from typing import Any, Unpack
 
-from .._core.trees import Leaf
 from .._initializer.base import Initializer
+from .._network.flax_names import KEY, OUT_OF_HEADS, QUERY, VALUE
+from .._plan.model import Model
 from .._plan.rules import FromTree, Rule
-from .._scale.fans import Fans, fans
+from .._scale.fans import Fans
 from .._schemes.constant import constant, zeros
 from .._schemes.distributions import normal
 from .._schemes.fan_based import xavier
 from .._schemes.scaled_uniform import scaled_uniform
-from ._layouts import layout
+from ._laws_of_torch import LawsOfTorch
+from ._layouts import Layouts, without_axis
 from ._roles import (
     ATTENTION,
     WHOLE,
     Roles,
     Rules,
     check,
+    found,
     kernels,
     others,
     role,
@@ -38,6 +41,17 @@ _CELLS = (
 )
 
 
+_ATTENTION = (QUERY, KEY, VALUE)
+
+
+def _reads_heads(name: str) -> bool:
+    return any(name in kind for kind in _ATTENTION)
+
+
+def _is_of_attention(name: str) -> bool:
+    return _reads_heads(name) or name in OUT_OF_HEADS
+
+
 def torch_defaults(
     num_layers: int | None = None, *, stacked: bool = False, **roles: Unpack[Roles]
 ) -> Rules:
@@ -51,7 +65,8 @@ def torch_defaults(
 
     Args:
       num_layers: the number of layers, which all recipes take. It changes nothing here.
-      stacked: whether kernels have a first axis that counts layers.
+      stacked: whether kernels have an axis that counts layers, the first or the
+        second. In the plan of a network this is read.
       **roles: patterns of embeddings, query, key and value.
 
     Returns:
@@ -74,39 +89,51 @@ def torch_defaults(
     """
     check("torch_defaults", roles, *ATTENTION, *WHOLE)
 
-    def packed(leaves: list[Leaf]) -> Any:
-        return _Neighbours(leaves, stacked).attention
+    def law(name: str) -> FromTree:
+        def of(model: Model) -> Any:
+            if model.network is not None:
+                return getattr(LawsOfTorch(model.network), name)
+            return getattr(_Neighbours(model, stacked, num_layers), name)
 
-    def kernel(leaves: list[Leaf]) -> Any:
-        return _Neighbours(leaves, stacked).kernel
-
-    def bias(leaves: list[Leaf]) -> Any:
-        return _Neighbours(leaves, stacked).bias
+        return FromTree(of)
 
     return [
-        *(r for n in ATTENTION for r in role(roles, n).rules(FromTree(packed))),
+        *(rule for name in ATTENTION for rule in role(roles, name, law("attention"))),
         # torch.nn.Embedding draws from N(0, 1), whatever its width.
-        *role(roles, "embeddings").rules(normal(1.0)),
+        *role(roles, "embeddings", normal(1.0)),
         *others(roles, ("positions",), normal(1.0)),
-        *others(roles, ("residual_outputs", "readout"), FromTree(kernel)),
-        *kernels(FromTree(kernel)),
-        Rule("**/bias", FromTree(bias), optional=True),
+        Rule(found("lookups"), normal(1.0), optional=True),
+        *others(roles, ("residual_outputs", "readout"), law("kernel")),
+        *kernels(law("kernel")),
+        Rule(found("biases_of_layers"), law("bias"), optional=True),
         # PReLU starts at 0.25 in PyTorch, and at 0.01 in Flax.
-        Rule("**/negative_slope", constant(0.25), optional=True),
+        Rule(_slopes(), constant(0.25), optional=True),
         *the_rest(),
     ]
 
 
-def bias_of_window(
-    path: str, shapes: dict[str, tuple[int, ...]], stacked: bool
-) -> Initializer:
-    """Return PyTorch's law for the bias of a convolution, and 0 for other biases."""
-    kernel = path.removesuffix("bias") + "kernel"
-    if kernel in shapes:
-        letters = layout(kernel, shapes[kernel], stacked)
-        if "k" in letters:
-            return scaled_uniform(fan_in=fans(shapes[kernel], letters).fan_in)
-    return zeros
+def _slopes() -> FromTree:
+    # A network does not say which parameters are slopes.
+    return FromTree(lambda m: () if m.network else "**/negative_slope")
+
+
+def biases_of_windows(stacked: bool, num_layers: int | None) -> FromTree:
+    """Return PyTorch's law for the biases of convolutions, and 0 for other biases."""
+
+    def of(model: Model) -> Any:
+        if model.network is not None:
+            return LawsOfTorch(model.network).bias_of_window
+        layouts = Layouts(model, stacked, num_layers)
+
+        def bias(path: str, _leaf: Any) -> Initializer:
+            kernel = path.removesuffix("bias") + "kernel"
+            if kernel in layouts.leaves and "k" in layouts.of(kernel):
+                return scaled_uniform(fan_in=layouts.fans(kernel).fan_in)
+            return zeros
+
+        return bias
+
+    return FromTree(of)
 
 
 class _Neighbours:
@@ -116,13 +143,11 @@ class _Neighbours:
     and a kernel in a recurrent cell has the size of the cell.
     """
 
-    def __init__(self, leaves: list[Leaf], stacked: bool) -> None:
-        self.stacked = stacked
-        self.shapes: dict[tuple[str, ...], tuple[int, ...]] = {
-            x.parts: tuple(x.value.shape) for x in leaves
-        }
+    def __init__(self, model: Model, stacked: bool, num_layers: int | None) -> None:
+        self.layouts = Layouts(model, stacked, num_layers)
+        self.shapes = self.layouts.shapes
         # A name may have "/" in it, so that splitting a path would not give its parts.
-        self.parts = {x.path: x.parts for x in leaves}
+        self.parts = {x.path: x.parts for x in model.leaves}
         self.modules: dict[tuple[str, ...], set[str]] = {}
         for parts in self.shapes:
             if parts[-1:] == ("kernel",) and len(parts) > 1:
@@ -140,7 +165,7 @@ class _Neighbours:
         if (*parts[:-1], "kernel") not in self.shapes:
             return zeros  # The bias of a norm has no kernel beside it.
         # torch.nn.MultiheadAttention sets the biases of all four layers to 0.
-        if self._attends(parts) and parts[-2] in (*ATTENTION, "out"):
+        if self._attends(parts) and _is_of_attention(parts[-2]):
             return zeros
         return scaled_uniform(fan_in=self._fan_in((*parts[:-1], "kernel")))
 
@@ -152,11 +177,11 @@ class _Neighbours:
         """
         parts = self._parts(path)
         fan_in, fan_out = self._fans(parts, "ioo")
-        beside = [(*parts[:-2], name, "kernel") for name in ATTENTION]
+        names = self.modules.get(parts[:-2], set())
         is_packed = all(
-            self._fans(other, "ioo") == (fan_in, fan_out)
-            for other in beside
-            if other in self.shapes
+            self._fans((*parts[:-2], name, "kernel"), "ioo") == (fan_in, fan_out)
+            for name in names
+            if _reads_heads(name)
         )
         # Xavier's variance 2 / (d + 3 d) is half of that of a square kernel.
         outputs = 3 * fan_out if is_packed else fan_out
@@ -166,15 +191,16 @@ class _Neighbours:
         return self.parts.get(path, tuple(path.split("/")))
 
     def _attends(self, parts: tuple[str, ...]) -> bool:
-        return set(ATTENTION) <= self.modules.get(parts[:-2], set())
+        names = self.modules.get(parts[:-2], set())
+        return all(any(name in kind for name in names) for kind in _ATTENTION)
 
     def _fans(self, parts: tuple[str, ...], heads: str | None = None) -> Fans:
-        shape = self.shapes[parts]
-        return fans(shape, layout("/".join(parts), shape, self.stacked, heads))
+        return self.layouts.fans("/".join(parts), heads)
 
     def _fan_in(self, parts: tuple[str, ...]) -> int:
         """Return n of U(+-1 / sqrt(n)): fan_in, or the hidden units of a cell."""
-        shape = self.shapes[parts][self.stacked :]
+        axis = self.layouts.axis("/".join(parts))
+        shape = without_axis(self.shapes[parts], axis)
         # torch.nn.RNNBase draws all its arrays from U(+-1 / sqrt(hidden)), those of the
         # inputs too.
         hidden = self._hidden(parts)
@@ -188,7 +214,7 @@ class _Neighbours:
         # kernel, also of one whose layout cannot be told by its name.
         bias = self.shapes.get((*parts[:-1], "bias"))
         if bias is not None and 0 not in shape:
-            return math.prod(shape) // math.prod(bias[self.stacked :])
+            return math.prod(shape) // math.prod(without_axis(bias, axis))
         return self._fans(parts).fan_in
 
     def _layout(self, parts: tuple[str, ...]) -> str | None:
@@ -197,9 +223,10 @@ class _Neighbours:
         if self._hidden(parts) is not None or _TRANSPOSED.search(parts[-2]):
             return None
         # There the bias tells the fan_in, and no layout has to be guessed.
-        if (*parts[:-1], "bias") in self.shapes and len(shape) - self.stacked > 2:
+        stacked = self.layouts.stacked
+        if (*parts[:-1], "bias") in self.shapes and len(shape) - stacked > 2:
             return None
-        return layout("/".join(parts), shape, self.stacked)
+        return self.layouts.of("/".join(parts))
 
     def _hidden(self, parts: tuple[str, ...]) -> int | None:
         """Return the hidden units of the recurrent cell of a kernel, or None."""

@@ -2,25 +2,26 @@
 
 from typing import Any, Unpack
 
-from .._core.trees import Leaf
 from .._initializer.base import Initializer
+from .._plan.model import Model
 from .._plan.rules import FromTree, Rule
 from .._schemes.distributions import normal
 from .._schemes.scaled_uniform import scaled_uniform
 from .._schemes.truncated import truncated_normal
-from ._layouts import layout
+from ._layouts import Layouts
 from ._roles import (
     ATTENTION,
     WHOLE,
     Roles,
     Rules,
     check,
+    found,
     kernels,
     others,
     role,
     the_rest,
 )
-from ._torch import bias_of_window
+from ._torch import biases_of_windows
 
 
 def vit(
@@ -39,7 +40,8 @@ def vit(
     Args:
       num_layers: the number of layers, which all recipes take. It changes nothing here.
       std: the std of kernels and position embeddings.
-      stacked: whether kernels have a first axis that counts layers.
+      stacked: whether kernels have an axis that counts layers, the first or the
+        second. In the plan of a network this is read.
       **roles: patterns of positions and embeddings (class tokens too).
 
     Returns:
@@ -63,22 +65,26 @@ def vit(
     # timm's limits are numbers, and `truncated_normal` takes standard deviations.
     plain = truncated_normal(std, None, -2 / std, 2 / std)
 
-    def kernel(path: str, leaf: Any) -> Initializer:
-        letters = layout(path, leaf.shape, stacked)
-        # timm leaves the convolution of the patches to PyTorch's default.
-        return scaled_uniform(layout=letters) if "k" in letters else plain
+    def kernel(model: Model) -> Any:
+        layouts = None if model.network else Layouts(model, stacked, num_layers)
 
-    def bias(leaves: list[Leaf]) -> Any:
-        shapes = {x.path: tuple(x.value.shape) for x in leaves}
-        return lambda path, leaf: bias_of_window(path, shapes, stacked)
+        def init(path: str, leaf: Any) -> Initializer:
+            # timm leaves the convolution of the patches to PyTorch's default.
+            if layouts is None:
+                is_window = "convolution" in leaf.roles
+                return scaled_uniform() if is_window else plain
+            letters = layouts.of(path)
+            return scaled_uniform(layout=letters) if "k" in letters else plain
+
+        return init
 
     return [
-        *role(roles, "positions").rules(plain),
+        *role(roles, "positions", plain),
         # The class token comes before the embeddings, whose pattern may match it too.
-        Rule("**/cls*", normal(1e-6), optional=True),
-        *role(roles, "embeddings").rules(plain),
+        Rule(found("class_tokens"), normal(1e-6), optional=True),
+        *role(roles, "embeddings", plain),
         *others(roles, (*ATTENTION, "residual_outputs", "readout"), plain),
-        *kernels(kernel),
-        Rule("**/bias", FromTree(bias), optional=True),
+        *kernels(FromTree(kernel)),
+        Rule(found("biases"), biases_of_windows(stacked, num_layers), optional=True),
         *the_rest(),
     ]

@@ -11,6 +11,9 @@ from .entries import axes_of, bent, is_beside, linear, mixed, other, parts_of
 from .uses import FROM_INPUTS, Log, Use
 from .values import Data, View, is_real, number, rebased
 
+# The reason of a parameter such as the multiplier of a residual branch.
+MULTIPLIES_DATA = "it multiplies data entry by entry, and they are not normalized"
+
 
 def multiply(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     """Read a product entry by entry."""
@@ -66,7 +69,7 @@ def scaled(
             new.norm_scale |= use.bit
         return new
     if not use.roles:
-        use.reason = "it multiplies data entry by entry, and they are not normalized"
+        use.reason = MULTIPLIES_DATA
     stream = new.stream
     log.base(new)
     if not any(f[1] > 1 for t in view.terms for a in t.axes for f in a if is_real(f)):

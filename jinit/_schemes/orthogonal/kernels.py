@@ -12,7 +12,8 @@ from jax.typing import DTypeLike
 from ..._core import checks, papers
 from ..._core.dtypes import canonical_dtype, wide_dtype
 from ..._core.programs import compiled
-from ..._initializer.base import DrawSpec, Initializer
+from ..._initializer.around import in_flax_order
+from ..._initializer.base import DrawSpec, Initializer, KernelAxes
 from ..._initializer.maker import maker
 from ..._initializer.scheme import scheme
 from ..._scale.fans import check_layout
@@ -63,6 +64,11 @@ class Orthogonal(Initializer):
         # PyTorch has the outputs, which are the columns, on axis 0.
         is_default = self.layout is None and self.column_axis == -1
         return dataclasses.replace(self, column_axis=0) if is_default else self
+
+    def _with_axes(self, axes: KernelAxes) -> Initializer:
+        if self.layout is not None or self.column_axis != -1:
+            return self
+        return dataclasses.replace(self, layout=axes.known_layout())
 
     def _layout(self, shape: checks.Shape) -> str:
         if self.layout is not None:
@@ -115,6 +121,9 @@ class DeltaOrthogonal(Initializer):
         # The centre tap is an orthogonal matrix, which checks the settings.
         tap = Orthogonal(self.scale, self.column_axis, self.dtype, self.method)
         self._set(scale=tap.scale, column_axis=tap.column_axis, dtype=tap.dtype)
+
+    def _with_axes(self, axes: KernelAxes) -> Initializer:
+        return self if self.column_axis != -1 else in_flax_order(self, axes)
 
     def _check(self, shape: checks.Shape) -> None:
         if len(shape) not in (3, 4, 5):

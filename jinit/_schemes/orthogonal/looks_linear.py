@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 from ..._core import checks, papers
 from ..._core.dtypes import canonical_dtype, wide_dtype
 from ..._core.programs import compiled
-from ..._initializer.base import DrawSpec, Initializer
+from ..._initializer.base import DrawSpec, Initializer, KernelAxes
 from ..._initializer.maker import maker
 from ..._initializer.scheme import scheme
 from ..._scale.fans import check_layout
@@ -65,6 +65,11 @@ class LooksLinear(Initializer):
 
     def _in_torch_layout(self) -> Initializer:
         return super()._in_torch_layout() if self.layout is None else self
+
+    def _with_axes(self, axes: KernelAxes) -> Initializer:
+        if self.layout is not None:
+            return self
+        return dataclasses.replace(self, layout=axes.known_layout())
 
     def _layout(self, shape: checks.Shape) -> str:
         if self.layout is not None:

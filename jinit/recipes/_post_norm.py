@@ -1,0 +1,191 @@
+"""The recipes `deepnorm` and `t_fixup` scale all kernels but queries and keys."""
+
+import math
+from collections.abc import Callable
+from typing import Any, Unpack
+
+from .._plan.model import Model
+from .._plan.rules import FromTree, Rule
+from .._scale.depth import deepnorm as _deepnorm
+from .._scale.depth import factor
+from .._schemes.distributions import normal
+from .._schemes.fan_based import lecun, xavier
+from ._depth import Depth
+from ._layouts import not_fused, refuse_fused, width_of_table, with_layout
+from ._queries import queries
+from ._roles import (
+    ATTENTION,
+    WHOLE,
+    Roles,
+    Rules,
+    check,
+    found,
+    others,
+    role,
+    the_rest,
+)
+
+
+def deepnorm(
+    num_layers: int | None = None,
+    *,
+    part: str | None = None,
+    other_layers: int | None = None,
+    stacked: bool = False,
+    **roles: Unpack[Roles],
+) -> Rules:
+    """Return DeepNorm's rules: Xavier, with gain beta except in queries and keys.
+
+    Each branch of the model must be x <- LayerNorm(alpha x + f(x)), with alpha from
+    `jinit.residual_scale("deepnorm", num_layers).alpha`. Embeddings are N(0, 1 / d).
+    The layers before and after the stack are LeCun's.
+
+    Args:
+      num_layers: the number of layers of this stack. In the plan of a network None
+        stands for the number that its residual branches show.
+      part: "encoder" or "decoder"; None for a model with one stack.
+      other_layers: the number of layers of the other part. In the plan of a network
+        an encoder's rules, limited by `inside`, count those of the decoder.
+      stacked: whether kernels have an axis that counts layers, the first or the
+        second. In the plan of a network this is read.
+      **roles: patterns of query, key, embeddings, positions and readout.
+
+    Returns:
+      A list of rules for `jinit.plan`.
+
+    Raises:
+      TypeError: if a role is passed that the recipe has no use for.
+      ValueError: if `num_layers` is out of range.
+
+    Example:
+      >>> import jax, jinit
+      >>> shapes = {"up": {"kernel": jax.numpy.ones((64, 64))}}
+      >>> (row,) = jinit.plan(shapes, jinit.recipes.deepnorm(8)).rows
+      >>> round(row["std"] / (1 / 64) ** 0.5, 6)  # beta
+      0.353553
+
+    References:
+      Wang, Ma, Dong, Huang, Zhang and Wei, "DeepNet: scaling transformers to 1,000
+        layers", TPAMI 2024.
+    """
+    depth = Depth("deepnorm", num_layers, part)
+    # A wrong setting is an error here, not only when the plan is made.
+    if num_layers is not None:
+        _deepnorm(num_layers, part, other_layers)
+    elif part is not None or other_layers is not None:
+        _deepnorm(1, part, other_layers or 1)
+
+    def gains(model: Model) -> tuple[float, float]:
+        layers, others = depth.layers(model), depth.other_layers(model, other_layers)
+        # The record's alpha belongs in the forward pass, not in the parameters.
+        return _deepnorm(layers, part, others).beta, 1.0
+
+    return _xavier_but_in_queries_and_keys(depth, gains, stacked, roles)
+
+
+def t_fixup(
+    num_layers: int | None = None,
+    *,
+    part: str | None = None,
+    other_layers: int | None = None,
+    stacked: bool = False,
+    **roles: Unpack[Roles],
+) -> Rules:
+    """Return T-Fixup's rules, for transformers without LayerNorm and without warm-up.
+
+    Kernels are Xavier's. Values, outputs and the MLP are multiplied by 0.67 N^(-1/4),
+    in a decoder by (9 N)^(-1/4). Embeddings are N(0, 1 / d) times (9 N)^(-1/4). The
+    layers before and after the stack are LeCun's.
+
+    Args:
+      num_layers: N, the number of layers of this stack. In the plan of a network None
+        stands for the number that its residual branches show.
+      part: "encoder" or "decoder"; None for a model with one stack.
+      other_layers: the number of layers of the other part. In the plan of a network
+        an encoder's rules, limited by `inside`, count those of the decoder.
+      stacked: whether kernels have an axis that counts layers, the first or the
+        second. In the plan of a network this is read.
+      **roles: patterns of query, key, embeddings, positions and readout.
+
+    Returns:
+      A list of rules for `jinit.plan`.
+
+    Raises:
+      TypeError: if a role is passed that the recipe has no use for.
+      ValueError: if `num_layers` is out of range.
+
+    Example:
+      >>> import jax, jinit
+      >>> shapes = {"up": {"kernel": jax.numpy.ones((64, 64))}}
+      >>> (row,) = jinit.plan(shapes, jinit.recipes.t_fixup(6)).rows
+      >>> round(row["std"] / (1 / 64) ** 0.5, 6)
+      0.428092
+
+    References:
+      Huang, Perez, Ba and Volkovs, "Improving transformer optimization through better
+        initialization", ICML 2020.
+    """
+    depth = Depth("t_fixup", num_layers, part)
+    # A wrong setting is an error here, not only when the plan is made.
+    factor("t_fixup", 1, part=part, other_layers=other_layers)
+
+    def gains(model: Model) -> tuple[float, float]:
+        layers = depth.layers(model)
+        # In both parts the embeddings have the decoder's factor.
+        return factor("t_fixup", layers, part=part), (9 * layers) ** -0.25
+
+    return _xavier_but_in_queries_and_keys(depth, gains, stacked, roles)
+
+
+def _xavier_but_in_queries_and_keys(
+    depth: Depth,
+    gains: Callable[[Model], tuple[float, float]],
+    stacked: bool,
+    roles: Roles,
+) -> Rules:
+    """Return rules for Xavier's std times a gain; queries and keys have no gain.
+
+    `gains(model)` returns the gain of the other kernels, and that of the embeddings.
+    """
+
+    def table(model: Model) -> Any:
+        gain = gains(model)[1]
+        return lambda _path, leaf: normal(gain / math.sqrt(width_of_table(leaf)))
+
+    def kernel(heads: str | None = None, scaled: bool = True) -> FromTree:
+        def of(model: Model) -> Any:
+            depth.check_branches(model)
+            gain = {"gain": gains(model)[0]} if scaled else {}
+            side = with_layout(xavier, stacked, heads, depth.num_layers, **gain)
+            return side.function(model)
+
+        return FromTree(of)
+
+    check(depth.recipe, roles, *ATTENTION, *WHOLE)
+    # "ioo" and "iio" are the layouts of kernels that a user names, into and out of
+    # heads, if their module has a name that Flax does not use.
+    # Queries and keys do not change the bound of what an attention returns, so both
+    # papers leave them at Xavier's std.
+    plain = kernel("ioo", scaled=False)
+    return [
+        # A kernel with values beside its queries and keys comes before both.
+        Rule(found("fused"), refuse_fused, optional=True),
+        # Queries and keys come first, before the rule for all other kernels.
+        *queries(depth.recipe, roles, plain),
+        *role(roles, "key", plain, note="keys"),
+        Rule(found("routers"), plain, optional=True),
+        *others(roles, ("value",), kernel("ioo")),
+        *others(roles, ("residual_outputs",), kernel("iio")),
+        *role(roles, "positions", FromTree(table)),
+        *role(roles, "embeddings", FromTree(table)),
+        *others(roles, ("readout",), with_layout(lecun, stacked)),
+        # These layers lie outside of a scanned stack, so no axis counts layers.
+        Rule(found("ends"), with_layout(lecun, False), optional=True),
+        # In a fused kernel the values have the gain, and the queries and keys do not.
+        Rule(
+            found("scaled", note="kernels with the gain"),
+            not_fused(kernel()),
+            optional=True,
+        ),
+        *the_rest(),
+    ]
