@@ -48,22 +48,30 @@ def classify(
             f"{', '.join(kinds)}; all must be networks, or all trees of shapes. Make a "
             "network of each: jinit.network(model, *arguments)."
         )
-    trees = {name: checked_leaves(model) for name, model in models.items()}
-    same_structure(list(trees.items()))
-    texts = overridden(overrides, trees["shapes"], "overrides")
+    # The places in a tree tell which tensors belong together. The names may differ:
+    # Keras counts its layers, so that those of a second model have other names.
+    places = {name: _by_place(model) for name, model in models.items()}
+    same_structure(list(places.items()))
+    ordered = [
+        [tree[place][0] for place in places["shapes"]] for tree in places.values()
+    ]
+    texts = overridden(overrides, ordered[1], "overrides")
     by_kind = _by_networks if are_networks == {True} else _by_shapes
-    tensors = by_kind(list(models.values()), list(trees.values()), texts)
-    values = [_values(model) for model in (base_shapes, shapes)]
-    return with_drawn(tensors, *values)
+    tensors = by_kind(list(models.values()), ordered, texts)
+    base, target, *_ = places.values()
+    pairs = [(base[place][1], target[place][1]) for place in places["shapes"]]
+    return with_drawn(tensors, pairs)
 
 
 def _kind(model: Any) -> str:
     return "a Network" if isinstance(model, Network) else "not"
 
 
-def _values(model: Any) -> dict[tuple[str, ...], Any]:
-    tree = model.params if isinstance(model, Network) else model
-    return {leaf.parts: leaf.value for leaf in leaves(tree)}
+def _by_place(model: Any) -> dict[tuple[str, ...], tuple[Leaf, Any]]:
+    """Return the leaf and the value of each tensor, by its place in the tree."""
+    in_tree = leaves(model.params if isinstance(model, Network) else model)
+    pairs = zip(in_tree, checked_leaves(model), strict=True)
+    return {leaf.parts: (record, leaf.value) for leaf, record in pairs}
 
 
 def checked_leaves(model: Any) -> list[Leaf]:
@@ -79,10 +87,15 @@ def checked_leaves(model: Any) -> list[Leaf]:
 def _by_networks(
     networks: list[Any], trees: list[list[Leaf]], texts: list[str | None]
 ) -> list[ClassifiedTensor]:
-    readings = list(map(readings_of, networks))
+    readings = [
+        [by_path[leaf.value.path] for leaf in tree]
+        for by_path, tree in zip(map(readings_of, networks), trees, strict=True)
+    ]
     return [
-        classify_by_network(leaf, [by_path[leaf.path] for by_path in readings], text)
-        for leaf, text in zip(trees[1], texts, strict=True)
+        classify_by_network(leaf, several, text)
+        for leaf, several, text in zip(
+            trees[1], zip(*readings, strict=True), texts, strict=True
+        )
     ]
 
 
@@ -90,12 +103,9 @@ def _by_shapes(
     models: list[Any], trees: list[list[Leaf]], texts: list[str | None]
 ) -> list[ClassifiedTensor]:
     del models
-    by_parts = [
-        {leaf.parts: tuple(leaf.value.shape) for leaf in tree} for tree in trees
-    ]
     sizes = {
-        leaf.parts: tuple(shapes[leaf.parts] for shapes in by_parts)
-        for leaf in trees[1]
+        several[1].parts: tuple(tuple(leaf.value.shape) for leaf in several)
+        for several in zip(*trees, strict=True)
     }
     model = shapes_of_model(sizes)
     tensors = [
@@ -286,12 +296,14 @@ def pair(name: str, value: Any) -> tuple[int, int]:
     return base, target
 
 
-def same_structure(trees: Sequence[tuple[str, list[Leaf]]]) -> None:
+def same_structure(
+    trees: Sequence[tuple[str, dict[tuple[str, ...], tuple[Leaf, Any]]]],
+) -> None:
     """Raise unless the trees have the same paths, and as many axes at each path."""
     (first, ours), *others = trees
-    here = {leaf.parts: leaf for leaf in ours}
+    here = {parts: leaf for parts, (leaf, _) in ours.items()}
     for name, theirs in others:
-        there = {leaf.parts: leaf for leaf in theirs}
+        there = {parts: leaf for parts, (leaf, _) in theirs.items()}
         absent = [leaf for parts, leaf in here.items() if parts not in there]
         extra = [leaf for parts, leaf in there.items() if parts not in here]
         if absent or extra:

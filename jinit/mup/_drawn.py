@@ -7,7 +7,7 @@ growth, within an error that follows from the numbers of entries.
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -27,8 +27,6 @@ _ALIKE = 1.2
 # The kurtosis of a small sample is too small, and that of most laws is at most this.
 _KURTOSIS = 3.0
 
-Values = Mapping[tuple[str, ...], Any]
-
 
 class Size(NamedTuple):
     """The size of an array's entries: root mean square, kurtosis about 0, number."""
@@ -39,9 +37,14 @@ class Size(NamedTuple):
 
 
 def with_drawn(
-    tensors: Sequence[ClassifiedTensor], base: Values, target: Values
+    tensors: Sequence[ClassifiedTensor], values: Sequence[tuple[Any, Any]]
 ) -> list[ClassifiedTensor]:
-    """Add the growth of the initializers' std to tensors, as far as arrays tell it."""
+    """Add the growth of the initializers' std to tensors, as far as arrays tell it.
+
+    Args:
+      tensors: the tensors.
+      values: for each tensor its arrays at the base and at the target width.
+    """
     ratios = {
         tensor.shape[axis] / tensor.base[axis]
         for tensor in tensors
@@ -50,8 +53,8 @@ def with_drawn(
     if not ratios:
         return list(tensors)
     return [
-        _with_drawn(tensor, base[tensor.parts], target[tensor.parts], ratios)
-        for tensor in tensors
+        _with_drawn(tensor, before, after, ratios)
+        for tensor, (before, after) in zip(tensors, values, strict=True)
     ]
 
 

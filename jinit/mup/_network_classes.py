@@ -31,10 +31,17 @@ class Reading(NamedTuple):
 
 def parameters_of(network: Network) -> list[Leaf]:
     """Return a leaf for each parameter, in the order of the network's tree."""
-    records = network.parameters
+    parameters = [network.parameters[path] for path in network.paths]
+    pairs = zip(parameters, leaves(network.params), strict=True)
     return [
-        Leaf(leaf.parts, records[leaf.path], records[leaf.path].roles)
-        for leaf in leaves(network.params)
+        # A list of arrays, as Keras has it, gives them no names. A name may have a "/"
+        # in it, so that a path may not be split where the tree has its parts.
+        Leaf(
+            leaf.parts if leaf.path == one.path else tuple(one.path.split("/")),
+            one,
+            one.roles,
+        )
+        for one, leaf in pairs
     ]
 
 
@@ -93,6 +100,8 @@ def _doubts(roles: frozenset[str], tensor: ClassifiedTensor) -> tuple[str, ...]:
     # has the std of the whole.
     if tensor.mup_class == "hidden" and is_fused and tensor.outputs < tensor.inputs:
         return ("fused",)
+    if "other" in roles and tensor.mup_class == "scalar" and tensor.axes:
+        return ("unused",)
     has_axes = sum(size > 1 for size in tensor.shape) > 1
     is_vector = tensor.mup_class == "vector"
     return ("use",) if is_vector and has_axes and "other" in roles else ()
@@ -190,7 +199,8 @@ def _without_layout(
         outputs = fans[0].fan_out != fans[1].fan_out
         names = {(1, 1): "hidden", (1, 0): "output", (0, 1): "input"}
         return names.get((inputs, outputs), "scalar"), "b" * ndim
-    if not axes:
+    # A parameter that is never used has no gradient, and no factor does any harm.
+    if not axes or parameter.uses == 0:
         return "scalar", "o" * ndim
     if parameter.roles & _PRODUCTS or ("other" in parameter.roles and len(axes) > 1):
         reason = parameter.reason or "the layout of its product is not known"

@@ -17,6 +17,7 @@ _DOUBTS = {
         "taken as vectors, since the network does not tell their use: {paths}. An "
         "override names another class"
     ),
+    "unused": "never used in the network: {paths}",
     "fused": (
         "kernels of queries, keys and values in one, of which the queries alone grow: "
         "{paths}. Muon and p.init treat all parts as queries; at initialization "

@@ -12,6 +12,7 @@ from .._core.patterns import Pattern, first_matches
 from .._core.trees import Leaf, leaves, listed, strip_collection
 from .._initializer.base import Initializer
 from .._initializer.foreign import is_initializer, scaled
+from .._plan.model import Model
 from .._plan.rules import FromTree, Rule, keep, rules_of
 from ._drawn import growth_of, usual_growth
 from ._factors import Tensor
@@ -28,7 +29,7 @@ def find(tensors: Sequence[Tensor], tree: Any, name: str) -> list[Tensor]:
       ValueError: if a leaf has no tensor, or another shape.
     """
     known = {strip_collection(tensor.parts): tensor for tensor in tensors}
-    in_tree = leaves(tree)
+    in_tree = named_leaves(tensors, tree)
     absent = [leaf for leaf in in_tree if strip_collection(leaf.parts) not in known]
     if absent:
         raise ValueError(
@@ -50,6 +51,19 @@ def find(tensors: Sequence[Tensor], tree: Any, name: str) -> list[Tensor]:
     return ordered
 
 
+def named_leaves(tensors: Sequence[Tensor], tree: Any) -> list[Leaf]:
+    """Return the leaves of a tree; those of a list get the paths of the tensors.
+
+    The parameters of a network of Keras are a list.
+    """
+    in_tree = leaves(tree)
+    numbers_only = [(str(number),) for number in range(len(tensors))]
+    if [leaf.parts for leaf in in_tree] != numbers_only:
+        return in_tree
+    pairs = zip(tensors, in_tree, strict=True)
+    return [Leaf(tensor.parts, leaf.value) for tensor, leaf in pairs]
+
+
 def rescaled(tensors: Sequence[Tensor], absolute: bool, params: Any, drawn: Any) -> Any:
     """Rescale every leaf to the std that it should have."""
     flat, structure = jax.tree.flatten(params)
@@ -57,7 +71,7 @@ def rescaled(tensors: Sequence[Tensor], absolute: bool, params: Any, drawn: Any)
     if absolute:
         values = [_to_rms(w, t.factors.std) for w, t in zip(flat, ordered, strict=True)]
         return jax.tree.unflatten(structure, values)
-    laws = _laws(drawn, leaves(params))
+    laws = _laws(drawn, named_leaves(tensors, params))
     factors = [
         tensor.factors.std / _drawn(tensor, law)
         for tensor, law in zip(ordered, laws, strict=True)
@@ -110,20 +124,26 @@ def _drawn(tensor: Tensor, law: str | None) -> float:
 
 def rescaled_rules(tensors: Sequence[Tensor], absolute: bool, rules: Any) -> list[Rule]:
     """Return rules with the same patterns, whose initializers have the right std."""
-    known = {strip_collection(tensor.parts): tensor for tensor in tensors}
+    # A name may have a "/" in it, so paths are compared as texts.
+    known = {"/".join(strip_collection(tensor.parts)): tensor for tensor in tensors}
 
-    def right(rule: Rule, init: Any) -> Callable[..., Any]:
+    def right(rule: Rule, model: Model, init: Any) -> Callable[..., Any]:
+        leaves_by_path = {leaf.path: leaf for leaf in model.leaves}
+
         def of_leaf(path: str, leaf: Any) -> Any:
             chosen = init if is_initializer(init) else init(path, leaf)
             if chosen is keep or not callable(chosen):
                 return chosen
-            tensor = known.get(strip_collection(tuple(path.split("/"))))
+            tensor = known.get("/".join(strip_collection(path.split("/"))))
             if tensor is None or tensor.shape != tuple(leaf.shape):
                 raise ValueError(
                     f"the parametrization does not know {path!r} {tuple(leaf.shape)}; "
                     "make it from the shapes of the plan."
                 )
-            return _scaled(absolute, tensor, chosen)
+            # The plan tells an initializer the axes of its kernel. Its std is asked
+            # for here, so it is told here, too.
+            fitted = model.fitted(chosen, leaves_by_path[path])
+            return _scaled(absolute, tensor, fitted)
 
         # A plan's errors call a function by this name.
         of_leaf.__qualname__ = f"p.rules of {patterns.spell(rule.pattern)}"
@@ -133,10 +153,8 @@ def rescaled_rules(tensors: Sequence[Tensor], absolute: bool, rules: Any) -> lis
         init: Any = rule.init
         if init is keep:
             return keep
-        if isinstance(init, FromTree):
-            bind = init.function
-            return FromTree(lambda leaves: right(rule, bind(leaves)))
-        return right(rule, init)
+        bind = init.function if isinstance(init, FromTree) else lambda _: init
+        return FromTree(lambda model: right(rule, model, bind(model)))
 
     return [
         Rule(rule.pattern, wrapped(rule), rule.optional) for rule in rules_of(rules)

@@ -28,6 +28,7 @@ _BIASES = {"kernel": "bias", "weight": "bias", "w": "b", "W": "b"}
 _TABLES = ("emb", "relative", "relpos", "position", "bias", "wte", "wpe")
 # Flax keeps these as (inputs, outputs); other libraries have other names.
 _OF_FLAX = ("kernel", "embedding")
+_OF_PRODUCTS = (HEADS, INTO_HEADS, OUT_OF_HEADS)
 _ROUTERS = ("router", "gate", "gating")
 
 
@@ -113,7 +114,7 @@ def _in_pytorch_style(
     ndim, axes = len(sizes[0]), growing_axes(sizes)
     if order == "oi" and set(axes) <= {0, 1}:
         # An embedding (entries, features) grows as a readout (outputs, inputs) does.
-        if axes == (1,) and module not in (*HEADS, *INTO_HEADS, *OUT_OF_HEADS):
+        if axes == (1,) and not any(module in names for names in _OF_PRODUCTS):
             raise ambiguous(
                 leaf, axes, "it may be an embedding, or a readout that is kept as "
                 "(outputs, inputs), and both grow alike. Networks in the place of "
@@ -167,7 +168,8 @@ def _usual(module: str, ndim: int, axes: tuple[int, ...]) -> str | None:
 
 def names_of(leaf: Leaf) -> tuple[str, str]:
     """Return (module name, parameter name); a parameter alone is its own module."""
-    names = [part.lower() for part in leaf.parts] or [""]
+    # The modules of Haiku have names such as "transformer/~/query".
+    names = leaf.path.lower().split("/")
     is_alone = len(names) < 2 or names[-1] not in ("kernel", "weight", "w")
     return names[-1 if is_alone else -2], names[-1]
 
@@ -197,7 +199,8 @@ def heads_layout(module: str, ndim: int, axes: tuple[int, ...]) -> str | None:
 
 def is_beside_others(leaf: Leaf) -> bool:
     """Tell whether a name says that a tensor feeds other layers of its block."""
-    return names_of(leaf)[0] in (*INTO_HEADS, *_ROUTERS)
+    module, _ = names_of(leaf)
+    return module in INTO_HEADS or module in _ROUTERS
 
 
 def is_head(leaf: Leaf) -> bool:

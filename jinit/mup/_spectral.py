@@ -101,8 +101,8 @@ def _by_network(
     """Return class and layout of a parameter as its network reads it."""
     del override
     layout, roles = leaf.value.layout, leaf.value.roles
-    if not shape:
-        return "scalar", ""
+    if not shape or leaf.value.uses == 0:
+        return "scalar", "b" * len(shape)
     if layout is not None:
         return "input" if "embedding" in roles else "hidden", layout
     if roles & {"matrix", "convolution"} or ("other" in roles and len(shape) > 1):

@@ -1,12 +1,15 @@
 """Networks for rules, for spectral norms and for unit scaling."""
 
 import jax
+import jax.numpy as jnp
+import optax
 import pytest
 
+import jinit
 from jinit import mup
-from tests.support.trees import rows_by_path
+from tests.support.trees import rows_by_path, struct
 from tests.support.widths import network_of_zoo
-from tests.support.zoo import llama
+from tests.support.zoo import adapted, llama
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -75,3 +78,79 @@ def test_classes_are_enough_for_kernels_in_any_order():
     net = network_of_zoo(llama, FUSED, 4)
     by = {t.path: t for t in mup.from_rules(net, rules, width=(32, 128)).tensors}
     assert by["layers/0/down_proj"].layout == "oi" and by["lm_head"].axes == (0,)
+
+
+def test_rules_of_a_plan_of_a_network():
+    """Std at the target is the factor times std at the base, by the network's fans."""
+    nets = [network_of_zoo(llama, FUSED, times) for times in (1, 4)]
+    rules = [("@scale", jinit.ones), ("embed", jinit.normal(0.02)), ("**", jinit.he())]
+    p = mup.infer(*nets)
+    base = rows_by_path(jinit.plan(nets[0], rules))
+    plan = rows_by_path(jinit.plan(nets[1], p.rules(rules)))
+    for path, row in rows_by_path(p).items():
+        expected = row["std"] * base[path]["std"]
+        assert plan[path]["std"] == pytest.approx(expected), path
+    # (24, 32), (outputs, inputs): 32 inputs at the base width.
+    assert base["layers/0/gate_up_proj"]["std"] == pytest.approx((2 / 32) ** 0.5)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_names_of_a_second_model_may_be_others(monkeypatch):
+    """Keras counts the layers of a process, so that no two models have equal names."""
+    if not adapted.installed("keras"):
+        pytest.skip("keras is not installed: pip install keras")
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    import keras
+
+    def net(width):
+        layers = [keras.layers.Dense(n) for n in (width, width, 3)]
+        model = keras.Sequential(layers)
+        model.build((4, 8))
+        return jinit.network(model, jnp.ones((4, 8)))
+
+    base, target = net(16), net(64)
+    p = mup.infer(base, target, overrides=[("**/bias", "scalar")])
+    classes = [tensor.mup_class for tensor in p.tensors]
+    assert classes == ["input", "scalar", "hidden", "scalar", "output", "scalar"]
+    last = p.init(target.params, drawn=[("**/kernel", "constant")])[-2]
+    assert (last == target.params[-2]).all()
+    tx = p.optimizer(optax.sgd(0.1), [("**/kernel", "sgd")])
+    assert tx.init(target.params) is not None
+    rules = p.rules([("**/kernel", jinit.normal(1.0)), ("**", jinit.zeros)])
+    assert [r["std"] for r in jinit.plan(target, rules).rows][::2] == [1, 0.5, 1]
+
+
+def test_haiku_has_slashes_in_its_names():
+    if not adapted.installed("haiku"):
+        pytest.skip("haiku is not installed: pip install dm-haiku")
+    import haiku as hk
+
+    def net(width):
+        model = hk.transform(lambda x: hk.nets.MLP([width, width, 3])(x))
+        x = jnp.ones((4, 8))
+        return jinit.network(model, model.init(jax.random.key(0), x), x)
+
+    base, target = net(16), net(64)
+    p = mup.infer(base, target)
+    assert p.readout_scale == 0.25
+    assert jax.tree.structure(p.init(target.params)) == jax.tree.structure(
+        target.params
+    )
+    rules = p.rules([("**/w", jinit.normal(1.0)), ("**", jinit.zeros)])
+    stds = {r["path"]: r["std"] for r in jinit.plan(target.params, rules).rows}
+    assert stds["mlp/~/linear_1/w"] == 0.5 and stds["mlp/~/linear_2/w"] == 1
+    # Shapes alone: the names of Haiku's attention end with "query" and "key".
+    p = mup.infer(*({"t/~/key": {"w": struct(n, 16)}, "t/~/query": {"w": struct(n, n)}}
+                    for n in (16, 64)))  # fmt: skip
+    assert [tensor.is_folded for tensor in p.tensors] == [True, False]
+
+
+def test_parameters_that_are_never_used_are_named():
+    def net(width):
+        params = {"w": struct(5, width), "unused": struct(width, width)}
+        return jinit.network(lambda p, x: x @ p["w"], params, struct(2, 5))
+
+    p = mup.infer(net(16), net(64))
+    assert rows_by_path(p)["unused"]["class"] == "scalar"
+    assert "never used in the network: unused" in str(p)
+    assert rows_by_path(mup.spectral(net(16)))["unused"]["class"] == "scalar"
