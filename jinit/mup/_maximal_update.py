@@ -56,8 +56,9 @@ def infer(
     With arrays at both widths (just drawn, not trained) the growth of the initializer's
     std is measured, within five standard errors, for p.init.
 
-    With L times as many residual blocks, for the tensors in them (hidden tensors, and
-    the vectors of modules that hold hidden tensors):
+    With L times as many residual blocks, for the tensors in them (hidden tensors, the
+    vectors of modules that hold hidden tensors, and in networks the outputs that are no
+    readout):
 
     | depth_rule | branch | Adam's rate | SGD's rate | Adam's epsilon |
     | --- | --- | --- | --- | --- |
@@ -199,7 +200,7 @@ def _maximal_update(
     """Return the parametrization of classified tensors."""
     checks.choice("kind", kind, KINDS)
     checks.choice("readout", readout, ("multiplier", "weights"))
-    blocks = blocks_of(tensors)
+    blocks, by_network = blocks_of(tensors), isinstance(shapes, Network)
     parametrized = []
     for tensor in tensors:
         in_weights = readout == "weights"
@@ -215,7 +216,10 @@ def _maximal_update(
         relative = factors(tensor, fold)
         # Dey et al. (2025) scale the rates of norms and biases inside of blocks as
         # well: they act through the branch's factor, too.
-        if tensor.mup_class == "hidden" or _is_in_block(tensor, blocks):
+        is_inside = (
+            by_network and tensor.mup_class == "output" and not tensor.is_readout
+        )
+        if tensor.mup_class == "hidden" or is_inside or _is_in_block(tensor, blocks):
             relative = depth.scaled(relative)
         parametrized.append(tensor_of(tensor, relative, fold))
     return Parametrization(
@@ -223,7 +227,7 @@ def _maximal_update(
         kind,
         residual_scale=depth.residual,
         depth_rule=depth.rule,
-        remarks=remarks(tensors, by_network=isinstance(shapes, Network)),
+        remarks=remarks(tensors, by_network=by_network),
     )
 
 

@@ -114,7 +114,9 @@ def _class_and_layout(
     ndim = len(leaf.value.shape)
     heads = _axes_of_heads(base, target)
     layouts = _layouts(target, heads)
-    _check_alike(leaf, _layouts(base, heads), layouts, axes)
+    # Nothing in the equations shows an axis of one entry that was dropped.
+    if 1 not in base.parameter.shape + target.parameter.shape:
+        _check_alike(leaf, _layouts(base, heads), layouts, axes)
     # One row of an embedding is read at a time, so that more rows are no more inputs.
     rows = target.parameter.layout if "embedding" in target.parameter.roles else None
     classes = {
@@ -146,7 +148,9 @@ def _axes_of_heads(base: Reading, target: Reading) -> dict[int, str]:
     """
     roles, layout = target.parameter.roles, target.parameter.layout or ""
     letter = "o" if roles & {"query", "key", "value"} else "i"
-    if not roles & {"query", "key", "value", "attention_output"}:
+    # The factors of an adapter have no layer of their own, and no heads.
+    is_of_attention = roles & {"query", "key", "value", "attention_output"}
+    if not (is_of_attention and base.layers and target.layers):
         return {}
     sizes = zip(layout, base.parameter.shape, target.parameter.shape, strict=False)
     ratios = {x: n / m for x, (b, m, n) in enumerate(sizes) if b == "b" and n != m}
@@ -179,8 +183,7 @@ def _check_alike(
     def grown(layouts: list[str]) -> set[str]:
         return {"".join(layout[axis] for axis in axes) for layout in layouts}
 
-    shape = leaf.value.shape
-    if grown(base) != grown(target) and len(base) == len(target) and 1 not in shape:
+    if len(base) == len(target) and grown(base) != grown(target):
         raise ambiguous(
             leaf, axes, f"the networks read it as {', '.join(base)} at the base width "
             f"and as {', '.join(target)} at the target width",

@@ -319,6 +319,11 @@ def test_depth_is_that_of_the_networks():
         return network(model, width, X, into=(5, "d"), blocks=(layers, "d", "d"),
                        head=("d", 3))  # fmt: skip
 
+    llamas = [network_of_zoo(llama, "llama, scanned", times) for times in (1, 4)]
+    deep = rows_of(mup.infer(*llamas, depth=(2, 8), depth_rule="depth_mup"))
+    # Keys lie in a branch, as queries do, and the readout does not.
+    assert deep["layers/wk"]["lr"] == deep["layers/wq"]["lr"] == 0.125
+    assert deep["lm_head"]["lr"] == 1
     p = mup.infer(net(16, 2), net(64, 6), depth_rule="completep")
     assert p.residual_scale == pytest.approx(1 / 3)
     assert classes(p)["blocks"] == ("hidden", 1, 0.5)
