@@ -214,11 +214,11 @@ def _maximal_update(
         # queries and routers do.
         fold = tensor.mup_class == "output" and (in_weights or not tensor.is_readout)
         relative = factors(tensor, fold)
+        # Keys of grouped queries lie in a branch. Shapes alone may take a readout for
+        # such an output.
+        is_inside = by_network and fold and not tensor.is_readout
         # Dey et al. (2025) scale the rates of norms and biases inside of blocks as
         # well: they act through the branch's factor, too.
-        is_inside = (
-            by_network and tensor.mup_class == "output" and not tensor.is_readout
-        )
         if tensor.mup_class == "hidden" or is_inside or _is_in_block(tensor, blocks):
             relative = depth.scaled(relative)
         parametrized.append(tensor_of(tensor, relative, fold))

@@ -96,6 +96,9 @@ def _layout(
         return "".join("o" if x in axes else "i" for x in range(ndim)), ()
     if name not in _OF_FLAX and (model.order == "oi" or name == "weight"):
         usual = _in_pytorch_style(leaf, module, usual, sizes, model.order)
+    # Keys (inputs, heads, size) with more heads grow as a stack (2, inputs, size) does.
+    if ndim == 3 and axes == (1,) and name not in _OF_FLAX:
+        usual = None
     # Neither the window of a convolution nor a stack grows with the width.
     if usual is None or any(usual[axis] == "k" for axis in axes):
         raise ambiguous(leaf, axes)

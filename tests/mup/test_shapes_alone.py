@@ -114,6 +114,9 @@ def test_without_evidence_it_asks():
     assert classes(p)["lm_head/weight"] == "output" and p.readout_scale == 0.25
     with pytest.raises(ValueError, match=r"'conv/kernel' .* ambiguous"):
         infer({"conv/kernel": ("d", 3, 3, 3)})
+    # Keys and values in one, (2, d, size), or keys with more heads, (inputs, d, size).
+    with pytest.raises(ValueError, match=r"'attention/kv' .* ambiguous"):
+        infer({"attention/kv": (2, "d", 8)})
     # Names that belong to no library are taken as (inputs, outputs), and named.
     p = infer({"first": (5, "d"), "last": ("d", 3)})
     assert classes(p) == {"first": "input", "last": "output"}
