@@ -85,7 +85,7 @@ def _has_numbers(value: Any) -> bool:
 
 def _size(value: Any) -> Size | None:
     """Return the size of an array's entries, or None for one that was not drawn."""
-    largest, smallest, square, fourth = map(float, _moments(value))
+    largest, smallest, square, fourth = map(float, jax.device_get(_moments(value)))
     # Zeros, ones and stand-ins for shapes hold one number: no law has drawn them.
     if largest == smallest:
         return None
@@ -97,7 +97,10 @@ def _size(value: Any) -> Size | None:
 def _moments(value: jax.Array) -> tuple[jax.Array, ...]:
     """Return the largest and smallest size of an entry, and moments in its units."""
     # Units of the largest entry keep the fourth power of a small std from becoming 0.
-    size = jnp.abs(value).astype(jnp.float32)
+    # Types of 8 bits have no absolute value.
+    is_complex = jnp.issubdtype(value.dtype, jnp.complexfloating)
+    size = jnp.abs(value if is_complex else value.astype(jnp.float32))
+    size = size.astype(jnp.float32)
     largest = jnp.max(size)
     units = size / jnp.where(largest > 0, largest, 1)
     return largest, jnp.min(size), jnp.mean(units**2), jnp.mean(units**4)

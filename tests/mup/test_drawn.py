@@ -111,6 +111,15 @@ def test_constants_and_numbers_that_are_not_finite_are_no_draws(law):
     assert np.isfinite(p.init({"kernel": jnp.ones((128, 128))})["kernel"]).all()
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn", "complex64"])
+def test_any_dtype_of_real_or_complex_numbers(dtype):
+    def tree(width):
+        draw = jax.random.normal(jax.random.fold_in(KEY, width), (width, width))
+        return {"kernel": (draw * width**-0.5).astype(dtype)}
+
+    assert mup.infer(tree(32), tree(128)).tensors[0].drawn == 0.5
+
+
 def test_small_and_large_stds_do_not_overflow():
     for std in (1e-25, 1e25):
         assert growth(lambda k, s, std=std: std * jax.random.normal(k, s))[0] == 1
