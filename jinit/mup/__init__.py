@@ -2,10 +2,10 @@
 
 A parametrization changes the std, the learning rate and the multiplier of every tensor
 with the width of the model, so that the best learning rate stays the same. It is
-inferred from two sets of shapes: those of a base model, on which learning rates are
-tuned, and those of the target model, which is trained:
+inferred from a model at two widths: the base model, on which learning rates are tuned,
+and the target model, which is trained:
 
-    p = jinit.mup.infer(base_shapes, shapes)
+    p = jinit.mup.infer(base_network, network)  # or the shapes of both models
     params = p.init(params)
     tx = p.optimizer(optax.adamw(1e-3))
     logits = readout(p.readout_scale * hidden)  # or times the logits, without a bias

@@ -44,7 +44,9 @@ class Tensor:
     """A tensor of a parametrization has a class, a layout and factors.
 
     `axes` are the axes that grow with the width; `layout` has a letter per axis, as in
-    `jinit.fans`; `factors` are relative to the base model, or absolute.
+    `jinit.fans`; `factors` are relative to the base model, or absolute. `is_folded`
+    tells that std and rates have taken the multiplier of an output in. `drawn` is the
+    growth of the initializer's std from base to target, if it was measured.
     """
 
     parts: tuple[str, ...]
@@ -54,6 +56,8 @@ class Tensor:
     layout: str
     axes: tuple[int, ...]
     factors: Factors
+    is_folded: bool = False
+    drawn: float | None = None
 
     @property
     def path(self) -> str:
@@ -99,7 +103,12 @@ class Depth(NamedTuple):
 
 
 def factors(tensor: ClassifiedTensor, fold: bool) -> Factors:
-    """Return the factors of one tensor, from the table at the head of this file."""
+    """Return the factors of one tensor, from the table at the head of this file.
+
+    Args:
+      tensor: the tensor.
+      fold: whether the weights of an output take its multiplier in.
+    """
     n, o = tensor.inputs, tensor.outputs
     if tensor.mup_class == "hidden":
         # A random hidden matrix keeps its signal by n^(-1/2). An update is aligned with
@@ -155,6 +164,18 @@ def muon_norm(shape: tuple[int, ...], layout: str) -> float:
     return math.sqrt(max(1.0, n_out / n_in)) if n_in else 1.0
 
 
-def tensor_of(tensor: ClassifiedTensor, factors: Factors) -> Tensor:
+def tensor_of(
+    tensor: ClassifiedTensor, factors: Factors, is_folded: bool = False
+) -> Tensor:
     """Return a classified tensor with its factors."""
-    return Tensor(*tensor, factors=Factors(*map(float, factors)))
+    return Tensor(
+        tensor.parts,
+        tensor.shape,
+        tensor.base,
+        tensor.mup_class,
+        tensor.layout,
+        tensor.axes,
+        Factors(*map(float, factors)),
+        is_folded,
+        tensor.drawn,
+    )

@@ -9,10 +9,12 @@ from typing import Any
 
 from .._core import checks
 from .._core.trees import strip_collection
-from ._classify import KINDS, classify_by_rules, classify_by_shapes, pair
+from .._network.record import Network
+from ._classify import KINDS, blocks_of, classify, classify_by_rules, pair
 from ._factors import DEPTH_RULES, Depth, factors, tensor_of
 from ._growth import ClassifiedTensor
 from ._parametrization import Parametrization
+from ._remarks import remarks
 
 
 def infer(
@@ -26,7 +28,12 @@ def infer(
     depth_rule: str | None = None,
     readout: str = "multiplier",
 ) -> Parametrization:
-    """Infer the maximal-update parametrization from a model's shapes at two widths.
+    """Infer the maximal-update parametrization from a model at two widths.
+
+    Two networks tell everything: which axes are contracted, and which of them grow. So
+    weights (outputs, inputs), transposed convolutions, fused kernels, tied embeddings,
+    experts, grouped queries and routers need no overrides, in any library. Names are
+    never asked.
 
     With n and o the growth of a tensor's inputs and outputs from base to target:
 
@@ -37,12 +44,21 @@ def infer(
     | output | 1 | 1 / n | 1 | n |
     | scalar | 1 | 1 | 1 | 1 |
 
-    A matrix is (inputs, outputs), as in Flax. Kernels of attention and convolutions are
-    recognized by their names and by the axes that grow. An ambiguous tensor is an
-    error.
+    An output that is no readout (keys and values of grouped queries, a router, a
+    bottleneck) has its multiplier in the weights: std 1 / n, Adam's rate 1 / n, SGD's
+    rate 1 / n. So p.readout_scale belongs to readouts alone, which the table names.
 
-    With L times as many residual blocks, for the tensors in them (hidden tensors, and
-    the vectors of modules that hold hidden tensors):
+    Two trees of shapes tell less. Then the bias beside a kernel shows the outputs,
+    names show the kernels of attention and convolutions, and other matrices are
+    (inputs, outputs), as in Flax. Where nothing tells, the tensor is named below the
+    table, or in an error.
+
+    With arrays at both widths (just drawn, not trained) the growth of the initializer's
+    std is measured, within five standard errors, for p.init.
+
+    With L times as many residual blocks, for the tensors in them (hidden tensors, the
+    vectors of modules that hold hidden tensors, and in networks the outputs that are no
+    readout):
 
     | depth_rule | branch | Adam's rate | SGD's rate | Adam's epsilon |
     | --- | --- | --- | --- | --- |
@@ -50,17 +66,20 @@ def infer(
     | depth_mup | 1 / sqrt(L) | 1 / sqrt(L) | 1 | 1 / (o sqrt(L)) |
 
     Args:
-      base_shapes: the model on which learning rates are tuned: a tree of arrays or
-        `jax.ShapeDtypeStruct`s, Linen's variables, or an `nnx.State`.
-      shapes: the model to be trained: the same tree, with the same number of layers.
+      base_shapes: the model on which learning rates are tuned: a `jinit.network`, or a
+        tree of arrays or `jax.ShapeDtypeStruct`s, Linen's variables, or an `nnx.State`.
+      shapes: the model to be trained, with the same number of layers: another network,
+        or the same tree at another width.
       overrides: pairs (pattern, class), or (pattern, layout) with a letter per axis as
-        in `jinit.fans`, for tensors that shapes leave open. A tied embedding is
+        in `jinit.fans`. They win over networks, whose roles are patterns, too
+        ("@router"), and tell what shapes leave open. A tied embedding is
         ("**/embedding", "output"): a scale on the logits, and nothing else.
       delta_shapes: the model at a third width. It shows the axes that grow if those of
         base and target have one length by chance, or all are equal.
       kind: the optimizer whose rates the table shows, "adam" or "sgd". `p.optimizer`
         measures the kind of the optimizer that you pass to it.
-      depth: the numbers of residual blocks (base, target), if they differ.
+      depth: the numbers of residual blocks (base, target), if they differ. Networks
+        know them.
       depth_rule: "completep" or "depth_mup", for blocks of one layer.
       readout: "multiplier" for logits that the model multiplies by p.readout_scale;
         "weights" to take that factor into the output's std (1 / n) and rates (Adam
@@ -71,7 +90,8 @@ def infer(
       p.readout_scale and p.residual_scale.
 
     Raises:
-      TypeError: if a leaf is not an array, or an override not a pair.
+      TypeError: if a leaf is not an array, an override not a pair, or one model is a
+        network and the other a tree.
       ValueError: if the trees have different structures, the class of a tensor is
         ambiguous, an override does not fit or matches nothing, or only one of `depth`
         and `depth_rule` is passed.
@@ -88,6 +108,19 @@ def infer(
       >>> p.readout_scale
       0.25
 
+      The same model by its networks, with weights (outputs, inputs) that have no bias:
+
+      >>> def network(d):
+      ...     shapes = {"up": (d, 8), "middle": (d, d), "down": (10, d)}
+      ...     w = {name: jax.numpy.ones(shape) for name, shape in shapes.items()}
+      ...     def model(w, x):
+      ...         h = jax.nn.relu(x @ w["up"].T)
+      ...         return jax.nn.relu(h @ w["middle"].T) @ w["down"].T
+      ...     return jinit.network(model, w, x)
+      >>> p = jinit.mup.infer(network(64), network(256))
+      >>> {row["path"]: row["class"] for row in p.rows}
+      {'down': 'output', 'middle': 'hidden', 'up': 'input'}
+
     References:
       Yang et al., "Tensor programs V: tuning large neural networks via zero-shot
         hyperparameter transfer", NeurIPS 2021. Table 8; in the folded form, table 3.
@@ -98,8 +131,11 @@ def infer(
       Everett et al., "Scaling exponents across parameterizations and optimizers", ICML
         2024. The source of the scale of epsilon.
     """
-    tensors = classify_by_shapes(base_shapes, shapes, delta_shapes, overrides)
-    return _maximal_update(tensors, kind, _depth(depth, depth_rule), readout)
+    tensors = classify(base_shapes, shapes, delta_shapes, overrides)
+    if depth is None and depth_rule is not None and isinstance(shapes, Network):
+        depth = base_shapes.depth, shapes.depth
+    growth = _depth(depth, depth_rule)
+    return _maximal_update(shapes, tensors, kind, growth, readout)
 
 
 def from_rules(
@@ -117,9 +153,10 @@ def from_rules(
     The factors are those of `infer`, where n and o are the ratio of the widths.
 
     Args:
-      shapes: the model to be trained, as for `infer`.
+      shapes: the model to be trained, a network or a tree as for `infer`.
       rules: pairs (pattern, class), of which the first that matches counts. "input" and
-        "vector" grow in their last axis, "output" in the axis before, "hidden" in both.
+        "vector" grow in their last axis, "output" in the axis before, "hidden" in both;
+        in a network the input and the output axes, wherever they are.
         Or pairs (pattern, layout), with a letter per axis as in `jinit.fans`, in
         capitals for axes that grow: "IOo" is a query kernel with more heads, "IoO" a
         query kernel with larger heads.
@@ -149,36 +186,48 @@ def from_rules(
         hyperparameter transfer", NeurIPS 2021.
     """
     tensors = classify_by_rules(shapes, rules, width)
-    return _maximal_update(tensors, kind, _depth(depth, depth_rule), readout)
+    growth = _depth(depth, depth_rule)
+    return _maximal_update(shapes, tensors, kind, growth, readout)
 
 
 def _maximal_update(
-    tensors: Sequence[ClassifiedTensor], kind: str, depth: Depth, readout: str
+    shapes: Any,
+    tensors: Sequence[ClassifiedTensor],
+    kind: str,
+    depth: Depth,
+    readout: str,
 ) -> Parametrization:
     """Return the parametrization of classified tensors."""
     checks.choice("kind", kind, KINDS)
     checks.choice("readout", readout, ("multiplier", "weights"))
-    blocks = _blocks(tensors)
+    blocks, by_network = blocks_of(tensors), isinstance(shapes, Network)
     parametrized = []
     for tensor in tensors:
-        fold = readout == "weights" and tensor.mup_class == "output"
-        if fold and tensor.parts[-1:] == ("embedding",):
+        in_weights = readout == "weights"
+        if in_weights and tensor.is_tied:
             raise ValueError(
-                f"{'/'.join(tensor.parts)!r} is an output that is an embedding too, so "
+                f"{tensor.path!r} is an output that is an embedding too, so "
                 "its weights cannot take the readout's factor; leave readout="
                 "'multiplier', and multiply the logits by p.readout_scale."
             )
+        # Nothing multiplies an output that feeds other layers, as keys of grouped
+        # queries and routers do.
+        fold = tensor.mup_class == "output" and (in_weights or not tensor.is_readout)
         relative = factors(tensor, fold)
+        # Keys of grouped queries lie in a branch. Shapes alone may take a readout for
+        # such an output.
+        is_inside = by_network and fold and not tensor.is_readout
         # Dey et al. (2025) scale the rates of norms and biases inside of blocks as
         # well: they act through the branch's factor, too.
-        if tensor.mup_class == "hidden" or _is_in_block(tensor, blocks):
+        if tensor.mup_class == "hidden" or is_inside or _is_in_block(tensor, blocks):
             relative = depth.scaled(relative)
-        parametrized.append(tensor_of(tensor, relative))
+        parametrized.append(tensor_of(tensor, relative, fold))
     return Parametrization(
         tuple(parametrized),
         kind,
         residual_scale=depth.residual,
         depth_rule=depth.rule,
+        remarks=remarks(tensors, by_network=by_network),
     )
 
 
@@ -195,18 +244,6 @@ def _depth(depth: Any, rule: str | None) -> Depth:
     checks.choice("depth_rule", rule, tuple(DEPTH_RULES))
     # Relative to the base, so that the base model stays as it was tuned.
     return Depth(target / base, DEPTH_RULES[rule], rule)
-
-
-# Every module on the way to a hidden tensor counts, so that the norm beside an
-# attention lies in a block, and a readout or a norm at the root does not.
-def _blocks(tensors: Sequence[ClassifiedTensor]) -> set[tuple[str, ...]]:
-    """Return the modules below the root that hold hidden tensors."""
-    return {
-        parts[:length]
-        for tensor in tensors if tensor.mup_class == "hidden"
-        for parts in [strip_collection(tensor.parts)]
-        for length in range(1, len(parts))
-    }  # fmt: skip
 
 
 def _is_in_block(tensor: ClassifiedTensor, blocks: set[tuple[str, ...]]) -> bool:

@@ -13,13 +13,12 @@ import jax
 import numpy as np
 
 from .._core import checks
-from .._core.trees import leaves
 from ._factors import KINDS, Tensor, muon_norm
 from ._growth import checked, overridden
 from ._optimizer_kind import Behaviour, alike, behaviours, elsewhere, raise_doubts
 from ._optimizer_kind import answered as answered_by
 from ._optimizer_trial import Answer
-from ._rescale import find, times
+from ._rescale import find, named_leaves, times
 
 # Two measured sizes whose relative difference is less count as equal: at another width
 # an epsilon of the optimizer is a little more, or a little less, of the update.
@@ -102,12 +101,11 @@ def _check_kind(kind: Any) -> None:
         checks.choice("kind", name, KINDS)
 
 
-def _kinds(kind: Any, tree: Any) -> list[str | None]:
+def _kinds(kind: Any, tensors: Sequence[Tensor], tree: Any) -> list[str | None]:
     """Return the kind that a user names for each leaf."""
-    tensors = leaves(tree)
     if kind is None or isinstance(kind, str):
         return [kind] * len(tensors)
-    return overridden(kind, tensors, "kind")
+    return overridden(kind, named_leaves(tensors, tree), "kind")
 
 
 def _rates(
@@ -121,7 +119,7 @@ def _rates(
         types = tuple(zip(shapes, dtypes, strict=True))
         return answered_by(tx, structure, types)
 
-    paths, kinds = [tensor.path for tensor in tensors], _kinds(kind, tree)
+    paths, kinds = [tensor.path for tensor in tensors], _kinds(kind, tensors, tree)
     answer = answered([tensor.shape for tensor in tensors])
     updated = behaviours(answer, paths, kinds)
     rates: list[Any] = [

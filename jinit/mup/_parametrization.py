@@ -14,6 +14,7 @@ from .._core.results import Result, Table, plain
 from .._core.trees import listed
 from ._factors import Factors, Tensor
 from ._optimizer import wrapped
+from ._remarks import enumerated
 from ._rescale import rescaled, rescaled_rules
 
 _COLUMNS = ("path", "shape", "class", "grows", "std", "multiplier", "lr", "decay")
@@ -44,6 +45,7 @@ class Parametrization(Result):
     absolute: bool = False
     residual_scale: float = 1.0
     depth_rule: str | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -66,15 +68,16 @@ class Parametrization(Result):
 
     @property
     def readout_scale(self) -> float:
-        """Return the factor of the logits: 1 / n for outputs with n times the inputs.
+        """Return the factor of the logits: 1 / n for readouts with n times the inputs.
 
+        It is 1 if no tensor is a readout. Outputs that feed other layers do not count.
         Multiply the input of the readout if it has a bias: the bias has no inputs, and
         after the layer the factor would make it move n times too slowly.
 
         Raises:
           ValueError: if output tensors have different multipliers; see `rows`.
         """
-        outputs = [t for t in self.tensors if t.mup_class == "output"]
+        outputs = self._readouts
         multipliers = {t.factors.multiplier for t in outputs}
         # Two readouts may read layers of which one grows more than the other.
         if len(multipliers) > 1:
@@ -86,6 +89,11 @@ class Parametrization(Result):
             )
         # A model without a readout, such as an encoder, has nothing to multiply.
         return multipliers.pop() if multipliers else 1.0
+
+    @property
+    def _readouts(self) -> list[Tensor]:
+        """Return the outputs whose factor is a multiplier in the model."""
+        return [t for t in self.tensors if t.mup_class == "output" and not t.is_folded]
 
     @property
     def is_noop(self) -> bool:
@@ -108,12 +116,13 @@ class Parametrization(Result):
             notes.append(
                 "- base and target are equal: every factor is 1, and nothing changes"
             )
-        outputs = {
-            t.factors.multiplier for t in self.tensors if t.mup_class == "output"
-        }
-        if outputs - {1.0}:
-            values = ", ".join(f"{value:.4g}" for value in sorted(outputs))
-            notes.append(f"- multiply the logits by p.readout_scale = {values}")
+        scales = {t.factors.multiplier for t in self._readouts}
+        if scales - {1.0}:
+            values = ", ".join(f"{value:.4g}" for value in sorted(scales))
+            paths = enumerated([tensor.path for tensor in self._readouts])
+            notes.append(
+                f"- multiply the logits by p.readout_scale = {values} ({paths})"
+            )
         if self.residual_scale != 1:
             notes.append(
                 "- multiply each residual branch by p.residual_scale = "
@@ -121,24 +130,29 @@ class Parametrization(Result):
             )
         if self.absolute:
             notes.append("- std and lr are absolute, not relative to a base model")
-        return notes
+        return notes + [f"- {text}" for text in self.remarks]
 
-    def init(self, params: Any, *, drawn: Any = "fan_in") -> Any:
+    def init(self, params: Any, *, drawn: Any = None) -> Any:
         """Rescale freshly drawn parameters of the target width to the right std.
 
         w <- w (std factor) / (growth of the initializer's own std): a std of
         1 / sqrt(fan_in) has shrunk by n^(-1/2) from base to target already. So hidden
         kernels of lecun, he and the like stay, and outputs are multiplied by sqrt(n).
-        Flax's `Embed` draws with std 1 / sqrt(features), which depends on the width, so
-        a leaf called "embedding" is multiplied by sqrt(n), to its size at the base
-        width. Vectors and scalars stay. Absolute parametrizations set the rms of each
-        tensor. Call it once: a second call would rescale again.
+
+        The growth was measured if the parametrization was made from arrays at both
+        widths. Otherwise it is that of Flax's defaults: 1 / sqrt(fan_in) for kernels,
+        and for `Embed` 1 / sqrt(features), so that a leaf called "embedding" is
+        multiplied by sqrt(n), to its size at the base width. Vectors and scalars stay.
+        Absolute parametrizations set the rms of each tensor. Call it once: a second
+        call would rescale again.
 
         Args:
-          params: parameters, variables or an `nnx.State`, just drawn.
+          params: parameters, variables or an `nnx.State`, just drawn; of a network
+            `net.params`.
           drawn: the way in which the std of the initializers depends on the shape:
             "fan_in", "fan_out", "fan_avg" (Xavier), or "constant" (`normal(0.02)`); or
-            pairs (pattern, one of these), with "fan_in" for the other leaves.
+            pairs (pattern, one of these) for some leaves. By default the growth is the
+            measured one, or that of Flax's defaults.
 
         Returns:
           A tree of the same kind. At the base width it has the arrays of `params`.
@@ -286,7 +300,8 @@ class Parametrization(Result):
         """
         try:
             tensors = tuple(map(_tensor, config["tensors"]))
-            return cls(**{**config, "tensors": tensors})
+            remarks = tuple(config.get("remarks", ()))
+            return cls(**{**config, "tensors": tensors, "remarks": remarks})
         except (KeyError, TypeError) as error:
             raise TypeError(
                 f"`config` is {config!r}; it must be what p.to_dict() returns."

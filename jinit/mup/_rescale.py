@@ -12,8 +12,9 @@ from .._core.patterns import Pattern, first_matches
 from .._core.trees import Leaf, leaves, listed, strip_collection
 from .._initializer.base import Initializer
 from .._initializer.foreign import is_initializer, scaled
+from .._plan.model import Model
 from .._plan.rules import FromTree, Rule, keep, rules_of
-from .._scale.fans import fans
+from ._drawn import growth_of, usual_growth
 from ._factors import Tensor
 from ._growth import checked
 
@@ -28,7 +29,7 @@ def find(tensors: Sequence[Tensor], tree: Any, name: str) -> list[Tensor]:
       ValueError: if a leaf has no tensor, or another shape.
     """
     known = {strip_collection(tensor.parts): tensor for tensor in tensors}
-    in_tree = leaves(tree)
+    in_tree = named_leaves(tensors, tree)
     absent = [leaf for leaf in in_tree if strip_collection(leaf.parts) not in known]
     if absent:
         raise ValueError(
@@ -50,6 +51,19 @@ def find(tensors: Sequence[Tensor], tree: Any, name: str) -> list[Tensor]:
     return ordered
 
 
+def named_leaves(tensors: Sequence[Tensor], tree: Any) -> list[Leaf]:
+    """Return the leaves of a tree; those of a list get the paths of the tensors.
+
+    The parameters of a network of Keras are a list.
+    """
+    in_tree = leaves(tree)
+    numbers_only = [(str(number),) for number in range(len(tensors))]
+    if [leaf.parts for leaf in in_tree] != numbers_only:
+        return in_tree
+    pairs = zip(tensors, in_tree, strict=True)
+    return [Leaf(tensor.parts, leaf.value) for tensor, leaf in pairs]
+
+
 def rescaled(tensors: Sequence[Tensor], absolute: bool, params: Any, drawn: Any) -> Any:
     """Rescale every leaf to the std that it should have."""
     flat, structure = jax.tree.flatten(params)
@@ -57,7 +71,7 @@ def rescaled(tensors: Sequence[Tensor], absolute: bool, params: Any, drawn: Any)
     if absolute:
         values = [_to_rms(w, t.factors.std) for w, t in zip(flat, ordered, strict=True)]
         return jax.tree.unflatten(structure, values)
-    laws = _laws(drawn, leaves(params))
+    laws = _laws(drawn, named_leaves(tensors, params))
     factors = [
         tensor.factors.std / _drawn(tensor, law)
         for tensor, law in zip(ordered, laws, strict=True)
@@ -84,49 +98,52 @@ def _to_rms(value: Any, std: float) -> Any:
     return (value * factor).astype(value.dtype)
 
 
-def _laws(drawn: Any, in_tree: list[Leaf]) -> list[str]:
-    """Return, for each leaf, how the std of its initializer depends on the shape."""
+def _laws(drawn: Any, in_tree: list[Leaf]) -> list[str | None]:
+    """Return, for each leaf, the law of its initializer's std that a user names."""
+    if drawn is None:
+        return [None] * len(in_tree)
     is_one = isinstance(drawn, str)
     pairs = [(Pattern(("**",)), drawn)] if is_one else checked(drawn, "drawn")
     for _, law in pairs:
         checks.choice("drawn", law, LAWS)
-    return [law or "fan_in" for law in first_matches(pairs, in_tree)]
+    return first_matches(pairs, in_tree)
 
 
-def _drawn(tensor: Tensor, law: str) -> float:
+def _drawn(tensor: Tensor, law: str | None) -> float:
     """Return the growth of the initializer's std from base to target."""
+    if law is None and tensor.drawn is not None:
+        return tensor.drawn
     if law == "constant" or tensor.mup_class in ("vector", "scalar"):
         return 1.0
-    before, after = _count(tensor, tensor.base, law), _count(tensor, tensor.shape, law)
-    # The std of such an initializer is count^(-1/2), so it has shrunk by this already.
-    return math.sqrt(before / after)
-
-
-def _count(tensor: Tensor, shape: Any, law: str) -> float:
-    if tensor.parts[-1:] == ("embedding",):
-        # Flax's default for embeddings counts the features as inputs.
-        return float(shape[-1])
-    n = fans(shape, tensor.layout)
-    counts = {"fan_in": n.fan_in, "fan_out": n.fan_out}
-    return counts.get(law, sum(n) / 2)
+    # A std of count^(-1/2) has shrunk by this already.
+    if law is None or tensor.parts[-1:] == ("embedding",):
+        return usual_growth(tensor)
+    assert tensor.base is not None
+    return growth_of(tensor.base, tensor.shape, tensor.layout, law)
 
 
 def rescaled_rules(tensors: Sequence[Tensor], absolute: bool, rules: Any) -> list[Rule]:
     """Return rules with the same patterns, whose initializers have the right std."""
-    known = {strip_collection(tensor.parts): tensor for tensor in tensors}
+    # A name may have a "/" in it, so paths are compared as texts.
+    known = {"/".join(strip_collection(tensor.parts)): tensor for tensor in tensors}
 
-    def right(rule: Rule, init: Any) -> Callable[..., Any]:
+    def right(rule: Rule, model: Model, init: Any) -> Callable[..., Any]:
+        leaves_by_path = {leaf.path: leaf for leaf in model.leaves}
+
         def of_leaf(path: str, leaf: Any) -> Any:
             chosen = init if is_initializer(init) else init(path, leaf)
             if chosen is keep or not callable(chosen):
                 return chosen
-            tensor = known.get(strip_collection(tuple(path.split("/"))))
+            tensor = known.get("/".join(strip_collection(path.split("/"))))
             if tensor is None or tensor.shape != tuple(leaf.shape):
                 raise ValueError(
                     f"the parametrization does not know {path!r} {tuple(leaf.shape)}; "
                     "make it from the shapes of the plan."
                 )
-            return _scaled(absolute, tensor, chosen)
+            # The plan tells an initializer the axes of its kernel. Its std is asked
+            # for here, so it is told here, too.
+            fitted = model.fitted(chosen, leaves_by_path[path])
+            return _scaled(absolute, tensor, fitted)
 
         # A plan's errors call a function by this name.
         of_leaf.__qualname__ = f"p.rules of {patterns.spell(rule.pattern)}"
@@ -136,10 +153,8 @@ def rescaled_rules(tensors: Sequence[Tensor], absolute: bool, rules: Any) -> lis
         init: Any = rule.init
         if init is keep:
             return keep
-        if isinstance(init, FromTree):
-            bind = init.function
-            return FromTree(lambda leaves: right(rule, bind(leaves)))
-        return right(rule, init)
+        bind = init.function if isinstance(init, FromTree) else lambda _: init
+        return FromTree(lambda model: right(rule, model, bind(model)))
 
     return [
         Rule(rule.pattern, wrapped(rule), rule.optional) for rule in rules_of(rules)

@@ -6,17 +6,11 @@ from typing import Any
 from .._core import checks
 from .._core.trees import Leaf
 from .._scale.fans import fans
-from ._classify import KINDS, checked_leaves
+from ._classify import KINDS, checked_leaves, is_looked_up
 from ._factors import Factors, Tensor, muon_norm
-from ._growth import (
-    CLASSES,
-    ambiguous,
-    classify_by_axes,
-    heads_layout,
-    names_of,
-    overridden,
-)
+from ._growth import CLASSES, ambiguous, check_layout, class_of, overridden
 from ._parametrization import Parametrization
+from ._shape_layouts import heads_layout, names_of
 
 
 def spectral(
@@ -31,7 +25,8 @@ def spectral(
     1, and for an embedding too, since its inputs are one-hot; its std is 1.
 
     Args:
-      shapes: the model, as for `infer`.
+      shapes: the model, a network or a tree as for `infer`. A network tells the layout
+        of every tensor; in a tree a matrix is (inputs, outputs).
       overrides: pairs (pattern, layout) for tensors with more than two axes, and pairs
         (pattern, "scalar") for tensors that are not weights.
       kind: the optimizer whose rates the table shows, "adam" or "sgd".
@@ -65,26 +60,28 @@ def spectral(
 
 def _tensor(leaf: Leaf, override: str | None) -> Tensor:
     shape = tuple(leaf.value.shape)
-    mup_class, layout = _class_and_layout(leaf, override, shape)
-    factors = _factors(leaf, shape, mup_class, layout)
+    is_read = leaf.roles is not None and override is None
+    read = _by_network if is_read else _by_name
+    mup_class, layout = read(leaf, override, shape)
+    is_table = is_looked_up(leaf) and mup_class == "input"
+    factors = _factors(shape, mup_class, layout, is_table)
     return Tensor(leaf.parts, shape, None, mup_class, layout, (), factors)
 
 
 def _factors(
-    leaf: Leaf, shape: tuple[int, ...], mup_class: str, layout: str
+    shape: tuple[int, ...], mup_class: str, layout: str, is_table: bool
 ) -> Factors:
     # A std of NaN keeps the std that was drawn.
     if mup_class == "scalar":
         return Factors(math.nan, 1.0, 1.0, 1.0, 1.0, 1.0)
     is_vector = mup_class == "vector"
     n_in, n_out = fans(shape, layout) if not is_vector else (1, math.prod(shape))
-    is_embedding = leaf.parts[-1:] == ("embedding",) and mup_class == "input"
     # An embedding's inputs have one entry that is not 0.
-    n_in = 1 if is_embedding else n_in
+    n_in = 1 if is_table else n_in
     # Yang, Simon and Bernstein (2023): |W| = sqrt(n_out / n_in), and a Gaussian matrix
     # has the norm std (sqrt(n_in) + sqrt(n_out)).
     std = math.sqrt(n_out / n_in) / (math.sqrt(n_in) + math.sqrt(n_out))
-    if is_embedding:
+    if is_table:
         std = 1.0
     return Factors(
         std=math.nan if is_vector else std,
@@ -98,7 +95,23 @@ def _factors(
     )
 
 
-def _class_and_layout(
+def _by_network(
+    leaf: Leaf, override: str | None, shape: tuple[int, ...]
+) -> tuple[str, str]:
+    """Return class and layout of a parameter as its network reads it."""
+    del override
+    layout, roles = leaf.value.layout, leaf.value.roles
+    if not shape or leaf.value.uses == 0:
+        return "scalar", "b" * len(shape)
+    if layout is not None:
+        return "input" if "embedding" in roles else "hidden", layout
+    if roles & {"matrix", "convolution"} or ("other" in roles and len(shape) > 1):
+        reason = leaf.value.reason or "the layout of its product is not known"
+        raise ambiguous(leaf, (), f"the network does not tell its use ({reason})")
+    return "vector", "o" * len(shape)
+
+
+def _by_name(
     leaf: Leaf, override: str | None, shape: tuple[int, ...]
 ) -> tuple[str, str]:
     """Return class and layout of a leaf by its name, since there is no base to compare.
@@ -109,8 +122,8 @@ def _class_and_layout(
     if override == "scalar" or ndim == 0:
         return "scalar", "b" * ndim
     if override not in (None, *CLASSES):
-        tensor = classify_by_axes(leaf, shape, shape, tuple(range(ndim)), override)
-        return tensor.mup_class, tensor.layout
+        check_layout(leaf, str(override))
+        return class_of(str(override), range(ndim)), str(override)
     module, name = names_of(leaf)
     if override == "vector" or ndim == 1 or name in ("bias", "scale"):
         return "vector", "o" * ndim

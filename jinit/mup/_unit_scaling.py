@@ -3,11 +3,12 @@
 import math
 from typing import Any
 
-from .._scale.fans import fans
-from ._classify import classify_by_shapes
+from .._network.record import Network
+from ._classify import classify
 from ._factors import Factors, Tensor, tensor_of
 from ._growth import ClassifiedTensor
 from ._parametrization import Parametrization
+from ._remarks import remarks
 
 
 def unit_scaling(
@@ -24,11 +25,14 @@ def unit_scaling(
 
     u-muP draws all weights with std 1 and multiplies products by 1 / sqrt(n_in). Here
     the weights take those multipliers in, which trains alike. All factors are absolute.
-    A tensor with three axes is a stack of matrices, unless its module's name contains
-    "conv". The residual weights and scaled activations of u-muP belong in the model.
+    An output that is no readout has std and rate 1 / n_in, and no multiplier. Networks
+    in the place of shapes tell the layouts; without them a tensor with three axes is a
+    stack of matrices, unless its module's name contains "conv". The residual weights
+    and scaled activations of u-muP belong in the model.
 
     Args:
-      base_shapes: a narrower model, as for `infer`; it only tells the classes.
+      base_shapes: a narrower model, a network or a tree as for `infer`; it only tells
+        the classes.
       shapes: the model to be trained, as for `infer`.
       overrides: pairs (pattern, class) or (pattern, layout), as for `infer`.
       delta_shapes: the model at a third width, as for `infer`.
@@ -52,8 +56,11 @@ def unit_scaling(
     References:
       Blake et al., "u-muP: the unit-scaled maximal update parametrization", ICLR 2025.
     """
-    tensors = classify_by_shapes(base_shapes, shapes, delta_shapes, overrides)
-    return Parametrization(tuple(map(_tensor, tensors)), "adam", absolute=True)
+    tensors = classify(base_shapes, shapes, delta_shapes, overrides)
+    said = remarks(tensors, by_network=isinstance(shapes, Network), absolute=True)
+    return Parametrization(
+        tuple(map(_tensor, tensors)), "adam", absolute=True, remarks=said
+    )
 
 
 def _tensor(tensor: ClassifiedTensor) -> Tensor:
@@ -61,11 +68,15 @@ def _tensor(tensor: ClassifiedTensor) -> Tensor:
     others = {"sgd": math.nan, "muon": math.nan, "multiplier": 1.0, "epsilon": 1.0}
     if tensor.mup_class in ("vector", "scalar"):
         return tensor_of(tensor, Factors(std=math.nan, adam=1.0, **others))
-    n_in, n_out = fans(tensor.shape, tensor.layout)
-    if tensor.mup_class == "output":
+    n_in, n_out = tensor.fans
+    if tensor.mup_class == "output" and tensor.is_readout:
         others["multiplier"] = 1 / n_in
         return tensor_of(tensor, Factors(std=1.0, adam=1.0, **others))
-    if tensor.parts[-1:] == ("embedding",):
+    if tensor.mup_class == "output":
+        # Nothing multiplies what feeds other layers, so the weights take 1 / n_in in.
+        folded = Factors(std=1 / n_in, adam=1 / n_in, **others)
+        return tensor_of(tensor, folded, is_folded=True)
+    if tensor.is_looked_up:
         # Blake et al. (2025) change muP's constant rate of embeddings to
         # 1 / sqrt(n_out).
         return tensor_of(tensor, Factors(std=1.0, adam=n_out**-0.5, **others))
