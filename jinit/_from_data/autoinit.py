@@ -15,10 +15,10 @@ from .._network.behavior import key_of
 from .._network.kept import Kept, context, types_of
 from .._network.layers import Layer, layers_of, left_by
 from .._network.taps import tapped
-from . import signals
 from .history import History
-from .propagation import Known, propagate
-from .signals import SignalLaw
+from .propagation import Known, Origin, propagate, rms
+from .signals import Moments
+from .specimens import Input
 from .stacks import path_of, times
 
 # The sizes of images to try if there is no batch, the most frequent first.
@@ -44,17 +44,21 @@ def autoinit(
     the functions behind it are integrated over that law, and branches count as
     independent. Kernels keep their drawn directions: W <- W std / rms(W).
 
-    The analysis knows products, convolutions, functions of one entry, sums, maxima,
-    pooling, norms, attention, embeddings, and scans of these. It does not know sorts
-    and cumulative sums.
+    Where entries meet that depend on each other (norms, softmax, attention, pooling,
+    routers, sorts, recurrences), no law of one entry is exact. There the model is run
+    on inputs that are drawn from their law, at the shapes of the batch, and mu and nu
+    are measured, to a few percent. No data are needed for this, either.
 
     Args:
       model: a Linen module, or a function of (variables, batch). For an NNX model call
         `jinit.nnx.autoinit`.
       variables: the variables of the Linen module, or the function's tree.
       input_stats: mean and variance of the input: two numbers, or arrays that fit it.
-      batch: an input, or a `jax.ShapeDtypeStruct` like it, or a tuple of several; only
-        its shape counts. By default a shape is tried that fits one of the kernels.
+      batch: an input, or a `jax.ShapeDtypeStruct` like it, or a tuple of several. Of
+        real numbers only the shape counts. Whole numbers, such as tokens, and masks are
+        taken as they are; where only their shape is known, tokens are drawn uniformly,
+        and masks hide nothing. By default a shape is tried that fits one of the
+        kernels.
       skip: patterns of the paths of layers to leave as they are.
       rngs: for a Linen module, the keys of its streams, such as dropout's.
       **options: more arguments of the model, such as `train=True`.
@@ -65,8 +69,9 @@ def autoinit(
 
     Raises:
       TypeError: if `model` is neither a Linen module nor a function.
-      ValueError: if the law of an operation is not known, a layer or its input is 0, or
-        no shape of an input fits. The text names the layer, and nothing is changed.
+      ValueError: if an operation can be neither analyzed nor run, as a callback, a
+        layer or its input is 0, or no shape of an input fits. The text names the layer,
+        and nothing is changed.
 
     Example:
       >>> import flax.linen as nn, jax, jinit
@@ -88,13 +93,14 @@ def autoinit(
     trace, variables = called.traced(), called.variables
     layers = layers_of(tapped(trace), variables, network.module_calls(trace), skip)
     setter = _Setter(layers)
-    arguments = _arguments(called, layers, signals.gaussian(mean, variance))
+    arguments = _arguments(called, layers, mean, variance)
     try:
         propagate(trace.jaxpr, trace.consts, arguments, setter.set_weight)
     except NotImplementedError as error:
         raise ValueError(
-            f"{error}, so this model cannot be analyzed; call jinit.lsuv, which takes "
-            "the statistics from a batch of data. Nothing was changed."
+            f"{error}, {setter.place()}, so this model cannot be analyzed; call "
+            "jinit.lsuv, which takes the statistics from a batch of data. Nothing was "
+            "changed."
         ) from None
     flat, tree = jax.tree.flatten(variables)
     for layer in layers:
@@ -105,25 +111,28 @@ def autoinit(
 
 
 def _arguments(
-    called: network.Called, layers: Sequence[Layer], law: SignalLaw
-) -> list[Known | SignalLaw]:
-    """Return the arguments of a traced model: known arrays, then laws of the inputs."""
+    called: network.Called, layers: Sequence[Layer], mean: float, variance: float
+) -> list[Known | Input]:
+    """Return the arguments of a traced model: known arrays, then inputs with a law."""
     weights = {layer.kernel for layer in layers}
     beside, *inputs = called.beside
     leaves = enumerate(jax.tree.leaves(called.variables))
     return [
         *(Known(leaf, (i, ()) if i in weights else None) for i, leaf in leaves),
         *map(Known, jax.tree.leaves(beside)),
-        *(_input_law(leaf, law) for leaf in jax.tree.leaves(inputs)),
+        *(_input(leaf, mean, variance) for leaf in jax.tree.leaves(inputs)),
     ]
 
 
-def _input_law(leaf: Any, law: SignalLaw) -> SignalLaw:
-    if jnp.issubdtype(leaf.dtype, jnp.floating):
-        # Two inputs are independent.
-        return law.apart()
-    # Whole numbers, such as tokens, only choose rows of an embedding.
-    return signals.gaussian(0.0, 1.0, np.int32)
+def _input(leaf: Any, mean: float, variance: float) -> Known | Input:
+    """Return an input; masks and keys of random numbers are no signals."""
+    is_abstract = isinstance(leaf, jax.ShapeDtypeStruct)
+    if leaf.dtype == bool:
+        # Where a mask is not known, it hides nothing.
+        return Known(jnp.ones(leaf.shape, bool) if is_abstract else jnp.asarray(leaf))
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return Known(leaf)
+    return Input(leaf, mean, variance)
 
 
 class _Setter:
@@ -131,43 +140,41 @@ class _Setter:
 
     def __init__(self, layers: Sequence[Layer]) -> None:
         self.layers = {layer.kernel: layer for layer in layers}
-        self.factors: dict[tuple[int, tuple[int, ...]], float] = {}
+        self.factors: dict[Origin, float] = {}
         self.rows: list[Row] = []
 
-    def set_weight(
-        self,
-        origin: tuple[int, tuple[int, ...]],
-        weight: Any,
-        law: SignalLaw,
-        count: float,
-    ) -> SignalLaw:
-        """Return the law of a layer's outputs, which are sums of `count` terms."""
-        rms = float(np.sqrt(np.mean(np.asarray(weight, np.float64) ** 2)))
-        incoming = count * law.square
+    def set_weight(self, weight: Known, law: Moments, terms: float) -> float:
+        """Return the factor of a weight whose outputs are sums of `terms` terms."""
+        assert weight.origin is not None
         # A weight that is used again keeps the factor of its first use.
-        if origin not in self.factors:
-            path = self._path(origin)
-            if not (rms > 0 and np.isfinite(rms) and 0 < incoming < np.inf):
+        if weight.origin not in self.factors:
+            path = self._path(weight.origin)
+            size, incoming = rms(weight.array), terms * law.square
+            if not (size > 0 and np.isfinite(size) and 0 < incoming < np.inf):
                 raise ValueError(
-                    f"{path} cannot be scaled: its weights have rms {rms:.4g}, and its "
-                    f"input has the mean square {law.square:.4g}; both must be "
+                    f"{path} cannot be scaled: its weights have rms {size:.4g}, and "
+                    f"its input has the mean square {law.square:.4g}; both must be "
                     "positive and finite. skip=[...] leaves it out. Nothing was "
                     "changed."
                 )
             std = 1 / np.sqrt(incoming)
-            self.factors[origin] = std / rms
+            self.factors[weight.origin] = float(std / size)
             self.rows.append(
                 {
                     "step": 1,
                     "path": path,
                     "input_mean": law.mean,
                     "input_variance": law.variance,
-                    "weight_std": float(std),
+                    "weight_std": float(std / abs(weight.multiplier)),
                 }
             )
-        return signals.gaussian(0.0, incoming * (rms * self.factors[origin]) ** 2)
+        return self.factors[weight.origin]
 
-    def _path(self, origin: tuple[int, tuple[int, ...]]) -> str:
+    def place(self) -> str:
+        """Say behind which layer the analysis is."""
+        return f"behind {self.rows[-1]['path']}" if self.rows else "before all layers"
+
+    def _path(self, origin: Origin) -> str:
         leaf, step = origin
         return path_of(self.layers[leaf], step)
 

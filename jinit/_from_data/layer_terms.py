@@ -1,0 +1,61 @@
+"""An output of a layer is a sum of terms, each a weight times an entry of the input."""
+
+import math
+from typing import Any
+
+import numpy as np
+from jax.extend.core import JaxprEqn
+
+from .._network.equations import CONVOLUTION, PRODUCT, by_primitive
+from .signal_rules import shape_of
+
+# The operands that may be the weight of a layer. A weight stands on the right more
+# often, and of two weights the right one is taken.
+_PLACES: dict[Any, tuple[int, ...]] = {
+    PRODUCT: (1, 0),
+    CONVOLUTION: (1,),
+    **by_primitive({"ragged_dot": (1,), "ragged_dot_general": (1,)}),
+}
+
+
+def weight_places(eqn: JaxprEqn) -> tuple[int, ...]:
+    """Return which operands of an equation may be the weight of a layer."""
+    return _PLACES.get(eqn.primitive, ())
+
+
+def terms(eqn: JaxprEqn) -> float:
+    """Return how many terms an output of a layer has, without those on padding."""
+    if eqn.primitive is CONVOLUTION:
+        kernel = shape_of(eqn.invars[1])
+        outputs = kernel[eqn.params["dimension_numbers"].rhs_spec[0]]
+        return math.prod(kernel) // outputs * _covered(eqn)
+    return float(math.prod(shape_of(eqn.invars[0])[axis] for axis in _summed(eqn)))
+
+
+def _summed(eqn: JaxprEqn) -> tuple[int, ...]:
+    """Return the axes of the first operand that a product sums over."""
+    numbers = eqn.params.get("dimension_numbers")
+    if numbers is None:
+        numbers = eqn.params["ragged_dot_dimension_numbers"].dot_dimension_numbers
+    (left, _), _ = numbers
+    return tuple(left)
+
+
+def _covered(eqn: JaxprEqn) -> float:
+    """Return the mean share of a kernel that lies on entries, not on padding."""
+    p = eqn.params
+    numbers = p["dimension_numbers"]
+    share = 1.0
+    for i in range(len(p["window_strides"])):
+        size = shape_of(eqn.invars[0])[numbers.lhs_spec[2 + i]]
+        taps = shape_of(eqn.invars[1])[numbers.rhs_spec[2 + i]]
+        outputs = shape_of(eqn.outvars[0])[numbers.out_spec[2 + i]]
+        spread = p["lhs_dilation"][i]
+        places = (
+            np.arange(outputs)[:, None] * p["window_strides"][i]
+            + np.arange(taps)[None] * p["rhs_dilation"][i]
+            - p["padding"][i][0]
+        )
+        there = (places >= 0) & (places <= (size - 1) * spread) & (places % spread == 0)
+        share *= float(there.mean()) if there.size else 0.0
+    return share
