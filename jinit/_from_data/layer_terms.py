@@ -28,17 +28,20 @@ def terms(eqn: JaxprEqn) -> float:
     if eqn.primitive is CONVOLUTION:
         kernel = shape_of(eqn.invars[1])
         outputs = kernel[eqn.params["dimension_numbers"].rhs_spec[0]]
-        return math.prod(kernel) // outputs * _covered(eqn)
-    return float(math.prod(shape_of(eqn.invars[0])[axis] for axis in _summed(eqn)))
+        return float(math.prod(kernel) // outputs * _covered(eqn))
+    shape = shape_of(eqn.invars[0])
+    return float(math.prod(shape[axis] for axis in summed_axes(eqn, 0) or ()))
 
 
-def _summed(eqn: JaxprEqn) -> tuple[int, ...]:
-    """Return the axes of the first operand that a product sums over."""
+def summed_axes(eqn: JaxprEqn, place: int) -> tuple[int, ...] | None:
+    """Return the axes of an operand that a product sums over; None: a convolution."""
+    if eqn.primitive is CONVOLUTION:
+        return None
     numbers = eqn.params.get("dimension_numbers")
     if numbers is None:
         numbers = eqn.params["ragged_dot_dimension_numbers"].dot_dimension_numbers
-    (left, _), _ = numbers
-    return tuple(left)
+    contracted, _ = numbers
+    return tuple(contracted[place])
 
 
 def _covered(eqn: JaxprEqn) -> float:

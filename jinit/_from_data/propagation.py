@@ -25,8 +25,9 @@ from .._network.equations import (
 from .._network.interpret import fused, inside, interpret, run, unrolled
 from .._network.reader.wrappers import body_inside
 from . import layer_terms, signal_rules, signals
+from .signal_rules import dtype_of
 from .signals import Moments, SignalLaw
-from .specimens import Input, Specimens, moments_of
+from .specimens import Input, Specimens, moments_of, spread_of
 
 # The number of a weight's leaf, and the steps of the scans around its use.
 Origin = tuple[int, tuple[int, ...]]
@@ -117,14 +118,16 @@ class _Propagation:
     def __call__(self, eqn: JaxprEqn, values: list[Value]) -> Sequence[Value]:
         is_array = not any(isinstance(value, Signal) for value in values)
         has_weights = any(_is_weight(value) for value in values)
-        if has_weights or not is_array:
+        if eqn.primitive in _CONTROL:
+            # A loop without weights is run as it is, which takes less time.
+            if has_weights:
+                return _CONTROL[eqn.primitive](self, eqn, values)
+        elif has_weights or not is_array:
             if eqn.primitive in LOOKED_THROUGH:
                 return inside(eqn, values, self)
             body = body_inside(eqn)
             if body is not None:
                 return interpret(body.jaxpr, body.consts, values, self)
-        if has_weights and eqn.primitive in _CONTROL:
-            return _CONTROL[eqn.primitive](self, eqn, values)
         return self._computed(eqn, values) if is_array else self._signals(eqn, values)
 
     def _computed(self, eqn: JaxprEqn, values: list[Value]) -> Sequence[Value]:
@@ -162,7 +165,7 @@ class _Propagation:
             Signal(
                 law,
                 specimen,
-                choices if jnp.issubdtype(var.aval.dtype, jnp.integer) else frozenset(),
+                choices if jnp.issubdtype(dtype_of(var), jnp.integer) else frozenset(),
                 weight,
             )
             for law, specimen, var in zip(
@@ -183,30 +186,28 @@ class _Propagation:
         self, eqn: JaxprEqn, values: list[Value], place: int, weight: Known
     ) -> Signal:
         """Let the caller set a weight, and return the outputs of the layer."""
-        x = values[1 - place]
+        x, dtype = values[1 - place], dtype_of(eqn.outvars[0])
         law = _law(x)
-        dtype = eqn.outvars[0].aval.dtype
-        is_real = not jnp.issubdtype(dtype, jnp.complexfloating)
-        root = ("layer", weight.origin)
-        moments = law and law.moments()
-        if moments is None and self.specimens is not None:
-            specimen = x.specimen if isinstance(x, Signal) else _array_of(x)
-            moments = moments_of(specimen)
-        # The analysis goes on to learn what whole numbers choose from.
-        if moments is None or self.is_stuck:
+        specimen = self._specimen(x) if self.specimens and law is None else None
+        # The analysis goes on, to learn what whole numbers choose from.
+        if self.is_stuck or (law is None and specimen is None):
             self.is_stuck = True
-            return Signal(signals.gaussian(0.0, 1.0, dtype, root) if is_real else None)
+            is_complex = jnp.issubdtype(dtype, jnp.complexfloating)
+            return Signal(None if is_complex else signals.gaussian(0.0, 1.0, dtype))
         terms = layer_terms.terms(eqn)
-        assert weight.origin is not None
-        factor = self.on_layer(weight, moments, terms)
-        self.factors[weight.origin] = factor
+        moments = moments_of(specimen) if law is None else law.moments()
+        factor = self.factors[_origin(weight)] = self.on_layer(weight, moments, terms)
+        values[place] = _times(values[place], factor)
+        outputs = self._run(eqn, values)
+        if jnp.issubdtype(dtype, jnp.complexfloating):
+            return Signal(None, *outputs)
         square = terms * moments.square * (rms(weight.array) * factor) ** 2
-        output = signals.gaussian(0.0, square, dtype, root) if is_real else None
-        if isinstance(values[place], Signal):
-            part = values[place].specimen
-            scaled = part if part is None else _scaled(part, factor)
-            values[place] = values[place]._replace(specimen=scaled)
-        return Signal(output, *self._run(eqn, values))
+        axes = layer_terms.summed_axes(eqn, 1 - place)
+        spread = spread_of(specimen, axes) if law is None else law.spread(terms)
+        # Two uses of a layer depend on each other as its inputs do.
+        roots = frozenset([("layer", weight.origin)])
+        output = signals.output(square, spread, dtype, roots)
+        return Signal(output, *outputs)
 
     def _chosen(self, eqn: JaxprEqn, values: Sequence[Value]) -> frozenset[int]:
         """Return the inputs that choose; note how many rows they choose from."""
@@ -236,15 +237,14 @@ class _Propagation:
     def _specimen(self, value: Value) -> Any:
         if isinstance(value, Signal):
             return value.specimen
-        assert self.specimens is not None
-        return self.specimens.repeat(self._array(value))
+        return self.specimens and self.specimens.repeat(self._array(value))
 
     def cond(self, eqn: JaxprEqn, values: list[Value]) -> list[Value]:
         """Go through the branch that is taken, or through all if data decide."""
         index, *operands = values
         branches = branches_of(eqn)
         if not isinstance(index, Signal):
-            number = int(np.clip(int(index), 0, len(branches) - 1))
+            number = min(max(0, int(self._array(index))), len(branches) - 1)
             taken = branches[number]
             return interpret(taken.jaxpr, taken.consts, operands, self)
         results = [interpret(b.jaxpr, b.consts, operands, self) for b in branches]
@@ -253,7 +253,7 @@ class _Propagation:
     def _one_of(self, index: Signal, cases: Sequence[Value]) -> Signal:
         if self.specimens is None:
             return Signal(None)
-        select = jax.vmap(lambda i, *xs: jax.lax.select_n(i, *xs))
+        select = jax.vmap(jax.lax.select_n)
         return Signal(None, select(index.specimen, *map(self._specimen, cases)))
 
     def loop(self, eqn: JaxprEqn, values: list[Value]) -> list[Value]:
@@ -287,8 +287,16 @@ def rms(array: Any) -> float:
     return float(np.sqrt(moments_of(array).square))
 
 
-def _array_of(value: Value) -> Any:
-    return value.array if isinstance(value, Known) else value
+def _origin(weight: Known) -> Origin:
+    assert weight.origin is not None
+    return weight.origin
+
+
+def _times(weight: Value, factor: float) -> Value:
+    """Return a weight with its factor, if it is a part that data have chosen."""
+    if not isinstance(weight, Signal) or weight.specimen is None:
+        return weight
+    return weight._replace(specimen=_scaled(weight.specimen, factor))
 
 
 def _scaled(array: Any, factor: float) -> Any:
@@ -306,9 +314,9 @@ def _weight_of(value: Value) -> Known | None:
 
 
 def _law(value: Value) -> SignalLaw | None:
-    return (
-        value.law if isinstance(value, Signal) else signals.of_array(_array_of(value))
-    )
+    if isinstance(value, Signal):
+        return value.law
+    return signals.of_array(value.array if isinstance(value, Known) else value)
 
 
 def _slice(value: Value, index: int) -> Value:

@@ -41,6 +41,11 @@ def shape_of(atom: Any) -> tuple[int, ...]:
     return tuple(atom.aval.shape)
 
 
+def dtype_of(atom: Any) -> Any:
+    """Return the dtype of a variable or a literal."""
+    return atom.aval.dtype
+
+
 def cuts(eqn: JaxprEqn) -> bool:
     """Tell whether the results are entries of the first operand, unchanged."""
     return _same(eqn) or eqn.primitive in PARTS or eqn.primitive is SPLIT
@@ -69,9 +74,7 @@ def laws(eqn: JaxprEqn, operands: Laws, values: Sequence[Any]) -> Laws:
 
 def _settles(eqn: JaxprEqn) -> bool:
     """Tell whether a reduction of one entry is that entry."""
-    return (
-        "axes" in eqn.params and eqn.invars[0].aval.dtype == eqn.outvars[0].aval.dtype
-    )
+    return "axes" in eqn.params and dtype_of(eqn.invars[0]) == dtype_of(eqn.outvars[0])
 
 
 def _size(atom: Any) -> int:
@@ -124,9 +127,15 @@ _RULES: dict[Any, Callable[[JaxprEqn, Laws, Any], SignalLaw | None]] = {
 
 def _entrywise(eqn: JaxprEqn, operands: Laws) -> Laws:
     """Apply an operation to the values of the laws, entry by entry, if it is one."""
-    whole = [law for law in operands if law is not None]
-    if len(whole) < len(operands) or not _is_entrywise(eqn):
+    if any(law is None for law in operands) or not _is_entrywise(eqn):
         return []
+    shape = shape_of(eqn.outvars[0])
+    whole = [
+        # An operand that is spread over an axis meets others than itself.
+        law if shape_of(atom) == shape else law.apart()
+        for law, atom in zip(operands, eqn.invars, strict=True)
+        if law is not None
+    ]
 
     def compute(*grids: np.ndarray) -> list[Any]:
         kinds: list[Any] = [atom.aval for atom in eqn.invars]

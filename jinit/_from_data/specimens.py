@@ -75,7 +75,11 @@ class Specimens:
           NotImplementedError: if JAX cannot run the equation for a batch of operands.
         """
         axes = tuple(0 if signal else None for signal in is_signal)
-        batched = jax.vmap(lambda *xs: tuple(bind(eqn, xs)), axes, axis_size=self.count)
+
+        def once(*operands: Any) -> tuple[Any, ...]:
+            return tuple(bind(eqn, operands))
+
+        batched = jax.vmap(once, axes, axis_size=self.count)
         try:
             return list(batched(*arrays))
         except (NotImplementedError, ValueError, TypeError) as error:
@@ -91,6 +95,16 @@ def moments_of(specimen: Any) -> Moments:
     variance = float(np.mean(np.abs(wide - mean) ** 2))
     size = mean.real if wide.dtype.kind == "f" else abs(mean)
     return Moments(float(size), variance, float(np.mean(np.abs(wide) ** 2)))
+
+
+def spread_of(specimen: Any, axes: Sequence[int] | None) -> float:
+    """Return the relative variance of the sums of squares over some axes."""
+    if axes is None:
+        return 0.0
+    wide = np.abs(np.asarray(specimen)).astype(np.float64)
+    # The first axis of a specimen counts the draws.
+    sums = np.sum(wide**2, tuple(axis + 1 for axis in axes))
+    return float(sums.var() / sums.mean() ** 2) if sums.any() else 0.0
 
 
 def _size(jaxpr: Jaxpr) -> int:
