@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jax.extend.core import JaxprEqn
 
-from .._network.equations import CONVOLUTION, PRODUCT, by_primitive
+from .._network.equations import CONVOLUTION, PRODUCT
 from .signal_rules import shape_of
 
 # The operands that may be the weight of a layer. A weight stands on the right more
@@ -14,13 +14,15 @@ from .signal_rules import shape_of
 _PLACES: dict[Any, tuple[int, ...]] = {
     PRODUCT: (1, 0),
     CONVOLUTION: (1,),
-    **by_primitive({"ragged_dot": (1,), "ragged_dot_general": (1,)}),
+    # JAX exports no objects for these two, so they are told by their names.
+    "ragged_dot": (1,),
+    "ragged_dot_general": (1,),
 }
 
 
 def weight_places(eqn: JaxprEqn) -> tuple[int, ...]:
     """Return which operands of an equation may be the weight of a layer."""
-    return _PLACES.get(eqn.primitive, ())
+    return _PLACES.get(eqn.primitive) or _PLACES.get(eqn.primitive.name, ())
 
 
 def terms(eqn: JaxprEqn) -> float:

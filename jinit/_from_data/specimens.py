@@ -82,9 +82,26 @@ class Specimens:
         batched = jax.vmap(once, axes, axis_size=self.count)
         try:
             return list(batched(*arrays))
+        except (NotImplementedError, ValueError, TypeError):
+            # JAX has no batched form of some operations, such as a ragged product.
+            return self._one_by_one(eqn, arrays, is_signal)
+
+    def _one_by_one(
+        self, eqn: JaxprEqn, arrays: Sequence[Any], is_signal: Sequence[bool]
+    ) -> list[Any]:
+        drawn = [x for x, signal in zip(arrays, is_signal, strict=True) if signal]
+
+        def once(operands: Sequence[Any]) -> list[Any]:
+            rest = iter(operands)
+            pairs = zip(arrays, is_signal, strict=True)
+            return bind(eqn, [next(rest) if signal else x for x, signal in pairs])
+
+        try:
+            results: list[Any] = jax.lax.map(once, drawn)
         except (NotImplementedError, ValueError, TypeError) as error:
             name = eqn.primitive.name
             raise NotImplementedError(f"the law of {name} is not known") from error
+        return results
 
 
 def moments_of(specimen: Any) -> Moments:
