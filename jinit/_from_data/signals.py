@@ -223,7 +223,7 @@ def _quantiles(
     Each node gets the mean of the values in its share of the probability. The outer
     nodes have shares that rounding would swamp, and get the value at their edge.
     """
-    order = np.argsort(values, kind="stable")
+    order = np.argsort(values)
     values, weights = values[order], weights[order]
     below = np.concatenate([[0.0], np.cumsum(weights)])
     sums = np.concatenate([[0.0], np.cumsum(weights * values)])

@@ -21,7 +21,7 @@ from .signals import Moments
 
 # All results of a model together have about so many entries, and an input is drawn at
 # most so often: 1024 numbers have a mean square that is 4 % off.
-_ENTRIES, _MOST = 2**25, 1024
+_ENTRIES, _MOST = 2**22, 1024
 # Whole numbers that choose nothing are like a mask.
 _CHOICES = 2
 
