@@ -17,10 +17,10 @@ from .._network.kept import Kept, context, types_of
 from .._network.layers import layers_of, left_by, path_of, times
 from .._network.reader.records import Adjustable
 from .._network.record import Network, network
-from . import signals
 from .history import History
-from .propagation import Known, propagate
-from .signals import SignalLaw
+from .propagation import Known, Origin, propagate, rms
+from .signals import Moments
+from .specimens import Input
 
 # The sizes of images to try if there is no batch, the most frequent first.
 _SIZES = (32, 28, 64, 224, 16, 8, 96, 128, 256, 14, 299, 48)
@@ -43,16 +43,19 @@ def autoinit(
     the functions behind it are integrated over that law, and branches count as
     independent. Kernels keep their drawn directions: W <- W std / rms(W).
 
-    The analysis knows products, convolutions, functions of one entry, sums, maxima,
-    pooling, norms, attention, embeddings, and scans of these. It does not know sorts
-    and cumulative sums.
+    Where entries meet that depend on each other (norms, softmax, attention, pooling,
+    routers, sorts, recurrences), no law of one entry is exact. There the model is run
+    on inputs that are drawn from their law, at the shapes of the batch, and mu and nu
+    are measured, to a few percent. No data are needed for this, either.
 
     Args:
       model: a Linen module, a function of (variables, ...), a model that holds its
         arrays, or a `jinit.Network` of one of them.
       *arguments: those with which one would call the model; see `jinit.network`. Of
-        the inputs only the shapes count, and they may be left out. A pair of numbers
-        in their place are `input_stats`.
+        real inputs only the shape counts. Whole numbers, such as tokens, and masks are
+        taken as they are; where only their shape is known, tokens are drawn uniformly,
+        and masks hide nothing. A pair of numbers in the place of the inputs are
+        `input_stats`.
       input_stats: mean and variance of the input: two numbers, or arrays that fit it.
       batch: the input, or a `jax.ShapeDtypeStruct` like it, or a tuple of several, if
         they are not among the arguments. Without any a shape is tried that fits one of
@@ -67,8 +70,9 @@ def autoinit(
 
     Raises:
       TypeError: as for `jinit.network`, or if parameters are only shapes.
-      ValueError: if the law of an operation is not known, a layer or its input is 0, or
-        no shape of an input fits. The text names the layer, and nothing is changed.
+      ValueError: if an operation can be neither analyzed nor run, as a callback, a
+        layer or its input is 0, or no shape of an input fits. The text names the layer,
+        and nothing is changed.
 
     Example:
       >>> import flax.linen as nn, jax, jinit
@@ -87,16 +91,16 @@ def autoinit(
     if not isinstance(model, Network):
         arguments = _with_batch(model, arguments, batch, rngs, options)
     net = network_of(model, arguments, rngs, options, "autoinit", needs_inputs=False)
-    mean, variance = _moments(input_stats)
     layers, trace = layers_of(net, skip), net._read.trace
     setter = _Setter(layers)
-    laws = _laws(net, layers, signals.gaussian(mean, variance))
+    signals = _signals(net, layers, *_moments(input_stats))
     try:
-        propagate(trace.jaxpr, trace.consts, laws, setter.set_weight)
+        propagate(trace.jaxpr, trace.consts, signals, setter.set_weight)
     except NotImplementedError as error:
         raise ValueError(
-            f"{error}, so this model cannot be analyzed; call jinit.lsuv, which takes "
-            "the statistics from a batch of data. Nothing was changed."
+            f"{error}, {setter.place()}, so this model cannot be analyzed; call "
+            "jinit.lsuv, which takes the statistics from a batch of data. Nothing was "
+            "changed."
         ) from None
     flat, tree = jax.tree.flatten(net.params)
     for layer in layers:
@@ -132,26 +136,29 @@ def _with_batch(
     return (*arguments, _fitting(model, arguments, rngs, options))
 
 
-def _laws(
-    net: Network, layers: Sequence[Adjustable], law: SignalLaw
-) -> list[Known | SignalLaw]:
-    """Return the arguments of a traced model: known arrays, then laws of the inputs."""
+def _signals(
+    net: Network, layers: Sequence[Adjustable], mean: float, variance: float
+) -> list[Known | Input]:
+    """Return the arguments of a traced model: known arrays, then inputs with a law."""
     weights = {layer.kernel.number for layer in layers}
     leaves = enumerate(jax.tree.leaves(net.params))
     inputs, count = jax.tree.leaves(net.inputs), net._adapted.num_arguments
     return [
         *(Known(leaf, (i, ()) if i in weights else None) for i, leaf in leaves),
-        *(_input_law(leaf, law) for leaf in inputs[:count]),
+        *(_input(leaf, mean, variance) for leaf in inputs[:count]),
         *map(Known, inputs[count:]),
     ]
 
 
-def _input_law(leaf: Any, law: SignalLaw) -> SignalLaw:
-    if jnp.issubdtype(leaf.dtype, jnp.floating):
-        # Two inputs are independent.
-        return law.apart()
-    # Whole numbers, such as tokens, only choose rows of an embedding.
-    return signals.gaussian(0.0, 1.0, np.int32)
+def _input(leaf: Any, mean: float, variance: float) -> Known | Input:
+    """Return an input; masks and keys of random numbers are no signals."""
+    is_abstract = isinstance(leaf, jax.ShapeDtypeStruct)
+    if leaf.dtype == bool:
+        # Where a mask is not known, it hides nothing.
+        return Known(jnp.ones(leaf.shape, bool) if is_abstract else jnp.asarray(leaf))
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return Known(leaf)
+    return Input(leaf, mean, variance)
 
 
 class _Setter:
@@ -159,43 +166,41 @@ class _Setter:
 
     def __init__(self, layers: Sequence[Adjustable]) -> None:
         self.layers = {layer.kernel.number: layer for layer in layers}
-        self.factors: dict[tuple[int, tuple[int, ...]], float] = {}
+        self.factors: dict[Origin, float] = {}
         self.rows: list[Row] = []
 
-    def set_weight(
-        self,
-        origin: tuple[int, tuple[int, ...]],
-        weight: Any,
-        law: SignalLaw,
-        count: float,
-    ) -> SignalLaw:
-        """Return the law of a layer's outputs, which are sums of `count` terms."""
-        rms = float(np.sqrt(np.mean(np.asarray(weight, np.float64) ** 2)))
-        incoming = count * law.square
+    def set_weight(self, weight: Known, law: Moments, terms: float) -> float:
+        """Return the factor of a weight whose outputs are sums of `terms` terms."""
+        assert weight.origin is not None
         # A weight that is used again keeps the factor of its first use.
-        if origin not in self.factors:
-            path = self._path(origin)
-            if not (rms > 0 and np.isfinite(rms) and 0 < incoming < np.inf):
+        if weight.origin not in self.factors:
+            path = self._path(weight.origin)
+            size, incoming = rms(weight.array), terms * law.square
+            if not (size > 0 and np.isfinite(size) and 0 < incoming < np.inf):
                 raise ValueError(
-                    f"{path} cannot be scaled: its weights have rms {rms:.4g}, and its "
-                    f"input has the mean square {law.square:.4g}; both must be "
+                    f"{path} cannot be scaled: its weights have rms {size:.4g}, and "
+                    f"its input has the mean square {law.square:.4g}; both must be "
                     "positive and finite. skip=[...] leaves it out. Nothing was "
                     "changed."
                 )
             std = 1 / np.sqrt(incoming)
-            self.factors[origin] = std / rms
+            self.factors[weight.origin] = float(std / size)
             self.rows.append(
                 {
                     "step": 1,
                     "path": path,
                     "input_mean": law.mean,
                     "input_variance": law.variance,
-                    "weight_std": float(std),
+                    "weight_std": float(std / abs(weight.multiplier)),
                 }
             )
-        return signals.gaussian(0.0, incoming * (rms * self.factors[origin]) ** 2)
+        return self.factors[weight.origin]
 
-    def _path(self, origin: tuple[int, tuple[int, ...]]) -> str:
+    def place(self) -> str:
+        """Say behind which layer the analysis is."""
+        return f"behind {self.rows[-1]['path']}" if self.rows else "before all layers"
+
+    def _path(self, origin: Origin) -> str:
         leaf, step = origin
         return path_of(self.layers[leaf], step)
 

@@ -10,7 +10,7 @@ are.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -31,8 +31,30 @@ def interpret(
     """Return the results of a jaxpr, equation by equation, as the handler says."""
     slots = dict(zip(jaxpr.constvars, consts, strict=True))
     slots |= zip(jaxpr.invars, arguments, strict=True)
-    steps = ((eqn, eqn.invars, eqn.outvars) for eqn in jaxpr.eqns)
-    return evaluate(steps, slots, jaxpr.outvars, handler)
+    return evaluate(_freeing(jaxpr, slots), slots, jaxpr.outvars, handler)
+
+
+def _freeing(
+    jaxpr: Jaxpr, slots: dict[Any, Any]
+) -> Iterator[tuple[JaxprEqn, Sequence[Any], Sequence[Any]]]:
+    """Yield a jaxpr's equations, and drop each value behind the last that reads it.
+
+    Otherwise all activations of a model that is run here would be in memory at once.
+    """
+    last: dict[Any, int] = {}
+    for number, eqn in enumerate(jaxpr.eqns):
+        variables = [x for x in eqn.invars if not isinstance(x, Literal)]
+        last |= dict.fromkeys([*variables, *eqn.outvars], number)
+    for output in jaxpr.outvars:
+        if not isinstance(output, Literal):
+            last.pop(output, None)
+    dropped: dict[int, list[Any]] = {}
+    for variable, number in last.items():
+        dropped.setdefault(number, []).append(variable)
+    for number, eqn in enumerate(jaxpr.eqns):
+        yield eqn, eqn.invars, eqn.outvars
+        for variable in dropped.get(number, ()):
+            del slots[variable]
 
 
 def evaluate(

@@ -7,11 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from scipy import stats
 
 import jinit
 from examples import transformer
-from jinit._from_data import signals
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -117,10 +115,8 @@ def test_attention_and_embeddings():
     new, history = laid(model, tokens, batch=tokens)
     found = stds(model, new, tokens)
     for row in history.rows:
-        name = row["path"].rpartition("/")[2]
-        # An average over tokens that are alike is larger than one over others.
-        low, high = (0.5, 3) if name == "out" else (0.85, 1.15)
-        assert low < found[row["path"]] < high
+        # Tokens that are alike have an average that is larger than that of others.
+        assert 0.95 < found[row["path"]] < 1.05
     # What is looked up, and norms, stay as they were.
     old = jax.tree.leaves_with_path(model.init(KEY, tokens)["params"])
     for (path, a), b in zip(old, jax.tree.leaves(new["params"]), strict=True):
@@ -197,20 +193,11 @@ def test_nnx_models():
     assert new is not model and new.layers[0].kernel.shape == (50, 60)
 
 
-def test_laws_of_largest_entries_are_those_of_scipy():
-    law = signals.gaussian(0.0, 1.0)
-    for count in (2, 9, 64):
-        largest = signals.largest(law, count)
-        grid = np.linspace(-8, 8, 4001)
-        density = count * stats.norm.cdf(grid) ** (count - 1) * stats.norm.pdf(grid)
-        mean = np.trapezoid(grid * density, grid)
-        assert largest.mean == pytest.approx(mean, abs=0.05)
-
-
-class Sorted(nn.Module):
+class Opaque(nn.Module):
     @nn.compact
     def __call__(self, x):
-        return nn.Dense(4)(jnp.sort(nn.Dense(8)(x)))
+        x = nn.Dense(8)(x)
+        return nn.Dense(4)(jax.pure_callback(np.cbrt, x, x))
 
 
 class Normed(nn.Module):
@@ -229,7 +216,11 @@ def run(model, stats=(0.0, 1.0), **options):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: run(Sorted()), ValueError, "the law of sort is not known.*jinit.lsuv"),
+        (
+            lambda: run(Opaque()),
+            ValueError,
+            "the law of pure_callback is not known, behind Dense_0, .*jinit.lsuv",
+        ),
         (lambda: run(Normed()), ValueError, "Dense_0 are changed before"),
         (lambda: run(ONE, (0.0, 0.0)), ValueError, "layers_0 cannot be scaled"),
         (
