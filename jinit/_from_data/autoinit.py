@@ -168,33 +168,40 @@ class _Setter:
         self.layers = {layer.kernel.number: layer for layer in layers}
         self.factors: dict[Origin, float] = {}
         self.rows: list[Row] = []
+        # The weights whose input has been 0 so far.
+        self.problems: dict[Origin, str] = {}
 
     def set_weight(self, weight: Known, law: Moments, terms: float) -> float:
         """Return the factor of a weight whose outputs are sums of `terms` terms."""
-        assert weight.origin is not None
+        origin = weight.origin
+        assert origin is not None
         # A weight that is used again keeps the factor of its first use.
-        if weight.origin not in self.factors:
-            path = self._path(weight.origin)
-            size, incoming = rms(weight.array), terms * law.square
-            if not (size > 0 and np.isfinite(size) and 0 < incoming < np.inf):
-                raise ValueError(
-                    f"{path} cannot be scaled: its weights have rms {size:.4g}, and "
-                    f"its input has the mean square {law.square:.4g}; both must be "
-                    "positive and finite. skip=[...] leaves it out. Nothing was "
-                    "changed."
-                )
-            std = 1 / np.sqrt(incoming)
-            self.factors[weight.origin] = float(std / size)
-            self.rows.append(
-                {
-                    "step": 1,
-                    "path": path,
-                    "input_mean": law.mean,
-                    "input_variance": law.variance,
-                    "weight_std": float(std / abs(weight.multiplier)),
-                }
+        if origin in self.factors:
+            return self.factors[origin]
+        size, incoming = rms(weight.array), terms * law.square
+        if not (size > 0 and np.isfinite(size) and 0 < incoming < np.inf):
+            problem = (
+                f"{self._path(origin)} cannot be scaled: its weights have rms "
+                f"{size:.4g}, and its input has the mean square {law.square:.4g}; both "
+                "must be positive and finite. skip=[...] leaves it out. Nothing was "
+                "changed."
             )
-        return self.factors[weight.origin]
+            if incoming != 0:
+                raise ValueError(problem)
+            # A recurrence begins with zeros; its weight is set at its next use.
+            self.problems[origin] = problem
+            return 1.0
+        self.factors[origin] = float(1 / np.sqrt(incoming) / size)
+        self.rows.append(
+            {
+                "step": 1,
+                "path": self._path(origin),
+                "input_mean": law.mean,
+                "input_variance": law.variance,
+                "weight_std": float(1 / np.sqrt(incoming) / abs(weight.multiplier)),
+            }
+        )
+        return self.factors[origin]
 
     def place(self) -> str:
         """Say behind which layer the analysis is."""
@@ -211,6 +218,9 @@ class _Setter:
             for (leaf, step), factor in self.factors.items()
             if leaf == layer.kernel.number
         }
+        for (leaf, step), problem in self.problems.items():
+            if leaf == layer.kernel and step not in steps:
+                raise ValueError(problem)
         if not steps:
             raise ValueError(
                 f"the weights of {layer.path} are changed before they meet a signal, "

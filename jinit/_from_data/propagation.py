@@ -257,7 +257,7 @@ class _Propagation:
         return Signal(None, select(index.specimen, *map(self._specimen, cases)))
 
     def loop(self, eqn: JaxprEqn, values: list[Value]) -> list[Value]:
-        """Go through a `while` step by step, if its end does not depend on data."""
+        """Go through a `while` step by step, as long as data do not decide its end."""
         parts = while_of(eqn)
         test_consts, consts, carry = parts.parts(values)
         test, body = parts.test, parts.body
@@ -266,10 +266,10 @@ class _Propagation:
                 test.jaxpr, test.consts, [*test_consts, *carry], self
             )
             if isinstance(goes_on, Signal):
-                raise NotImplementedError(
-                    "the law of a layer in a `while` whose end depends on data is not "
-                    "known"
-                )
+                # The first step sets the layers, and the loop runs with them as it is.
+                interpret(body.jaxpr, body.consts, [*consts, *carry], self)
+                values[len(values) - len(carry) :] = carry
+                return [Signal(None, specimen) for specimen in self._run(eqn, values)]
             if not bool(goes_on):
                 return carry
             carry = interpret(body.jaxpr, body.consts, [*consts, *carry], self)

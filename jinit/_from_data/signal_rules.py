@@ -161,20 +161,21 @@ def _is_entrywise(eqn: JaxprEqn) -> bool:
 def multiplier(eqn: JaxprEqn, arrays: Sequence[Any], place: int) -> float | None:
     """Return the number by which an equation multiplies one operand, or None."""
     rule = _MULTIPLIERS.get(eqn.primitive)
-    if rule is None or any(np.size(x) != 1 for i, x in enumerate(arrays) if i != place):
+    others = [np.asarray(x) for i, x in enumerate(arrays) if i != place]
+    if rule is None or any(x.size != 1 or x.dtype.kind == "c" for x in others):
         return None
-    numbers = [
-        float(np.asarray(x).item()) if i != place else 1.0 for i, x in enumerate(arrays)
-    ]
-    return rule(numbers, place)
+    return rule([float(x.item()) for x in others], place)
+
+
+def _inverse(numbers: list[float], place: int) -> float | None:
+    """Return 1 / number for a weight that is divided by the number."""
+    return 1 / numbers[0] if place == 0 and numbers[0] else None
 
 
 _MULTIPLIERS: dict[Any, Callable[[list[float], int], float | None]] = by_primitive(
     {
-        "mul": lambda numbers, place: math.prod(numbers),
-        "div": lambda numbers, place: (
-            1 / numbers[1] if place == 0 and numbers[1] else None
-        ),
+        "mul": lambda numbers, place: numbers[0],
+        "div": _inverse,
         "neg": lambda numbers, place: -1.0,
     }
 )

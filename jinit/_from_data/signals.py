@@ -15,6 +15,7 @@ import itertools
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 # The quadrature has 32 panels of order 8 on [-8, 8]; less than 2e-15 lies outside.
@@ -131,7 +132,9 @@ def _new(values: np.ndarray, roots: frozenset[Hashable]) -> SignalLaw:
 
 
 def of_array(array: Any) -> SignalLaw | None:
-    """Return the law of the entries of a known array, or None for complex entries."""
+    """Return the law of a known array's entries; None if they are no real numbers."""
+    if jax.dtypes.issubdtype(getattr(array, "dtype", None), jax.dtypes.prng_key):
+        return None
     array = np.asarray(array)
     if array.dtype.kind == "c" or array.size == 0:
         return None

@@ -22,6 +22,8 @@ from .signals import Moments
 # All results of a model together have about so many entries, and an input is drawn at
 # most so often: 1024 numbers have a mean square that is 4 % off.
 _ENTRIES, _MOST = 2**22, 1024
+# JAX raises these where it cannot run an equation outside of the model's own program.
+_REFUSALS = (NotImplementedError, ValueError, TypeError, RuntimeError)
 # Whole numbers that choose nothing are like a mask.
 _CHOICES = 2
 
@@ -82,7 +84,7 @@ class Specimens:
         batched = jax.vmap(once, axes, axis_size=self.count)
         try:
             return list(batched(*arrays))
-        except (NotImplementedError, ValueError, TypeError):
+        except _REFUSALS:
             # JAX has no batched form of some operations, such as a ragged product.
             return self._one_by_one(eqn, arrays, is_signal)
 
@@ -98,7 +100,7 @@ class Specimens:
 
         try:
             results: list[Any] = jax.lax.map(once, drawn)
-        except (NotImplementedError, ValueError, TypeError) as error:
+        except _REFUSALS as error:
             name = eqn.primitive.name
             raise NotImplementedError(f"the law of {name} is not known") from error
         return results

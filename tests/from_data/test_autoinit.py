@@ -3,6 +3,7 @@
 import chex
 import flax.linen as nn
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -193,11 +194,17 @@ def test_nnx_models():
     assert new is not model and new.layers[0].kernel.shape == (50, 60)
 
 
+# An operation that JAX cannot run, as that of another device.
+OPAQUE = jax.extend.core.Primitive("opaque")
+OPAQUE.def_abstract_eval(lambda x: x)
+
+
 class Opaque(nn.Module):
     @nn.compact
     def __call__(self, x):
-        x = nn.Dense(8)(x)
-        return nn.Dense(4)(jax.pure_callback(np.cbrt, x, x))
+        return nn.Dense(4, use_bias=False)(
+            OPAQUE.bind(jnp.cumsum(nn.Dense(8, use_bias=False)(x), -1))
+        )
 
 
 class Normed(nn.Module):
@@ -213,13 +220,20 @@ def run(model, stats=(0.0, 1.0), **options):
     return laid(model, jnp.ones((2, 6)), stats, **options)
 
 
+def set_opaque():
+    params = {
+        f"Dense_{i}": {"kernel": jnp.ones(s)} for i, s in enumerate([(6, 8), (8, 4)])
+    }
+    return jinit.autoinit(Opaque(), {"params": params}, batch=jnp.ones((2, 6)))
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
         (
-            lambda: run(Opaque()),
+            lambda: set_opaque(),
             ValueError,
-            "the law of pure_callback is not known, behind Dense_0, .*jinit.lsuv",
+            "the law of opaque is not known, behind Dense_0, .*jinit.lsuv",
         ),
         (lambda: run(Normed()), ValueError, "Dense_0 are changed before"),
         (lambda: run(ONE, (0.0, 0.0)), ValueError, "layers_0 cannot be scaled"),

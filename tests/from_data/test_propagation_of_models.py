@@ -106,14 +106,36 @@ def test_complex_inputs_count_with_both_components():
     assert square == pytest.approx(4, rel=0.02)
 
 
-def test_a_layer_in_a_loop_whose_end_depends_on_data_is_an_error():
+def test_a_layer_in_a_loop_is_set_at_its_first_step():
+    """Data decide when this loop ends, so its steps cannot be counted."""
+
     def model(params, x):
         h = checkpoint_name(x @ params["a"], "a")
-        is_large = lambda h: jnp.abs(h).max() > 1e-3  # noqa: E731
-        h = jax.lax.while_loop(is_large, lambda h: 0.1 * h @ params["b"], h)
-        return checkpoint_name(h @ params["b"], "b")
+        is_small = lambda h: jnp.abs(h).max() < 1e3  # noqa: E731
+        h = jax.lax.while_loop(is_small, lambda h: 30.0 * (h @ params["b"]), 3 * h)
+        return checkpoint_name(h / 1e3 @ params["b"], "b")
 
-    params = {name: jax.random.normal(KEY, (32, 32)) for name in "ab"}
-    batch = jax.ShapeDtypeStruct((8, 32), jnp.float32)
-    with pytest.raises(ValueError, match="`while`.*depends on data.*behind a"):
-        jinit.autoinit(model, params, batch=batch)
+    params = {name: jax.random.normal(KEY, (64, 64)) for name in "ab"}
+    batch = jax.ShapeDtypeStruct((8, 64), jnp.float32)
+    new, history = jinit.autoinit(model, params, batch=batch)
+    assert [row["path"] for row in history.rows] == ["a", "b"]
+    assert history.rows[1]["input_variance"] == pytest.approx(9, rel=0.1)
+    assert history.rows[1]["weight_std"] == pytest.approx(1 / 24, rel=0.05)
+    assert float(jnp.sqrt(jnp.mean(new["b"] ** 2))) == pytest.approx(1 / 24, rel=0.05)
+
+
+def test_a_recurrence_that_begins_with_zeros_is_set_at_its_second_step():
+    def model(params, x):
+        def step(h, x):
+            h = checkpoint_name(h @ params["w"], "w")
+            h = jnp.tanh(h + checkpoint_name(x @ params["v"], "v"))
+            return h, h
+
+        return jax.lax.scan(step, jnp.zeros_like(x[0]), x)[1]
+
+    params = {name: jax.random.normal(KEY, (64, 64)) for name in "vw"}
+    batch = jax.ShapeDtypeStruct((5, 8, 64), jnp.float32)
+    new, history = jinit.autoinit(model, params, batch=batch)
+    std = float(jnp.sqrt(jnp.mean(new["w"] ** 2)))
+    assert std == pytest.approx(jinit.gain("tanh") / 8, rel=0.02)
+    assert [row["path"] for row in history.rows] == ["v", "w"]
