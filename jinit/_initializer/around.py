@@ -11,8 +11,9 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from .._core import checks, dtypes
-from .base import DrawSpec, Initializer, KernelAxes
+from .base import DrawSpec, Initializer
 from .foreign import check_part, in_torch_layout, with_axes
+from .kernel_axes import KernelAxes
 from .maker import maker
 from .parts import Composed, common_dtype, part, std_of
 from .scheme import scheme

@@ -18,38 +18,12 @@ from jax.typing import DTypeLike
 
 from .._core import checks, dtypes, names, numbers
 from .._core.meshes import Sharding
-from .._scale.fans import Fans
 from ..random import _law as laws
 from .frozen import exact
+from .kernel_axes import KernelAxes
 
-# A scheme's layout, with a letter for each axis ("kkio"), and its pair (fan_in,
-# fan_out). None stands for a part that the scheme does not have.
+# A layout, such as "kkio", and (fan_in, fan_out). None stands for what a scheme lacks.
 LayoutAndFans = tuple[str | None, tuple[float | None, float | None]]
-
-
-class KernelAxes(NamedTuple):
-    """KernelAxes say what the axes of a kernel are, where a plan can tell it.
-
-    `layout` is None where nothing shows it. `fans` are None where they are those of the
-    layout and the groups. They differ in a transposed convolution, whose stride keeps
-    some taps from an output.
-    """
-
-    layout: str | None
-    groups: int = 1
-    fans: Fans | None = None
-
-    @property
-    def are_default(self) -> bool:
-        """Tell whether every scheme counts so by itself: (*window, in, out)."""
-        letters = (self.layout or "").lstrip("k")
-        return letters == "io" and self.groups == 1 and self.fans is None
-
-    def known_layout(self) -> str:
-        """Return the layout, or raise if nothing shows it."""
-        if self.layout is None:
-            raise ValueError("nothing shows which axes are inputs and which outputs.")
-        return self.layout
 
 
 class DrawSpec(NamedTuple):
@@ -279,14 +253,7 @@ class Initializer:
         )
 
     def _with_axes(self, axes: KernelAxes) -> "Initializer":
-        """Return the same law for a kernel with these axes.
-
-        A scheme that does not depend on axes, or whose settings name them, returns
-        itself.
-
-        Raises:
-          ValueError: if the law needs a layout and there is none.
-        """
+        """Return the same law for a kernel with these axes; see `KernelAxes`."""
         return self
 
     def _spelling(self) -> tuple[str, dict[str, Any]]:

@@ -19,7 +19,8 @@ from .._core.identity import identity
 from .._core.meshes import explicit_axes
 from .._core.names import public_name
 from .._core.programs import jit_to
-from .base import DrawSpec, Initializer, KernelAxes, is_random
+from .base import DrawSpec, Initializer, is_random
+from .kernel_axes import KernelAxes
 from .maker import check_called, maker
 from .scheme import scheme
 

@@ -9,9 +9,10 @@ import numpy as np
 from jax.typing import ArrayLike, DTypeLike
 
 from .._core import checks, numbers
-from .base import DrawSpec, Initializer, KernelAxes
+from .base import DrawSpec, Initializer
 from .foreign import check_part, in_torch_layout, with_axes
 from .frozen import frozen, thawed
+from .kernel_axes import KernelAxes
 from .maker import maker
 from .parts import Composed, common_dtype, part
 from .scheme import scheme

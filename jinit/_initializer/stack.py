@@ -12,8 +12,9 @@ from jax.typing import DTypeLike
 from .._core import checks, numbers
 from .._core.programs import compiled
 from ..random import _law as laws
-from .base import DrawSpec, Initializer, KernelAxes, LayoutAndFans, law_and_scale
+from .base import DrawSpec, Initializer, LayoutAndFans, law_and_scale
 from .foreign import in_torch_layout, is_initializer, positional, with_axes
+from .kernel_axes import KernelAxes
 from .maker import check_called, maker
 from .parts import Composed, common_dtype, common_layout_and_fans, common_std, part
 from .scheme import scheme

@@ -7,8 +7,8 @@ bias beside a kernel, whose length shows the outputs (beside.py).
 from typing import Any
 
 from .._core.trees import Leaf
-from .._initializer.base import KernelAxes
 from .._initializer.foreign import with_axes
+from .._initializer.kernel_axes import KernelAxes
 from .._scale.fans import fans
 from .beside import Reading
 

@@ -1,9 +1,9 @@
 """The bias beside a kernel shows which axes of the kernel are its outputs.
 
 A kernel (144, 48) beside a bias (144,) is (out, in). Shapes alone say no more than
-this, so every reading of a kernel's axes that fits the bias is counted, and a kernel
-with two readings of different fans is left to the user. Where the bias fits Flax's
-order, (*window, in, out), the kernel is read so.
+this, and a bias may fit several readings of a kernel's axes. The likeliest is taken,
+and Flax's order, (*window, in, out), before all others. A square kernel has the same
+fans in both directions.
 """
 
 import re
@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from .._core.trees import Leaf
-from .._initializer.base import KernelAxes
-from .._scale.fans import fans
+from .._initializer.kernel_axes import KernelAxes
+from .._network.flax_names import INTO_HEADS
 
 Shape = tuple[int, ...]
 Parts = tuple[str, ...]
@@ -30,10 +30,7 @@ def axes_beside_biases(leaves: Sequence[Leaf]) -> dict[Parts, Reading]:
     modules = Modules.of(leaves)
     layouts = {leaf.parts: modules.layouts(leaf.parts) for leaf in leaves}
     known = {parts: several for parts, several in layouts.items() if several}
-    readings = {
-        parts: _reading(modules.shape(parts), several)
-        for parts, several in known.items()
-    }
+    readings = {parts: _reading(parts, several) for parts, several in known.items()}
     # The kernels of one library are alike: where the biases show (out, in), a kernel
     # without a bias is probably (out, in), too, but nothing shows it.
     turned = {parts[-1] for parts, several in known.items() if _is_turned(several)}
@@ -104,28 +101,37 @@ def _names_of_bias(name: str) -> Iterator[str]:
 
 
 def _fitting(shape: Shape, bias: Shape) -> Iterator[str]:
-    """Yield each layout of a kernel that a bias of this shape fits."""
+    """Yield each layout of a kernel that a bias of this shape fits.
+
+    The order is that of likelihood: a single layer before scanned ones, (in, out)
+    before (out, in), and layers along the first axis before those along the second.
+    """
     yield from _of_one_layer(shape, bias)
     # Scanned layers have an axis more, in the kernel and in the bias.
-    for axis in (0, 1):
-        is_stack = len(shape) > 2 and len(bias) > 1 and shape[axis] == bias[axis]
-        if is_stack:
-            inner = _of_one_layer(_without(shape, axis), _without(bias, axis))
-            for layout in inner:
-                yield layout[:axis] + "b" + layout[axis:]
+    stacks = [
+        layout[:axis] + "b" + layout[axis:]
+        for axis in (0, 1)
+        if len(shape) > 2 and len(bias) > 1 and shape[axis] == bias[axis]
+        for layout in _of_one_layer(_without(shape, axis), _without(bias, axis))
+    ]
+    yield from (layout for layout in stacks if not _is_turned([layout]))
+    yield from (layout for layout in stacks if _is_turned([layout]))
 
 
 def _of_one_layer(shape: Shape, bias: Shape) -> Iterator[str]:
     window = len(shape) - 2
     # PyTorch's and Equinox's convolutions add a bias (out, 1, 1) to (out, *window).
     is_first = len(bias) == window + 1 > 1 and set(bias[1:]) == {1}
-    if len(bias) == 1 and not is_first:
+    if len(bias) == 1:
         if shape[-1] == bias[0]:
             yield "k" * window + "io"
         if window and shape[-2] == bias[0]:
             yield "k" * window + "oi"
     if (len(bias) == 1 or is_first) and shape[0] == bias[0]:
         yield "oi" + "k" * window
+    # PyTorch's transposed convolutions are (in, out, *window).
+    if len(bias) == 1 and window > 1 and shape[1] == bias[0]:
+        yield "io" + "k" * window
     # The outputs of an attention's kernel (width, heads, size) are two axes.
     if len(bias) > 1 and not is_first and shape[-len(bias) :] == bias:
         yield "i" * (len(shape) - len(bias)) + "o" * len(bias)
@@ -140,21 +146,22 @@ def _order(layout: str) -> str:
 
 
 def _is_turned(layouts: Sequence[str]) -> bool:
-    return all("oi" in layout for layout in layouts)
+    return all("oi" in layout.replace("b", "") for layout in layouts)
 
 
 def _is_plain(layouts: Sequence[str]) -> bool:
-    return not any("oi" in layout for layout in layouts)
+    return not any("oi" in layout.replace("b", "") for layout in layouts)
 
 
-def _reading(shape: Shape, layouts: Sequence[str]) -> Reading:
-    if KernelAxes(layouts[0]).are_default:
-        return Reading(KernelAxes(layouts[0]))
-    if len({fans(shape, layout) for layout in layouts}) > 1:
-        names = " or ".join(map(repr, layouts))
-        reason = f"the bias beside it fits the layouts {names}"
+def _reading(parts: Parts, layouts: Sequence[str]) -> Reading:
+    first = layouts[0]
+    # As many layers as inputs: the axis may count either. A name may tell.
+    rivals = [layout for layout in layouts if layout.startswith("bi")]
+    is_of_heads = "oo" in first and "b" not in first
+    if is_of_heads and rivals and "".join(parts[-2:-1]) not in INTO_HEADS:
+        reason = f"the bias beside it fits the layouts {first!r} and {rivals[0]!r}"
         return Reading(KernelAxes(None), reason)
-    return Reading(KernelAxes(layouts[0]))
+    return Reading(KernelAxes(first))
 
 
 def _without_bias(name: str) -> str:

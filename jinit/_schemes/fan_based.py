@@ -14,17 +14,19 @@ from jax.typing import DTypeLike
 
 from .._core import checks, numbers, papers
 from .._core.dtypes import canonical_dtype, is_complex
-from .._initializer.base import (
-    Initializer,
-    KernelAxes,
-    LayoutAndFans,
-    RandomInitializer,
-)
+from .._initializer.base import Initializer, LayoutAndFans, RandomInitializer
+from .._initializer.kernel_axes import KernelAxes
 from .._initializer.scheme import scheme
 from .._scale.fans import MODES, Fans, fan, fans, layout_if_disjoint, torch_axes
 from .._scale.gains import Activation, canonical, gain, second_moment, slope_at_zero
 from ..random import _law as laws
-from .fan_options import FanOptions, count_once, fan_maker, refuse_activation
+from .fan_options import (
+    FanOptions,
+    count_once,
+    fan_maker,
+    refuse_activation,
+    settings_for_axes,
+)
 from .truncated import truncated_std
 from .variance_scaling import UNIT_LAWS, Axes
 
@@ -116,16 +118,7 @@ class FanScheme(RandomInitializer):
         named = self.in_axis, self.out_axis, self.batch_axis
         if self.layout or named != (-2, -1, ()) or self._needs_no_axes():
             return self
-        settings: dict[str, Any] = {
-            "groups": axes.groups if self.groups == 1 else self.groups
-        }
-        if axes.fans is not None:
-            for name, fan in axes.fans._asdict().items():
-                counted = getattr(self, name)
-                settings[name] = fan if counted is None else counted
-        # With both fans a kernel may have any shape, also a flat one.
-        layout = axes.layout if axes.fans is not None else axes.known_layout()
-        return dataclasses.replace(self, layout=layout, **settings)
+        return dataclasses.replace(self, **settings_for_axes(self, axes))
 
     def _in_torch_layout(self) -> Initializer:
         if self.layout is not None:

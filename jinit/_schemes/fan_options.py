@@ -12,6 +12,7 @@ from jax.typing import DTypeLike
 
 from .._core import checks
 from .._initializer.base import spell
+from .._initializer.kernel_axes import KernelAxes
 from .._initializer.maker import maker, spelled
 from .._scale.fans import check_layout_or_axes
 from .._scale.gains import Activation, canonical
@@ -89,6 +90,24 @@ def _checked(settings: dict[str, Any]) -> dict[str, Any]:
             settings.get("batch_axis", ()),
         )
     return settings
+
+
+def settings_for_axes(scheme: Any, axes: KernelAxes) -> dict[str, Any]:
+    """Return the settings by which a scheme counts the fans of a kernel.
+
+    Fans that the user passed stay.
+    """
+    groups = axes.groups if scheme.groups == 1 else scheme.groups
+    if axes.fans is None:
+        return {"layout": axes.known_layout(), "groups": groups}
+    fan_in, fan_out = axes.fans
+    # With both fans a kernel may have any shape, also a flat one without a layout.
+    return {
+        "layout": axes.layout,
+        "groups": groups,
+        "fan_in": fan_in if scheme.fan_in is None else scheme.fan_in,
+        "fan_out": fan_out if scheme.fan_out is None else scheme.fan_out,
+    }
 
 
 def refuse_activation(name: str, options: FanOptions, advice: str) -> None:

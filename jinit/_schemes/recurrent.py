@@ -14,8 +14,9 @@ from jax.typing import DTypeLike
 from .. import random
 from .._core import checks, numbers, papers
 from .._core.dtypes import canonical_dtype
-from .._initializer.base import Initializer, KernelAxes
+from .._initializer.base import Initializer
 from .._initializer.formula import FormulaInitializer, index
+from .._initializer.kernel_axes import KernelAxes
 from .._initializer.maker import maker
 from .._initializer.scheme import scheme
 from . import structured

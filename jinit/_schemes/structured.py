@@ -13,8 +13,9 @@ from .. import random
 from .._core import checks, numbers, papers
 from .._core.dtypes import canonical_dtype
 from .._initializer.around import in_flax_order
-from .._initializer.base import Initializer, KernelAxes
+from .._initializer.base import Initializer
 from .._initializer.formula import FormulaInitializer, flat_index, index
+from .._initializer.kernel_axes import KernelAxes
 from .._initializer.maker import maker
 from .._initializer.scheme import scheme
 from .._scale.fans import Axes, check_layout, fans

@@ -11,9 +11,10 @@ from jax.typing import DTypeLike
 from .._core import checks, papers
 from .._core.dtypes import canonical_dtype
 from .._initializer.around import Around, in_flax_order
-from .._initializer.base import DrawSpec, Initializer, KernelAxes
+from .._initializer.base import DrawSpec, Initializer
 from .._initializer.foreign import check_part
 from .._initializer.formula import FormulaInitializer, index
+from .._initializer.kernel_axes import KernelAxes
 from .._initializer.maker import maker
 from .._initializer.scheme import scheme
 

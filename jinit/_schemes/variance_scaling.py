@@ -13,12 +13,8 @@ from jax.typing import DTypeLike
 
 from .._core import checks, numbers, papers
 from .._core.dtypes import canonical_dtype, is_complex
-from .._initializer.base import (
-    Initializer,
-    KernelAxes,
-    LayoutAndFans,
-    RandomInitializer,
-)
+from .._initializer.base import Initializer, LayoutAndFans, RandomInitializer
+from .._initializer.kernel_axes import KernelAxes
 from .._initializer.maker import maker
 from .._initializer.scheme import scheme
 from .._scale.fans import MODES, fan, jax_fans, layout_if_disjoint, torch_axes

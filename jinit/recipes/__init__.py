@@ -1,16 +1,23 @@
 """A recipe returns the rules for a whole network, which `jinit.plan` applies.
 
-Recipes know the names that Flax's own modules give their parameters, in Linen and in
-NNX. If a model has other names, pass a pattern, or a sequence of patterns, for a role:
-`residual_outputs` (the last layers of the branches), `embeddings`, `positions`,
-`readout`, `query`, `key`, `value`, `branches`. A pattern that you pass must match a
-leaf. `stacked=True` is for models whose layers are scanned, so that every kernel has a
-first axis that counts the layers.
+In the plan of a network, `jinit.plan(jinit.network(model, *arguments), rules)`, a
+recipe reads the role and the layout of every parameter and the number of layers from
+the model's equations, in every library and whatever the names are. `num_layers` may be
+left out. The plan says below its table what the recipe found, such as "residual
+outputs: 8 of 2 x 4". A missing role is an error or a warning.
 
-Linen numbers layers in the order in which they are made, which need not be the order
-in which they run. So among Dense_0, Dense_1, ... of a module, a recipe finds the last
-layer of a branch by the widths of its neighbours. Among layers of one width it takes
-the last. If neither decides, the error names the layers.
+In a plan from shapes alone a recipe knows the names of Flax's own modules and of the
+usual ports (q_proj, wq, c_attn, fc1, ...). `stacked=True` is for models whose layers
+are scanned, so that every kernel has an axis that counts the layers. Linen numbers
+layers in the order in which they are made, which need not be the order in which they
+run. So among Dense_0, Dense_1, ... of a module, a recipe finds the last layer of a
+branch by the widths of its neighbours. Among layers of one width it takes the last. If
+neither names nor widths decide, the error names the layers.
+
+If there is something that a recipe does not find, pass a pattern, or a sequence of
+patterns, for a role: `residual_outputs` (the last layers of the branches),
+`embeddings`, `positions`, `readout`, `query`, `key`, `value`, `branches`. Your patterns
+are added to what the recipe finds, and each must match a leaf.
 
 Put your own rules before those of a recipe. If a recipe does not know a leaf, `plan`
 raises an error that names the leaf.

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from .._plan import network_roles as in_networks
 from .._plan.model import Model
 from .._scale.depth import residual_scale
-from . import _in_networks as in_networks
 
 
 class Depth:

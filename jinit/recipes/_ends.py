@@ -9,9 +9,9 @@ from .._core.trees import Leaf
 from .._network import branches
 from .._network.branches import Paths
 from .._network.reader.records import Branch
+from .._plan import network_roles as in_networks
 from .._plan.model import Model
 from .._plan.rules import FromTree, Rule
-from . import _in_networks as in_networks
 from ._depth import Depth
 from ._roles import Roles, Rules, others
 
@@ -74,10 +74,15 @@ class _Ends:
         return Paths(named.text, named.paths, self._note(len(ends), model))
 
     def _check(self, model: Model, part: list[Leaf], ends: list[Leaf]) -> None:
-        """Raise if no end is found in a tree of blocks; warn if many are missing."""
+        """Raise if no end is found in a tree of blocks; warn if many are missing.
+
+        A user's patterns settle it, and the note says how many there are.
+        """
+        if self.passed.alternatives:
+            return
         inside = branches.in_branches(part).paths
-        unclear = set() if self.passed.alternatives else self.unclear(model).paths
-        if inside and not ends and not unclear:
+        # One kernel or two are a part of a model, which need not have an end.
+        if len(inside) > 2 and not ends and not self.unclear(model).paths:
             raise ValueError(
                 f"recipes.{self.depth.recipe} scales the layers that end residual "
                 "branches, and finds none by its names, among "

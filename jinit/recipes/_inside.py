@@ -37,6 +37,14 @@ def inside(pattern: PatternLike, rules: Iterable[Any]) -> Rules:
       >>> plan = jinit.plan({"encoder": kernel, "decoder": kernel}, rules)
       >>> {row["path"]: round(8 * row["std"], 6) for row in plan.rows}
       {'decoder/up/kernel': 0.451801, 'encoder/up/kernel': 0.532313}
+
+      In the plan of a network the numbers of layers are read, those of a decoder by its
+      cross-attentions:
+
+      >>> rules = [
+      ...     *jinit.recipes.inside("enc/**", jinit.recipes.deepnorm(part="encoder")),
+      ...     *jinit.recipes.deepnorm(part="decoder"),
+      ... ]
     """
     outer = Pattern.of("`pattern`", pattern)
     return [

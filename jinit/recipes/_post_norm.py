@@ -64,6 +64,19 @@ def deepnorm(
       >>> round(row["std"] / (1 / 64) ** 0.5, 6)  # beta
       0.353553
 
+      In the plan of a network, roles, layouts and depth are read from the equations:
+
+      >>> def layer(p, x):
+      ...     q, k, v = x @ p["q"], x @ p["k"], x @ p["v"]
+      ...     x = x + jax.nn.softmax(q @ k.mT) @ v @ p["o"]
+      ...     return x + jax.nn.relu(x @ p["up"]) @ p["down"]
+      >>> params = dict.fromkeys(("q", "k", "v", "o"), jax.numpy.ones((16, 16)))
+      >>> params |= {"up": jax.numpy.ones((16, 64)), "down": jax.numpy.ones((64, 16))}
+      >>> net = jinit.network(layer, params, jax.numpy.ones((2, 5, 16)))
+      >>> plan = jinit.plan(net, jinit.recipes.deepnorm())
+      >>> plan.notes
+      ('queries: 1', 'keys: 1', 'kernels with the gain: 4')
+
     References:
       Wang, Ma, Dong, Huang, Zhang and Wei, "DeepNet: scaling transformers to 1,000
         layers", TPAMI 2024.
@@ -121,6 +134,20 @@ def t_fixup(
       >>> round(row["std"] / (1 / 64) ** 0.5, 6)
       0.428092
 
+      In the plan of a network, roles, layouts and depth are read from the equations:
+
+      >>> def layer(p, x):
+      ...     q, k, v = x @ p["q"], x @ p["k"], x @ p["v"]
+      ...     x = x + jax.nn.softmax(q @ k.mT) @ v @ p["o"]
+      ...     return x + jax.nn.relu(x @ p["up"]) @ p["down"]
+      >>> params = dict.fromkeys(("q", "k", "v", "o"), jax.numpy.ones((16, 16)))
+      >>> params |= {"up": jax.numpy.ones((16, 64)), "down": jax.numpy.ones((64, 16))}
+      >>> net = jinit.network(layer, params, jax.numpy.ones((2, 5, 16)))
+      >>> rows = jinit.plan(net, jinit.recipes.t_fixup()).rows
+      >>> stds = {row["path"]: row["std"] for row in rows}
+      >>> round(stds["v"] / stds["q"], 6)  # 0.67 N^(-1/4), N = 1
+      0.67
+
     References:
       Huang, Perez, Ba and Volkovs, "Improving transformer optimization through better
         initialization", ICML 2020.
@@ -168,11 +195,10 @@ def _xavier_but_in_queries_and_keys(
     # papers leave them at Xavier's std.
     plain = kernel("ioo", scaled=False)
     return [
-        # A kernel with values beside its queries and keys comes before both.
-        Rule(found("fused"), refuse_fused, optional=True),
         # Queries and keys come first, before the rule for all other kernels.
         *queries(depth.recipe, roles, plain),
         *role(roles, "key", plain, note="keys"),
+        Rule(found("fused"), refuse_fused, optional=True),
         Rule(found("routers"), plain, optional=True),
         *others(roles, ("value",), kernel("ioo")),
         *others(roles, ("residual_outputs",), kernel("iio")),

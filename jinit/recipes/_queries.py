@@ -6,9 +6,9 @@ from typing import Any
 from .._core import patterns
 from .._network import branches
 from .._network.branches import Paths
+from .._plan import network_roles as in_networks
 from .._plan.model import Model
 from .._plan.rules import FromTree, Rule
-from . import _in_networks as in_networks
 from ._roles import ATTENTION, Roles, Rules, role
 
 

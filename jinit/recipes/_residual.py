@@ -50,10 +50,23 @@ def fixup(
 
     Example:
       >>> import jax, jinit
-      >>> shapes = {"p": {"Block_0": {"Dense_0": {"kernel": jax.numpy.ones((8, 8))}}}}
+      >>> ones = jax.numpy.ones
+      >>> shapes = {"p": {"Block_0": {"Dense_0": {"kernel": ones((8, 8))}}}}
       >>> (row,) = jinit.plan(shapes, jinit.recipes.fixup(16)).rows
       >>> row["std"] == 0.25 * (2 / 8) ** 0.5
       True
+
+      In the plan of a network, roles, layouts and depth are read from the equations:
+
+      >>> def model(p, x):
+      ...     for block in p:
+      ...         x = x + jax.nn.relu(x @ block["first"]) @ block["second"]
+      ...     return x
+      >>> params = [{"first": ones((8, 8)), "second": ones((8, 8))}] * 16
+      >>> net = jinit.network(model, params, ones((2, 8)))
+      >>> plan = jinit.plan(net, jinit.recipes.fixup())
+      >>> plan.notes[0], plan.rows[0]["std"], plan.rows[1]["std"]
+      ('residual outputs: 16 of 16', 0.125, 0.0)
 
     References:
       Zhang, Dauphin and Ma, "Fixup initialization: residual learning without

@@ -1,8 +1,9 @@
 """A role says what a parameter does in a model, such as "query" or "readout".
 
-In the plan of a network the roles are read from the equations (_in_networks.py). In
-the plan of shapes alone they are found by names, from one list for all recipes
-(_network/flax_names.py). The patterns that a user passes are added to what is found.
+In the plan of a network the roles are read from the equations: see
+_plan/network_roles.py. In the plan of shapes alone they are found by names, from one
+list for all recipes: see _network/flax_names.py. The patterns that a user passes are
+added to what is found.
 """
 
 import dataclasses
@@ -16,10 +17,10 @@ from .._initializer.base import Initializer
 from .._network import branches
 from .._network.branches import Paths
 from .._network.flax_names import HEADS, KEY, QUERY, VALUE, Names
+from .._plan import network_roles as in_networks
 from .._plan.model import Model
 from .._plan.rules import FromTree, Rule
 from .._schemes.constant import constant, ones, zeros
-from . import _in_networks as in_networks
 
 Rules = list[Rule]
 ByName = Callable[[list[Leaf]], Any]
@@ -59,8 +60,8 @@ _FOUND: dict[str, tuple[Callable[..., Any], ByName]] = {
     "relative_positions": (in_networks.relative_positions, _globs("**/rel_embedding")),
     "class_tokens": (in_networks.learned_vectors, _globs("**/cls*")),
     "readout": (in_networks.has("readout"), _kernels_called(HEADS)),
-    "query": (in_networks.has("query"), _kernels_called(QUERY)),
-    "key": (in_networks.has("key"), _kernels_called(KEY)),
+    "query": (in_networks.alone("query"), _kernels_called(QUERY)),
+    "key": (in_networks.alone("key"), _kernels_called(KEY)),
     "value": (in_networks.has("value"), _kernels_called(VALUE)),
     # By names such a kernel is refused where its rule would draw it: `not_fused`.
     "fused": (in_networks.is_fused, _globs()),

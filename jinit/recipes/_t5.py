@@ -64,6 +64,19 @@ def t5(
       >>> row["std"] == 512**-0.5 / 8
       True
 
+      In the plan of a network, roles, layouts and depth are read from the equations:
+
+      >>> def layer(p, x):
+      ...     q, k, v = x @ p["q"], x @ p["k"], x @ p["v"]
+      ...     x = x + jax.nn.softmax(q @ k.mT) @ v @ p["o"]
+      ...     return x + jax.nn.relu(x @ p["up"]) @ p["down"]
+      >>> params = dict.fromkeys(("q", "k", "v", "o"), jax.numpy.ones((16, 16)))
+      >>> params |= {"up": jax.numpy.ones((16, 64)), "down": jax.numpy.ones((64, 16))}
+      >>> net = jinit.network(layer, params, jax.numpy.ones((2, 5, 16)))
+      >>> rows = jinit.plan(net, jinit.recipes.t5(head_dim=16)).rows
+      >>> {row["path"]: row["std"] for row in rows if row["path"] in "qk"}
+      {'k': 0.25, 'q': 0.0625}
+
     References:
       Raffel et al., "Exploring the limits of transfer learning with a unified
         text-to-text transformer", JMLR 2020.
@@ -95,8 +108,8 @@ def t5(
 
     relative = variance_scaling(1, "fan_avg", "uniform")
     return [
-        Rule(found("fused"), refuse_fused, optional=True),
         *queries("t5", roles, FromTree(query)),
+        Rule(found("fused"), refuse_fused, optional=True),
         # T5's relative positions are a table of (buckets, heads), drawn as in T5X.
         Rule(found("relative_positions"), relative, optional=True),
         *role(roles, "positions", table),

@@ -83,6 +83,15 @@ def torch_defaults(
       >>> [round(row["std"] * 3**0.5, 3) for row in rows]
       [0.125, 0.125]
 
+      In the plan of a network, roles and layouts are read from the equations:
+
+      >>> model = lambda p, x: jax.nn.relu(x @ p["up"].T + p["bias"]) @ p["down"].T
+      >>> params = {"up": ones((64, 16)), "bias": ones(64), "down": ones((16, 64))}
+      >>> net = jinit.network(model, params, ones((2, 16)))
+      >>> rows = jinit.plan(net, jinit.recipes.torch_defaults()).rows
+      >>> {row["path"]: round(row["std"] * 3**0.5, 3) for row in rows}
+      {'bias': 0.25, 'down': 0.125, 'up': 0.25}
+
     References:
       Paszke et al., "PyTorch: an imperative style, high-performance deep learning
         library", NeurIPS 2019. The `reset_parameters` of its layers.

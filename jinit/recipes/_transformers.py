@@ -53,6 +53,21 @@ def gpt2(
       >>> round(row["std"], 8)
       0.00408248
 
+      In the plan of a network, roles, layouts and depth are read from the equations:
+
+      >>> def layer(p, x):
+      ...     q, k, v = x @ p["q"], x @ p["k"], x @ p["v"]
+      ...     x = x + jax.nn.softmax(q @ k.mT) @ v @ p["o"]
+      ...     return x + jax.nn.relu(x @ p["up"]) @ p["down"]
+      >>> params = dict.fromkeys(("q", "k", "v", "o"), jax.numpy.ones((16, 16)))
+      >>> params |= {"up": jax.numpy.ones((16, 64)), "down": jax.numpy.ones((64, 16))}
+      >>> net = jinit.network(layer, params, jax.numpy.ones((2, 5, 16)))
+      >>> plan = jinit.plan(net, jinit.recipes.gpt2())
+      >>> plan.notes
+      ('residual outputs: 2 of 2 x 1',)
+      >>> {row["path"]: round(row["std"], 4) for row in plan.rows if row["std"] < 0.02}
+      {'down': 0.0141, 'o': 0.0141}
+
     References:
       Radford, Wu, Child, Luan, Amodei and Sutskever, "Language models are unsupervised
         multitask learners", OpenAI 2019. Both branches of a layer are counted, as in
@@ -107,6 +122,19 @@ def small_init(
       >>> (row,) = jinit.plan(shapes, jinit.recipes.small_init(12)).rows
       >>> round(row["std"], 8)
       0.02282177
+
+      In the plan of a network, roles, layouts and depth are read from the equations:
+
+      >>> def layer(p, x):
+      ...     q, k, v = x @ p["q"], x @ p["k"], x @ p["v"]
+      ...     x = x + jax.nn.softmax(q @ k.mT) @ v @ p["o"]
+      ...     return x + jax.nn.relu(x @ p["up"]) @ p["down"]
+      >>> params = dict.fromkeys(("q", "k", "v", "o"), jax.numpy.ones((16, 16)))
+      >>> params |= {"up": jax.numpy.ones((16, 64)), "down": jax.numpy.ones((64, 16))}
+      >>> net = jinit.network(layer, params, jax.numpy.ones((2, 5, 16)))
+      >>> rows = jinit.plan(net, jinit.recipes.small_init()).rows
+      >>> {row["path"]: row["std"] for row in rows}["down"]  # 2 / (L sqrt(d)), L = 1
+      0.5
 
     References:
       Nguyen and Salazar, "Transformers without tears: improving the normalization of

@@ -56,6 +56,16 @@ def vit(
       >>> jinit.plan(shapes, jinit.recipes.vit()).rows[0]["std"]
       0.02
 
+      In the plan of a network, roles and layouts are read from the equations:
+
+      >>> def model(p, x):
+      ...     return x.reshape(2, -1) @ p["patches"] + p["positions"]
+      >>> ones = jax.numpy.ones
+      >>> params = {"patches": ones((16, 8)), "positions": ones((2, 8))}
+      >>> net = jinit.network(model, params, ones((2, 4, 4)))
+      >>> [row["std"] for row in jinit.plan(net, jinit.recipes.vit()).rows]
+      [0.02, 0.02]
+
     References:
       Dosovitskiy et al., "An image is worth 16x16 words: transformers for image
         recognition at scale", ICLR 2021.

@@ -13,7 +13,8 @@ from ..._core import checks, papers
 from ..._core.dtypes import canonical_dtype, wide_dtype
 from ..._core.programs import compiled
 from ..._initializer.around import in_flax_order
-from ..._initializer.base import DrawSpec, Initializer, KernelAxes
+from ..._initializer.base import DrawSpec, Initializer
+from ..._initializer.kernel_axes import KernelAxes
 from ..._initializer.maker import maker
 from ..._initializer.scheme import scheme
 from ..._scale.fans import check_layout

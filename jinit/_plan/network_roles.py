@@ -7,7 +7,7 @@ from typing import Any
 from .._network.reader.factors import MULTIPLIES_DATA
 from .._network.reader.records import Branch, Parameter
 from .._network.record import Network
-from .._plan.model import Model
+from .model import Model
 
 Test = Callable[[Parameter], bool]
 
@@ -93,6 +93,11 @@ def outside_branches(net: Network) -> Test:
     """Tell which kernels lie before, after or beside the residual branches."""
     inside, kernel = in_branches(net), kernels(net)
     return lambda p: kernel(p) and not inside(p)
+
+
+def alone(role: str) -> Callable[[Network], Test]:
+    """Return a test for the kernels of queries, or of keys, that hold no values."""
+    return lambda _net: lambda p: role in p.roles and not _is_fused(p)
 
 
 def only_weighs(net: Network) -> Test:
