@@ -15,8 +15,9 @@ import itertools
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
+
+from .._network.jaxpr import is_key
 
 # The quadrature has 32 panels of order 8 on [-8, 8]; less than 2e-15 lies outside.
 _REACH, _PANELS, _ORDER = 8.0, 32, 8
@@ -133,7 +134,7 @@ def _new(values: np.ndarray, roots: frozenset[Hashable]) -> SignalLaw:
 
 def of_array(array: Any) -> SignalLaw | None:
     """Return the law of a known array's entries; None if they are no real numbers."""
-    if jax.dtypes.issubdtype(getattr(array, "dtype", None), jax.dtypes.prng_key):
+    if hasattr(array, "dtype") and is_key(array):
         return None
     array = np.asarray(array)
     if array.dtype.kind == "c" or array.size == 0:

@@ -202,9 +202,8 @@ OPAQUE.def_abstract_eval(lambda x: x)
 class Opaque(nn.Module):
     @nn.compact
     def __call__(self, x):
-        return nn.Dense(4, use_bias=False)(
-            OPAQUE.bind(jnp.cumsum(nn.Dense(8, use_bias=False)(x), -1))
-        )
+        x = jnp.cumsum(nn.Dense(8, use_bias=False, name="up")(x), -1)
+        return nn.Dense(4, use_bias=False, name="down")(OPAQUE.bind(x))
 
 
 class Normed(nn.Module):
@@ -221,9 +220,8 @@ def run(model, stats=(0.0, 1.0), **options):
 
 
 def set_opaque():
-    params = {
-        f"Dense_{i}": {"kernel": jnp.ones(s)} for i, s in enumerate([(6, 8), (8, 4)])
-    }
+    shapes = {"up": (6, 8), "down": (8, 4)}
+    params = {name: {"kernel": jnp.ones(shape)} for name, shape in shapes.items()}
     return jinit.autoinit(Opaque(), {"params": params}, batch=jnp.ones((2, 6)))
 
 
@@ -233,7 +231,7 @@ def set_opaque():
         (
             lambda: set_opaque(),
             ValueError,
-            "the law of opaque is not known, behind Dense_0, .*jinit.lsuv",
+            "the law of opaque is not known, behind up, .*jinit.lsuv",
         ),
         (lambda: run(Normed()), ValueError, "Dense_0 are changed before"),
         (lambda: run(ONE, (0.0, 0.0)), ValueError, "layers_0 cannot be scaled"),
