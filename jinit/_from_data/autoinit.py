@@ -219,7 +219,7 @@ class _Setter:
             if leaf == layer.kernel.number
         }
         for (leaf, step), problem in self.problems.items():
-            if leaf == layer.kernel and step not in steps:
+            if leaf == layer.kernel.number and step not in steps:
                 raise ValueError(problem)
         if not steps:
             raise ValueError(
