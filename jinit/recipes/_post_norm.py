@@ -19,7 +19,7 @@ from ._roles import (
     Roles,
     Rules,
     check,
-    found,
+    in_role,
     others,
     role,
     the_rest,
@@ -198,18 +198,18 @@ def _xavier_but_in_queries_and_keys(
         # Queries and keys come first, before the rule for all other kernels.
         *queries(depth.recipe, roles, plain),
         *role(roles, "key", plain, note="keys"),
-        Rule(found("fused"), refuse_fused, optional=True),
-        Rule(found("routers"), plain, optional=True),
+        Rule(in_role("fused"), refuse_fused, optional=True),
+        Rule(in_role("routers"), plain, optional=True),
         *others(roles, ("value",), kernel("ioo")),
         *others(roles, ("residual_outputs",), kernel("iio")),
         *role(roles, "positions", FromTree(table)),
         *role(roles, "embeddings", FromTree(table)),
         *others(roles, ("readout",), with_layout(lecun, stacked)),
         # These layers lie outside of a scanned stack, so no axis counts layers.
-        Rule(found("ends"), with_layout(lecun, False), optional=True),
+        Rule(in_role("ends"), with_layout(lecun, False), optional=True),
         # In a fused kernel the values have the gain, and the queries and keys do not.
         Rule(
-            found("scaled", note="kernels with the gain"),
+            in_role("scaled", note="kernels with the gain"),
             not_fused(kernel()),
             optional=True,
         ),

@@ -12,7 +12,7 @@ from .._schemes.fan_based import he
 from ._depth import Depth
 from ._ends import last_layers
 from ._layouts import with_layout
-from ._roles import Roles, Rules, check, found, kernels, role, the_rest
+from ._roles import Roles, Rules, check, in_role, kernels, role, the_rest
 
 
 def fixup(
@@ -94,7 +94,7 @@ def fixup(
         *role(roles, "readout", zeros, _readout, note="readouts"),
         *role(roles, "branches", FromTree(in_branch)),
         # A network tells the multipliers of the branches from the scales of norms.
-        Rule(found("multipliers"), ones, optional=True),
+        Rule(in_role("multipliers"), ones, optional=True),
         *kernels(with_layout(he, stacked, None, num_layers)),
         *the_rest(),
     ]

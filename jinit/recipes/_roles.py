@@ -49,7 +49,7 @@ def _globs(*several: str) -> ByName:
 
 
 # How each role is found: in a network, and by names.
-_FOUND: dict[str, tuple[Callable[..., Any], ByName]] = {
+_SELECTORS: dict[str, tuple[Callable[..., Any], ByName]] = {
     "residual_outputs": (in_networks.has("residual_output"), branches.residual_outputs),
     "embeddings": (in_networks.embeddings, _globs("**/embedding")),
     # "wpe" is GPT-2's name of the table.
@@ -91,12 +91,12 @@ class Roles(TypedDict, total=False):
     branches: PatternLike
 
 
-def found(name: str, by_name: ByName | None = None, note: str = "") -> FromTree:
+def in_role(name: str, by_name: ByName | None = None, note: str = "") -> FromTree:
     """Return the pattern of the parameters in a role: by the network, or by names.
 
     Under a plan the note says how many there are.
     """
-    in_network, names = _FOUND[name]
+    in_network, names = _SELECTORS[name]
 
     def pattern(model: Model) -> Any:
         text = name.replace("_", " ")
@@ -126,7 +126,7 @@ def role(
     A user's pattern must match a leaf, since one that matches nothing is misspelled.
     A model need not have a role, so what is found may be nothing.
     """
-    default = Rule(found(name, by_name, note), init, optional=True)
+    default = Rule(in_role(name, by_name, note), init, optional=True)
     return [*_of_user(roles, name, init), default]
 
 
@@ -207,7 +207,7 @@ def _both(outer: Pattern, inner: Any) -> Any:
 
 def kernels(init: Any) -> Rules:
     """Return the rule for the kernels that no rule before it matches."""
-    return [Rule(found("kernels"), init, optional=True)]
+    return [Rule(in_role("kernels"), init, optional=True)]
 
 
 def the_rest() -> Rules:
@@ -225,6 +225,6 @@ def the_rest() -> Rules:
 
     return [
         *(Rule(named(name), init, True) for name, init in by_names.items()),
-        Rule(found("scales"), ones, optional=True),
-        Rule(found("biases"), zeros, optional=True),
+        Rule(in_role("scales"), ones, optional=True),
+        Rule(in_role("biases"), zeros, optional=True),
     ]

@@ -18,7 +18,7 @@ from ._roles import (
     Roles,
     Rules,
     check,
-    found,
+    in_role,
     kernels,
     others,
     role,
@@ -109,9 +109,9 @@ def t5(
     relative = variance_scaling(1, "fan_avg", "uniform")
     return [
         *queries("t5", roles, FromTree(query)),
-        Rule(found("fused"), refuse_fused, optional=True),
+        Rule(in_role("fused"), refuse_fused, optional=True),
         # T5's relative positions are a table of (buckets, heads), drawn as in T5X.
-        Rule(found("relative_positions"), relative, optional=True),
+        Rule(in_role("relative_positions"), relative, optional=True),
         *role(roles, "positions", table),
         *role(roles, "embeddings", table),
         *others(roles, ("key", "value"), kernel("ioo")),

@@ -21,7 +21,7 @@ from ._roles import (
     Roles,
     Rules,
     check,
-    found,
+    in_role,
     kernels,
     others,
     role,
@@ -86,7 +86,7 @@ def torch_defaults(
       In the plan of a network, roles and layouts are read from the equations:
 
       >>> model = lambda p, x: jax.nn.relu(x @ p["up"].T + p["bias"]) @ p["down"].T
-      >>> params = {"up": ones((64, 16)), "bias": ones(64), "down": ones((16, 64))}
+      >>> params = {"up": ones((64, 16)), "bias": ones((1, 64)), "down": ones((16, 64))}
       >>> net = jinit.network(model, params, ones((2, 16)))
       >>> rows = jinit.plan(net, jinit.recipes.torch_defaults()).rows
       >>> {row["path"]: round(row["std"] * 3**0.5, 3) for row in rows}
@@ -111,10 +111,10 @@ def torch_defaults(
         # torch.nn.Embedding draws from N(0, 1), whatever its width.
         *role(roles, "embeddings", normal(1.0)),
         *others(roles, ("positions",), normal(1.0)),
-        Rule(found("lookups"), normal(1.0), optional=True),
+        Rule(in_role("lookups"), normal(1.0), optional=True),
         *others(roles, ("residual_outputs", "readout"), law("kernel")),
         *kernels(law("kernel")),
-        Rule(found("biases_of_layers"), law("bias"), optional=True),
+        Rule(in_role("biases_of_layers"), law("bias"), optional=True),
         # PReLU starts at 0.25 in PyTorch, and at 0.01 in Flax.
         Rule(_slopes(), constant(0.25), optional=True),
         *the_rest(),

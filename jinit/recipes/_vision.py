@@ -15,7 +15,7 @@ from ._roles import (
     Roles,
     Rules,
     check,
-    found,
+    in_role,
     kernels,
     others,
     role,
@@ -91,10 +91,10 @@ def vit(
     return [
         *role(roles, "positions", plain),
         # The class token comes before the embeddings, whose pattern may match it too.
-        Rule(found("class_tokens"), normal(1e-6), optional=True),
+        Rule(in_role("class_tokens"), normal(1e-6), optional=True),
         *role(roles, "embeddings", plain),
         *others(roles, (*ATTENTION, "residual_outputs", "readout"), plain),
         *kernels(FromTree(kernel)),
-        Rule(found("biases"), biases_of_windows(stacked, num_layers), optional=True),
+        Rule(in_role("biases"), biases_of_windows(stacked, num_layers), optional=True),
         *the_rest(),
     ]

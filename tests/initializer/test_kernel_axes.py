@@ -32,12 +32,12 @@ SCHEMES = [
 def test_the_std_does_not_depend_on_the_order_of_the_axes(init, order):
     shape = IN_FLAX[order]
     for layout, axes in OTHERS[order].items():
-        told = with_axes(init, KernelAxes(layout))
+        known = with_axes(init, KernelAxes(layout))
         other = tuple(shape[axis] for axis in axes)
-        assert told.std(other) == pytest.approx(init.std(shape)), layout
+        assert known.std(other) == pytest.approx(init.std(shape)), layout
         # It is still a value that prints as Python.
-        assert eval(repr(told), {"jinit": jinit}) == told
-        assert jinit.from_config(jinit.to_config(told)) == told
+        assert eval(repr(known), {"jinit": jinit}) == known
+        assert jinit.from_config(jinit.to_config(known)) == known
 
 
 @pytest.mark.parametrize("init", [jinit.dirac(), jinit.delta_orthogonal()], ids=repr)
@@ -45,8 +45,8 @@ def test_kernels_that_are_drawn_in_flax_s_order_are_transposed(init, key):
     shape = (3, 3, 6, 6)
     plain = init(key, shape)
     for layout, axes in OTHERS["kkio"].items():
-        told = with_axes(init, KernelAxes(layout))
-        drawn = told(key, tuple(shape[axis] for axis in axes))
+        known = with_axes(init, KernelAxes(layout))
+        drawn = known(key, tuple(shape[axis] for axis in axes))
         np.testing.assert_array_equal(drawn, jnp.transpose(plain, axes))
     with pytest.raises(ValueError, match="'bkkio'.*jinit.stacked"):
         with_axes(init, KernelAxes("bkkio"))
@@ -57,8 +57,8 @@ def test_kernels_that_are_drawn_in_flax_s_order_are_transposed(init, key):
 
 
 def test_sparse_kernels_take_all_axes_of_inputs():
-    told = with_axes(jinit.sparse(0.5), KernelAxes("oikk"))
-    assert told == jinit.sparse(0.5, axis=(1, 2, 3))
+    known = with_axes(jinit.sparse(0.5), KernelAxes("oikk"))
+    assert known == jinit.sparse(0.5, axis=(1, 2, 3))
     assert with_axes(jinit.sparse(0.5, axis=1), KernelAxes("oi")).axis == 1
 
 

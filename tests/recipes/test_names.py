@@ -157,8 +157,8 @@ def test_queries_have_their_law_whatever_their_names(style, name):
         return
     flax, _ = STYLES["flax"]
     expected = sorted(set(stds_of(model(flax), recipe(LAYERS)).values()))
-    found = sorted(set(stds_of(model(block), recipe(LAYERS)).values()))
-    assert found == pytest.approx(expected)
+    actual = sorted(set(stds_of(model(block), recipe(LAYERS)).values()))
+    assert actual == pytest.approx(expected)
 
 
 def test_layouts_of_kernels_that_biases_turn():
@@ -203,8 +203,8 @@ def test_ends_that_are_missing_are_said():
     block = {"up": layers(net=UP), "narrow": layers(net=DOWN)}
     with pytest.raises(ValueError, match="finds none by its names.*Network"):
         jinit.plan(model(block), recipes.gpt2(LAYERS))
-    found, _ = STYLES["flax"]
-    block = {"attention": found["attention"], **block}
+    actual, _ = STYLES["flax"]
+    block = {"attention": actual["attention"], **block}
     with pytest.warns(UserWarning, match="finds 3 layers .* have 6"):
         plan = jinit.plan(model(block), recipes.gpt2(LAYERS))
     assert plan.notes == ("residual outputs: 3 of 2 x 3",)

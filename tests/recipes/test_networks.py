@@ -136,9 +136,9 @@ def test_positions_and_class_tokens():
     assert rows["embedding/bias"]["std"] == pytest.approx((3 * 48) ** -0.5)
     for name, ratio in (("gpt2", 0.5), ("bert", 0.5)):
         net = network(ZOO[name]())
-        found = stds(net, recipes.gpt2())
+        actual = stds(net, recipes.gpt2())
         table = "transformer/wpe" if name == "gpt2" else "embeddings/position"
-        assert found[table] == 0.02 * ratio
+        assert actual[table] == 0.02 * ratio
 
 
 def test_kernels_with_values_beside_queries_are_refused():
@@ -239,11 +239,11 @@ def test_fixup_in_a_network(layers):
 
 def test_torch_in_a_network():
     net = network(ZOO["lstm in Flax"]())
-    found = stds(net, recipes.torch_defaults())
+    actual = stds(net, recipes.torch_defaults())
     # All arrays of a cell of 8 units, those of the inputs too.
     for path in ("cell/ii/kernel", "cell/hf/kernel", "cell/hf/bias"):
-        assert found[path] == pytest.approx((3 * 8) ** -0.5)
-    assert found["head/bias"] == pytest.approx((3 * 8) ** -0.5)
+        assert actual[path] == pytest.approx((3 * 8) ** -0.5)
+    assert actual["head/bias"] == pytest.approx((3 * 8) ** -0.5)
 
 
 def test_a_leaf_without_a_rule_has_its_reason():
