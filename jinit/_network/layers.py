@@ -25,13 +25,7 @@ def layers_of(net: Network, skip: PatternLike) -> list[Adjustable]:
             "output follows the parameter is in reach (those inside of `cond` and "
             "`while` are not)."
         )
-    leaves = trees.leaves(net.params)
-    # A predicate gets the path of the layer and its kernel.
-    places = [
-        trees.Leaf(tuple(layer.path.split("/")), leaves[layer.kernel.number].value)
-        for layer in layers
-    ]
-    skipped = patterns.skipped(skip, places)
+    skipped = patterns.skipped(skip, [_place(net, layer) for layer in layers])
     kept = [layer for layer, skips in zip(layers, skipped, strict=True) if not skips]
     if not kept:
         paths = [layer.path for layer in layers]
@@ -40,6 +34,14 @@ def layers_of(net: Network, skip: PatternLike) -> list[Adjustable]:
             "Change `skip` so that it leaves one."
         )
     return kept
+
+
+def _place(net: Network, layer: Adjustable) -> trees.Leaf:
+    """Return the path of a layer, with its kernel and the roles of that."""
+    number = layer.kernel.number
+    parameter = net.parameters[net.paths[number]]
+    leaf = jax.tree.leaves(net.params)[number]
+    return trees.Leaf(tuple(layer.path.split("/")), leaf, parameter.roles)
 
 
 def with_taps(
@@ -64,7 +66,7 @@ def left_by(layers: Sequence[Adjustable], net: Network) -> tuple[str, ...]:
     reading = net._read.reading
     parts = [part for layer in layers for part in (layer.kernel, layer.scale)]
     in_layers = {part.number for part in parts} | reading.biases
-    paths = net._adapted.paths
+    paths = net.paths
     return tuple(
         paths[number]
         for number, parameter in _by_number(net)
@@ -75,7 +77,7 @@ def left_by(layers: Sequence[Adjustable], net: Network) -> tuple[str, ...]:
 
 
 def _by_number(net: Network) -> Any:
-    return ((i, net.parameters[path]) for i, path in enumerate(net._adapted.paths))
+    return ((i, net.parameters[path]) for i, path in enumerate(net.paths))
 
 
 def placed(new: jax.Array, old: Any) -> jax.Array:

@@ -171,3 +171,13 @@ def test_a_model_of_nnx_comes_back_as_a_model():
         assert new(X).std() == pytest.approx(1, abs=0.02)
         assert {row["path"] for row in history.rows} == {"up", "down"}
     np.testing.assert_array_equal(model.up.kernel[...], before)
+
+
+def test_layers_are_skipped_by_role():
+    model, shapes = STYLES["experts"]
+    params = drawn(KEY, **shapes)
+    new, history = jinit.lsuv(model, params, X, skip=["@router"])
+    assert "router" not in stds(history) and history.left == ("router",)
+    np.testing.assert_array_equal(new["router"], params["router"])
+    with pytest.raises(ValueError, match="router"):
+        jinit.lsuv(model, params, X, skip=["@ruoter"])
