@@ -1,0 +1,323 @@
+"""Findings of an audit: how a parameter is drawn, how it should be, and the cure."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+from .._core.results import Finding
+from .audited import Audited, Everything, readers
+from .laws import Law
+from .measured import ranks
+
+# A mistake of one law must stand on draws that tell a std to 6 % at three standard
+# errors, in all tensors that share it; fewer agree with too many formulas by chance.
+_SURE = 0.06
+# A std that is off by less than this does no harm.
+_MATTERS = 1.2
+# Draws in 16 bits by JAX have 128 values or 1,024, where rounded ones have thousands.
+_FEW = 0.4
+# From so many residual additions on, the size of branch ends matters.
+_DEEP = 16
+
+_ORDER = (
+    "not finite", "fans over the wrong axes", "members counted as inputs",
+    "groups counted as inputs", "wrong gain", "equal values", "constant",
+    "few distinct values",
+)  # fmt: skip
+
+
+def findings(everything: Everything) -> list[Finding]:
+    """Return a finding for each trouble, the most telling first."""
+    several = [
+        *_not_finite(everything),
+        *_wrong_fans(everything),
+        *_equal_values(everything),
+        *_equal_members(everything),
+        *_constant(everything),
+        *_few_values(everything),
+    ]
+    return sorted(several, key=rank)
+
+
+def rank(finding: Finding) -> int:
+    """Return the place of a finding's category; others come last."""
+    is_known = finding.category in _ORDER
+    return _ORDER.index(finding.category) if is_known else len(_ORDER)
+
+
+def _not_finite(everything: Everything) -> Iterator[Finding]:
+    for path, one in everything.items():
+        count, size = one.measured.not_finite, one.measured.size
+        # A mask has 0 and -inf, and nothing else.
+        if not count or set(one.array.ravel()[:256].tolist()) == {0.0, -math.inf}:
+            continue
+        is_narrow = one.array.dtype.itemsize < 4
+        cure = (
+            "A logarithm or a division of a draw in 16 bits meets 0: draw and compute "
+            "in float32, and round the result."
+            if is_narrow
+            else "Look for a logarithm of 0, a division by 0, or a std that overflows."
+        )
+        yield Finding(
+            "not finite",
+            path,
+            float(count),
+            f"{path}: {count:,} of {size:,} entries ({count / size:.2g}) are NaN or "
+            f"infinite in {one.array.dtype}; all should be finite. {cure}",
+        )
+
+
+def _wrong_fans(everything: Everything) -> Iterator[Finding]:
+    """Report laws over axes that the product does not contract, where it is certain."""
+    suspects: dict[tuple[object, ...], list[tuple[Audited, Law]]] = {}
+    for one in everything.values():
+        law, ratio = one.judged.mistake, one.ratio
+        if law is None or ratio is None or not one.is_kernel:
+            continue
+        suspects.setdefault(law.form, []).append((one, law))
+    for group in suspects.values():
+        # The errors of several tensors that agree are those of one large tensor.
+        error = sum(one.measured.error**-2 for one, _ in group) ** -0.5
+        if 3 * error <= _SURE:
+            yield from (_of_fans(one, law) for one, law in group if _differs(one, law))
+
+
+def _differs(one: Audited, law: Law) -> bool:
+    fans = one.parameter.fans
+    assert fans is not None
+    # He's law over all axes of a stack of two may equal LeCun's, without a mistake.
+    base = math.sqrt((2.0 if law.form[0] == "he" else 1.0) / max(1, fans.fan_in))
+    return max(law.std / base, base / law.std) >= _MATTERS
+
+
+def _of_fans(one: Audited, law: Law) -> Finding:
+    p = one.parameter
+    assert p.fans is not None and law.mistake is not None
+    axes = [n for n, letter in enumerate(p.layout or "") if letter in "ik"]
+    contracted = f"axis {axes[0]}" if len(axes) == 1 else f"axes {tuple(axes)}"
+    name = str(law.form[0])
+    right = _std_of(name, p.fans.fan_in, p.fans.fan_out)
+    factor = one.measured.std / right
+    size = (
+        f"{1 / factor:.3g} times too small"
+        if factor < 1
+        else (f"{factor:.3g} times too large")
+    )
+    why = _why(one, law)
+    groups = f", groups={p.groups}" if p.groups > 1 else ""
+    return Finding(
+        law.mistake,
+        p.path,
+        one.measured.std,
+        f"{p.path} {p.shape}: its std {one.measured.std:.4g} is that of {law.text}; "
+        f"the product contracts {contracted} alone: fan_in {p.fans.fan_in}, std "
+        f"{right:.4g}. {why}, so it starts {size}: draw it with "
+        f"jinit.{name}(layout={p.layout!r}{groups}), or by jinit.plan(net, rules), "
+        "which reads the layout.",
+    )
+
+
+def _std_of(name: str, fan_in: int, fan_out: int) -> float:
+    if name == "xavier":
+        return math.sqrt(2 / (fan_in + fan_out))
+    return math.sqrt((2 if name == "he" else 1) / fan_in)
+
+
+def _why(one: Audited, law: Law) -> str:
+    if law.mistake == "groups counted as inputs":
+        return f"The inputs of all {one.parameter.groups} groups are counted"
+    letters = [(n, x) for n, x in enumerate(one.parameter.layout or "")]
+    extra = [n for n, x in letters if n in law.axes and x == "b"]
+    if law.mistake == "members counted as inputs":
+        places = f"axis {extra[0]}" if len(extra) == 1 else f"axes {tuple(extra)}"
+        return f"The members along {places} are counted as inputs"
+    wrong = [n for n, x in letters if n in law.axes and x not in "ik"]
+    missing = [n for n, x in letters if n not in law.axes and x in "ik"]
+    parts = []
+    if wrong:
+        kinds = {"o": "outputs", "b": "members"}
+        names = dict.fromkeys(kinds[dict(letters)[n]] for n in wrong)
+        places = ", ".join(map(str, wrong))
+        parts.append(
+            f"the {' and '.join(names)} along axis {places} are counted as inputs"
+        )
+    if missing:
+        parts.append(f"the inputs along axis {', '.join(map(str, missing))} are not")
+    text = " and ".join(parts)
+    return text[:1].upper() + text[1:]
+
+
+def _equal_values(everything: Everything) -> Iterator[Finding]:
+    """Report draws of one key: their orders are equal, whatever their scales are."""
+    groups: dict[bytes, list[Audited]] = {}
+    for one in everything.values():
+        order = ranks(one.array) if one.measured.family is not None else None
+        if order is not None:
+            # The order of the first 24 entries, among themselves.
+            few = order[order < 24]
+            groups.setdefault(few.tobytes(), []).append(one)
+    for group in groups.values():
+        if len(group) < 2:
+            continue
+        paths = [one.path for one in group]
+        others = f" and {len(paths) - 2} more" if len(paths) > 2 else ""
+        yield Finding(
+            "equal values",
+            paths[1],
+            float(len(paths)),
+            f"{len(paths)} parameters hold the same draws, up to their scales and "
+            f"lengths: {paths[0]}, {paths[1]}{others}. One key was used for all, and "
+            "independent draws never agree: split the key (jax.random.split), or draw "
+            "by jinit.plan, which gives each path a key.",
+        )
+
+
+def _equal_members(everything: Everything) -> Iterator[Finding]:
+    for path, one in everything.items():
+        layout = one.parameter.layout or ""
+        if one.measured.family is None or "b" not in layout:
+            continue
+        for axis, letter in enumerate(layout):
+            first, last = (one.array.take(n, axis=axis) for n in (0, -1))
+            if letter != "b" or one.array.shape[axis] < 2:
+                continue
+            if first.size > 1 and (first == last).all():
+                count = one.array.shape[axis]
+                yield Finding(
+                    "equal values",
+                    path,
+                    float(count),
+                    f"{path} {one.parameter.shape}: its {count} members along axis "
+                    f"{axis} hold equal values, and stay equal while they get equal "
+                    "gradients. Give each member a key: jax.vmap over "
+                    "jax.random.split(key, members), or "
+                    "split_rngs={'params': True} in Linen.",
+                )
+
+
+def _constant(everything: Everything) -> Iterator[Finding]:
+    """Report kernels of one value, but not those that start at 0 on purpose."""
+    for path, one in everything.items():
+        special, fans = one.measured.special or "", one.parameter.fans
+        if not one.is_kernel or fans is None or "embedding" in one.parameter.roles:
+            continue
+        if special == "zeros":
+            why = _dead(one, everything)
+        elif special == "ones" or special.startswith("constant"):
+            # A window of equal taps is an average, and one output has no twin.
+            is_average = one.parameter.layout is None or "k" in one.parameter.layout
+            several = fans.fan_in > 1 and fans.fan_out > 1 and not is_average
+            why = _TWINS if several else None
+        else:
+            why = None
+        if why is not None:
+            yield Finding(
+                "constant",
+                path,
+                one.measured.mean,
+                f"{path} {one.parameter.shape}: all entries are "
+                f"{one.measured.mean:.4g}, where draws of std "
+                f"{one.right_std or 1 / math.sqrt(fans.fan_in):.3g} keep the signal. "
+                f"{why}",
+            )
+
+
+_TWINS = (
+    "All its units compute the same and get equal gradients, so that they stay equal: "
+    "draw it, as by jinit.lecun()."
+)
+# Their derivative at 0 is 0 in JAX, so that a zero before them passes no gradient.
+_FLAT_AT_ZERO = {"relu", "relu6", "reglu"}
+# Starting at 0, these open a path that other parameters keep alive.
+_MAY_BE_ZERO = {
+    "residual_output", "attention_output", "readout", "router", "query", "key",
+    "expert", "recurrent", "scale", "gate", "up", "other",
+}  # fmt: skip
+
+
+def _dead(one: Audited, everything: Everything) -> str | None:
+    """Say why a kernel of zeros does not train, or None where it does."""
+    after = readers(everything, one.path)
+    alone = [x for x in after if x.parameter.inputs == (one.path,)]
+    if not after or len(alone) < len(after):
+        return None
+    if all(x.measured.special == "zeros" for x in after):
+        names = ", ".join(x.path for x in after[:2])
+        return (
+            f"What reads it ({names}) is 0 as well, so that neither ever gets a "
+            "gradient: leave only the last one at 0, and draw this one, as by "
+            "jinit.lecun()."
+        )
+    if one.parameter.roles & _MAY_BE_ZERO:
+        return None
+    if all(x.parameter.activation in _FLAT_AT_ZERO for x in after):
+        return (
+            "The relu behind it is flat at 0, so that it never gets a gradient: draw "
+            "it, as by jinit.he()."
+        )
+    return (
+        "All that reads it gets the same for every input: draw it, as by "
+        "jinit.lecun(), and leave zeros to the ends of residual branches."
+    )
+
+
+def _few_values(everything: Everything) -> Iterator[Finding]:
+    for path, one in everything.items():
+        if one.measured.distinct is None:
+            continue
+        count, expected = one.measured.distinct
+        if count >= _FEW * expected:
+            continue
+        shift = one.measured.mean / one.measured.std
+        yield Finding(
+            "few distinct values",
+            path,
+            float(count),
+            f"{path} ({one.array.dtype}): its draws have {count:,} distinct values, "
+            f"where rounded draws have about {expected:,}, and a mean of {shift:.2g} "
+            "standard deviations. They were drawn in 16 bits: draw in float32 and "
+            "round once, as jinit's initializers do.",
+        )
+
+
+def notes(everything: Everything, depth: int) -> list[Finding]:
+    """Return what is worth knowing and is no trouble."""
+    ends = [
+        one
+        for one in everything.values()
+        if "residual_output" in one.parameter.roles
+        and not _is_normalized(one, everything)
+    ]
+    drawn = [x for x in ends if x.ratio is not None and x.measured.family is not None]
+    large = [x for x in drawn if x.ratio is not None and x.ratio > 0.5]
+    if depth < _DEEP or not drawn or len(large) < len(drawn):
+        return []
+    factor = 1 / math.sqrt(depth)
+    return [
+        Finding(
+            "branch ends without depth scaling",
+            large[0].path,
+            float(depth),
+            f"{len(large)} kernels that end residual branches, such as "
+            f"{large[0].path}, have a std of {large[0].ratio:.2g} times the one that "
+            f"keeps the signal, so that {depth} additions add up to "
+            f"{math.sqrt(depth):.2g} times one branch. GPT-2 multiplies them by 1 / "
+            f"sqrt({depth}) = {factor:.3g}: jinit.residual_scale('gpt2', "
+            f"{max(1, depth // 2)}). Networks with a norm behind each sum need none.",
+        )
+    ]
+
+
+def _is_normalized(one: Audited, everything: Everything) -> bool:
+    """Tell whether a norm takes what a kernel gives alone: then its size is lost."""
+    return any(
+        "scale" in other.parameter.roles and other.parameter.inputs == (one.path,)
+        for other in everything.values()
+    )
+
+
+Check = Callable[[Everything], Iterator[Finding]]
+
+
+def texts(several: Sequence[Finding]) -> list[str]:
+    """Return findings as lines of a report."""
+    return [f"- {finding}" for finding in several]
