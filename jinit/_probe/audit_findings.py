@@ -74,11 +74,40 @@ def _wrong_fans(everything: Everything) -> Iterator[Finding]:
         if law is None or ratio is None or not one.is_kernel:
             continue
         suspects.setdefault(law.form, []).append((one, law))
+    factors = _unexplained(everything)
     for group in suspects.values():
-        # The errors of several tensors that agree are those of one large tensor.
-        error = sum(one.measured.error**-2 for one, _ in group) ** -0.5
-        if 3 * error <= _SURE:
+        if _is_certain(group) and not all(_is_factor(x, factors) for x, _ in group):
             yield from (_of_fans(one, law) for one, law in group if _differs(one, law))
+
+
+def _is_certain(group: Sequence[tuple[Audited, Law]]) -> bool:
+    """Tell whether several draws with one mistake are enough to claim it."""
+    # The errors of several tensors that agree are those of one large tensor.
+    error = sum(one.measured.error**-2 for one, _ in group) ** -0.5
+    stds = {round(law.std, 9) for _, law in group}
+    # JAX's initializers count all axes but the last unless they are told otherwise.
+    is_default = any(law.form[1] in (-1, "groups") for _, law in group)
+    return 3 * error <= (_SURE if is_default or len(stds) > 1 else _SURE / 3)
+
+
+def _unexplained(everything: Everything) -> list[Audited]:
+    """Return the kernels whose std no usual law gives, such as those of muP."""
+    drawn = [x for x in everything.values() if x.is_kernel and x.measured.family]
+    return [one for one in drawn if one.parameter.fans and not one.judged.is_usual]
+
+
+def _is_factor(one: Audited, others: Sequence[Audited]) -> bool:
+    """Tell whether a kernel has the factor of others that make no such mistake."""
+    return any(
+        abs(_times_lecun(one) / _times_lecun(other) - 1)
+        < 3 * math.hypot(one.measured.error, other.measured.error)
+        for other in others
+    )
+
+
+def _times_lecun(one: Audited) -> float:
+    assert one.parameter.fans is not None
+    return one.measured.std * math.sqrt(max(1, one.parameter.fans.fan_in))
 
 
 def _differs(one: Audited, law: Law) -> bool:

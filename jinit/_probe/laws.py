@@ -18,6 +18,8 @@ _CONSTANTS = (1.0, 0.1, 0.05, 0.02, 0.01, 0.006, 0.005, 0.001, 1e-4, 1e-5, 1e-6)
 # Within so many standard errors a std is that of a law; an innocent law is left aside
 # only where the std is farther from it than the second number.
 WITHIN, BEYOND = 3.0, 4.5
+# Up to this penalty a law is usual, and not found by chance among many.
+_USUAL = 1.0
 # Laws that are used with fan_in alone.
 _OF_INPUTS = {"torch's default", "small_init"}
 
@@ -45,6 +47,13 @@ class Judged(NamedTuple):
     law: Law | None
     mistake: Law | None
 
+    @property
+    def is_usual(self) -> bool:
+        """Tell whether the law is a usual one, or a mistake."""
+        if self.law is None:
+            return False
+        return self.mistake is not None or self.law.penalty <= _USUAL
+
 
 def right_std(parameter: Parameter) -> float | None:
     """Return the std that keeps the signal: gain(activation) / sqrt(fan_in).
@@ -54,13 +63,8 @@ def right_std(parameter: Parameter) -> float | None:
     """
     fans, factor = parameter.fans, gain_of(parameter.activation)
     is_lookup = "embedding" in parameter.roles
-    if (
-        fans is None
-        or factor is None
-        or (is_lookup and "readout" not in parameter.roles)
-    ):
-        return None
-    if not parameter.roles & {"matrix", "convolution", "readout"}:
+    needed = {"readout"} if is_lookup else {"matrix", "convolution"}
+    if fans is None or factor is None or not parameter.roles & needed:
         return None
     return factor / math.sqrt(max(1, fans.fan_out if is_lookup else fans.fan_in))
 
@@ -122,7 +126,7 @@ def _all_laws(parameter: Parameter, depth: int) -> list[Law]:
         laws += _of_fans(sizes, [] if fans is None else [fans.fan_out], parameter)
         return laws + list(_scaled_by_depth(laws, parameter, depth))
     laws += _right(parameter)
-    laws += _scaled_by_depth(laws, parameter, depth)
+    laws += list(_scaled_by_depth(laws, parameter, depth))
     return laws + list(_wrong(parameter))
 
 
