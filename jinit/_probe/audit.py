@@ -5,7 +5,7 @@ from typing import Any
 
 from .._network.adapters.trace import require_numbers
 from .._network.record import network
-from . import audit_findings
+from . import audit_findings, wrong_fans
 from .audit_report import Audit
 from .audited import audited
 from .first_loss import first_loss
@@ -73,12 +73,14 @@ def audit(
     net = network(model, *arguments, rngs=rngs, **options)
     require_numbers(net._adapted._replace(params=net.params), "audit")
     everything = audited(net)
-    several = audit_findings.findings(everything)
+    mistakes = wrong_fans.wrong_fans(everything)
+    several = wrong_fans.findings(everything, mistakes)
+    several += audit_findings.findings(everything)
     several += wrong_gains(net, everything)
     if loss is not None:
         several += first_loss(net, loss, everything)
     return Audit(
-        tuple(one.row() for one in everything.values()),
+        tuple(one.row(mistakes.get(path)) for path, one in everything.items()),
         sorted(several, key=audit_findings.rank),
         audit_findings.notes(everything, net.depth),
     )

@@ -1,18 +1,12 @@
 """Findings of an audit: how a parameter is drawn, how it should be, and the cure."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 
 from .._core.results import Finding
 from .audited import Audited, Everything, readers
-from .laws import Law
 from .measured import ranks
 
-# A mistake of one law must stand on draws that tell a std to 6 % at three standard
-# errors, in all tensors that share it; fewer agree with too many formulas by chance.
-_SURE = 0.06
-# A std that is off by less than this does no harm.
-_MATTERS = 1.2
 # Draws in 16 bits by JAX have 128 values or 1,024, where rounded ones have thousands.
 _FEW = 0.4
 # From so many residual additions on, the size of branch ends matters.
@@ -29,7 +23,6 @@ def findings(everything: Everything) -> list[Finding]:
     """Return a finding for each trouble, the most telling first."""
     several = [
         *_not_finite(everything),
-        *_wrong_fans(everything),
         *_equal_values(everything),
         *_equal_members(everything),
         *_constant(everything),
@@ -64,115 +57,6 @@ def _not_finite(everything: Everything) -> Iterator[Finding]:
             f"{path}: {count:,} of {size:,} entries ({count / size:.2g}) are NaN or "
             f"infinite in {one.array.dtype}; all should be finite. {cure}",
         )
-
-
-def _wrong_fans(everything: Everything) -> Iterator[Finding]:
-    """Report laws over axes that the product does not contract, where it is certain."""
-    suspects: dict[tuple[object, ...], list[tuple[Audited, Law]]] = {}
-    for one in everything.values():
-        law, ratio = one.judged.mistake, one.ratio
-        if law is None or ratio is None or not one.is_kernel:
-            continue
-        suspects.setdefault(law.form, []).append((one, law))
-    factors = _unexplained(everything)
-    for group in suspects.values():
-        if _is_certain(group) and not all(_is_factor(x, factors) for x, _ in group):
-            yield from (_of_fans(one, law) for one, law in group if _differs(one, law))
-
-
-def _is_certain(group: Sequence[tuple[Audited, Law]]) -> bool:
-    """Tell whether several draws with one mistake are enough to claim it."""
-    # The errors of several tensors that agree are those of one large tensor.
-    error = sum(one.measured.error**-2 for one, _ in group) ** -0.5
-    stds = {round(law.std, 9) for _, law in group}
-    # JAX's initializers count all axes but the last unless they are told otherwise.
-    is_default = any(law.form[1] in (-1, "groups") for _, law in group)
-    return 3 * error <= (_SURE if is_default or len(stds) > 1 else _SURE / 3)
-
-
-def _unexplained(everything: Everything) -> list[Audited]:
-    """Return the kernels whose std no usual law gives, such as those of muP."""
-    drawn = [x for x in everything.values() if x.is_kernel and x.measured.family]
-    return [one for one in drawn if one.parameter.fans and not one.judged.is_usual]
-
-
-def _is_factor(one: Audited, others: Sequence[Audited]) -> bool:
-    """Tell whether a kernel has the factor of others that make no such mistake."""
-    return any(
-        abs(_times_lecun(one) / _times_lecun(other) - 1)
-        < 3 * math.hypot(one.measured.error, other.measured.error)
-        for other in others
-    )
-
-
-def _times_lecun(one: Audited) -> float:
-    assert one.parameter.fans is not None
-    return one.measured.std * math.sqrt(max(1, one.parameter.fans.fan_in))
-
-
-def _differs(one: Audited, law: Law) -> bool:
-    fans = one.parameter.fans
-    assert fans is not None
-    # He's law over all axes of a stack of two may equal LeCun's, without a mistake.
-    base = math.sqrt((2.0 if law.form[0] == "he" else 1.0) / max(1, fans.fan_in))
-    return max(law.std / base, base / law.std) >= _MATTERS
-
-
-def _of_fans(one: Audited, law: Law) -> Finding:
-    p = one.parameter
-    assert p.fans is not None and law.mistake is not None
-    axes = [n for n, letter in enumerate(p.layout or "") if letter in "ik"]
-    contracted = f"axis {axes[0]}" if len(axes) == 1 else f"axes {tuple(axes)}"
-    name = str(law.form[0])
-    right = _std_of(name, p.fans.fan_in, p.fans.fan_out)
-    factor = one.measured.std / right
-    size = (
-        f"{1 / factor:.3g} times too small"
-        if factor < 1
-        else (f"{factor:.3g} times too large")
-    )
-    why = _why(one, law)
-    groups = f", groups={p.groups}" if p.groups > 1 else ""
-    return Finding(
-        law.mistake,
-        p.path,
-        one.measured.std,
-        f"{p.path} {p.shape}: its std {one.measured.std:.4g} is that of {law.text}; "
-        f"the product contracts {contracted} alone: fan_in {p.fans.fan_in}, std "
-        f"{right:.4g}. {why}, so it starts {size}: draw it with "
-        f"jinit.{name}(layout={p.layout!r}{groups}), or by jinit.plan(net, rules), "
-        "which reads the layout.",
-    )
-
-
-def _std_of(name: str, fan_in: int, fan_out: int) -> float:
-    if name == "xavier":
-        return math.sqrt(2 / (fan_in + fan_out))
-    return math.sqrt((2 if name == "he" else 1) / fan_in)
-
-
-def _why(one: Audited, law: Law) -> str:
-    if law.mistake == "groups counted as inputs":
-        return f"The inputs of all {one.parameter.groups} groups are counted"
-    letters = [(n, x) for n, x in enumerate(one.parameter.layout or "")]
-    extra = [n for n, x in letters if n in law.axes and x == "b"]
-    if law.mistake == "members counted as inputs":
-        places = f"axis {extra[0]}" if len(extra) == 1 else f"axes {tuple(extra)}"
-        return f"The members along {places} are counted as inputs"
-    wrong = [n for n, x in letters if n in law.axes and x not in "ik"]
-    missing = [n for n, x in letters if n not in law.axes and x in "ik"]
-    parts = []
-    if wrong:
-        kinds = {"o": "outputs", "b": "members"}
-        names = dict.fromkeys(kinds[dict(letters)[n]] for n in wrong)
-        places = ", ".join(map(str, wrong))
-        parts.append(
-            f"the {' and '.join(names)} along axis {places} are counted as inputs"
-        )
-    if missing:
-        parts.append(f"the inputs along axis {', '.join(map(str, missing))} are not")
-    text = " and ".join(parts)
-    return text[:1].upper() + text[1:]
 
 
 def _equal_values(everything: Everything) -> Iterator[Finding]:
@@ -342,11 +226,3 @@ def _is_normalized(one: Audited, everything: Everything) -> bool:
         "scale" in other.parameter.roles and other.parameter.inputs == (one.path,)
         for other in everything.values()
     )
-
-
-Check = Callable[[Everything], Iterator[Finding]]
-
-
-def texts(several: Sequence[Finding]) -> list[str]:
-    """Return findings as lines of a report."""
-    return [f"- {finding}" for finding in several]

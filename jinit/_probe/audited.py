@@ -8,10 +8,10 @@ import jax
 import numpy as np
 
 from .._core.results import Row
-from .._network.adapters.adapted import paths_of
 from .._network.reader.records import Parameter
 from .._network.record import Network
 from . import laws, measured
+from .law import Around, Law, around
 from .laws import Judged
 from .measured import Measured
 
@@ -40,9 +40,11 @@ class Audited(NamedTuple):
         """Return the measured std over the one that keeps the signal."""
         return self.measured.std / self.right_std if self.right_std else None
 
-    def row(self) -> Row:
-        """Return the row of a report."""
-        p = self.parameter
+    def row(self, mistake: Law | None) -> Row:
+        """Return the row of a report; a mistake that is certain is the law."""
+        p, law = self.parameter, self.judged.text
+        if mistake is not None:
+            law = f"{mistake.text} ({self.measured.family})"
         return {
             "path": p.path,
             "shape": p.shape,
@@ -54,21 +56,22 @@ class Audited(NamedTuple):
             "std": self.measured.std,
             "right_std": self.right_std,
             "ratio": self.ratio,
-            "law": self.judged.text,
+            "law": law,
         }
 
 
 def audited(net: Network) -> dict[str, Audited]:
     """Return what there is to say of each parameter, in the order of first use."""
-    paths = paths_of(net.params)
+    paths = net._adapted.paths
     arrays = dict(zip(paths, jax.device_get(jax.tree.leaves(net.params)), strict=True))
+    network = around(net.parameters.values(), net.depth)
     return {
-        path: _one(parameter, np.asarray(arrays[path]), net.depth)
+        path: _one(parameter, np.asarray(arrays[path]), network)
         for path, parameter in net.parameters.items()
     }
 
 
-def _one(parameter: Parameter, array: np.ndarray, depth: int) -> Audited:
+def _one(parameter: Parameter, array: np.ndarray, network: Around) -> Audited:
     numbers = measured.measured(array)
     if numbers.special is None and numbers.family is not None:
         gain = _orthogonal(parameter, array)
@@ -76,7 +79,7 @@ def _one(parameter: Parameter, array: np.ndarray, depth: int) -> Audited:
             law = "orthogonal" if abs(gain - 1) < 1e-3 else f"orthogonal * {gain:.4g}"
             numbers = numbers._replace(special=law)
     right = laws.right_std(parameter)
-    judged = laws.judged(parameter, numbers, depth)
+    judged = laws.judged(parameter, numbers, network)
     return Audited(parameter, array, numbers, judged, right)
 
 

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._core.results import Finding
-from .._network.adapters.adapted import paths_of
 from .._network.record import Network
 from .audited import Audited, Everything
 from .first_loss import output_of
@@ -61,7 +60,7 @@ def _is_felt(net: Network, chain: list[Audited], factor: float) -> bool:
     leaves, structure = jax.tree.flatten(net.params)
     right = [
         jnp.asarray(leaf / ratios[path], leaf.dtype) if path in ratios else leaf
-        for path, leaf in zip(paths_of(net.params), leaves, strict=True)
+        for path, leaf in zip(net._adapted.paths, leaves, strict=True)
     ]
     before = _rms(output_of(net))
     after = _rms(output_of(net, structure.unflatten(right)))
