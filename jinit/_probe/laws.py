@@ -14,9 +14,9 @@ from .measured import Measured
 from .right_laws import right_laws
 from .wrong_laws import wrong_laws
 
-# Within so many standard errors a std is that of a law; an innocent law is left aside
-# only where the std is farther from it than the second number.
-_WITHIN, _BEYOND = 3.0, 4.5
+# Within so many standard errors a std is that of a law. A mistake must be nearer, and
+# an innocent law is left aside only where the std is farther from it than the last.
+_WITHIN, _CERTAIN, _BEYOND = 3.5, 3.0, 4.5
 # Up to this penalty a law is usual, and not found by chance among many.
 _USUAL = 1.0
 
@@ -24,8 +24,8 @@ _USUAL = 1.0
 class Judged(NamedTuple):
     """The likeliest law of a parameter, and the mistakes that explain its std.
 
-    There are no `mistakes` where a usual law explains the std as well, and they are
-    `certain` where no law does.
+    There are no `mistakes` where a usual law of the fans explains the std as well, and
+    they are certain where no law does.
     """
 
     text: str
@@ -64,8 +64,9 @@ def judged(parameter: Parameter, measured: Measured, network: Around) -> Judged:
     innocents = _near(right_laws(parameter, network), measured)
     wrongs = _near(wrong_laws(parameter), measured)
     likely = [law for law, distance in innocents if distance <= _WITHIN]
-    mistakes = tuple(law for law, distance in wrongs if distance <= _WITHIN)
-    if any(law.penalty <= _USUAL for law, _ in innocents):
+    mistakes = tuple(law for law, distance in wrongs if distance <= _CERTAIN)
+    # A constant may be near by chance, and tensors of other shapes will tell.
+    if any(law.penalty < _USUAL for law, _ in innocents):
         mistakes = ()
     plain = f"{measured.family} of std {measured.std:.3g}"
     # A mistake that an innocent law explains nearly is not named as the likeliest law.

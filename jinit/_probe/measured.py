@@ -14,7 +14,7 @@ import numpy as np
 # is cut at three or more cannot be told from a normal.
 KURTOSIS = {"normal": 3.0, "truncated normal": 2.366, "uniform": 1.8}
 # The std of a normal of std 1 that is cut at 2, and the probability inside.
-_CUT_STD, _CUT_MASS = 0.87962566, 0.95449974
+CUT_STD, _CUT_MASS = 0.87962566, 0.95449974
 # So many entries tell the family of a distribution; the std is that of all entries.
 _SAMPLE = 1 << 18
 _FEWEST = 24
@@ -96,7 +96,7 @@ def _family(x: np.ndarray, size: int, mean: float, std: float, bits: int) -> str
     if x.size < _FEWEST or abs(mean) > shift * std:
         return None
     largest = float(np.max(np.abs(x)))
-    sigma = max(std / _CUT_STD, largest / 2)
+    sigma = max(std / CUT_STD, largest / 2)
     # The logarithms of the likelihoods for one entry, each at its best scale.
     likelihoods = {
         "normal": -math.log(std) - 0.5 * math.log(2 * math.pi) - 0.5,

@@ -5,12 +5,14 @@ from collections.abc import Iterator, Sequence
 
 from .._network.reader.records import Parameter
 from .law import FAMILIES, Around, Law, gain_of
+from .measured import CUT_STD
 
 # The stds of published recipes: GPT-2's 0.02, DeepSeek's 0.006, PyTorch's embedding 1.
 _CONSTANTS = (1.0, 0.1, 0.05, 0.02, 0.01, 0.006, 0.005, 0.001, 1e-4, 1e-5, 1e-6)
-_USUAL_NAMES = {"lecun", "he", "torch's default"}
 # Laws that are used with fan_in alone.
-_OF_INPUTS = {"torch's default", "small_init"}
+_HAIKU = "truncated_normal(1 / sqrt(fan_in))"
+_OF_INPUTS = {"torch's default", "small_init", _HAIKU}
+_USUAL_NAMES = {"lecun", "he", "torch's default", _HAIKU}
 
 
 def right_laws(parameter: Parameter, network: Around) -> list[Law]:
@@ -41,6 +43,9 @@ def _constants() -> Iterator[Law]:
         yield Law(f"normal({number:g})", number, 1.0, normals)
         text = f"uniform(-{number:g}, {number:g})"
         yield Law(text, number / math.sqrt(3), 1.0, ("uniform",))
+    for number in (1.0, 0.02, 0.01, 0.001):
+        text = f"truncated_normal({number:g})"
+        yield Law(text, number * CUT_STD, 1.0, ("truncated normal",))
 
 
 def _of_tables(parameter: Parameter) -> Iterator[Law]:
@@ -131,6 +136,8 @@ def _gains(parameter: Parameter) -> list[tuple[str, float, tuple[str, ...]]]:
         ("he", 2.0, every),
         # U(-1 / sqrt(fan_in), 1 / sqrt(fan_in)), the default of PyTorch and Equinox.
         ("torch's default", 1 / 3, ("uniform",)),
+        # Haiku's default, whose std is smaller by what the cut takes away.
+        (_HAIKU, CUT_STD**2, ("truncated normal",)),
         ("small_init", 0.4, ("normal", "truncated normal")),
         ("kaiming('tanh'), torch's gain", 25 / 9, every),
         ("kaiming('selu'), torch's gain", 9 / 16, every),
