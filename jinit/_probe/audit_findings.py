@@ -11,6 +11,8 @@ from .measured import ranks
 _FEW = 0.4
 # From so many residual additions on, the size of branch ends matters.
 _DEEP = 16
+# A readout with a std so many times too large is worth a note.
+_LARGE = 5.0
 
 _ORDER = (
     "not finite", "fans over the wrong axes", "members counted as inputs",
@@ -194,6 +196,25 @@ def _few_values(everything: Everything) -> Iterator[Finding]:
 
 def notes(everything: Everything, depth: int) -> list[Finding]:
     """Return what is worth knowing and is no trouble."""
+    return [*_large_heads(everything), *_unscaled_ends(everything, depth)]
+
+
+def _large_heads(everything: Everything) -> Iterator[Finding]:
+    for path, one in everything.items():
+        ratio = one.ratio or 0.0
+        if "readout" in one.parameter.roles and ratio > _LARGE:
+            yield Finding(
+                "large readout",
+                path,
+                ratio,
+                f"{path} has std {one.measured.std:.3g}, which is {ratio:.3g} times "
+                "the one that keeps the size of what it reads. If its outputs are "
+                "logits that no factor scales, the first loss is far above guessing: "
+                "pass `loss=` to see it.",
+            )
+
+
+def _unscaled_ends(everything: Everything, depth: int) -> Iterator[Finding]:
     ends = [
         one
         for one in everything.values()
@@ -203,9 +224,9 @@ def notes(everything: Everything, depth: int) -> list[Finding]:
     drawn = [x for x in ends if x.ratio is not None and x.measured.family is not None]
     large = [x for x in drawn if x.ratio is not None and x.ratio > 0.5]
     if depth < _DEEP or not drawn or len(large) < len(drawn):
-        return []
+        return
     factor = 1 / math.sqrt(depth)
-    return [
+    yield (
         Finding(
             "branch ends without depth scaling",
             large[0].path,
@@ -217,7 +238,7 @@ def notes(everything: Everything, depth: int) -> list[Finding]:
             f"sqrt({depth}) = {factor:.3g}: jinit.residual_scale('gpt2', "
             f"{max(1, depth // 2)}). Networks with a norm behind each sum need none.",
         )
-    ]
+    )
 
 
 def _is_normalized(one: Audited, everything: Everything) -> bool:

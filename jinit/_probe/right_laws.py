@@ -9,6 +9,8 @@ from .measured import CUT_STD
 
 # The stds of published recipes: GPT-2's 0.02, DeepSeek's 0.006, PyTorch's embedding 1.
 _CONSTANTS = (1.0, 0.1, 0.05, 0.02, 0.01, 0.006, 0.005, 0.001, 1e-4, 1e-5, 1e-6)
+# Gains of `torch.nn.init.calculate_gain` that are not those of the integral.
+_TORCH_GAINS = {"tanh": 5 / 3, "selu": 3 / 4}
 # Laws that are used with fan_in alone.
 _HAIKU = "truncated_normal(1 / sqrt(fan_in))"
 _OF_INPUTS = {"torch's default", "small_init", _HAIKU}
@@ -79,6 +81,10 @@ def _right(parameter: Parameter) -> Iterator[Law]:
     inputs = [parameter.fans.fan_in, sizes["i"] * window, sizes["i"]]
     outs = [parameter.fans.fan_out, outputs * window, outputs]
     fused = [outputs // n for n in (2, 3, 4) if outputs % n == 0]
+    if parameter.roles & {"query", "key", "value", "gate", "up"}:
+        # PyTorch's and fairseq's attention: each kernel is drawn as a part of a fused
+        # one, or by Xavier's law with gain 1 / sqrt(2), which is nearly the same.
+        fused = [*fused, 2 * outputs, 3 * outputs]
     if "embedding" in parameter.roles:
         inputs, outs = [outputs, *inputs], [*inputs, *outs]
     yield from _of_fans(inputs, outs, parameter, fused)
@@ -123,7 +129,8 @@ def _of_fans(
             penalty = 0.0 if number == other == 0 else 2.0
             yield Law(f"xavier: fan_in {fan}, fan_out {out}", std, penalty)
             factor = gain_of(parameter.activation) or 1.0
-            for times in {factor, 5 / 3, math.sqrt(2)} - {1.0}:
+            torch = _TORCH_GAINS.get(parameter.activation, 1.0)
+            for times in {factor, torch, math.sqrt(2)} - {1.0}:
                 text = f"xavier, gain {times:.3g}: fan_in {fan}, fan_out {out}"
                 yield Law(text, times * std, 3.0)
 
@@ -139,9 +146,11 @@ def _gains(parameter: Parameter) -> list[tuple[str, float, tuple[str, ...]]]:
         # Haiku's default, whose std is smaller by what the cut takes away.
         (_HAIKU, CUT_STD**2, ("truncated normal",)),
         ("small_init", 0.4, ("normal", "truncated normal")),
-        ("kaiming('tanh'), torch's gain", 25 / 9, every),
-        ("kaiming('selu'), torch's gain", 9 / 16, every),
     ]
+    torch = _TORCH_GAINS.get(parameter.activation)
+    if torch is not None:
+        name = f"kaiming({parameter.activation!r}), torch's gain"
+        names.append((name, torch**2, every))
     factor = gain_of(parameter.activation)
     if factor is not None and parameter.activation is not None:
         names.append((f"kaiming({_spelled(parameter)})", factor**2, every))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from .._core.results import Finding
 from .audited import Audited, Everything
 from .law import Law
+from .wrong_laws import TORCH, VARIANCES
 
 # A mistake of one law must stand on draws that tell a std to 6 % at three standard
 # errors, in all tensors that share it; fewer agree with too many formulas by chance.
@@ -48,13 +49,20 @@ def _is_certain(group: Sequence[tuple[Audited, Law]]) -> bool:
     stds = {round(law.std, 9) for _, law in group}
     # JAX's initializers count all axes but the last unless they are told otherwise.
     is_default = any(law.form[1] in (-1, "groups") for _, law in group)
-    return 3 * error <= (_SURE if is_default or len(stds) > 1 else _SURE / 3)
+    return 3 * error <= (_SURE if is_default or len(stds) > 1 else _SURE / 2)
 
 
 def _unexplained(everything: Everything) -> list[Audited]:
-    """Return the kernels whose std no usual law gives, such as those of muP."""
+    """Return the kernels whose std neither a usual law nor a mistake gives.
+
+    These are those of muP, for example.
+    """
     drawn = [x for x in everything.values() if x.is_kernel and x.measured.family]
-    return [one for one in drawn if one.parameter.fans and not one.judged.is_usual]
+    return [
+        one
+        for one in drawn
+        if one.parameter.fans and not (one.judged.is_usual or one.judged.mistakes)
+    ]
 
 
 def _is_factor(one: Audited, others: Sequence[Audited]) -> bool:
@@ -75,7 +83,7 @@ def _differs(one: Audited, law: Law) -> bool:
     fans = one.parameter.fans
     assert fans is not None
     # He's law over all axes of a stack of two may equal LeCun's, without a mistake.
-    base = math.sqrt((2.0 if law.form[0] == "he" else 1.0) / max(1, fans.fan_in))
+    base = _std_of(str(law.form[0]), max(1, fans.fan_in), fans.fan_out)
     return max(law.std / base, base / law.std) >= _MATTERS
 
 
@@ -100,15 +108,21 @@ def _of_fans(one: Audited, law: Law) -> Finding:
         f"{p.path} {p.shape}: its std {one.measured.std:.4g} is that of {law.text}; "
         f"the product contracts {_axes(axes)} alone: fan_in {p.fans.fan_in}, std "
         f"{right:.4g}. {why}, so it starts {size}: draw it with "
-        f"jinit.{name}(layout={p.layout!r}{groups}), or by jinit.plan(net, rules), "
+        f"jinit.{_maker(name, p.layout, groups)}, or by jinit.plan(net, rules), "
         "which reads the layout.",
     )
+
+
+def _maker(name: str, layout: str | None, groups: str) -> str:
+    if name == TORCH:
+        name, groups = "lecun", f"{groups}, distribution='uniform', gain=3 ** -0.5"
+    return f"{name}(layout={layout!r}{groups})"
 
 
 def _std_of(name: str, fan_in: int, fan_out: int) -> float:
     if name == "xavier":
         return math.sqrt(2 / (fan_in + fan_out))
-    return math.sqrt((2 if name == "he" else 1) / fan_in)
+    return math.sqrt(VARIANCES[name] / fan_in)
 
 
 def _why(one: Audited, law: Law) -> str:

@@ -4,7 +4,11 @@ import math
 from collections.abc import Iterator, Sequence
 
 from .._network.reader.records import Parameter
-from .law import Law
+from .law import FAMILIES, Law
+
+TORCH = "torch's default"
+# fan_in * std^2 of the laws that count one fan.
+VARIANCES = {"lecun": 1.0, "he": 2.0, TORCH: 1 / 3}
 
 
 def wrong_laws(parameter: Parameter) -> list[Law]:
@@ -42,12 +46,13 @@ def _over_axes(parameter: Parameter, contracted: tuple[int, ...]) -> Iterator[La
             if not axes or fan in done or out in dropped:
                 continue
             mistake = _mistake(axes, contracted, layout)
-            for name, variance in (("lecun", 1.0), ("he", 2.0)):
+            for name, variance in VARIANCES.items():
                 form = name, out - len(shape) if out else 0, len(dropped)
                 yield Law(
                     f"{name} over axes {axes}: fan_in {_product(shape, axes)}",
                     math.sqrt(variance / fan),
                     6.0 if out == len(shape) - 1 else 8.0,
+                    _families(name),
                     axes=axes,
                     mistake=mistake,
                     form=form,
@@ -60,11 +65,12 @@ def _grouped(parameter: Parameter, contracted: tuple[int, ...]) -> Iterator[Law]
     fan, groups = parameter.fans.fan_in, parameter.groups
     if groups == 1:
         return
-    for name, variance in (("lecun", 1.0), ("he", 2.0)):
+    for name, variance in VARIANCES.items():
         yield Law(
             f"{name} over all groups: fan_in {groups} x {fan} = {groups * fan}",
             math.sqrt(variance / (groups * fan)),
             6.0,
+            _families(name),
             axes=contracted,
             mistake="groups counted as inputs",
             form=(name, "groups"),
@@ -91,6 +97,10 @@ def _xavier(parameter: Parameter, contracted: tuple[int, ...]) -> Iterator[Law]:
             mistake=_mistake(axes, contracted, layout),
             form=("xavier", out - rank if out else 0, 0),
         )
+
+
+def _families(name: str) -> tuple[str, ...]:
+    return ("uniform",) if name == TORCH else FAMILIES
 
 
 def _subsets(members: Sequence[int]) -> Iterator[tuple[int, ...]]:
