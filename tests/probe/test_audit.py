@@ -6,6 +6,7 @@ The defects are those of public code, written anew in miniature: see each test.
 import functools
 import json
 import math
+import re
 
 import chex
 import flax.linen as nn
@@ -95,29 +96,30 @@ def test_experts_whose_axis_is_taken_for_the_inputs():
 @pytest.mark.parametrize("distribution", ["normal", "uniform"])
 def test_members_that_are_counted_as_inputs(name, distribution):
     """As in RecurrentGemma's BlockDiagonalLinear and MaxText's grouped linear."""
-    count, width = 10, 24
+    shape = count, width, units = 10, 24, 40
     init = getattr(jax.nn.initializers, f"{name}_{distribution}")()
-    params = {"w": init(KEYS[0], (count, width, width))}
-    params["out"] = lecun(KEYS[1], (count * width, 8))
+    params = {"w": init(KEYS[0], shape)}
+    params["out"] = lecun(KEYS[1], (count * units, 8))
     audit = jinit.audit(blocks, params, jnp.ones((3, count * width)))
     assert categories(audit) == {"w": "members counted as inputs"}
     message = str(audit.findings[0])
     assert "The members along axis 0 are counted as inputs" in message
-    assert "3.16 times too small" in message or name == "xavier"
+    # The root of the ten members.
+    assert re.search(r"3\.1\d times too small", message)
     right = getattr(jinit, name)(layout="bio", distribution=distribution)
-    params["w"] = right(KEYS[0], (count, width, width))
+    params["w"] = right(KEYS[0], shape)
     assert f"jinit.{name}(layout='bio')" in message
     jinit.audit(blocks, params, jnp.ones((3, count * width))).check()
 
 
 def test_groups_that_are_counted_as_inputs():
     class Grouped(nn.Module):
-        init: object
+        kernel: object
 
         @nn.compact
         def __call__(self, x):
             conv = nn.Conv(
-                64, (3, 3), feature_group_count=8, kernel_init=self.init, name="conv"
+                64, (3, 3), feature_group_count=8, kernel_init=self.kernel, name="conv"
             )
             return nn.Dense(10)(nn.relu(conv(x)).mean((1, 2)))
 
@@ -171,8 +173,8 @@ def test_a_head_whose_first_loss_is_far_from_guessing():
     assert categories(audit) == {"head": "first loss"}
     message = str(audit.findings[0])
     assert f"guessing costs {math.log(vocabulary):.4g}" in message
-    # Logits of variance `width` cost more than the largest of them, about 3 std.
-    assert audit.findings[0].value > 3 * math.sqrt(width)
+    # The largest of 500 logits of variance `width` lies about 3 std above the others.
+    assert audit.findings[0].value == pytest.approx(3 * math.sqrt(width), rel=0.2)
     assert "draw it with std 0.0884" in message
     # Without a loss nobody knows that the outputs are logits.
     silent = jinit.audit(model, params, ids)
@@ -431,7 +433,7 @@ def test_a_network_stands_for_a_model_and_nothing_is_traced_twice():
 def test_mistakes():
     shapes = {"up": jax.ShapeDtypeStruct((64, 128), jnp.float32)}
     shapes["down"] = jax.ShapeDtypeStruct((128, 8), jnp.float32)
-    with pytest.raises(TypeError, match=r"jinit.audit computes with numbers.*'up'"):
+    with pytest.raises(TypeError, match=r"(?s)jinit.audit computes.*'up'"):
         jinit.audit(perceptron, shapes, jnp.ones((2, 64)))
     net = jinit.network(perceptron, shapes, jnp.ones((2, 64)))
     with pytest.raises(TypeError, match="ShapeDtypeStruct"):
