@@ -53,16 +53,17 @@ def audit(
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
-      >>> def experts(w, x):
-      ...     return jnp.einsum("bd,edm->ebm", x, w)
-      >>> w = jax.nn.initializers.lecun_normal()(jax.random.key(0), (8, 64, 256))
-      >>> report = jinit.audit(experts, w, jnp.ones((2, 64)))
+      >>> def blocks(w, x):  # eight blocks, each with 64 inputs and 256 outputs
+      ...     return jnp.einsum("bgi,gio->bgo", x, w)
+      >>> key, x = jax.random.key(0), jnp.ones((2, 8, 64))
+      >>> w = jax.nn.initializers.lecun_normal()(key, (8, 64, 256))
+      >>> report = jinit.audit(blocks, w, x)
       >>> report.rows[0]["law"]
       'lecun over axes (0, 1): fan_in 8 x 64 = 512 (truncated normal)'
       >>> report.findings[0].category
       'members counted as inputs'
-      >>> w = jinit.lecun(layout="bio")(jax.random.key(0), (8, 64, 256))
-      >>> jinit.audit(experts, w, jnp.ones((2, 64))).check()
+      >>> w = jinit.lecun(layout="bio")(key, (8, 64, 256))
+      >>> jinit.audit(blocks, w, x).check()
 
     References:
       Glorot and Bengio, "Understanding the difficulty of training deep feedforward

@@ -79,7 +79,10 @@ def _special(x: np.ndarray) -> str | None:
     first = x.flat[0]
     if np.all(x == first):
         names = {0.0: "zeros", 1.0: "ones"}
-        return names.get(complex(first), f"constant({np.real(first):.4g})")
+        value = float(np.real(first))
+        if np.imag(first):
+            return f"constant({first:.4g})"
+        return names.get(value, f"constant({value:.4g})")
     zeros = np.count_nonzero(x == 0)
     if zeros * 2 <= x.size:
         return None
@@ -123,7 +126,7 @@ def _is_independent(x: np.ndarray) -> bool:
     # Equal neighbors, which 16 bits have, are left out.
     count = np.count_nonzero(steps[1:] * steps[:-1]) + 2
     spread = math.sqrt(max(1.0, (16 * count - 29) / 90))
-    return abs(turns - 2 * (count - 2) / 3) < 6 * spread
+    return bool(abs(turns - 2 * (count - 2) / 3) < 6 * spread)
 
 
 def _distinct(
@@ -136,12 +139,13 @@ def _distinct(
     # What is kept in 32 bits may have been drawn in bfloat16.
     narrow = dtype if dtype.itemsize < 4 else jnp.bfloat16
     random = np.random.default_rng(0)
-    unit = {
-        "normal": random.standard_normal,
-        "truncated normal": lambda n: np.clip(random.standard_normal(n), -2, 2) / 0.88,
-        "uniform": lambda n: random.uniform(-1.732, 1.732, n),
-    }[family]
-    expected = (std * unit(x.size)).astype(narrow)
+    if family == "uniform":
+        unit = random.uniform(-(3**0.5), 3**0.5, x.size)
+    else:
+        unit = random.standard_normal(x.size)
+        if family == "truncated normal":
+            unit = np.clip(unit, -2, 2) / CUT_STD
+    expected = (std * unit).astype(narrow)
     return len(np.unique(x)), len(np.unique(expected))
 
 

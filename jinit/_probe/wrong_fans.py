@@ -45,7 +45,7 @@ def _is_certain(group: Sequence[tuple[Audited, Law]]) -> bool:
     if not any(one.judged.is_certain for one, _ in group):
         return False
     # The errors of several tensors that agree are those of one large tensor.
-    error = sum(one.measured.error**-2 for one, _ in group) ** -0.5
+    error = 1 / math.sqrt(sum(one.measured.error**-2 for one, _ in group))
     stds = {round(law.std, 9) for _, law in group}
     # JAX's initializers count all axes but the last unless they are told otherwise.
     is_default = any(law.form[1] in (-1, "groups") for _, law in group)

@@ -57,7 +57,8 @@ def _is_plain(one: Audited, everything: Everything) -> bool:
 def _is_felt(net: Network, chain: list[Audited], factor: float) -> bool:
     """Set the gains right, and tell whether the output changes as they say."""
     ratios = {one.path: one.ratio for one in chain}
-    leaves, structure = jax.tree.flatten(net.params)
+    leaves = jax.tree.leaves(net.params)
+    structure: Any = jax.tree.structure(net.params)
     right = [
         jnp.asarray(leaf / ratios[path], leaf.dtype) if path in ratios else leaf
         for path, leaf in zip(net._adapted.paths, leaves, strict=True)
