@@ -104,6 +104,12 @@ def probe_of_everything() -> Any:
     return report.rows, report.jacobian
 
 
+def audit() -> Any:
+    start = jax.tree.map(lambda x: x.astype("float32"), variables())
+    model, loss = linen(), lambda y: jnp.mean(y**2)
+    return jinit.audit(model, start, inputs(), loss=loss).rows
+
+
 def attention() -> Any:
     kernels = {name: {"kernel": jnp.ones((8, 2, 4), "float32")} for name in
                ("query", "key", "value")}  # fmt: skip
@@ -288,6 +294,7 @@ QUICK: dict[str, Callable[[], Any]] = {
 
 # Each of these compiles the passes of a model.
 MODEL_FUNCTIONS: dict[str, Callable[[], Any]] = {
+    "audit": audit,
     "probe": probe_of_everything,
     "nnx.probe": lambda: jinit.nnx.probe(make_nnx(nnx.Rngs(0)), inputs()).rows,
     "compare": compare,

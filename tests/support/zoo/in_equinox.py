@@ -148,7 +148,8 @@ def models() -> dict[str, Model]:
 
     layers, state = eqx.nn.make_with_state(Layers)()
     mlp = eqx.filter_eval_shape(eqx.nn.MLP, 5, 3, 16, 2, key=KEY)
-    gru = Recurrent(eqx.nn.GRUCell(5, 8, key=KEY), eqx.nn.Linear(8, 3, key=KEY))
+    cell, head = eqx.nn.GRUCell(5, 8, key=keys[0]), eqx.nn.Linear(8, 3, key=keys[1])
+    gru = Recurrent(cell, head)
     members = eqx.filter_vmap(lambda key: eqx.nn.MLP(5, 3, 16, 1, key=key))(keys[:4])
     arrays, static = eqx.partition(members, eqx.is_array)
 

@@ -1,0 +1,55 @@
+"""A law is a known formula that gives the std of one parameter."""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from .._network.reader.records import Parameter
+from .._scale.gains import gain
+
+FAMILIES = ("normal", "truncated normal", "uniform")
+
+
+class Law(NamedTuple):
+    """A formula with the std that it gives for one parameter."""
+
+    text: str
+    std: float
+    # What must speak for it beside its number, in halves of squared standard errors.
+    penalty: float = 0.0
+    # The families of distributions that the formula goes with.
+    families: tuple[str, ...] = FAMILIES
+    # For a formula over axes that the product does not contract: these axes, and what
+    # went wrong. `form` names the formula and the place of its axes in all tensors.
+    axes: tuple[int, ...] = ()
+    mistake: str | None = None
+    form: tuple[Any, ...] = ()
+
+
+class Around(NamedTuple):
+    """What the laws of a parameter may depend on in the rest of its network."""
+
+    # The number of residual additions.
+    depth: int = 0
+    # The outputs of the kernels of recurrent cells, and the cells' hidden units.
+    cells: Mapping[int, int] = MappingProxyType({})
+
+
+def around(parameters: Iterable[Parameter], depth: int) -> Around:
+    """Return what the laws of a network's parameters may depend on."""
+    cells = {
+        one.fans.fan_out: one.fans.fan_in
+        for one in parameters
+        if "recurrent" in one.roles and one.fans is not None
+    }
+    return Around(depth, cells)
+
+
+def gain_of(activation: Any) -> float | None:
+    """Return the gain of what a parameter reads, or None where it has none."""
+    if activation is None:
+        return 1.0
+    try:
+        return gain(activation)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,98 @@
+"""The likeliest law of a parameter is the known formula that gives the measured std.
+
+A formula is judged within the error of the std of n draws, and by the family of the
+draws. Formulas that are meant so (over the inputs of the product, or a constant) go
+before those that count axes which the product does not contract.
+"""
+
+import math
+from typing import NamedTuple
+
+from .._network.reader.records import Parameter
+from .law import Around, Law, gain_of
+from .measured import Measured
+from .right_laws import right_laws
+from .wrong_laws import wrong_laws
+
+# Within so many standard errors a std is that of a law. A mistake must be nearer, and
+# an innocent law is left aside only where the std is farther from it than the last.
+_WITHIN, _CERTAIN, _BEYOND = 3.5, 3.0, 4.5
+# Up to this penalty a law is usual, and not found by chance among many.
+_USUAL = 1.0
+
+
+class Judged(NamedTuple):
+    """The likeliest law of a parameter, and the mistakes that explain its std.
+
+    There are no `mistakes` where a usual law of the fans explains the std as well, and
+    they are certain where no law does.
+    """
+
+    text: str
+    law: Law | None = None
+    mistakes: tuple[Law, ...] = ()
+    is_certain: bool = False
+
+    @property
+    def is_usual(self) -> bool:
+        """Tell whether the law is a usual one, or a mistake."""
+        if self.law is None:
+            return False
+        return self.law.mistake is not None or self.law.penalty <= _USUAL
+
+
+def right_std(parameter: Parameter) -> float | None:
+    """Return the std that keeps the signal: gain(activation) / sqrt(fan_in).
+
+    None where the parameter multiplies nothing, or reads something without a gain. A
+    tied embedding is asked as a readout, which reads its features.
+    """
+    fans, factor = parameter.fans, gain_of(parameter.activation)
+    is_lookup = "embedding" in parameter.roles
+    needed = {"readout"} if is_lookup else {"matrix", "convolution"}
+    if fans is None or factor is None or not parameter.roles & needed:
+        return None
+    return factor / math.sqrt(max(1, fans.fan_out if is_lookup else fans.fan_in))
+
+
+def judged(parameter: Parameter, measured: Measured, network: Around) -> Judged:
+    """Return the likeliest law of a measured parameter in a network."""
+    if measured.special is not None:
+        return Judged(measured.special)
+    if measured.family is None:
+        return Judged("-")
+    innocents = _near(right_laws(parameter, network), measured)
+    wrongs = _near(wrong_laws(parameter), measured)
+    likely = [law for law, distance in innocents if distance <= _WITHIN]
+    mistakes = tuple(law for law, distance in wrongs if distance <= _CERTAIN)
+    # A constant may be near by chance, and tensors of other shapes will tell.
+    if any(law.penalty < _USUAL for law, _ in innocents):
+        mistakes = ()
+    plain = f"{measured.family} of std {measured.std:.3g}"
+    # A mistake that an innocent law explains nearly is not named as the likeliest law.
+    is_certain = bool(mistakes) and not innocents
+    if not likely and not is_certain:
+        return Judged(plain, None, mistakes)
+    best = min(likely or mistakes, key=lambda law: _cost(law, measured))
+    text = f"{best.text} ({measured.family})"
+    return Judged(text, best, mistakes, is_certain)
+
+
+def _near(laws: list[Law], measured: Measured) -> list[tuple[Law, float]]:
+    """Return the laws of a family near the measured std, and their distances."""
+    pairs = [(law, _distance(law, measured)) for law in laws]
+    return [
+        (law, distance)
+        for law, distance in pairs
+        if distance < _BEYOND and measured.family in law.families
+    ]
+
+
+def _cost(law: Law, measured: Measured) -> float:
+    """Return minus the logarithm of what speaks for a law."""
+    return law.penalty + _distance(law, measured) ** 2 / 2
+
+
+def _distance(law: Law, measured: Measured) -> float:
+    """Return how many standard errors lie between a law's std and the measured one."""
+    return abs(measured.std / law.std - 1) / measured.error
