@@ -98,8 +98,8 @@ _GROUPS = {
         "_sweep": "sweep",
     },
     "Reports of the signal in every layer": {
-        "_probe.audit": "audit",
-        "_probe.audit_report": "Audit",
+        "_probe.audit.audit": "audit",
+        "_probe.audit.report": "Audit",
         "_probe.compare": "compare",
         "_probe.comparison": "Comparison",
         "_probe.probe": "probe",
@@ -257,8 +257,8 @@ if _typing.TYPE_CHECKING:
     from ._sweep import sweep as sweep
 
     # Reports of the signal in every layer.
-    from ._probe.audit import audit as audit
-    from ._probe.audit_report import Audit as Audit
+    from ._probe.audit.audit import audit as audit
+    from ._probe.audit.report import Audit as Audit
     from ._probe.compare import compare as compare
     from ._probe.comparison import Comparison as Comparison
     from ._probe.probe import probe as probe

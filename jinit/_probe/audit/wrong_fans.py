@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from .._core.results import Finding
+from ..._core.results import Finding
 from .audited import Audited, Everything
 from .law import Law
 from .wrong_laws import TORCH, VARIANCES

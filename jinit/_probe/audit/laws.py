@@ -8,7 +8,7 @@ before those that count axes which the product does not contract.
 import math
 from typing import NamedTuple
 
-from .._network.reader.records import Parameter
+from ..._network.reader.records import Parameter
 from .law import Around, Law, gain_of
 from .measured import Measured
 from .right_laws import right_laws

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from .._core.results import Row
-from .._network.reader.records import Parameter
-from .._network.record import Network
+from ..._core.results import Row
+from ..._network.reader.records import Parameter
+from ..._network.record import Network
 from . import laws, measured
 from .law import Around, Law, around
 from .laws import Judged

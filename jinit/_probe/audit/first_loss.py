@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._core.results import Finding
-from .._network.kept import program, traced
-from .._network.losses import scalar
-from .._network.record import Network
+from ..._core.results import Finding
+from ..._network.kept import program
+from ..._network.losses import scalar
+from ..._network.record import Network
+from ..statistics import may_be_infinite
 from .audited import Everything
-from .statistics import may_be_infinite
 
 # A cross-entropy in nats; LeCun's law costs 0.5 above guessing, and He's 1.
 _NATS = 2.0
@@ -23,17 +23,11 @@ _TIMES = 10.0
 
 def output_of(net: Network, params: Any = None) -> Any:
     """Return what a network gives for its inputs; a second call compiles nothing."""
-    arguments = (net.params if params is None else params, *net.inputs)
-
-    def key() -> Any:
-        model = net._adapted.key()
-        return None if model is None else ("audit", model)
-
-    trace = traced(key, net.apply, arguments)
+    params, trace = net.params if params is None else params, net._read.trace
     # A kept program must not keep arrays, so the constants are left out.
-    run = program(("audit", trace.form), lambda: trace.bare.run)
+    run = program(("output", trace.form), lambda: trace.bare.run)
     with may_be_infinite():
-        return run(trace.consts, *arguments)
+        return run(trace.consts, params, net.inputs)
 
 
 def first_loss(

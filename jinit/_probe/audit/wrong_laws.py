@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from .._network.reader.records import Parameter
+from ..._network.reader.records import Parameter
 from .law import FAMILIES, Law
 
 TORCH = "torch's default"

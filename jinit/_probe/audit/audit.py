@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from .._network.adapters.trace import require_numbers
-from .._network.record import network
-from . import audit_findings, wrong_fans
-from .audit_report import Audit
+from ..._network.calling import network_of
+from . import findings, wrong_fans
 from .audited import audited
 from .first_loss import first_loss
+from .report import Audit
 from .wrong_gains import wrong_gains
 
 
@@ -71,17 +70,16 @@ def audit(
       He, Zhang, Ren and Sun, "Delving deep into rectifiers: surpassing human-level
         performance on ImageNet classification", ICCV 2015.
     """
-    net = network(model, *arguments, rngs=rngs, **options)
-    require_numbers(net._adapted._replace(params=net.params), "audit")
+    net = network_of(model, arguments, rngs, options, "audit")
     everything = audited(net)
     mistakes = wrong_fans.wrong_fans(everything)
     several = wrong_fans.findings(everything, mistakes)
-    several += audit_findings.findings(everything)
+    several += findings.findings(everything)
     several += wrong_gains(net, everything)
     if loss is not None:
         several += first_loss(net, loss, everything)
     return Audit(
         tuple(one.row(mistakes.get(path)) for path, one in everything.items()),
-        sorted(several, key=audit_findings.rank),
-        audit_findings.notes(everything, net.depth),
+        sorted(several, key=findings.rank),
+        findings.notes(everything, net.depth),
     )

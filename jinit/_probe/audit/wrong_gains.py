@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._core.results import Finding
-from .._network.record import Network
+from ..._core.results import Finding
+from ..._network.record import Network
 from .audited import Audited, Everything
 from .first_loss import output_of
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from .._core.results import Finding
+from ..._core.results import Finding
 from .audited import Audited, Everything, readers
 from .measured import ranks
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from .._network.reader.records import Parameter
-from .._scale.gains import gain
+from ..._network.reader.records import Parameter
+from ..._scale.gains import gain
 
 FAMILIES = ("normal", "truncated normal", "uniform")
 

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Any
 
-from .._core.results import Finding, Result, Row, Table, plain, saved
+from ..._core.results import Finding, Result, Row, Table, plain, saved
 
 _HEAD = (
     "parameter", "shape", "layout", "fan_in", "fan_out", "std", "keeps signal",
