@@ -184,7 +184,7 @@ def _check(measured: Sequence[_Measured]) -> None:
         if not np.isfinite(one.error):
             raise ValueError(
                 f"the output of {one.row['path']} is not finite ({one}); look at "
-                "the batch and at the layers before this one. Nothing was changed."
+                "its weights, the batch and the layers before it. Nothing was changed."
             )
 
 

@@ -22,7 +22,7 @@ def network_of(
     Raises:
       TypeError: as `jinit.network` does, or if a parameter is only a shape, or an
         input, unless it `needs_inputs` not.
-      ValueError: as `jinit.network` does.
+      ValueError: as `jinit.network` does, or if an array was deleted.
     """
     net = _network(model, arguments, rngs, options, caller)
     adapted = net._adapted._replace(params=net.params)

@@ -198,6 +198,11 @@ def passes_of(net: Network, loss: Callable[[Any], Any] | None) -> Passes:
             "and no output of floating numbers outside of `cond` and `while`. Name "
             "values by jax.ad_checkpoint.checkpoint_name(x, 'a name')."
         )
+    if all(0 in tap.shape for tap in taps):
+        raise ValueError(
+            f"the output of {taps[0].name} is empty, because the batch is empty; pass "
+            "a batch with at least one example."
+        )
     traced_loss = loss_of(loss or direction, trace)
     return Passes(Tapped(trace, taps), traced_loss, leaves, trained_in(leaves))
 

@@ -105,10 +105,11 @@ def _cosine(x: jax.Array) -> jax.Array:
     """
     if x.ndim < 2 or x.shape[0] < 2:
         return jnp.full((), np.nan, x.dtype)
-    rows = x.reshape(x.shape[0], -1)
-    rows = rows / jnp.where((m := jnp.max(jnp.abs(rows), 1, keepdims=True)) > 0, m, 1)
-    norms = jnp.linalg.norm(rows, axis=1, keepdims=True)
-    units = rows / jnp.where(norms > 0, norms, 1)
+    # A reshape to rows would not do for an array with a sharding in its type.
+    inner = tuple(range(1, x.ndim))
+    x = x / jnp.where((m := jnp.max(jnp.abs(x), inner, keepdims=True)) > 0, m, 1)
+    norms = jnp.sqrt(jnp.sum(x**2, inner, keepdims=True))
+    units = x / jnp.where(norms > 0, norms, 1)
     count = jnp.sum(norms > 0).astype(x.dtype)
     pairs = count * (count - 1)
     total = jnp.sum(jnp.sum(units, axis=0) ** 2) - count

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
-from jax.sharding import NamedSharding
+from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from scipy import stats
 
@@ -331,6 +331,30 @@ def test_reports_are_plain_data_and_draw(tmp_path):
     assert figure.axes[0].lines[0].get_ydata()[2] == report.rows[2]["rms"]
 
 
+W = jinit.normal()(KEY, (24, 8))
+
+
+def product(w, x):
+    return x @ w
+
+
+def donated():
+    w = jnp.array(W)
+    jax.jit(lambda w: w + 1, donate_argnums=0)(w)
+    return w
+
+
+def test_arrays_may_have_a_sharding_in_their_type():
+    x = jax.random.normal(KEY, (16, 4, 24))
+    expected_rows = jinit.probe(product, W, x).rows
+    with jax.set_mesh(make_mesh((4, 2), AxisType.Explicit)):
+        w, sharded = jax.device_put(W, P(None, "y")), jax.device_put(x, P("x"))
+        rows = jinit.probe(product, w, sharded).rows
+    for row, other in zip(rows, expected_rows, strict=True):
+        assert row["cosine"] == pytest.approx(other["cosine"], abs=1e-5)
+        assert row["std"] == pytest.approx(other["std"], rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -352,6 +376,13 @@ def test_reports_are_plain_data_and_draw(tmp_path):
             lambda: jinit.probe(mlp(), jax.eval_shape(mlp().init, KEY, X), X),
             TypeError,
             "jinit.probe computes with numbers",
+        ),
+        (lambda: jinit.probe(product, W, X[:0]), ValueError, "the batch is empty"),
+        (lambda: jinit.probe(product, donated(), X), ValueError, "1 leaves were del"),
+        (
+            lambda: jax.jit(lambda w: jinit.probe(product, w, X).rows)(W),
+            TypeError,
+            "outside of jax.jit",
         ),
     ],
 )

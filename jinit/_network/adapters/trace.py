@@ -148,19 +148,35 @@ def _require_no_hidden_arrays(adapted: Adapted, closed: ClosedJaxpr) -> None:
 
 
 def require_numbers(adapted: Adapted, caller: str) -> None:
-    """Raise if parameters or inputs are shapes where numbers are needed.
+    """Raise if parameters or inputs have no numbers where numbers are needed.
 
     Raises:
-      TypeError: if a leaf is a `jax.ShapeDtypeStruct`; all such leaves are counted.
+      TypeError: if a leaf is a `jax.ShapeDtypeStruct`, or is traced; all such leaves
+        are counted.
+      ValueError: if the memory of a leaf was donated.
     """
-    abstract = [
-        f"{name} {leaf}"
+    named = [
+        (f"{name} {leaf}", leaf.value)
         for name, tree in (("parameter", adapted.params), ("input", adapted.inputs))
         for leaf in leaves(tree)
-        if isinstance(leaf.value, jax.ShapeDtypeStruct)
     ]
+    abstract = [text for text, x in named if isinstance(x, jax.ShapeDtypeStruct)]
     if abstract:
         raise TypeError(
             f"jinit.{caller} computes with numbers, but {len(abstract)} leaves are "
             f"jax.ShapeDtypeStructs:{listed(abstract[:8])}\nPass arrays instead."
+        )
+    tracers = [text for text, x in named if isinstance(x, jax.core.Tracer)]
+    if tracers:
+        raise TypeError(
+            f"jinit.{caller} computes with numbers, but {len(tracers)} leaves are "
+            f"traced:{listed(tracers[:8])}\nCall it outside of jax.jit, jax.vmap and "
+            "jax.grad."
+        )
+    deleted = [t for t, x in named if isinstance(x, jax.Array) and x.is_deleted()]
+    if deleted:
+        raise ValueError(
+            f"jinit.{caller} computes with numbers, but {len(deleted)} leaves were "
+            f"deleted, as the arguments that a jitted function donates are:"
+            f"{listed(deleted[:8])}\nPass the arrays that this function returned."
         )

@@ -42,8 +42,20 @@ def add(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
             # Noise may be added to a kernel, as to the weights of a Bayesian network.
             shape = shape_of(eqn.outvars[0])
             new.pending = (views.expanded(others[0], shape), use, None)
+        if not others:
+            _masked(log, new, values, operands[0])
         return new
-    return total(log, mixed(log, eqn, *operands), *operands)
+    new = total(log, mixed(log, eqn, *operands), *operands)
+    logits = [data for data in operands if data.meeting is not None]
+    if len(logits) == 1 and not all(data.layers for data in operands):
+        _masked(log, new, values, logits[0])
+    return new
+
+
+def _masked(log: Log, new: Data, values: Sequence[Any], logits: Data) -> None:
+    """Note that a mask, with entries such as -1e9, was added to logits."""
+    if logits.meeting is not None:
+        points.shifted(log, new, logits, _place(values, logits))
 
 
 def total(log: Log, new: Data, one: Data, other: Data) -> Data:
@@ -90,12 +102,15 @@ def subtract(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     if len(operands) == 1 or operands[0] is operands[1]:
         new = linear(log, eqn, values, operands[0])
         new.exponential = new.log_total = None
+        if not others:
+            _masked(log, new, values, operands[0])
         return new
     one, other = operands
     # The mean that a batch norm has stored.
     if is_beside(other, one):
         new = linear(log, eqn, values, one)
         new.ancestors |= other.ancestors
+        _masked(log, new, values, one)
         return new
     new = mixed(log, eqn, one, other)
     if new.scalar is None and residuals.subtracted(log, one, other):
@@ -136,6 +151,9 @@ def select(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     # A router's choice may be a mask.
     new.routing |= test.routing if isinstance(test, Data) else 0
     new.stream |= operands[0].stream | operands[-1].stream
+    if len(operands) == 1:
+        # The mask of a cache comes from how full the cache is.
+        points.shifted(log, new, operands[0], 1 + _place(cases, operands[0]))
     return new
 
 
