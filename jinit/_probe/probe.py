@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from .._core import trees
 from .._core.trees import trained_in
@@ -178,10 +177,10 @@ class Passes(NamedTuple):
 
         Logits of 0 cost ln(classes), or ln(2) where each class is a yes or no.
         """
-        types = self.loss.jaxpr.invars
-        if not self.has_loss or len(types) != 1 or not types[0].aval.shape:
+        types = self.tapped.trace.types
+        if not self.has_loss or len(types) != 1 or not types[0].shape:
             return None
-        zeros = jnp.zeros(types[0].aval.shape, types[0].aval.dtype)
+        zeros = jnp.zeros(types[0].shape, types[0].dtype)
         value = float(self.loss.run(self.loss.consts, zeros))
         guesses = (math.log(max(2, zeros.shape[-1])), math.log(2))
         return value if any(abs(value / g - 1) < 0.02 for g in guesses) else None

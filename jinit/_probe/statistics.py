@@ -23,6 +23,8 @@ LOGIT_STATISTICS = ("std", "entropy", "least_entropy")
 ROUTER_STATISTICS = ("std", "largest", "unused")
 # This near to an end of a sigmoid or tanh its slope is below 6 % of the largest.
 _NEAR = 0.03
+# A logit that is so far below the largest one is masked, in float32 or narrower.
+_MASKED = 1e4
 PARAMETER_STATISTICS = ("rms", "grad_rms", "grad_ratio")
 
 
@@ -118,14 +120,22 @@ def logit_statistics(
     def run(x: jax.Array) -> jax.Array:
         x = jnp.asarray(x, jnp.promote_types(x.dtype, np.float32))
         axes = tuple(x.ndim + d if d < 0 else d for d in keys)
-        count = math.prod(x.shape[d] for d in axes)
-        logs = x - jax.scipy.special.logsumexp(x, axes, keepdims=True)
-        entropy = -jnp.sum(jnp.exp(logs) * logs, axes, keepdims=True)
-        entropy /= max(math.log(count), 1e-6)
-        others = tuple(d for d in range(x.ndim) if d not in heads)
-        least = jnp.min(jnp.mean(entropy, others))
-        spread = jnp.sqrt(jnp.mean(jnp.var(x, axes)))
-        return jnp.stack([spread, jnp.mean(entropy), least])
+        # A mask that is added leaves logits of -1e9, which no softmax sees.
+        largest = jnp.max(x, axes, keepdims=True)
+        open_ = x > largest - _MASKED
+        logs = jax.nn.log_softmax(jnp.where(open_, x, -np.inf), axes)
+        logs = jnp.where(open_, logs, 0)
+        entropy = -jnp.sum(jnp.where(open_, jnp.exp(logs) * logs, 0), axes)
+        count = jnp.sum(open_, axes)
+        # Rows with one key alone have no entropy, and count for nothing.
+        share = jnp.stack([entropy, jnp.log(count)])
+        kept = tuple(d for d in range(x.ndim) if d not in axes)
+        others = tuple(1 + i for i, d in enumerate(kept) if d not in heads)
+        entropies, possible = jnp.sum(share, others)
+        ratios = jnp.where(possible > 0, entropies / jnp.maximum(possible, 1e-6), 1)
+        spread = jnp.sqrt(jnp.mean(jnp.var(x, axes, where=open_)))
+        whole = jnp.sum(entropies) / jnp.maximum(jnp.sum(possible), 1e-6)
+        return jnp.stack([spread, whole, jnp.min(ratios)])
 
     for _ in range(scans):
         run = jax.vmap(run)

@@ -152,7 +152,7 @@ def places_of(reading: Reading) -> Places:
 
 
 def is_measured(tap: Tap) -> bool:
-    """Tell whether a value has statistics; a single number, such as a loss, has none."""
+    """Tell whether a value has statistics; a single number, as a loss, has none."""
     is_real = bool(jnp.issubdtype(tap.dtype, jnp.floating))
     return is_real and len(tap.shape) > tap.scans
 

@@ -77,11 +77,9 @@ def sums_of(additions: Sequence[Addition], names: Names) -> tuple[Sum, ...]:
         before = sums.get(addition.sum)
         if before is not None:
             layers, ends = before.layers + layers, before.ends + ends
-        sides = (
-            _tap(Point(kind, place, number, is_operand=True))
-            for kind, number in (("shortcut", shortcut), ("branch", 1 - shortcut))
-        )
-        sums[addition.sum] = Sum(*sides, layers, ends)
+        one = _tap(Point("shortcut", place, shortcut, is_operand=True))
+        other = _tap(Point("branch", place, 1 - shortcut, is_operand=True))
+        sums[addition.sum] = Sum(one, other, layers, ends)
     return tuple(sums.values())
 
 
