@@ -14,14 +14,14 @@ from .stream import Joint, Loss, Stage, Stream
 
 # The gain of a layer over the median of layers of its shape and roles; over the median
 # of all layers; and the gain that is large for any layer.
-_KIN, _OTHERS, _LARGE = 2.5, 8.0, 4.0
-_HEAD = 5.0
+_KIN, _OTHERS, _LARGE = 2.5, 2.2, 2.5
+_HEAD = 3.0
 # The median of all gains: he() has 1.41.
 _ALL = 2.6
 # A branch over branches of its kind, and over the stream that it is added to.
 _BRANCH, _DROWNS = 4.0, 1.5
 # What layers read that follow a norm, and by which factor one of them differs.
-_TIGHT, _UNLIKE = 1.1, 1.5
+_TIGHT, _UNLIKE = 1.02, 1.5
 # The std of logits, and the entropy of their softmax over the largest possible one.
 _SHARP, _ENTROPY = 4.0, 0.4
 # The first loss above that of guessing, in nats.
@@ -49,7 +49,14 @@ def large(stream: Stream) -> Iterator[Finding]:
             f"{stage.gain / normal:.2g}: a norm may hide the factor in the signal, "
             "but the layer learns slower by its square.",
         )
-    hidden = [s.gain for s in stages if not s.has("readout", "input", "router")]
+    # A sigmoid, whose slope is below 0.25, asks for more.
+    known = {"relu", "gelu", "silu", "tanh", "leaky_relu", "elu", "swiglu", "geglu"}
+    hidden = [
+        stage.gain
+        for stage in stages
+        if not stage.has("readout", "input", "router")
+        and (stage.layer.activation is None or stage.layer.activation in known)
+    ]
     if not seen_before and len(hidden) > 1 and float(np.median(hidden)) > _ALL:
         first = next(s for s in stages if s.gain > _ALL)
         median = float(np.median(hidden))
@@ -77,7 +84,7 @@ def _large_of_kin(stages: Sequence[Stage]) -> Iterator[tuple[Stage, float]]:
         gains = [stage.gain for stage in others]
         normal = float(np.median(gains))
         # Few outputs have an rms that varies by chance.
-        noise = 1 + 3 / math.sqrt(max(1, min(one.shape or (1,))))
+        noise = 1 + 1 / math.sqrt(max(1, min(one.shape or (1,))))
         if one.gain > _KIN * normal * noise and max(gains) < 2 * normal:
             yield one, normal
 
@@ -89,7 +96,9 @@ def _large_of_all(
         if _is_wave(stage, stages):
             continue
         factor = _HEAD if stage.has("readout") else _OTHERS
-        if stage.gain > max(_LARGE, factor * usual) and len(stages) > 2:
+        # Few outputs have an rms that varies by chance.
+        noise = 1 + 1 / math.sqrt(max(1, min(stage.shape or (1,))))
+        if stage.gain > max(_LARGE, factor * usual) * noise and len(stages) > 2:
             yield stage, usual
 
 
@@ -136,7 +145,9 @@ def unnormalized(stream: Stream) -> Iterator[Finding]:
     """Find a layer that reads no normalized values, as layers like it do."""
     kinds = collections.defaultdict(list)
     for stage in stream.stages:
-        if stage.reads is not None and stage.reads["rms"] > 0:
+        # What attention or an activation has made has no fixed size.
+        is_behind = stage.layer.activation is not None or stage.has("attention_output")
+        if stage.reads is not None and stage.reads["rms"] > 0 and not is_behind:
             kinds[stage.shape, stage.layer.roles].append(stage)
     for kin in kinds.values():
         # The first layer of a stack may read an embedding, without a norm.

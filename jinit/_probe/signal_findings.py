@@ -24,7 +24,9 @@ _DEAD, _MORE_DEAD = 0.45, 0.25
 _SATURATED, _AT_EACH_END = 0.5, 0.15
 # Adam divides by the root of the mean square plus 1e-8.
 _EPSILON = 1e-8
-_HAS_ZEROS = {"relu", "relu6", "relu_squared"}
+# Activations that are 0 far below 0, in float32 at least.
+_HAS_ZEROS = {"relu", "relu6", "relu_squared", "gelu", "gelu_exact", "silu", "mish"}
+_HAS_ZEROS |= {"swiglu", "geglu", "reglu"}
 _TANH = {"tanh", "hard_tanh", "soft_sign"}
 _SIGMOID = {"sigmoid", "hard_sigmoid"}
 
@@ -180,9 +182,15 @@ def gradient(stream: Stream) -> Iterator[Finding]:
 
     If the signal grows, the gradient alone shrinks as much, without harm. So the change
     of the loss by a relative change of the signal counts. A layer that gives 0 has
-    none, as the last one of a branch that starts at 0.
+    none. Layers on branches may give little on purpose, and those that only weigh have
+    little to say at first: neither is counted.
     """
-    sized = [(_relative(stage), stage) for stage in stream.stages]
+    sized = [
+        (_relative(stage), stage)
+        for stage in stream.stages
+        if stage.layer.path not in stream.inside
+        and not stage.has("query", "key", "router")
+    ]
     sized = [pair for pair in sized if math.isfinite(pair[0]) and pair[0] > 0]
     if len(sized) < 3:
         return
@@ -209,34 +217,43 @@ def _relative(stage: Stage) -> float:
 
 def dead(stream: Stream) -> Iterator[Finding]:
     """Find layers of which many units are 0 for each input of the batch."""
-    places = {
-        id(stage.reads): (stage.path, stage.reads["dead"], "what it reads")
-        for stage in stream.stages
-        if stage.reads is not None and stage.layer.activation in _HAS_ZEROS
-    }
-    rows = [
-        (path, numbers["dead"], "its outputs")
-        for path, name, numbers in stream.activations
-        if name in _HAS_ZEROS
+    places = [
+        (one.path, one.numbers["dead"], one.behind)
+        for one in stream.activations
+        if one.name in _HAS_ZEROS
     ]
-    shares = [share for _, share, _ in (rows or list(places.values()))]
-    usual = float(np.median(shares)) if shares else 0.0
-    for path, share, what in rows or list(places.values()):
-        if share > _DEAD or (len(shares) > 2 and share - usual > _MORE_DEAD):
+    rows = {one.name for one in stream.activations}
+    places += [
+        (name, stage.reads["dead"], name)
+        for stage in stream.stages
+        if stage.reads is not None
+        and stage.layer.activation in _HAS_ZEROS - rows
+        and (name := _maker(stage, stream))
+    ]
+    usual = float(np.median([share for _, share, _ in places])) if places else 0.0
+    for path, share, behind in places:
+        if share > _DEAD or (len(places) > 2 and share - usual > _MORE_DEAD):
             yield Finding(
                 "dead",
                 path,
                 share,
-                f"{share:.0%} of the units of {path} are 0 for every input of the "
-                f"batch ({what}; usual: below {_DEAD:.0%}). Try biases of 0, centred "
-                "inputs, or leaky_relu, since a unit that is always 0 gets no "
+                f"{share:.0%} of the units behind {behind} are 0 for every input of "
+                f"the batch, at {path} (usual: below {_DEAD:.0%}). Try biases of 0, "
+                "centred inputs, or leaky_relu, since a unit that is always 0 gets no "
                 "gradient.",
             )
 
 
+def _maker(stage: Stage, stream: Stream) -> str | None:
+    """Return the name of the last layer before a stage that feeds it."""
+    before = stream.stages[: stream.stages.index(stage)]
+    makers = [s.path for s in before if s.layer.path in stage.layer.inputs]
+    return makers[-1] if makers else None
+
+
 def saturated(stream: Stream) -> Iterator[Finding]:
     """Find sigmoids and tanhs most of whose values are at their two ends."""
-    for path, name, numbers in stream.activations:
+    for path, name, numbers, behind in stream.activations:
         if name not in _TANH | _SIGMOID:
             continue
         low = numbers["bottom" if name in _TANH else "middle"]
@@ -248,8 +265,8 @@ def saturated(stream: Stream) -> Iterator[Finding]:
                 path,
                 low + high,
                 f"{low + high:.0%} of the entries of {path} are within 3 % of an end "
-                f"of {name} (usual: below {_SATURATED:.0%}). Try a smaller gain of the "
-                "layer before it, since the slope is nearly 0 at both ends.",
+                f"of {name} (usual: below {_SATURATED:.0%}). Try a smaller gain of "
+                f"{behind} before it, since the slope is nearly 0 at both ends.",
             )
 
 

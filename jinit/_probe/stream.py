@@ -90,6 +90,15 @@ class Softmax(NamedTuple):
     numbers: Numbers
 
 
+class Activation(NamedTuple):
+    """An activation, and the last layer before it."""
+
+    path: str
+    name: str
+    numbers: Numbers
+    behind: str
+
+
 class Loss(NamedTuple):
     """The first loss, if the user has given a loss, and that of guessing, if known."""
 
@@ -103,7 +112,9 @@ class Stream(NamedTuple):
     stages: tuple[Stage, ...]
     joints: tuple[Joint, ...]
     softmaxes: tuple[Softmax, ...]
-    activations: tuple[tuple[str, str, Numbers], ...]
+    activations: tuple[Activation, ...]
+    # The paths of the weights on residual branches.
+    inside: frozenset[str]
 
 
 def _moving(numbers: Numbers) -> float:
@@ -213,17 +224,21 @@ def stream_of(
         for (number, step), (_, path) in order.items()
         if number in logits
     ]
-    activations = [
-        (path, rows[number].name.rpartition("/")[2], _named(outputs[number][step]))
-        for (number, step), (_, path) in order.items()
-        if rows[number].kind == "activation"
-    ]
+    activations, behind = [], "the input"
+    for (number, step), (_, path) in order.items():
+        if rows[number].kind == "layer":
+            behind = path
+        elif rows[number].kind == "activation":
+            name = rows[number].name.rpartition("/")[2]
+            numbers = _named(outputs[number][step])
+            activations.append(Activation(path, name, numbers, behind))
     joints = _joints(reading, places, outputs)
     return Stream(
         tuple(stage for _, stage in stages),
         tuple(joints),
         tuple(softmaxes),
         tuple(activations),
+        frozenset(path for one in reading.sums for path in one.layers),
     )
 
 

@@ -20,9 +20,7 @@ _TOKENS = 2
 
 def network(entry: Any, seed: int = 0) -> Any:
     """Return the network of an entry, with its parameters and inputs drawn."""
-    net = jinit.network(
-        entry.model, *entry.arguments, rngs=entry.rngs, **entry.options
-    )
+    net = jinit.network(entry.model, *entry.arguments, rngs=entry.rngs, **entry.options)
     leaves = trees.leaves(net.params)
     rng = np.random.default_rng(seed)
     drawn = [_parameter(net, leaf, rng) for leaf in leaves]
@@ -64,8 +62,10 @@ def _input(x: Any, rng: np.random.Generator) -> Any:
     if not isinstance(x, jax.ShapeDtypeStruct):
         return x
     if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
-        return jax.random.key(0) if not x.shape else jax.random.split(
-            jax.random.key(0), x.shape
+        return (
+            jax.random.key(0)
+            if not x.shape
+            else jax.random.split(jax.random.key(0), x.shape)
         )
     if x.dtype == bool:
         return jnp.ones(x.shape, bool)
