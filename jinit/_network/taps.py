@@ -146,17 +146,22 @@ def rows_of(
     taps: Sequence[Tap], outputs: Sequence[Any]
 ) -> Iterator[tuple[Tap, str, Any]]:
     """Yield each tap, and for a scanned tap each step: tap, name and numbers."""
+    for number, step, path in names_of(taps):
+        yield taps[number], path, outputs[number][step]
+
+
+def names_of(taps: Sequence[Tap]) -> Iterator[tuple[int, tuple[int, ...], str]]:
+    """Yield each tap, and for a scanned tap each step: its number, step and name."""
     uses: dict[str, int] = {}
     for group in groups(taps):
         lengths = taps[group[0]].shape[: taps[group[0]].scans]
         for step in np.ndindex(*lengths):
             for number in group:
-                tap, values = taps[number], outputs[number]
                 suffix = "".join(f"[{i}]" for i in step)
-                path = f"{tap.name}{suffix}"
+                path = f"{taps[number].name}{suffix}"
                 uses[path] = uses.get(path, 0) + 1
                 again = f"#{uses[path]}" if uses[path] > 1 else ""
-                yield tap, path + again, values[step]
+                yield number, step, path + again
 
 
 def groups(taps: Sequence[Tap]) -> list[list[int]]:

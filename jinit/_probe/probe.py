@@ -1,6 +1,7 @@
 """`probe` measures the signal and the gradient in every layer of a model."""
 
 import functools
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,18 +15,23 @@ from .._core.trees import trained_in
 from .._network.calling import network_of
 from .._network.kept import PROGRAMS, Traced, program
 from .._network.losses import direction, loss_of
-from .._network.reader.records import Tap
+from .._network.reader.records import Reading
 from .._network.record import Network
 from .._network.taps import Tapped, rows_of
+from .findings import findings
 from .jacobian import of_first
 from .report import Report
 from .statistics import (
+    OUTPUT_STATISTICS,
     PARAMETER_STATISTICS,
+    logit_statistics,
     may_be_infinite,
     output_statistics,
     parameter_statistics,
+    router_statistics,
     row,
 )
+from .stream import Loss, Places, places_of, routers_of, stream_of
 
 
 def probe(
@@ -99,25 +105,38 @@ def report_of(
     passes = passes_of(net, loss)
     with may_be_infinite():
         statistics = jax.device_get(passes.statistics(net.params, net.inputs))
+        statistics = statistics._replace(guess=passes.guess())
     singular_values = of_first(net) if jacobian else None
     return passes.report(statistics, singular_values)
+
+
+class Statistics(NamedTuple):
+    """The statistics of a run: of each tap, of softmaxes and routers, of parameters."""
+
+    outputs: list[Any]
+    logits: dict[int, Any]
+    routers: dict[int, Any]
+    parameters: list[Any]
+    loss: Any
+    guess: float | None = None
 
 
 class Passes(NamedTuple):
     """Passes run a model forward and backward, and take the statistics on the way.
 
     `loss` is the trace of a function of the model's output, and `trained` has the
-    indices of the leaves that are trained.
+    indices of the leaves that are trained. `has_loss` says whether the user gave it.
     """
 
     tapped: Tapped
+    places: Places
+    reading: Reading
     loss: Traced
     leaves: list[trees.Leaf]
     trained: tuple[int, ...]
+    has_loss: bool
 
-    def statistics(
-        self, params: Any, inputs: tuple[Any, ...]
-    ) -> tuple[list[Any], list[Any]]:
+    def statistics(self, params: Any, inputs: tuple[Any, ...]) -> Statistics:
         """Return the statistics of each tap and of each parameter.
 
         All layers of one shape share a program. Inside the passes' program the
@@ -131,28 +150,50 @@ class Passes(NamedTuple):
             if is_new and not any(getattr(x, "committed", False) for x in flat):
                 for lowered in self._lowered(flat):
                     pool.submit(lowered.compile)
-            values, gradients, parameter_gradients = run(
+            values, gradients, parameter_gradients, loss = run(
                 (self.tapped.trace.consts, self.loss.consts), params, inputs
             )
-        outputs = []
-        for tap in self.tapped.taps:
+        outputs, logits, routers = [], {}, {}
+        routing = routers_of(self.reading, self.places)
+        for number, tap in enumerate(self.tapped.taps):
             # `pop` takes them out of the lists, so that their memory is soon free.
-            pair = values.pop(0), gradients.pop(0)
-            outputs.append(output_statistics(*pair, scans=tap.scans))
+            value, gradient = values.pop(0), gradients.pop(0)
+            settings = {"scans": tap.scans, "units": self.places.units[number]}
+            outputs.append(output_statistics(value, gradient, **settings))
+            if tap.keys:
+                logits[number] = logit_statistics(
+                    value, scans=tap.scans, keys=tap.keys, heads=tap.heads
+                )
+            if number in routing:
+                routers[number] = router_statistics(value, scans=tap.scans)
         parameters = [
             parameter_statistics(flat[i], gradient)
             for i, gradient in zip(self.trained, parameter_gradients, strict=True)
         ]
-        return outputs, parameters
+        return Statistics(outputs, logits, routers, parameters, loss)
+
+    def guess(self) -> float | None:
+        """Return the cross entropy of guessing, if the loss is a cross entropy.
+
+        Logits of 0 cost ln(classes), or ln(2) where each class is a yes or no.
+        """
+        types = self.tapped.trace.types
+        if not self.has_loss or len(types) != 1 or not types[0].shape:
+            return None
+        zeros = jnp.zeros(types[0].shape, types[0].dtype)
+        value = float(self.loss.run(self.loss.consts, zeros))
+        guesses = (math.log(max(2, zeros.shape[-1])), math.log(2))
+        return value if any(abs(value / g - 1) < 0.02 for g in guesses) else None
 
     def _lowered(self, flat: Sequence[Any]) -> list[Any]:
         """Return the statistics' lowered programs; JAX keeps the compiled ones."""
-        taps = {(tap.shape, tap.dtype, tap.scans) for tap in self.tapped.taps}
+        pairs = zip(self.tapped.taps, self.places.units, strict=True)
+        taps = {(tap.shape, tap.dtype, tap.scans, units) for tap, units in pairs}
         parameters = {(flat[i].shape, flat[i].dtype) for i in self.trained}
         lowered = []
-        for shape, dtype, scans in taps:
+        for shape, dtype, scans, units in taps:
             x = jax.ShapeDtypeStruct(shape, dtype)
-            lowered.append(output_statistics.lower(x, x, scans=scans))
+            lowered.append(output_statistics.lower(x, x, scans=scans, units=units))
         for shape, dtype in parameters:
             w = jax.ShapeDtypeStruct(shape, dtype)
             lowered.append(parameter_statistics.lower(w, w))
@@ -166,12 +207,13 @@ class Passes(NamedTuple):
         is_new = PROGRAMS.get(key) is None
         return program(key, lambda: functools.partial(_passes, *bare)), is_new
 
-    def report(self, statistics: Any, jacobian: Any = None) -> Report:
-        """Return the statistics of a run as plain rows."""
-        outputs, parameters = statistics
+    def report(self, statistics: Statistics, jacobian: Any = None) -> Report:
+        """Return the statistics of a run as plain rows, and the findings."""
+        count = len(OUTPUT_STATISTICS)
+        taps = self.tapped.taps[: self.places.rows]
         rows = [
-            {"path": path, "shape": tap.shape[tap.scans :], **row(values)}
-            for tap, path, values in rows_of(self.tapped.taps, outputs)
+            {"path": path, "shape": tap.shape[tap.scans :], **row(values[:count])}
+            for tap, path, values in rows_of(taps, statistics.outputs)
         ]
         parameter_rows = [
             {
@@ -179,9 +221,12 @@ class Passes(NamedTuple):
                 "shape": tuple(self.leaves[i].value.shape),
                 **row(values, PARAMETER_STATISTICS),
             }
-            for i, values in zip(self.trained, parameters, strict=True)
+            for i, values in zip(self.trained, statistics.parameters, strict=True)
         ]
-        return Report(tuple(rows), tuple(parameter_rows), jacobian)
+        stream = stream_of(self.reading, self.places, *statistics[:3])
+        value = float(statistics.loss) if self.has_loss else None
+        verdict = findings(stream, rows, parameter_rows, Loss(value, statistics.guess))
+        return Report(tuple(rows), tuple(parameter_rows), jacobian, verdict)
 
 
 def passes_of(net: Network, loss: Callable[[Any], Any] | None) -> Passes:
@@ -191,8 +236,9 @@ def passes_of(net: Network, loss: Callable[[Any], Any] | None) -> Passes:
       ValueError: if nothing in it can be measured.
     """
     trace, leaves = net._read.trace, trees.leaves(net.params)
-    taps = tuple(filter(_is_measured, net._read.reading.taps))
-    if not taps:
+    reading = net._read.reading
+    places = places_of(reading)
+    if not places.rows:
         raise ValueError(
             "nothing in the model can be measured: it has no product with a parameter "
             "and no output of floating numbers outside of `cond` and `while`. Name "
@@ -204,13 +250,15 @@ def passes_of(net: Network, loss: Callable[[Any], Any] | None) -> Passes:
             "a batch with at least one example."
         )
     traced_loss = loss_of(loss or direction, trace)
-    return Passes(Tapped(trace, taps), traced_loss, leaves, trained_in(leaves))
-
-
-def _is_measured(tap: Tap) -> bool:
-    # A single number, such as a loss, is no signal.
-    is_real = bool(jnp.issubdtype(tap.dtype, jnp.floating))
-    return is_real and len(tap.shape) > tap.scans
+    return Passes(
+        Tapped(trace, places.taps),
+        places,
+        reading,
+        traced_loss,
+        leaves,
+        trained_in(leaves),
+        loss is not None,
+    )
 
 
 def _passes(
@@ -220,8 +268,8 @@ def _passes(
     consts: tuple[Any, Any],
     params: Any,
     inputs: tuple[Any, ...],
-) -> tuple[list[Any], list[Any], list[Any]]:
-    """Return the taps' values, the gradients of these, and those of the parameters."""
+) -> tuple[list[Any], list[Any], list[Any], Any]:
+    """Return the taps' values, their gradients, those of the parameters, the loss."""
     flat, tree = jax.tree.flatten(params)
 
     def run(parameters: list[Any], perturbations: list[Any]) -> tuple[Any, Any]:
@@ -230,10 +278,13 @@ def _passes(
             values[index] = parameter
         arguments = jax.tree.unflatten(tree, values), inputs
         output, named = taps.run(consts[0], arguments, perturbations)
-        return loss.run(consts[1], output), named
+        value = loss.run(consts[1], output)
+        return value, (named, value)
 
     parameters = [flat[i] for i in trained]
     perturbations = [jnp.zeros(tap.shape, tap.dtype) for tap in taps.taps]
     # The gradient of the zero that is added to a layer's output is the output's.
-    gradients, named = jax.grad(run, (0, 1), has_aux=True)(parameters, perturbations)
-    return named, gradients[1], gradients[0]
+    gradients, (named, value) = jax.grad(run, (0, 1), has_aux=True)(
+        parameters, perturbations
+    )
+    return named, gradients[1], gradients[0], value

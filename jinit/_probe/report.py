@@ -1,12 +1,13 @@
 """A `Report`, the result of `probe`, has rows, a table, a figure and findings."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from .._core import checks
 from .._core.results import Finding, Result, Row, Table, plain, saved
-from .findings import findings, outside
+from .findings import outside
 from .statistics import OUTPUT_STATISTICS
 
 
@@ -18,7 +19,9 @@ class Report(Result):
     `shape`, `mean`, `std`, `rms`, `dead`, `kurtosis`, `cosine`, `saturation` and
     `grad_rms`. `parameters` are dicts with `path`, `shape`, `rms`, `grad_rms` and
     `grad_ratio`. `jacobian` is None, or a dict with the singular values `top` and
-    `bottom`. `print(report)` shows a table.
+    `bottom`. `verdict` is a list with a finding for each trouble, what harms the loss
+    most first: its `category`, the `path` of the layer, the `value`, and a `message`
+    that says what is usual, what to try, and why. `print(report)` shows a table.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
@@ -34,11 +37,7 @@ class Report(Result):
     rows: tuple[Row, ...]
     parameters: tuple[Row, ...]
     jacobian: dict[str, float] | None = None
-
-    @property
-    def verdict(self) -> list[Finding]:
-        """Return a finding for each trouble: the layer, the number, what to try."""
-        return findings(self.rows, self.parameters)
+    verdict: list[Finding] = dataclasses.field(default_factory=list)
 
     def _table(self) -> Table:
         sick = {finding.path for finding in self.verdict}
@@ -47,7 +46,7 @@ class Report(Result):
             (
                 ("! " if row["path"] in sick else "  ") + row["path"],
                 str(row["shape"]),
-                *(f"{row[name]:.3g}" for name in OUTPUT_STATISTICS),
+                *(_cell(row[name]) for name in OUTPUT_STATISTICS),
             )
             for row in self.rows
         ]
@@ -104,6 +103,11 @@ class Report(Result):
         _lines(shares, self.rows, ("dead", "cosine", "saturation"))
         shares.set(xlabel="layer, in the order of execution", ylim=(-1.05, 1.05))
         return saved(figure, path)
+
+
+def _cell(value: float) -> str:
+    """Return a number as text; "-" where there is none, as a cosine of one input."""
+    return "-" if math.isnan(value) else f"{value:.3g}"
 
 
 def _lines(axes: Any, rows: Sequence[Row], names: Sequence[str]) -> None:

@@ -11,10 +11,11 @@ come from one value, so that their axes have one class in the end.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 from .axes import Axis
 from .uses import Log
-from .values import Attention, Data, Exponential
+from .values import Attention, Data, Exponential, Meeting
 
 
 def labels_of(axes: Iterable[Axis]) -> set[int]:
@@ -56,6 +57,16 @@ def chosen(log: Log, weights: Data, values: Data) -> bool:
     return bool(experts)
 
 
+def _note_dims(point: Any, weights: Exponential, meeting: Meeting) -> None:
+    """Note which dimensions of the logits are those of keys, and which of heads."""
+    labels = [labels_of([axis]) for axis in weights.logits.axes]
+    free = meeting.left_free | meeting.right_free
+    point.keys = tuple(d for d, here in enumerate(labels) if here & weights.labels)
+    # The first dimension that queries and keys share is that of the batch.
+    shared = [d for d, here in enumerate(labels) if not here & free]
+    point.heads = tuple(d for d in shared[1:] if d not in point.keys)
+
+
 def contracted(
     log: Log, weights: Data, values: Data, labels: set[int]
 ) -> tuple[Attention, ...]:
@@ -90,5 +101,6 @@ def give_roles(log: Log) -> None:
             for use in log.members(data.last):
                 use.roles.add(role)
         weights.point.asks = (*log.members(query.last), *log.members(key.last))
+        _note_dims(weights.point, weights, meeting)
         for use in attention.readers:
             use.roles.add("attention_output")

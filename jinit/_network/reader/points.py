@@ -45,8 +45,10 @@ class Point:
     value: Data | None = None
     # The product of a layer.
     use: Use | None = None
-    # The products that make queries and keys.
+    # The products that make queries and keys; the dimensions of keys and of heads.
     asks: tuple[Use, ...] = ()
+    keys: tuple[int, ...] = ()
+    heads: tuple[int, ...] = ()
 
 
 def begin_layer(log: Log, use: Use, output: Data) -> None:

@@ -137,6 +137,9 @@ class Tap(NamedTuple):
     dtype: Any
     # The number of scans around the value, whose axes are the first ones.
     scans: int
+    # The dimensions of logits that a softmax runs along, and those of the heads.
+    keys: tuple[int, ...] = ()
+    heads: tuple[int, ...] = ()
 
 
 class Fed(NamedTuple):
@@ -148,6 +151,31 @@ class Fed(NamedTuple):
 
     tap: Tap
     dims: tuple[tuple[int, int], ...]
+
+
+class Product(NamedTuple):
+    """One execution of a layer, with what it reads and what it gives.
+
+    `layer` is the number of its record, `output` that of its tap. `input` is the
+    operand of the product, if it is known, and `units` are the dimensions of the
+    operand that are summed. `shared` says for each scan around it whether the steps of
+    the scan share its weights.
+    """
+
+    layer: int
+    output: int
+    input: Tap | None
+    units: tuple[int, ...]
+    shared: tuple[bool, ...]
+
+
+class Sum(NamedTuple):
+    """A residual sum: its two operands, and the layers of the branch."""
+
+    shortcut: Tap
+    branch: Tap
+    layers: tuple[str, ...]
+    ends: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,3 +198,7 @@ class Reading:
     # the number of its axes without those that steps of scans choose from.
     biases: frozenset[int]
     inner_axes: tuple[int, ...]
+    # The layers in the order of execution, as far as they can be recorded; and the
+    # residual sums.
+    products: tuple[Product, ...]
+    sums: tuple[Sum, ...]

@@ -12,10 +12,10 @@ from .values import Data
 
 def added(log: Log, one: Data, other: Data) -> bool:
     """Note the branches of a residual sum; tell whether the sum is one."""
-    for shortcut, branch in ((one, other), (other, one)):
+    for side, (shortcut, branch) in enumerate(((one, other), (other, one))):
         start = _start(log, shortcut, branch)
         if start is not None:
-            _note(log, start, shortcut, branch)
+            _note(log, start, shortcut, branch, side)
             return True
     return False
 
@@ -29,7 +29,7 @@ def subtracted(log: Log, one: Data, other: Data) -> bool:
     # The stream of a network has come through a first layer or an embedding.
     if start is None or not log.bases[start].layers:
         return False
-    _note(log, start, one, other)
+    _note(log, start, one, other, 0)
     return True
 
 
@@ -89,7 +89,7 @@ def _is_linear(data: Data) -> bool:
     return not (bends or data.attention or data.gated or data.meeting)
 
 
-def _note(log: Log, number: int, shortcut: Data, branch: Data) -> None:
+def _note(log: Log, number: int, shortcut: Data, branch: Data, side: int) -> None:
     start = log.bases[number]
     inside = _inside(log, branch.layers, number)
     count = 1
@@ -98,10 +98,14 @@ def _note(log: Log, number: int, shortcut: Data, branch: Data) -> None:
         if shortcut.ancestors & loop.carries:
             count *= loop.length
     sum_ = log.additions[-1].sum + 1 if log.additions else 0
+    place = tuple(log.place)
+    # Rows that are scattered into the stream have another shape than the stream.
+    is_plain = place[-1].primitive.name in ("add", "add_any", "sub")
+    known = place, side if is_plain else None
     for term in _branches(branch, inside):
         layers = term.layers & inside
         ends = term.last & layers
-        log.additions.append(Addition(sum_, layers, ends, start.sources, count))
+        log.additions.append(Addition(sum_, layers, ends, start.sources, count, *known))
 
 
 def _branches(branch: Data, inside: int) -> list[Data]:

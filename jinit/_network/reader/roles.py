@@ -45,7 +45,8 @@ def reading_of(log: Log, paths: Sequence[str], kinds: Sequence[Any]) -> Reading:
     branches = tuple(_branches(log, names))
     shapes = [tuple(kind.shape) for kind in kinds]
     found = taps.taps_of(log, uses, paths, shapes)
-    return Reading(parameters, layers, branches, depth, *found)
+    sums = taps.sums_of(log.additions, names.of)
+    return Reading(parameters, layers, branches, depth, *found, sums)
 
 
 class _Names:

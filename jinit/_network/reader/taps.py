@@ -6,15 +6,17 @@ keys.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..equations import CUSTOM_VJP, LOOKED_THROUGH, SCAN, scan_of
 from .adjust import adjustable, biases_of, inner_axes, other_uses, summed_dims
 from .points import Place, Point
-from .records import Adjustable, Fed, Tap
-from .uses import Log, Use
+from .records import Adjustable, Fed, Product, Sum, Tap
+from .uses import Addition, Log, Use
 
+# The names of the parameters that a set of bits stands for.
+Names = Callable[[int], tuple[str, ...]]
 _LAYERS = ("product", "convolution")
 
 
@@ -29,8 +31,9 @@ def taps_of(
     tuple[Fed | None, ...],
     frozenset[int],
     tuple[int, ...],
+    tuple[Product, ...],
 ]:
-    """Return the last fields of a `Reading`."""
+    """Return the fields of a `Reading` from `taps` on, without the last one."""
     layers = [use for use in uses if use.kind in _LAYERS and use.point is not None]
     names = layer_names(layers, paths)
     _release(log.points, set(map(id, layers)))
@@ -43,7 +46,41 @@ def taps_of(
     uses_of = {numbers[id(use)]: use for use in reached}
     fed = tuple(_fed(uses_of[layer.taps[0]]) for layer in every)
     inner = tuple(inner_axes(uses, n, shape) for n, shape in enumerate(shapes))
-    return taps, tuple(every), fed, frozenset(biases_of(layers)), inner
+    products = tuple(_products(uses, numbers))
+    return taps, tuple(every), fed, frozenset(biases_of(layers)), inner, products
+
+
+def _products(uses: Sequence[Use], numbers: dict[int, int]) -> Iterator[Product]:
+    """Yield the layers whose outputs have taps, in the order of execution."""
+    layers = [use for use in uses if use.kind in _LAYERS]
+    for number, use in enumerate(layers):
+        if id(use) in numbers:
+            fed = _fed(use)
+            shared = tuple(
+                all(term.factor_of(id(loop)) is None for term in use.view.terms)
+                for loop in use.loops
+            )
+            units = () if fed is None else tuple(dim for dim, _ in fed.dims)
+            tap = None if fed is None else fed.tap
+            yield Product(number, numbers[id(use)], tap, units, shared)
+
+
+def sums_of(additions: Sequence[Addition], names: Names) -> tuple[Sum, ...]:
+    """Return the residual sums whose operands can be recorded."""
+    sums: dict[int, Sum] = {}
+    for addition in additions:
+        place, shortcut = addition.place, addition.shortcut
+        if shortcut is None or not _is_in_reach(place):
+            continue
+        layers, ends = names(addition.layers), names(addition.ends)
+        # Parallel branches are summed before, and are one operand.
+        before = sums.get(addition.sum)
+        if before is not None:
+            layers, ends = before.layers + layers, before.ends + ends
+        one = _tap(Point("shortcut", place, shortcut, is_operand=True))
+        other = _tap(Point("branch", place, 1 - shortcut, is_operand=True))
+        sums[addition.sum] = Sum(one, other, layers, ends)
+    return tuple(sums.values())
 
 
 def _release(points: Sequence[Point], layers: set[int]) -> None:
@@ -165,6 +202,8 @@ def _tap(point: Point) -> Tap:
         (*scans, *kind.shape),
         kind.dtype,
         len(scans),
+        point.keys,
+        point.heads,
     )
 
 

@@ -80,6 +80,10 @@ class Addition:
     ends: int
     sources: int
     count: int
+    # The equation of the sum, behind the calls and scans around it, and which of its
+    # operands is the shortcut; None where the equation is no plain sum of two.
+    place: tuple[Any, ...] = ()
+    shortcut: int | None = None
 
 
 class Log:

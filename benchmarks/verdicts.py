@@ -1,0 +1,255 @@
+"""How far the verdicts of `jinit.probe` can be trusted, measured.
+
+python -m benchmarks.verdicts --help
+
+Each architecture is probed healthy, where any finding is a false alarm, and spoiled in
+eight ways. A spoiled network is caught if there is a finding, and the layer is right if
+the first finding names a layer that was spoiled. The limits were chosen on the
+first half of the architectures; the second half was set aside.
+"""
+
+import argparse
+import math
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+import jinit
+from benchmarks._verdict_zoo import (
+    CHOSEN,
+    CLASSES,
+    SET_ASIDE,
+    Architecture,
+    inputs,
+)
+from jinit._core import trees
+
+Network = Any
+
+
+class Spoiled(NamedTuple):
+    """A network with a fault, and the paths of the parameters that have it."""
+
+    net: Network
+    paths: frozenset[str]
+
+
+class Outcome(NamedTuple):
+    """The findings of a probe, and whether the first one names the fault."""
+
+    findings: list[Any]
+    is_right: bool
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Probe everything; print a table for each half."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.verdicts", description=__doc__
+    )
+    parser.add_argument("names", nargs="*", help="architectures; all by default")
+    parser.add_argument("--quick", action="store_true", help="two of each half")
+    arguments = parser.parse_args(argv)
+    for title, half in (("limits chosen on", CHOSEN), ("set aside", SET_ASIDE)):
+        names = [n for n in half if not arguments.names or n in arguments.names]
+        names = names[:2] if arguments.quick else names
+        outcomes = {name: outcomes_of(half[name]) for name in names}
+        if outcomes:
+            Console(width=130).print(_table(title, outcomes))
+    return 0
+
+
+def outcomes_of(architecture: Architecture) -> dict[str, Outcome]:
+    """Probe an architecture healthy and spoiled."""
+    x = inputs(architecture.kind)
+    net = _network(architecture, x, -1)
+    cases: dict[str, Spoiled] = {"healthy": Spoiled(net, frozenset())}
+    cases |= {name: spoil for name, spoil in _spoiled(architecture, net, x)}
+    return {name: _probed(architecture, case) for name, case in cases.items()}
+
+
+def _network(architecture: Architecture, x: jax.Array, drop: int) -> Network:
+    model = architecture.make(drop)
+    variables = model.init(jax.random.key(5), x)
+
+    def apply(variables: Any, x: jax.Array) -> Any:
+        output = model.apply(variables, x, mutable=["batch_stats"])[0]
+        return architecture.output(output)
+
+    return jinit.network(apply, variables, x)
+
+
+def cross_entropy(logits: jax.Array) -> jax.Array:
+    """Return the loss of logits whose labels have nothing to do with the inputs."""
+    rows = logits.reshape(-1, CLASSES)
+    return optax.softmax_cross_entropy_with_integer_labels(
+        rows, jnp.arange(len(rows)) % CLASSES
+    ).mean()
+
+
+def _probed(architecture: Architecture, case: Spoiled) -> Outcome:
+    shape = jax.eval_shape(case.net.apply, case.net.params, *case.net.inputs).shape
+    loss = cross_entropy if shape[-1] == CLASSES else None
+    findings = jinit.probe(case.net, loss=loss).verdict
+    is_right = bool(findings) and any(_names(findings[0], path) for path in case.paths)
+    return Outcome(findings, is_right)
+
+
+def _names(finding: Any, path: str) -> bool:
+    """Tell whether a finding names the module of a parameter, or a softmax in it."""
+    place = re.split(r"[#\[]", finding.path.removeprefix("params/"))[0]
+    module = path.removeprefix("params/").rpartition("/")[0]
+    above = place.removesuffix("/softmax")
+    is_in_message = f" {module} " in finding.message
+    return f"{module}/".startswith(f"{above}/") or place == path or is_in_message
+
+
+def _spoiled(
+    architecture: Architecture, net: Network, x: jax.Array
+) -> Iterator[tuple[str, Spoiled]]:
+    """Yield the network with each of the faults that it can have."""
+    kernels = [
+        path
+        for path, parameter in net.parameters.items()
+        if parameter.roles & {"matrix", "convolution"} and _size(net, path) > 0
+    ]
+    heads = [p for p in kernels if "readout" in net.parameters[p].roles]
+    hidden = [p for p in kernels if p not in heads]
+    ends = [end for branch in net.branches for end in branch.ends if end in hidden]
+    middle = hidden[len(hidden) // 2]
+    yield "init x 3", _scaled(net, dict.fromkeys(kernels, 3.0))
+    yield "init x 0.3", _scaled(net, dict.fromkeys(kernels, 0.3))
+    yield "a layer x 30", _scaled(net, {middle: 30.0})
+    if ends:
+        yield "a branch x 10", _scaled(net, {ends[len(ends) // 2]: 10.0})
+    factors = {path: _wrong_fans(net.parameters[path]) for path in kernels}
+    factors = {p: f for p, f in factors.items() if not 0.4 < f < 2.5}
+    if factors:
+        yield "wrong fans", _scaled(net, factors)
+    dropped = _dropped(architecture, net, x)
+    if dropped is not None:
+        yield "a dropped norm", dropped
+    if heads:
+        yield "logits x 10", _scaled(net, {heads[0]: 10.0})
+    half = _half_dead(net, hidden)
+    if half is not None:
+        yield "a dead half", half
+
+
+def _size(net: Network, path: str) -> float:
+    return float(jnp.max(jnp.abs(_leaf(net, path))))
+
+
+def _leaf(net: Network, path: str) -> Any:
+    leaves = {leaf.path: leaf.value for leaf in trees.leaves(net.params)}
+    return leaves[path]
+
+
+def _changed(net: Network, change: Callable[[str, Any], Any]) -> Network:
+    leaves = trees.leaves(net.params)
+    new = [change(leaf.path, leaf.value) for leaf in leaves]
+    return net.replace(jax.tree.unflatten(jax.tree.structure(net.params), new))
+
+
+def _scaled(net: Network, factors: Mapping[str, float]) -> Spoiled:
+    changed = _changed(net, lambda path, w: w * factors.get(path, 1.0))
+    return Spoiled(changed, frozenset(factors))
+
+
+def _wrong_fans(parameter: Any) -> float:
+    """Return the factor of a kernel whose fans were taken from a wrong axis.
+
+    Of a matrix it is the last axis. Of a window it is the first, and of experts, and of
+    the heads that attention has made.
+    """
+    axis = -1 if len(parameter.shape) == 2 else 0
+    return math.sqrt(parameter.fans.fan_in / parameter.shape[axis])
+
+
+def _dropped(architecture: Architecture, net: Network, x: jax.Array) -> Spoiled | None:
+    """Return the network without the norm of a block, with the same kernels."""
+    other = _network(architecture, x, 2)
+    before = {leaf.path: leaf.value for leaf in trees.leaves(net.params)}
+    gone = set(before) - {leaf.path for leaf in trees.leaves(other.params)}
+    if not gone:
+        return None
+    kept = _changed(other, lambda path, w: before[path])
+    readers = {
+        path
+        for path, parameter in net.parameters.items()
+        if gone.intersection(parameter.inputs)
+    }
+    return Spoiled(kept, frozenset(readers))
+
+
+def _half_dead(net: Network, hidden: list[str]) -> Spoiled | None:
+    """Return the network with half of the units of a layer below 0 for every input."""
+    readers = [
+        p
+        for p in net.parameters.values()
+        if p.activation in ("relu", "gelu", "silu") and len(p.inputs) == 1
+    ]
+    makers = [p.inputs[0] for p in readers]
+    biases = [
+        path.removesuffix("kernel").removesuffix("scale") + "bias" for path in makers
+    ]
+    biases = [path for path in biases if path in net.parameters]
+    if not biases:
+        return None
+    sick = biases[len(biases) // 2]
+
+    def change(path: str, w: Any) -> Any:
+        half = jnp.arange(w.shape[-1]) < w.shape[-1] / 2
+        return jnp.where(half, -100.0, w) if path == sick else w
+
+    module = sick.removesuffix("bias")
+    behind = [p for p in net.parameters.values() if p.path.startswith(module)]
+    inputs = {path for p in behind for path in p.inputs if "data" != path}
+    # A norm with such biases is named by the layer before it.
+    return Spoiled(_changed(net, change), frozenset({sick, *inputs}))
+
+
+def _table(title: str, outcomes: Mapping[str, Mapping[str, Outcome]]) -> Table:
+    """Return a line for each way of spoiling, and the sums."""
+    table = Table("networks " + title, "networks", "findings", "layer is right",
+                  "silent for, or wrong layer", box=box.SIMPLE)  # fmt: skip
+    ways = dict.fromkeys(way for cases in outcomes.values() for way in cases)
+    sums = np.zeros(3, int)
+    for way in ways:
+        cases = {name: o[way] for name, o in outcomes.items() if way in o}
+        caught = [bool(case.findings) for case in cases.values()]
+        right = [case.is_right for case in cases.values()]
+        counts = len(cases), sum(caught), sum(right)
+        sums += np.array(counts) if way != "healthy" else 0
+        table.add_row(way, *map(str, counts), _open(way, cases))
+    table.add_row("spoiled in all", *map(str, sums), "")
+    return table
+
+
+def _open(way: str, cases: Mapping[str, Outcome]) -> str:
+    """Name the false alarms, or the networks that are silent or name a wrong layer."""
+    if way == "healthy":
+        return "; ".join(
+            f"{name}: {case.findings[0].category} {case.findings[0].path}"
+            for name, case in cases.items()
+            if case.findings
+        )
+    return "; ".join(
+        name
+        if not case.findings
+        else f"{name} ({case.findings[0].category} {case.findings[0].path})"
+        for name, case in cases.items()
+        if not case.is_right
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,260 @@
+"""Findings about single layers, branches, attentions and routers.
+
+Norms hide them in the stream, so layers of one kind are compared with each other.
+"""
+
+import collections
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from .._core.results import Finding
+from .stream import Joint, Loss, Stage, Stream
+
+# The gain of a layer over the median of layers of its shape and roles; over the median
+# of all layers; and the gain that is large for any layer.
+_KIN, _OTHERS, _LARGE = 2.5, 2.2, 2.5
+_HEAD = 3.0
+# The median of all gains: he() has 1.41.
+_ALL = 2.6
+# A branch over branches of its kind, and over the stream that it is added to.
+_BRANCH, _DROWNS = 4.0, 1.5
+# What layers read that follow a norm, and by which factor one of them differs.
+_TIGHT, _UNLIKE = 1.02, 1.5
+# The std of logits, and the entropy of their softmax over the largest possible one.
+_SHARP, _ENTROPY = 4.0, 0.4
+# The first loss above that of guessing, in nats.
+_EXCESS = 1.5
+_ONE_EXPERT, _UNUSED = 0.9, 0.5
+_SAME_POSITIONS = 0.03
+
+
+def large(stream: Stream) -> Iterator[Finding]:
+    """Find layers whose gain is far above that of others."""
+    stages = [s for s in stream.stages if s.gain > 0 and math.isfinite(s.gain)]
+    usual = float(np.median([s.gain for s in stages])) if stages else math.nan
+    outliers = [*_large_of_kin(stages), *_large_of_all(stages, usual)]
+    seen_before: set[str] = set()
+    for stage, normal in sorted(outliers, key=lambda pair: pair[1] / pair[0].gain):
+        if stage.path in seen_before:
+            continue
+        seen_before.add(stage.path)
+        yield Finding(
+            "large layer",
+            stage.path,
+            stage.gain,
+            f"{stage.path} multiplies what it reads by {stage.gain:.3g}, and layers "
+            f"like it by {normal:.3g}. Divide its weights by "
+            f"{stage.gain / normal:.2g}: a norm may hide the factor in the signal, "
+            "but the layer learns slower by its square.",
+        )
+    # A sigmoid, whose slope is below 0.25, asks for more.
+    known = {"relu", "gelu", "silu", "tanh", "leaky_relu", "elu", "swiglu", "geglu"}
+    hidden = [
+        stage.gain
+        for stage in stages
+        if not stage.has("readout", "input", "router")
+        and (stage.layer.activation is None or stage.layer.activation in known)
+    ]
+    if not seen_before and len(hidden) > 1 and float(np.median(hidden)) > _ALL:
+        first = next(s for s in stages if s.gain > _ALL)
+        median = float(np.median(hidden))
+        yield Finding(
+            "large layer",
+            first.path,
+            median,
+            f"the layers multiply what they read by {median:.3g} (the median; usual: "
+            f"0.1 to 1.5), {first.path} first. Divide their weights by "
+            f"{median / math.sqrt(2):.2g}: norms may hide the factor in the signal, "
+            "but the layers learn slower by its square.",
+        )
+
+
+def _large_of_kin(stages: Sequence[Stage]) -> Iterator[tuple[Stage, float]]:
+    """Yield the one layer of a kind that is larger than all others of the kind."""
+    kinds = collections.defaultdict(list)
+    for stage in stages:
+        key = stage.shape, stage.layer.roles, str(stage.layer.activation)
+        kinds[key].append(stage)
+    for kin in kinds.values():
+        if len(kin) < 3:
+            continue
+        *others, one = sorted(kin, key=lambda stage: stage.gain)
+        gains = [stage.gain for stage in others]
+        normal = float(np.median(gains))
+        # Few outputs have an rms that varies by chance.
+        noise = 1 + 1 / math.sqrt(max(1, min(one.shape or (1,))))
+        if one.gain > _KIN * normal * noise and max(gains) < 2 * normal:
+            yield one, normal
+
+
+def _large_of_all(
+    stages: Sequence[Stage], usual: float
+) -> Iterator[tuple[Stage, float]]:
+    for stage in stages:
+        if _is_wave(stage, stages):
+            continue
+        factor = _HEAD if stage.has("readout") else _OTHERS
+        # Few outputs have an rms that varies by chance.
+        noise = 1 + 1 / math.sqrt(max(1, min(stage.shape or (1,))))
+        if stage.gain > max(_LARGE, factor * usual) * noise and len(stages) > 2:
+            yield stage, usual
+
+
+def _is_wave(stage: Stage, stages: Sequence[Stage]) -> bool:
+    """Tell whether a sine or cosine follows: random Fourier features are large."""
+    return any(
+        stage.layer.path in other.layer.inputs
+        and any(wave in str(other.layer.activation) for wave in ("sin", "cos"))
+        for other in stages
+    )
+
+
+def branches(stream: Stream) -> Iterator[Finding]:
+    """Find branches that drown the stream that they are added to."""
+    kinds: dict[object, list[Joint]] = collections.defaultdict(list)
+    for joint in stream.joints:
+        if joint.branch > 0 and joint.shortcut > 0:
+            kinds[joint.key].append(joint)
+    for kin in kinds.values():
+        for one in kin:
+            others = [joint for joint in kin if joint is not one]
+            if not others or one.share < _DROWNS:
+                continue
+            # The first branch may drown a small embedding, and branches without norms
+            # grow with their stream: neither is an outlier in both ways.
+            factor = min(
+                one.branch / float(np.median([joint.branch for joint in others])),
+                one.share / float(np.median([joint.share for joint in others])),
+            )
+            if factor > _BRANCH:
+                yield Finding(
+                    "large branch",
+                    one.path,
+                    one.share,
+                    f"the branch that {one.path} ends is {one.share:.3g} times as "
+                    f"large as the stream that it is added to, and {factor:.2g} times "
+                    "as large as branches like it. Scale down its last layer, as "
+                    "residual_scale() does: what the layers before have put into the "
+                    "stream is drowned.",
+                )
+
+
+def unnormalized(stream: Stream) -> Iterator[Finding]:
+    """Find a layer that reads no normalized values, as layers like it do."""
+    kinds = collections.defaultdict(list)
+    for stage in stream.stages:
+        # What attention or an activation has made has no fixed size.
+        is_behind = stage.layer.activation is not None or stage.has("attention_output")
+        if stage.reads is not None and stage.reads["rms"] > 0 and not is_behind:
+            kinds[stage.shape, stage.layer.roles].append(stage)
+    for kin in kinds.values():
+        # The first layer of a stack may read an embedding, without a norm.
+        for one in kin[1:]:
+            sizes = [s.reads["rms"] for s in kin if s is not one and s.reads]
+            if len(sizes) < 2 or max(sizes) > _TIGHT * min(sizes):
+                continue
+            assert one.reads is not None
+            factor = one.reads["rms"] / float(np.median(sizes))
+            if 1 / _UNLIKE < factor < _UNLIKE:
+                continue
+            word = "grows" if factor > 1 else "shrinks"
+            yield Finding(
+                f"signal {word}",
+                one.path,
+                one.reads["rms"],
+                f"{one.path} reads a signal of rms {one.reads['rms']:.3g}, and layers "
+                f"like it read {np.median(sizes):.3g}. Put the norm, or the scale, "
+                "before it that the others have: the layer gives "
+                f"{factor:.2g} times as much as they do.",
+            )
+
+
+def attention(stream: Stream) -> Iterator[Finding]:
+    """Find attentions whose softmax is nearly a choice of one key."""
+    for one in stream.softmaxes:
+        size, entropy = one.numbers["std"], one.numbers["least_entropy"]
+        if one.keys > 1 and size > _SHARP and entropy < _ENTROPY:
+            yield Finding(
+                "sharp attention",
+                one.path,
+                size,
+                f"the logits of {one.path} have a std of {size:.3g} (usual: below 2), "
+                f"so that the softmax over {one.keys} keys has {entropy:.0%} of the "
+                "largest entropy. Scale down the queries or the keys, or divide their "
+                "product by the root of the head's width: a saturated softmax passes "
+                "no gradient.",
+            )
+
+
+def first_loss(stream: Stream, loss: Loss) -> Iterator[Finding]:
+    """Find a first loss far above that of guessing."""
+    if loss.value is None or loss.guess is None:
+        return
+    excess = loss.value - loss.guess
+    heads = [stage for stage in stream.stages if stage.has("readout")]
+    if excess <= _EXCESS or not heads:
+        return
+    head = heads[-1]
+    yield Finding(
+        "first loss",
+        head.path,
+        loss.value,
+        f"the first loss is {loss.value:.3g}, and guessing costs {loss.guess:.3g}: the "
+        f"logits of {head.path} have a std of {head.gives['std']:.3g} (usual: below "
+        "1.5). Scale down the last layer, or set it to 0: the first steps only undo "
+        "such logits.",
+    )
+
+
+def routers(stream: Stream) -> Iterator[Finding]:
+    """Find routers that send all tokens to one expert, and experts that get nothing."""
+    for stage in stream.stages:
+        numbers = stage.router
+        # Equal logits, as those of a router of zeros, route nothing yet.
+        if numbers is None or numbers["std"] < 1e-3:
+            continue
+        experts = stage.shape[-1] if stage.shape else 1
+        tokens = stage.size / max(1, experts)
+        if tokens >= 8 and numbers["largest"] > _ONE_EXPERT:
+            yield Finding(
+                "router",
+                stage.path,
+                numbers["largest"],
+                f"{stage.path} sends {numbers['largest']:.0%} of the tokens to one "
+                "expert first (usual: a few times an equal share). Scale down the "
+                "router's weights or centre what it reads: experts without tokens "
+                "learn nothing.",
+            )
+        elif tokens >= 8 and numbers["unused"] > _UNUSED:
+            yield Finding(
+                "dead experts",
+                stage.path,
+                numbers["unused"],
+                f"{numbers['unused']:.0%} of the experts of {stage.path} get less than "
+                f"a tenth of an equal share of the probability (usual: below "
+                f"{_UNUSED:.0%}). Scale down the router's weights: experts without "
+                "tokens learn nothing.",
+            )
+
+
+def positions(stream: Stream) -> Iterator[Finding]:
+    """Find an attention network whose positions have become alike."""
+    askers = [s for s in stream.stages if s.has("query") and s.reads is not None]
+    known = [s for s in askers if s.reads and math.isfinite(s.reads["spread"])]
+    if len(known) < 2:
+        return
+    first, last = known[0], known[-1]
+    assert first.reads is not None and last.reads is not None
+    share = last.reads["spread"]
+    if share < _SAME_POSITIONS and first.reads["spread"] > 10 * _SAME_POSITIONS:
+        yield Finding(
+            "positions alike",
+            last.path,
+            share,
+            f"the positions that {last.path} reads are alike: {share:.2g} of their rms "
+            f"differs, and {first.reads['spread']:.2g} at {first.path}. Try shortcuts "
+            "around the attention, or smaller weights of values: attention averages "
+            "over positions until none is left to tell apart.",
+        )

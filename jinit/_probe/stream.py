@@ -1,0 +1,349 @@
+"""The stream is what each layer reads, and what each branch adds to it.
+
+A verdict on single rows cries wolf: a branch that starts at 0 gives 0 on purpose, and a
+policy's head is meant to be small. What counts is what the next layer reads. So the
+operand of each product is measured beside the rows of a report, and the two operands of
+each residual sum.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from .._network.reader.records import Layer, Parameter, Reading, Tap
+from .._network.taps import names_of
+from .statistics import LOGIT_STATISTICS, MEASURES, ROUTER_STATISTICS
+
+Numbers = Mapping[str, float]
+
+
+class Places(NamedTuple):
+    """The taps of a probe: first those of its rows, then those of the stream.
+
+    `units` are the dimensions of the units of each tap. `inputs` has the number of the
+    tap of each product's input, or None, and `sums` pairs: shortcut and branch.
+    """
+
+    taps: tuple[Tap, ...]
+    rows: int
+    units: tuple[tuple[int, ...], ...]
+    # The numbers of the products whose output is measured, and of their inputs.
+    products: tuple[tuple[int, int, int | None], ...]
+    sums: tuple[tuple[int, int, int], ...]
+
+
+class Stage(NamedTuple):
+    """One execution of a layer: what it reads, and what it gives.
+
+    The steps of a scan that share the weights of the layer are one stage.
+    """
+
+    path: str
+    layer: Layer
+    shape: tuple[int, ...]
+    reads: Numbers | None
+    gives: Numbers
+    size: int
+    router: Numbers | None
+
+    @property
+    def gain(self) -> float:
+        """The rms of what differs between inputs, behind the layer over before it.
+
+        A bias is in no difference. For a single input it is the rms of everything.
+        """
+        if self.reads is None:
+            return math.nan
+        before, after = _moving(self.reads), _moving(self.gives)
+        if not (math.isfinite(before) and math.isfinite(after)):
+            before, after = self.reads["rms"], self.gives["rms"]
+        return after / before if before > 0 else math.nan
+
+    def has(self, *roles: str) -> bool:
+        """Tell whether the layer has one of some roles."""
+        return not self.layer.roles.isdisjoint(roles)
+
+
+class Joint(NamedTuple):
+    """One residual sum: the sizes of the shortcut and of the branch."""
+
+    path: str
+    ends: tuple[str, ...]
+    shortcut: float
+    branch: float
+    key: tuple[Any, ...]
+
+    @property
+    def share(self) -> float:
+        """The rms of the branch over that of the shortcut."""
+        return self.branch / self.shortcut if self.shortcut > 0 else math.nan
+
+
+class Softmax(NamedTuple):
+    """The logits of one attention, by their numbers."""
+
+    path: str
+    keys: int
+    numbers: Numbers
+
+
+class Activation(NamedTuple):
+    """An activation, and the last layer before it."""
+
+    path: str
+    name: str
+    numbers: Numbers
+    behind: str
+
+
+class Loss(NamedTuple):
+    """The first loss, if the user has given a loss, and that of guessing, if known."""
+
+    value: float | None = None
+    guess: float | None = None
+
+
+class Stream(NamedTuple):
+    """Everything that a verdict looks at beside the rows of a report."""
+
+    stages: tuple[Stage, ...]
+    joints: tuple[Joint, ...]
+    softmaxes: tuple[Softmax, ...]
+    activations: tuple[Activation, ...]
+    # The paths of the weights on residual branches.
+    inside: frozenset[str]
+
+
+def _moving(numbers: Numbers) -> float:
+    return numbers["varied"] * numbers["rms"]
+
+
+def places_of(reading: Reading) -> Places:
+    """Return the taps that a probe records."""
+    taps: list[Tap] = []
+    units: list[tuple[int, ...]] = []
+    known: dict[Any, int] = {}
+
+    def add(tap: Tap | None, dims: Sequence[int] = ()) -> int | None:
+        if tap is None or not is_measured(tap):
+            return None
+        rank = len(tap.shape) - tap.scans
+        here = tuple(dims) if dims and tuple(dims) != (rank - 1,) else (-1,)
+        key = (*map(id, tap.place[:-1]), id(_variable(tap)), here)
+        if key not in known:
+            known[key] = len(taps)
+            taps.append(tap)
+            units.append(here)
+        return known[key]
+
+    numbers: dict[int, int] = {}
+    for number, tap in enumerate(reading.taps):
+        if is_measured(tap):
+            numbers[number] = len(taps)
+            known.setdefault(
+                (*map(id, tap.place[:-1]), id(_variable(tap)), (-1,)), len(taps)
+            )
+            taps.append(tap)
+            units.append((-1,))
+    rows = len(taps)
+    products = tuple(
+        (number, numbers[product.output], add(product.input, product.units))
+        for number, product in enumerate(reading.products)
+        if product.output in numbers
+    )
+    sums = []
+    for number, one in enumerate(reading.sums):
+        shortcut, branch = add(one.shortcut), add(one.branch)
+        if shortcut is not None and branch is not None:
+            sums.append((number, shortcut, branch))
+    return Places(tuple(taps), rows, tuple(units), products, tuple(sums))
+
+
+def is_measured(tap: Tap) -> bool:
+    """Tell whether a value has statistics; a single number, as a loss, has none."""
+    is_real = bool(jnp.issubdtype(tap.dtype, jnp.floating))
+    return is_real and len(tap.shape) > tap.scans
+
+
+def _variable(tap: Tap) -> Any:
+    eqn = tap.place[-1]
+    atoms: Any = eqn.invars if tap.is_operand else eqn.outvars
+    return atoms[tap.number]
+
+
+def routers_of(reading: Reading, places: Places) -> list[int]:
+    """Return the numbers of the taps that are the logits of routers."""
+    return [
+        output
+        for number, output, _ in places.products
+        if "router" in reading.layers[reading.products[number].layer].roles
+        and places.taps[output].shape[-1] > 1
+    ]
+
+
+def stream_of(
+    reading: Reading,
+    places: Places,
+    outputs: Sequence[np.ndarray],
+    logits: Mapping[int, np.ndarray],
+    routers: Mapping[int, np.ndarray],
+) -> Stream:
+    """Return the stream of a run, from the statistics of its taps.
+
+    Args:
+      reading: the network's.
+      places: its taps.
+      outputs: the numbers of `MEASURES` for each tap, behind the axes of scans.
+      logits: the numbers of `LOGIT_STATISTICS` by the tap.
+      routers: those of `ROUTER_STATISTICS` by the tap.
+    """
+    rows = places.taps[: places.rows]
+    order = {
+        (number, step): (place, path)
+        for place, (number, step, path) in enumerate(names_of(rows))
+    }
+    stages = [
+        (order[output, first][0], stage)
+        for number, output, read in places.products
+        for first, stage in _stages(
+            reading, places, number, output, read, outputs, routers, order
+        )
+    ]
+    stages.sort(key=lambda pair: pair[0])
+    softmaxes = [
+        Softmax(
+            path,
+            math.prod(
+                rows[number].shape[rows[number].scans + d] for d in rows[number].keys
+            ),
+            dict(zip(LOGIT_STATISTICS, logits[number][step].tolist(), strict=True)),
+        )
+        for (number, step), (_, path) in order.items()
+        if number in logits
+    ]
+    activations, behind = [], "the input"
+    for (number, step), (_, path) in order.items():
+        if rows[number].kind == "layer":
+            behind = path
+        elif rows[number].kind == "activation":
+            name = rows[number].name.rpartition("/")[2]
+            numbers = _named(outputs[number][step])
+            activations.append(Activation(path, name, numbers, behind))
+    joints = _joints(reading, places, outputs)
+    return Stream(
+        tuple(stage for _, stage in stages),
+        tuple(joints),
+        tuple(softmaxes),
+        tuple(activations),
+        frozenset(path for one in reading.sums for path in one.layers),
+    )
+
+
+def _named(values: np.ndarray) -> dict[str, float]:
+    return dict(zip(MEASURES, values.tolist(), strict=True))
+
+
+def _stages(
+    reading: Reading,
+    places: Places,
+    number: int,
+    output: int,
+    read: int | None,
+    outputs: Sequence[np.ndarray],
+    routers: Mapping[int, np.ndarray],
+    order: Mapping[Any, Any],
+) -> Iterator[tuple[tuple[int, ...], Stage]]:
+    """Yield the stages of a layer, each with its first step in the scans around it."""
+    product = reading.products[number]
+    layer = reading.layers[product.layer]
+    parameter: Parameter = reading.parameters[layer.path]
+    tap = places.taps[output]
+    shared = product.shared
+    axes = tuple(axis for axis, same in enumerate(shared) if same)
+    lengths = tuple(n for n, same in zip(tap.shape, shared, strict=False) if not same)
+    values = [outputs[output], None if read is None else outputs[read]]
+    gives, reads = (_joined(array, axes) for array in values)
+    chosen = _joined_routers(routers.get(output), axes)
+    size = math.prod(tap.shape) // math.prod(lengths)
+    for step in np.ndindex(*lengths):
+        left = iter(step)
+        first = tuple(0 if same else next(left) for same in shared)
+        yield (
+            first,
+            Stage(
+                order[output, first][1],
+                layer,
+                parameter.shape,
+                None if reads is None else _named(reads[step]),
+                _named(gives[step]),  # type: ignore[index]
+                size,
+                None
+                if chosen is None
+                else dict(zip(ROUTER_STATISTICS, chosen[step].tolist(), strict=True)),
+            ),
+        )
+
+
+_LARGEST = {"varied", "spread", "bottom", "middle", "top"}
+_LEAST = {"dead", "saturation"}
+
+
+def _joined(values: np.ndarray | None, axes: tuple[int, ...]) -> np.ndarray | None:
+    """Join the steps that share the weights of a layer.
+
+    The first step of a recurrent cell reads zeros; so the state is lost only if it is
+    lost at every step.
+    """
+    if values is None or not axes:
+        return values
+    values = values.astype(np.float64)
+    columns = []
+    with np.errstate(all="ignore"):
+        for index, name in enumerate(MEASURES):
+            column = values[..., index]
+            if name in _LARGEST:
+                columns.append(np.fmax.reduce(column, axes))
+            elif name in _LEAST:
+                columns.append(column.min(axes))
+            elif name in ("rms", "std", "grad_rms"):
+                columns.append(np.sqrt((column**2).mean(axes)))
+            else:
+                columns.append(column.mean(axes))
+    return np.stack(columns, -1)
+
+
+def _joined_routers(
+    values: np.ndarray | None, axes: tuple[int, ...]
+) -> np.ndarray | None:
+    return values if values is None or not axes else values.mean(axes)
+
+
+def _joints(
+    reading: Reading, places: Places, outputs: Sequence[np.ndarray]
+) -> Iterator[Joint]:
+    """Yield the residual sums in the order of execution."""
+    rms = MEASURES.index("rms")
+    found: list[tuple[Any, ...]] = []
+    for place, (number, shortcut, branch) in enumerate(places.sums):
+        one = reading.sums[number]
+        tap = places.taps[shortcut]
+        shapes = tuple(reading.parameters[path].shape for path in one.layers)
+        for step in np.ndindex(*tap.shape[: tap.scans]):
+            suffix = "".join(f"[{i}]" for i in step)
+            end = (one.ends or one.layers or ("",))[-1]
+            found.append(
+                (
+                    (place, step),
+                    Joint(
+                        end + suffix,
+                        one.ends,
+                        float(outputs[shortcut][step][rms]),
+                        float(outputs[branch][step][rms]),
+                        (shapes, tap.shape[tap.scans :]),
+                    ),
+                )
+            )
+    yield from (joint for _, joint in sorted(found, key=lambda pair: pair[0][1]))
