@@ -212,7 +212,7 @@ def _half_dead(net: Network, hidden: list[str]) -> Spoiled | None:
 
     module = sick.removesuffix("bias")
     behind = [p for p in net.parameters.values() if p.path.startswith(module)]
-    inputs = {path for p in behind for path in p.inputs if "data" != path}
+    inputs = {path for p in behind for path in p.inputs if path != "data"}
     # A norm with such biases is named by the layer before it.
     return Spoiled(_changed(net, change), frozenset({sick, *inputs}))
 

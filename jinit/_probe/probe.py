@@ -244,6 +244,7 @@ def passes_of(net: Network, loss: Callable[[Any], Any] | None) -> Passes:
             "and no output of floating numbers outside of `cond` and `while`. Name "
             "values by jax.ad_checkpoint.checkpoint_name(x, 'a name')."
         )
+    taps = places.taps
     if all(0 in tap.shape for tap in taps):
         raise ValueError(
             f"the output of {taps[0].name} is empty, because the batch is empty; pass "
