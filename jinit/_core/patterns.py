@@ -294,7 +294,7 @@ def _expression(glob: str) -> re.Pattern[str]:
 
 
 def _near(pattern: OnePattern, leaves: Sequence[Leaf]) -> str:
-    """Return a sentence of the paths, or of the roles, that are next to a pattern."""
+    """Return a sentence with the paths, or the roles, that are nearest to a pattern."""
     if _is_role(pattern):
         roles = {role for leaf in leaves for role in leaf.roles or ()}
         return f"The network's parameters have the roles {', '.join(sorted(roles))}."

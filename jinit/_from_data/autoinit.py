@@ -58,8 +58,8 @@ def autoinit(
         `input_stats`.
       input_stats: mean and variance of the input: two numbers, or arrays that fit it.
       batch: the input, or a `jax.ShapeDtypeStruct` like it, or a tuple of several, if
-        they are not among the arguments. Without any a shape is tried that fits one of
-        the kernels.
+        they are not among the arguments. Without any input, a shape is tried that
+        fits one of the kernels.
       skip: patterns of the paths of layers to leave as they are.
       rngs: keys, where the call draws numbers, as for `jinit.network`.
       **options: keyword arguments of the call, such as `train=True`.
@@ -70,9 +70,9 @@ def autoinit(
 
     Raises:
       TypeError: as for `jinit.network`, or if parameters are only shapes.
-      ValueError: if an operation can be neither analyzed nor run, as a callback, a
-        layer or its input is 0, or no shape of an input fits. The text names the layer,
-        and nothing is changed.
+      ValueError: if an operation, such as a callback, can be neither analyzed nor run,
+        a layer or its input is 0, or no shape of an input fits. The text names the
+        layer, and nothing is changed.
 
     Example:
       >>> import flax.linen as nn, jax, jinit
@@ -106,9 +106,9 @@ def autoinit(
     for layer in layers:
         number = layer.kernel.number
         flat[number] = times(flat[number], layer.kernel, setter.factors_of(layer))
-    new = rebuilt(net, jax.tree.unflatten(tree, flat))
+    model = rebuilt(net, jax.tree.unflatten(tree, flat))
     left = left_by(layers, net)
-    return new, History("autoinit", tuple(setter.rows), ("weight_std",), left)
+    return model, History("autoinit", tuple(setter.rows), ("weight_std",), left)
 
 
 def _without_stats(

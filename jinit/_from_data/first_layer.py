@@ -106,8 +106,8 @@ def _inputs(
 ) -> tuple[np.ndarray, tuple[int, ...]]:
     """Return the inputs of the first layer as rows, each as long as a filter.
 
-    Beside them is the order of the kernel's axes in which it has a column for each
-    unit, whose entries are in the order of a row's.
+    The second result is the order of the kernel's axes that makes it a matrix with a
+    column for each unit, whose entries are in the order of a row.
     """
     fed = net._read.reading.inputs[net._read.reading.adjustable.index(layer)]
     is_alone = fed is not None and not fed.tap.scans and not layer.members
@@ -127,8 +127,9 @@ def _inputs(
     order = (*axes, *(axis for axis in range(kernel.ndim) if axis not in axes))
     if len(order) != len(axes) + 1:
         raise ValueError(
-            f"the first layer, {layer.path}, has a kernel of shape {kernel.shape}, of "
-            "which it is not clear what it sums. Use jinit.whitening_conv(patches)."
+            f"the first layer, {layer.path}, has a kernel of shape {kernel.shape}, and "
+            "the axes that it sums over cannot be told. Use "
+            "jinit.whitening_conv(patches)."
         )
     rows = np.moveaxis(x, dims, range(x.ndim - len(dims), x.ndim))
     size = math.prod(kernel.shape[axis] for axis in axes)
@@ -158,9 +159,9 @@ def _patches(
     dilations = (*eqn.params["lhs_dilation"], *eqn.params["rhs_dilation"])
     groups = eqn.params["feature_group_count"], eqn.params["batch_group_count"]
     is_plain = {*dilations, *groups} == {1} and x.ndim == 4
-    # A kernel that is turned before the convolution has another order of axes.
-    seen: Any = eqn.invars[1].aval
-    if not is_plain or tuple(seen.shape) != kernel.shape:
+    # A kernel that is transposed before the convolution has another order of axes.
+    operand: Any = eqn.invars[1].aval
+    if not is_plain or tuple(operand.shape) != kernel.shape:
         raise ValueError(
             f"the first layer, {path}, has a kernel of shape {kernel.shape} and an "
             f"input of shape {x.shape}; whitening is for dense layers and convolutions "

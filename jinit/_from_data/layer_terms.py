@@ -14,7 +14,7 @@ from .signal_rules import shape_of
 _PLACES: dict[Any, tuple[int, ...]] = {
     PRODUCT: (1, 0),
     CONVOLUTION: (1,),
-    # JAX exports no objects for these two, so they are told by their names.
+    # JAX exports no objects for these two primitives, so their names identify them.
     "ragged_dot": (1,),
     "ragged_dot_general": (1,),
 }
@@ -36,7 +36,7 @@ def terms(eqn: JaxprEqn) -> float:
 
 
 def summed_axes(eqn: JaxprEqn, place: int) -> tuple[int, ...] | None:
-    """Return the axes of an operand that a product sums over; None: a convolution."""
+    """Return the summed axes of a product's operand, or None for a convolution."""
     if eqn.primitive is CONVOLUTION:
         return None
     numbers = eqn.params.get("dimension_numbers")

@@ -57,7 +57,7 @@ Rescale = Callable[[jax.Array, jax.Array, Adjustable, float], Rescaling]
 
 
 class CannotSet(ValueError):
-    """Some layers, which have these paths, cannot be set."""
+    """A CannotSet error has the paths of the layers that cannot be set."""
 
     def __init__(self, message: str, layers: Sequence[str]) -> None:
         super().__init__(message)
@@ -173,7 +173,7 @@ class _Measured(NamedTuple):
 def _check(measured: Sequence[_Measured]) -> None:
     """Raise for the first layer that cannot be set."""
     for one in measured:
-        # What lies behind a layer that cannot be set is not finite, either.
+        # The layers behind a layer that cannot be set are not finite, either.
         if one.is_impossible:
             raise CannotSet(
                 f"{one.row['path']} cannot be scaled ({one}): its weights or its input "
@@ -206,7 +206,7 @@ def _measured(
 def layerwise_pass(
     task: LayerwiseTask, consts: Sequence[Any], params: Any, inputs: tuple[Any, ...]
 ) -> tuple[Any, list[Rescaling]]:
-    """Run the model once; return new parameters with every layer set, and how."""
+    """Run the model once; return parameters with every layer set, and rescalings."""
     flat, tree = jax.tree.flatten(params)
     biases = [_bias(task, flat, number) for number in range(len(task.tapped.taps))]
     handler = _Handler(task)

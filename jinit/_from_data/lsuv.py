@@ -127,7 +127,7 @@ def _to_std(
     # A layer within the tolerance stays as it is, so a second call changes nothing.
     is_set = error <= tol
     factor = jnp.where(is_set, 1, factor)
-    # NaN in the weights or in the input is no matter of factors.
+    # NaN in the weights or in the input is an error of its own: see `_check`.
     is_bad = (a == 0) | ~(factor > 0) | ~jnp.isfinite(factor)
     is_impossible = ~is_set & jnp.isfinite(error) & is_bad
     error, is_impossible, std, shown = (

@@ -133,7 +133,7 @@ def _new(values: np.ndarray, roots: frozenset[Hashable]) -> SignalLaw:
 
 
 def of_array(array: Any) -> SignalLaw | None:
-    """Return the law of a known array's entries; None if they are no real numbers."""
+    """Return the law of a known array's entries; None if they are not real numbers."""
     if hasattr(array, "dtype") and is_key(array):
         return None
     array = np.asarray(array)

@@ -110,7 +110,7 @@ def data_dependent(
 def set_units(
     net: Network, params: Any, tol: float, max_iter: int, skip: PatternLike
 ) -> tuple[LayerwiseTask, Any, tuple[Row, ...]]:
-    """Give every unit mean 0 and std 1; leave the layers of which one cannot be set.
+    """Give every unit mean 0 and std 1; leave the layers that cannot be set.
 
     Returns:
       The task with the layers that are set, new parameters, and the rows of a history.
@@ -120,7 +120,8 @@ def set_units(
     """
     layers = [layer for layer in layers_of(net, skip) if layer.units is not None]
     error: ValueError = ValueError(
-        "the units of no layer can be told in its output, so no layer can be set."
+        "the units of no layer can be told in its output, so no layer can be set. Call "
+        "jinit.lsuv, which scales each layer as a whole."
     )
     while layers:
         task = task_of_units(net, layers, tol)
@@ -177,7 +178,7 @@ def _to_units(
     is_set = error <= tol
     inverse = 1 / jnp.where(std > 0, std, 1)
     factor = jnp.where(is_set, jnp.ones_like(std), inverse / unit)
-    new = jnp.where(is_set, bias, -mean * inverse) if has_bias else bias
+    new_bias = jnp.where(is_set, bias, -mean * inverse) if has_bias else bias
     # A unit whose variance is lost in the rounding of its mean does not vary.
     eps = np.finfo(std.dtype).eps
     is_constant = (std <= 4 * eps * jnp.abs(mean)) | (std == 0)
@@ -188,4 +189,4 @@ def _to_units(
     }
     is_set, error = jnp.squeeze(is_set, inside), jnp.squeeze(error, inside)
     is_impossible = ~is_set & jnp.any(is_constant, inside)
-    return Rescaling(factor, new, error, is_impossible, report)
+    return Rescaling(factor, new_bias, error, is_impossible, report)

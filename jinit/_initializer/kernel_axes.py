@@ -1,4 +1,4 @@
-"""A plan tells an initializer what the axes of its kernel are, by a `KernelAxes`.
+"""A plan tells an initializer the axes of its kernel by a `KernelAxes`.
 
 `Initializer._with_axes` returns the same law for such a kernel. A scheme that does not
 depend on axes, or whose settings name them, returns itself. A scheme that needs a
@@ -11,7 +11,7 @@ from .._scale.fans import Fans
 
 
 class KernelAxes(NamedTuple):
-    """KernelAxes say what the axes of a kernel are, where a plan can tell it.
+    """KernelAxes tell the axes of a kernel, as far as a plan knows them.
 
     `layout` is None where nothing shows it. `fans` are None where they are those of the
     layout and the groups. They differ in a transposed convolution, whose stride keeps
@@ -24,7 +24,7 @@ class KernelAxes(NamedTuple):
 
     @property
     def are_default(self) -> bool:
-        """Tell whether every scheme counts so by itself: (*window, in, out)."""
+        """Tell whether the axes are (*window, in, out), which every scheme assumes."""
         letters = (self.layout or "").lstrip("k")
         return letters == "io" and self.groups == 1 and self.fans is None
 

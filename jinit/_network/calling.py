@@ -1,4 +1,4 @@
-"""A function of a model takes a network, or what one calls `jinit.network` with."""
+"""Functions of a model take a `Network`, or the arguments of `jinit.network`."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -20,8 +20,8 @@ def network_of(
     """Return the network of a call that computes with numbers.
 
     Raises:
-      TypeError: as `jinit.network` does, or if a parameter is only a shape, or an
-        input, unless it `needs_inputs` not.
+      TypeError: as `jinit.network` does, or if a parameter is only a shape, or, with
+        `needs_inputs`, an input is.
       ValueError: as `jinit.network` does, or if an array was deleted.
     """
     net = _network(model, arguments, rngs, options, caller)
@@ -53,9 +53,10 @@ def again(
     rngs: Any,
     options: Mapping[str, Any],
 ) -> Network:
-    """Return the network of a model like an earlier one, whose reading is its, too.
+    """Return the network of a model that differs from an earlier one in arrays alone.
 
-    Only arrays may differ. A model whose behavior no key tells would be read anew.
+    It takes the reading of the earlier network. `jinit.network` would read a model anew
+    if its behavior has no key.
     """
     adapted = adapt(model, arguments, rngs, dict(options))
     params, inputs = adapted.params, adapted.inputs

@@ -98,7 +98,7 @@ class Traced:
 
     @functools.cached_property
     def form(self) -> Hashable:
-        """A key: two traces with equal forms compute the same (see signature.py)."""
+        """Return a key: traces with equal forms compute the same (see signature.py)."""
         return _token((form_of(self.jaxpr), self.tree))
 
     @property
@@ -137,12 +137,12 @@ def traced(key: Key, function: Callable[..., Any], arguments: Sequence[Any]) -> 
     """
     types = types_of(arguments), context()
 
-    def whole() -> Hashable | None:
+    def full_key() -> Hashable | None:
         model = key()
         return None if model is None else (model, types)
 
     return TRACES.made(
-        whole,
+        full_key,
         lambda: traced_of(*jaxpr.trace(function, arguments)),
         has_small_constants,
     )

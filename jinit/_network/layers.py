@@ -1,4 +1,4 @@
-"""The layers whose outputs can be set are chosen, and the others are listed."""
+"""Layers whose outputs can be set are chosen, and their parameters take their axes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,11 +21,12 @@ def layers_of(net: Network, skip: PatternLike) -> list[Adjustable]:
     layers = list(net._read.reading.adjustable)
     if not layers:
         raise ValueError(
-            "the model has no layer to set: no product of data with a parameter whose "
-            "output follows the parameter is in reach (those inside of `cond` and "
-            "`while` are not)."
+            "the model has no layer to set. A layer is a product of data with a "
+            "parameter, outside of `cond` and `while`, whose output follows the "
+            "parameter. print(jinit.network(model, *arguments)) shows how the model "
+            "uses each parameter."
         )
-    skipped = patterns.skipped(skip, [_place(net, layer) for layer in layers])
+    skipped = patterns.skipped(skip, [_leaf(net, layer) for layer in layers])
     kept = [layer for layer, skips in zip(layers, skipped, strict=True) if not skips]
     if not kept:
         paths = [layer.path for layer in layers]
@@ -36,8 +37,8 @@ def layers_of(net: Network, skip: PatternLike) -> list[Adjustable]:
     return kept
 
 
-def _place(net: Network, layer: Adjustable) -> trees.Leaf:
-    """Return the path of a layer, with its kernel and the roles of that."""
+def _leaf(net: Network, layer: Adjustable) -> trees.Leaf:
+    """Return the path of a layer, with its kernel and the kernel's roles."""
     number = layer.kernel.number
     parameter = net.parameters[net.paths[number]]
     leaf = jax.tree.leaves(net.params)[number]
@@ -50,18 +51,18 @@ def with_taps(
     """Return layers with the taps of their outputs alone, numbered anew."""
     every = net._read.reading.taps
     numbers = sorted(number for layer in layers for number in layer.taps)
-    new = {number: i for i, number in enumerate(numbers)}
+    renumber = {number: i for i, number in enumerate(numbers)}.__getitem__
     renumbered = [
-        layer._replace(taps=tuple(new[number] for number in layer.taps))
-        for layer in layers
+        layer._replace(taps=tuple(map(renumber, layer.taps))) for layer in layers
     ]
     return renumbered, tuple(every[number] for number in numbers)
 
 
 def left_by(layers: Sequence[Adjustable], net: Network) -> tuple[str, ...]:
-    """Return the paths of the parameters that look like weights and are in no layer.
+    """Return the paths of the weights that lie in none of some layers.
 
-    These have two axes or more beside those of scans, and are the bias of no layer.
+    A parameter counts as a weight if it has two axes or more beside those of scans, is
+    not the bias of a layer, and has another role than "scale".
     """
     reading = net._read.reading
     parts = [part for layer in layers for part in (layer.kernel, layer.scale)]
@@ -123,7 +124,7 @@ def as_output(leaf: jax.Array, part: Part, ndim: int) -> jax.Array:
 def from_output(value: jax.Array, leaf: jax.Array, part: Part) -> jax.Array:
     """Undo `as_output`: return a value with the shape of a parameter."""
     front, count = in_front(leaf, part), len(scan_axes(part))
-    # Pairs are in the order of dimensions; a parameter may have another one.
+    # Pairs are in the order of the dimensions. A parameter may have another order.
     inner = _axes_inside(part, front.ndim)
     dims = [dim for dim, _ in sorted(inner, key=lambda pair: pair[1])]
     gone = [d for d in range(value.ndim - count) if d not in dims]
@@ -153,7 +154,7 @@ def times(leaf: jax.Array, part: Part, factor: jax.Array) -> jax.Array:
 
 
 def _axes_inside(part: Part, ndim: int) -> list[tuple[int, int]]:
-    """Return the pairs of dimensions and axes, without the axes of scans."""
+    """Return the pairs of dimensions and axes, counting no axes of scans."""
     rest = [axis for axis in range(ndim) if axis not in scan_axes(part)]
     return [(dim, rest.index(axis)) for dim, axis in part.dims]
 

@@ -122,7 +122,7 @@ def network(model: Any, *arguments: Any, rngs: Any = None, **options: Any) -> Ne
       A `Network`. A `Network` in the place of a model is returned as it is.
 
     Raises:
-      TypeError: if `model` is no model, its arguments do not fit, or it has effects.
+      TypeError: if `model` is not a model, its arguments do not fit, or it has effects.
       ValueError: if the model has no parameters, or does not use one, or raises an
         error of its own.
 
@@ -180,7 +180,7 @@ def _require_used(reading: Reading) -> None:
 
 
 class Read(NamedTuple):
-    """A model that was read: its equations, and what they say.
+    """A Read is a model that was read: its equations, and their reading.
 
     It holds neither parameters nor inputs.
     """

@@ -31,12 +31,12 @@ def add(index: int, value: Any, perturbation: Any) -> tuple[Any, Any]:
 
 @dataclasses.dataclass
 class _Node:
-    """The taps at one equation, and those of the equations inside it."""
+    """A node has the taps at one equation, and those of the equations inside it."""
 
     # Pairs: the number of a result or of an operand, and the index of the tap.
     results: list[tuple[int, int]] = dataclasses.field(default_factory=list)
     operands: list[tuple[int, int]] = dataclasses.field(default_factory=list)
-    # By the identity of an equation, which the place of the tap keeps alive.
+    # The keys are ids of equations, which the places of the taps keep alive.
     inner: "dict[int, _Node]" = dataclasses.field(default_factory=dict)
 
     def indices(self) -> list[int]:
@@ -47,19 +47,19 @@ class _Node:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tapped:
-    """A traced function, with some of its taps in the order of execution."""
+    """A Tapped is a traced function with some of its taps, in execution order."""
 
     trace: Traced
     taps: tuple[Tap, ...]
 
     @property
     def form(self) -> Hashable:
-        """A key: two functions with equal forms compute the same, and tap the same."""
+        """Return a key: functions with equal forms compute and tap the same."""
         return self.trace.form, tuple(tap[1:2] + tap[3:] for tap in self.taps)
 
     @property
     def bare(self) -> "Tapped":
-        """The same without the constants, which kept programs must not hold."""
+        """Return the same without the constants, which kept programs must not hold."""
         return Tapped(self.trace.bare, self.taps)
 
     def run(
@@ -114,12 +114,13 @@ class _Recorder:
     def _tapped(
         self, values: Sequence[Any], taps: Sequence[tuple[int, int]]
     ) -> list[Any]:
-        new = list(values)
+        changed = list(values)
         for number, index in taps:
             perturbation = self.perturbations[index]
-            new[number], record = self.on_value(index, new[number], perturbation)
+            value = changed[number]
+            changed[number], record = self.on_value(index, value, perturbation)
             self.records[index] = record
-        return new
+        return changed
 
     def _results(self, eqn: JaxprEqn, values: list[Any], node: _Node) -> Sequence[Any]:
         if not node.inner:
@@ -145,13 +146,13 @@ class _Recorder:
 def rows_of(
     taps: Sequence[Tap], outputs: Sequence[Any]
 ) -> Iterator[tuple[Tap, str, Any]]:
-    """Yield each tap, and for a scanned tap each step: tap, name and numbers."""
+    """Yield the tap, the name and the array of each tap, for each step of its scans."""
     for number, step, path in names_of(taps):
         yield taps[number], path, outputs[number][step]
 
 
 def names_of(taps: Sequence[Tap]) -> Iterator[tuple[int, tuple[int, ...], str]]:
-    """Yield each tap, and for a scanned tap each step: its number, step and name."""
+    """Yield the number, step and name of each tap, for each step of its scans."""
     uses: dict[str, int] = {}
     for group in groups(taps):
         lengths = taps[group[0]].shape[: taps[group[0]].scans]

@@ -26,7 +26,7 @@ class Reading(NamedTuple):
 
 
 def axes_beside_biases(leaves: Sequence[Leaf]) -> dict[Parts, Reading]:
-    """Return the axes of the kernels that are not in Flax's order, by their parts."""
+    """Return the axes of the kernels that are not in Flax's order, by their paths."""
     modules = Modules.of(leaves)
     layouts = {leaf.parts: modules.layouts(leaf.parts) for leaf in leaves}
     known = {parts: several for parts, several in layouts.items() if several}
@@ -89,7 +89,7 @@ def _bias_of(name: str, beside: Mapping[str, Shape]) -> str | None:
 
 
 def _names_of_bias(name: str) -> Iterator[str]:
-    """Yield what the bias of a kernel is called: weight_ih has bias_ih, or bias."""
+    """Yield the names that a kernel's bias may have: bias_ih or bias for weight_ih."""
     for word in ("kernel", "weight"):
         if word in name:
             yield name.replace(word, "bias")

@@ -60,7 +60,7 @@ def draw(plan: "Plan", key: jax.Array, leaf: Planned, sharding: Any) -> Any:
     if leaf.init is not keep:
         return sampler(plan, leaf)(trees.key_of(key, leaf.named.parts), sharding)
     value = plan._kept[leaf.parts]
-    # Without a sharding the very object is returned, also one that is no array.
+    # Without a sharding the object itself is returned, which may not be an array.
     return value if sharding is None else jax.device_put(value, sharding)
 
 
@@ -73,13 +73,13 @@ def sampler(plan: "Plan", leaf: Planned, dtype: Any = None) -> BoundInitializer:
 
 
 def chosen_by(pairs: list[tuple[Planned, Leaf]], only: Any) -> list[bool]:
-    """Tell for each leaf whether `only` and the plan have it drawn again."""
-    drawn = [new.init is not keep for new, _ in pairs]
+    """Tell for each leaf whether it is drawn again, by `only` and the plan."""
+    drawn = [planned.init is not keep for planned, _ in pairs]
     if only is None:
         return drawn
     pattern = Pattern.of("`only`", only)
     # The plan knows the roles, which the parameters themselves do not show.
-    leaves = [new.named._replace(value=leaf.value) for new, leaf in pairs]
+    leaves = [planned.named._replace(value=leaf.value) for planned, leaf in pairs]
     pattern.check_used(leaves)
     chosen = [
         is_drawn and pattern.matches(leaf)

@@ -11,7 +11,7 @@ from .beside import Parts, Reading, axes_beside_biases
 
 
 class Facts(NamedTuple):
-    """Facts are what a network says of a leaf.
+    """Facts are those that a network shows about a leaf.
 
     `parts` are those of its path in the network. They differ from the leaf's place in
     the tree where that is a list of arrays, as Keras has it.
@@ -52,7 +52,7 @@ class Model(NamedTuple):
         return cls(shapes.params, leaves, shapes, {})
 
     def facts(self) -> list[Facts | None]:
-        """Return what the network says of each leaf, or None if there is none."""
+        """Return the facts about each leaf, or None if the model is no network."""
         return [
             None if leaf.roles is None else Facts(leaf.parts, leaf.roles)
             for leaf in self.leaves

@@ -13,7 +13,7 @@ Test = Callable[[Parameter], bool]
 
 
 def has(*roles: str) -> Callable[[Network], Test]:
-    """Return a function network -> test of a parameter for one of some roles."""
+    """Return a function of a network that returns the test for one of some roles."""
     return lambda _net: lambda parameter: not parameter.roles.isdisjoint(roles)
 
 

@@ -71,9 +71,8 @@ class FromTree:
     """A FromTree is a side of a rule that depends on the whole tree.
 
     An example is the law of a bias that depends on the kernel beside it.
-    `function(model)` returns the side for a `Model`: in the place of the pattern a
-    pattern, in the place of the initializer one, or a function `(path, leaf) ->
-    initializer`.
+    `function(model)` returns the side for a `Model`: a pattern for the first side of a
+    rule; an initializer, or a function `(path, leaf) -> initializer`, for the second.
     """
 
     function: Callable[[Model], Any]
@@ -107,7 +106,7 @@ def bind(rules: Iterable[Rule], model: Model) -> tuple[Rule, ...]:
 
 
 def notes_of(rules: Iterable[Rule]) -> tuple[str, ...]:
-    """Return what the patterns of a recipe's rules say under a plan, each once."""
+    """Return the notes of the patterns in some rules, each once."""
     several = [one for rule in rules for one in patterns.several(rule.pattern)]
     notes = [getattr(one, "note", "") for one in several]
     return tuple(dict.fromkeys(note for note in notes if note))

@@ -144,10 +144,11 @@ def _by_shape(
 def _with_readouts(
     tensors: list[ClassifiedTensor], leaves: list[Leaf], texts: list[str | None]
 ) -> list[ClassifiedTensor]:
-    """Tell the readouts from the outputs that feed other layers, as far as shapes do.
+    """Tell readouts from outputs that feed other layers, as far as shapes show them.
 
-    A tensor that is not known to be a readout counts as none: its factor in std and
-    rates trains as a multiplier does, and a multiplier that the model lacks does not.
+    A tensor that is not known to be a readout does not count as one: its factor in std
+    and rates trains as a multiplier does, and a multiplier that the model lacks does
+    not.
     """
     modules = [set(modules_of(tensor)) for tensor in tensors]
     blocks = {

@@ -42,10 +42,10 @@ def coordinate_check(
 
     Each model is trained one step on each batch, for several seeds at once. The check
     takes the output of every layer (as `jinit.probe` names them), the logits of every
-    attention and the output of the model. It fits the rms
-    of each value, and of its change since the start: log rms = slope log width + c.
-    Learning rates that are tuned at one width hold at another if the slopes are 0. The
-    output of a readout is left out before its multiplier: the multiplied output counts.
+    attention and the output of the model. It fits the rms of each value, and of its
+    change since the start: log rms = slope log width + c. Learning rates that are tuned
+    at one width hold at another if the slopes are 0. The output of a readout is left
+    out before its multiplier: the multiplied output counts.
 
     Args:
       make_model: a function of the width that returns a Linen module, or a pair of

@@ -3,7 +3,7 @@
 A layout has a letter per axis, as in `jinit.fans`: i input, o output, k window, b
 batch. A tensor is "hidden" if its inputs and its outputs grow, "input" if only its
 outputs grow, "output" if only its inputs grow, a "vector" if it has no inputs, and a
-"scalar" if nothing grows. Axes that stay as long are no fans of growth.
+"scalar" if nothing grows. Axes whose length stays the same count for no class.
 """
 
 import math

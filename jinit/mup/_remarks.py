@@ -76,7 +76,7 @@ def remarks(
 
 
 def _no_readout(tensors: Iterable[ClassifiedTensor], by_network: bool) -> str:
-    """Say that nothing is to be multiplied, and what would be if names are right."""
+    """Say that no logits are to be multiplied; name the table that may be tied."""
     if by_network:
         return _NO_READOUT.format(known="")
     tables = [

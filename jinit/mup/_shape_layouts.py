@@ -1,4 +1,4 @@
-"""The layouts of tensors are read off shapes, where no network is there to tell.
+"""The layouts of tensors are read off shapes, if there is no network.
 
 Shapes alone rarely tell inputs from outputs. The evidence is, in this order: a stack
 axis that a whole module shares; the bias beside a kernel, which has its output axes;
@@ -132,7 +132,7 @@ def _in_pytorch_style(
 
 
 def _around(outputs: set[int], ndim: int) -> str:
-    """Return a layout with these outputs, where the bias says no more."""
+    """Return a layout with these output axes, which are all that a bias shows."""
     # Convolutions have their window behind (outputs, inputs), or before them.
     if outputs == {0}:
         return "oi" + "k" * (ndim - 2)

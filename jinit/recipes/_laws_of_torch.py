@@ -1,4 +1,4 @@
-"""PyTorch's laws for the parameters of a network, whatever library it is written in."""
+"""PyTorch's laws fit the parameters of a network, in whatever library it is written."""
 
 from typing import Any
 

@@ -31,7 +31,7 @@ WHOLE = ("residual_outputs", "embeddings", "positions", "readout")
 
 
 def _kernels_called(names: Names) -> ByName:
-    """Return a function leaves -> the kernels of the layers with some names."""
+    """Return a function that takes leaves, and picks the kernels of layers by name."""
 
     def by_name(leaves: list[Leaf]) -> Paths:
         paths = {
@@ -121,7 +121,7 @@ def role(
     by_name: ByName | None = None,
     note: str = "",
 ) -> Rules:
-    """Return the rules of a role: for the user's patterns, and for what is found.
+    """Return the rules of a role: for the user's patterns, and for those of the recipe.
 
     A user's pattern must match a leaf, since one that matches nothing is misspelled.
     A model need not have a role, so what is found may be nothing.
@@ -172,7 +172,7 @@ class Both:
 
     @property
     def note(self) -> str:
-        """Return what the inner pattern says under a plan."""
+        """Return the note of the inner pattern, with the part that it is limited to."""
         note = "".join(getattr(one, "note", "") for one in self.inner.alternatives)
         return note and f"in {self.outer}: {note}"
 

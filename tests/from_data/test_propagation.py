@@ -1,4 +1,4 @@
-"""`autoinit` through many operations, against networks with fresh weights."""
+"""`autoinit` predicts many operations as networks with fresh weights show them."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""`autoinit` of small models of all kinds: the measured outputs of each layer."""
+"""`autoinit` sets models of all kinds; the outputs of each layer are measured."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The laws of signals: their moments, their support, and where there is no law."""
+"""Signals have laws with the right moments and support, or no law."""
 
 import numpy as np
 import pytest

@@ -28,7 +28,7 @@ def norm(x):
 
 
 def transformer(p, ids, scale=1.0):
-    """Return logits and a look inside: grouped queries, experts, a tied embedding.
+    """Return logits and inner values: grouped queries, experts, a tied embedding.
 
     Weights are (outputs, inputs), as no convention of names or axes would have them.
     """
@@ -106,7 +106,7 @@ def sizes(p, tx, width, scale):
 
 
 def grown(wide, base):
-    """Return by what factor each value, and each change, is larger at the width."""
+    """Return the factor by which each value, and each change, grows with the width."""
     return {
         name: (wide[name][0] / base[name][0], wide[name][1] / base[name][1])
         for name in base

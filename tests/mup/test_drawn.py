@@ -1,4 +1,4 @@
-"""The growth of an initializer's std, measured on arrays at two widths."""
+"""The growth of an initializer's std is measured on arrays at two widths."""
 
 import jax
 import jax.numpy as jnp

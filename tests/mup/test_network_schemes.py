@@ -1,4 +1,4 @@
-"""Networks for rules, for spectral norms and for unit scaling."""
+"""Networks serve rules, spectral norms and unit scaling."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Networks in the place of shapes: classes by contraction and growth, in any style."""
+"""Networks tell classes by contraction and growth, in models of any style."""
 
 import flax.linen as nn
 import jax

@@ -1,4 +1,4 @@
-"""Shapes alone: biases, stacks and names as evidence, and what is asked without any."""
+"""Shapes alone tell layouts by biases, stacks and names, or the user is asked."""
 
 import flax.linen as nn
 import jax

@@ -1,4 +1,4 @@
-"""Shapes alone: the bias beside a kernel says which axes are its outputs."""
+"""The bias beside a kernel shows, by shapes alone, which axes are its outputs."""
 
 import flax.linen as nn
 import jax

@@ -1,4 +1,4 @@
-"""The plan of a network: roles as patterns, and layouts read from the equations."""
+"""The plan of a network takes roles as patterns, and layouts from the equations."""
 
 import importlib
 import json

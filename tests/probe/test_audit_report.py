@@ -1,4 +1,4 @@
-"""An audit's rows, laws and forms, and the errors of its call."""
+"""An audit has rows, laws and plain forms, and its call has clear errors."""
 
 import functools
 import json

@@ -1,4 +1,4 @@
-"""Names: recipes for shapes alone know the usual styles, or say that they do not."""
+"""Recipes for shapes alone know the usual names, or say that they do not."""
 
 import pytest
 

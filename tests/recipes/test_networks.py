@@ -1,4 +1,4 @@
-"""Recipes in the plan of a network: roles, layouts and depth without any name."""
+"""Recipes read roles, layouts and depth in the plan of a network, without names."""
 
 import importlib
 import warnings

@@ -1,4 +1,4 @@
-"""Scanned layers in plans from shapes alone: which axis counts the layers."""
+"""Plans from shapes alone find the axis that counts scanned layers."""
 
 import flax.linen as nn
 import jax

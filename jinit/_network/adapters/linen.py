@@ -28,7 +28,7 @@ def adapt(
 
     def run(params: Any, inputs: Any, options: Any, beside: Any) -> Any:
         variables = {"params": params, **beside["state"]}
-        mutable = [*options.pop("mutable"), *modules.own_collection()]
+        mutable = [*options.pop("mutable"), *modules.unique_collection()]
         output, _ = module.apply(
             variables, *inputs, rngs=beside["rngs"], mutable=mutable, **options
         )

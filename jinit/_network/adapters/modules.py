@@ -38,7 +38,7 @@ def named() -> Iterator[None]:
         _TRACE.reset(token)
 
 
-def own_collection() -> list[str]:
+def unique_collection() -> list[str]:
     """Return the name of a collection of Linen's that no other trace has.
 
     Without it a part of a model that is jitted would be taken from JAX's cache, with no
@@ -95,7 +95,7 @@ def name_nnx(model: Any) -> None:
     """Let the modules of an NNX model name their outputs, while a trace goes on.
 
     Python looks `__call__` up in a module's class, so each module of the model, which
-    must be a copy, gets a class below its own. No class of Flax is changed.
+    must be a copy, gets a subclass of its class. No class of Flax is changed.
     """
     if _TRACE.get() is None:
         return
@@ -114,7 +114,7 @@ _BRIDGE = "flax.nnx.bridge"
 # Flax registers each class for good, so that few are made.
 @functools.lru_cache(maxsize=256)
 def _naming(kind: Any) -> Any:
-    """Return a class below another one, whose calls name what they return."""
+    """Return a subclass whose calls name what they return."""
 
     def run(self: Any, *args: Any, **kwargs: Any) -> Any:
         output = kind.__call__(self, *args, **kwargs)

@@ -1,8 +1,9 @@
-"""The parameters that set the output of a layer are found, and their axes in it.
+"""A layer is adjustable if its output follows a factor of one of its parameters.
 
 The output y = W x + b of a layer is linear in one parameter, so that y follows a factor
-of W. That is the kernel, or the gain of a weight norm. Each axis of a parameter is that
-of a scan, an axis of the output (a unit, or a member such as an expert), or neither.
+of W. That parameter is the kernel, or the gain of a weight norm. Each axis of a
+parameter is that of a scan, an axis of the output (a unit, or a member such as an
+expert), or neither.
 """
 
 from collections.abc import Sequence
@@ -74,7 +75,7 @@ def _part(
 
 
 def _axis(name: int, parameter: int) -> int | None:
-    """Return the axis of a parameter that a factor is; None for a piece of one."""
+    """Return the axis of a parameter that a factor is; None for a part of an axis."""
     number, axis = place(name)
     return axis if name >= 0 and number == parameter and not name >> 32 else None
 

@@ -100,7 +100,7 @@ def give_roles(log: Log) -> None:
         for role, data in sides:
             for use in log.members(data.last):
                 use.roles.add(role)
-        weights.point.asks = (*log.members(query.last), *log.members(key.last))
+        weights.point.projections = (*log.members(query.last), *log.members(key.last))
         _note_dims(weights.point, weights, meeting)
         for use in attention.readers:
             use.roles.add("attention_output")

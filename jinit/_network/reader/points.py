@@ -33,20 +33,21 @@ Place = tuple[JaxprEqn, ...]
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Point:
-    """A value that can be looked at, while the equations are read."""
+    """A Point is a value that can be looked at, while the equations are read."""
 
     # "layer", "module", "name", "activation", "logits" or "output".
     kind: str
     place: Place
-    # Which result of the equation it is, or which operand.
+    # The number of the result of the equation, or of its operand.
     number: int = 0
     is_operand: bool = False
     name: str = ""
     value: Data | None = None
-    # The product of a layer.
+    # The use of a parameter whose output the point of a layer is.
     use: Use | None = None
-    # The products that make queries and keys; the dimensions of keys and of heads.
-    asks: tuple[Use, ...] = ()
+    # For logits: the products that make their queries and keys, and the dimensions of
+    # keys and of heads.
+    projections: tuple[Use, ...] = ()
     keys: tuple[int, ...] = ()
     heads: tuple[int, ...] = ()
 
@@ -62,7 +63,7 @@ def begin_layer(log: Log, use: Use, output: Data) -> None:
 def note(
     log: Log, eqn: JaxprEqn, values: Sequence[Any], results: Sequence[Any], before: int
 ) -> None:
-    """Note what an equation that was read has to do with points.
+    """Note the point at an equation that was read, if there is one.
 
     `before` is the number of the points that were noted before the equation was read.
     """
@@ -78,7 +79,7 @@ def note(
     else:
         name = activation_name(eqn)
         if name is not None:
-            # A relu6 is made of a relu.
+            # Points inside of the activation go: a relu6 is made of a relu.
             del log.points[before:]
             log.points.append(
                 Point("activation", tuple(log.place), name=name, value=data)
@@ -144,7 +145,7 @@ def _is_bias(use: Use, view: View, axes: Axes) -> bool:
 
 
 def _moved(log: Log, point: Point, data: Data) -> None:
-    """Put the point of a layer behind everything that was noted before."""
+    """Move the point of a layer to the equation that is read now, as the last point."""
     log.points.remove(point)
     log.points.append(point)
     point.place, point.value = tuple(log.place), data
@@ -162,7 +163,10 @@ def begin_logits(log: Log, data: Data) -> Point:
 
 
 def shifted(log: Log, data: Data, before: Data, operand: int) -> None:
-    """Note that data are others, shifted for a softmax or masked."""
+    """Note that `data` are `before`, shifted for a softmax or masked.
+
+    `operand` is the number of the operand of the equation that `before` is.
+    """
     data.unshifted = before.unshifted or (tuple(log.place), operand)
 
 
@@ -184,7 +188,10 @@ def note_outputs(log: Log, jaxpr: Jaxpr, values: Sequence[Any]) -> None:
 
 
 def activation_name(eqn: JaxprEqn) -> str | None:
-    """Return the name of an activation that JAX calls by it, with its scopes."""
+    """Return the name of the JAX activation that an equation calls, or None.
+
+    The scopes around the call, such as modules, stand before the name.
+    """
     if len(eqn.outvars) != 1:
         return None
     call = eqn
@@ -194,6 +201,6 @@ def activation_name(eqn: JaxprEqn) -> str | None:
     name = call.params.get("name")
     if call.primitive is not JIT or name not in ACTIVATIONS:
         return None
-    # The first scope is that of the model.
+    # The first scope is that of the model, which is no part of a path.
     scopes = str(eqn.source_info.name_stack).split("/")[1:]
     return "/".join([*scopes, name])

@@ -87,7 +87,8 @@ def read(
         state, such as the statistics of a batch norm, and keys. None: all.
 
     Returns:
-      The parameters in the order of their first use, the layers, the residual branches.
+      The parameters in the order of their first use, the layers, the residual branches,
+      and the taps, as a `Reading`.
     """
     jaxpr = closed.jaxpr
     reader = _Reader()

@@ -1,4 +1,4 @@
-"""The records of a reading: parameters, layers and residual branches."""
+"""A reading is a set of records: parameters, layers, residual branches and taps."""
 
 import dataclasses
 import math
@@ -84,7 +84,7 @@ class Branch:
 
 
 class Part(NamedTuple):
-    """A parameter of a layer, by its number, with the meaning of its axes.
+    """A Part is a parameter of a layer, by its number, with the meaning of its axes.
 
     `scans` has for each scan around the layer the axis of the parameter that the scan
     runs along, or None if its steps share the parameter. `dims` are pairs: a dimension
@@ -97,9 +97,10 @@ class Part(NamedTuple):
 
 
 class Adjustable(NamedTuple):
-    """A layer whose output follows a factor of one of its parameters, up to a bias.
+    """An Adjustable is a layer whose output follows a factor of one parameter.
 
-    `scale` is the kernel, or the gain of a weight norm. `members` and `units` are
+    A bias does not follow it. `scale` is that parameter: the kernel, or the gain of a
+    weight norm. `members` and `units` are
     dimensions of the output: those of independent copies, such as experts, and those of
     units; None says that the units cannot be told. `taps` are the numbers of its
     outputs, in the order of execution.
@@ -120,7 +121,7 @@ class Adjustable(NamedTuple):
 
 
 class Tap(NamedTuple):
-    """A value that can be recorded or changed while the equations run.
+    """A Tap is a value that can be recorded or changed while the equations run.
 
     `kind` is "layer", "module", "name", "activation", "logits" or "output". `place` is
     the equation that gives the value, behind the calls and scans around it; `number`
@@ -143,7 +144,7 @@ class Tap(NamedTuple):
 
 
 class Fed(NamedTuple):
-    """The input of a layer: the operand of its product, and which axes are summed.
+    """A Fed is the input of a layer: the operand of its product, with the summed axes.
 
     `dims` are pairs: a dimension of the operand, and the axis of the kernel that is
     summed over with it.
@@ -154,7 +155,7 @@ class Fed(NamedTuple):
 
 
 class Product(NamedTuple):
-    """One execution of a layer, with what it reads and what it gives.
+    """A Product is one execution of a layer, with what it reads and what it gives.
 
     `layer` is the number of its record, `output` that of its tap. `input` is the
     operand of the product, if it is known, and `units` are the dimensions of the
@@ -170,7 +171,7 @@ class Product(NamedTuple):
 
 
 class Sum(NamedTuple):
-    """A residual sum: its two operands, and the layers of the branch."""
+    """A Sum is a residual sum: its two operands, and the layers of the branch."""
 
     shortcut: Tap
     branch: Tap
@@ -180,7 +181,7 @@ class Sum(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """Everything that is read from the equations of a network.
+    """A Reading has everything that is read from the equations of a network.
 
     `taps` are in the order of execution. `adjustable` are the layers whose outputs can
     be set.

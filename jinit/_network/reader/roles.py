@@ -44,9 +44,9 @@ def reading_of(log: Log, paths: Sequence[str], kinds: Sequence[Any]) -> Reading:
     )
     branches = tuple(_branches(log, names))
     shapes = [tuple(kind.shape) for kind in kinds]
-    found = taps.taps_of(log, uses, paths, shapes)
+    tap_fields = taps.taps_of(log, uses, paths, shapes)
     sums = taps.sums_of(log.additions, names.of)
-    return Reading(parameters, layers, branches, depth, *found, sums)
+    return Reading(parameters, layers, branches, depth, *tap_fields, sums)
 
 
 class _Names:

@@ -51,7 +51,7 @@ def taps_of(
 
 
 def _products(uses: Sequence[Use], numbers: dict[int, int]) -> Iterator[Product]:
-    """Yield the layers whose outputs have taps, in the order of execution."""
+    """Yield each execution of a layer whose output has a tap, in their order."""
     layers = [use for use in uses if use.kind in _LAYERS]
     for number, use in enumerate(layers):
         if id(use) in numbers:
@@ -73,7 +73,7 @@ def sums_of(additions: Sequence[Addition], names: Names) -> tuple[Sum, ...]:
         if shortcut is None or not _is_in_reach(place):
             continue
         layers, ends = names(addition.layers), names(addition.ends)
-        # Parallel branches are summed before, and are one operand.
+        # Parallel branches are summed before they meet the stream, as one operand.
         before = sums.get(addition.sum)
         if before is not None:
             layers, ends = before.layers + layers, before.ends + ends
@@ -96,12 +96,12 @@ def _release(points: Sequence[Point], layers: set[int]) -> None:
 
 def _counts(point: Point) -> bool:
     if point.kind == "logits":
-        return bool(point.asks)
+        return bool(point.projections)
     return point.use is not None or bool(point.name)
 
 
 def _is_in_reach(place: Place) -> bool:
-    """Tell whether a value is seen by a program that goes through the equations.
+    """Tell whether a program that goes through the equations meets a value.
 
     The branches of a condition and the steps of a `while` leave no record.
     """
@@ -112,7 +112,7 @@ def _is_in_reach(place: Place) -> bool:
 
 
 def layer_names(uses: Sequence[Use], paths: Sequence[str]) -> dict[int, str]:
-    """Return the name of the layers of each parameter."""
+    """Return the name of the layers of each parameter, by the parameter's number."""
     numbers = dict.fromkeys(use.main.parameter for use in uses)
     modules = [paths[n].rpartition("/")[0] for n in numbers]
     return {
@@ -126,10 +126,10 @@ def _give_names(points: Sequence[Point], names: dict[int, str]) -> None:
         if point.use is not None:
             name = names[point.use.main.parameter]
             # A name that the user has given to the output stays.
-            is_given = point.name and not point.use.is_module
-            point.name = point.name if is_given else name or "kernel"
+            is_from_user = point.name and not point.use.is_module
+            point.name = point.name if is_from_user else name or "kernel"
         elif point.kind == "logits":
-            modules = [names[use.main.parameter] for use in point.asks]
+            modules = [names[use.main.parameter] for use in point.projections]
             point.name = _below(modules, "softmax")
     _rename_repeated(points)
 
@@ -155,25 +155,26 @@ def _rename_repeated(points: Sequence[Point]) -> None:
         is_same = before is point or len(before.place) != len(point.place)
         if point.kind != "module" or is_same:
             continue
-        for old, new in _pairs(layers, before.place, point.place):
-            if f"{point.name}/".startswith(f"{old}/"):
-                point.name = new + point.name[len(old) :]
+        for first_name, name in _renamings(layers, before.place, point.place):
+            if f"{point.name}/".startswith(f"{first_name}/"):
+                point.name = name + point.name[len(first_name) :]
                 break
 
 
-def _pairs(
+def _renamings(
     layers: dict[tuple[int, ...], str], before: Place, here: Place
 ) -> list[tuple[str, str]]:
-    """Return what the names of layers begin with in two calls of one body."""
+    """Return the pairs of names that a module has in two calls of one body."""
     differ = [
         i for i, (a, b) in enumerate(zip(before, here, strict=True)) if a is not b
     ]
     if not differ:
         return []
-    old, new = (tuple(map(id, p[: differ[-1] + 1])) for p in (before, here))
+    first_call, call = (tuple(map(id, p[: differ[-1] + 1])) for p in (before, here))
     renamed = []
     for key, name in layers.items():
-        twin = layers.get(new + key[len(old) :]) if key[: len(old)] == old else None
+        is_inside = key[: len(first_call)] == first_call
+        twin = layers.get(call + key[len(first_call) :]) if is_inside else None
         if twin is not None:
             renamed.append(_without_end(name, twin))
     return renamed

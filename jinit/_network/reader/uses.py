@@ -48,11 +48,11 @@ class Use:
     # How often the equation is executed, and how often with the same parameters.
     count: int = 1
     shared: int = 1
-    # The loops around it; the equation of the product, and which operand are the data.
+    # The loops around the use, the place of the product, and its operand that is data.
     loops: tuple[Loop, ...] = ()
     product: tuple[Any, ...] = ()
     side: int | None = None
-    # What is added to the product, and the point of the output (points.py).
+    # The bias that is added to the product, and the point of the output (points.py).
     bias: View | None = None
     point: Any = None
     # Whether the name of the output is that of a module.

@@ -231,10 +231,11 @@ class Data:
     is_one_hot: bool = False
     # Whether it is one part of a value, taken by a slice.
     is_part: bool = False
-    # The product whose output it is, up to a bias. No copy of the value has this fact,
-    # nor the next: they hold for the value itself.
+    # The use of a parameter whose output the value is, with its bias. A copy of the
+    # value drops this field and the next one, which hold for the value itself.
     output_of: Any = None
-    # Where the value was read that it is a softmax's shift or a mask of.
+    # For logits that were shifted for a softmax or masked: the place, and the number of
+    # the operand, of the logits before.
     unshifted: Any = None
 
     def copy(self, **changes: Any) -> "Data":

@@ -31,23 +31,22 @@ def audit(
     inputs, gains of another activation where they matter, parameters with equal draws
     (one key was used twice), entries that are not finite, kernels of one value, draws
     in 16 bits with few distinct values, and a first loss far above guessing. Kernels
-    that start at 0 on purpose, such as ends of residual branches, are none of them.
+    that start at 0 on purpose, such as ends of residual branches, are no findings.
 
     Args:
-      model: as for `jinit.network`, or a `Network` alone.
-      *arguments: exactly those with which one would call the model. They, and the
-        parameters, must be arrays.
-      loss: a function of the model's output that returns a scalar; None leaves the
-        first loss out.
-      rngs: a key, or Linen's dictionary of keys, where the call draws numbers.
-      **options: keyword arguments of the call.
+      model: a Linen module, a function of (variables, ...), a model that holds its
+        arrays, or a `jinit.Network` of one of them.
+      *arguments: those with which one would call the model; see `jinit.network`.
+      loss: a function of the output that returns a scalar; None leaves the first loss
+        out.
+      rngs: keys, where the call draws numbers, as for `jinit.network`.
+      **options: keyword arguments of the call, such as `train=True`.
 
     Returns:
       An `Audit`: print it, look at its `rows` and `findings`, `plot` or `check` it.
 
     Raises:
-      TypeError: if `model` is no model, its arguments do not fit, or a parameter or
-        an input is a `jax.ShapeDtypeStruct`.
+      TypeError: as for `jinit.network`, or if shapes came where numbers are needed.
       ValueError: if the model has no parameters, or the loss is not a scalar.
 
     Example:

@@ -17,7 +17,7 @@ from .measured import Measured
 
 
 class Audited(NamedTuple):
-    """A parameter, the array of its numbers, and what they are."""
+    """An Audited is a parameter with its array, its measured numbers and its law."""
 
     parameter: Parameter
     array: np.ndarray
@@ -61,7 +61,7 @@ class Audited(NamedTuple):
 
 
 def audited(net: Network) -> dict[str, Audited]:
-    """Return what there is to say of each parameter, in the order of first use."""
+    """Measure and judge each parameter of a network, in the order of first use."""
     paths = net._adapted.paths
     arrays = dict(zip(paths, jax.device_get(jax.tree.leaves(net.params)), strict=True))
     network = around(net.parameters.values(), net.depth)
@@ -101,7 +101,7 @@ Everything = Mapping[str, Audited]
 
 
 def readers(everything: Everything, path: str) -> list[Any]:
-    """Return the kernels that read what a parameter gives."""
+    """Return the kernels that read the outputs of a parameter."""
     return [
         one
         for one in everything.values()

@@ -1,4 +1,4 @@
-"""Findings of an audit: how a parameter is drawn, how it should be, and the cure."""
+"""A finding says how a parameter is drawn, how it should be drawn, and the cure."""
 
 import math
 from collections.abc import Iterator
@@ -158,7 +158,7 @@ def _dead(one: Audited, everything: Everything) -> str | None:
     if all(x.measured.special == "zeros" for x in after):
         names = ", ".join(x.path for x in after[:2])
         return (
-            f"What reads it ({names}) is 0 as well, so that neither ever gets a "
+            f"Its readers ({names}) are 0 as well, so that neither ever gets a "
             "gradient: leave only the last one at 0, and draw this one, as by "
             "jinit.lecun()."
         )
@@ -195,7 +195,7 @@ def _few_values(everything: Everything) -> Iterator[Finding]:
 
 
 def notes(everything: Everything, depth: int) -> list[Finding]:
-    """Return what is worth knowing and is no trouble."""
+    """Return remarks that are worth knowing, but are no faults."""
     return [*_large_heads(everything), *_unscaled_ends(everything, depth)]
 
 

@@ -22,7 +22,7 @@ _TIMES = 10.0
 
 
 def output_of(net: Network, params: Any = None) -> Any:
-    """Return what a network gives for its inputs; a second call compiles nothing."""
+    """Return the output of a network for its inputs; a second call compiles nothing."""
     params, trace = net.params if params is None else params, net._read.trace
     # A kept program must not keep arrays, so the constants are left out.
     run = program(("output", trace.form), lambda: trace.bare.run)

@@ -11,11 +11,12 @@ FAMILIES = ("normal", "truncated normal", "uniform")
 
 
 class Law(NamedTuple):
-    """A formula with the std that it gives for one parameter."""
+    """A Law is a formula with the std that it gives for one parameter."""
 
     text: str
     std: float
-    # What must speak for it beside its number, in halves of squared standard errors.
+    # The evidence that the formula needs beside its std, in halves of squared standard
+    # errors: unusual formulas are more often near by chance.
     penalty: float = 0.0
     # The families of distributions that the formula goes with.
     families: tuple[str, ...] = FAMILIES
@@ -27,7 +28,7 @@ class Law(NamedTuple):
 
 
 class Around(NamedTuple):
-    """What the laws of a parameter may depend on in the rest of its network."""
+    """An Around has the facts of a network that the laws of parameters depend on."""
 
     # The number of residual additions.
     depth: int = 0
@@ -36,7 +37,7 @@ class Around(NamedTuple):
 
 
 def around(parameters: Iterable[Parameter], depth: int) -> Around:
-    """Return what the laws of a network's parameters may depend on."""
+    """Return the facts of a network that the laws of its parameters depend on."""
     cells = {
         one.fans.fan_out: one.fans.fan_in
         for one in parameters

@@ -1,8 +1,8 @@
 """The likeliest law of a parameter is the known formula that gives the measured std.
 
 A formula is judged within the error of the std of n draws, and by the family of the
-draws. Formulas that are meant so (over the inputs of the product, or a constant) go
-before those that count axes which the product does not contract.
+draws. Formulas of a sound intention (over the inputs of the product, or a constant) go
+before formulas that count axes which the product does not contract.
 """
 
 import math
@@ -22,7 +22,7 @@ _USUAL = 1.0
 
 
 class Judged(NamedTuple):
-    """The likeliest law of a parameter, and the mistakes that explain its std.
+    """A Judged has the likeliest law of a parameter, and mistakes that explain its std.
 
     There are no `mistakes` where a usual law of the fans explains the std as well, and
     they are certain where no law does.
@@ -44,8 +44,8 @@ class Judged(NamedTuple):
 def right_std(parameter: Parameter) -> float | None:
     """Return the std that keeps the signal: gain(activation) / sqrt(fan_in).
 
-    None where the parameter multiplies nothing, or reads something without a gain. A
-    tied embedding is asked as a readout, which reads its features.
+    It is None if the parameter multiplies nothing, or its input has no gain. A tied
+    embedding counts as a readout, which reads the features.
     """
     fans, factor = parameter.fans, gain_of(parameter.activation)
     is_lookup = "embedding" in parameter.roles
@@ -89,7 +89,7 @@ def _near(laws: list[Law], measured: Measured) -> list[tuple[Law, float]]:
 
 
 def _cost(law: Law, measured: Measured) -> float:
-    """Return minus the logarithm of what speaks for a law."""
+    """Return the cost of a law, which is minus the logarithm of its likelihood."""
     return law.penalty + _distance(law, measured) ** 2 / 2
 
 

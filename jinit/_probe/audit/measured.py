@@ -1,6 +1,7 @@
-"""An array is measured: moments, shape of its distribution, and what is special in it.
+"""An array is measured: moments, the family of its law, and special values.
 
-All is computed by NumPy in float64, so an audit compiles nothing for a new shape.
+Everything is computed by NumPy in float64, so an audit compiles nothing for a new
+shape.
 """
 
 import math
@@ -21,9 +22,9 @@ _FEWEST = 24
 
 
 class Measured(NamedTuple):
-    """The numbers of one array of real or complex numbers.
+    """A Measured has the statistics of one array of real or complex numbers.
 
-    `family` is a key of `KURTOSIS`, or None where the entries are no independent draws
+    `family` is a key of `KURTOSIS`, or None if the entries are not independent draws
     around 0. `error` is the relative standard error of `std` as an estimate of the
     law's. `special` names what needs no statistics: "zeros", "constant", ...
     """

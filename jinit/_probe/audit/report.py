@@ -22,7 +22,7 @@ class Audit(Result):
     `mean`, `std`, `right_std` (the one that keeps the signal, or None), `ratio` of the
     two, and `law`, the likeliest formula. `findings` are troubles, the most telling
     first, each with `category`, `path`, `value` and `message`. `notes` are worth
-    knowing, and `check` does not mind them. `print(audit)` shows a table.
+    knowing, and `check` ignores them. `print(audit)` shows a table.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit

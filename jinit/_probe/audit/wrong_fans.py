@@ -29,9 +29,9 @@ def wrong_fans(everything: Everything) -> dict[str, Law]:
     certain: dict[str, Law] = {}
     # The form that explains most goes first.
     for group in sorted(suspects.values(), key=len, reverse=True):
-        new = [(one, law) for one, law in group if one.path not in certain]
-        if _is_certain(new) and not all(_is_factor(x, factors) for x, _ in new):
-            certain |= {one.path: law for one, law in new if _differs(one, law)}
+        rest = [(one, law) for one, law in group if one.path not in certain]
+        if _is_certain(rest) and not all(_is_factor(x, factors) for x, _ in rest):
+            certain |= {one.path: law for one, law in rest if _differs(one, law)}
     return certain
 
 
