@@ -171,3 +171,23 @@ def test_a_model_of_nnx_comes_back_as_a_model():
         assert new(X).std() == pytest.approx(1, abs=0.02)
         assert {row["path"] for row in history.rows} == {"up", "down"}
     np.testing.assert_array_equal(model.up.kernel[...], before)
+
+
+@pytest.mark.parametrize("function", [jinit.lsuv, jinit.data_dependent])
+@pytest.mark.parametrize("width", [4, 8])
+def test_a_transposed_decoder_follows_the_encoder(function, width):
+    def tied(p, x):
+        hidden = jnp.tanh(x @ p["w"] + p["b"][None, None])
+        y = hidden @ p["w"].T + p["c"][None, None]
+        return jnp.tanh(y) @ p["last"]
+
+    params = drawn(KEY, w=(8, width), b=(width,), c=(8,), last=(8, 3))
+    new, history = function(tied, params, X)
+    assert history.left == ()
+    np.testing.assert_array_equal(new["c"], params["c"])
+    first = X @ new["w"] + new["b"][None, None]
+    decoded = jnp.tanh(first) @ new["w"].T + new["c"][None, None]
+    last = jnp.tanh(decoded) @ new["last"]
+    over = (0, 1) if function is jinit.data_dependent else None
+    np.testing.assert_allclose(first.std(over), 1, atol=0.03)
+    np.testing.assert_allclose(last.std(over), 1, atol=0.03)
