@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from .._core import patterns, trees
 from .._core.patterns import PatternLike
-from .reader.records import Adjustable, Part, Tap
+from .reader.records import Adjustable, Parameter, Part, Tap
 from .record import Network
 
 
@@ -71,7 +71,14 @@ def left_by(layers: Sequence[Adjustable], net: Network) -> tuple[str, ...]:
         if number not in in_layers
         and reading.inner_axes[number] > 1
         and parameter.roles != {"scale"}
+        and not _is_vector(parameter)
     )
+
+
+def _is_vector(parameter: Parameter) -> bool:
+    """Tell whether a parameter is a bias, kept with axes of one entry as in Haiku."""
+    is_added = parameter.roles == {"bias"}
+    return is_added and sum(size > 1 for size in parameter.shape) < 2
 
 
 def _by_number(net: Network) -> Any:

@@ -191,3 +191,12 @@ def test_a_transposed_decoder_follows_the_encoder(function, width):
     over = (0, 1) if function is jinit.data_dependent else None
     np.testing.assert_allclose(first.std(over), 1, atol=0.03)
     np.testing.assert_allclose(last.std(over), 1, atol=0.03)
+
+
+def test_an_offset_with_axes_of_one_entry_is_no_weight():
+    params = drawn(KEY, w=(8, 4), offset=(1, 1, 4), table=(5, 4))
+
+    def shifted(p, x):
+        return jnp.tanh(x @ p["w"]) * 2 + p["offset"] + p["table"][None]
+
+    assert jinit.lsuv(shifted, params, X)[1].left == ("table",)
