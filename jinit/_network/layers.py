@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from .._core import patterns, trees
 from .._core.patterns import PatternLike
-from .reader.records import Adjustable, Part, Tap
+from .reader.records import Adjustable, Parameter, Part, Tap
 from .record import Network
 
 
@@ -74,7 +74,14 @@ def left_by(layers: Sequence[Adjustable], net: Network) -> tuple[str, ...]:
         if number not in in_layers
         and reading.inner_axes[number] > 1
         and parameter.roles != {"scale"}
+        and not _is_vector(parameter)
     )
+
+
+def _is_vector(parameter: Parameter) -> bool:
+    """Tell whether a parameter is a bias, kept with axes of one entry as in Haiku."""
+    is_added = parameter.roles == {"bias"}
+    return is_added and sum(size > 1 for size in parameter.shape) < 2
 
 
 def _by_number(net: Network) -> Any:
@@ -160,5 +167,12 @@ def _axes_inside(part: Part, ndim: int) -> list[tuple[int, int]]:
 
 
 def path_of(layer: Adjustable, step: tuple[int, ...]) -> str:
-    """Return the path of a layer, or of one step of a stack, such as "block[3]"."""
-    return layer.path + "".join(f"[{i}]" for i in step)
+    """Return the path of a layer, of a step of its scan, or of a member.
+
+    A step is named as in "block[3]", and a member, such as an expert, as in
+    "wi[member 2]": the indices of a probe's rows are those of scans alone.
+    """
+    count = len(scan_axes(layer.kernel))
+    scans = [f"[{i}]" for i in step[:count]]
+    members = [f"[member {i}]" for i in step[count:]]
+    return layer.path + "".join(scans + members)

@@ -72,7 +72,10 @@ STYLES = {
 }
 ROWS = {
     "out_in": {"up", "down"},
-    "experts": {"router", *(f"{w}[{i}]" for w in ("wi", "wo") for i in range(4))},
+    "experts": {
+        "router",
+        *(f"{w}[member {i}]" for w in ("wi", "wo") for i in range(4)),
+    },
     "channels_first": {"w", "head"},
     "jitted_block": {"a_up", "a_down", "b_up", "b_down"},
     "scan_of_axis_one": {f"{w}[{i}]" for w in ("up", "down") for i in range(3)},
@@ -181,3 +184,32 @@ def test_layers_are_skipped_by_role():
     np.testing.assert_array_equal(new["router"], params["router"])
     with pytest.raises(ValueError, match="router"):
         jinit.lsuv(model, params, X, skip=["@ruoter"])
+
+
+@pytest.mark.parametrize("function", [jinit.lsuv, jinit.data_dependent])
+@pytest.mark.parametrize("width", [4, 8])
+def test_a_transposed_decoder_follows_the_encoder(function, width):
+    def tied(p, x):
+        hidden = jnp.tanh(x @ p["w"] + p["b"][None, None])
+        y = hidden @ p["w"].T + p["c"][None, None]
+        return jnp.tanh(y) @ p["last"]
+
+    params = drawn(KEY, w=(8, width), b=(width,), c=(8,), last=(8, 3))
+    new, history = function(tied, params, X)
+    assert history.left == ()
+    np.testing.assert_array_equal(new["c"], params["c"])
+    first = X @ new["w"] + new["b"][None, None]
+    decoded = jnp.tanh(first) @ new["w"].T + new["c"][None, None]
+    last = jnp.tanh(decoded) @ new["last"]
+    over = (0, 1) if function is jinit.data_dependent else None
+    np.testing.assert_allclose(first.std(over), 1, atol=0.03)
+    np.testing.assert_allclose(last.std(over), 1, atol=0.03)
+
+
+def test_an_offset_with_axes_of_one_entry_is_no_weight():
+    params = drawn(KEY, w=(8, 4), offset=(1, 1, 4), table=(5, 4))
+
+    def shifted(p, x):
+        return jnp.tanh(x @ p["w"]) * 2 + p["offset"] + p["table"][None]
+
+    assert jinit.lsuv(shifted, params, X)[1].left == ("table",)

@@ -65,3 +65,9 @@ def test_a_bias_of_attention_counts():
     row = jinit.probe(biased, params, X).rows[3]
     assert row["path"] == plain["path"] == "softmax"
     assert row["mean"] == pytest.approx(plain["mean"] + 3 / 5, abs=1e-4)
+
+
+def test_a_vmap_without_a_name_is_no_part_of_a_name():
+    model = jax.vmap(lambda w, x: jax.nn.relu(x @ w), (None, 0))
+    rows = jinit.probe(model, PARAMS["q"], X).rows
+    assert [row["path"] for row in rows] == ["kernel", "relu"]

@@ -202,5 +202,7 @@ def activation_name(eqn: JaxprEqn) -> str | None:
     if call.primitive is not JIT or name not in ACTIVATIONS:
         return None
     # The first scope is that of the model, which is no part of a path.
-    scopes = str(eqn.source_info.name_stack).split("/")[1:]
+    stack = str(eqn.source_info.name_stack).split("/")[1:]
+    # The scope of a `vmap` without a name is "vmap()".
+    scopes = [scope for scope in stack if not scope.endswith("()")]
     return "/".join([*scopes, name])

@@ -233,6 +233,18 @@ def _adjustable(
                 one = None
             layers[kernel] = one and one._replace(path=use.point.name)
         layer = layers[kernel]
-        if layer is not None:
+        if layer is not None and _is_alike(layer, use, shapes):
             layers[kernel] = layer._replace(taps=(*layer.taps, tap))
     return [layer for layer in layers.values() if layer is not None]
+
+
+def _is_alike(layer: Adjustable, use: Use, shapes: Sequence[Sequence[int]]) -> bool:
+    """Tell whether a use of the layer's kernel has its axes and its bias, too.
+
+    The transposed kernel of a tied decoder has other units and another bias, so its
+    output does not follow the factors of the encoder's units.
+    """
+    again = adjustable(use, layer.path, shapes)
+    return again is not None and again._replace(path=layer.path) == layer._replace(
+        taps=()
+    )
