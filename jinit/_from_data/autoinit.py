@@ -204,7 +204,7 @@ class _Setter:
         return self.factors[origin]
 
     def place(self) -> str:
-        """Say behind which layer the analysis is."""
+        """Return the place that the analysis has reached, in words."""
         return f"behind {self.rows[-1]['path']}" if self.rows else "before all layers"
 
     def _path(self, origin: Origin) -> str:

@@ -22,7 +22,7 @@ _ADVICE = (
 
 
 def with_axes_of_network(init: Any, leaf: Leaf) -> Any:
-    """Return an initializer that counts as the network says of a parameter.
+    """Return an initializer that counts fans by the axes that a network shows.
 
     Args:
       init: an initializer of any origin.
@@ -43,7 +43,7 @@ def with_axes_of_network(init: Any, leaf: Leaf) -> Any:
 
 
 def with_axes_of_shapes(init: Any, leaf: Leaf, reading: Reading) -> Any:
-    """Return an initializer that counts as the bias beside a kernel shows.
+    """Return an initializer that counts fans by the axes that a bias shows.
 
     Raises:
       ValueError: if the initializer needs a layout, and nothing shows it.

@@ -23,7 +23,7 @@ _PRODUCTS = {"matrix", "convolution"}
 
 
 class Reading(NamedTuple):
-    """A parameter with its products, in a network of one width."""
+    """A Reading is a parameter with its products, in a network of one width."""
 
     parameter: Parameter
     layers: tuple[Layer, ...]
@@ -63,7 +63,7 @@ def classify_by_network(
 
     Args:
       leaf: the parameter of the target network.
-      readings: what the networks say about it: base, target, and maybe a third one.
+      readings: its readings in the base network, the target, and maybe a third one.
       override: the class or the layout that a user names, or None.
 
     Raises:
@@ -94,7 +94,7 @@ def classify_by_network(
 
 
 def _doubts(roles: frozenset[str], tensor: ClassifiedTensor) -> tuple[str, ...]:
-    """Return what a user has to know about a tensor that is classified all the same."""
+    """Return the doubts that a user has to know about a classified tensor."""
     is_fused = "query" in roles and bool(roles & {"key", "value"})
     # Keys and values of grouped queries are outputs, and their part of a fused kernel
     # has the std of the whole.

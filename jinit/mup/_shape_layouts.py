@@ -33,7 +33,7 @@ _ROUTERS = ("router", "gate", "gating")
 
 
 class ShapesOfModel(NamedTuple):
-    """The shapes of a model at several widths, and what they say about each other.
+    """A ShapesOfModel has the shapes of a model at several widths, and their evidence.
 
     `sizes` are the shapes of each tensor without its stack axis, `stacks` the numbers
     of these axes. `order` is the layout of matrices that biases show, if they agree.

@@ -94,7 +94,7 @@ def _orthogonal(parameter: Parameter, array: np.ndarray) -> float | None:
     array = np.transpose(array, (*members, *inputs, *outputs))
     array = array[(0,) * len(members)]
     rows = math.prod(array.shape[: len(inputs)])
-    return measured.is_orthogonal(array.reshape(rows, -1))
+    return measured.orthogonal_gain(array.reshape(rows, -1))
 
 
 Everything = Mapping[str, Audited]

@@ -170,7 +170,7 @@ def _dead(one: Audited, everything: Everything) -> str | None:
             "it, as by jinit.he()."
         )
     return (
-        "All that reads it gets the same for every input: draw it, as by "
+        "The layers that read it get equal numbers for every input: draw it, as by "
         "jinit.lecun(), and leave zeros to the ends of residual branches."
     )
 
@@ -226,23 +226,21 @@ def _unscaled_ends(everything: Everything, depth: int) -> Iterator[Finding]:
     if depth < _DEEP or not drawn or len(large) < len(drawn):
         return
     factor = 1 / math.sqrt(depth)
-    yield (
-        Finding(
-            "branch ends without depth scaling",
-            large[0].path,
-            float(depth),
-            f"{len(large)} kernels that end residual branches, such as "
-            f"{large[0].path}, have a std of {large[0].ratio:.2g} times the one that "
-            f"keeps the signal, so that {depth} additions add up to "
-            f"{math.sqrt(depth):.2g} times one branch. GPT-2 multiplies them by 1 / "
-            f"sqrt({depth}) = {factor:.3g}: jinit.residual_scale('gpt2', "
-            f"{max(1, depth // 2)}). Networks with a norm behind each sum need none.",
-        )
+    yield Finding(
+        "branch ends without depth scaling",
+        large[0].path,
+        float(depth),
+        f"{len(large)} kernels that end residual branches, such as "
+        f"{large[0].path}, have a std of {large[0].ratio:.2g} times the one that "
+        f"keeps the signal, so that {depth} additions add up to "
+        f"{math.sqrt(depth):.2g} times one branch. GPT-2 multiplies them by 1 / "
+        f"sqrt({depth}) = {factor:.3g}: jinit.residual_scale('gpt2', "
+        f"{max(1, depth // 2)}). Networks with a norm behind each sum need none.",
     )
 
 
 def _is_normalized(one: Audited, everything: Everything) -> bool:
-    """Tell whether a norm takes what a kernel gives alone: then its size is lost."""
+    """Tell whether a norm reads a kernel's output alone, so that its size is lost."""
     return any(
         "scale" in other.parameter.roles and other.parameter.inputs == (one.path,)
         for other in everything.values()

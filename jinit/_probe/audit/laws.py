@@ -1,8 +1,8 @@
 """The likeliest law of a parameter is the known formula that gives the measured std.
 
 A formula is judged within the error of the std of n draws, and by the family of the
-draws. Formulas of a sound intention (over the inputs of the product, or a constant) go
-before formulas that count axes which the product does not contract.
+draws. Right formulas, over the inputs of the product or of a constant, go before wrong
+formulas, which count axes that the product does not contract.
 """
 
 import math
@@ -14,8 +14,8 @@ from .measured import Measured
 from .right_laws import right_laws
 from .wrong_laws import wrong_laws
 
-# Within so many standard errors a std is that of a law. A mistake must be nearer, and
-# an innocent law is left aside only where the std is farther from it than the last.
+# A right law may lie within the first number of standard errors from the std, and a
+# mistake within the second. Beyond the third a right law no longer excuses a mistake.
 _WITHIN, _CERTAIN, _BEYOND = 3.5, 3.0, 4.5
 # Up to this penalty a law is usual, and not found by chance among many.
 _USUAL = 1.0

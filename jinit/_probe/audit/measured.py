@@ -165,7 +165,7 @@ def ranks(array: Any) -> np.ndarray | None:
     return np.argsort(x, kind="stable")
 
 
-def is_orthogonal(matrix: np.ndarray) -> float | None:
+def orthogonal_gain(matrix: np.ndarray) -> float | None:
     """Return the gain of a matrix with orthogonal rows or columns, or None."""
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
     columns = tall.astype(np.float64)[:, :16]

@@ -101,6 +101,7 @@ def _of_fans(
     parameter: Parameter,
     fused: Sequence[int] = (),
 ) -> Iterator[Law]:
+    """Yield the laws of these fans; `fused` are the outputs of fused kernels."""
     inputs, outputs = _unique(inputs), _unique(outputs)
     for number, fan in enumerate(inputs):
         for name, variance, families in _gains(parameter):
@@ -117,12 +118,12 @@ def _of_fans(
                 # It would count the outputs of all groups; see `wrong_laws`.
                 families = ()
             if is_transposed:
-                # JAX's initializers take this axis for the inputs; see `_wrong`. They
-                # cut their normals at 2, and "fan_out" is usual for He's law alone.
+                # JAX's initializers take this axis for the inputs; see `wrong_laws`.
+                # They cut their normals at 2, and "fan_out" is usual for He's law alone.
                 families = tuple(f for f in families if f != "truncated normal")
                 families = () if name == "lecun" else families
-            law = math.sqrt(variance / fan)
-            yield Law(f"{name}: fan_out {fan}", law, 2.5, families)
+            std = math.sqrt(variance / fan)
+            yield Law(f"{name}: fan_out {fan}", std, 2.5, families)
     for number, fan in enumerate(inputs):
         for other, out in enumerate([*outputs, *fused]):
             std = math.sqrt(2 / (fan + out))

@@ -97,7 +97,7 @@ def _of_fans(one: Audited, law: Law) -> Finding:
     size = (
         f"{1 / factor:.3g} times too small"
         if factor < 1
-        else (f"{factor:.3g} times too large")
+        else f"{factor:.3g} times too large"
     )
     why = _why(one, law)
     groups = f", groups={p.groups}" if p.groups > 1 else ""

@@ -13,10 +13,10 @@ from ..._network.record import Network
 from .audited import Audited, Everything
 from .first_loss import output_of
 
-# A signal that is 30 times too small or too large behind a chain of layers.
+# Gains count if they make the signal so many times too small or too large.
 _FAR = 30.0
-# What the output must change by when the gains are set right: norms and shortcuts, or
-# tanh, which bends large signals back, may hide what the product of gains predicts.
+# The output must change by this factor when the gains are set right: norms, shortcuts,
+# or tanh, which bends large signals back, may hide the change that gains predict.
 _FELT = 10.0
 
 
@@ -36,7 +36,7 @@ def wrong_gains(net: Network, everything: Everything) -> Iterator[Finding]:
 
 
 def _gain_of(one: Audited) -> str | None:
-    """Return the name of a law that means a gain, over the fan_in of the product."""
+    """Return the name of the law if it is a gain over the fan_in of the product."""
     law, fans = one.judged.law, one.parameter.fans
     if law is None or fans is None or one.ratio is None or not one.is_kernel:
         return None
@@ -55,7 +55,7 @@ def _is_plain(one: Audited, everything: Everything) -> bool:
 
 
 def _is_felt(net: Network, chain: list[Audited], factor: float) -> bool:
-    """Set the gains right, and tell whether the output changes as they say."""
+    """Set the gains right, and tell whether the output changes as they predict."""
     ratios = {one.path: one.ratio for one in chain}
     leaves = jax.tree.leaves(net.params)
     structure: Any = jax.tree.structure(net.params)
