@@ -29,7 +29,7 @@ _KURTOSIS = 3.0
 
 
 class Size(NamedTuple):
-    """A Size has the root mean square of an array's entries, kurtosis about 0, number."""
+    """A Size has the root mean square, kurtosis about 0, and number of entries."""
 
     rms: float
     kurtosis: float

@@ -119,7 +119,7 @@ def _of_fans(
                 families = ()
             if is_transposed:
                 # JAX's initializers take this axis for the inputs; see `wrong_laws`.
-                # They cut their normals at 2, and "fan_out" is usual for He's law alone.
+                # They cut their normals at 2. "fan_out" is usual for He's law alone.
                 families = tuple(f for f in families if f != "truncated normal")
                 families = () if name == "lecun" else families
             std = math.sqrt(variance / fan)
