@@ -117,10 +117,7 @@ class Transformer(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        if x.ndim == 2:
-            x = nn.Embed(64, self.width)(x)
-        else:
-            x = nn.Dense(self.width)(x)
+        x = nn.Embed(64, self.width)(x) if x.ndim == 2 else nn.Dense(self.width)(x)
         x += self.param("positions", GPT2, (x.shape[1], self.width))[None]
         if self.reads == "first":
             token = self.param("token", nn.initializers.zeros, (1, 1, self.width))

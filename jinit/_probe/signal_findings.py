@@ -248,7 +248,8 @@ def _maker(stage: Stage, stream: Stream) -> str | None:
     """Return the name of the last layer before a stage that feeds it."""
     before = stream.stages[: stream.stages.index(stage)]
     makers = [s.path for s in before if s.layer.path in stage.layer.inputs]
-    return makers[-1] if makers else None
+    # The layer before a norm is not among the inputs, since the norm's scale is.
+    return (makers or [s.path for s in before] or [None])[-1]
 
 
 def saturated(stream: Stream) -> Iterator[Finding]:
