@@ -184,8 +184,9 @@ def unnormalized(stream: Stream) -> Iterator[Finding]:
         # The first layer of a stack may read an embedding, without a norm.
         for one in kin[1:]:
             sizes = [s.reads["rms"] for s in kin if s is not one and s.reads]
-            others = [s.is_normed for s in kin[1:] if s is not one]
-            if len(others) > 2 and all(others) and not one.is_normed:
+            first = kin[0].is_normed
+            others = [s.is_normed for s in kin[not first :] if s is not one]
+            if len(others) > 1 and all(others) and not one.is_normed:
                 assert one.reads is not None
                 yield Finding(
                     "no norm",

@@ -254,13 +254,17 @@ def _maker(stage: Stage, stream: Stream) -> str | None:
 
 def saturated(stream: Stream) -> Iterator[Finding]:
     """Find sigmoids and tanhs most of whose values are at their two ends."""
+    known: set[str] = set()
     for path, name, numbers, behind in stream.activations:
         if name not in _TANH | _SIGMOID:
             continue
         low = numbers["bottom" if name in _TANH else "middle"]
         high = numbers["top"]
+        # The steps of a recurrent cell have one gate.
+        is_new = path.partition("[")[0] not in known
         # A gate that starts open, or shut, is at one end on purpose.
-        if low + high > _SATURATED and min(low, high) > _AT_EACH_END:
+        if is_new and low + high > _SATURATED and min(low, high) > _AT_EACH_END:
+            known.add(path.partition("[")[0])
             yield Finding(
                 "saturated",
                 path,

@@ -107,7 +107,7 @@ class SkipInit(nn.Module):
         "lstm",
         "rnn",
     ],
-)
+)  # fmt: skip
 def test_what_starts_small_on_purpose(model, x):
     assert jinit.probe(model, model.init(KEY, x), x).verdict == []
 
