@@ -52,8 +52,8 @@ def probe(
 
     Rows are in the order of execution: a product or convolution of data with a
     parameter, by the path of its weight, with its bias; a module of Linen or NNX; an
-    activation that JAX calls by its name (relu, silu, elu, ..., but not gelu and tanh,
-    which JAX writes out); the logits of an attention; a value that is named by
+    activation that JAX calls by its name (relu, silu, elu, ...), and tanh, sigmoid,
+    gelu and relu also where they are written out; the logits of an attention; a value that is named by
     `jax.ad_checkpoint.checkpoint_name`; and the model's own output. The layers of a
     scanned stack have a row each, with their index: "layers/Dense_0[3]". Layers inside
     the branches of `cond` and the bodies of `while` have none.

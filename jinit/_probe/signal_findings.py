@@ -249,7 +249,8 @@ def _maker(stage: Stage, stream: Stream) -> str | None:
     before = stream.stages[: stream.stages.index(stage)]
     makers = [s.path for s in before if s.layer.path in stage.layer.inputs]
     # The layer before a norm is not among the inputs, since the norm's scale is.
-    return (makers or [s.path for s in before] or [None])[-1]
+    makers = makers or [s.path for s in before]
+    return makers[-1] if makers else None
 
 
 def saturated(stream: Stream) -> Iterator[Finding]:

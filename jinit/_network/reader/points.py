@@ -98,8 +98,8 @@ def _written_out(log: Log, eqn: JaxprEqn, data: Data) -> None:
     It does not if it is a part of a longer one: the tanh in a GELU.
     """
     curve = data.scalar
-    # A variance is kept from falling below 0, too.
-    if curve is None or curve.eqn is not eqn or data.norm:
+    # A variance is kept from falling below 0, too, and so is a number that is drawn.
+    if curve is None or curve.eqn is not eqn or data.norm or not data.layers:
         return
     name = _PLAIN.get(eqn.primitive.name, "")
     inner = [a for a in curve.arguments if isinstance(a, Scalar)]
