@@ -247,8 +247,9 @@ class Recurrent(nn.Module):
 
     @nn.compact
     def __call__(self, x: Any) -> Any:
-        x = nn.RNN(self.cell(32))(x)
-        return nn.Dense(CLASSES)(nn.RNN(self.cell(32))(x)[:, -1])
+        for _ in range(2):
+            x = nn.RNN(self.cell(32))(x)
+        return nn.Dense(CLASSES)(x[:, -1])
 
 
 class Policy(nn.Module):
