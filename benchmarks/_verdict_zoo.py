@@ -35,7 +35,7 @@ class MLP(nn.Module):
     drop: int = -1
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Any) -> Any:
         for i in range(self.depth):
             x = nn.Dense(self.width, kernel_init=self.kernel)(x)
             if self.norm and i != self.drop:
@@ -57,7 +57,7 @@ class Residual(nn.Module):
     drop: int = -1
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Any) -> Any:
         x = nn.Dense(self.width)(x)
         for i in range(self.depth):
             norm = (lambda y: y) if i == self.drop else self.norm(name=f"norm_{i}")
@@ -76,7 +76,7 @@ class Block(nn.Module):
     has_norm: bool = True
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Any) -> Any:
         width = x.shape[-1]
         y = self.norm(name="norm_1")(x) if self.has_norm else x
         x = x + nn.MultiHeadDotProductAttention(4, kernel_init=self.kernel)(y)
@@ -92,7 +92,7 @@ class Block(nn.Module):
             h = nn.gelu(h)
         return x + nn.Dense(width, kernel_init=self.kernel, name="down")(h)
 
-    def experts(self, y, width, count=4):
+    def experts(self, y: Any, width: int, count: int = 4) -> Any:
         """Mix all experts by a softmax, as in soft routing."""
         init = nn.initializers.lecun_normal(in_axis=-2, out_axis=-1, batch_axis=(0,))
         up = self.param("wi", init, (count, width, 2 * width))
@@ -116,11 +116,8 @@ class Transformer(nn.Module):
     drop: int = -1
 
     @nn.compact
-    def __call__(self, x):
-        if x.ndim == 2:
-            x = nn.Embed(64, self.width)(x)
-        else:
-            x = nn.Dense(self.width)(x)
+    def __call__(self, x: Any) -> Any:
+        x = nn.Embed(64, self.width)(x) if x.ndim == 2 else nn.Dense(self.width)(x)
         x += self.param("positions", GPT2, (x.shape[1], self.width))[None]
         if self.reads == "first":
             token = self.param("token", nn.initializers.zeros, (1, 1, self.width))
@@ -150,7 +147,7 @@ class Mixer(nn.Module):
     drop: int = -1
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Any) -> Any:
         x = nn.Dense(self.width)(x)
         for i in range(self.depth):
             y = nn.LayerNorm(name=f"norm_{i}")(x) if i != self.drop else x
@@ -183,30 +180,30 @@ class Convolutions(nn.Module):
     drop: int = -1
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Any) -> Any:
         x = nn.Conv(self.width, (3, 3), kernel_init=HE)(x)
         for i in range(self.depth):
             norm = self.norm(name=f"norm_{i}") if i != self.drop else lambda y: y
             x = getattr(self, self.style)(x, norm)
         return nn.Dense(CLASSES)(x.mean((1, 2)))
 
-    def plain(self, x, norm):
+    def plain(self, x: Any, norm: Any) -> Any:
         """Return a convolution, a norm and a relu."""
         return nn.relu(norm(nn.Conv(self.width, (3, 3), kernel_init=HE)(x)))
 
-    def v1(self, x, norm):
+    def v1(self, x: Any, norm: Any) -> Any:
         """Return a block of He et al., "Deep residual learning"."""
         y = nn.relu(norm(nn.Conv(self.width, (3, 3), kernel_init=HE)(x)))
         y = nn.Conv(self.width, (3, 3), kernel_init=HE)(y)
         return nn.relu(x + self.norm(scale_init=self.last_scale)(y))
 
-    def v2(self, x, norm):
+    def v2(self, x: Any, norm: Any) -> Any:
         """Return a block whose norms come first."""
         y = nn.Conv(self.width, (3, 3), kernel_init=HE)(nn.relu(norm(x)))
         y = nn.relu(self.norm()(y))
         return x + nn.Conv(self.width, (3, 3), kernel_init=HE)(y)
 
-    def next(self, x, norm):
+    def next(self, x: Any, norm: Any) -> Any:
         """Return a block of Liu et al., "A ConvNet for the 2020s"."""
         y = nn.Conv(self.width, (5, 5), feature_group_count=self.width)(x)
         y = nn.gelu(nn.Dense(4 * self.width)(norm(y)))
@@ -219,7 +216,7 @@ class UNet(nn.Module):
     drop: int = -1
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Any) -> Any:
         skips = []
         x = nn.Conv(16, (3, 3))(x)
         for i, width in enumerate((16, 32)):
@@ -233,7 +230,7 @@ class UNet(nn.Module):
         last = nn.initializers.normal(1e-5)
         return nn.Conv(3, (3, 3), kernel_init=last)(nn.silu(nn.GroupNorm(4)(x)))
 
-    def block(self, x, width, number):
+    def block(self, x: Any, width: int, number: int) -> Any:
         """Return a residual block with group norms."""
         name = f"norm_{number}"
         y = nn.GroupNorm(4, name=name)(x) if number != self.drop else x
@@ -249,9 +246,10 @@ class Recurrent(nn.Module):
     drop: int = -1
 
     @nn.compact
-    def __call__(self, x):
-        x = nn.RNN(self.cell(32))(x)
-        return nn.Dense(CLASSES)(nn.RNN(self.cell(32))(x)[:, -1])
+    def __call__(self, x: Any) -> Any:
+        for _ in range(2):
+            x = nn.RNN(self.cell(32))(x)
+        return nn.Dense(CLASSES)(x[:, -1])
 
 
 class Policy(nn.Module):
@@ -260,7 +258,7 @@ class Policy(nn.Module):
     drop: int = -1
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Any) -> Any:
         init = nn.initializers.orthogonal
         heads = []
         for size, gain in ((CLASSES, 0.01), (1, 1.0)):
@@ -278,8 +276,8 @@ class Autoencoder(nn.Module):
     drop: int = -1
 
     @nn.compact
-    def __call__(self, x):
-        shape, x = x.shape, x.reshape(len(x), -1)
+    def __call__(self, x: Any) -> Any:
+        size, x = x.shape[-1], x.reshape(len(x), -1)
         for width in (128, 64):
             x = nn.relu(nn.Dense(width, kernel_init=HE)(x))
         z = nn.Dense(8)(x)
@@ -288,7 +286,7 @@ class Autoencoder(nn.Module):
             z = z + jnp.exp(0.5 * nn.Dense(8)(x)) * noise
         for width in (64, 128):
             z = nn.relu(nn.Dense(width, kernel_init=HE)(z))
-        return nn.Dense(shape[-1])(z)
+        return nn.Dense(size)(z)
 
 
 class Flow(nn.Module):
@@ -297,7 +295,7 @@ class Flow(nn.Module):
     drop: int = -1
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Any) -> Any:
         for _ in range(4):
             one, two = jnp.split(x, 2, -1)
             h = nn.relu(nn.Dense(64, kernel_init=HE)(one))

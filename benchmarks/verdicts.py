@@ -72,7 +72,7 @@ def outcomes_of(architecture: Architecture) -> dict[str, Outcome]:
     x = inputs(architecture.kind)
     net = _network(architecture, x, -1)
     cases: dict[str, Spoiled] = {"healthy": Spoiled(net, frozenset())}
-    cases |= {name: spoil for name, spoil in _spoiled(architecture, net, x)}
+    cases |= dict(_spoiled(architecture, net, x))
     return {name: _probed(architecture, case) for name, case in cases.items()}
 
 
@@ -108,7 +108,7 @@ def _names(finding: Any, path: str) -> bool:
     place = re.split(r"[#\[]", finding.path.removeprefix("params/"))[0]
     module = path.removeprefix("params/").rpartition("/")[0]
     above = place.removesuffix("/softmax")
-    is_in_message = f" {module} " in finding.message
+    is_in_message = f" {module} " in re.sub(r"\[\d+\]", "", finding.message)
     return f"{module}/".startswith(f"{above}/") or place == path or is_in_message
 
 
@@ -131,12 +131,14 @@ def _spoiled(
     if ends:
         yield "a branch x 10", _scaled(net, {ends[len(ends) // 2]: 10.0})
     factors = {path: _wrong_fans(net.parameters[path]) for path in kernels}
-    factors = {p: f for p, f in factors.items() if not 0.4 < f < 2.5}
+    factors = {p: f for p, f in factors.items() if not 1 / 3 < f < 3}
     if factors:
         yield "wrong fans", _scaled(net, factors)
     dropped = _dropped(architecture, net, x)
     if dropped is not None:
         yield "a dropped norm", dropped
+    # Ten times 1e-5 are no trouble.
+    heads = [path for path in heads if _gain(net, path) > 0.1]
     if heads:
         yield "logits x 10", _scaled(net, {heads[0]: 10.0})
     half = _half_dead(net, hidden)
@@ -146,6 +148,11 @@ def _spoiled(
 
 def _size(net: Network, path: str) -> float:
     return float(jnp.max(jnp.abs(_leaf(net, path))))
+
+
+def _gain(net: Network, path: str) -> float:
+    fan_in = net.parameters[path].fans.fan_in
+    return math.sqrt(fan_in) * float(jnp.std(_leaf(net, path)))
 
 
 def _leaf(net: Network, path: str) -> Any:

@@ -30,6 +30,7 @@ def findings(
         *layer_findings.branches(stream),
         *layer_findings.unnormalized(stream),
         *signal_findings.drifts(stream, layers),
+        *layer_findings.small(stream),
         *layer_findings.attention(stream),
         *layer_findings.first_loss(stream, loss),
         *signal_findings.gradient(stream),

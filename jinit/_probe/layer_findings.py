@@ -18,6 +18,8 @@ _KIN, _OTHERS, _LARGE = 2.5, 2.2, 2.5
 _HEAD = 3.0
 # The median of all gains: he() has 1.41.
 _ALL = 2.6
+# PyTorch's default has 0.58.
+_SMALL, _NO_LARGER = 0.45, 0.55
 # A branch over branches of its kind, and over the stream that it is added to.
 _BRANCH, _DROWNS = 4.0, 1.5
 # What layers read that follow a norm, and by which factor one of them differs.
@@ -83,9 +85,7 @@ def _large_of_kin(stages: Sequence[Stage]) -> Iterator[tuple[Stage, float]]:
         *others, one = sorted(kin, key=lambda stage: stage.gain)
         gains = [stage.gain for stage in others]
         normal = float(np.median(gains))
-        # Few outputs have an rms that varies by chance.
-        noise = 1 + 1 / math.sqrt(max(1, min(one.shape or (1,))))
-        if one.gain > _KIN * normal * noise and max(gains) < 2 * normal:
+        if one.gain > _KIN * normal * one.noise and max(gains) < 2 * normal:
             yield one, normal
 
 
@@ -96,9 +96,7 @@ def _large_of_all(
         if _is_wave(stage, stages):
             continue
         factor = _HEAD if stage.has("readout") else _OTHERS
-        # Few outputs have an rms that varies by chance.
-        noise = 1 + 1 / math.sqrt(max(1, min(stage.shape or (1,))))
-        if stage.gain > max(_LARGE, factor * usual) * noise and len(stages) > 2:
+        if stage.gain > max(_LARGE, factor * usual) * stage.noise and len(stages) > 2:
             yield stage, usual
 
 
@@ -109,6 +107,39 @@ def _is_wave(stage: Stage, stages: Sequence[Stage]) -> bool:
         and any(wave in str(other.layer.activation) for wave in ("sin", "cos"))
         for other in stages
     )
+
+
+def small(stream: Stream) -> Iterator[Finding]:
+    """Find a network with norms all of whose layers are small.
+
+    Kernels that all have one std, such as GPT-2's 0.02, are small in narrow models, on
+    purpose. So it counts only if the std follows the fans and not the gain.
+    """
+    stages = [
+        s
+        for s in stream.stages
+        if s.gain > 0
+        and math.isfinite(s.gain)
+        and s.layer.fans
+        and not s.has("readout")
+    ]
+    if len(stages) < 3 or not any(stage.is_normed for stage in stages):
+        return
+    gains = np.log([stage.gain for stage in stages])
+    fans = np.log([stage.layer.fans.fan_in for stage in stages if stage.layer.fans])
+    follows = np.std(fans) > 0.2 and np.std(gains) < 0.5 * np.std(gains - fans / 2)
+    median = float(np.exp(np.median(gains)))
+    if follows and median < _SMALL and float(np.exp(gains.max())) < _NO_LARGER:
+        first = stages[0]
+        yield Finding(
+            "small layers",
+            first.path,
+            median,
+            f"the layers multiply what they read by {median:.3g} (the median; usual: "
+            f"0.5 to 1.5), {first.path} first. Multiply their weights by "
+            f"{1 / median:.2g}: norms hide the factor in the signal, but the first "
+            "steps change such weights by more than they are.",
+        )
 
 
 def branches(stream: Stream) -> Iterator[Finding]:
@@ -145,30 +176,49 @@ def unnormalized(stream: Stream) -> Iterator[Finding]:
     """Find a layer that reads no normalized values, as layers like it do."""
     kinds = collections.defaultdict(list)
     for stage in stream.stages:
-        # What attention or an activation has made has no fixed size.
-        is_behind = stage.layer.activation is not None or stage.has("attention_output")
+        # What attention has made has no fixed size.
+        is_behind = stage.has("attention_output")
         if stage.reads is not None and stage.reads["rms"] > 0 and not is_behind:
             kinds[stage.shape, stage.layer.roles].append(stage)
     for kin in kinds.values():
         # The first layer of a stack may read an embedding, without a norm.
         for one in kin[1:]:
             sizes = [s.reads["rms"] for s in kin if s is not one and s.reads]
-            if len(sizes) < 2 or max(sizes) > _TIGHT * min(sizes):
+            first = kin[0].is_normed
+            others = [s.is_normed for s in kin[not first :] if s is not one]
+            if len(others) > 1 and all(others) and not one.is_normed:
+                assert one.reads is not None
+                yield Finding(
+                    "no norm",
+                    one.path,
+                    one.reads["rms"],
+                    f"{one.path} reads no norm, and the {len(others)} layers like it "
+                    f"do; the rms that it reads is {one.reads['rms']:.3g}. Put the "
+                    "norm before it, if it is not left out on purpose: the size of "
+                    "what it reads is free to drift in training.",
+                )
+            elif len(sizes) < 2 or max(sizes) > _TIGHT * min(sizes):
                 continue
-            assert one.reads is not None
-            factor = one.reads["rms"] / float(np.median(sizes))
-            if 1 / _UNLIKE < factor < _UNLIKE:
+            elif one.layer.activation is not None:
+                # What an activation has made has no fixed size, either.
                 continue
-            word = "grows" if factor > 1 else "shrinks"
-            yield Finding(
-                f"signal {word}",
-                one.path,
-                one.reads["rms"],
-                f"{one.path} reads a signal of rms {one.reads['rms']:.3g}, and layers "
-                f"like it read {np.median(sizes):.3g}. Put the norm, or the scale, "
-                "before it that the others have: the layer gives "
-                f"{factor:.2g} times as much as they do.",
-            )
+            else:
+                yield from _unlike(one, float(np.median(sizes)))
+
+
+def _unlike(one: Stage, usual: float) -> Iterator[Finding]:
+    assert one.reads is not None
+    factor = one.reads["rms"] / usual
+    if not 1 / _UNLIKE < factor < _UNLIKE:
+        word = "grows" if factor > 1 else "shrinks"
+        yield Finding(
+            f"signal {word}",
+            one.path,
+            one.reads["rms"],
+            f"{one.path} reads a signal of rms {one.reads['rms']:.3g}, and layers like "
+            f"it read {usual:.3g}. Put the norm, or the scale, before it that the "
+            f"others have: the layer gives {factor:.2g} times as much as they do.",
+        )
 
 
 def attention(stream: Stream) -> Iterator[Finding]:

@@ -52,11 +52,17 @@ def probe(
 
     Rows are in the order of execution: a product or convolution of data with a
     parameter, by the path of its weight, with its bias; a module of Linen or NNX; an
-    activation that JAX calls by its name (relu, silu, elu, ..., but not gelu and tanh,
-    which JAX writes out); the logits of an attention; a value that is named by
-    `jax.ad_checkpoint.checkpoint_name`; and the model's own output. The layers of a
-    scanned stack have a row each, with their index: "layers/Dense_0[3]". Layers inside
-    the branches of `cond` and the bodies of `while` have none.
+    activation that JAX calls by its name (relu, silu, elu, ...), and tanh, sigmoid,
+    gelu and relu also where they are written out; the logits of an attention; a value
+    that is named by `jax.ad_checkpoint.checkpoint_name`; and the model's own output.
+    The layers of a scanned stack have a row each, with their index:
+    "layers/Dense_0[3]". Layers inside the branches of `cond` and the bodies of `while`
+    have none.
+
+    `verdict` judges what each layer reads and what each branch adds, not single rows: a
+    branch, a head or a gate that starts at 0 is no trouble. It compares layers with
+    others like them, since norms hide a layer that is too large. A `loss` that is a
+    cross entropy of the output is compared with that of guessing.
 
     Args:
       model: a Linen module, a function of (variables, ...), a model that holds its

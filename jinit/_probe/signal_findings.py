@@ -248,18 +248,24 @@ def _maker(stage: Stage, stream: Stream) -> str | None:
     """Return the name of the last layer before a stage that feeds it."""
     before = stream.stages[: stream.stages.index(stage)]
     makers = [s.path for s in before if s.layer.path in stage.layer.inputs]
+    # The layer before a norm is not among the inputs, since the norm's scale is.
+    makers = makers or [s.path for s in before]
     return makers[-1] if makers else None
 
 
 def saturated(stream: Stream) -> Iterator[Finding]:
     """Find sigmoids and tanhs most of whose values are at their two ends."""
+    known: set[str] = set()
     for path, name, numbers, behind in stream.activations:
         if name not in _TANH | _SIGMOID:
             continue
         low = numbers["bottom" if name in _TANH else "middle"]
         high = numbers["top"]
+        # The steps of a recurrent cell have one gate.
+        is_new = path.partition("[")[0] not in known
         # A gate that starts open, or shut, is at one end on purpose.
-        if low + high > _SATURATED and min(low, high) > _AT_EACH_END:
+        if is_new and low + high > _SATURATED and min(low, high) > _AT_EACH_END:
+            known.add(path.partition("[")[0])
             yield Finding(
                 "saturated",
                 path,

@@ -48,6 +48,8 @@ class Stage(NamedTuple):
     gives: Numbers
     size: int
     router: Numbers | None
+    # Whether it reads nothing but norms, by their scales.
+    is_normed: bool
 
     @property
     def gain(self) -> float:
@@ -61,6 +63,13 @@ class Stage(NamedTuple):
         if not (math.isfinite(before) and math.isfinite(after)):
             before, after = self.reads["rms"], self.gives["rms"]
         return after / before if before > 0 else math.nan
+
+    @property
+    def noise(self) -> float:
+        """A factor by which the gain of so small a layer may vary by chance."""
+        fans = self.layer.fans
+        count = min(fans) if fans is not None else min(self.shape or (1,))
+        return 1 + 1 / math.sqrt(max(1, count))
 
     def has(self, *roles: str) -> bool:
         """Tell whether the layer has one of some roles."""
@@ -268,6 +277,8 @@ def _stages(
     gives, reads = (_joined(array, axes) for array in values)
     chosen = _joined_routers(routers.get(output), axes)
     size = math.prod(tap.shape) // math.prod(lengths)
+    makers = [reading.parameters.get(path) for path in layer.inputs]
+    is_normed = bool(makers) and all(p and "scale" in p.roles for p in makers)
     for step in np.ndindex(*lengths):
         left = iter(step)
         first = tuple(0 if same else next(left) for same in shared)
@@ -283,6 +294,7 @@ def _stages(
                 None
                 if chosen is None
                 else dict(zip(ROUTER_STATISTICS, chosen[step].tolist(), strict=True)),
+                is_normed,
             ),
         )
 

@@ -17,7 +17,7 @@ from jax.extend.core import Jaxpr, JaxprEqn
 from ..equations import CUSTOM_JVP, JIT, NAME, body_of, moves
 from .axes import Axes
 from .uses import Log, Use
-from .values import Data, View, number
+from .values import Data, Scalar, View, number
 
 # The name of a value that is the output of a module begins with this.
 MODULE = "jinit: the output of "
@@ -27,6 +27,9 @@ ACTIVATIONS = {
     "log_sigmoid", "softplus", "hard_tanh", "hard_sigmoid", "hard_silu", "squareplus",
     "mish", "soft_sign",
 }  # fmt: skip
+
+# Primitives that are activations, unless they are parts of longer ones.
+_PLAIN = {"tanh": "tanh", "logistic": "sigmoid"}
 
 Place = tuple[JaxprEqn, ...]
 
@@ -50,6 +53,8 @@ class Point:
     projections: tuple[Use, ...] = ()
     keys: tuple[int, ...] = ()
     heads: tuple[int, ...] = ()
+    # The function of an activation that is written out, and not called by a name.
+    curve: Scalar | None = None
 
 
 def begin_layer(log: Log, use: Use, output: Data) -> None:
@@ -84,6 +89,27 @@ def note(
             log.points.append(
                 Point("activation", tuple(log.place), name=name, value=data)
             )
+        else:
+            _written_out(log, eqn, data)
+
+
+def _written_out(log: Log, eqn: JaxprEqn, data: Data) -> None:
+    """Note a function of one number that may turn out to be an activation.
+
+    It does not if it is a part of a longer one: the tanh in a GELU.
+    """
+    curve = data.scalar
+    # A variance is kept from falling below 0, too, and so is a number that is drawn.
+    if curve is None or curve.eqn is not eqn or data.norm or not data.layers:
+        return
+    name = _PLAIN.get(eqn.primitive.name, "")
+    inner = [a for a in curve.arguments if isinstance(a, Scalar)]
+    if eqn.primitive.name == "max" and 0 in curve.arguments:
+        name = "relu"
+    if name or len(inner) > 1:
+        point = Point("activation", tuple(log.place), name=name, value=data)
+        point.curve = curve
+        log.points.append(point)
 
 
 def _first(values: Sequence[Any]) -> Data:
@@ -201,6 +227,11 @@ def activation_name(eqn: JaxprEqn) -> str | None:
     name = call.params.get("name")
     if call.primitive is not JIT or name not in ACTIVATIONS:
         return None
+    return scoped(eqn, name)
+
+
+def scoped(eqn: JaxprEqn, name: str) -> str:
+    """Return a name behind the scopes of an equation, without that of the model."""
     # The first scope is that of the model, which is no part of a path.
     stack = str(eqn.source_info.name_stack).split("/")[1:]
     # The scope of a `vmap` without a name is "vmap()".

@@ -11,13 +11,15 @@ from typing import Any
 
 from ..equations import CUSTOM_VJP, LOOKED_THROUGH, SCAN, scan_of
 from .adjust import adjustable, biases_of, inner_axes, other_uses, summed_dims
-from .points import Place, Point
+from .curves import name_of
+from .points import Place, Point, scoped
 from .records import Adjustable, Fed, Product, Sum, Tap
 from .uses import Addition, Log, Use
 
 # The names of the parameters that a set of bits stands for.
 Names = Callable[[int], tuple[str, ...]]
 _LAYERS = ("product", "convolution")
+_WRITTEN_OUT = {"tanh", "sigmoid", "relu", "gelu", "gelu_exact", "silu", "mish"}
 
 
 def taps_of(
@@ -37,6 +39,7 @@ def taps_of(
     layers = [use for use in uses if use.kind in _LAYERS and use.point is not None]
     names = layer_names(layers, paths)
     _release(log.points, set(map(id, layers)))
+    _name_activations(log.points)
     points = [p for p in log.points if _counts(p) and _is_in_reach(p.place)]
     _give_names(points, names)
     taps = tuple(map(_tap, points))
@@ -92,6 +95,20 @@ def _release(points: Sequence[Point], layers: set[int]) -> None:
         if point.use is not None and id(point.use) not in layers:
             point.kind = "module" if point.use.is_module else "name"
             point.use = None
+
+
+def _name_activations(points: Sequence[Point]) -> None:
+    """Name the activations that are written out; the others keep no name."""
+    known: dict[int, str | None] = {}
+    for point in points:
+        if point.curve is None:
+            continue
+        key = point.curve.key
+        if not point.name and key not in known:
+            known[key] = name_of(point.curve)
+        name = point.name or known[key]
+        is_whole = name in _WRITTEN_OUT and not point.curve.inside
+        point.name = scoped(point.place[-1], str(name)) if is_whole else ""
 
 
 def _counts(point: Point) -> bool:

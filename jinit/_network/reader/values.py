@@ -123,7 +123,7 @@ _LINEAR = {"add", "sub", "mul", "div", "neg", "convert_element_type", "add_any"}
 class Scalar:
     """A function of one number: what happened entry by entry since a value `base`."""
 
-    __slots__ = ("arguments", "base", "bends", "depth", "eqn", "key")
+    __slots__ = ("arguments", "base", "bends", "depth", "eqn", "inside", "key")
 
     def __init__(self, eqn: Any = None, arguments: Sequence[Any] = ()) -> None:
         self.eqn = eqn
@@ -136,12 +136,25 @@ class Scalar:
         name = None if eqn is None else eqn.primitive.name
         self.key: int = hash((name, exponent, *steps))
         self.depth: int = 1 + max((a.depth for a in inner), default=0)
+        # Whether it is a part of a longer function, as the tanh in a GELU is.
+        self.inside: bool = False
+        if len(inner) > 1:
+            for argument in inner:
+                argument._put_inside()
         # Whether the function is no straight line.
         self.bends: bool = (
             any(a.bends for a in inner)
             or len(inner) > 1
             or not (eqn is None or eqn.primitive.name in _LINEAR)
         )
+
+    def _put_inside(self) -> None:
+        """Note that the function is a part of a longer one, and so are its steps."""
+        step: Scalar | None = self
+        while step is not None and step.eqn is not None and not step.inside:
+            step.inside = True
+            inner = [a for a in step.arguments if isinstance(a, Scalar)]
+            step = inner[0] if len(inner) == 1 else None
 
 
 def rebased(curve: Scalar | None) -> Scalar | None:

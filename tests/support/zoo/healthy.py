@@ -25,7 +25,9 @@ def network(entry: Any, seed: int = 0) -> Any:
     rng = np.random.default_rng(seed)
     drawn = [_parameter(net, leaf, rng) for leaf in leaves]
     params = jax.tree.unflatten(jax.tree.structure(net.params), drawn)
-    inputs = jax.tree.map(lambda x: _input(x, rng), net.inputs)
+    inputs = jax.tree_util.tree_map_with_path(
+        lambda path, x: _input(jax.tree_util.keystr(path), x, rng), net.inputs
+    )
     return jinit.network(net.apply, params, *inputs)
 
 
@@ -43,13 +45,14 @@ def _parameter(net: Any, leaf: Any, rng: np.random.Generator) -> Any:
 def _values(
     path: str, record: Any, shape: tuple[int, ...], rng: np.random.Generator
 ) -> Any:
-    if path.endswith(("/var", "/mean")):
-        return np.full(shape, float(path.endswith("/var")))
     roles = frozenset() if record is None else record.roles
-    if roles & {"matrix", "convolution"} and record.fans is not None:
-        std = 1 / math.sqrt(max(1, record.fans.fan_in))
+    is_looked_up = "embedding" in roles
+    if roles & {"matrix", "convolution"} and record.fans and not is_looked_up:
+        # A relu drops half of the signal.
+        gain = math.sqrt(2) if record.activation == "relu" else 1.0
+        std = gain / math.sqrt(max(1, record.fans.fan_in))
         return std * rng.standard_normal(shape)
-    if roles & {"embedding"}:
+    if is_looked_up:
         return rng.standard_normal(shape) / math.sqrt(shape[-1])
     if "scale" in roles:
         return np.ones(shape)
@@ -58,7 +61,10 @@ def _values(
     return 0.02 * rng.standard_normal(shape)
 
 
-def _input(x: Any, rng: np.random.Generator) -> Any:
+def _input(path: str, x: Any, rng: np.random.Generator) -> Any:
+    if "['var']" in path or ".var" in path:
+        # A batch norm has stored variances.
+        return jnp.ones(x.shape, x.dtype)
     if not isinstance(x, jax.ShapeDtypeStruct):
         return x
     if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
@@ -71,4 +77,7 @@ def _input(x: Any, rng: np.random.Generator) -> Any:
         return jnp.ones(x.shape, bool)
     if jnp.issubdtype(x.dtype, jnp.integer):
         return jnp.asarray(rng.integers(0, _TOKENS, x.shape), x.dtype)
-    return jnp.asarray(rng.standard_normal(x.shape), x.dtype)
+    values = rng.standard_normal(x.shape)
+    # A square matrix among the inputs is an adjacency, which is not negative.
+    is_square = x.ndim == 2 and x.shape[0] == x.shape[1]
+    return jnp.asarray(abs(values) if is_square else values, x.dtype)

@@ -1,0 +1,43 @@
+"""The verdicts of `probe` are silent for healthy networks and name sick layers."""
+
+import pytest
+
+from benchmarks import verdicts
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+ALL = verdicts.CHOSEN | verdicts.SET_ASIDE
+FAST = ("mlp, relu", "residual, pre-norm", "policy")
+# The aims, over all networks: the measured shares are in benchmarks/README.md.
+CAUGHT, RIGHT = 0.9, 0.8
+
+
+def shares(architectures):
+    """Return the false alarms, and the shares that are caught and named."""
+    alarms, caught, right = [], [], []
+    for name, architecture in architectures.items():
+        for way, outcome in verdicts.outcomes_of(architecture).items():
+            if way == "healthy":
+                alarms += [(name, *finding[:2]) for finding in outcome.findings]
+            else:
+                caught.append(bool(outcome.findings))
+                right.append(outcome.is_right)
+    return alarms, sum(caught) / len(caught), sum(right) / len(right)
+
+
+def test_a_few_architectures():
+    alarms, caught, right = shares({name: ALL[name] for name in FAST})
+    assert alarms == [] and caught >= CAUGHT and right >= RIGHT
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("half", [verdicts.CHOSEN, verdicts.SET_ASIDE])
+def test_all_architectures(half):
+    alarms, caught, right = shares(half)
+    assert alarms == [] and caught >= CAUGHT and right >= RIGHT
+
+
+def test_the_table(capsys):
+    assert verdicts.main(["flow"]) == 0
+    text = capsys.readouterr().out
+    assert "set aside" in text and "init x 3" in text and "healthy" in text

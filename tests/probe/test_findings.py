@@ -1,0 +1,202 @@
+"""`probe` names the layer that is sick, also where a norm hides it in the signal."""
+
+import re
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+import jinit
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+KEY = jax.random.key(1)
+X = jax.random.normal(jax.random.key(0), (64, 32))
+SERIES = jax.random.normal(jax.random.key(0), (8, 12, 32))
+
+
+class Tower(nn.Module):
+    """Perceptrons behind norms on a stream."""
+
+    act: object = nn.gelu
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Dense(32, name="stem")(x)
+        for i in range(4):
+            y = self.act(nn.Dense(64, name=f"up_{i}")(nn.LayerNorm()(x)))
+            x = x + nn.Dense(32, name=f"down_{i}")(y)
+        return nn.Dense(10, name="head")(nn.LayerNorm()(x))
+
+
+class Attention(nn.Module):
+    """Attention without shortcuts averages over positions until all are alike."""
+
+    depth: int = 2
+    shortcut: float = 1.0
+
+    @nn.compact
+    def __call__(self, x):
+        for i in range(self.depth):
+            y = nn.MultiHeadDotProductAttention(4, name=f"attention_{i}")(x)
+            x = nn.LayerNorm()(self.shortcut * x + y)
+        return nn.Dense(10)(x)
+
+
+def changed(model, x, factors, bias=None):
+    """Return variables with some kernels multiplied, or the bias of a layer set."""
+    variables = model.init(KEY, x)
+
+    def change(path, w):
+        path = "/".join(key.key for key in path)
+        for part, factor in factors.items():
+            if re.search(part, path) and path.endswith("kernel"):
+                return w * factor
+        if bias is not None and bias[0] in path and path.endswith("bias"):
+            return jnp.broadcast_to(bias[1], w.shape)
+        return w
+
+    return jax.tree_util.tree_map_with_path(change, variables)
+
+
+def verdict(model, x, factors, bias=None, loss=None):
+    return jinit.probe(model, changed(model, x, factors, bias), x, loss=loss).verdict
+
+
+def categories(findings):
+    return {finding.category for finding in findings}
+
+
+@pytest.mark.parametrize("factor", [3.0, 30.0])
+def test_one_layer_that_its_norm_hides(factor):
+    first = verdict(Tower(), X, {"up_2": factor})[0]
+    assert first[:2] == ("large layer", "up_2")
+    assert first.value == pytest.approx(factor, rel=0.2)
+
+
+def test_all_layers_too_large_or_too_small():
+    assert verdict(Tower(), X, {"": 3.0})[0].category == "large layer"
+    assert verdict(Tower(), X, {"": 0.3})[0].category == "small layers"
+    assert verdict(Tower(), X, {}) == []
+
+
+def test_a_branch_that_drowns_the_stream():
+    findings = verdict(Tower(), X, {"down_2": 10.0})
+    large = next(f for f in findings if f.category == "large branch")
+    assert "down_2" in large.path and large.value > 3
+
+
+def test_half_of_the_units_dead_behind_any_activation():
+    bias = jnp.where(jnp.arange(64) < 32, -100.0, 0.0)
+    for act in (nn.relu, nn.gelu, nn.silu):
+        first = verdict(Tower(act), X, {}, ("up_1", bias))[0]
+        assert first.category == "dead" and "up_1" in str(first), act
+        assert first.value == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_softmax_that_chooses_one_key():
+    findings = verdict(Attention(), SERIES, {"attention_1/query": 30.0})
+    sharp = [f for f in findings if f.category == "sharp attention"]
+    assert [f.path for f in sharp] == ["attention_1/softmax"] and sharp[0].value > 10
+
+
+def test_one_head_that_is_saturated_is_enough():
+    model = Attention()
+    variables = model.init(KEY, SERIES)
+    kernel = variables["params"]["attention_0"]["query"]["kernel"]
+    one = kernel.at[:, 1].multiply(40)
+    variables["params"]["attention_0"]["query"]["kernel"] = one
+    findings = jinit.probe(model, variables, SERIES).verdict
+    assert any(f[:2] == ("sharp attention", "attention_0/softmax") for f in findings)
+
+
+def test_positions_that_become_alike():
+    model = Attention(8, 0.0)
+    variables = changed(model, SERIES, {"query": 0.01})
+    findings = jinit.probe(model, variables, SERIES).verdict
+    assert "positions alike" in categories(findings)
+    assert "positions alike" not in categories(verdict(Attention(8), SERIES, {}))
+
+
+def test_the_first_loss_is_compared_with_guessing():
+    labels = jnp.arange(64) % 10
+
+    def loss(logits):
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+    findings = verdict(Tower(), X, {"head": 4.0}, loss=loss)
+    first = next(f for f in findings if f.category == "first loss")
+    assert first.path == "head" and first.value > 2.3 + 1.5 and "2.3" in str(first)
+    assert verdict(Tower(), X, {}, loss=loss) == []
+    # A loss that is no cross entropy has no guess to compare with.
+    findings = verdict(Tower(), X, {"head": 4.0}, loss=lambda y: jnp.mean(y**4))
+    assert "first loss" not in categories(findings)
+
+
+def experts(w, x):
+    weights = jax.nn.softmax(x @ w["router"])
+    up = jax.nn.relu(jnp.einsum("td,edm->tem", x, w["up"]))
+    return jnp.einsum("tem,emd,te->td", up, w["down"], weights)
+
+
+def test_a_router_that_sends_all_to_one_expert():
+    shapes = {"router": (32, 4), "up": (4, 32, 64), "down": (4, 64, 32)}
+    w = {
+        name: jinit.lecun(layout="bio" if len(shape) == 3 else "io")(KEY, shape)
+        for name, shape in shapes.items()
+    }
+    x = X + 3
+    assert "router" not in categories(jinit.probe(experts, w, X).verdict)
+    collapsed = w | {"router": w["router"].at[:, 2].add(0.5)}
+    findings = jinit.probe(experts, collapsed, x).verdict
+    assert any(f[:2] == ("router", "router") for f in findings)
+    zeros = w | {"router": jnp.zeros((32, 4))}
+    assert "router" not in categories(jinit.probe(experts, zeros, x).verdict)
+
+
+def test_gates_of_a_recurrent_cell_that_are_saturated():
+    model = nn.Sequential([nn.RNN(nn.GRUCell(32)), nn.Dense(4)])
+    variables = changed(model, SERIES, {"": 30.0})
+    assert "saturated" in categories(jinit.probe(model, variables, SERIES).verdict)
+
+
+def test_gradients_that_adam_does_not_see():
+    findings = verdict(Tower(), X, {}, loss=lambda y: 1e-9 * jnp.mean(y**2))
+    assert "gradient below epsilon" in categories(findings)
+    findings = verdict(Tower(), X, {}, loss=lambda y: jnp.mean(y**2))
+    assert "gradient below epsilon" not in categories(findings)
+
+
+def test_a_sentence_says_what_is_usual_and_one_what_to_try():
+    for factors in ({"up_2": 30.0}, {"down_2": 10.0}, {"": 3.0}, {"": 0.3}):
+        for finding in verdict(Tower(), X, factors):
+            text = str(finding)
+            assert text.endswith(".") and ". " in text, text
+            assert re.search(r"usual|like (it|them)", text), text
+
+
+def test_who_has_he_is_not_told_to_try_he():
+    class Plain(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            for _ in range(8):
+                # Twice the signal, behind a layer with the std of he().
+                x = 2 * nn.relu(nn.Dense(64, kernel_init=jinit.he())(x))
+            return nn.Dense(10)(x)
+
+    findings = verdict(Plain(), X, {})
+    assert findings[0].category == "signal grows" and "he()" not in str(findings[0])
+
+
+def test_a_constant_has_no_kurtosis():
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(3, kernel_init=jinit.zeros)(x)
+
+    report = jinit.probe(Net(), Net().init(KEY, X), X)
+    assert report.rows[0]["kurtosis"] != report.rows[0]["kurtosis"]
+    assert report.to_dict()["rows"][0]["kurtosis"] is None
+    assert "-3" not in str(report)
