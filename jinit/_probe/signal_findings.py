@@ -20,6 +20,8 @@ _GROWN = 10.0
 # The relative gradient at the first layer over that at the last.
 _WIDE_GRADIENT = 1e3
 _DEAD, _MORE_DEAD = 0.45, 0.25
+# Of so few inputs every eighth relu is 0 for each, by chance.
+_ROWS = 3
 # The share of entries at both ends of a sigmoid or tanh, and at the rarer end.
 _SATURATED, _AT_EACH_END = 0.5, 0.15
 # Adam divides by the root of the mean square plus 1e-8.
@@ -217,10 +219,13 @@ def _relative(stage: Stage) -> float:
 
 def dead(stream: Stream) -> Iterator[Finding]:
     """Find layers of which many units are 0 for each input of the batch."""
+    # A single input, or many that are equal, leave half of the units at 0.
+    if not _differ(stream):
+        return
     places = [
         (one.path, one.numbers["dead"], one.behind)
         for one in stream.activations
-        if one.name in _HAS_ZEROS
+        if one.name in _HAS_ZEROS and one.rows >= _ROWS
     ]
     rows = {one.name for one in stream.activations}
     places += [
@@ -244,6 +249,17 @@ def dead(stream: Stream) -> Iterator[Finding]:
             )
 
 
+def _differ(stream: Stream) -> bool:
+    """Tell whether inputs, or their positions, differ from each other."""
+    shares = [
+        stage.reads[name]
+        for stage in stream.stages
+        if stage.reads is not None
+        for name in ("varied", "spread")
+    ]
+    return max((s for s in shares if math.isfinite(s)), default=0) > 10 * _ALIKE
+
+
 def _maker(stage: Stage, stream: Stream) -> str | None:
     """Return the name of the last layer before a stage that feeds it."""
     before = stream.stages[: stream.stages.index(stage)]
@@ -256,7 +272,7 @@ def _maker(stage: Stage, stream: Stream) -> str | None:
 def saturated(stream: Stream) -> Iterator[Finding]:
     """Find sigmoids and tanhs most of whose values are at their two ends."""
     known: set[str] = set()
-    for path, name, numbers, behind in stream.activations:
+    for path, name, numbers, behind, _ in stream.activations:
         if name not in _TANH | _SIGMOID:
             continue
         low = numbers["bottom" if name in _TANH else "middle"]

@@ -106,6 +106,8 @@ class Activation(NamedTuple):
     name: str
     numbers: Numbers
     behind: str
+    # How many inputs and positions there are.
+    rows: int
 
 
 class Loss(NamedTuple):
@@ -240,7 +242,9 @@ def stream_of(
         elif rows[number].kind == "activation":
             name = rows[number].name.rpartition("/")[2]
             numbers = _named(outputs[number][step])
-            activations.append(Activation(path, name, numbers, behind))
+            inner = rows[number].shape[rows[number].scans :]
+            count = math.prod(inner[:-1])
+            activations.append(Activation(path, name, numbers, behind, count))
     joints = _joints(reading, places, outputs)
     return Stream(
         tuple(stage for _, stage in stages),
