@@ -21,7 +21,7 @@ _GROWN = 10.0
 _WIDE_GRADIENT = 1e3
 _DEAD, _MORE_DEAD = 0.45, 0.25
 # Of so few inputs every eighth relu is 0 for each, by chance.
-_ROWS = 3
+_ROWS, _FEW = 3, 4
 # The share of entries at both ends of a sigmoid or tanh, and at the rarer end.
 _SATURATED, _AT_EACH_END = 0.5, 0.15
 # Adam divides by the root of the mean square plus 1e-8.
@@ -223,20 +223,24 @@ def dead(stream: Stream) -> Iterator[Finding]:
     if not _differ(stream):
         return
     places = [
-        (one.path, one.numbers["dead"], one.behind)
+        (one.path, one.numbers["dead"], one.behind, one.units)
         for one in stream.activations
         if one.name in _HAS_ZEROS and one.rows >= _ROWS
     ]
     rows = {one.name for one in stream.activations}
     places += [
-        (name, stage.reads["dead"], name)
+        (name, stage.reads["dead"], name, stage.layer.fans.fan_in)
         for stage in stream.stages
         if stage.reads is not None
+        and stage.layer.fans is not None
         and stage.layer.activation in _HAS_ZEROS - rows
         and (name := _maker(stage, stream))
     ]
-    usual = float(np.median([share for _, share, _ in places])) if places else 0.0
-    for path, share, behind in places:
+    usual = float(np.median([share for _, share, *_ in places])) if places else 0.0
+    for path, share, behind, units in places:
+        # One unit of three is dead by chance.
+        if share < 1 and share * units < _FEW:
+            continue
         if share > _DEAD or (len(places) > 2 and share - usual > _MORE_DEAD):
             yield Finding(
                 "dead",
@@ -272,7 +276,7 @@ def _maker(stage: Stage, stream: Stream) -> str | None:
 def saturated(stream: Stream) -> Iterator[Finding]:
     """Find sigmoids and tanhs most of whose values are at their two ends."""
     known: set[str] = set()
-    for path, name, numbers, behind, _ in stream.activations:
+    for path, name, numbers, behind, *_ in stream.activations:
         if name not in _TANH | _SIGMOID:
             continue
         low = numbers["bottom" if name in _TANH else "middle"]

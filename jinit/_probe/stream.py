@@ -107,8 +107,9 @@ class Activation(NamedTuple):
     name: str
     numbers: Numbers
     behind: str
-    # How many inputs and positions there are.
+    # How many inputs and positions there are, and how many units.
     rows: int
+    units: int
 
 
 class Loss(NamedTuple):
@@ -248,8 +249,8 @@ def stream_of(
             name = rows[number].name.rpartition("/")[2]
             numbers = _named(outputs[number][step])
             inner = rows[number].shape[rows[number].scans :]
-            count = math.prod(inner[:-1])
-            activations.append(Activation(path, name, numbers, behind, count))
+            counts = math.prod(inner[:-1]), inner[-1]
+            activations.append(Activation(path, name, numbers, behind, *counts))
     joints = _joints(reading, places, outputs)
     return Stream(
         tuple(stage for _, stage in stages),
