@@ -19,7 +19,7 @@ _ALIKE, _ALIKE_BEFORE, _LOST = 0.01, 0.05, 1e-3
 _GROWN = 10.0
 # The relative gradient at the first layer over that at the last.
 _WIDE_GRADIENT = 1e3
-_DEAD, _MORE_DEAD = 0.45, 0.25
+_DEAD, _MORE_DEAD = 0.6, 0.25
 # Of so few inputs every eighth relu is 0 for each, by chance.
 _ROWS, _FEW = 3, 4
 # The share of entries at both ends of a sigmoid or tanh, and at the rarer end.
@@ -236,12 +236,19 @@ def dead(stream: Stream) -> Iterator[Finding]:
         and stage.layer.activation in _HAS_ZEROS - rows
         and (name := _maker(stage, stream))
     ]
-    usual = float(np.median([share for _, share, *_ in places])) if places else 0.0
-    for path, share, behind, units in places:
+    shares = [share for _, share, *_ in places]
+    for number, (path, share, behind, units) in enumerate(places):
+        # Inputs grow alike with depth, and with them the share, up to a half. So a
+        # layer is compared with those before and behind it.
+        beside = [
+            *shares[max(0, number - 1) : number],
+            *shares[number + 1 : number + 2],
+        ]
+        jumps = bool(beside) and share - max(beside) > _MORE_DEAD
         # One unit of three is dead by chance.
         if share < 1 and share * units < _FEW:
             continue
-        if share > _DEAD or (len(places) > 2 and share - usual > _MORE_DEAD):
+        if share > _DEAD or jumps:
             yield Finding(
                 "dead",
                 path,
