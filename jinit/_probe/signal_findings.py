@@ -19,7 +19,9 @@ _ALIKE, _ALIKE_BEFORE, _LOST = 0.01, 0.05, 1e-3
 _GROWN = 10.0
 # The relative gradient at the first layer over that at the last.
 _WIDE_GRADIENT = 1e3
-_DEAD, _MORE_DEAD = 0.45, 0.25
+_DEAD, _MORE_DEAD = 0.6, 0.25
+# Of so few inputs every eighth relu is 0 for each, by chance.
+_ROWS, _FEW = 3, 4
 # The share of entries at both ends of a sigmoid or tanh, and at the rarer end.
 _SATURATED, _AT_EACH_END = 0.5, 0.15
 # Adam divides by the root of the mean square plus 1e-8.
@@ -217,22 +219,36 @@ def _relative(stage: Stage) -> float:
 
 def dead(stream: Stream) -> Iterator[Finding]:
     """Find layers of which many units are 0 for each input of the batch."""
+    # A single input, or many that are equal, leave half of the units at 0.
+    if not _differ(stream):
+        return
     places = [
-        (one.path, one.numbers["dead"], one.behind)
+        (one.path, one.numbers["dead"], one.behind, one.units)
         for one in stream.activations
-        if one.name in _HAS_ZEROS
+        if one.name in _HAS_ZEROS and one.rows >= _ROWS
     ]
     rows = {one.name for one in stream.activations}
     places += [
-        (name, stage.reads["dead"], name)
+        (name, stage.reads["dead"], name, stage.layer.fans.fan_in)
         for stage in stream.stages
         if stage.reads is not None
+        and stage.layer.fans is not None
         and stage.layer.activation in _HAS_ZEROS - rows
         and (name := _maker(stage, stream))
     ]
-    usual = float(np.median([share for _, share, _ in places])) if places else 0.0
-    for path, share, behind in places:
-        if share > _DEAD or (len(places) > 2 and share - usual > _MORE_DEAD):
+    shares = [share for _, share, *_ in places]
+    for number, (path, share, behind, units) in enumerate(places):
+        # Inputs grow alike with depth, and with them the share, up to a half. So a
+        # layer is compared with those before and behind it.
+        beside = [
+            *shares[max(0, number - 1) : number],
+            *shares[number + 1 : number + 2],
+        ]
+        jumps = bool(beside) and share - max(beside) > _MORE_DEAD
+        # One unit of three is dead by chance.
+        if share < 1 and share * units < _FEW:
+            continue
+        if share > _DEAD or jumps:
             yield Finding(
                 "dead",
                 path,
@@ -242,6 +258,17 @@ def dead(stream: Stream) -> Iterator[Finding]:
                 "centred inputs, or leaky_relu, since a unit that is always 0 gets no "
                 "gradient.",
             )
+
+
+def _differ(stream: Stream) -> bool:
+    """Tell whether inputs, or their positions, differ from each other."""
+    shares = [
+        stage.reads[name]
+        for stage in stream.stages
+        if stage.reads is not None
+        for name in ("varied", "spread")
+    ]
+    return max((s for s in shares if math.isfinite(s)), default=0) > 10 * _ALIKE
 
 
 def _maker(stage: Stage, stream: Stream) -> str | None:
@@ -256,7 +283,7 @@ def _maker(stage: Stage, stream: Stream) -> str | None:
 def saturated(stream: Stream) -> Iterator[Finding]:
     """Find sigmoids and tanhs most of whose values are at their two ends."""
     known: set[str] = set()
-    for path, name, numbers, behind in stream.activations:
+    for path, name, numbers, behind, *_ in stream.activations:
         if name not in _TANH | _SIGMOID:
             continue
         low = numbers["bottom" if name in _TANH else "middle"]

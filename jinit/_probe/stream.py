@@ -53,16 +53,17 @@ class Stage(NamedTuple):
 
     @property
     def gain(self) -> float:
-        """The rms of what differs between inputs, behind the layer over before it.
+        """The rms behind the layer over the rms before it.
 
-        A bias is in no difference. For a single input it is the rms of everything.
+        It is that of what differs between inputs, in which no bias is, where this gives
+        a smaller number. A few inputs differ in few directions, whose gain varies.
         """
         if self.reads is None:
             return math.nan
         before, after = _moving(self.reads), _moving(self.gives)
-        if not (math.isfinite(before) and math.isfinite(after)):
-            before, after = self.reads["rms"], self.gives["rms"]
-        return after / before if before > 0 else math.nan
+        whole = _over(self.gives["rms"], self.reads["rms"])
+        differing = _over(after, before)
+        return whole if math.isnan(differing) else min(whole, differing)
 
     @property
     def noise(self) -> float:
@@ -106,6 +107,9 @@ class Activation(NamedTuple):
     name: str
     numbers: Numbers
     behind: str
+    # How many inputs and positions there are, and how many units.
+    rows: int
+    units: int
 
 
 class Loss(NamedTuple):
@@ -124,6 +128,10 @@ class Stream(NamedTuple):
     activations: tuple[Activation, ...]
     # The paths of the weights on residual branches.
     inside: frozenset[str]
+
+
+def _over(after: float, before: float) -> float:
+    return after / before if before > 0 else math.nan
 
 
 def _moving(numbers: Numbers) -> float:
@@ -240,7 +248,9 @@ def stream_of(
         elif rows[number].kind == "activation":
             name = rows[number].name.rpartition("/")[2]
             numbers = _named(outputs[number][step])
-            activations.append(Activation(path, name, numbers, behind))
+            inner = rows[number].shape[rows[number].scans :]
+            counts = math.prod(inner[:-1]), inner[-1]
+            activations.append(Activation(path, name, numbers, behind, *counts))
     joints = _joints(reading, places, outputs)
     return Stream(
         tuple(stage for _, stage in stages),
