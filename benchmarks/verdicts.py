@@ -84,7 +84,8 @@ def _network(architecture: Architecture, x: jax.Array, drop: int) -> Network:
         output = model.apply(variables, x, mutable=["batch_stats"])[0]
         return architecture.output(output)
 
-    return jinit.network(apply, variables, x)
+    # A policy's critic is not used where the actor alone is looked at.
+    return jinit.network(apply, variables, x, allow_unused=True)
 
 
 def cross_entropy(logits: jax.Array) -> jax.Array:

@@ -37,6 +37,10 @@ def _network(
 ) -> Network:
     """Read a model; let an error show the function that the user has called."""
     try:
+        if isinstance(model, Network):
+            return network(model, *arguments, rngs=rngs, **options)
+        # What is measured or set need not be all of a model, such as its actor alone.
+        options = {"allow_unused": True, **options}
         return network(model, *arguments, rngs=rngs, **options)
     except (TypeError, ValueError) as error:
         text, cause = str(error), error.__cause__

@@ -94,8 +94,8 @@ def _varied(x: jax.Array, axes: tuple[int, ...], size: jax.Array) -> jax.Array:
     """Return the rms around the mean over some axes, as a share of the rms."""
     if math.prod(x.shape[axis] for axis in axes) < 2:
         return jnp.full((), np.nan, x.dtype)
-    # The mean of equal numbers differs from them by a rounding, and the first does not.
-    shifted = x - jax.lax.slice_in_dim(x, 0, 1, axis=axes[0])
+    # The mean of equal numbers differs from them by a rounding, and the least does not.
+    shifted = x - jnp.min(x, axes, keepdims=True)
     return _ratio(rms(shifted - jnp.mean(shifted, axes, keepdims=True)), size)
 
 

@@ -14,6 +14,7 @@ from .._materialize.materialize import materialize
 from .._network.behavior import key_of
 from .._network.kept import Kept, Traced, context, program, traced, types_of
 from .._network.reader.records import Tap
+from .._network.record import Network
 from .._network.taps import Tapped, rows_of
 from .._probe.statistics import rms
 from ._coordinate_models import Model, Settings, model_of
@@ -250,7 +251,7 @@ def _run_of(settings: Settings, base: int, width: int, keys: Any, batches: Any) 
     # A raw readout grows with the width by design, as does the output of a module that
     # returns it as it is. Both are measured behind the multiplier instead.
     hidden = _multiplied(p) if settings.is_parametrized else set()
-    names = frozenset(hidden), frozenset(_outputs(p))
+    names = frozenset(hidden), frozenset(_outputs(p) | _readouts(model.net))
     return _Run(taps.taps, *names, materialize(several), trained)
 
 
@@ -265,6 +266,16 @@ def _multiplied(p: Parametrization) -> set[str]:
         return set()
     parts = [path.split("/") for path in _outputs(p)]
     return {"/".join(some[:n]) for some in parts for n in range(1, len(some) + 1)}
+
+
+def _readouts(net: Network) -> set[str]:
+    """Return the layers that give the output, which may shrink as the width grows."""
+    paths = net.paths
+    return {
+        layer.path
+        for layer in net._read.reading.adjustable
+        if "readout" in net.parameters[paths[layer.kernel.number]].roles
+    }
 
 
 def _outputs(p: Parametrization) -> set[str]:

@@ -174,12 +174,14 @@ def test_a_sweep_of_a_closure(key):
 
 
 def test_a_model_without_its_arguments_says_how_to_call(key):
-    model, x = nnx.Linear(4, 4, rngs=nnx.Rngs(0)), jnp.ones((2, 4))
+    model, x = nnx.Linear(4, 4, rngs=nnx.Rngs(0)), jax.random.normal(key, (16, 4))
+    linen = nn.Dense(4)
     for name in ("probe", "lsuv", "data_dependent", "metainit"):
-        with pytest.raises(TypeError, match=f"jinit.nnx.{name}\\(model, ...\\)"):
-            getattr(jinit, name)(model, x)
-    with pytest.raises(TypeError, match="'batch'.*probe\\(model, variables, batch\\)"):
-        jinit.probe(nn.Dense(4), x)
+        # A model that holds its arrays needs no variables; a Linen module does.
+        getattr(jinit, name)(model, x)
+        for arguments in ((), (x,)):
+            with pytest.raises(TypeError, match=f"jinit.{name}\\(model, variables"):
+                getattr(jinit, name)(linen, *arguments)
 
 
 @pytest.mark.parametrize("make", [jinit.normal, jinit.he, jinit.he_normal])

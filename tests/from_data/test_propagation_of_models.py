@@ -52,6 +52,10 @@ def test_outputs_of_every_layer_have_variance_1(name):
     new, history = jinit.autoinit(named(function), params, batch=kind)
     layers = {row["path"] for row in history.rows}
     sizes = outputs(function, new, x)
+    if name == "one-hot":
+        # A table that is multiplied by a one-hot is an embedding, and no layer.
+        assert history.left == ("in",)
+        sizes.pop("in")
     assert layers == set(sizes)
     for path, size in sizes.items():
         # The narrowest layer has 4 columns of 32 weights, which are scaled together: a

@@ -148,7 +148,9 @@ def test_haiku_has_slashes_in_its_names():
 def test_parameters_that_are_never_used_are_named():
     def net(width):
         params = {"w": struct(5, width), "unused": struct(width, width)}
-        return jinit.network(lambda p, x: x @ p["w"], params, struct(2, 5))
+        return jinit.network(
+            lambda p, x: x @ p["w"], params, struct(2, 5), allow_unused=True
+        )
 
     p = mup.infer(net(16), net(64))
     assert rows_by_path(p)["unused"]["class"] == "scalar"

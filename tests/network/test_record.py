@@ -199,8 +199,10 @@ def test_a_parameter_that_is_never_used_is_named():
     params = {"used": jnp.ones((3, 2)), "head": jnp.ones((2, 5)), "b": jnp.ones(5)}
     with pytest.raises(ValueError, match=r"2 parameters(.|\n)*head \(2, 5\)"):
         jinit.network(model, params, jnp.ones((4, 3)))
-    with pytest.raises(ValueError, match="allow_unused=True"):
-        jinit.probe(model, params, jnp.ones((4, 3)))
+    # To measure a part of a model, and to set it, is no mistake.
+    probed = jinit.probe(model, params, jnp.eye(4, 3))
+    assert [row["path"] for row in probed.rows] == ["used"]
+    assert jinit.lsuv(model, params, jnp.eye(4, 3))[1].left == ("head",)
     net = jinit.network(model, params, jnp.ones((4, 3)), allow_unused=True)
     assert net.parameters["head"].roles == {"other"}
     with pytest.raises(TypeError, match="`allow_unused`"):

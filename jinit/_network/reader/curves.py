@@ -64,7 +64,7 @@ def name_of(curve: Scalar) -> str | None:
     with np.errstate(all="ignore"):
         values = _evaluated(curve, {})
     # Outside of their domain, such as log at -1, functions have no values to compare.
-    if values is None or not np.all(np.isfinite(values)):
+    if values is None or np.iscomplexobj(values) or not np.all(np.isfinite(values)):
         return None
     values = np.broadcast_to(np.asarray(values, np.float64), _GRID.shape)
     for name, reference in _references().items():
