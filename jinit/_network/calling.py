@@ -62,6 +62,8 @@ def again(
     It takes the reading of the earlier network. `jinit.network` would read a model anew
     if its behavior has no key.
     """
+    if isinstance(model, Network):
+        return model
     adapted = adapt(model, arguments, rngs, dict(options))
     params, inputs = adapted.params, adapted.inputs
     return dataclasses.replace(

@@ -9,7 +9,7 @@ from typing import Any
 from .._core.trees import Leaf
 from .._initializer.foreign import with_axes
 from .._initializer.kernel_axes import KernelAxes
-from .._scale.fans import fans
+from .._network.kernel_axes import kernel_axes
 from .beside import Reading
 
 # Parameters with none of these roles are added or multiplied entry by entry.
@@ -39,7 +39,7 @@ def with_axes_of_network(init: Any, leaf: Leaf) -> Any:
     if not roles & _WITH_AXES or (is_table and is_unread):
         return init
     reason = parameter.reason or "it is used in a shape that has no layout"
-    return _fitted(init, leaf, _axes(parameter), reason)
+    return _fitted(init, leaf, kernel_axes(parameter), reason)
 
 
 def with_axes_of_shapes(init: Any, leaf: Leaf, reading: Reading) -> Any:
@@ -61,14 +61,3 @@ def _fitted(init: Any, leaf: Leaf, axes: KernelAxes, reason: str) -> Any:
             f"{init!r} counts inputs and outputs, and which axes of {leaf} are these "
             f"is not known: {reason}. {_ADVICE}."
         ) from error
-
-
-def _axes(parameter: Any) -> KernelAxes:
-    layout, groups, known = parameter.layout, parameter.groups, parameter.fans
-    if layout is None:
-        return KernelAxes(None, groups, known)
-    # A lookup sums over nothing. A scheme that counts fans means the table's axes.
-    if "embedding" in parameter.roles or not set(layout) & {"i", "o"}:
-        return KernelAxes(layout, groups)
-    counted = fans(parameter.shape, layout, groups=groups)
-    return KernelAxes(layout, groups, None if counted == known else known)

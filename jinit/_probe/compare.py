@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,32 +12,21 @@ from .._materialize.materialize import materialize
 from .._network.adapters import is_linen
 from .._network.behavior import key_of
 from .._network.calling import again, network_of
-from .._network.kept import Kept, Key
+from .._network.kept import Kept
 from .._network.record import Network
 from .._schemes.registry import get
 from .comparison import Comparison
+from .made import Made
 from .probe import report_of
+from .redrawn import redrawn
 from .report import Report
 
 
-class Made(NamedTuple):
-    """A scheme makes a model.
-
-    `start(key, *inputs)` draws arrays, and `call(arrays)` returns the model and the
-    arguments that come before the inputs.
-    """
-
-    start: Callable[..., Any]
-    call: Callable[[Any], tuple[Any, tuple[Any, ...]]]
-    # The cache key of `start`; see behavior.py.
-    start_key: Key
-
-
 def compare(
-    make_model: Callable[[Any], Any],
+    make_model: Callable[[Any], Any] | Network,
     schemes: Any,
-    batch: Any,
-    keys: Any,
+    batch: Any = None,
+    keys: Any = None,
     *,
     loss: Callable[[Any], Any] | None = None,
     rngs: Any = None,
@@ -50,12 +39,13 @@ def compare(
 
     Args:
       make_model: a function of a scheme that returns a Linen module, or a pair of
-        functions: (key, *batch) -> variables and (variables, *batch) -> output, in
-        which values are named by `jax.ad_checkpoint.checkpoint_name`. For NNX there is
-        `jinit.nnx.compare`.
+        functions: (key, *batch) -> variables and (variables, *batch) -> output. For NNX
+        there is `jinit.nnx.compare`. Or a `jinit.Network`, whose kernels are drawn
+        under each scheme, by the axes that the network shows; its other parameters
+        stay.
       schemes: the arguments of `make_model`: a list of them, or a dict that names them.
         A string stands for the initializer of that name in `jinit.registry`.
-      batch: the model's input, an array, or a tuple of several.
+      batch: the model's input, an array, or a tuple of several. A network has its own.
       keys: an array of keys, such as `jax.random.split(key, 5)`, or one key.
       loss: as in `jinit.probe`.
       rngs: as in `jinit.probe`.
@@ -65,7 +55,8 @@ def compare(
       A `Comparison`: print it, `plot` it, or look at `reports[scheme][seed]`.
 
     Raises:
-      TypeError: if `make_model` returns something else, or `keys` are not PRNG keys.
+      TypeError: if `make_model` returns something else, `keys` are not PRNG keys, or a
+        network comes with a batch.
       ValueError: if there are no schemes, or two with one name.
 
     Example:
@@ -80,16 +71,30 @@ def compare(
       ['signal shrinks']
       >>> result.reports["he"][0].verdict
       []
+      >>> net = jinit.network(make(jinit.he()), make(jinit.he()).init(keys[0], x), x)
+      >>> print(jinit.compare(net, ["he", "xavier"], keys=keys).rows[1]["verdict"])
+      signal shrinks (3/3)
 
     References:
       Glorot and Bengio, "Understanding the difficulty of training deep feedforward
         neural networks", AISTATS 2010. The paper compares two schemes in this way.
     """
+    if isinstance(make_model, Network):
+        _require_alone(batch, rngs, options)
+        return compared(partial(redrawn, make_model), (), schemes, keys, loss, None, {})
 
     def make(scheme: Any) -> Made:
         return _made(make_model(scheme), rngs, options)
 
     return compared(make, batch, schemes, keys, loss, rngs, options)
+
+
+def _require_alone(batch: Any, rngs: Any, options: dict[str, Any]) -> None:
+    if batch is not None or rngs is not None or options:
+        raise TypeError(
+            "a Network has its inputs and options already, and there are others. Call "
+            "jinit.compare(net, schemes, keys=keys)."
+        )
 
 
 def compared(

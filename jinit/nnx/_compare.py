@@ -9,8 +9,9 @@ from flax import nnx
 
 from .._network.behavior import key_of
 from .._network.kept import Kept
-from .._probe.compare import Made, compared
+from .._probe.compare import compared
 from .._probe.comparison import Comparison
+from .._probe.made import Made
 
 
 def compare(
