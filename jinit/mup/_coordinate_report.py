@@ -44,7 +44,7 @@ class CoordinateReport(Result):
       ...     model, [16, 256], [(x, 0.0)] * 2, optax.adam(1e-2),
       ...     loss=lambda y, _: jnp.mean(y**2))
       >>> report.verdict
-      {'output': 'flat'}
+      {'kernel': 'flat', 'output': 'flat'}
     """
 
     widths: tuple[int, ...]
