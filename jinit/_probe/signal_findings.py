@@ -249,13 +249,16 @@ def dead(stream: Stream) -> Iterator[Finding]:
         if share < 1 and share * units < _FEW:
             continue
         if share > _DEAD or jumps:
+            usual = f"below {_DEAD:.0%}"
+            if share <= _DEAD:
+                usual = f"near the {max(beside):.0%} of the layers beside it"
             yield Finding(
                 "dead",
                 path,
                 share,
                 f"{share:.0%} of the units behind {behind} are 0 for every input of "
-                f"the batch, at {path} (usual: below {_DEAD:.0%}). Try biases of 0, "
-                "centred inputs, or leaky_relu, since a unit that is always 0 gets no "
+                f"the batch, at {path} (usual: {usual}). Try biases of 0, centred "
+                "inputs, or leaky_relu, since a unit that is always 0 gets no "
                 "gradient.",
             )
 

@@ -93,6 +93,8 @@ def test_half_of_the_units_dead_behind_any_activation():
     for act in (nn.relu, nn.gelu, nn.silu):
         first = verdict(Tower(act), X, {}, ("up_1", bias))[0]
         assert first.category == "dead" and "up_1" in str(first), act
+        # What is said to be usual is not what was found.
+        assert first.value > 0.6 or "of the layers beside it" in str(first), act
         assert first.value == pytest.approx(0.5, abs=0.03)
 
 
