@@ -29,6 +29,7 @@ raises an error that names the leaf.
 
 from .._core.names import publish
 from ._inside import inside
+from ._llama import deepseek_v3, llama3
 from ._post_norm import deepnorm, t_fixup
 from ._recipe import Law, Recipe, Source, get, names
 from ._residual import fixup
@@ -42,10 +43,12 @@ __all__ = [
     "Recipe",
     "Source",
     "deepnorm",
+    "deepseek_v3",
     "fixup",
     "get",
     "gpt2",
     "inside",
+    "llama3",
     "names",
     "small_init",
     "t5",
