@@ -61,7 +61,7 @@ def full_megatron(
     """
     plain = truncated(std, cut)
     index = Index("full_megatron", num_layers, stacked)
-    readout = by_width(lambda size: truncated(size, cut), stacked, num_layers)
+    readout = by_width(lambda size: truncated(size, cut))
     cut_at = f"cut at {cut:g} sigma"
     return Recipe(
         [

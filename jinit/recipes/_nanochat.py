@@ -6,6 +6,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from .._initializer.base import Initializer
+from .._network.branches import Paths
 from .._network.reader.records import Parameter
 from .._network.record import Network
 from .._plan import network_roles as in_networks
@@ -69,15 +70,35 @@ def nanochat(num_layers: int | None = None, **roles: Unpack[Roles]) -> Recipe:
         *needs("nanochat", "query", "residual_output"),
         *role(roles, "residual_outputs", zeros, note="residual outputs at 0"),
         *role(roles, "readout", normal(0.001)),
-        Rule(_where(_values), FromTree(_value_table), optional=True),
+        Rule(
+            _where("tables of values", _values), FromTree(_value_table), optional=True
+        ),
         *role(roles, "embeddings", normal(0.8)),
         *others(roles, ATTENTION, plain),
-        Rule(_where(_reads_of_attention), plain, optional=True),
-        Rule(_where(_gates), uniform(0.02), optional=True),
-        Rule(_where(_factors(True)), _falling(1.15, 0.10), optional=True),
-        Rule(_where(_factors(False)), _falling(0.20, 0.15), optional=True),
-        Rule(_where(_smear), zeros, optional=True),
-        Rule(_where(_backout), constant(0.2), optional=True),
+        Rule(
+            _where("kernels of queries, keys and values", _reads_of_attention),
+            plain,
+            optional=True,
+        ),
+        Rule(
+            _where("gates that read a part of the stream", _gates),
+            uniform(0.02),
+            optional=True,
+        ),
+        Rule(
+            _where("factors of the stream", _factors(True)),
+            _falling(1.15, 0.10),
+            optional=True,
+        ),
+        Rule(
+            _where("factors of the embedding", _factors(False)),
+            _falling(0.20, 0.15),
+            optional=True,
+        ),
+        Rule(_where("the factor of the smear", _smear), zeros, optional=True),
+        Rule(
+            _where("the factor of the backout", _backout), constant(0.2), optional=True
+        ),
         *kernels(0.4 * plain),
         *the_rest(),
     ]
@@ -99,15 +120,13 @@ _LAWS = (
 )
 
 
-def _where(test: Any) -> FromTree:
+def _where(text: str, test: Any) -> FromTree:
     """Return the pattern of the parameters of a network that pass a test."""
 
     def pattern(model: Model) -> Any:
-        net = model.network
-        if net is None:
+        if model.network is None:
             return ()
-        passes = test(net)
-        return lambda _path, leaf: bool(passes(leaf))
+        return Paths(f"{text}, as the network says", in_networks.paths(model, test))
 
     return FromTree(pattern)
 

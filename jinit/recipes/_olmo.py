@@ -137,7 +137,8 @@ def _rules(
         # OLMo-core leaves a table that is tied to the readout at the table's law.
         *role(roles, "embeddings", normal(1.0)),
         *others(roles, ("positions",), normal(1.0)),
-        *role(roles, "readout", width),
+        # The readout lies outside of a scanned stack, so no axis counts layers.
+        *role(roles, "readout", by_width(truncated)),
         *others(roles, ATTENTION, kernel),
         *kernels(kernel),
         *the_rest(),
