@@ -45,6 +45,8 @@ _ZERO_CENTERED = ("gemma", "gemma2", "gemma3_text")
 _LIKE_GPT2 = ("gpt2", "gpt_bigcode")
 _LIKE_T5 = ("mt5", "t5", "umt5")
 _LIKE_VIT = ("vit",)
+# Their recurrent parameters have laws of their own.
+_STATE_SPACE = ("falcon_mamba", "jamba", "mamba", "mamba2", "recurrent_gemma", "rwkv")
 _TYPES = tuple(sorted((*_COMMON, *_ZERO_CENTERED, *_LIKE_GPT2, *_LIKE_T5, *_LIKE_VIT)))
 
 # In this order the library looks for the std of its kernels.
@@ -203,6 +205,12 @@ def _model_type(entries: Mapping[str, Any]) -> str:
     for known in _TYPES:
         if _bare(named) == _bare(known):
             return known
+    if _bare(named) in map(_bare, _STATE_SPACE):
+        raise ValueError(
+            f"`config` is of the architecture {named!r}, whose recurrent parameters "
+            "have laws that are not in its configuration. Take a recipe of its own, "
+            "one of recipes.names()."
+        )
     raise ValueError(
         f"`config` is of the architecture {named!r}, whose start is not known here."
         f"{did_you_mean(_bare(named), _TYPES)} Known are {', '.join(_TYPES)}. For a "

@@ -154,7 +154,8 @@ def test_an_object_is_read_as_its_dict():
 
 @pytest.mark.parametrize("config, error, text", [
     ({"model_type": "lama"}, ValueError, "'lama'.*Did you mean.*'llama'"),
-    ({"model_type": "mamba"}, ValueError, "'mamba', whose start is not known here"),
+    ({"model_type": "mamba"}, ValueError, "'mamba', whose recurrent parameters"),
+    ({"model_type": "mystery"}, ValueError, "'mystery', whose start is not known here"),
     ({"architectures": ["LlamoForCausalLM"]}, ValueError, "Did you mean.*'llama'"),
     ({"hidden_size": 8}, TypeError, "neither 'model_type' nor 'architectures'"),
     ("llama", TypeError, "neither 'model_type' nor 'architectures'"),

@@ -101,8 +101,8 @@ def test_rules_of_a_user_stand_before_those_of_a_recipe():
 
 
 def test_unknown_names_get_the_nearest():
-    with pytest.raises(ValueError, match="`name` is 'gpt3'.*Did you mean 'gpt2'"):
-        recipes.get("gpt3")
+    with pytest.raises(ValueError, match="`name` is 'lama3'.*Did you mean 'llama3'"):
+        recipes.get("lama3")
 
 
 def test_unknown_settings_get_those_that_there_are():
