@@ -189,3 +189,27 @@ def test_bert_s_other_tables_have_no_padding(key):
     config = {"model_type": "bert", "pad_token_id": 0, "vocab_size": 50}
     params = jinit.plan(net, recipes.from_hf_config(config)).init(key)
     assert (params["tokens"][0] == 0).all() and (params["types"][0] != 0).all()
+
+
+def test_roberta_s_positions_have_a_padding_row_too(key):
+    def model(p, ids):
+        positions = jnp.cumsum(ids != 1, 1) * (ids != 1) + 1
+        return p["tokens"][ids] + p["positions"][positions]
+
+    net = network(model, {"tokens": (50, 32), "positions": (12, 32)}, tokens(2, 5))
+    sizes = {"vocab_size": 50, "max_position_embeddings": 12, "pad_token_id": 1}
+    for model_type, is_padded in (("roberta", True), ("bert", False)):
+        rules = recipes.from_hf_config({"model_type": model_type} | sizes)
+        params = jinit.plan(net, rules).init(key)
+        assert (params["tokens"][1] == 0).all()
+        assert (params["positions"][1] == 0).all() == is_padded
+
+
+def test_a_padding_row_on_another_axis_is_refused():
+    def model(p, ids):
+        return p["tokens"].T[ids]
+
+    net = network(model, {"tokens": (32, 50)}, tokens(2, 5))
+    config = {"model_type": "llama", "pad_token_id": 1, "vocab_size": 50}
+    with pytest.raises(ValueError, match="'tokens'.*on another axis than the last"):
+        jinit.plan(net, recipes.from_hf_config(config))
