@@ -73,11 +73,11 @@ def from_hf_config(config: Any, **roles: Unpack[Roles]) -> Recipe:
     """Return the rules by which Hugging Face's library starts a configuration's model.
 
     Kernels and tables are N(0, initializer_range^2), the row of `pad_token_id` is 0 in
-    the table of tokens (and of RoBERTa's positions), norms are 1 and biases 0. The types "gpt2" and "gpt_bigcode"
-    divide the ends of branches by sqrt(2 n_layer). "t5", "mt5" and "umt5" have
-    std = initializer_factor / sqrt(fan_in), queries / sqrt(d_kv), and tokens and
-    readout of std initializer_factor. "vit" truncates at the numbers -2 and 2. Norms
-    of the types "gemma" multiply by 1 + w, and w is 0.
+    the table of tokens (and of RoBERTa's positions), norms are 1 and biases 0. The
+    types "gpt2" and "gpt_bigcode" divide the ends of branches by sqrt(2 n_layer). "t5",
+    "mt5" and "umt5" have std = initializer_factor / sqrt(fan_in), queries / sqrt(d_kv),
+    and tokens and readout of std initializer_factor. "vit" truncates at the numbers -2
+    and 2. Norms of the types "gemma" multiply by 1 + w, and w is 0.
 
     Args:
       config: a configuration of the library, as an object or as the dict of its

@@ -153,10 +153,10 @@ def test_an_object_is_read_as_its_dict():
 
 
 @pytest.mark.parametrize("config, error, text", [
-    ({"model_type": "lama"}, ValueError, "'lama'.*Did you mean.*'llama'"),
+    ({"model_type": "llamas"}, ValueError, "'llamas'.*Did you mean.*'llama'"),
     ({"model_type": "mamba"}, ValueError, "'mamba', whose recurrent parameters"),
     ({"model_type": "mystery"}, ValueError, "'mystery', whose start is not known here"),
-    ({"architectures": ["LlamoForCausalLM"]}, ValueError, "Did you mean.*'llama'"),
+    ({"architectures": ["LlamasForCausalLM"]}, ValueError, "Did you mean.*'llama'"),
     ({"hidden_size": 8}, TypeError, "neither 'model_type' nor 'architectures'"),
     ("llama", TypeError, "neither 'model_type' nor 'architectures'"),
     ({"model_type": "llama", "initializer_range": -1.0}, ValueError,
