@@ -84,7 +84,8 @@ def config_of(entries: Mapping[str, Any]) -> HfConfig:
     default = 1.0 if model_type in LIKE_T5 else _DEFAULT_STD
     if model_type in LIKE_T5:
         name = "initializer_factor" if entries.get("initializer_factor") else None
-    std = default if name is None else entries[name]
+    # The library takes an `initializer_range` of 0 for a missing one.
+    std = default if name is None else entries[name] or default
     numbers = {
         key: entries.get(key)
         for key in (

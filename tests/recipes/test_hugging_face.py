@@ -113,6 +113,7 @@ def test_vit_truncates_kernels_positions_and_the_class_token(key):
     ({"initializer_range": 0.1, "init_std": 0.2}, 0.1),
     ({"init_std": 0.2, "initializer_factor": 0.3}, 0.2),
     ({"initializer_factor": 0.3}, 0.3),
+    ({"initializer_range": 0}, 0.02),
     ({}, 0.02),
 ])  # fmt: skip
 def test_the_std_has_the_name_that_the_library_looks_for_first(names, std):
