@@ -29,7 +29,7 @@ def one_axis(places, count, last):
 
 
 def two_axes(height, width, features, last):
-    """The columns come first: "here w goes first" in DiT, [x, x, y, y] in big_vision."""
+    """The columns come first, as in DiT and in big_vision."""
     rows = [(y, x) for y in range(height) for x in range(width)]
     y, x = np.array(rows).T
     count = features // 4
