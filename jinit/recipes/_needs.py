@@ -71,7 +71,7 @@ def _check_roles(
     advice = f", or pass {' and '.join(keywords)}, patterns of these" * bool(keywords)
     raise ValueError(
         f"recipes.{recipe} is for models that have "
-        f"{', '.join(need.words for need in several)}, and the network shows no "
+        f"{', '.join(f'a {need.words}' for need in several)}, and the network shows no "
         f"{' and no '.join(need.words for need in absent)}. Take another recipe"
         f"{advice}."
     )

@@ -113,3 +113,31 @@ def test_the_models_that_have_these_roles():
         net = jinit.network(entry.model, *entry.arguments, rngs=entry.rngs)
         actual = {path for path, p in net.parameters.items() if p.roles & NEW}
         assert actual == expected.get(name, set()), name
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("repeat", [jnp.tile, jnp.broadcast_to])
+def test_a_learned_query_is_read_like_an_input(batch, repeat):
+    """An attention pooling asks with one vector, which a batch of one repeats once."""
+
+    def model(p, x):
+        sizes = (len(x), 1, 1) if repeat is jnp.tile else (len(x), 1, WIDTH)
+        q, k, v = repeat(p["probe"], sizes) @ p["q"], x @ p["k"], x @ p["v"]
+        return jax.nn.softmax(q @ k.swapaxes(1, 2)) @ v
+
+    params = square(*"qkv") | {"probe": dense(1, 1, WIDTH)}
+    net = jinit.network(model, params, struct(batch, 5, WIDTH))
+    assert net.parameters["q"].inputs == ("probe",)
+    assert net.parameters["probe"].roles == {"other"}
+    for name, role in {"q": "query", "k": "key", "v": "value"}.items():
+        assert role in net.parameters[name].roles
+        assert net.parameters[name].layout == "io"
+
+
+def test_tiled_data_stay_on_the_stream():
+    def model(p, x):
+        x = jnp.tile((x @ p["first"])[:, None, :], (1, 4, 1))
+        return x + jnp.tanh(x @ p["up"]) @ p["down"]
+
+    net = jinit.network(model, square("first", "up", "down"), struct(2, WIDTH))
+    assert net.depth == 1 and net.branches[0].ends == ("down",)

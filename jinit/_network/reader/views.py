@@ -59,6 +59,15 @@ def is_repeated(view: View) -> bool:
     )
 
 
+def is_summed(view: View, dims: Sequence[int]) -> bool:
+    """Tell whether a view varies along some axes alone, which a product sums over."""
+    return all(
+        any(size > 1 for _, size in axis) == (dim in dims)
+        for term in view.terms
+        for dim, axis in enumerate(term.axes)
+    )
+
+
 def combined(one: View, other: View, shape: Sequence[int], *, multiplies: bool) -> View:
     """Return the view of two views that meet entry by entry.
 
@@ -264,6 +273,18 @@ def _broadcast(eqn: JaxprEqn, term: Term) -> Term:
     return dataclasses.replace(term, axes=tuple(axes))
 
 
+def _tile(eqn: JaxprEqn, term: Term) -> Term | None:
+    # A token for each input. Of an axis that is repeated nobody knows the parts.
+    sizes = shape_of(eqn.outvars[0])
+    pairs = list(zip(term.axes, sizes, strict=True))
+    if any(size_of(axis) not in (1, size) for axis, size in pairs):
+        return None
+    axes = tuple(
+        axis if size_of(axis) == size else ((BROADCAST, size),) for axis, size in pairs
+    )
+    return dataclasses.replace(term, axes=axes)
+
+
 def _squeeze(eqn: JaxprEqn, term: Term) -> Term:
     dims = {d % max(len(term.axes), 1) for d in eqn.params["dimensions"]}
     axes = tuple(a for i, a in enumerate(term.axes) if i not in dims)
@@ -312,6 +333,7 @@ _RULES: dict[str, Rule] = dict.fromkeys(_SAME.split(), _same) | {
     "reshape": _reshape,
     "broadcast_in_dim": _broadcast,
     "squeeze": _squeeze,
+    "tile": _tile,
     "slice": _slice,
     "dynamic_slice": _dynamic_slice,
     "reduce_sum": _reduce,
