@@ -23,7 +23,7 @@ from ._torch import torch_law
     use="convolutional residual networks, as torchvision starts them",
     law="N(0, 2 / fan_out); the head U(+-1 / sqrt(fan_in))",
     sources=(
-        Source("pytorch/vision", "torchvision/models/resnet.py", "054e54c"),
+        Source("pytorch/vision", "torchvision/models/resnet.py", "f50e776"),
         HE_2015,
         GOYAL_2017,
     ),

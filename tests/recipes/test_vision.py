@@ -85,7 +85,7 @@ def dit():
 
 
 def resnet():
-    """pytorch/vision, torchvision/models/resnet.py at 054e54c."""
+    """pytorch/vision, torchvision/models/resnet.py at f50e776."""
     sizes = {"stem": (3, 8, 3), "conv0a": (8, 4, 1), "conv0b": (4, 4, 3)}
     sizes |= {"conv0c": (4, 8, 1), "conv1a": (8, 4, 1), "conv1b": (4, 4, 3)}
     sizes |= {"conv1c": (4, 16, 1), "shortcut1": (8, 16, 1)}

@@ -121,8 +121,9 @@ def meet(
     free: tuple[set[int], set[int]],
 ) -> Data:
     """Return the product of two values of data that is summed over some axes."""
-    new = joined(left, right).copy(axes=axes, meeting=Meeting(left, right, *free))
-    modulations.met(log, left, right, new.meeting)
+    meeting = Meeting(left, right, *free)
+    new = joined(left, right).copy(axes=axes, meeting=meeting)
+    modulations.met(log, left, right, meeting)
     # einsum("bd,bd->b", x, x) is a sum of squares.
     if left is right:
         new.norm = "mean_square"
