@@ -31,8 +31,14 @@ from .._core.names import publish
 from ._big_vision import big_vision_vit
 from ._contrastive import clip, siglip
 from ._dit import dit
+from ._hugging_face import from_hf_config
 from ._inside import inside
+from ._llama import deepseek_v3, llama3
+from ._megatron import full_megatron
+from ._nanochat import nanochat
+from ._olmo import olmo
 from ._post_norm import deepnorm, t_fixup
+from ._qwen import qwen3
 from ._recipe import Law, Recipe, Source, get, names
 from ._residual import fixup
 from ._resnet import resnet
@@ -49,12 +55,19 @@ __all__ = [
     "big_vision_vit",
     "clip",
     "deepnorm",
+    "deepseek_v3",
     "dit",
     "fixup",
+    "from_hf_config",
+    "full_megatron",
     "get",
     "gpt2",
     "inside",
+    "llama3",
     "names",
+    "nanochat",
+    "olmo",
+    "qwen3",
     "resnet",
     "siglip",
     "small_init",
