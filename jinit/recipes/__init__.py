@@ -36,6 +36,7 @@ from ._inside import inside
 from ._llama import deepseek_v3, llama3
 from ._megatron import full_megatron
 from ._nanochat import nanochat
+from ._ngpt import ngpt
 from ._olmo import olmo
 from ._post_norm import deepnorm, t_fixup
 from ._qwen import qwen3
@@ -66,6 +67,7 @@ __all__ = [
     "llama3",
     "names",
     "nanochat",
+    "ngpt",
     "olmo",
     "qwen3",
     "resnet",

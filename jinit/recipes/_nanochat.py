@@ -6,7 +6,6 @@ from typing import Any, Unpack
 import numpy as np
 
 from .._initializer.base import Initializer
-from .._network.branches import Paths
 from .._network.reader.records import Parameter
 from .._network.record import Network
 from .._plan import network_roles as in_networks
@@ -15,7 +14,7 @@ from .._plan.rules import FromTree, Rule
 from .._schemes.constant import constant, zeros
 from .._schemes.distributions import normal, uniform
 from .._schemes.fan_based import lecun
-from ._language import needs, only_networks
+from ._language import needs, only_networks, where
 from ._recipe import NORMS_AND_BIASES, Law, Recipe, Source, recipe
 from ._roles import ATTENTION, Roles, kernels, others, role, the_rest
 
@@ -70,34 +69,32 @@ def nanochat(num_layers: int | None = None, **roles: Unpack[Roles]) -> Recipe:
         *needs("nanochat", "query", "residual_output"),
         *role(roles, "residual_outputs", zeros, note="residual outputs at 0"),
         *role(roles, "readout", normal(0.001)),
-        Rule(
-            _where("tables of values", _values), FromTree(_value_table), optional=True
-        ),
+        Rule(where("tables of values", _values), FromTree(_value_table), optional=True),
         *role(roles, "embeddings", normal(0.8)),
         *others(roles, ATTENTION, plain),
         Rule(
-            _where("kernels of queries, keys and values", _reads_of_attention),
+            where("kernels of queries, keys and values", _reads_of_attention),
             plain,
             optional=True,
         ),
         Rule(
-            _where("gates that read a part of the stream", _gates),
+            where("gates that read a part of the stream", _gates),
             uniform(0.02),
             optional=True,
         ),
         Rule(
-            _where("factors of the stream", _factors(True)),
+            where("factors of the stream", _factors(True)),
             _falling(1.15, 0.10),
             optional=True,
         ),
         Rule(
-            _where("factors of the embedding", _factors(False)),
+            where("factors of the embedding", _factors(False)),
             _falling(0.20, 0.15),
             optional=True,
         ),
-        Rule(_where("the factor of the smear", _smear), zeros, optional=True),
+        Rule(where("the factor of the smear", _smear), zeros, optional=True),
         Rule(
-            _where("the factor of the backout", _backout), constant(0.2), optional=True
+            where("the factor of the backout", _backout), constant(0.2), optional=True
         ),
         *kernels(0.4 * plain),
         *the_rest(),
@@ -118,17 +115,6 @@ _LAWS = (
     Law("other factors", "0 and 0.2", "smear_lambda and backout_lambda"),
     *NORMS_AND_BIASES,
 )
-
-
-def _where(text: str, test: Any) -> FromTree:
-    """Return the pattern of the parameters of a network that pass a test."""
-
-    def pattern(model: Model) -> Any:
-        if model.network is None:
-            return ()
-        return Paths(f"{text}, as the network says", in_networks.paths(model, test))
-
-    return FromTree(pattern)
 
 
 def _values(_net: Network) -> Any:

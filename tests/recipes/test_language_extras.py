@@ -159,6 +159,53 @@ def test_factors_of_separate_layers_are_no_backout(key):
         jinit.plan(net, recipes.nanochat())
 
 
+def unit(x):
+    return x / jnp.sqrt(jnp.sum(x * x, -1, keepdims=True))
+
+
+def normalized(params, ids):
+    """The equations of NVIDIA/ngpt, model.py, ed19eb2, with one head."""
+    x = params["wte"][ids]
+    size = x.shape[-1]
+    scale = size**-0.5
+    for p in params["h"]:
+        sqk = (p["sqk"] / scale)[None, None]
+        q, k = (sqk * unit(x @ p[name]) for name in ("query", "key"))
+        y = jax.nn.softmax(size**0.5 * q @ k.mT) @ (x @ p["value"]) @ p["att_proj"]
+        step = jnp.abs(p["attn_alpha"] * (0.05 / scale))[None, None]
+        x = unit(unit(x) + step * (unit(y) - unit(x)))
+        uv = (p["suv"] * size**0.5)[None, None] * (x @ p["c_fc"])
+        u, v = jnp.split(uv, 2, -1)
+        y = (u * jax.nn.silu(v)) @ p["mlp_proj"]
+        step = jnp.abs(p["mlp_alpha"] * (0.05 / scale))[None, None]
+        x = unit(unit(x) + step * (unit(y) - unit(x)))
+    return (params["sz"] / scale)[None, None] * (x @ params["lm_head"])
+
+
+def test_ngpt_starts_every_vector_on_the_sphere(key):
+    size, vocabulary = 32, 50
+    layer = dict.fromkeys(("query", "key", "value", "att_proj"), floats(size, size))
+    layer |= {"c_fc": floats(size, 8 * size), "mlp_proj": floats(4 * size, size)}
+    layer |= dict.fromkeys(("sqk", "attn_alpha", "mlp_alpha"), floats(size))
+    layer |= {"suv": floats(8 * size)}
+    shapes = {"wte": floats(vocabulary, size), "h": [layer, layer]}
+    shapes |= {"sz": floats(vocabulary), "lm_head": floats(size, vocabulary)}
+    net = jinit.network(normalized, shapes, tokens(2, 5))
+    params = jinit.plan(net, recipes.ngpt()).init(key)
+    # The axis of the model's width, as `normalize_matrices` of train.py has it.
+    widths = {"query": 0, "key": 0, "value": 0, "c_fc": 0, "att_proj": 1, "mlp_proj": 1}
+    for one in params["h"]:
+        for name, axis in widths.items():
+            norms = np.linalg.norm(one[name], axis=axis)
+            np.testing.assert_allclose(norms, 1, atol=1e-5)
+        for name in ("sqk", "attn_alpha", "mlp_alpha"):
+            np.testing.assert_allclose(one[name], size**-0.5, rtol=1e-6)
+        assert (one["suv"] == 1).all()
+    np.testing.assert_allclose(np.linalg.norm(params["wte"], axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(params["lm_head"], axis=0), 1, atol=1e-5)
+    np.testing.assert_allclose(params["sz"], size**-0.5, rtol=1e-6)
+
+
 def plain_perceptron():
     def model(p, x):
         return x + jax.nn.relu(x @ p["up"]) @ p["down"]
