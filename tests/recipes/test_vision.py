@@ -206,15 +206,18 @@ def drawn(name, recipe=None):
     return net, flat
 
 
-def outputs(name, params, architecture=None, seed=0):
-    """Return the output of a model in Linen for random inputs."""
-    rng = np.random.default_rng(seed)
-    inputs = [
+def random_inputs(name):
+    rng = np.random.default_rng(0)
+    return [
         jnp.asarray(rng.integers(0, 11, x.shape), x.dtype)
         if x.dtype == jnp.int32
         else jnp.asarray(rng.normal(size=x.shape), x.dtype)
         for x in CASES[name][2]
     ]
+
+
+def nested(params):
+    """Return the parameters as Linen has them."""
     tree = {}
     for path, x in params.items():
         layer, _, part = path.rpartition("/")
@@ -222,8 +225,26 @@ def outputs(name, params, architecture=None, seed=0):
             tree.setdefault(layer, {})[part] = x
         else:
             tree[path] = x
-    module = in_linen(architecture or CASES[name][1], *CASES[name][2])[0]
-    return np.asarray(module.apply({"params": tree}, *inputs))
+    return tree
+
+
+def outputs(name, params, architecture=None):
+    """Return the output of a model in Linen for random inputs."""
+    apply = compiled(name, architecture or CASES[name][1])
+    return np.asarray(apply({"params": nested(params)}, *random_inputs(name)))
+
+
+@functools.cache
+def compiled(name, architecture):
+    return jax.jit(in_linen(architecture, *CASES[name][2])[0].apply)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_audit_has_no_finding(name):
+    """Zeros at the ends, and a law over axes of one's own, are meant so."""
+    module = in_linen(CASES[name][1], *CASES[name][2])[0]
+    variables = {"params": nested(drawn(name)[1])}
+    assert not jinit.audit(module, variables, *random_inputs(name)).findings
 
 
 def redrawn(params, *parts):
@@ -244,7 +265,9 @@ def test_dit_gives_zero_and_its_blocks_are_the_identity():
     params = redrawn(params, "last")
     whole = outputs("dit", params)
     without = outputs("dit", params, functools.partial(models.dit, depth=0))
-    assert whole.any() and (whole == without).all()
+    assert whole.any()
+    # Two programs may round sums in another order; one program gives equal bits.
+    np.testing.assert_allclose(whole, without, rtol=1e-5, atol=1e-6)
     assert (whole == outputs("dit", redrawn(params, "attention", "mlp"))).all()
     assert not np.allclose(whole, outputs("dit", redrawn(params, "modulation0")))
 

@@ -223,7 +223,7 @@ def test_settings_that_are_out_of_range():
     with pytest.raises(ValueError):
         recipes.dit(grid=(0, 4))
     with pytest.raises(TypeError, match="Did you mean 'temperature'"):
-        recipes.clip(temperatur=0.1)
+        recipes.clip(temperature_=0.1)
 
 
 def test_part_of_a_model():
