@@ -55,6 +55,7 @@ _GROUPS = {
     },
     "Images, coordinates and sound": {
         "_schemes.coordinates": "fourier_features siren",
+        "_schemes.positions": "sincos_positions",
         "_schemes.stft": "stft",
         "_schemes.upsampling": "bilinear icnr",
         "_schemes.whitening": "whitening_conv",
@@ -192,6 +193,7 @@ if _typing.TYPE_CHECKING:
     # Images, coordinates and sound.
     from ._schemes.coordinates import fourier_features as fourier_features
     from ._schemes.coordinates import siren as siren
+    from ._schemes.positions import sincos_positions as sincos_positions
     from ._schemes.stft import stft as stft
     from ._schemes.upsampling import bilinear as bilinear
     from ._schemes.upsampling import icnr as icnr

@@ -86,6 +86,9 @@ BALDUZZI_2017 = Paper(("Balduzzi", "Frean", "Leary", "Lewis", "Ma", "McWilliams"
 BERNSTEIN_2025 = Paper(("Bernstein", "Newhouse"), 2025,
     "Modular duality in deep learning",
     "https://arxiv.org/abs/2410.21265", "ICML")
+BEYER_2022 = Paper(("Beyer", "Zhai", "Kolesnikov"), 2022,
+    "Better plain ViT baselines for ImageNet-1k",
+    "https://arxiv.org/abs/2205.01580", "arXiv")
 BINGHAM_2023 = Paper(("Bingham", "Miikkulainen"), 2023,
     "AutoInit: analytic signal-preserving weight initialization for neural networks",
     "https://arxiv.org/abs/2109.08958", "AAAI")
@@ -110,6 +113,9 @@ CHEN_2014 = Paper(("Chen", "Chow"), 2014,
     "A stable scaling of Newton-Schulz for improving the sign function computation of "
     "a Hermitian matrix",
     "https://www.mcs.anl.gov/papers/P5059-0114.pdf", "Argonne National Laboratory")
+CHEN_2021 = Paper(("Chen", "Xie", "He"), 2021,
+    "An empirical study of training self-supervised vision transformers",
+    "https://arxiv.org/abs/2104.02057", "ICCV")
 CHO_2009 = Paper(("Cho", "Saul"), 2009,
     "Kernel methods for deep learning",
     "https://proceedings.neurips.cc/paper_files/paper/2009/hash/"
@@ -131,6 +137,9 @@ DEY_2025 = Paper(
      "Hestness"), 2025,
     "Don't be lazy: CompleteP enables compute-efficient deep transformers",
     "https://arxiv.org/abs/2505.01618", "NeurIPS")
+DHARIWAL_2021 = Paper(("Dhariwal", "Nichol"), 2021,
+    "Diffusion models beat GANs on image synthesis",
+    "https://arxiv.org/abs/2105.05233", "NeurIPS")
 DOSOVITSKIY_2021 = Paper(
     ("Dosovitskiy", "Beyer", "Kolesnikov", "Weissenborn", "Zhai", "Unterthiner",
      "Dehghani", "Minderer", "Heigold", "Gelly", "Uszkoreit", "Houlsby"), 2021,
@@ -155,6 +164,11 @@ GILES_2012 = Paper(("Giles",), 2012,
 GLOROT_2010 = Paper(("Glorot", "Bengio"), 2010,
     "Understanding the difficulty of training deep feedforward neural networks",
     "https://proceedings.mlr.press/v9/glorot10a.html", "AISTATS")
+GOYAL_2017 = Paper(
+    ("Goyal", "Dollár", "Girshick", "Noordhuis", "Wesolowski", "Kyrola", "Tulloch",
+     "Jia", "He"), 2017,
+    "Accurate, large minibatch SGD: training ImageNet in 1 hour",
+    "https://arxiv.org/abs/1706.02677", "arXiv")
 GU_2020 = Paper(("Gu", "Dao", "Ermon", "Rudra", "Ré"), 2020,
     "HiPPO: recurrent memory with optimal polynomial projections",
     "https://arxiv.org/abs/2008.07669", "NeurIPS")
@@ -177,6 +191,9 @@ HE_2015 = Paper(("He", "Zhang", "Ren", "Sun"), 2015,
     "Delving deep into rectifiers: surpassing human-level performance on ImageNet "
     "classification",
     "https://arxiv.org/abs/1502.01852", "ICCV")
+HE_2022 = Paper(("He", "Chen", "Xie", "Li", "Dollár", "Girshick"), 2022,
+    "Masked autoencoders are scalable vision learners",
+    "https://arxiv.org/abs/2111.06377", "CVPR")
 HU_2022 = Paper(
     ("Hu", "Shen", "Wallis", "Allen-Zhu", "Li", "Wang", "Wang", "Chen"), 2022,
     "LoRA: low-rank adaptation of large language models",
@@ -240,6 +257,9 @@ PASZKE_2019 = Paper(
      "Tejani", "Chilamkurthy", "Steiner", "Fang", "Bai", "Chintala"), 2019,
     "PyTorch: an imperative style, high-performance deep learning library",
     "https://arxiv.org/abs/1912.01703", "NeurIPS")
+PEEBLES_2023 = Paper(("Peebles", "Xie"), 2023,
+    "Scalable diffusion models with transformers",
+    "https://arxiv.org/abs/2212.09748", "ICCV")
 PENNINGTON_2017 = Paper(("Pennington", "Schoenholz", "Ganguli"), 2017,
     "Resurrecting the sigmoid in deep learning through dynamical isometry: theory and "
     "practice",
@@ -251,6 +271,11 @@ RADFORD_2019 = Paper(("Radford", "Wu", "Child", "Luan", "Amodei", "Sutskever"), 
     "Language models are unsupervised multitask learners",
     "https://cdn.openai.com/better-language-models/"
     "language_models_are_unsupervised_multitask_learners.pdf", "OpenAI")
+RADFORD_2021 = Paper(
+    ("Radford", "Kim", "Hallacy", "Ramesh", "Goh", "Agarwal", "Sastry", "Askell",
+     "Mishkin", "Clark", "Krueger", "Sutskever"), 2021,
+    "Learning transferable visual models from natural language supervision",
+    "https://arxiv.org/abs/2103.00020", "ICML")
 RAFFEL_2020 = Paper(
     ("Raffel", "Shazeer", "Roberts", "Lee", "Narang", "Matena", "Zhou", "Li",
      "Liu"), 2020,
@@ -305,6 +330,11 @@ TOUVRON_2021 = Paper(("Touvron", "Cord", "Sablayrolles", "Synnaeve", "Jégou"), 
 TROCKMAN_2023 = Paper(("Trockman", "Kolter"), 2023,
     "Mimetic initialization of self-attention layers",
     "https://arxiv.org/abs/2305.09828", "ICML")
+VASWANI_2017 = Paper(
+    ("Vaswani", "Shazeer", "Parmar", "Uszkoreit", "Jones", "Gomez", "Kaiser",
+     "Polosukhin"), 2017,
+    "Attention is all you need",
+    "https://arxiv.org/abs/1706.03762", "NeurIPS")
 WANG_2023 = Paper(
     ("Wang", "Ma", "Huang", "Dong", "Wang", "Peng", "Wu", "Bajaj", "Singhal",
      "Benhaim", "Patra", "Liu", "Chaudhary", "Song", "Wei"), 2023,
@@ -339,6 +369,9 @@ YANG_2024 = Paper(("Yang", "Yu", "Zhu", "Hayou"), 2024,
 ZAGORUYKO_2017 = Paper(("Zagoruyko", "Komodakis"), 2017,
     "DiracNets: training very deep neural networks without skip-connections",
     "https://arxiv.org/abs/1706.00388", "arXiv")
+ZHAI_2023 = Paper(("Zhai", "Mustafa", "Kolesnikov", "Beyer"), 2023,
+    "Sigmoid loss for language image pre-training",
+    "https://arxiv.org/abs/2303.15343", "ICCV")
 ZHANG_2019 = Paper(("Zhang", "Dauphin", "Ma"), 2019,
     "Fixup initialization: residual learning without normalization",
     "https://arxiv.org/abs/1901.09321", "ICLR")

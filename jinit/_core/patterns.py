@@ -32,7 +32,7 @@ from .trees import Leaf, listed
 ROLES = (
     "embedding", "input", "hidden", "readout", "matrix", "convolution", "query", "key",
     "value", "attention_output", "residual_output", "gate", "up", "router", "expert",
-    "recurrent", "bias", "scale", "other",
+    "recurrent", "modulation", "temperature", "logit_bias", "bias", "scale", "other",
 )  # fmt: skip
 
 OnePattern = str | re.Pattern[str] | Callable[[str, Any], bool]

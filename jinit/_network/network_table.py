@@ -14,8 +14,8 @@ _HEAD = (
 # Roles in the order in which they are shown; the last few only where no other is.
 _SHOWN = (
     "embedding", "input", "query", "key", "value", "attention_output", "gate", "up",
-    "router", "expert", "recurrent", "residual_output", "readout", "convolution",
-    "bias", "scale", "other",
+    "router", "expert", "recurrent", "modulation", "residual_output", "readout",
+    "temperature", "logit_bias", "convolution", "bias", "scale", "other",
 )  # fmt: skip
 
 

@@ -11,6 +11,8 @@ from .model import Model
 
 Test = Callable[[Parameter], bool]
 
+_ATTENDING = frozenset(("query", "key", "value", "attention_output"))
+
 
 def has(*roles: str) -> Callable[[Network], Test]:
     """Return a function of a network that returns the test for one of some roles."""
@@ -141,9 +143,75 @@ def learned_vectors(net: Network) -> Test:
     )
 
 
+def probes(net: Network) -> Test:
+    """Tell which learned vectors are what the queries of an attention pooling read."""
+    is_vector = learned_vectors(net)
+    read_alone = {
+        p.inputs[0]
+        for p in net.parameters.values()
+        if "query" in p.roles and len(p.inputs) == 1
+    }
+    return lambda p: is_vector(p) and p.path in read_alone
+
+
+def conditioning(net: Network) -> Test:
+    """Tell which kernels make the condition that modulations read, such as a time."""
+    modulations = [p for p in net.parameters.values() if "modulation" in p.roles]
+    paths = {path for p in modulations for path in p.inputs}
+    left = list(paths)
+    while left:
+        parameter = net.parameters.get(left.pop())
+        new = set(() if parameter is None else parameter.inputs) - paths
+        paths |= new
+        left += new
+    kernel, inside = kernels(net), in_branches(net)
+    return lambda p: (
+        p.path in paths
+        and kernel(p)
+        and not inside(p)
+        and p.roles.isdisjoint(("modulation", "readout"))
+    )
+
+
+def heads(net: Network) -> Test:
+    """Tell which readouts end no residual branch, and weigh nothing."""
+    inside = in_branches(net)
+    return lambda p: (
+        "readout" in p.roles and "attention_output" not in p.roles and not inside(p)
+    )
+
+
+def attends_or_branches(net: Network) -> Test:
+    """Tell which kernels are those of attention and of MLPs."""
+    inside = in_branches(net)
+    return lambda p: inside(p) or bool(p.roles & _ATTENDING)
+
+
+def perceptrons(net: Network) -> Test:
+    """Tell which kernels of residual branches are not those of attention."""
+    inside = in_branches(net)
+    return lambda p: inside(p) and p.roles.isdisjoint(_ATTENDING)
+
+
+def branch_norms(net: Network) -> Test:
+    """Tell which scales are the last of a branch: they read its end, and nothing else.
+
+    A norm behind the sum reads the shortcut, too.
+    """
+    ends = [set(branch.ends) for branch in net.branches]
+    return lambda p: (
+        "scale" in p.roles
+        and bool(p.inputs)
+        and any(end.issuperset(p.inputs) for end in ends)
+    )
+
+
 def multipliers(net: Network) -> Test:
     """Tell which parameters multiply data that are not normalized, entry by entry."""
-    return lambda p: p.reason == MULTIPLIES_DATA
+    return lambda p: (
+        p.reason == MULTIPLIES_DATA
+        or ("temperature" in p.roles and "scale" not in p.roles)
+    )
 
 
 def paths(model: Model, test: Callable[[Network], Test]) -> frozenset[str]:

@@ -28,6 +28,9 @@ raises an error that names the leaf.
 """
 
 from .._core.names import publish
+from ._big_vision import big_vision_vit
+from ._contrastive import clip, siglip
+from ._dit import dit
 from ._hugging_face import from_hf_config
 from ._inside import inside
 from ._llama import deepseek_v3, llama3
@@ -39,17 +42,22 @@ from ._post_norm import deepnorm, t_fixup
 from ._qwen import qwen3
 from ._recipe import Law, Recipe, Source, get, names
 from ._residual import fixup
+from ._resnet import resnet
 from ._t5 import t5
 from ._torch import torch_defaults
 from ._transformers import gpt2, small_init
+from ._unet import unet
 from ._vision import vit
 
 __all__ = [
     "Law",
     "Recipe",
     "Source",
+    "big_vision_vit",
+    "clip",
     "deepnorm",
     "deepseek_v3",
+    "dit",
     "fixup",
     "from_hf_config",
     "full_megatron",
@@ -62,10 +70,13 @@ __all__ = [
     "ngpt",
     "olmo",
     "qwen3",
+    "resnet",
+    "siglip",
     "small_init",
     "t5",
     "t_fixup",
     "torch_defaults",
+    "unet",
     "vit",
 ]
 __dir__ = __all__.copy  # for `dir`, which would show the imports too

@@ -40,7 +40,7 @@ class LawsOfTorch:
 
     def bias(self, _path: str, p: Parameter) -> Initializer:
         """Return the law of the layer before a bias, and 0 in attention and norms."""
-        layer = self._layer_of(p)
+        layer = self.layer_of(p)
         # torch.nn.MultiheadAttention sets the biases of all four layers to 0.
         if layer is None or layer.roles & {*_ATTENTION, "attention_output"}:
             return zeros
@@ -48,7 +48,7 @@ class LawsOfTorch:
 
     def bias_of_window(self, path: str, p: Parameter) -> Initializer:
         """Return the law of the bias of a convolution, and 0 for other biases."""
-        layer = self._layer_of(p)
+        layer = self.layer_of(p)
         is_window = layer is not None and "convolution" in layer.roles
         return self.bias(path, p) if is_window else zeros
 
@@ -73,7 +73,7 @@ class LawsOfTorch:
         outputs = 3 * fan_out if is_packed else fan_out
         return xavier(distribution="uniform", fan_in=fan_in, fan_out=outputs)
 
-    def _layer_of(self, p: Parameter) -> Parameter | None:
+    def layer_of(self, p: Parameter) -> Parameter | None:
         """Return the layer whose outputs a bias is added to, or None behind a norm."""
         layers: list[Any] = [self.parameters.get(path) for path in p.inputs]
         kernels = [x for x in layers if x is not None and x.fans is not None]

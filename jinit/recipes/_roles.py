@@ -103,6 +103,14 @@ _SELECTORS: dict[str, tuple[Callable[..., Any], ByName]] = {
     "kernels": (in_networks.kernels, _globs("**/kernel")),
     "multipliers": (in_networks.multipliers, _globs()),
     "scales": (in_networks.has("scale"), _globs("**/scale")),
+    "modulations": (in_networks.has("modulation"), _globs()),
+    "conditioning": (in_networks.conditioning, _globs()),
+    "temperatures": (in_networks.has("temperature"), _globs()),
+    "logit_biases": (in_networks.has("logit_bias"), _globs()),
+    "branch_norms": (in_networks.branch_norms, _globs()),
+    "heads": (in_networks.heads, branches.readout),
+    "probes": (in_networks.probes, _globs("**/probe")),
+    "attends_or_branches": (in_networks.attends_or_branches, branches.in_branches),
     "biases_of_layers": (in_networks.biases_of_layers, _globs("**/bias")),
     "biases": (in_networks.has("bias"), _globs("**/bias")),
 }
@@ -120,6 +128,11 @@ class Roles(TypedDict, total=False):
     value: PatternLike
     up: PatternLike
     branches: PatternLike
+    modulations: PatternLike
+    conditioning: PatternLike
+    temperatures: PatternLike
+    logit_biases: PatternLike
+    branch_norms: PatternLike
 
 
 def in_role(name: str, by_name: ByName | None = None, note: str = "") -> FromTree:

@@ -105,15 +105,6 @@ def torch_defaults(
       Paszke et al., "PyTorch: an imperative style, high-performance deep learning
         library", NeurIPS 2019. The `reset_parameters` of its layers.
     """
-
-    def law(name: str) -> FromTree:
-        def of(model: Model) -> Any:
-            if model.network is not None:
-                return getattr(LawsOfTorch(model.network), name)
-            return getattr(_Neighbours(model, stacked, num_layers), name)
-
-        return FromTree(of)
-
     laws = [
         Law("kernels", "U(+-1 / sqrt(fan_in))", "linear layers and convolutions"),
         Law("biases", "U(+-1 / sqrt(fan_in))", "with the fan of the layer's kernel"),
@@ -122,20 +113,36 @@ def torch_defaults(
         Law("embeddings", "N(0, 1)", "all tables"),
         Law("scales", "1", "norms, whose biases are 0"),
     ]
+    tree = stacked, num_layers
     rules = [
-        *(rule for name in ATTENTION for rule in role(roles, name, law("attention"))),
+        *(
+            rule
+            for name in ATTENTION
+            for rule in role(roles, name, torch_law("attention", *tree))
+        ),
         # torch.nn.Embedding draws from N(0, 1), whatever its width.
         *role(roles, "embeddings", normal(1.0)),
         *others(roles, ("positions",), normal(1.0)),
         Rule(in_role("lookups"), normal(1.0), optional=True),
-        *others(roles, ("residual_outputs", "readout"), law("kernel")),
-        *kernels(law("kernel")),
-        Rule(in_role("biases_of_layers"), law("bias"), optional=True),
+        *others(roles, ("residual_outputs", "readout"), torch_law("kernel", *tree)),
+        *kernels(torch_law("kernel", *tree)),
+        Rule(in_role("biases_of_layers"), torch_law("bias", *tree), optional=True),
         # PReLU starts at 0.25 in PyTorch, and at 0.01 in Flax.
         Rule(_slopes(), constant(0.25), optional=True),
         *the_rest(),
     ]
     return Recipe(rules, laws)
+
+
+def torch_law(name: str, stacked: bool, num_layers: int | None) -> FromTree:
+    """Return PyTorch's law of "kernel", "bias" or "attention", for any model."""
+
+    def of(model: Model) -> Any:
+        if model.network is not None:
+            return getattr(LawsOfTorch(model.network), name)
+        return getattr(_Neighbours(model, stacked, num_layers), name)
+
+    return FromTree(of)
 
 
 def _slopes() -> FromTree:

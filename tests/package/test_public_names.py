@@ -26,7 +26,7 @@ PUBLIC = {
     "with_dtype", "looks_linear", "scaled_orthogonal",
     "dirac", "hadamard", "identity", "sparse", "zero_hadamard",
     "bilinear", "constant_bias_from_prior", "embedding", "fourier_features", "icnr",
-    "scaled_uniform", "siren", "stft", "recurrent", "ssm",
+    "scaled_uniform", "sincos_positions", "siren", "stft", "recurrent", "ssm",
     "hyperfan_in", "hyperfan_out", "layer_scale", "lora", "mimetic_attention",
     "moe_router", "ngpt", "olora", "pissa", "place_mimetic_attention", "small_init",
     "wang_init", "whitening_conv", "critical", "theory", "Report", "probe",

@@ -186,6 +186,12 @@ CASES: dict[str, Case] = {
         sharded_shape=(4, 4, 16, 16),
         constant=True,
     ),
+    "sincos_positions": Case(
+        jinit.sincos_positions(),
+        takes=lambda shape: len(shape) >= 2 and shape[-1] % 2 == 0,
+        constant=True,
+        complex=False,
+    ),
     "stft": Case(
         jinit.stft(),
         shape=(8, 1, 5),

@@ -9,7 +9,7 @@ from typing import Any
 
 from jax.extend.core import JaxprEqn
 
-from . import attention, points, residuals, views
+from . import attention, modulations, points, residuals, views
 from .atoms import is_whole, shape_of
 from .entries import axes_of, bent, is_beside, linear, mixed, other, parts_of
 from .factors import divide, multiply, power, scaled
@@ -65,6 +65,8 @@ def total(log: Log, new: Data, one: Data, other: Data) -> Data:
         new.total = one.total or other.total
     if new.scalar is not None:
         return log.base(new)
+    for product, shift in ((one, other), (other, one)):
+        modulations.scaled_and_shifted(log, product, shift)
     is_residual = residuals.added(log, one, other)
     # On the stream nothing is known of attention or routers any more.
     if is_residual:
@@ -89,6 +91,7 @@ def _added(log: Log, view: View, data: Data) -> Use:
         use.reason = "a constant times it is added to data"
     else:
         use.roles.add("bias")
+        modulations.shifted(log, use, data)
     return use
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from jax.extend.core import JaxprEqn
 
-from . import attention, views
+from . import attention, modulations, views
 from .atoms import shape_of
 from .entries import axes_of, bent, is_beside, linear, mixed, other, parts_of
 from .uses import FROM_INPUTS, Log, Use
@@ -60,6 +60,7 @@ def scaled(
     """Read a product with a parameter entry by entry: a norm's scale, or another."""
     use = log.note("multiply", view, data)
     new = linear(log, eqn, values, data)
+    modulations.multiplied(log, use, data, new)
     if data.norm in ("inverse_root", "normalized"):
         use.roles.add("scale")
         # What a norm's scale feeds is fed by the scale: the norm hides the rest.
@@ -144,7 +145,7 @@ def _note_gate(log: Log, gate: Data, up: Data, new: Data) -> None:
     if len(gates) != 1 or len(ups) != 1 or up.attention or gate.attention:
         return
     read, beside = gates[0].data, ups[0].data
-    if read is None or beside is None or not _is_same(log, read, beside):
+    if read is None or beside is None or not modulations.reads_same(log, read, beside):
         return
     # Two slices of one product are a fused kernel; x * f(x) is none.
     if gates[0] is ups[0] and not (gate.is_part or up.is_part):
@@ -153,17 +154,6 @@ def _note_gate(log: Log, gate: Data, up: Data, new: Data) -> None:
     ups[0].roles.add("up")
     new.gated = gate.curve
     new.last = gate.last | up.last
-
-
-def _is_same(log: Log, one: Data, other: Data) -> bool:
-    """Tell whether two products read the same values, if computed twice."""
-    if one.ancestors == other.ancestors:
-        return True
-    names = [
-        {use.main.parameter for use in log.members(data.sources) if use.view.terms}
-        for data in (one, other)
-    ]
-    return bool(names[0]) and names[0] == names[1]
 
 
 def divide(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:

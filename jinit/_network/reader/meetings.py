@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from . import attention, points
+from . import attention, modulations, points
 from .axes import Axes, Axis, Factor
 from .uses import FROM_INPUTS, Log, Use, letters_of
 from .values import Data, Meeting, View, rebased
@@ -61,6 +61,8 @@ def result(log: Log, use: Use, data: Data, axes: Axes) -> Data:
         new.meeting = data.meeting if labels & data.meeting.right_free else None
     if data.exponential and labels & data.exponential.labels:
         new.exponential = data.exponential
+    if data.meeting is not None:
+        data.meeting.is_read = True
     log.base(new)
     points.begin_layer(log, use, new)
     return new
@@ -119,7 +121,9 @@ def meet(
     free: tuple[set[int], set[int]],
 ) -> Data:
     """Return the product of two values of data that is summed over some axes."""
-    new = joined(left, right).copy(axes=axes, meeting=Meeting(left, right, *free))
+    meeting = Meeting(left, right, *free)
+    new = joined(left, right).copy(axes=axes, meeting=meeting)
+    modulations.met(log, left, right, meeting)
     # einsum("bd,bd->b", x, x) is a sum of squares.
     if left is right:
         new.norm = "mean_square"

@@ -55,6 +55,16 @@ def broadcast(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     return _moved(eqn, data, whole)
 
 
+def tile(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
+    """Repeat data along axes of one entry."""
+    data, shape = values[0], shape_of(eqn.outvars[0])
+    pairs = list(zip(data.axes, shape, strict=True))
+    if any(size_of(axis) not in (1, size) for axis, size in pairs):
+        return other(log, eqn, values)
+    axes = (a if size_of(a) == size else log.labels.repeat(size) for a, size in pairs)
+    return _moved(eqn, data, tuple(axes))
+
+
 def squeeze(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     """Drop axes of one entry."""
     data = values[0]
@@ -216,6 +226,7 @@ RULES: dict[str, Rule] = {
     "reshape": reshape,
     "broadcast_in_dim": broadcast,
     "squeeze": squeeze,
+    "tile": tile,
     "slice": cut,
     "split": cut,
     "dynamic_slice": cut,

@@ -18,10 +18,11 @@ def dot_general(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
     left, right = values[:2]
     dims = eqn.params["dimension_numbers"]
     if isinstance(left, View) and isinstance(right, View):
-        # Learned queries that are repeated for each input, times their kernel.
-        if views.is_repeated(left):
+        # Learned queries that are repeated for each input, times their kernel; a batch
+        # of one input repeats nothing, and a single query is a vector.
+        if views.is_repeated(left) or views.is_summed(left, dims[0][0]):
             left = learned(log, left, shape_of(eqn.invars[0]))
-        elif views.is_repeated(right):
+        elif views.is_repeated(right) or views.is_summed(right, dims[0][1]):
             right = learned(log, right, shape_of(eqn.invars[1]))
         else:
             return _of_parameters(eqn, left, right)

@@ -8,6 +8,7 @@ parameter at least. The search is for the last such v.
 
 import math
 
+from . import modulations
 from .uses import Addition, Log
 from .values import Data
 
@@ -103,6 +104,7 @@ def _note(log: Log, number: int, shortcut: Data, branch: Data, side: int) -> Non
     is_plain = place[-1].primitive.name in ("add", "add_any", "sub")
     known = place, side if is_plain else None
     for term in _branches(branch, inside):
+        modulations.gated(log, start, term, inside)
         layers = term.layers & inside
         ends = term.last & layers
         log.additions.append(

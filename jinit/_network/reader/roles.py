@@ -7,7 +7,7 @@ axis is a batch axis in later layers, which part of attention a product is.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from . import attention, places, taps
+from . import attention, modulations, places, taps
 from .curves import Activations
 from .layouts import fans_of, layout_of
 from .members import find_members
@@ -22,6 +22,7 @@ _KINDS = {"product": "matrix", "convolution": "convolution", "lookup": "embeddin
 def reading_of(log: Log, paths: Sequence[str], kinds: Sequence[Any]) -> Reading:
     """Return the records of everything that a log has noted."""
     attention.give_roles(log)
+    modulations.give_roles(log)
     find_members(log)
     depth, ends = _depth(log)
     _give_roles(log, ends)

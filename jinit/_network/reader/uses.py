@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .axes import Axis, Labels
-from .values import Attention, Data, Scalar, Term, View, place
+from .values import Attention, Data, Meeting, Scalar, Term, View, place
 
 # Bit 0 of `Data.sources` stands for the inputs of the network.
 FROM_INPUTS = 1
@@ -102,6 +102,8 @@ class Log:
         self.points: list[Any] = []
         self.additions: list[Addition] = []
         self.attentions: list[Attention] = []
+        # Numbers that multiply a product of two values, or are added to it.
+        self.numbers: list[tuple[Use, Meeting]] = []
         # The values whose bits are in `Data.stream`, by their numbers.
         self.bases: list[Data] = []
         # Uses whose results a later product reads, found at the end of loops.

@@ -71,6 +71,8 @@ class Term:
     is_normalized: bool = False
     # It scales another parameter of the view entry by entry.
     is_scale: bool = False
+    # Its exponential was taken, as that of the temperature of contrastive logits is.
+    is_exponential: bool = False
 
     def factor_of(self, loop: int) -> int | None:
         """Return the name of the factor that a loop's steps run along, or None."""
@@ -179,6 +181,8 @@ class Meeting:
         self.left, self.right = left, right
         # The labels of the axes that the product has from one side alone.
         self.left_free, self.right_free = left_free, right_free
+        # A later product reads it, as attention's values meet their weights.
+        self.is_read = False
 
 
 class Exponential:
@@ -236,6 +240,8 @@ class Data:
     # "inverse_root", "normalized"; and the scale that multiplies the inverse root.
     norm: str | None = None
     norm_scale: int = 0
+    # The uses of single numbers whose exponentials have multiplied it.
+    multiplied: int = 0
     # The summands of a sum that is no residual sum.
     terms: "tuple[Data, ...]" = ()
     # A parameter that was multiplied entry by entry or looked up, its use, and the

@@ -59,6 +59,15 @@ def is_repeated(view: View) -> bool:
     )
 
 
+def is_summed(view: View, dims: Sequence[int]) -> bool:
+    """Tell whether a view varies along some axes alone, which a product sums over."""
+    return all(
+        any(size > 1 for _, size in axis) == (dim in dims)
+        for term in view.terms
+        for dim, axis in enumerate(term.axes)
+    )
+
+
 def combined(one: View, other: View, shape: Sequence[int], *, multiplies: bool) -> View:
     """Return the view of two views that meet entry by entry.
 
@@ -239,6 +248,10 @@ def _same(eqn: JaxprEqn, term: Term) -> Term:
     return term
 
 
+def _exponential(eqn: JaxprEqn, term: Term) -> Term:
+    return dataclasses.replace(term, is_exponential=True)
+
+
 def _transpose(eqn: JaxprEqn, term: Term) -> Term:
     order = eqn.params["permutation"]
     return dataclasses.replace(term, axes=tuple(term.axes[i] for i in order))
@@ -258,6 +271,18 @@ def _broadcast(eqn: JaxprEqn, term: Term) -> Term:
         if size_of(axis) == shape[place]:
             axes[int(place)] = axis
     return dataclasses.replace(term, axes=tuple(axes))
+
+
+def _tile(eqn: JaxprEqn, term: Term) -> Term | None:
+    # A token for each input. Of an axis that is repeated nobody knows the parts.
+    sizes = shape_of(eqn.outvars[0])
+    pairs = list(zip(term.axes, sizes, strict=True))
+    if any(size_of(axis) not in (1, size) for axis, size in pairs):
+        return None
+    axes = tuple(
+        axis if size_of(axis) == size else ((BROADCAST, size),) for axis, size in pairs
+    )
+    return dataclasses.replace(term, axes=axes)
 
 
 def _squeeze(eqn: JaxprEqn, term: Term) -> Term:
@@ -298,15 +323,17 @@ def _reduce(eqn: JaxprEqn, term: Term) -> Term:
 
 
 _SAME = """rev copy copy_p convert_element_type reduce_precision stop_gradient name neg
-sharding_constraint reshard pvary real imag conj tanh logistic exp exp2 log log1p expm1
+sharding_constraint reshard pvary real imag conj tanh logistic exp2 log log1p expm1
 sqrt rsqrt cbrt sin cos tan erf erf_inv abs sign floor ceil round integer_pow square
 cumsum cumprod psum pmean optimization_barrier sort clamp psum_invariant"""
 
 _RULES: dict[str, Rule] = dict.fromkeys(_SAME.split(), _same) | {
+    "exp": _exponential,
     "transpose": _transpose,
     "reshape": _reshape,
     "broadcast_in_dim": _broadcast,
     "squeeze": _squeeze,
+    "tile": _tile,
     "slice": _slice,
     "dynamic_slice": _dynamic_slice,
     "reduce_sum": _reduce,
