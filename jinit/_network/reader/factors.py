@@ -60,6 +60,7 @@ def scaled(
     """Read a product with a parameter entry by entry: a norm's scale, or another."""
     use = log.note("multiply", view, data)
     new = linear(log, eqn, values, data)
+    new.shifts = 0
     if data.norm in ("inverse_root", "normalized"):
         use.roles.add("scale")
         # What a norm's scale feeds is fed by the scale: the norm hides the rest.

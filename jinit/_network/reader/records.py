@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from jax.extend.core import JaxprEqn
@@ -179,6 +179,19 @@ class Sum(NamedTuple):
     ends: tuple[str, ...]
 
 
+class Passage(NamedTuple):
+    """A Passage says what a parameter goes through before and after it meets data.
+
+    `function` is the function of one number that its entries went through. `shifts` are
+    the paths of the biases that were added to the data that it meets. `after` are the
+    names of the functions that data go through after the parameter was added to them.
+    """
+
+    function: Callable[[Any], Any]
+    shifts: tuple[str, ...]
+    after: frozenset[str]
+
+
 @dataclasses.dataclass(frozen=True)
 class Reading:
     """A Reading has everything that is read from the equations of a network.
@@ -203,3 +216,5 @@ class Reading:
     # residual sums.
     products: tuple[Product, ...]
     sums: tuple[Sum, ...]
+    # For each parameter of one use what lies before and after that use.
+    passages: Mapping[str, Passage]
