@@ -32,6 +32,7 @@ from ._inside import inside
 from ._post_norm import deepnorm, t_fixup
 from ._recipe import Law, Recipe, Source, get, names
 from ._residual import fixup
+from ._state_space import gated_deltanet, kda, mamba2
 from ._t5 import t5
 from ._torch import torch_defaults
 from ._transformers import gpt2, small_init
@@ -43,9 +44,12 @@ __all__ = [
     "Source",
     "deepnorm",
     "fixup",
+    "gated_deltanet",
     "get",
     "gpt2",
     "inside",
+    "kda",
+    "mamba2",
     "names",
     "small_init",
     "t5",
