@@ -29,9 +29,10 @@ def log_decays(net: Network) -> Test:
     return _with_function(net, np.exp(_GRID))
 
 
-def softplus_decays(net: Network) -> Test:
-    """Tell which parameters multiply data behind softplus, as an RG-LRU's Lambda."""
-    return _with_function(net, _softplus)
+def ring_decays(net: Network) -> Test:
+    """Tell which parameters are decays behind a softplus or a sigmoid: RG-LRU's."""
+    tests = [_with_function(net, _softplus), sigmoid_decays(net)]
+    return lambda p: any(test(p) for test in tests)
 
 
 def sigmoid_decays(net: Network) -> Test:

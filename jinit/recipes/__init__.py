@@ -31,6 +31,7 @@ from .._core.names import publish
 from ._inside import inside
 from ._post_norm import deepnorm, t_fixup
 from ._recipe import Law, Recipe, Source, get, names
+from ._recurrent import griffin, xlstm
 from ._residual import fixup
 from ._state_space import gated_deltanet, kda, mamba2
 from ._t5 import t5
@@ -47,6 +48,7 @@ __all__ = [
     "gated_deltanet",
     "get",
     "gpt2",
+    "griffin",
     "inside",
     "kda",
     "mamba2",
@@ -56,6 +58,7 @@ __all__ = [
     "t_fixup",
     "torch_defaults",
     "vit",
+    "xlstm",
 ]
 __dir__ = __all__.copy  # for `dir`, which would show the imports too
 publish(__name__, *map(globals().get, __all__))

@@ -46,12 +46,11 @@ _ROLES: dict[str, tuple[Callable[[Network], Test], tuple[str, ...], str]] = {
         ("**/D", "**/learnable_skip"),
         "a parameter that multiplies data as it is",
     ),
-    "softplus_decays": (
-        recurrent.softplus_decays,
+    "ring_decays": (
+        recurrent.ring_decays,
         (),
         "a parameter Lambda whose softplus multiplies the gate of a recurrence",
     ),
-    "sigmoid_decays": (recurrent.sigmoid_decays, (), ""),
     "forget_biases": (
         recurrent.forget_biases,
         (),
@@ -77,8 +76,8 @@ def part(
     roles: RecurrentRoles,
     name: str,
     init: Any,
-    *,
     required: bool = False,
+    *,
     role: str | None = None,
 ) -> Rules:
     """Return the rules of a role, an error where a model lacks one that is required.

@@ -186,6 +186,58 @@ def _mlstm(parts, name, x):
     return x + parts.dense(f"{name}_down", h * silu(z), D)
 
 
+STREAMS = 4
+
+
+def _connected(parts, name, streams, branch):
+    """Apply a branch to the streams of a hyper-connection: (batch, time, s, d)."""
+    normed = streams * lax.rsqrt(jnp.mean(streams**2, -1, keepdims=True) + 1e-6)
+    normed = normed * (1 + parts.param(f"{name}_norm", (D,)))
+    alpha = jnp.tanh(normed @ parts.param(f"{name}_dynamic_alpha", (D, STREAMS + 1)))
+    alpha = alpha * parts.param(f"{name}_alpha_scale", ())
+    alpha += parts.param(f"{name}_static_alpha", (STREAMS, STREAMS + 1))
+    beta = jnp.tanh(normed @ parts.param(f"{name}_dynamic_beta", (D,)))
+    beta = beta * parts.param(f"{name}_beta_scale", ())
+    beta += parts.param(f"{name}_static_beta", (STREAMS,))
+    mixed = jnp.einsum("btsk,btsd->btkd", alpha, streams)
+    out = branch(mixed[..., 0, :])
+    return mixed[..., 1:, :] + out[:, :, None] * beta[..., None]
+
+
+def _branches(parts, number):
+    """Return the two branches of a layer, as functions of the stream."""
+
+    def attention(x):
+        y = parts.norm(f"norm_{number}", x)
+        q, k, v = (parts.dense(f"{letter}_{number}", y, D) for letter in "qkv")
+        y = jax.nn.softmax(q @ k.mT / D**0.5) @ v
+        return parts.dense(f"o_{number}", y, D)
+
+    def mlp(x):
+        y = gelu(parts.dense(f"up_{number}", parts.norm(f"norms_{number}", x), 2 * D))
+        return parts.dense(f"down_{number}", y, D)
+
+    return attention, mlp
+
+
+def hyper_connections(parts, ids):
+    x = parts.embed("embed", ids, VOCABULARY, D)
+    streams = jnp.repeat(x[:, :, None], STREAMS, 2)
+    for number in range(2):
+        for place, branch in enumerate(_branches(parts, number)):
+            streams = _connected(parts, f"connection_{number}_{place}", streams, branch)
+    return parts.dense("head", parts.norm("norm", jnp.mean(streams, 2)), VOCABULARY)
+
+
+def residual(parts, ids):
+    """Return the logits of the same branches on one stream, as a pre-norm network."""
+    x = parts.embed("embed", ids, VOCABULARY, D)
+    for number in range(2):
+        for branch in _branches(parts, number):
+            x = x + branch(x)
+    return parts.dense("head", parts.norm("norm", x), VOCABULARY)
+
+
 mamba2 = _language_model(_mamba2)
 gated_deltanet = _language_model(lambda *args: _delta(*args, _per_head))
 kda = _language_model(lambda *args: _delta(*args, _per_channel))

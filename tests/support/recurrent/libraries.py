@@ -95,9 +95,10 @@ class NnxModel(nnx.Module):
         del self.rngs
 
     def _made(self, name, make):
-        if not hasattr(self, name):
-            setattr(self, name, make())
-        return getattr(self, name)
+        # A layer may have the name of a method.
+        if not hasattr(self, f"made_{name}"):
+            setattr(self, f"made_{name}", make())
+        return getattr(self, f"made_{name}")
 
     def param(self, name, shape):
         return self._made(name, lambda: nnx.Param(jnp.ones(shape)))[...]
@@ -205,5 +206,7 @@ def network_of(architecture, library, x):
 
 def common_name(path):
     """Return the name that a parameter has in all libraries."""
-    name = path.removeprefix("params/").removeprefix("layers/").replace("/", ".")
+    for prefix in ("params/", "layers/", "made_"):
+        path = path.removeprefix(prefix)
+    name = path.replace("/", ".")
     return name.replace(".weight", ".kernel").replace(".embedding", ".kernel")
