@@ -29,6 +29,7 @@ raises an error that names the leaf.
 
 from .._core.names import publish
 from ._inside import inside
+from ._llama import deepseek_v3, llama3
 from ._post_norm import deepnorm, t_fixup
 from ._recipe import Law, Recipe, Source, get, names
 from ._recurrent import griffin, xlstm
@@ -44,6 +45,7 @@ __all__ = [
     "Recipe",
     "Source",
     "deepnorm",
+    "deepseek_v3",
     "fixup",
     "gated_deltanet",
     "get",
@@ -51,6 +53,7 @@ __all__ = [
     "griffin",
     "inside",
     "kda",
+    "llama3",
     "mamba2",
     "names",
     "small_init",

@@ -238,6 +238,81 @@ def residual(parts, ids):
     return parts.dense("head", parts.norm("norm", x), VOCABULARY)
 
 
+HEAD_SIZE = D // HEADS
+LOW_RANK = 8
+
+
+def _shifted(x):
+    """Return the difference of each token from the one before it."""
+    return jnp.pad(x[:, :-1], ((0, 0), (1, 0), (0, 0))) - x
+
+
+def _layer_norm(parts, name, x):
+    x = x - jnp.mean(x, -1, keepdims=True)
+    x = x * lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + 1e-5)
+    scale = parts.param(f"{name}.scale", (x.shape[-1],))
+    return x * scale + parts.param(f"{name}.bias", (x.shape[-1],))
+
+
+def _time_mix(parts, name, x, v_first):
+    difference = _shifted(x)
+    r, w, k, v, a, g = (
+        x + difference * parts.param(f"{name}.x_{letter}", (1, 1, D))
+        for letter in "rwkvag"
+    )
+
+    def low_rank(letter, x, between):
+        down = parts.param(f"{name}.{letter}1", (D, LOW_RANK))
+        return between(x @ down) @ parts.param(f"{name}.{letter}2", (LOW_RANK, D))
+
+    def vector(part, shape=(1, 1, D)):
+        return parts.param(f"{name}.{part}", shape)
+
+    values = v
+    r = parts.dense(f"{name}.receptance", r, D)
+    w = jnp.exp(-jnp.exp(-softplus(-(vector("w0") + low_rank("w", w, jnp.tanh))) - 0.5))
+    k, v = parts.dense(f"{name}.key", k, D), parts.dense(f"{name}.value", v, D)
+    mix = sigmoid(vector("v0") + low_rank("v", values, lambda x: x))
+    v_first = v if v_first is None else v_first
+    v = v + (v_first - v) * mix
+    a = sigmoid(vector("a0") + low_rank("a", a, lambda x: x))
+    g = low_rank("g", g, sigmoid)
+    kk = _heads(k * vector("k_k"))
+    kk = kk * lax.rsqrt(jnp.sum(kk * kk, -1, keepdims=True) + 1e-12)
+    k = k * (1 + (a - 1) * vector("k_a"))
+    r, w, k, v, a = map(_heads, (r, w, k, v, a))
+
+    def step(state, now):
+        r, w, k, v, kk, a = now
+        removed = jnp.einsum("bhvk,bhk->bhv", state, -kk)
+        state = state * w[:, :, None] + removed[..., None] * (kk * a)[:, :, None]
+        state += v[..., None] * k[:, :, None]
+        return state, jnp.einsum("bhvk,bhk->bhv", state, r)
+
+    first = jnp.zeros((x.shape[0], HEADS, HEAD_SIZE, HEAD_SIZE))
+    y = _layer_norm(parts, f"{name}.ln_x", _flat(_scan(step, first, r, w, k, v, kk, a)))
+    bonus = jnp.sum(r * k * vector("r_k", (HEADS, HEAD_SIZE)), -1, keepdims=True) * v
+    return parts.dense(f"{name}.output", (y + _flat(bonus)) * g, D), v_first
+
+
+def _channel_mix(parts, name, x):
+    x = x + _shifted(x) * parts.param(f"{name}.x_k", (1, 1, D))
+    k = jnp.square(jax.nn.relu(parts.dense(f"{name}.key", x, 4 * D)))
+    return parts.dense(f"{name}.value", k, D)
+
+
+def rwkv7(parts, ids):
+    x, v_first = parts.embed("emb", ids, VOCABULARY, D), None
+    x = _layer_norm(parts, "ln0", x)
+    for number in range(2):
+        name = f"blocks_{number}"
+        y = _layer_norm(parts, f"{name}.ln1", x)
+        y, v_first = _time_mix(parts, f"{name}.att", y, v_first)
+        x = x + y
+        x = x + _channel_mix(parts, f"{name}.ffn", _layer_norm(parts, f"{name}.ln2", x))
+    return parts.dense("head", _layer_norm(parts, "ln_out", x), VOCABULARY)
+
+
 mamba2 = _language_model(_mamba2)
 gated_deltanet = _language_model(lambda *args: _delta(*args, _per_head))
 kda = _language_model(lambda *args: _delta(*args, _per_channel))
