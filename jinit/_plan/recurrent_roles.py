@@ -25,7 +25,7 @@ _sigmoid = 1 / (1 + np.exp(-_GRID))
 
 
 def log_decays(net: Network) -> Test:
-    """Tell which parameters are exponentiated before they multiply data: A = -exp(p)."""
+    """Tell which parameters multiply data as A = -exp(p)."""
     return _with_function(net, np.exp(_GRID))
 
 

@@ -28,12 +28,14 @@ raises an error that names the leaf.
 """
 
 from .._core.names import publish
+from ._hyper import hyper_connections
 from ._inside import inside
 from ._llama import deepseek_v3, llama3
 from ._post_norm import deepnorm, t_fixup
 from ._recipe import Law, Recipe, Source, get, names
 from ._recurrent import griffin, xlstm
 from ._residual import fixup
+from ._rwkv import rwkv7
 from ._state_space import gated_deltanet, kda, mamba2
 from ._t5 import t5
 from ._torch import torch_defaults
@@ -51,11 +53,13 @@ __all__ = [
     "get",
     "gpt2",
     "griffin",
+    "hyper_connections",
     "inside",
     "kda",
     "llama3",
     "mamba2",
     "names",
+    "rwkv7",
     "small_init",
     "t5",
     "t_fixup",

@@ -55,7 +55,7 @@ def griffin(
     flavour: Literal["paper", "code"] = "paper",
     **roles: Unpack[RecurrentRoles],
 ) -> Recipe:
-    """Return Griffin's rules: LeCun's normal law, and decays that are uniform on a ring.
+    """Return Griffin's rules: LeCun's normal law, and decays that lie on a ring.
 
     Kernels are N(0, 1 / fan_in), those that end a branch N(0, 2 / (L fan_in)),
     convolutions over time N(0, 0.01 / k) and embeddings N(0, 1 / d). Biases are 0, and

@@ -103,7 +103,7 @@ def part(
 
 
 def norms_and_biases() -> Rules:
-    """Return the rules for scales and biases; a scale that 1 is added to starts at 0."""
+    """Return the rules for scales and biases; a scale to which 1 is added is 0."""
 
     def centered(model: Model) -> Any:
         if model.network is None:

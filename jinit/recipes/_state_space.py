@@ -25,7 +25,9 @@ Flavour = Literal["layer", "model"]
 _WHOLE = ("residual_outputs", "embeddings", "readout")
 _PARTS = ("decays", "step_biases", "convolutions")
 _FLA = "fla-org/flash-linear-attention"
-_STEPS = Law("step biases", "softplus^-1(dt), log dt ~ U(log 0.001, log 0.1)", "dt_bias")
+_STEPS = Law(
+    "step biases", "softplus^-1(dt), log dt ~ U(log 0.001, log 0.1)", "dt_bias"
+)
 _WINDOWS = "U(+-1 / sqrt(k))"
 
 
@@ -124,9 +126,7 @@ def mamba2(
     ),
     sources=(
         Source(_FLA, "fla/layers/gated_deltanet.py", "bc3b101"),
-        Source(
-            _FLA, "fla/models/gated_deltanet/modeling_gated_deltanet.py", "bc3b101"
-        ),
+        Source(_FLA, "fla/models/gated_deltanet/modeling_gated_deltanet.py", "bc3b101"),
         YANG_2025,
     ),
     roles=(*_WHOLE, *_PARTS),
@@ -263,7 +263,7 @@ def _delta(
 
 
 def _torch_biases() -> Rules:
-    """Return PyTorch's rule for the biases of linear layers, in the plan of a network."""
+    """Return PyTorch's rule for the biases of the linear layers of a network."""
 
     def law(model: Model) -> Any:
         if model.network is None:

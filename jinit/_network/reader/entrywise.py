@@ -48,6 +48,7 @@ def add(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
             _masked(log, new, values, operands[0])
         return new
     new = total(log, mixed(log, eqn, *operands), *operands)
+    new.mixes = operands[0].mixes | operands[1].mixes
     logits = [data for data in operands if data.meeting is not None]
     if len(logits) == 1 and not all(data.layers for data in operands):
         _masked(log, new, values, logits[0])

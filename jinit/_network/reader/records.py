@@ -205,12 +205,15 @@ class Passage(NamedTuple):
     """A Passage says what a parameter goes through before and after it meets data.
 
     `function` is the function of one number that its entries went through. `shifts` are
-    the paths of the biases that were added to the data that it meets. `after` are the
-    names of the functions that data go through after the parameter was added to them.
+    the paths of the biases that were added to the data that it meets, and `mixes` those
+    of the parameters that multiplied these data, or a summand of them, entry by entry.
+    `after` are the names of the functions that data go through after the parameter was
+    added to them.
     """
 
     function: Callable[[Any], Any]
     shifts: tuple[str, ...]
+    mixes: tuple[str, ...]
     after: frozenset[str]
 
 

@@ -56,9 +56,9 @@ def reading_of(log: Log, paths: Sequence[str], kinds: Sequence[Any]) -> Reading:
 def _passage(uses: list[tuple[Use, Term]], names: "_Names") -> Passage:
     """Return what the first use of a parameter says about the data around it."""
     use, term = uses[0]
-    shifts = 0 if use.data is None else use.data.shifts
+    shifts, mixes = (0, 0) if use.data is None else (use.data.shifts, use.data.mixes)
     function = TracedFunction(term.function or Scalar())
-    return Passage(function, names.of(shifts), frozenset(use.after))
+    return Passage(function, names.of(shifts), names.of(mixes), frozenset(use.after))
 
 
 class _Names:

@@ -243,6 +243,8 @@ class Data:
     terms: "tuple[Data, ...]" = ()
     # The uses of the biases that were added to it since the last product.
     shifts: int = 0
+    # The uses of the parameters that multiplied it, or one of its summands, since then.
+    mixes: int = 0
     # A parameter that was multiplied entry by entry or looked up, its use, and the
     # product. It may turn out to be a kernel: of a modulated convolution, of an expert.
     pending: "tuple[View, Any, Data | None] | None" = None
