@@ -16,7 +16,7 @@ from .._schemes.distributions import normal
 from .._schemes.fan_based import lecun
 from .._schemes.gates import linspace_bias
 from .._schemes.scaled_uniform import scaled_uniform
-from .._schemes.ssm.decay import rg_lru_lambda
+from .._schemes.ssm.decay import Form, rg_lru_lambda
 from .._schemes.transformers import small_init, wang_init
 from ._depth import Depth
 from ._ends import last_layers
@@ -102,13 +102,14 @@ def griffin(
         is_sigmoid = sigmoid_decays(net)
 
         def init(_path: str, p: Parameter) -> Initializer:
-            form = "sigmoid" if is_sigmoid(p) else "softplus"
+            form: Form = "sigmoid" if is_sigmoid(p) else "softplus"
             return rg_lru_lambda(c=c, form=form)
 
         return init
 
     def last(model: Model) -> Initializer:
-        return (2 / depth.layers(model)) ** 0.5 * lecun()
+        factor: float = (2 / depth.layers(model)) ** 0.5
+        return factor * lecun()
 
     def embedding(_path: str, leaf: Any) -> Initializer:
         return normal(width_of_table(leaf) ** -0.5)

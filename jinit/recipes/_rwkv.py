@@ -176,13 +176,15 @@ class _Parts:
         place = self.places[path]
         if place.part in (*_MIXES, "w0", "ffn_x_k", "ln_x"):
             law = self._of_layer(place.part)
-            if place.axis is None:
-                return law(place.start)
-            return stacked(lambda i: law(place.start + place.step * i), place.axis)
+            start, step, axis = place.start, place.step, place.axis
+            if axis is None:
+                return law(start)
+            return stacked(lambda i: law(start + step * i), axis)
         init = _kernel(place, p, self.is_model, self.size)
         # A curve over the channels of a layer must not count those of all layers.
-        is_vector = place.axis is not None and place.part in _VECTORS
-        return stacked(init, place.axis) if is_vector else init
+        if place.axis is not None and place.part in _VECTORS:
+            return stacked(init, place.axis)
+        return init
 
     def _of_layer(self, part: str) -> Callable[[int], Initializer]:
         number, size = self.number, self.size

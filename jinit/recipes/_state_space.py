@@ -91,7 +91,8 @@ def mamba2(
     depth = Depth("mamba2", num_layers, per_layer=1)
 
     def last(model: Model) -> Initializer:
-        return depth.branches(model) ** -0.5 * scaled_uniform()
+        factor: float = depth.branches(model) ** -0.5
+        return factor * scaled_uniform()
 
     laws = [
         Law("decays", "log U(1, 16)", "A_log"),

@@ -208,13 +208,15 @@ def _branches(parts, number):
     """Return the two branches of a layer, as functions of the stream."""
 
     def attention(x):
-        y = parts.norm(f"norm_{number}", x)
+        y = parts.norm(f"attention_{number}_norm", x)
         q, k, v = (parts.dense(f"{letter}_{number}", y, D) for letter in "qkv")
         y = jax.nn.softmax(q @ k.mT / D**0.5) @ v
         return parts.dense(f"o_{number}", y, D)
 
     def mlp(x):
-        y = gelu(parts.dense(f"up_{number}", parts.norm(f"norms_{number}", x), 2 * D))
+        y = gelu(
+            parts.dense(f"up_{number}", parts.norm(f"mlp_{number}_norm", x), 2 * D)
+        )
         return parts.dense(f"down_{number}", y, D)
 
     return attention, mlp
@@ -254,7 +256,7 @@ def _layer_norm(parts, name, x):
     return x * scale + parts.param(f"{name}.bias", (x.shape[-1],))
 
 
-def _time_mix(parts, name, x, v_first):
+def _time_mix(parts, name, x, v_first, is_first):
     difference = _shifted(x)
     r, w, k, v, a, g = (
         x + difference * parts.param(f"{name}.x_{letter}", (1, 1, D))
@@ -273,7 +275,7 @@ def _time_mix(parts, name, x, v_first):
     w = jnp.exp(-jnp.exp(-softplus(-(vector("w0") + low_rank("w", w, jnp.tanh))) - 0.5))
     k, v = parts.dense(f"{name}.key", k, D), parts.dense(f"{name}.value", v, D)
     mix = sigmoid(vector("v0") + low_rank("v", values, lambda x: x))
-    v_first = v if v_first is None else v_first
+    v_first = v if v_first is None else jnp.where(is_first, v, v_first)
     v = v + (v_first - v) * mix
     a = sigmoid(vector("a0") + low_rank("a", a, lambda x: x))
     g = low_rank("g", g, sigmoid)
@@ -301,15 +303,19 @@ def _channel_mix(parts, name, x):
     return parts.dense(f"{name}.value", k, D)
 
 
-def rwkv7(parts, ids):
+def rwkv7_block(parts, name, x, v_first, is_first=False):
+    y = _layer_norm(parts, f"{name}.ln1", x)
+    y, v_first = _time_mix(parts, f"{name}.att", y, v_first, is_first)
+    x = x + y
+    x = x + _channel_mix(parts, f"{name}.ffn", _layer_norm(parts, f"{name}.ln2", x))
+    return x, v_first
+
+
+def rwkv7(parts, ids, num_layers=2):
     x, v_first = parts.embed("emb", ids, VOCABULARY, D), None
     x = _layer_norm(parts, "ln0", x)
-    for number in range(2):
-        name = f"blocks_{number}"
-        y = _layer_norm(parts, f"{name}.ln1", x)
-        y, v_first = _time_mix(parts, f"{name}.att", y, v_first)
-        x = x + y
-        x = x + _channel_mix(parts, f"{name}.ffn", _layer_norm(parts, f"{name}.ln2", x))
+    for number in range(num_layers):
+        x, v_first = rwkv7_block(parts, f"blocks_{number}", x, v_first)
     return parts.dense("head", _layer_norm(parts, "ln_out", x), VOCABULARY)
 
 

@@ -170,7 +170,9 @@ def _equinox(architecture, x):
             return jax.vmap(layer)(x.mT).mT
 
         def norm(self, name, x):
-            layer = self._made(name, lambda: eqx.nn.RMSNorm(x.shape[-1]))
+            layer = self._made(
+                name, lambda: eqx.nn.RMSNorm(x.shape[-1], use_bias=False)
+            )
             return jax.vmap(jax.vmap(layer))(x)
 
         def embed(self, name, ids, size, features):
@@ -208,5 +210,5 @@ def common_name(path):
     """Return the name that a parameter has in all libraries."""
     for prefix in ("params/", "layers/", "made_"):
         path = path.removeprefix(prefix)
-    name = path.replace("/", ".")
+    name = path.replace("/", ".").replace("norm.weight", "norm.scale")
     return name.replace(".weight", ".kernel").replace(".embedding", ".kernel")
