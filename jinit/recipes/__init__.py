@@ -28,10 +28,16 @@ raises an error that names the leaf.
 """
 
 from .._core.names import publish
+from ._hugging_face import from_hf_config
 from ._hyper import hyper_connections
 from ._inside import inside
 from ._llama import deepseek_v3, llama3
+from ._megatron import full_megatron
+from ._nanochat import nanochat
+from ._ngpt import ngpt
+from ._olmo import olmo
 from ._post_norm import deepnorm, t_fixup
+from ._qwen import qwen3
 from ._recipe import Law, Recipe, Source, get, names
 from ._recurrent import griffin, xlstm
 from ._residual import fixup
@@ -49,6 +55,8 @@ __all__ = [
     "deepnorm",
     "deepseek_v3",
     "fixup",
+    "from_hf_config",
+    "full_megatron",
     "gated_deltanet",
     "get",
     "gpt2",
@@ -59,6 +67,10 @@ __all__ = [
     "llama3",
     "mamba2",
     "names",
+    "nanochat",
+    "ngpt",
+    "olmo",
+    "qwen3",
     "rwkv7",
     "small_init",
     "t5",

@@ -209,8 +209,9 @@ def recipe(
 ) -> Callable[[Callable[Settings, Recipe]], Callable[Settings, Recipe]]:
     """Decorate a function that makes a recipe: enter it among the recipes by its name.
 
-    The function returns `Recipe(rules, laws)`. The decorator adds name, settings, use
-    and sources, and makes an error of settings and roles that the recipe does not have.
+    The function returns `Recipe(rules, laws)`. The decorator adds name, settings (if
+    the function gives none), use and sources, and makes an error of settings and roles
+    that the recipe does not have.
 
     Args:
       use: the models that the recipe is for, in a few words.
@@ -234,17 +235,33 @@ def recipe(
             return dataclasses.replace(
                 draft,
                 name=name,
-                settings=_that_differ(signature, arguments),
+                settings=draft.settings or _that_differ(signature, arguments),
                 use=use,
                 sources=sources,
             )
 
+        make.__doc__ = _with_sources(function.__doc__, sources)
         RECIPES[name] = Entry(
             make, use, law, tuple(roles), tuple(sources), dict(example or {})
         )
         return make
 
     return enter
+
+
+def _with_sources(doc: str | None, sources: Sequence[Source | Paper]) -> str | None:
+    """Add the official code to a docstring, so that `help` shows it.
+
+    From Python 3.13 on docstrings come without their indentation.
+    """
+    code = [source for source in sources if isinstance(source, Source)]
+    if doc is None or not code:  # python -OO
+        return doc
+    lines = doc.split("\n")
+    first = next((line for line in lines if line.strip() == "Returns:"), "")
+    indent = first[: len(first) - len(first.lstrip())]
+    section = [f"{indent}Sources:", *(f"{indent}  {source}." for source in code)]
+    return "\n".join([doc.rstrip(), "", *section, indent])
 
 
 def get(name: str | Recipe, **settings: Any) -> Recipe:

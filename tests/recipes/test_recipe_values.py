@@ -1,6 +1,7 @@
 """Recipes are values: they print, compare, pickle and have a configuration."""
 
 import copy
+import inspect
 import json
 import operator
 import pickle
@@ -41,6 +42,8 @@ def test_a_recipe_says_roles_laws_and_sources(name):
         if isinstance(source, recipes.Source):
             assert f"{source.repository}, {source.file}" in text
             assert re.fullmatch("[0-9a-f]{7,40}", source.commit)
+            # `help` names the code, too.
+            assert f"{source}." in inspect.getdoc(RECIPES[name].make)
         else:
             assert source.title in text
     assert json.loads(json.dumps(recipe.to_dict()))["rows"] == recipe.rows
