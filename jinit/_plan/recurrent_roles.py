@@ -120,6 +120,12 @@ def width_of_stream(net: Network, p: Parameter) -> int | None:
     return widths.pop() if len(widths) == 1 else None
 
 
+def scanned_axes(net: Network, path: str) -> tuple[int, ...]:
+    """Return the axes of a parameter that the steps of scans choose from."""
+    axes = net._read.reading.steps.get(path, {}).values()
+    return tuple(axis for axis in axes if axis is not None)
+
+
 def _passages(net: Network) -> Any:
     return net._read.reading.passages
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from .._network.reader.factors import MULTIPLIES_DATA
 from .._network.reader.records import Parameter
 from .._network.record import Network
+from .recurrent_roles import scanned_axes
 
 
 class Place(NamedTuple):
@@ -66,7 +67,7 @@ def _numbered(
         length, is_reverse = _loop_around(net, next(iter(parts)))
         first, step = (start + length - 1, -1) if is_reverse else (start, 1)
         for path, part in parts.items():
-            axis = _scanned_axis(net, path)
+            axis = next(iter(scanned_axes(net, path)), None)
             places[path] = Place(part, first if axis is not None else start, axis, step)
         start += length
     return places, start
@@ -80,11 +81,6 @@ def _loop_around(net: Network, path: str) -> tuple[int, bool]:
         if axis is not None and number in loops:
             return loops[number].length, loops[number].reverse
     return 1, False
-
-
-def _scanned_axis(net: Network, path: str) -> int | None:
-    axes = net._read.reading.steps.get(path, {}).values()
-    return next((axis for axis in axes if axis is not None), None)
 
 
 def _is_decay(net: Network, passages: Any, bias: Parameter) -> bool:

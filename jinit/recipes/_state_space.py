@@ -6,6 +6,7 @@ from .._core import checks
 from .._core.papers import DAO_2024, YANG_2025
 from .._initializer.base import Initializer
 from .._plan.model import Model
+from .._plan.recurrent_roles import scanned_axes
 from .._plan.rules import FromTree, Rule
 from .._schemes.constant import ones, zeros
 from .._schemes.distributions import normal
@@ -76,13 +77,12 @@ def mamba2(
       ...     steps = jax.nn.softplus(x @ p["in"] + p["dt"])
       ...     decay = jnp.exp(-jnp.exp(p["rate"]) * steps)
       ...     return x + (decay * p["skip"]) @ p["out"]
-      >>> ones = jnp.ones
-      >>> params = {"in": ones((8, 8)), "out": ones((8, 8))}
-      >>> params |= {"dt": ones(8), "rate": ones(8), "skip": ones(8)}
-      >>> net = jinit.network(layer, params, ones((2, 8)))
+      >>> square, row = jnp.ones((8, 8)), jnp.ones((1, 8))
+      >>> params = {"in": square, "out": square, "dt": row, "rate": row, "skip": row}
+      >>> net = jinit.network(layer, params, jnp.ones((2, 8)))
       >>> plan = jinit.plan(net, jinit.recipes.mamba2())
       >>> {row["path"]: row["initializer"] for row in plan.rows}["rate"]
-      'jinit.ssm.a_log(low=1.0, high=16.0)'
+      'jinit.ssm.a_log()'
 
     References:
       Dao and Gu, "Transformers are SSMs: generalized models and efficient algorithms
@@ -105,7 +105,7 @@ def mamba2(
         *NORMS_AND_BIASES,
     ]
     rules = [
-        *part("mamba2", roles, "decays", a_log(), required=True),
+        *part("mamba2", roles, "decays", FromTree(_one_a_head), required=True),
         *part("mamba2", roles, "step_biases", mamba_dt_bias(), required=True),
         *part("mamba2", roles, "skips", ones),
         *last_layers(roles, FromTree(last), depth),
@@ -226,6 +226,23 @@ def kda(
     is_safe = checks.boolean("safe_gate", safe_gate)
     law = Law("decays", "0" if is_safe else "log U(1, 16)", "A_log")
     return _delta("kda", flavour, std, roles, zeros if is_safe else a_log(), law)
+
+
+def _one_a_head(model: Model) -> Any:
+    """Return the law of A_log, and an error for that of Mamba-1, which has another."""
+
+    def init(path: str, leaf: Any) -> Initializer:
+        scanned = () if model.network is None else scanned_axes(model.network, path)
+        sizes = [n for axis, n in enumerate(leaf.shape) if axis not in scanned]
+        if model.network is not None and sum(n > 1 for n in sizes) > 1:
+            raise ValueError(
+                f"{path!r} {leaf.shape} has several decays for each channel, as "
+                "Mamba-1 has, and Mamba-2 has one for each head. Put the rule "
+                f"({path!r}, jinit.ssm.mamba_a_log()) before the recipe's."
+            )
+        return a_log()
+
+    return init
 
 
 def _delta(

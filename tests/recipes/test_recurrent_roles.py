@@ -15,6 +15,7 @@ from tests.support.recurrent import architectures
 from tests.support.recurrent.architectures import IDS, D
 from tests.support.recurrent.libraries import LIBRARIES, common_name, network_of
 from tests.support.trees import struct
+from tests.support.zoo import state_space, truth
 
 NAMES = (
     "mamba2",
@@ -135,6 +136,34 @@ def test_shapes_without_the_official_names_are_an_error():
         recipes.mamba2(2, decays="rate", step_biases="step"),
     )
     assert plan.rows[0]["initializer"] == "jinit.ssm.a_log()"
+
+
+def test_the_decays_of_mamba_1_are_refused():
+    entry = state_space.MODELS["mamba"]()
+    net = jinit.network(entry.model, *entry.arguments)
+    with pytest.raises(ValueError, match="several decays for each channel"):
+        jinit.plan(net, recipes.mamba2())
+    rule = ("**/A_log", jinit.ssm.mamba_a_log())
+    plan = jinit.plan(net, [rule, *recipes.mamba2()])
+    steps = {r["path"]: r["initializer"] for r in plan.rows if "dt_proj" in r["path"]}
+    assert steps["layers/1/mixer/dt_proj/bias"] == "jinit.ssm.mamba_dt_bias()"
+
+
+@pytest.mark.parametrize("name", ["mamba2", "griffin", "rwkv7", "hyper_connections"])
+def test_names_are_not_asked(name):
+    net = network(name)
+    recipe = getattr(recipes, name)()
+    expected = {row["path"]: row["std"] for row in jinit.plan(net, recipe).rows}
+    function, renamed, paths = truth.scrambled(net.apply, net.params)
+    again = jinit.plan(jinit.network(function, renamed, *net.inputs), recipe)
+    assert {paths[row["path"]]: row["std"] for row in again.rows} == expected
+
+
+def test_a_plan_and_an_audit_agree_on_every_recurrent_recipe():
+    for name in NAMES:
+        net = network(name)
+        params = jinit.plan(net, getattr(recipes, name)()).init(jax.random.key(4))
+        jinit.audit(net.replace(params)).check()
 
 
 def test_the_recurrent_kernel_of_an_slstm_is_refused():
