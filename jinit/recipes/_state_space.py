@@ -16,6 +16,7 @@ from .._schemes.ssm.mamba import mamba_dt_bias
 from ._depth import Depth
 from ._ends import last_layers
 from ._laws_of_torch import LawsOfTorch
+from ._layouts import Layouts
 from ._recipe import NORMS_AND_BIASES, Law, Recipe, Source, recipe
 from ._recurrent_roles import RecurrentRoles, norms_and_biases, part
 from ._roles import Rules, in_role, kernels, others, role
@@ -281,11 +282,19 @@ def _delta(
 
 
 def _torch_biases() -> Rules:
-    """Return PyTorch's rule for the biases of the linear layers of a network."""
+    """Return PyTorch's rule for the biases of linear layers and convolutions."""
 
     def law(model: Model) -> Any:
-        if model.network is None:
-            return lambda _path, _leaf: zeros
-        return LawsOfTorch(model.network).bias
+        if model.network is not None:
+            return LawsOfTorch(model.network).bias
+        layouts = Layouts(model)
+
+        def bias(path: str, _leaf: Any) -> Initializer:
+            kernel = path.removesuffix("bias") + "kernel"
+            if kernel not in layouts.leaves:
+                return zeros  # It is the bias of a norm.
+            return scaled_uniform(fan_in=layouts.fans(kernel).fan_in)
+
+        return bias
 
     return [Rule(in_role("biases_of_layers"), FromTree(law), optional=True)]

@@ -13,7 +13,12 @@ import jinit
 from jinit import recipes
 from tests.support.recurrent import architectures
 from tests.support.recurrent.architectures import IDS, D
-from tests.support.recurrent.libraries import LIBRARIES, common_name, network_of
+from tests.support.recurrent.libraries import (
+    LIBRARIES,
+    Plain,
+    common_name,
+    network_of,
+)
 from tests.support.trees import struct
 from tests.support.zoo import state_space, truth
 
@@ -83,6 +88,99 @@ def test_a_decay_behind_a_sigmoid_is_griffin_s_too():
     plan = jinit.plan(net, recipes.griffin(1))
     text = {row["path"]: row["initializer"] for row in plan.rows}["lambda"]
     assert text == "jinit.ssm.rg_lru_lambda(form='sigmoid')"
+
+
+def official(layer):
+    """Return the shapes of two layers, with the names of the official code."""
+    layers = {f"layers_{i}": {"norm": {"scale": struct(D)}} | layer for i in (0, 1)}
+    return layers | {
+        "embedding": {"embedding": struct(40, D)},
+        "norm_f": {"scale": struct(D)},
+        "lm_head": {"kernel": struct(D, 40)},
+    }
+
+
+def test_the_official_names_of_mamba2_are_known():
+    mixer = {
+        "in_proj": {"kernel": struct(D, 84)},
+        "conv1d": {"kernel": struct(4, 1, 48), "bias": struct(48)},
+        "A_log": struct(4),
+        "dt_bias": struct(4),
+        "D": struct(4),
+        "norm": {"scale": struct(32)},
+        "out_proj": {"kernel": struct(32, D)},
+    }
+    plan = jinit.plan(official({"mixer": mixer}), recipes.mamba2(2))
+    roles = {
+        "in.kernel": "in_proj/kernel",
+        "conv.kernel": "conv1d/kernel",
+        "conv.bias": "conv1d/bias",
+        "a_log": "A_log",
+        "dt": "dt_bias",
+        "skip": "D",
+        "inner_norm.scale": "norm/scale",
+        "out.kernel": "out_proj/kernel",
+    }
+    by_names = {row["path"]: row["std"] for row in plan.rows}
+    by_roles = {name: std for name, (std, _) in rows("mamba2", "plain").items()}
+    for role, name in roles.items():
+        std = by_names[f"layers_1/mixer/{name}"]
+        assert std == pytest.approx(by_roles[f"layer_1_{role}"]), name
+
+
+@pytest.mark.parametrize(("flavour", "std"), [("layer", 0.25 / 3**0.5), ("model", 0)])
+def test_the_official_names_of_gated_deltanet_are_known(flavour, std):
+    attention = {
+        "g_proj": {"kernel": struct(D, D), "bias": struct(D)},
+        "A_log": struct(4),
+        "dt_bias": struct(4),
+        "q_conv1d": {"kernel": struct(4, 1, D)},
+    }
+    for recipe in (recipes.gated_deltanet, recipes.kda):
+        plan = jinit.plan(official({"attn": attention}), recipe(flavour=flavour))
+        stds = {row["path"]: row["std"] for row in plan.rows}
+        assert stds["layers_0/attn/g_proj/bias"] == pytest.approx(std)
+        kernel = 0.25 / 3**0.5 if flavour == "layer" else 0.02
+        assert stds["layers_0/attn/g_proj/kernel"] == pytest.approx(kernel)
+        window = 0.5 / 3**0.5 if flavour == "layer" else 0.02
+        assert stds["layers_0/attn/q_conv1d/kernel"] == pytest.approx(window)
+
+
+@pytest.mark.parametrize("name", ["mamba2", "griffin", "xlstm"])
+def test_scanned_layers_have_the_laws_of_layers(name):
+    block = architectures.BLOCKS[name]
+    one = Plain()
+    block(one, "layer_0", jnp.ones((2, 6, D)))
+
+    def scanned(params, x):
+        return lax.scan(lambda x, p: (block(Plain(p), "layer_0", x), 0), x, params)[0]
+
+    stacked = {k: jnp.ones((2, *x.shape)) for k, x in one.params.items()}
+    net = jinit.network(scanned, stacked, jnp.ones((2, 6, D)))
+    for settings in ({}, {"flavour": "code"}) if name == "griffin" else ({},):
+        plan = jinit.plan(net, getattr(recipes, name)(**settings))
+        alone = rows(name, "plain", **settings)
+        for row in plan.rows:
+            assert row["std"] == alone[common_name(row["path"])][0], row["path"]
+
+
+def test_scanned_hyper_connections_read_their_own_streams():
+    one, streams = Plain(), jnp.ones((2, 6, 4, D))
+    architectures.connected_layer(one, 0, streams)
+
+    def scanned(params, x):
+        step = lambda x, p: (architectures.connected_layer(Plain(p), 0, x), 0)  # noqa: E731
+        return lax.scan(step, x, params)[0]
+
+    stacked = {k: jnp.ones((3, *x.shape)) for k, x in one.params.items()}
+    net = jinit.network(scanned, stacked, streams)
+    drawn = jinit.plan(net, recipes.hyper_connections()).init(jax.random.key(0))
+    for layer in range(3):
+        for place in range(2):
+            alpha = drawn[f"connection_0_{place}_static_alpha"][layer]
+            stream = np.eye(4)[(2 * layer + place) % 4]
+            np.testing.assert_array_equal(alpha[:, 0], stream)
+    assert (np.asarray(drawn["connection_0_1_beta_scale"]) == np.float32(0.01)).all()
 
 
 @pytest.mark.parametrize(("name", "low"), [("mamba2", 1), ("gated_deltanet", 0)])

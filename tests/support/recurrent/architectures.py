@@ -222,12 +222,17 @@ def _branches(parts, number):
     return attention, mlp
 
 
+def connected_layer(parts, number, streams):
+    for place, branch in enumerate(_branches(parts, number)):
+        streams = _connected(parts, f"connection_{number}_{place}", streams, branch)
+    return streams
+
+
 def hyper_connections(parts, ids):
     x = parts.embed("embed", ids, VOCABULARY, D)
     streams = jnp.repeat(x[:, :, None], STREAMS, 2)
     for number in range(2):
-        for place, branch in enumerate(_branches(parts, number)):
-            streams = _connected(parts, f"connection_{number}_{place}", streams, branch)
+        streams = connected_layer(parts, number, streams)
     return parts.dense("head", parts.norm("norm", jnp.mean(streams, 2)), VOCABULARY)
 
 
@@ -319,6 +324,7 @@ def rwkv7(parts, ids, num_layers=2):
     return parts.dense("head", _layer_norm(parts, "ln_out", x), VOCABULARY)
 
 
+BLOCKS = {"mamba2": _mamba2, "griffin": _griffin, "xlstm": _mlstm}
 mamba2 = _language_model(_mamba2)
 gated_deltanet = _language_model(lambda *args: _delta(*args, _per_head))
 kda = _language_model(lambda *args: _delta(*args, _per_channel))
