@@ -62,6 +62,7 @@ _GROUPS = {
     },
     "Transformers": {
         "_plan.attention": "place_mimetic_attention",
+        "_schemes.hyper_connections": "hyper_alpha",
         "_schemes.mimetic": "mimetic_attention",
         "_schemes.transformers": "layer_scale moe_router ngpt small_init wang_init",
     },
@@ -201,6 +202,7 @@ if _typing.TYPE_CHECKING:
 
     # Transformers.
     from ._plan.attention import place_mimetic_attention as place_mimetic_attention
+    from ._schemes.hyper_connections import hyper_alpha as hyper_alpha
     from ._schemes.mimetic import mimetic_attention as mimetic_attention
     from ._schemes.transformers import layer_scale as layer_scale
     from ._schemes.transformers import moe_router as moe_router

@@ -10,6 +10,7 @@ of `jinit.orthogonal()`.
 """
 
 from ._core.names import publish
+from ._schemes.gates import linspace_bias
 from ._schemes.recurrent import (
     chrono,
     chrono_rules,
@@ -22,6 +23,7 @@ __all__ = [
     "chrono",
     "chrono_rules",
     "identity",
+    "linspace_bias",
     "unit_forget_bias",
     "unit_forget_rules",
 ]

@@ -83,6 +83,11 @@ BALDUZZI_2017 = Paper(("Balduzzi", "Frean", "Leary", "Lewis", "Ma", "McWilliams"
     "The shattered gradients problem: if resnets are the answer, then what is the "
     "question?",
     "https://arxiv.org/abs/1702.08591", "ICML")
+BECK_2024 = Paper(
+    ("Beck", "Pöppel", "Spanring", "Auer", "Prudnikova", "Kopp", "Klambauer",
+     "Brandstetter", "Hochreiter"), 2024,
+    "xLSTM: extended long short-term memory",
+    "https://arxiv.org/abs/2405.04517", "NeurIPS")
 BERNSTEIN_2025 = Paper(("Bernstein", "Newhouse"), 2025,
     "Modular duality in deep learning",
     "https://arxiv.org/abs/2410.21265", "ICML")
@@ -124,6 +129,10 @@ COATES_2012 = Paper(("Coates", "Ng"), 2012,
     "Learning feature representations with K-means",
     "https://doi.org/10.1007/978-3-642-35289-8_30",
     "Neural Networks: Tricks of the Trade")
+DAO_2024 = Paper(("Dao", "Gu"), 2024,
+    "Transformers are SSMs: generalized models and efficient algorithms through "
+    "structured state space duality",
+    "https://arxiv.org/abs/2405.21060", "ICML")
 DAUPHIN_2019 = Paper(("Dauphin", "Schoenholz"), 2019,
     "MetaInit: initializing learning by learning to initialize",
     "https://proceedings.neurips.cc/paper_files/paper/2019/hash/"
@@ -132,6 +141,13 @@ DE_2020 = Paper(("De", "Smith"), 2020,
     "Batch normalization biases residual blocks towards the identity function in deep "
     "networks",
     "https://arxiv.org/abs/2002.10444", "NeurIPS")
+DE_2024 = Paper(
+    ("De", "Smith", "Fernando", "Botev", "Cristian-Muraru", "Gu", "Haroun", "Berrada",
+     "Chen", "Srinivasan", "Desjardins", "Doucet", "Budden", "Teh", "Pascanu",
+     "De Freitas", "Gulcehre"), 2024,
+    "Griffin: mixing gated linear recurrences with local attention for efficient "
+    "language models",
+    "https://arxiv.org/abs/2402.19427", "arXiv")
 DEY_2025 = Paper(
     ("Dey", "Zhang", "Noci", "Li", "Bordelon", "Bergsma", "Pehlevan", "Hanin",
      "Hestness"), 2025,
@@ -260,6 +276,12 @@ PASZKE_2019 = Paper(
 PEEBLES_2023 = Paper(("Peebles", "Xie"), 2023,
     "Scalable diffusion models with transformers",
     "https://arxiv.org/abs/2212.09748", "ICCV")
+PENG_2025 = Paper(
+    ("Peng", "Zhang", "Goldstein", "Alcaide", "Du", "Hou", "Lin", "Liu", "Lu",
+     "Merrill", "Song", "Tan", "Utpala", "Wilce", "Wind", "Wu", "Wuttke",
+     "Zhou-Zheng"), 2025,
+    "RWKV-7 'Goose' with expressive dynamic state evolution",
+    "https://arxiv.org/abs/2503.14456", "arXiv")
 PENNINGTON_2017 = Paper(("Pennington", "Schoenholz", "Ganguli"), 2017,
     "Resurrecting the sigmoid in deep learning through dynamical isometry: theory and "
     "practice",
@@ -366,6 +388,9 @@ YANG_2023 = Paper(("Yang", "Simon", "Bernstein"), 2023,
 YANG_2024 = Paper(("Yang", "Yu", "Zhu", "Hayou"), 2024,
     "Tensor programs VI: feature learning in infinite-depth neural networks",
     "https://arxiv.org/abs/2310.02244", "ICLR")
+YANG_2025 = Paper(("Yang", "Kautz", "Hatamizadeh"), 2025,
+    "Gated delta networks: improving Mamba2 with delta rule",
+    "https://arxiv.org/abs/2412.06464", "ICLR")
 ZAGORUYKO_2017 = Paper(("Zagoruyko", "Komodakis"), 2017,
     "DiracNets: training very deep neural networks without skip-connections",
     "https://arxiv.org/abs/1706.00388", "arXiv")
@@ -382,4 +407,7 @@ ZHU_2021 = Paper(("Zhu", "Ni", "Xu", "Kong", "Huang", "Goldstein"), 2021,
     "GradInit: learning to initialize neural networks for stable and efficient "
     "training",
     "https://arxiv.org/abs/2102.08098", "NeurIPS")
+ZHU_2025 = Paper(
+    ("Zhu", "Huang", "Huang", "Zeng", "Mao", "Wu", "Min", "Zhou"), 2025,
+    "Hyper-connections", "https://arxiv.org/abs/2409.19606", "ICLR")
 # fmt: on

@@ -42,6 +42,10 @@ class FormulaInitializer(Initializer):
         """
         raise NotImplementedError
 
+    def _numbers(self) -> dict[str, float]:
+        """Return numbers that `_build` finds as attributes: operands of the program."""
+        return {}
+
     def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
         form, traced = formed(self, spec.dtype)
         # The product is computed in Python's floats and rounded once.
@@ -72,15 +76,16 @@ def formed(
     The first is a key of compiled programs, so it must not hold a tracer. The traced
     settings are arguments of the program.
     """
-    if not init._is_traced:
-        return _form(init), {}
     wide = real_dtype(dtype)
+    computed = {k: numbers.cast(x, wide) for k, x in init._numbers().items()}
+    if not init._is_traced:
+        return _form(init), computed
     traced = {
         name: numbers.cast(value, wide)
         for name, value in _settings(init).items()
         if numbers.is_traced(value) and name not in init._operands
     }
-    return _without_operands(init)._with(**dict.fromkeys(traced)), traced
+    return _without_operands(init)._with(**dict.fromkeys(traced)), traced | computed
 
 
 @functools.lru_cache(maxsize=4096)

@@ -32,6 +32,7 @@ from ._big_vision import big_vision_vit
 from ._contrastive import clip, siglip
 from ._dit import dit
 from ._hugging_face import from_hf_config
+from ._hyper import hyper_connections
 from ._inside import inside
 from ._llama import deepseek_v3, llama3
 from ._megatron import full_megatron
@@ -41,8 +42,11 @@ from ._olmo import olmo
 from ._post_norm import deepnorm, t_fixup
 from ._qwen import qwen3
 from ._recipe import Law, Recipe, Source, get, names
+from ._recurrent import griffin, xlstm
 from ._residual import fixup
 from ._resnet import resnet
+from ._rwkv import rwkv7
+from ._state_space import gated_deltanet, kda, mamba2
 from ._t5 import t5
 from ._torch import torch_defaults
 from ._transformers import gpt2, small_init
@@ -61,16 +65,22 @@ __all__ = [
     "fixup",
     "from_hf_config",
     "full_megatron",
+    "gated_deltanet",
     "get",
     "gpt2",
+    "griffin",
+    "hyper_connections",
     "inside",
+    "kda",
     "llama3",
+    "mamba2",
     "names",
     "nanochat",
     "ngpt",
     "olmo",
     "qwen3",
     "resnet",
+    "rwkv7",
     "siglip",
     "small_init",
     "t5",
@@ -78,6 +88,7 @@ __all__ = [
     "torch_defaults",
     "unet",
     "vit",
+    "xlstm",
 ]
 __dir__ = __all__.copy  # for `dir`, which would show the imports too
 publish(__name__, *map(globals().get, __all__))

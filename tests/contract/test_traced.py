@@ -51,6 +51,9 @@ MAKERS = {
     "sparse": (lambda s: jinit.sparse(0.5, s), SHAPE),
     "chrono": (lambda s: jinit.recurrent.chrono(10 * s, gate="f"), (8,)),
     "unit_forget_bias": (lambda s: jinit.recurrent.unit_forget_bias(value=s), (8,)),
+    "linspace_bias": (lambda s: jinit.recurrent.linspace_bias(s, 6 * s), (5,)),
+    "a_log": (lambda s: jinit.ssm.a_log(s, 16 * s), (6,)),
+    "rg_lru_lambda": (lambda s: jinit.ssm.rg_lru_lambda(0.1 * s, 0.5 * s, c=s), (6,)),
     "mamba_dt_bias": (lambda s: jinit.ssm.mamba_dt_bias(1e-3 * s, 0.1 * s), (6,)),
     "lru_ring": (lambda s: jinit.ssm.lru_ring(0.2 * s, 0.5 * s, part="nu"), (6,)),
     "mimetic_attention": (

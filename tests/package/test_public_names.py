@@ -32,7 +32,7 @@ PUBLIC = {
     "wang_init", "whitening_conv", "critical", "theory", "Report", "probe",
     "Comparison", "compare", "History", "autoinit", "data_dependent", "gradinit",
     "lsuv", "metainit", "sweep", "weight_norm_init", "weight_norm_scales",
-    "whiten_first_layer", "Network", "network", "Audit", "audit",
+    "whiten_first_layer", "Network", "network", "Audit", "audit", "hyper_alpha",
 }  # fmt: skip
 
 # Modules that are loaded when they are first asked for.

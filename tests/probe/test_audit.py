@@ -302,6 +302,15 @@ def test_constant_kernels_and_zeros_on_purpose():
     ends = {"up": drawn["up"], "end": jnp.zeros((128, 64)), "head": jnp.zeros((64, 8))}
     jinit.audit(residual, ends, x).check()
 
+    def low_rank(p, x):
+        return (x @ p["up"] + jnp.tanh(x @ p["a"]) @ p["b"]) @ p["down"]
+
+    # The first factor of RWKV-7's pairs is 0; one that is no bottleneck is a mistake.
+    pair = {"a": jnp.zeros((64, 4)), "b": lecun(KEYS[2], (4, 128))}
+    jinit.audit(low_rank, drawn | pair, x).check()
+    pair = {"a": jnp.zeros((64, 64)), "b": lecun(KEYS[2], (64, 128))}
+    assert categories(jinit.audit(low_rank, drawn | pair, x)) == {"a": "constant"}
+
 
 def test_a_gain_of_another_activation_matters_in_deep_plain_networks():
     def audit(init, depth, between=lambda x: x, f=jax.nn.relu):

@@ -1,5 +1,6 @@
 """Each scheme of the registry is made once here, for the tests that run over all."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -223,6 +224,38 @@ CASES: dict[str, Case] = {
         takes=lambda shape: shape[-1:] in ((4,), (0,)),
         sharded_shape=(16, 16),
         complex=False,
+    ),
+    "ssm.a_log": Case(jinit.ssm.a_log(0.0), complex=False),
+    "ssm.rg_lru_lambda": Case(jinit.ssm.rg_lru_lambda(), complex=False),
+    "ssm.rwkv7_decay": Case(
+        jinit.ssm.rwkv7_decay(1, 3, head_size=2),
+        takes=lambda shape: math.prod(shape) % 2 == 0 and bool(shape),
+        constant=True,
+        complex=False,
+        atol=1e-5,
+    ),
+    "ssm.rwkv7_mix": Case(
+        jinit.ssm.rwkv7_mix("k", 1, 3),
+        takes=bool,
+        constant=True,
+        complex=False,
+        atol=1e-6,
+    ),
+    "ssm.rwkv7_vector": Case(
+        jinit.ssm.rwkv7_vector("a0", head_size=2),
+        takes=lambda shape: math.prod(shape) % 2 == 0 and bool(shape),
+        constant=True,
+        complex=False,
+        atol=1e-6,
+    ),
+    "recurrent.linspace_bias": Case(
+        jinit.recurrent.linspace_bias(), takes=bool, constant=True, atol=1e-6
+    ),
+    "hyper_alpha": Case(
+        jinit.hyper_alpha(1),
+        shape=(3, 4),
+        takes=lambda shape: len(shape) == 2 and shape[0] < shape[1],
+        constant=True,
     ),
     "ssm.hippo_legs": Case(
         jinit.ssm.hippo_legs(),

@@ -74,6 +74,8 @@ def linear(log: Log, eqn: JaxprEqn, values: Sequence[Any], data: Data) -> Data:
 
 def bent(log: Log, eqn: JaxprEqn, values: Sequence[Any], data: Data) -> Data:
     """Return data behind a nonlinear function of one value of data."""
+    for use in log.members(data.shifts):
+        use.after.add(eqn.primitive.name)
     return log.base(
         Data().copy(
             axes=axes_of(log, values, shape_of(eqn.outvars[0])),
@@ -86,6 +88,7 @@ def bent(log: Log, eqn: JaxprEqn, values: Sequence[Any], data: Data) -> Data:
             attention=data.attention,
             routing=data.routing,
             gated=data.gated,
+            shifts=data.shifts,
         )
     )
 
@@ -97,6 +100,7 @@ def mixed(log: Log, eqn: JaxprEqn, one: Data, other: Data) -> Data:
     # GELU's x + 0.0447 x^3 is a sum of functions of one value, and no residual sum.
     if one.curve.base is other.curve.base:
         new.scalar = Scalar(eqn, (one.curve, other.curve))
+        new.shifts = one.shifts | other.shifts
     return new
 
 

@@ -38,6 +38,8 @@ def add(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     if len(operands) == 1 or operands[0] is operands[1]:
         new = linear(log, eqn, values, operands[0])
         new.exponential = new.log_total = None
+        if use is not None:
+            new.shifts |= use.bit
         if use is not None and not operands[0].layers:
             # Noise may be added to a kernel, as to the weights of a Bayesian network.
             shape = shape_of(eqn.outvars[0])
@@ -46,6 +48,7 @@ def add(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
             _masked(log, new, values, operands[0])
         return new
     new = total(log, mixed(log, eqn, *operands), *operands)
+    new.mixes = operands[0].mixes | operands[1].mixes
     logits = [data for data in operands if data.meeting is not None]
     if len(logits) == 1 and not all(data.layers for data in operands):
         _masked(log, new, values, logits[0])

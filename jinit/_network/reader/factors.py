@@ -61,6 +61,7 @@ def scaled(
     use = log.note("multiply", view, data)
     new = linear(log, eqn, values, data)
     modulations.multiplied(log, use, data, new)
+    new.shifts = 0
     if data.norm in ("inverse_root", "normalized"):
         use.roles.add("scale")
         # What a norm's scale feeds is fed by the scale: the norm hides the rest.
@@ -71,6 +72,7 @@ def scaled(
         return new
     if not use.roles:
         use.reason = MULTIPLIES_DATA
+        new.mixes = use.bit
     stream = new.stream
     log.base(new)
     if not any(f[1] > 1 for t in view.terms for a in t.axes for f in a if is_real(f)):
@@ -93,6 +95,7 @@ def normal(log: Log, eqn: JaxprEqn, data: Data, root: Data) -> Data:
         gated=None,
         terms=(),
         exponential=None,
+        mixes=0,
     )
     for use in log.members(root.norm_scale):
         # A batch norm multiplies its scale with the root before the data.

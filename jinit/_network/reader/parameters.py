@@ -4,6 +4,7 @@ A view may turn out to be data: a value that is learned and read like an input, 
 layer whose input is a constant.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,13 +16,17 @@ from .atoms import shape_of
 from .axes import BROADCAST, Axis
 from .entrywise import BENDING
 from .uses import Log
-from .values import Data, View
+from .values import Data, Scalar, View, number
 
 # Operations on views that meet entry by entry, and whether they multiply.
 _COMBINING = {
     "add": False, "sub": False, "add_any": False, "complex": False, "select_n": False,
     "max": False, "min": False, "mul": True, "div": True, "pow": True, "atan2": True,
     **dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge", "and", "or"), False),
+}  # fmt: skip
+# Functions of single entries.
+_FUNCTIONS = BENDING | _COMBINING.keys() | {
+    "exp", "log", "neg", "sqrt", "rsqrt", "integer_pow", "square",
 }  # fmt: skip
 # A parameter that is repeated for each input, and then normalized, is a value that the
 # network reads: the latents of a Perceiver.
@@ -51,7 +56,9 @@ def operation(
     if data is not None:
         return again(eqn, [data if value is parts[0] else value for value in values])
     view = _moved(log, eqn, values, parts)
-    return moves.other(log, eqn, values) if view is None else view
+    if view is None:
+        return moves.other(log, eqn, values)
+    return _bent(eqn, values, view) if isinstance(view, View) else view
 
 
 def indexed(log: Log, eqn: JaxprEqn, view: View) -> View | None:
@@ -79,6 +86,36 @@ def _as_data(log: Log, eqn: JaxprEqn, values: Sequence[Any], view: View) -> Data
     if name in _ACTIVATIONS and any(term.mapped for term in view.terms):
         return meetings.of_constants(log, view, shape)
     return None
+
+
+def _bent(eqn: JaxprEqn, values: Sequence[Any], view: View) -> View:
+    """Return a view of one parameter with the function that its entries went through.
+
+    The start of a decay depends on it: A = -exp(A_log).
+    """
+    if eqn.primitive.name not in _FUNCTIONS or len(view.terms) != 1:
+        return view
+    arguments = [
+        _function_of(value) if isinstance(value, View) else number(value)
+        for value in values
+    ]
+    if None in arguments:
+        return view
+    bases = {a.base for a in arguments if isinstance(a, Scalar)}
+    if len(bases) > 1:
+        return view
+    return views.each(
+        view,
+        lambda term: dataclasses.replace(term, function=Scalar(eqn, arguments)),
+    )
+
+
+def _function_of(view: View) -> Scalar | None:
+    """Return the function of one number that a view of one parameter is."""
+    if len(view.terms) != 1:
+        return None
+    function: Scalar | None = view.terms[0].function
+    return function
 
 
 def _gathered(eqn: JaxprEqn, view: View) -> View:

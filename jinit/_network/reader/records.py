@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from jax.extend.core import JaxprEqn
@@ -201,6 +201,22 @@ class Sum(NamedTuple):
     ends: tuple[str, ...]
 
 
+class Passage(NamedTuple):
+    """A Passage says what a parameter goes through before and after it meets data.
+
+    `function` is the function of one number that its entries went through. `shifts` are
+    the paths of the biases that were added to the data that it meets, and `mixes` those
+    of the parameters that multiplied these data, or a summand of them, entry by entry.
+    `after` are the names of the functions that data go through after the parameter was
+    added to them.
+    """
+
+    function: Callable[[Any], Any]
+    shifts: tuple[str, ...]
+    mixes: tuple[str, ...]
+    after: frozenset[str]
+
+
 @dataclasses.dataclass(frozen=True)
 class Reading:
     """A Reading has everything that is read from the equations of a network.
@@ -231,3 +247,5 @@ class Reading:
     steps: Mapping[str, Mapping[int, int | None]] = dataclasses.field(
         default_factory=dict
     )
+    # For each parameter what lies before and after its first use.
+    passages: Mapping[str, Passage] = dataclasses.field(default_factory=dict)

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from . import attention, modulations, places, taps
-from .curves import Activations
+from .curves import Activations, TracedFunction
 from .layouts import fans_of, layout_of
 from .members import find_members
-from .records import UNUSED, Branch, Layer, Parameter, Reading
+from .records import UNUSED, Branch, Layer, Parameter, Passage, Reading
 from .uses import FROM_INPUTS, Log, Use
-from .values import Term
+from .values import Scalar, Term
 
 _PLACES = {"input", "hidden", "readout", "router", "query", "key"}
 _KINDS = {"product": "matrix", "convolution": "convolution", "lookup": "embedding"}
@@ -48,7 +48,18 @@ def reading_of(log: Log, paths: Sequence[str], kinds: Sequence[Any]) -> Reading:
     tap_fields = taps.taps_of(log, uses, paths, shapes)
     sums = taps.sums_of(log.additions, names.of)
     order = places.places_of(log), places.steps_of(log, uses, paths, shapes)
-    return Reading(parameters, layers, branches, depth, *tap_fields, sums, *order)
+    passages = {paths[n]: _passage(pairs, names) for n, pairs in by_parameter.items()}
+    return Reading(
+        parameters, layers, branches, depth, *tap_fields, sums, *order, passages
+    )
+
+
+def _passage(uses: list[tuple[Use, Term]], names: "_Names") -> Passage:
+    """Return what the first use of a parameter says about the data around it."""
+    use, term = uses[0]
+    shifts, mixes = (0, 0) if use.data is None else (use.data.shifts, use.data.mixes)
+    function = TracedFunction(term.function or Scalar())
+    return Passage(function, names.of(shifts), names.of(mixes), frozenset(use.after))
 
 
 class _Names:

@@ -54,6 +54,8 @@ class Use:
     loops: tuple[Loop, ...] = ()
     product: tuple[Any, ...] = ()
     side: int | None = None
+    # The functions that the data go through after a bias was added to them.
+    after: set[str] = dataclasses.field(default_factory=set)
     # The bias that is added to the product, and the point of the output (points.py).
     bias: View | None = None
     point: Any = None

@@ -73,6 +73,9 @@ class Term:
     is_scale: bool = False
     # Its exponential was taken, as that of the temperature of contrastive logits is.
     is_exponential: bool = False
+    # The function that each entry went through, a `Scalar`, or None for none. Views of
+    # one parameter are equal whatever the function is.
+    function: Any = dataclasses.field(default=None, compare=False)
 
     def factor_of(self, loop: int) -> int | None:
         """Return the name of the factor that a loop's steps run along, or None."""
@@ -115,7 +118,7 @@ def outer_piece(name: int, inner: int) -> int:
 def whole(parameter: int, shape: Sequence[int]) -> View:
     """Return the view of a parameter as it is."""
     axes = tuple(((origin(parameter, i), size),) for i, size in enumerate(shape))
-    return View((Term(parameter, axes),))
+    return View((Term(parameter, axes, function=Scalar()),))
 
 
 # Operations that are linear in one operand, where the others are constants.
@@ -244,6 +247,10 @@ class Data:
     multiplied: int = 0
     # The summands of a sum that is no residual sum.
     terms: "tuple[Data, ...]" = ()
+    # The uses of the biases that were added to it since the last product.
+    shifts: int = 0
+    # The uses of the parameters that multiplied it, or one of its summands, since then.
+    mixes: int = 0
     # A parameter that was multiplied entry by entry or looked up, its use, and the
     # product. It may turn out to be a kernel: of a modulated convolution, of an expert.
     pending: "tuple[View, Any, Data | None] | None" = None

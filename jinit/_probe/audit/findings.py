@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 
 from ..._core.results import Finding
+from ..._network.reader.records import Parameter
 from .audited import Audited, Everything, readers
 from .measured import ranks
 
@@ -169,10 +170,23 @@ def _dead(one: Audited, everything: Everything) -> str | None:
             "The relu behind it is flat at 0, so that it never gets a gradient: draw "
             "it, as by jinit.he()."
         )
+    if all(_is_low_rank(one.parameter, x.parameter) for x in after):
+        return None
     return (
         "The layers that read it get equal numbers for every input: draw it, as by "
         "jinit.lecun(), and leave zeros to the ends of residual branches."
     )
+
+
+def _is_low_rank(first: Parameter, second: Parameter) -> bool:
+    """Tell whether two kernels are a pair of low rank, which may have one factor of 0.
+
+    The first factors of RWKV-7's pairs are 0, and the second ones pass the gradient.
+    """
+    if first.fans is None or second.fans is None:
+        return False
+    rank = first.fans.fan_out
+    return rank < min(first.fans.fan_in, second.fans.fan_out)
 
 
 def _few_values(everything: Everything) -> Iterator[Finding]:

@@ -1,0 +1,1 @@
+"""Small recurrent and state-space models, each in four libraries."""
