@@ -94,7 +94,7 @@ def _losses(
 
     def loss(kernels: jax.Array) -> jax.Array:
         # The first columns of the product are the classes; the others have no loss.
-        output = jnp.eye(*target.shape)
+        output = jnp.eye(target.shape[0], target.shape[1])
         output, _ = jax.lax.scan(lambda h, w: (w @ h, None), output, kernels[::-1])
         return jnp.sum((output - target) ** 2) / 2
 
