@@ -1,4 +1,8 @@
-"""A recipe returns the rules for a whole network, which `jinit.plan` applies.
+"""A recipe is the rules for a whole network, which `jinit.plan` applies.
+
+`print(recipes.gpt2())` shows the law of each role, and the official code that the laws
+were read from. `recipes.names()` lists the recipes, and `recipes.get(name, **settings)`
+makes one, for configuration files.
 
 In the plan of a network, `jinit.plan(jinit.network(model, *arguments), rules)`, a
 recipe reads the role and the layout of every parameter and the number of layers from
@@ -26,6 +30,7 @@ raises an error that names the leaf.
 from .._core.names import publish
 from ._inside import inside
 from ._post_norm import deepnorm, t_fixup
+from ._recipe import Law, Recipe, Source, get, names
 from ._residual import fixup
 from ._t5 import t5
 from ._torch import torch_defaults
@@ -33,10 +38,15 @@ from ._transformers import gpt2, small_init
 from ._vision import vit
 
 __all__ = [
+    "Law",
+    "Recipe",
+    "Source",
     "deepnorm",
     "fixup",
+    "get",
     "gpt2",
     "inside",
+    "names",
     "small_init",
     "t5",
     "t_fixup",

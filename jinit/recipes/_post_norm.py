@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Unpack
 
+from .._core.papers import HUANG_2020, WANG_2024
 from .._plan.model import Model
 from .._plan.rules import FromTree, Rule
 from .._scale.depth import deepnorm as _deepnorm
@@ -13,12 +14,12 @@ from .._schemes.fan_based import lecun, xavier
 from ._depth import Depth
 from ._layouts import not_fused, refuse_fused, width_of_table, with_layout
 from ._queries import queries
+from ._recipe import NORMS_AND_BIASES, Law, Recipe, Source, recipe
 from ._roles import (
     ATTENTION,
     WHOLE,
     Roles,
     Rules,
-    check,
     in_role,
     others,
     role,
@@ -26,6 +27,15 @@ from ._roles import (
 )
 
 
+@recipe(
+    use="post-norm transformers with x <- LayerNorm(alpha x + f(x))",
+    law="Xavier, times beta = (8 L)^(-1/4) except in queries and keys",
+    sources=(
+        Source("microsoft/torchscale", "torchscale/architecture/encoder.py", "0cb9695"),
+        WANG_2024,
+    ),
+    roles=(*ATTENTION, *WHOLE),
+)
 def deepnorm(
     num_layers: int | None = None,
     *,
@@ -33,7 +43,7 @@ def deepnorm(
     other_layers: int | None = None,
     stacked: bool = False,
     **roles: Unpack[Roles],
-) -> Rules:
+) -> Recipe:
     """Return DeepNorm's rules: Xavier, with gain beta except in queries and keys.
 
     Each branch of the model must be x <- LayerNorm(alpha x + f(x)), with alpha from
@@ -51,7 +61,7 @@ def deepnorm(
       **roles: patterns of query, key, embeddings, positions and readout.
 
     Returns:
-      A list of rules for `jinit.plan`.
+      A `Recipe`, whose rules `jinit.plan` takes.
 
     Raises:
       TypeError: if a role is passed that the recipe has no use for.
@@ -93,9 +103,23 @@ def deepnorm(
         # The record's alpha belongs in the forward pass, not in the parameters.
         return _deepnorm(layers, part, others).beta, 1.0
 
-    return _xavier_but_in_queries_and_keys(depth, gains, stacked, roles)
+    beta = {"encoder": "0.87 (N^4 M)^(-1/16)", "decoder": "(12 L)^(-1/4)"}
+    laws = _laws(beta.get(part or "", "(8 L)^(-1/4)"), "N(0, 1 / d)")
+    rules = _xavier_but_in_queries_and_keys(depth, gains, stacked, roles)
+    return Recipe(rules, laws)
 
 
+@recipe(
+    use="transformers without LayerNorm and without warm-up",
+    law="Xavier, times 0.67 N^(-1/4) except in queries and keys",
+    sources=(
+        Source(
+            "layer6ai-labs/T-Fixup", "fairseq/modules/transformer_layer.py", "cce506a"
+        ),
+        HUANG_2020,
+    ),
+    roles=(*ATTENTION, *WHOLE),
+)
 def t_fixup(
     num_layers: int | None = None,
     *,
@@ -103,7 +127,7 @@ def t_fixup(
     other_layers: int | None = None,
     stacked: bool = False,
     **roles: Unpack[Roles],
-) -> Rules:
+) -> Recipe:
     """Return T-Fixup's rules, for transformers without LayerNorm and without warm-up.
 
     Kernels are Xavier's. Values, outputs and the MLP are multiplied by 0.67 N^(-1/4),
@@ -121,7 +145,7 @@ def t_fixup(
       **roles: patterns of query, key, embeddings, positions and readout.
 
     Returns:
-      A list of rules for `jinit.plan`.
+      A `Recipe`, whose rules `jinit.plan` takes.
 
     Raises:
       TypeError: if a role is passed that the recipe has no use for.
@@ -161,7 +185,21 @@ def t_fixup(
         # In both parts the embeddings have the decoder's factor.
         return factor("t_fixup", layers, part=part), (9 * layers) ** -0.25
 
-    return _xavier_but_in_queries_and_keys(depth, gains, stacked, roles)
+    gain = "(9 N)^(-1/4)" if part == "decoder" else "0.67 N^(-1/4)"
+    laws = _laws(gain, "N(0, 1 / d), times (9 N)^(-1/4)")
+    rules = _xavier_but_in_queries_and_keys(depth, gains, stacked, roles)
+    return Recipe(rules, laws)
+
+
+def _laws(gain: str, table: str) -> list[Law]:
+    """Return the laws of both recipes, with the gain of values, outputs and MLPs."""
+    return [
+        Law("query, key", "N(0, 2 / (fan_in + fan_out))", "q, k and routers"),
+        Law("other kernels of branches", f"the same, times {gain}", "v, o and the MLP"),
+        Law("kernels outside of branches", "N(0, 1 / fan_in)", "the readout"),
+        Law("embeddings", table, "the tables of tokens and of positions"),
+        *NORMS_AND_BIASES,
+    ]
 
 
 def _xavier_but_in_queries_and_keys(
@@ -188,7 +226,6 @@ def _xavier_but_in_queries_and_keys(
 
         return FromTree(of)
 
-    check(depth.recipe, roles, *ATTENTION, *WHOLE)
     # "ioo" and "iio" are the layouts of kernels that a user names, into and out of
     # heads, if their module has a name that Flax does not use.
     # Queries and keys do not change the bound of what an attention returns, so both

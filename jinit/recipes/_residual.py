@@ -2,6 +2,7 @@
 
 from typing import Any, Unpack
 
+from .._core.papers import ZHANG_2019
 from .._initializer.base import Initializer
 from .._network.branches import readout as _readout
 from .._plan.model import Model
@@ -12,16 +13,26 @@ from .._schemes.fan_based import he
 from ._depth import Depth
 from ._ends import last_layers
 from ._layouts import with_layout
-from ._roles import Roles, Rules, check, in_role, kernels, role, the_rest
+from ._recipe import NORMS_AND_BIASES, Law, Recipe, Source, recipe
+from ._roles import Roles, in_role, kernels, role, the_rest
 
 
+@recipe(
+    use="residual networks without normalization layers",
+    law="He; in branches times L^(-1 / (2 m - 2)); branch ends and readout 0",
+    sources=(
+        Source("hongyi-zhang/Fixup", "cifar/models/fixup_resnet_cifar.py", "e57b6c0"),
+        ZHANG_2019,
+    ),
+    roles=("residual_outputs", "branches", "readout"),
+)
 def fixup(
     num_layers: int | None = None,
     *,
     branch_layers: int = 2,
     stacked: bool = False,
     **roles: Unpack[Roles],
-) -> Rules:
+) -> Recipe:
     """Return Fixup's rules, for residual networks without normalization layers.
 
     In each of L branches with m layers, the last layer is 0 and the others have He's
@@ -42,7 +53,7 @@ def fixup(
         classifier or logits.
 
     Returns:
-      A list of rules for `jinit.plan`.
+      A `Recipe`, whose rules `jinit.plan` takes.
 
     Raises:
       TypeError: if a role is passed that Fixup has no use for.
@@ -74,7 +85,6 @@ def fixup(
     """
     # A wrong setting is an error here, not only when the plan is made.
     factor("fixup", 1, branch_layers=branch_layers)
-    check("fixup", roles, "residual_outputs", "branches", "readout")
     depth = Depth("fixup", num_layers, per_layer=1)
 
     def in_branch(model: Model) -> Any:
@@ -89,7 +99,16 @@ def fixup(
 
     # The first match wins, so the order is that of the exceptions: the last layer of a
     # branch is also a layer in a branch, and each of these kernels is also a kernel.
-    return [
+    power = f"{1 / (2 * branch_layers - 2):g}" if branch_layers > 1 else "inf"
+    laws = [
+        Law("residual outputs", "0", "the last layer of each branch"),
+        Law("branches", f"N(0, 2 / fan_in), times L^(-{power})", "their other layers"),
+        Law("readout", "0", "the classifier"),
+        Law("kernels", "N(0, 2 / fan_in)", "the stem and the shortcuts"),
+        Law("multipliers", "1", "the scales before the sums"),
+        *NORMS_AND_BIASES,
+    ]
+    rules = [
         *last_layers(roles, zeros, depth, branch_layers),
         *role(roles, "readout", zeros, _readout, note="readouts"),
         *role(roles, "branches", FromTree(in_branch)),
@@ -98,3 +117,4 @@ def fixup(
         *kernels(with_layout(he, stacked, None, num_layers)),
         *the_rest(),
     ]
+    return Recipe(rules, laws)

@@ -25,7 +25,7 @@ from .._schemes.constant import constant, ones, zeros
 Rules = list[Rule]
 ByName = Callable[[list[Leaf]], Any]
 
-# The roles that a recipe may distinguish, in two groups; see `check`.
+# The roles that a recipe may distinguish, in two groups.
 ATTENTION = ("query", "key", "value")
 WHOLE = ("residual_outputs", "embeddings", "positions", "readout")
 
@@ -145,22 +145,6 @@ def others(roles: Roles, names: Sequence[str], init: Any) -> Rules:
     the rule for "**/kernel" does not match it.
     """
     return [rule for name in names for rule in _of_user(roles, name, init)]
-
-
-def check(recipe: str, roles: Roles, *allowed: str) -> None:
-    """Raise if the user passed a role that a recipe does not use.
-
-    Its pattern would do nothing, without a word.
-
-    Raises:
-      TypeError: if there is such a role. The text lists the roles that are used.
-    """
-    unused = sorted(set(roles) - set(allowed))
-    if unused:
-        raise TypeError(
-            f"recipes.{recipe} has no use for {', '.join(map(repr, unused))}; it takes "
-            f"the roles {', '.join(map(repr, allowed))}."
-        )
 
 
 @dataclasses.dataclass(frozen=True)

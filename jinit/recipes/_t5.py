@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from typing import Any, Unpack
 
+from .._core.papers import RAFFEL_2020
 from .._initializer.base import Initializer
 from .._plan.model import Model
 from .._plan.rules import FromTree, Rule
@@ -12,12 +13,11 @@ from .._schemes.fan_based import lecun
 from .._schemes.variance_scaling import variance_scaling
 from ._layouts import not_fused, refuse_fused, width_of_table, with_layout
 from ._queries import queries
+from ._recipe import NORMS_AND_BIASES, Law, Recipe, Source, recipe
 from ._roles import (
     ATTENTION,
     WHOLE,
     Roles,
-    Rules,
-    check,
     in_role,
     kernels,
     others,
@@ -26,6 +26,15 @@ from ._roles import (
 )
 
 
+@recipe(
+    use="T5 and its kin, whose attention does not divide by sqrt(head_dim)",
+    law="TN(0, 1 / fan_in); queries / sqrt(head_dim); embeddings N(0, 1 / d)",
+    sources=(
+        Source("google-research/t5x", "t5x/examples/t5/layers.py", "247d329"),
+        RAFFEL_2020,
+    ),
+    roles=(*ATTENTION, *WHOLE),
+)
 def t5(
     num_layers: int | None = None,
     *,
@@ -33,7 +42,7 @@ def t5(
     embedding_std: float | None = None,
     stacked: bool = False,
     **roles: Unpack[Roles],
-) -> Rules:
+) -> Recipe:
     """Return T5's rules: LeCun's truncated normal, and queries / sqrt(head_dim).
 
     The factor of the queries replaces the 1 / sqrt(head_dim) of attention, which the
@@ -51,7 +60,7 @@ def t5(
       **roles: patterns of query, embeddings and positions.
 
     Returns:
-      A list of rules for `jinit.plan`.
+      A `Recipe`, whose rules `jinit.plan` takes.
 
     Raises:
       TypeError: if a role is passed that the recipe has no use for.
@@ -81,7 +90,6 @@ def t5(
       Raffel et al., "Exploring the limits of transfer learning with a unified
         text-to-text transformer", JMLR 2020.
     """
-    check("t5", roles, *ATTENTION, *WHOLE)
 
     def query(model: Model) -> Any:
         side = with_layout(lecun_of, stacked, "ioo", num_layers).function(model)
@@ -107,7 +115,15 @@ def t5(
         return with_layout(lecun_of, stacked, heads, num_layers)
 
     relative = variance_scaling(1, "fan_avg", "uniform")
-    return [
+    table_law = "1 / d" if embedding_std is None else f"{embedding_std:g}^2"
+    laws = [
+        Law("query", "TN(0, 1 / (fan_in head_dim))", "q"),
+        Law("kernels", "TN(0, 1 / fan_in)", "k, v, o, the MLP and the readout"),
+        Law("embeddings", f"N(0, {table_law})", "tables of tokens and of positions"),
+        Law("relative positions", "U, variance 1 / fan_avg", "the biases of logits"),
+        *NORMS_AND_BIASES,
+    ]
+    rules = [
         *queries("t5", roles, FromTree(query)),
         Rule(in_role("fused"), refuse_fused, optional=True),
         # T5's relative positions are a table of (buckets, heads), drawn as in T5X.
@@ -119,6 +135,7 @@ def t5(
         *kernels(not_fused(kernel())),
         *the_rest(),
     ]
+    return Recipe(rules, laws)
 
 
 def _head_dim(path: str, leaf: Any, init: Any) -> int:

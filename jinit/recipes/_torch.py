@@ -4,6 +4,7 @@ import math
 import re
 from typing import Any, Unpack
 
+from .._core.papers import PASZKE_2019
 from .._initializer.base import Initializer
 from .._network.flax_names import KEY, OUT_OF_HEADS, QUERY, VALUE
 from .._plan.model import Model
@@ -15,12 +16,11 @@ from .._schemes.fan_based import xavier
 from .._schemes.scaled_uniform import scaled_uniform
 from ._laws_of_torch import LawsOfTorch
 from ._layouts import Layouts, without_axis
+from ._recipe import Law, Recipe, Source, recipe
 from ._roles import (
     ATTENTION,
     WHOLE,
     Roles,
-    Rules,
-    check,
     in_role,
     kernels,
     others,
@@ -52,9 +52,18 @@ def _is_of_attention(name: str) -> bool:
     return _reads_heads(name) or name in OUT_OF_HEADS
 
 
+@recipe(
+    use="any network, as PyTorch's layers start by default",
+    law="U(+-1 / sqrt(fan_in)), biases too; embeddings N(0, 1); attention Xavier",
+    sources=(
+        Source("pytorch/pytorch", "torch/nn/modules/linear.py", "f2889c8"),
+        PASZKE_2019,
+    ),
+    roles=(*ATTENTION, *WHOLE),
+)
 def torch_defaults(
     num_layers: int | None = None, *, stacked: bool = False, **roles: Unpack[Roles]
-) -> Rules:
+) -> Recipe:
     """Return rules that start every layer as PyTorch does by default.
 
     Kernels and biases of linear layers and convolutions are drawn from
@@ -70,7 +79,7 @@ def torch_defaults(
       **roles: patterns of embeddings, query, key and value.
 
     Returns:
-      A list of rules for `jinit.plan`.
+      A `Recipe`, whose rules `jinit.plan` takes.
 
     Raises:
       TypeError: if a role is passed that the recipe has no use for.
@@ -96,7 +105,6 @@ def torch_defaults(
       Paszke et al., "PyTorch: an imperative style, high-performance deep learning
         library", NeurIPS 2019. The `reset_parameters` of its layers.
     """
-    check("torch_defaults", roles, *ATTENTION, *WHOLE)
 
     def law(name: str) -> FromTree:
         def of(model: Model) -> Any:
@@ -106,7 +114,15 @@ def torch_defaults(
 
         return FromTree(of)
 
-    return [
+    laws = [
+        Law("kernels", "U(+-1 / sqrt(fan_in))", "linear layers and convolutions"),
+        Law("biases", "U(+-1 / sqrt(fan_in))", "with the fan of the layer's kernel"),
+        Law("query, key, value", "U, variance 2 / (d + 3 d)", "packed in one kernel"),
+        Law("recurrent", "U(+-1 / sqrt(hidden))", "all kernels and biases of cells"),
+        Law("embeddings", "N(0, 1)", "all tables"),
+        Law("scales", "1", "norms, whose biases are 0"),
+    ]
+    rules = [
         *(rule for name in ATTENTION for rule in role(roles, name, law("attention"))),
         # torch.nn.Embedding draws from N(0, 1), whatever its width.
         *role(roles, "embeddings", normal(1.0)),
@@ -119,6 +135,7 @@ def torch_defaults(
         Rule(_slopes(), constant(0.25), optional=True),
         *the_rest(),
     ]
+    return Recipe(rules, laws)
 
 
 def _slopes() -> FromTree:

@@ -3,6 +3,7 @@
 import functools
 from typing import Any, Unpack
 
+from .._core.papers import BLACK_2022, NGUYEN_2019, RADFORD_2019
 from .._initializer.base import Initializer
 from .._plan.model import Model
 from .._plan.rules import FromTree
@@ -13,12 +14,11 @@ from .._schemes.transformers import wang_init
 from ._depth import Depth
 from ._ends import last_layers
 from ._layouts import width_of_table, with_layout
+from ._recipe import NORMS_AND_BIASES, Law, Recipe, Source, recipe
 from ._roles import (
     ATTENTION,
     WHOLE,
     Roles,
-    Rules,
-    check,
     kernels,
     others,
     role,
@@ -26,9 +26,15 @@ from ._roles import (
 )
 
 
+@recipe(
+    use="GPT-2, and the language models that follow it",
+    law="N(0, 0.02^2); branch ends / sqrt(2 L); positions N(0, 0.01^2)",
+    sources=(Source("openai/gpt-2", "src/model.py", "122c55a"), RADFORD_2019),
+    roles=(*ATTENTION, *WHOLE),
+)
 def gpt2(
     num_layers: int | None = None, *, std: float = 0.02, **roles: Unpack[Roles]
-) -> Rules:
+) -> Recipe:
     """Return GPT-2's rules: N(0, std^2), and the last layer of a branch / sqrt(2 L).
 
     Position embeddings have std / 2, norms are 1, and biases are 0.
@@ -40,7 +46,7 @@ def gpt2(
       **roles: patterns of residual_outputs, embeddings and positions.
 
     Returns:
-      A list of rules for `jinit.plan`.
+      A `Recipe`, whose rules `jinit.plan` takes.
 
     Raises:
       TypeError: if a role is passed that the recipe has no use for.
@@ -73,7 +79,6 @@ def gpt2(
         multitask learners", OpenAI 2019. Both branches of a layer are counted, as in
         its reimplementations.
     """
-    check("gpt2", roles, *ATTENTION, *WHOLE)
     depth = Depth("gpt2", num_layers)
 
     def last(model: Model) -> Initializer:
@@ -81,9 +86,16 @@ def gpt2(
             return normal(std * factor("gpt2", num_layers))
         return normal(std * depth.branches(model) ** -0.5)
 
+    laws = [
+        Law("residual outputs", f"N(0, ({std:g} / sqrt(2 L))^2)", "o and down"),
+        Law("kernels", f"N(0, {std:g}^2)", "q, k, v, up, gate and readout"),
+        Law("embeddings", f"N(0, {std:g}^2)", "the table of tokens"),
+        Law("positions", f"N(0, {std / 2:g}^2)", "the table of positions"),
+        *NORMS_AND_BIASES,
+    ]
     # Positions come first, since a table of positions is often an `nn.Embed`, which the
     # pattern of embeddings matches too.
-    return [
+    rules = [
         *last_layers(roles, FromTree(last), depth),
         # GPT-2's published code has 0.01 for positions beside 0.02 for tokens.
         *role(roles, "positions", normal(std / 2)),
@@ -92,11 +104,22 @@ def gpt2(
         *kernels(normal(std)),
         *the_rest(),
     ]
+    return Recipe(rules, laws)
 
 
+@recipe(
+    use="GPT-NeoX, and other language models of EleutherAI",
+    law="N(0, 2 / (5 d)); branch ends N(0, (2 / (L sqrt(d)))^2)",
+    sources=(
+        Source("EleutherAI/gpt-neox", "megatron/model/init_functions.py", "05c4de3"),
+        NGUYEN_2019,
+        BLACK_2022,
+    ),
+    roles=(*ATTENTION, *WHOLE),
+)
 def small_init(
     num_layers: int | None = None, *, stacked: bool = False, **roles: Unpack[Roles]
-) -> Rules:
+) -> Recipe:
     """Return GPT-NeoX's rules: std = sqrt(2 / (5 d)), last layers 2 / (L sqrt(d)).
 
     d is the width of the residual stream: the fan_in of a kernel that reads it, and the
@@ -110,7 +133,7 @@ def small_init(
       **roles: patterns of residual_outputs, embeddings and positions.
 
     Returns:
-      A list of rules for `jinit.plan`.
+      A `Recipe`, whose rules `jinit.plan` takes.
 
     Raises:
       TypeError: if a role is passed that the recipe has no use for.
@@ -142,7 +165,6 @@ def small_init(
       Black et al., "GPT-NeoX-20B: an open-source autoregressive language model",
         BigScience Workshop 2022.
     """
-    check("small_init", roles, *ATTENTION, *WHOLE)
     depth = Depth("small_init", num_layers)
 
     def last(model: Model) -> Any:
@@ -157,7 +179,13 @@ def small_init(
     def plain(heads: str | None = None) -> FromTree:
         return with_layout(_small_init, stacked, heads, num_layers)
 
-    return [
+    laws = [
+        Law("residual outputs", "N(0, (2 / (L sqrt(d)))^2)", "o and down"),
+        Law("kernels", "N(0, 2 / (5 d))", "q, k, v, up, gate and readout"),
+        Law("embeddings", "N(0, 2 / (5 d))", "the tables of tokens and of positions"),
+        *NORMS_AND_BIASES,
+    ]
+    rules = [
         *last_layers(roles, FromTree(last), depth),
         *role(roles, "positions", embedding),
         *role(roles, "embeddings", embedding),
@@ -165,3 +193,4 @@ def small_init(
         *kernels(plain()),
         *the_rest(),
     ]
+    return Recipe(rules, laws)

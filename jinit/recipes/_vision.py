@@ -2,6 +2,7 @@
 
 from typing import Any, Unpack
 
+from .._core.papers import DOSOVITSKIY_2021, WIGHTMAN_2019
 from .._initializer.base import Initializer
 from .._plan.model import Model
 from .._plan.rules import FromTree, Rule
@@ -9,12 +10,11 @@ from .._schemes.distributions import normal
 from .._schemes.scaled_uniform import scaled_uniform
 from .._schemes.truncated import truncated_normal
 from ._layouts import Layouts
+from ._recipe import NORMS_AND_BIASES, Law, Recipe, Source, recipe
 from ._roles import (
     ATTENTION,
     WHOLE,
     Roles,
-    Rules,
-    check,
     in_role,
     kernels,
     others,
@@ -24,13 +24,27 @@ from ._roles import (
 from ._torch import biases_of_windows
 
 
+@recipe(
+    use="vision transformers, as timm starts them",
+    law="TN(0, 0.02^2) with |w| <= 2; patches U(+-1 / sqrt(fan_in))",
+    sources=(
+        Source(
+            "huggingface/pytorch-image-models",
+            "timm/models/vision_transformer.py",
+            "9456764",
+        ),
+        WIGHTMAN_2019,
+        DOSOVITSKIY_2021,
+    ),
+    roles=(*ATTENTION, *WHOLE),
+)
 def vit(
     num_layers: int | None = None,
     *,
     std: float = 0.02,
     stacked: bool = False,
     **roles: Unpack[Roles],
-) -> Rules:
+) -> Recipe:
     """Return the rules of timm's vision transformers: N(0, std^2), truncated at +-2.
 
     The limits are the numbers -2 and 2, not two standard deviations. The patch
@@ -45,7 +59,7 @@ def vit(
       **roles: patterns of positions and embeddings (class tokens too).
 
     Returns:
-      A list of rules for `jinit.plan`.
+      A `Recipe`, whose rules `jinit.plan` takes.
 
     Raises:
       TypeError: if a role is passed that the recipe has no use for.
@@ -71,7 +85,6 @@ def vit(
         recognition at scale", ICLR 2021.
       Wightman, "PyTorch image models", GitHub 2019. The source of the numbers.
     """
-    check("vit", roles, *ATTENTION, *WHOLE)
     # timm's limits are numbers, and `truncated_normal` takes standard deviations.
     plain = truncated_normal(std, None, -2 / std, 2 / std)
 
@@ -88,7 +101,14 @@ def vit(
 
         return init
 
-    return [
+    laws = [
+        Law("kernels", f"TN(0, {std:g}^2), |w| <= 2", "attention, MLP and readout"),
+        Law("positions", f"TN(0, {std:g}^2), |w| <= 2", "the table of positions"),
+        Law("class tokens", "N(0, 1e-6^2)", "the vectors before the patches"),
+        Law("convolutions", "U(+-1 / sqrt(fan_in))", "patches, with their bias"),
+        *NORMS_AND_BIASES,
+    ]
+    rules = [
         *role(roles, "positions", plain),
         # The class token comes before the embeddings, whose pattern may match it too.
         Rule(in_role("class_tokens"), normal(1e-6), optional=True),
@@ -98,3 +118,4 @@ def vit(
         Rule(in_role("biases"), biases_of_windows(stacked, num_layers), optional=True),
         *the_rest(),
     ]
+    return Recipe(rules, laws)

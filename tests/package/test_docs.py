@@ -1,10 +1,10 @@
-"""The README's code runs, and its table is the registry."""
+"""The README's code runs, and its tables are the registries."""
 
 import re
 
 import pytest
 
-from tests.support.readme_table import table
+from tests.support.readme_table import table, table_of_recipes
 from tests.support.repository import ROOT
 
 
@@ -23,3 +23,7 @@ def test_the_code_of_the_readme_runs(number, quick_compilation):
 
 def test_the_readme_s_table_is_the_registry():
     assert table() in readme(), "run: python -m tests.support.readme_table"
+
+
+def test_the_readme_s_table_of_recipes_is_their_registry():
+    assert table_of_recipes() in readme(), "run: python -m tests.support.readme_table"

@@ -1,10 +1,12 @@
-"""Rewrite the README's table of schemes: python -m tests.support.readme_table."""
+"""Rewrite the README's tables: python -m tests.support.readme_table."""
 
 import jinit
+from jinit.recipes._recipe import RECIPES, Source
 from tests.support.repository import ROOT
 
 README = ROOT / "README.md"
-HEAD = ("scheme", "law", "formula", "use it for", "paper", "watch out")
+SCHEMES = ("scheme", "law", "formula", "use it for", "paper", "watch out")
+RECIPE_HEAD = ("recipe", "use it for", "laws", "source")
 
 
 def table() -> str:
@@ -12,24 +14,43 @@ def table() -> str:
 
     Schemes of modules such as `jinit.ssm` follow those of jinit itself.
     """
-    rows = [HEAD, ("---",) * len(HEAD)]
     place = {name: number for number, name in enumerate(jinit._FILES)}
-    for e in sorted(
+    entries = sorted(
         jinit.registry.values(), key=lambda e: place.get(e.name, len(place))
-    ):
-        words = (e.law, e.formula, e.use, e.reference, e.pitfall)
+    )
+    rows = [(e.name, e.law, e.formula, e.use, e.reference, e.pitfall) for e in entries]
+    return _markdown(SCHEMES, rows)
+
+
+def table_of_recipes() -> str:
+    """Return one Markdown row per recipe, sorted by name."""
+    rows = [
+        (name, entry.use, entry.law, "; ".join(map(_cited, entry.sources)))
+        for name, entry in sorted(RECIPES.items())
+    ]
+    return _markdown(RECIPE_HEAD, rows)
+
+
+def _cited(source: object) -> str:
+    return str(source) if isinstance(source, Source) else source.cite
+
+
+def _markdown(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head)]
+    for name, *words in rows:
         # An unescaped bar would begin a new cell.
-        cells = [word.replace("|", r"\|") for word in words]
-        rows.append((f"`{e.name}`", *cells))
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        lines.append((f"`{name}`", *(word.replace("|", r"\|") for word in words)))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def write() -> None:
-    """Replace the table in the README."""
+    """Replace the tables in the README."""
     text = README.read_text()
-    start = text.index(f"| {HEAD[0]} | {HEAD[1]} |")
-    end = text.index("\n\n", start)
-    README.write_text(text[:start] + table() + text[end:])
+    for new in (table(), table_of_recipes()):
+        start = text.index(new.split("\n", 1)[0])
+        end = text.index("\n\n", start)
+        text = text[:start] + new + text[end:]
+    README.write_text(text)
 
 
 if __name__ == "__main__":
