@@ -29,6 +29,7 @@ raises an error that names the leaf.
 
 from .._core.names import publish
 from ._inside import inside
+from ._matches import Evidence, Match, Matches
 from ._post_norm import deepnorm, t_fixup
 from ._recipe import Law, Recipe, Source, get, names
 from ._residual import fixup
@@ -36,9 +37,13 @@ from ._t5 import t5
 from ._torch import torch_defaults
 from ._transformers import gpt2, small_init
 from ._vision import vit
+from ._which import which
 
 __all__ = [
+    "Evidence",
     "Law",
+    "Match",
+    "Matches",
     "Recipe",
     "Source",
     "deepnorm",
@@ -52,6 +57,7 @@ __all__ = [
     "t_fixup",
     "torch_defaults",
     "vit",
+    "which",
 ]
 __dir__ = __all__.copy  # for `dir`, which would show the imports too
 publish(__name__, *map(globals().get, __all__))
