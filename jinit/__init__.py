@@ -74,6 +74,7 @@ _GROUPS = {
     "Initializers made of initializers": {
         "_initializer.around": "padded torch_layout transposed with_dtype",
         "_initializer.stack": "blocks concat stacked",
+        "_initializer.depth": "depth_scaled",
         "_initializer.foreign": "scaled",
         "_initializer.masked": "masked",
     },
@@ -223,6 +224,7 @@ if _typing.TYPE_CHECKING:
     from ._initializer.stack import blocks as blocks
     from ._initializer.stack import stacked as stacked
     from ._initializer.stack import concat as concat
+    from ._initializer.depth import depth_scaled as depth_scaled
     from ._initializer.masked import masked as masked
     from ._initializer.foreign import scaled as scaled
 

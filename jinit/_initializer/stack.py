@@ -110,7 +110,7 @@ class Stacked(Composed):
         # Else a stack of 96 layers would be 96 draws to trace and compile.
         if same := _one_law([law_and_scale(init, one) for init in layers]):
             law, scales = same
-            return _stack(key, scales, law=law, axis=axis, **spec.settings)
+            return draw_stack(key, scales, law=law, axis=axis, **spec.settings)
         if all(init == layers[0] for init in layers):
             # `fold_in` rather than `split`: layer i keeps its numbers when layers are
             # added.
@@ -216,7 +216,7 @@ class Blocks(Composed):
 
 
 @compiled
-def _stack(
+def draw_stack(
     key: jax.Array,
     scales: jax.Array,
     *,

@@ -105,6 +105,20 @@ def only_weighs(net: Network) -> Test:
     return lambda p: bool(p.roles & {"query", "key", "router"}) and not _is_fused(p)
 
 
+def alone_in_unit(role: str) -> Callable[[Network], Test]:
+    """Return a test for the kernels of one of the two halves of a gated unit."""
+    return lambda _net: lambda p: role in p.roles and not _is_fused_unit(p)
+
+
+def is_fused_unit(net: Network) -> Test:
+    """Tell which kernels hold both halves of a gated unit."""
+    return _is_fused_unit
+
+
+def _is_fused_unit(p: Parameter) -> bool:
+    return {"gate", "up"} <= p.roles
+
+
 def is_fused(net: Network) -> Test:
     """Tell which kernels hold values beside queries or keys."""
     return _is_fused

@@ -29,8 +29,12 @@ raises an error that names the leaf.
 
 from .._core.names import publish
 from ._inside import inside
+from ._llama import deepseek_v3, llama3
 from ._matches import Evidence, Match, Matches
+from ._megatron import full_megatron
+from ._olmo import olmo
 from ._post_norm import deepnorm, t_fixup
+from ._qwen import qwen3
 from ._recipe import Law, Recipe, Source, get, names
 from ._residual import fixup
 from ._t5 import t5
@@ -47,11 +51,16 @@ __all__ = [
     "Recipe",
     "Source",
     "deepnorm",
+    "deepseek_v3",
     "fixup",
+    "full_megatron",
     "get",
     "gpt2",
     "inside",
+    "llama3",
     "names",
+    "olmo",
+    "qwen3",
     "small_init",
     "t5",
     "t_fixup",

@@ -16,7 +16,15 @@ from .._core.trees import Leaf
 from .._initializer.base import Initializer
 from .._network import branches
 from .._network.branches import Paths
-from .._network.flax_names import HEADS, KEY, QUERY, VALUE, Names
+from .._network.flax_names import (
+    FUSED_UNITS,
+    HEADS,
+    KEY,
+    QUERY,
+    UPS,
+    VALUE,
+    Names,
+)
 from .._plan import network_roles as in_networks
 from .._plan.model import Model
 from .._plan.rules import FromTree, Rule
@@ -44,6 +52,26 @@ def _kernels_called(names: Names) -> ByName:
     return by_name
 
 
+def _ups(leaves: list[Leaf]) -> Paths:
+    """Pick the kernels of gated units that no activation follows, by name."""
+    names: dict[tuple[str, ...], set[str]] = {}
+    for leaf in leaves:
+        names.setdefault(leaf.parts[:-2], set()).update(leaf.parts[-2:-1])
+    pairs = [(Names(up), Names(gate)) for up, gate in UPS]
+    paths = {
+        leaf.path
+        for leaf in leaves
+        if leaf.parts[-1:] == ("kernel",)
+        and any(
+            leaf.parts[-2:-1][0] in up
+            and any(x in gate for x in names[leaf.parts[:-2]])
+            for up, gate in pairs
+            if len(leaf.parts) > 1
+        )
+    }
+    return Paths("the up projections of gated units, by name", frozenset(paths))
+
+
 def _globs(*several: str) -> ByName:
     return lambda _leaves: several
 
@@ -65,6 +93,8 @@ _SELECTORS: dict[str, tuple[Callable[..., Any], ByName]] = {
     "value": (in_networks.has("value"), _kernels_called(VALUE)),
     # By names such a kernel is refused where its rule would draw it: `not_fused`.
     "fused": (in_networks.is_fused, _globs()),
+    "up": (in_networks.alone_in_unit("up"), _ups),
+    "fused_units": (in_networks.is_fused_unit, _kernels_called(FUSED_UNITS)),
     "routers": (in_networks.has("router"), _globs()),
     "scaled": (in_networks.scaled, _globs("**/kernel")),
     "lookups": (in_networks.has("embedding"), _globs()),
@@ -88,6 +118,7 @@ class Roles(TypedDict, total=False):
     query: PatternLike
     key: PatternLike
     value: PatternLike
+    up: PatternLike
     branches: PatternLike
 
 

@@ -216,7 +216,8 @@ REQUIRED = {
     "variance_scaling": (1.0, "fan_in", "normal"), "critical": ("tanh",),
     "sparse": (0.5,), "wang_init": (3,), "hyperfan_in": ((4, 3),),
     "hyperfan_out": ((4, 3),), "stacked": (jinit.he(),), "blocks": ([jinit.he()],),
-    "concat": ([jinit.he()],), "transposed": (jinit.he(),),
+    "depth_scaled": (jinit.he(),), "concat": ([jinit.he()],),
+    "transposed": (jinit.he(),),
 }  # fmt: skip
 
 

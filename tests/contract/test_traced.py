@@ -66,6 +66,7 @@ MAKERS = {
     "stacked": (lambda s: jinit.stacked(jinit.he(gain=s)), (3, 6, 4)),
     "stacked[of index]": (
         lambda s: jinit.stacked(lambda i: s * (i + 1) * jinit.he()), (3, 6, 4)),
+    "depth_scaled": (lambda s: jinit.depth_scaled(jinit.he(gain=s)), (3, 6, 4)),
     "blocks": (lambda s: jinit.blocks((jinit.xavier(gain=s), 2)), SHAPE),
     "masked": (
         lambda s: jinit.masked([[True], [False]] * 3, jinit.normal(s), s * jinit.ones),

@@ -21,7 +21,7 @@ PUBLIC = {
     "kaiming_uniform", "lecun_normal", "lecun_uniform", "variance_scaling",
     "xavier_normal", "xavier_uniform",
     "Plan", "Rule", "fill_missing", "keep", "perturb", "plan",
-    "materialize", "recipes", "residual_scale", "blocks", "stacked",
+    "materialize", "recipes", "residual_scale", "blocks", "stacked", "depth_scaled",
     "concat", "from_array", "masked", "padded", "scaled", "torch_layout", "transposed",
     "with_dtype", "looks_linear", "scaled_orthogonal",
     "dirac", "hadamard", "identity", "sparse", "zero_hadamard",

@@ -82,6 +82,12 @@ CASES: dict[str, Case] = {
         takes=lambda shape: len(shape) >= 3,
         sharded_shape=(8, 16, 24),
     ),
+    "depth_scaled": Case(
+        jinit.depth_scaled(jinit.he()),
+        shape=(3, 6, 10),
+        takes=lambda shape: len(shape) >= 3,
+        sharded_shape=(8, 16, 24),
+    ),
     "blocks": Case(
         jinit.blocks((jinit.xavier(), 2)),
         shape=(6, 14),

@@ -59,13 +59,13 @@ def _part(
     scans = []
     for loop in use.loops:
         name = term.factor_of(id(loop))
-        axis = None if name is None else _axis(name, term.parameter)
+        axis = None if name is None else axis_of(name, term.parameter)
         if name is not None and (axis is None or shape[axis] != loop.length):
             return None
         scans.append(axis)
     dims = []
     for name in use.letters:
-        axis = _axis(name, term.parameter)
+        axis = axis_of(name, term.parameter)
         if axis is None or axis in scans:
             continue
         dim = _dim(use, name, axes)
@@ -74,7 +74,7 @@ def _part(
     return Part(term.parameter, tuple(scans), tuple(sorted(dims)))
 
 
-def _axis(name: int, parameter: int) -> int | None:
+def axis_of(name: int, parameter: int) -> int | None:
     """Return the axis of a parameter that a factor is; None for a part of an axis."""
     number, axis = place(name)
     return axis if name >= 0 and number == parameter and not name >> 32 else None
@@ -98,7 +98,7 @@ def _kept_dims(
     letters = {
         axis: letter
         for name, letter in use.letters.items()
-        if (axis := _axis(name, kernel.number)) is not None
+        if (axis := axis_of(name, kernel.number)) is not None
     }
     members = tuple(dim for dim, axis in kernel.dims if letters[axis] == "b")
     units = tuple(dim for dim, axis in kernel.dims if letters[axis] == "o")
@@ -125,7 +125,7 @@ def _bias(use: Use, axes: Axes, shapes: Sequence[Sequence[int]]) -> Part | None:
     ]
     return Part(
         term.parameter,
-        tuple(None if n is None else _axis(n, term.parameter) for n in scans),
+        tuple(None if n is None else axis_of(n, term.parameter) for n in scans),
         tuple(d for d in dims if shape[d[1]] == size_of(axes[d[0]])),
     )
 
@@ -136,7 +136,7 @@ def summed_dims(use: Use) -> tuple[tuple[int, int], ...]:
     if use.data is None:
         return ()
     for name, axis in use.contracted.items():
-        place_of = _axis(name, use.main.parameter)
+        place_of = axis_of(name, use.main.parameter)
         labels = {label for label, _ in axis}
         at = [d for d, a in enumerate(use.data.axes) if labels & {n for n, _ in a}]
         if place_of is not None and len(at) == 1:

@@ -22,7 +22,8 @@ def scan(log: Log, eqn: JaxprEqn, values: list[Any], read: Handler) -> list[Any]
     """Read a scan; `read` is the handler of the equations inside it."""
     parts = scan_of(eqn)
     consts, first, stacked = parts.parts(values)
-    body = _Body(log, parts.body, Loop(parts.length), consts, first)
+    loop = Loop(parts.length, reverse=parts.reverse)
+    body = _Body(log, parts.body, loop, consts, first)
     body.begin(list(map(kind_of, values)), eqn.invars[parts.num_consts :])
     results = body.run([_step(log, value, id(body.loop)) for value in stacked], read)
     ys = [_stacked(log, y, body.loop) for y in results[parts.num_carry :]]

@@ -83,6 +83,28 @@ class Branch:
     count: int
 
 
+class Loop(NamedTuple):
+    """A Loop is a scan around the residual stream, by its number in the network.
+
+    `reverse` says that its steps run from the last to the first.
+    """
+
+    number: int
+    length: int
+    reverse: bool
+
+
+class BranchPlace(NamedTuple):
+    """A BranchPlace says where a residual branch stands in the order of execution.
+
+    Parallel branches that are summed first have one `sum`. `loops` are the scans that
+    carry the stream there, the outermost first.
+    """
+
+    sum: int
+    loops: tuple[Loop, ...]
+
+
 class Part(NamedTuple):
     """A Part is a parameter of a layer, by its number, with the meaning of its axes.
 
@@ -203,3 +225,9 @@ class Reading:
     # residual sums.
     products: tuple[Product, ...]
     sums: tuple[Sum, ...]
+    # The place of each branch; and for each parameter of a layer the axes that scans
+    # run along, by the numbers of the scans, or None if its steps share the parameter.
+    places: tuple[BranchPlace, ...] = ()
+    steps: Mapping[str, Mapping[int, int | None]] = dataclasses.field(
+        default_factory=dict
+    )

@@ -6,6 +6,8 @@ shortcut). The other summand is the branch: it descends from v, through a produc
 parameter at least. The search is for the last such v.
 """
 
+import math
+
 from .uses import Addition, Log
 from .values import Data
 
@@ -92,11 +94,9 @@ def _is_linear(data: Data) -> bool:
 def _note(log: Log, number: int, shortcut: Data, branch: Data, side: int) -> None:
     start = log.bases[number]
     inside = _inside(log, branch.layers, number)
-    count = 1
     # A loop over time adds to other values at each step, and not to the stream.
-    for loop in log.loops:
-        if shortcut.ancestors & loop.carries:
-            count *= loop.length
+    loops = tuple(loop for loop in log.loops if shortcut.ancestors & loop.carries)
+    count = math.prod(loop.length for loop in loops)
     sum_ = log.additions[-1].sum + 1 if log.additions else 0
     place = tuple(log.place)
     # Rows that are scattered into the stream have another shape than the stream.
@@ -105,7 +105,9 @@ def _note(log: Log, number: int, shortcut: Data, branch: Data, side: int) -> Non
     for term in _branches(branch, inside):
         layers = term.layers & inside
         ends = term.last & layers
-        log.additions.append(Addition(sum_, layers, ends, start.sources, count, *known))
+        log.additions.append(
+            Addition(sum_, layers, ends, start.sources, count, *known, loops)
+        )
 
 
 def _branches(branch: Data, inside: int) -> list[Data]:

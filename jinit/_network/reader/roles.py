@@ -7,7 +7,7 @@ axis is a batch axis in later layers, which part of attention a product is.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from . import attention, taps
+from . import attention, places, taps
 from .curves import Activations
 from .layouts import fans_of, layout_of
 from .members import find_members
@@ -46,7 +46,8 @@ def reading_of(log: Log, paths: Sequence[str], kinds: Sequence[Any]) -> Reading:
     shapes = [tuple(kind.shape) for kind in kinds]
     tap_fields = taps.taps_of(log, uses, paths, shapes)
     sums = taps.sums_of(log.additions, names.of)
-    return Reading(parameters, layers, branches, depth, *tap_fields, sums)
+    order = places.places_of(log), places.steps_of(log, uses, paths, shapes)
+    return Reading(parameters, layers, branches, depth, *tap_fields, sums, *order)
 
 
 class _Names:

@@ -20,6 +20,8 @@ class Loop:
     carries: int = 0
     # The numbers of the entries of the log that stand for its carries.
     tokens: int = 0
+    # Whether its steps run from the last to the first.
+    reverse: bool = False
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -84,6 +86,8 @@ class Addition:
     # operands is the shortcut; None where the equation is no plain sum of two.
     place: tuple[Any, ...] = ()
     shortcut: int | None = None
+    # The loops that carry the stream, the outermost first.
+    loops: tuple[Loop, ...] = ()
 
 
 class Log:
