@@ -25,10 +25,11 @@ Settings = Mapping[str, Any]
 
 # Settings that no annotation lists, and that a model does not show.
 _TRIED: dict[str, tuple[Settings, ...]] = {
-    "deepnorm": ({"part": "decoder"},),
-    "t_fixup": ({"part": "decoder"},),
     "fixup": ({"branch_layers": 3},),
     "t5": ({"embedding_std": 1.0},),
+    "deepseek_v3": ({"flavour": "report"},),
+    "qwen3": ({"flavour": "megatron"},),
+    "olmo": tuple({"method": name} for name in ("llama", "llama_depth", "fan_in")),
 }
 # Settings for models that show too little to the default ones.
 _IF_REFUSED: dict[str, tuple[Settings, ...]] = {
@@ -86,7 +87,9 @@ def tried(
         for settings in _IF_REFUSED.get(name, ()):
             yield functools.partial(get, name, **settings)
     default = inspect.signature(RECIPES[name].make).parameters.get("std")
-    if default is None or any(one.match.agrees for one in several):
+    if any(one.match.agrees for one in several):
+        return
+    if default is None or not isinstance(default.default, float):
         return
     for one in tuple(several):
         ratio = _ratio(one, arrays)
@@ -185,13 +188,15 @@ def _match(
         _evidence(role, {path: differences[path] for path in paths}, most)
         for role, paths in sorted(groups.items(), key=_place)
     )
+    # A std that is off by one percent shows in no role of a small model.
+    together = abs(pooled([x for several in differences.values() for x in several]))
     agreeing = [
         all(x.largest <= most for x in several) for several in differences.values()
     ]
     return Match(
         recipe,
         evidence,
-        bool(agreeing) and all(one.agrees for one in evidence),
+        bool(agreeing) and all(one.agrees for one in evidence) and together <= most,
         sum(agreeing) / max(1, len(agreeing)),
         sum(x.score for several in differences.values() for x in several),
         without_law=without,

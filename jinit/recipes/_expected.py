@@ -66,11 +66,14 @@ class Independent:
     def identity(self) -> Hashable:
         """Return a key that equal laws share, however their numbers were rounded."""
         law, scale = self.law, abs(self.scale)
-        mean, sigma = (
-            (law.mean, law.sigma) if law.name == "truncated_normal" else (0.0, 1.0)
-        )
-        numbers = (*self.bounds, mean * scale, sigma * scale)
-        return law.name, *(f"{number:.6g}" for number in numbers)
+        if law.name == "uniform":
+            return law.name, *(f"{bound:.6g}" for bound in self.bounds)
+        is_cut = law.name == "truncated_normal"
+        mean, sigma = (law.mean, law.sigma) if is_cut else (0.0, 1.0)
+        # No draw in float32 is as far as eight standard deviations from the mean.
+        bounds = self.bounds if max(law.low, -law.high) > -8 else ()
+        numbers = (mean * scale, sigma * scale, *bounds)
+        return "normal", *(f"{number:.6g}" for number in numbers)
 
     def log_likelihood(self, size: int, mean: float, variance: float) -> float:
         """Return the logarithm of the density at entries with these moments."""

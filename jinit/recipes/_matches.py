@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -179,7 +180,7 @@ class Matches(Result, Sequence[str]):
         others = [match for match in self.matches if not match.agrees]
         shown = [*agreeing, *others[:_RECIPES]]
         lines = [_cells(match) for match in shown]
-        below = [f"- {name}: {reason}" for name, reason in self.not_applicable.items()]
+        below = [f"- {k}: {_first(why)}" for k, why in self.not_applicable.items()]
         if below:
             below = ["Not applicable to this model:", *below]
         left = len(self.matches) - len(shown)
@@ -208,6 +209,11 @@ class Matches(Result, Sequence[str]):
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:-1]) + " and " * (len(names) > 1) + names[-1]
+
+
+def _first(reason: str) -> str:
+    """Return the first clause of an error, which says what is missing."""
+    return re.split(r"[.;:] ", reason, maxsplit=1)[0].rstrip(".") + "."
 
 
 def _cells(match: Match) -> tuple[str, str, str]:

@@ -61,7 +61,9 @@ def which(
       >>> print(jinit.recipes.which(net.replace(he.init(jax.random.key(0)))).best)
       None
     """
-    net = network_of(model, arguments, rngs, options, "recipes.which")
+    net = network_of(
+        model, arguments, rngs, options, "recipes.which", needs_inputs=False
+    )
     everything = audited(net)
     arrays = Arrays(everything)
     several, reasons = [], {}
