@@ -28,10 +28,12 @@ raises an error that names the leaf.
 """
 
 from .._core.names import publish
+from ._hugging_face import from_hf_config
 from ._inside import inside
 from ._llama import deepseek_v3, llama3
 from ._matches import Evidence, Match, Matches
 from ._megatron import full_megatron
+from ._nanochat import nanochat
 from ._olmo import olmo
 from ._post_norm import deepnorm, t_fixup
 from ._qwen import qwen3
@@ -53,12 +55,14 @@ __all__ = [
     "deepnorm",
     "deepseek_v3",
     "fixup",
+    "from_hf_config",
     "full_megatron",
     "get",
     "gpt2",
     "inside",
     "llama3",
     "names",
+    "nanochat",
     "olmo",
     "qwen3",
     "small_init",

@@ -54,8 +54,8 @@ def full_megatron(
 
     Example:
       >>> import jax, jinit
-      >>> out = {"Wo": {"kernel": jax.numpy.ones((64, 64))}}
-      >>> (row,) = jinit.plan(out, jinit.recipes.full_megatron(8)).rows
+      >>> out = {"attn": {"Wo": {"kernel": jax.numpy.ones((64, 64))}}}
+      >>> (row,) = jinit.plan({"h": out}, jinit.recipes.full_megatron(8)).rows
       >>> round(row["std"], 6)  # 0.9866 times 0.02 / 4
       0.004933
     """

@@ -53,9 +53,9 @@ def qwen3(
 
     Example:
       >>> import jax, jinit
-      >>> down = {"down_proj": {"kernel": jax.numpy.ones((256, 64))}}
+      >>> down = {"mlp": {"down_proj": {"kernel": jax.numpy.ones((256, 64))}}}
       >>> rules = jinit.recipes.qwen3(8, flavour="megatron")
-      >>> jinit.plan(down, rules).rows[0]["std"]
+      >>> jinit.plan({"h": down}, rules).rows[0]["std"]
       0.005
     """
     checks.choice("flavour", flavour, ("hf", "megatron"))

@@ -209,8 +209,9 @@ def recipe(
 ) -> Callable[[Callable[Settings, Recipe]], Callable[Settings, Recipe]]:
     """Decorate a function that makes a recipe: enter it among the recipes by its name.
 
-    The function returns `Recipe(rules, laws)`. The decorator adds name, settings, use
-    and sources, and makes an error of settings and roles that the recipe does not have.
+    The function returns `Recipe(rules, laws)`. The decorator adds name, settings (if
+    the function gives none), use and sources, and makes an error of settings and roles
+    that the recipe does not have.
 
     Args:
       use: the models that the recipe is for, in a few words.
@@ -234,7 +235,7 @@ def recipe(
             return dataclasses.replace(
                 draft,
                 name=name,
-                settings=_that_differ(signature, arguments),
+                settings=draft.settings or _that_differ(signature, arguments),
                 use=use,
                 sources=sources,
             )
