@@ -22,6 +22,10 @@ _FEWEST = 256
 _ENTRIES = 1 << 16
 
 
+# Norms start at 1 and biases at 0 in nearly all models.
+_USUAL = {("constant", (0.0,)), ("constant", (1.0,))}
+
+
 class Numbers(NamedTuple):
     """Numbers describe the entries of a piece."""
 
@@ -39,6 +43,7 @@ class Difference(NamedTuple):
 
     `errors` has a number for each test of the piece, and `of_std` that of the std with
     its sign. `score` is the logarithm of the likelihood, up to a constant of the piece.
+    The law of a telling piece is neither 0 nor 1.
     """
 
     path: str
@@ -46,6 +51,7 @@ class Difference(NamedTuple):
     rms: float
     law_rms: float
     is_random: bool
+    is_telling: bool
     errors: tuple[float, ...]
     of_std: float
     score: float
@@ -95,6 +101,7 @@ class Arrays:
             math.sqrt(numbers.variance + numbers.mean**2),
             piece.expected.rms,
             not isinstance(piece.expected, Fixed),
+            piece.expected.identity not in _USUAL,
             errors,
             errors[0] if isinstance(piece.expected, Independent) else 0.0,
             score,

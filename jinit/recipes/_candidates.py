@@ -154,21 +154,23 @@ def applied(recipe: Recipe, net: Network, arrays: Arrays) -> Applied:
     """Compare all parameters of a network with the laws that a recipe gives them.
 
     Raises:
-      ValueError: if the recipe cannot be applied, or has no law for a kernel.
+      ValueError: if the recipe cannot be applied, or has laws for no more than zeros
+        and ones.
     """
     with warnings.catch_warnings():
         # A warning asks for patterns of roles that the network does not show.
         warnings.simplefilter("ignore")
         made = plan(net, [*recipe, Rule("**", keep, optional=True)])
     without = tuple(leaf.path for leaf in made.leaves if leaf.init is keep)
-    for path in without:
-        if net.parameters[path].layout is not None:
-            raise ValueError(f"it has no law for the kernel {path!r}.")
     differences = {
         leaf.path: arrays.differences(leaf.path, leaf.init)
         for leaf in made.leaves
         if leaf.init is not keep
     }
+    if not any(x.is_telling for several in differences.values() for x in several):
+        raise ValueError(
+            "the model has no parameter that it draws by a law of its own."
+        )
     return Applied(_match(recipe, net, differences, without), made)
 
 
@@ -196,8 +198,8 @@ def _match(
     return Match(
         recipe,
         evidence,
-        bool(agreeing) and all(one.agrees for one in evidence) and together <= most,
-        sum(agreeing) / max(1, len(agreeing)),
+        all(one.agrees for one in evidence) and together <= most,
+        sum(agreeing) / (len(agreeing) + len(without)),
         sum(x.score for several in differences.values() for x in several),
         without_law=without,
     )

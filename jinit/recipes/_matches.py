@@ -50,8 +50,8 @@ class Match(NamedTuple):
     Args:
       recipe: the recipe, with the settings that fit best.
       evidence: an `Evidence` for each role.
-      agrees: whether all parameters agree with the recipe's laws.
-      share: the share of the parameters that agree.
+      agrees: whether all parameters agree with the laws that the recipe has for them.
+      share: the share of all parameters that agree.
       score: the logarithm of the likelihood of all parameters, up to a constant of the
         model; -infinity where one is impossible.
       equal_to: the recipes whose laws are equal on this model.
@@ -99,7 +99,8 @@ class Matches(Result, Sequence[str]):
     """Matches are the known recipes, ranked by how well parameters agree with them.
 
     It is a sequence of names, the best first. `best` is the name of the recipe that
-    the parameters look like, or None for none of them.
+    the parameters look like, or None for none of them. A recipe that has laws for a
+    part of the parameters, as `clip` has for its head, may agree with that part.
 
     Attributes:
       matches: a `Match` for each recipe that can be applied to the model.
@@ -120,15 +121,16 @@ class Matches(Result, Sequence[str]):
 
     @property
     def best(self) -> str | None:
-        """Return the name of the recipe that all parameters agree with, or None.
+        """Return the name of the recipe that the parameters agree with, or None.
 
-        Of several it is the likeliest one; `agreeing` has all.
+        Of several it is the one with laws for most parameters, and of these the
+        likeliest one; `agreeing` has all.
         """
         return self.matches[0].name if self.agreeing else None
 
     @property
     def agreeing(self) -> tuple[str, ...]:
-        """Return the names of all recipes that all parameters agree with."""
+        """Return the names of all recipes that the parameters agree with."""
         return tuple(match.name for match in self.matches if match.agrees)
 
     @property
@@ -195,13 +197,21 @@ class Matches(Result, Sequence[str]):
             return ["None of them. The likeliest laws of the first parameters:", *laws]
         best = self.matches[0]
         text = f"{best.recipe!r}: all parameters agree with its laws."
+        if best.without_law:
+            count = sum(one.parameters for one in best.evidence)
+            total = count + len(best.without_law)
+            text = f"{best.recipe!r}: {count} of {total} parameters have its laws."
         if best.equal_to:
             text += f" On this model {_listed(best.equal_to)} has equal laws."
-        unequal = [x for x in self.agreeing[1:] if x not in best.equal_to]
+        others = [
+            x for x in self.matches[1:] if x.agrees and x.name not in best.equal_to
+        ]
+        unequal = [x.name for x in others if x.share == best.share]
+        parts = [x.name for x in others if x.share < best.share]
         if unequal:
-            text += (
-                f" {_listed(unequal)} cannot be excluded either, and is less likely."
-            )
+            text += f" Less likely, but not excluded: {_listed(unequal)}."
+        if parts:
+            text += f" Parts of the model have the laws of {_listed(parts)}."
         if best.without_law:
             text += f" It has no law for {_listed(best.without_law[:_ROLES])}."
         return [text]
