@@ -137,7 +137,8 @@ def _compared(
         return (error,), -error
     if isinstance(law, Sampled):
         error = _unlike(array, law)
-        return (error,), -(error**2) / 2
+        is_finite = math.isfinite(error)
+        return (error,), law.log_likelihood(array) if is_finite else -math.inf
     # A continuous law draws neither equal entries nor orthogonal columns.
     if _is_special(one) or (numbers.size > 1 and numbers.low == numbers.high):
         return (math.inf,), -math.inf

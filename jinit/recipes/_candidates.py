@@ -45,7 +45,8 @@ _LABELS = (
     ("query", "queries"), ("key", "keys"), ("value", "values"), ("gate", "gates"),
     ("up", "ups"), ("embedding", "embeddings"), ("readout", "readouts"),
     ("recurrent", "recurrent kernels"), ("expert", "experts"), ("scale", "scales"),
-    ("bias", "biases"),
+    ("temperature", "temperatures"), ("logit_bias", "biases of logits"),
+    ("modulation", "modulations"), ("bias", "biases"),
 )  # fmt: skip
 _FUSED = {"queries", "keys", "values", "gates", "ups"}
 
@@ -86,9 +87,14 @@ def tried(
     if not several:
         for settings in _IF_REFUSED.get(name, ()):
             yield functools.partial(get, name, **settings)
-    default = inspect.signature(RECIPES[name].make).parameters.get("std")
-    if any(one.match.agrees for one in several):
+    parameters = inspect.signature(RECIPES[name].make).parameters
+    if not several or any(one.match.agrees for one in several):
         return
+    if "base" in parameters:
+        # The recipe is for a part of the model, and another one is for the rest.
+        for other in sorted(set(RECIPES) - {name}):
+            yield functools.partial(get, name, base=other)
+    default = parameters.get("std")
     if default is None or not isinstance(default.default, float):
         return
     for one in tuple(several):

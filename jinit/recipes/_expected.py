@@ -13,13 +13,15 @@ import jax
 import numpy as np
 
 from .._core.dtypes import real_dtype
+from .._initializer import foreign
 from .._initializer.base import DrawSpec, Initializer, is_random, law_and_scale
-from .._initializer.foreign import BoundInitializer
 from .._initializer.stack import Stacked
 from ..random._law import Law
 
-# A law without a formula is compared with so many draws, or with so many entries.
-_DRAWS, _ENTRIES = 16, 1 << 16
+# A law without a formula is compared with two draws at least, and with so many entries
+# of at most so many draws. Its density is that of a histogram.
+_ENTRIES, _DRAWS = 1 << 16, 1 << 12
+_BINS = 32
 
 
 class Moments(NamedTuple):
@@ -129,6 +131,22 @@ class Sampled:
         is_hashable = isinstance(self.init, Hashable)
         return "sampled", self.init if is_hashable else id(self.init), self.shape
 
+    def log_likelihood(self, x: np.ndarray) -> float:
+        """Return the logarithm of the density at some entries, from a histogram."""
+        if not x.size:
+            return 0.0
+        draws = np.real(self.draws).ravel()
+        counts, edges = np.histogram(draws, _BINS)
+        width = float(edges[1] - edges[0]) or 1.0
+        place = np.floor((np.real(x).ravel() - edges[0]) / width).astype(int)
+        # The largest entry lies on the last edge, and belongs to the last bin.
+        place = np.where(np.real(x).ravel() == edges[-1], _BINS - 1, place)
+        is_inside = (place >= 0) & (place < _BINS)
+        inside = counts[np.clip(place, 0, _BINS - 1)]
+        # Outside, and in an empty bin, there is less than one entry of all draws.
+        number = np.where(is_inside, np.maximum(inside, 0.5), 0.5)
+        return float(np.sum(np.log(number / draws.size / width)))
+
 
 Expected = Independent | Fixed | Sampled
 
@@ -184,14 +202,12 @@ def _expected(init: Any, shape: tuple[int, ...], dtype: np.dtype) -> Expected:
     if known is not None and isinstance(init, Initializer):
         return Independent(known[0], float(known[1]))
     if not is_random(init):
-        return Fixed(_drawn(init, shape, dtype))
+        return Fixed(_drawn(init, shape, dtype, 1)[0])
     common = _common(init, shape, dtype)
     if common is not None:
         return common
-    size = max(1, math.prod(shape))
-    count = max(2, min(_DRAWS, _ENTRIES // size))
-    draws = [_drawn(init, shape, dtype, number) for number in range(count)]
-    return Sampled(init, shape, np.stack(draws))
+    count = max(2, min(_DRAWS, _ENTRIES // max(1, math.prod(shape))))
+    return Sampled(init, shape, _drawn(init, shape, dtype, count))
 
 
 def _common(init: Any, shape: tuple[int, ...], dtype: np.dtype) -> Independent | None:
@@ -208,11 +224,15 @@ def _common(init: Any, shape: tuple[int, ...], dtype: np.dtype) -> Independent |
 
 
 def _drawn(
-    init: Any, shape: tuple[int, ...], dtype: np.dtype, number: int = 0
+    init: Any, shape: tuple[int, ...], dtype: np.dtype, count: int
 ) -> np.ndarray:
-    """Draw once; numbers in 16 bits become float32, which NumPy computes with."""
-    draw = BoundInitializer(init, shape, dtype)
-    drawn = np.asarray(draw(jax.random.key(number)))
+    """Draw some times; numbers in 16 bits become float32, which NumPy computes with."""
+
+    def draw(key: jax.Array) -> Any:
+        return foreign.call(init, key, shape, dtype)
+
+    keys = jax.random.split(jax.random.key(0), count)
+    drawn = np.asarray(jax.jit(jax.vmap(draw))(keys))
     is_complex = np.iscomplexobj(drawn)
     return drawn if is_complex else drawn.astype(real_dtype(drawn.dtype))
 
