@@ -20,8 +20,8 @@ neither names nor widths decide, the error names the layers.
 
 If there is something that a recipe does not find, pass a pattern, or a sequence of
 patterns, for a role: `residual_outputs` (the last layers of the branches),
-`embeddings`, `positions`, `readout`, `query`, `key`, `value`, `branches`. Your patterns
-are added to what the recipe finds, and each must match a leaf.
+`embeddings`, `positions`, `readout`, `query`, `key`, `value`, `up`, `branches`. Your
+patterns are added to what the recipe finds, and each must match a leaf.
 
 Put your own rules before those of a recipe. If a recipe does not know a leaf, `plan`
 raises an error that names the leaf.
@@ -34,6 +34,7 @@ from ._llama import deepseek_v3, llama3
 from ._matches import Evidence, Match, Matches
 from ._megatron import full_megatron
 from ._nanochat import nanochat
+from ._ngpt import ngpt
 from ._olmo import olmo
 from ._post_norm import deepnorm, t_fixup
 from ._qwen import qwen3
@@ -63,6 +64,7 @@ __all__ = [
     "llama3",
     "names",
     "nanochat",
+    "ngpt",
     "olmo",
     "qwen3",
     "small_init",

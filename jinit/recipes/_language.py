@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from .._initializer.base import Initializer
+from .._network.branches import Paths
+from .._plan import network_roles as in_networks
 from .._plan.model import Model
 from .._plan.rules import FromTree, Rule
 from .._schemes.truncated import truncated_normal
@@ -113,6 +115,22 @@ def only_networks(recipe: str, reason: str) -> Rules:
         return ()
 
     return [Rule(FromTree(check), refuse_fused_unit, optional=True)]
+
+
+def where(text: str, test: Any) -> FromTree:
+    """Return the pattern of the parameters of a network that pass a test.
+
+    Args:
+      text: what the parameters are, for errors.
+      test: a function of a network that returns a function of a parameter.
+    """
+
+    def pattern(model: Model) -> Any:
+        if model.network is None:
+            return ()
+        return Paths(f"{text}, as the network says", in_networks.paths(model, test))
+
+    return FromTree(pattern)
 
 
 def no_fused_units() -> Rules:

@@ -191,14 +191,13 @@ def _of_torchtitan(
 ) -> Rules:
     index, plain = Index(name, num_layers, stacked), truncated_at_2(_STD)
     depth = Depth(name, num_layers)
-    readout = by_width(truncated, stacked, num_layers)
     return [
         *last_layers(roles, _by_depth(index), depth),
         *no_fused_units(),
         *role(roles, "up", _by_depth(index)),
         *routers,
         # torchtitan draws a table that is tied to the readout by the readout's law.
-        *role(roles, "readout", readout),
+        *role(roles, "readout", by_width(truncated)),
         *others(roles, ("positions",), normal(1.0)),
         *role(roles, "embeddings", normal(1.0)),
         *others(roles, ATTENTION, plain),

@@ -14,7 +14,7 @@ from .._plan.rules import FromTree, Rule
 from .._schemes.constant import constant, zeros
 from .._schemes.distributions import normal, uniform
 from .._schemes.fan_based import lecun
-from ._language import needs, only_networks
+from ._language import needs, only_networks, where
 from ._recipe import NORMS_AND_BIASES, Law, Recipe, Source, recipe
 from ._roles import ATTENTION, Roles, kernels, others, role, the_rest
 
@@ -69,15 +69,33 @@ def nanochat(num_layers: int | None = None, **roles: Unpack[Roles]) -> Recipe:
         *needs("nanochat", "query", "residual_output"),
         *role(roles, "residual_outputs", zeros, note="residual outputs at 0"),
         *role(roles, "readout", normal(0.001)),
-        Rule(_where(_values), FromTree(_value_table), optional=True),
+        Rule(where("tables of values", _values), FromTree(_value_table), optional=True),
         *role(roles, "embeddings", normal(0.8)),
         *others(roles, ATTENTION, plain),
-        Rule(_where(_reads_of_attention), plain, optional=True),
-        Rule(_where(_gates), uniform(0.02), optional=True),
-        Rule(_where(_factors(True)), _falling(1.15, 0.10), optional=True),
-        Rule(_where(_factors(False)), _falling(0.20, 0.15), optional=True),
-        Rule(_where(_smear), zeros, optional=True),
-        Rule(_where(_backout), constant(0.2), optional=True),
+        Rule(
+            where("kernels of queries, keys and values", _reads_of_attention),
+            plain,
+            optional=True,
+        ),
+        Rule(
+            where("gates that read a part of the stream", _gates),
+            uniform(0.02),
+            optional=True,
+        ),
+        Rule(
+            where("factors of the stream", _factors(True)),
+            _falling(1.15, 0.10),
+            optional=True,
+        ),
+        Rule(
+            where("factors of the embedding", _factors(False)),
+            _falling(0.20, 0.15),
+            optional=True,
+        ),
+        Rule(where("the factor of the smear", _smear), zeros, optional=True),
+        Rule(
+            where("the factor of the backout", _backout), constant(0.2), optional=True
+        ),
         *kernels(0.4 * plain),
         *the_rest(),
     ]
@@ -97,19 +115,6 @@ _LAWS = (
     Law("other factors", "0 and 0.2", "smear_lambda and backout_lambda"),
     *NORMS_AND_BIASES,
 )
-
-
-def _where(test: Any) -> FromTree:
-    """Return the pattern of the parameters of a network that pass a test."""
-
-    def pattern(model: Model) -> Any:
-        net = model.network
-        if net is None:
-            return ()
-        passes = test(net)
-        return lambda _path, leaf: bool(passes(leaf))
-
-    return FromTree(pattern)
 
 
 def _values(_net: Network) -> Any:
