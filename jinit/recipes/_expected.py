@@ -16,7 +16,7 @@ from .._core.dtypes import real_dtype
 from .._initializer import foreign
 from .._initializer.base import DrawSpec, Initializer, is_random, law_and_scale
 from .._initializer.stack import Stacked
-from ..random._law import Law
+from ..random import _law as laws
 
 # A law without a formula is compared with two draws at least, and with so many entries
 # of at most so many draws. Its density is that of a histogram.
@@ -40,7 +40,7 @@ class Moments(NamedTuple):
 class Independent:
     """Independent entries are drawn from `scale` times a law."""
 
-    law: Law
+    law: laws.Law
     scale: float
 
     @property
@@ -238,7 +238,7 @@ def _drawn(
 
 
 @functools.lru_cache(maxsize=256)
-def _moments(law: Law) -> Moments:
+def _moments(law: laws.Law) -> Moments:
     """Integrate the moments of a law of scale 1."""
     if law.name == "normal":
         return Moments(0.0, 1.0, 3.0, 24.0)

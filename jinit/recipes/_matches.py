@@ -25,6 +25,11 @@ class Evidence(NamedTuple):
       agrees: whether all of them agree with their laws.
       errors: the largest difference, in standard errors of a draw from the law.
       path: the parameter that differs most.
+
+    Example:
+      >>> import jinit
+      >>> print(jinit.recipes.Evidence("keys", 2, 0.0199, 0.02, True, 0.6, "k/kernel"))
+      keys: 0.0199, law 0.02
     """
 
     role: str
