@@ -21,7 +21,8 @@ from examples import _data
 
 NAMES = (
     "he_vs_xavier", "glorot", "edge_of_chaos", "isometry", "delta_orthogonal", "fixup",
-    "deepnorm", "lsuv", "looks_linear", "siren", "chrono",
+    "deepnorm", "lsuv", "looks_linear", "siren", "chrono", "batch_norm", "pre_norm",
+    "rank_collapse", "branch_share", "deep_linear", "t5_head", "dead_heads",
 )  # fmt: skip
 
 

@@ -35,6 +35,7 @@ from ._hugging_face import from_hf_config
 from ._hyper import hyper_connections
 from ._inside import inside
 from ._llama import deepseek_v3, llama3
+from ._matches import Evidence, Match, Matches
 from ._megatron import full_megatron
 from ._nanochat import nanochat
 from ._ngpt import ngpt
@@ -52,9 +53,13 @@ from ._torch import torch_defaults
 from ._transformers import gpt2, small_init
 from ._unet import unet
 from ._vision import vit
+from ._which import which
 
 __all__ = [
+    "Evidence",
     "Law",
+    "Match",
+    "Matches",
     "Recipe",
     "Source",
     "big_vision_vit",
@@ -88,6 +93,7 @@ __all__ = [
     "torch_defaults",
     "unet",
     "vit",
+    "which",
     "xlstm",
 ]
 __dir__ = __all__.copy  # for `dir`, which would show the imports too

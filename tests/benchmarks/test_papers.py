@@ -110,6 +110,64 @@ def test_chrono_learns_to_copy_and_zero_biases_do_not(images):
     assert loss["chrono"] < 1.4 < 1.9 < loss["zero"]
 
 
+def test_batch_norm_multiplies_the_squared_gradient_whatever_the_kernels_are(images):
+    found = quick("batch_norm", images).measured
+    law = math.pi / (math.pi - 1)
+    factors = found["factor"]
+    assert factors["batch norm"] == pytest.approx(law, abs=0.06)
+    tripled = factors["batch norm, kernels x 3"]
+    assert tripled == pytest.approx(factors["batch norm"], rel=1e-3)
+    assert factors["no norm"] == pytest.approx(1, abs=0.06)
+
+
+def test_the_last_gradient_falls_with_depth_in_pre_norm_alone(images):
+    slopes = quick("pre_norm", images).measured["slope"]
+    assert slopes["pre-norm"] == pytest.approx(-0.5, abs=0.1)
+    assert slopes["post-norm"] == pytest.approx(0, abs=0.1)
+
+
+def test_attention_alone_comes_to_rank_one_by_the_third_power(images):
+    found = quick("rank_collapse", images).measured
+    assert abs(found["power"] - 3).max() < 0.05
+    # Each layer loses more decades than the layers before it.
+    assert (np.diff(found["ratio of logarithms"]) > 0).all()
+    assert found["distance"]["attention alone"][:, 6].max() < 1e-13
+    assert found["distance"]["with shortcuts"].min() > 0.5
+
+
+def test_batch_norm_gives_the_branch_of_block_l_a_share_of_1_over_l_plus_1(images):
+    shares = quick("branch_share", images).measured["shares"]
+    ours = shares["batch norm"].mean(axis=0)
+    law = 1 / (np.arange(len(ours)) + 2)
+    assert abs(ours / law - 1).max() < 0.15
+    assert shares["no norm"].mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_orthogonal_linear_networks_learn_as_fast_at_any_depth(images):
+    steps = quick("deep_linear", images).measured["steps"]
+    shallow, deep = steps["orthogonal"]
+    assert deep < 1.5 * shallow
+    shallow, deep = steps["gaussian"]
+    assert deep > 2 * shallow
+
+
+def test_a_t5_head_of_std_1_starts_ten_times_above_guessing(images):
+    loss = quick("t5_head", images).measured["loss"]
+    # 4 standard errors of the logits of 64 labels, of std 27.7 and 1.
+    assert loss["std 1"] == pytest.approx(114.4, abs=15)
+    assert loss["jinit.recipes.t5"] == pytest.approx(math.log(32128) + 0.5, abs=0.5)
+
+
+def test_heads_die_in_bfloat16_and_not_in_float32(images):
+    result = quick("dead_heads", images)
+    assert result.reproduced == "yes"
+    dead = {name: counts.sum() for name, counts in result.measured["dead"].items()}
+    # 96,000 heads: 375 in 256, 750 in 128, and 0.01 in 2^23, within 4 of their stds.
+    assert dead["torch's draw"] == pytest.approx(375, abs=78)
+    assert dead["jax.random's draw"] == pytest.approx(750, abs=110)
+    assert dead["float32 first"] == 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", papers.NAMES)
 def test_full_size(name, images):
