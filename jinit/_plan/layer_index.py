@@ -111,10 +111,10 @@ def _message(
         shown = f"are {number} layers"
     passed = "" if num_layers is None else f" `num_layers` is {num_layers}."
     return (
-        f"{asker} has a law that depends on the index of the layer, and the "
-        f"{executed} residual sums of the network {shown}.{passed} Pass the number "
-        "of layers, each with equally many sums, as `num_layers`, or put rules for "
-        "these layers before the recipe's."
+        f"{asker} has a law that depends on the layers, and the {executed} residual "
+        f"sums of the network {shown}.{passed} Pass the number of layers, each with "
+        "equally many sums, as `num_layers`, or put rules for these layers before the "
+        "recipe's."
     )
 
 

@@ -1,12 +1,8 @@
 """The recipe `from_hf_config` starts a model as Hugging Face's library does."""
 
 import math
-import re
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Unpack
+from typing import Any, Unpack
 
-from .._core import checks
-from .._core.names import did_you_mean
 from .._initializer.base import Initializer
 from .._plan.model import Model
 from .._plan.rules import FromTree, Rule
@@ -16,6 +12,16 @@ from .._schemes.embedding import embedding
 from .._schemes.fan_based import lecun
 from ._depth import Depth
 from ._ends import last_layers
+from ._hf_config import (
+    LIKE_GPT2,
+    LIKE_T5,
+    LIKE_VIT,
+    USED,
+    ZERO_CENTERED,
+    HfConfig,
+    config_of,
+    entries_of,
+)
 from ._index import Index, by_number
 from ._language import truncated_at_2
 from ._layouts import not_fused, refuse_fused, width_of_table, with_layout
@@ -33,37 +39,7 @@ from ._roles import (
     the_rest,
 )
 
-# The model types that follow `PreTrainedModel._init_weights` without an exception.
-_COMMON = (
-    "albert", "bart", "bert", "bloom", "cohere", "deepseek_v3", "distilbert", "electra",
-    "falcon", "gpt_neo", "gpt_neox", "gptj", "granite", "llama", "mbart", "mistral",
-    "mixtral", "olmo", "olmo2", "olmoe", "opt", "phi", "phi3", "qwen2", "qwen2_moe",
-    "qwen3", "qwen3_moe", "roberta", "smollm3", "stablelm", "starcoder2", "xlm_roberta",
-)  # fmt: skip
-# Their norms multiply by 1 + w, so w starts at 0.
-_ZERO_CENTERED = ("gemma", "gemma2", "gemma3_text")
-_LIKE_GPT2 = ("gpt2", "gpt_bigcode")
-_LIKE_T5 = ("mt5", "t5", "umt5")
-_LIKE_VIT = ("vit",)
-_TYPES = tuple(sorted((*_COMMON, *_ZERO_CENTERED, *_LIKE_GPT2, *_LIKE_T5, *_LIKE_VIT)))
-
-# In this order the library looks for the std of its kernels.
-_STDS = ("initializer_range", "init_std", "initializer_factor")
-_DEFAULT_STD = 0.02
-# What the name of an architecture has behind that of the model.
-_TASK = re.compile(r"(For[A-Z]|LMHead|DoubleHeads|Encoder|Decoder|Model|PreTrained).*")
 _ROLES = (*ATTENTION, *WHOLE)
-
-
-class _Config(NamedTuple):
-    """A _Config has the entries of a configuration that the laws depend on."""
-
-    model_type: str
-    std: float
-    num_layers: int | None
-    padding_row: int | None
-    vocabulary: int | None
-    head_dim: int | None
 
 
 @recipe(
@@ -97,11 +73,11 @@ def from_hf_config(config: Any, **roles: Unpack[Roles]) -> Recipe:
     """Return the rules by which Hugging Face's library starts a configuration's model.
 
     Kernels and tables are N(0, initializer_range^2), the row of `pad_token_id` is 0 in
-    the table of tokens, norms are 1 and biases 0. The types "gpt2" and "gpt_bigcode"
-    divide the ends of branches by sqrt(2 n_layer). "t5", "mt5" and "umt5" have
-    std = initializer_factor / sqrt(fan_in), queries / sqrt(d_kv), and tokens and
-    readout of std initializer_factor. "vit" truncates at the numbers -2 and 2. Norms
-    of the types "gemma" multiply by 1 + w, and w is 0.
+    the table of tokens (and of RoBERTa's positions), norms are 1 and biases 0. The
+    types "gpt2" and "gpt_bigcode" divide the ends of branches by sqrt(2 n_layer). "t5",
+    "mt5" and "umt5" have std = initializer_factor / sqrt(fan_in), queries / sqrt(d_kv),
+    and tokens and readout of std initializer_factor. "vit" truncates at the numbers -2
+    and 2. Norms of the types "gemma" multiply by 1 + w, and w is 0.
 
     Args:
       config: a configuration of the library, as an object or as the dict of its
@@ -125,110 +101,33 @@ def from_hf_config(config: Any, **roles: Unpack[Roles]) -> Recipe:
       >>> row["std"]
       0.005
     """
-    entries = _entries(config)
-    known = _read(entries)
-    if known.model_type in _LIKE_T5:
+    entries = entries_of(config)
+    known = config_of(entries)
+    if known.model_type in LIKE_T5:
         rules, laws = _of_t5(known, roles), _laws_of_t5(known)
-    elif known.model_type in _LIKE_VIT:
+    elif known.model_type in LIKE_VIT:
         rules, laws = _of_vit(known, roles), _laws_of_vit(known)
     else:
         rules, laws = _common(known, roles), _common_laws(known)
-    settings = {key: entries[key] for key in _USED if entries.get(key) is not None}
+    settings = {key: entries[key] for key in USED if entries.get(key) is not None}
     passed = {name: value for name, value in roles.items() if value is not None}
     return Recipe(rules, laws, settings={"config": settings} | passed)
 
 
-# The entries that any of the laws depends on.
-_USED = (
-    "model_type", "architectures", *_STDS, "num_hidden_layers", "n_layer",
-    "pad_token_id", "vocab_size", "d_kv",
-)  # fmt: skip
-
-
-def _entries(config: Any) -> dict[str, Any]:
-    """Return the entries of a configuration as a dict.
-
-    Raises:
-      TypeError: if it is none.
-    """
-    if isinstance(config, Mapping):
-        entries = dict(config)
-    elif callable(getattr(config, "to_dict", None)):
-        entries = dict(config.to_dict())
-    else:
-        names = (key for key in _USED if hasattr(config, key))
-        entries = {key: getattr(config, key) for key in names}
-    if not entries.get("model_type") and not entries.get("architectures"):
-        raise TypeError(
-            f"`config` is {config!r}, with neither 'model_type' nor 'architectures'; "
-            "it must be a configuration of Hugging Face's library, or the dict of its "
-            "config.json."
-        )
-    return entries
-
-
-def _read(entries: Mapping[str, Any]) -> _Config:
-    model_type = _model_type(entries)
-    name = next((name for name in _STDS if entries.get(name) is not None), None)
-    default = 1.0 if model_type in _LIKE_T5 else _DEFAULT_STD
-    if model_type in _LIKE_T5:
-        name = "initializer_factor" if entries.get("initializer_factor") else None
-    std = default if name is None else entries[name]
-    numbers = {
-        key: entries.get(key)
-        for key in ("num_hidden_layers", "n_layer", "vocab_size", "d_kv")
-    }
-    counts = {key: checks.count(key, value) for key, value in numbers.items()}
-    padding = entries.get("pad_token_id")
-    return _Config(
-        model_type,
-        float(checks.number(name or "initializer_range", std, minimum=0.0)),
-        counts["num_hidden_layers"] or counts["n_layer"],
-        None if padding is None else checks.integer("pad_token_id", padding),
-        counts["vocab_size"],
-        counts["d_kv"],
-    )
-
-
-def _model_type(entries: Mapping[str, Any]) -> str:
-    """Return the type of the model, by its name or by that of an architecture.
-
-    Raises:
-      ValueError: if it is unknown.
-    """
-    named = str(entries.get("model_type") or "")
-    if not named:
-        # "GPTNeoXForCausalLM" is the model type "gpt_neox".
-        named = _TASK.sub("", str(entries["architectures"][0])).lower()
-    for known in _TYPES:
-        if _bare(named) == _bare(known):
-            return known
-    raise ValueError(
-        f"`config` is of the architecture {named!r}, whose start is not known here."
-        f"{did_you_mean(_bare(named), _TYPES)} Known are {', '.join(_TYPES)}. For a "
-        "model that follows the common scheme, N(0, initializer_range^2), pass a "
-        "configuration with the model_type 'llama'."
-    )
-
-
-def _bare(name: str) -> str:
-    return name.replace("_", "").replace("-", "").lower()
-
-
-def _common(config: _Config, roles: Roles) -> Rules:
+def _common(config: HfConfig, roles: Roles) -> Rules:
     plain = normal(config.std)
     ends = others(roles, ("residual_outputs",), plain)
-    if config.model_type in _LIKE_GPT2:
+    if config.model_type in LIKE_GPT2:
         index = Index("from_hf_config", config.num_layers, False)
         depth = Depth("from_hf_config", config.num_layers)
         ends = last_layers(roles, by_number(index, plain), depth)
     norms: Rules = []
-    if config.model_type in _ZERO_CENTERED:
+    if config.model_type in ZERO_CENTERED:
         norms = [Rule(in_role("scales"), zeros, optional=True)]
     table = _table(config)
     return [
         *ends,
-        *role(roles, "positions", plain),
+        *role(roles, "positions", table),
         *role(roles, "embeddings", table),
         Rule(in_role("lookups"), table, optional=True),
         *others(roles, (*ATTENTION, "readout"), plain),
@@ -238,25 +137,25 @@ def _common(config: _Config, roles: Roles) -> Rules:
     ]
 
 
-def _common_laws(config: _Config) -> list[Law]:
+def _common_laws(config: HfConfig) -> list[Law]:
     law = f"N(0, {config.std:g}^2)"
     padding = config.padding_row
     words = "all tables" if padding is None else f"all tables; row {padding} is 0"
-    if config.model_type in _LIKE_GPT2:
+    if config.model_type in LIKE_GPT2:
         words = "all tables"
     laws = [Law("kernels", law, "all"), Law("embeddings", law, words)]
-    if config.model_type in _LIKE_GPT2:
+    if config.model_type in LIKE_GPT2:
         end = Law("residual outputs", f"N(0, {config.std:g}^2 / (2 L))", "c_proj")
         laws = [end, *laws]
-    if config.model_type in _ZERO_CENTERED:
+    if config.model_type in ZERO_CENTERED:
         return [*laws, Law("scales", "0", "norms, which add 1"), NORMS_AND_BIASES[1]]
     return [*laws, *NORMS_AND_BIASES]
 
 
-def _table(config: _Config) -> Any:
-    """Return the law of a table, whose padding row is 0 if it is that of the tokens."""
+def _table(config: HfConfig) -> Any:
+    """Return the law of a table, with a padding row of 0 if it has one."""
     plain, padding = normal(config.std), config.padding_row
-    if padding is None or config.model_type in _LIKE_GPT2:
+    if padding is None or config.model_type in LIKE_GPT2:
         return plain
 
     def law(path: str, leaf: Any) -> Initializer:
@@ -267,15 +166,22 @@ def _table(config: _Config) -> Any:
                 "tokens. Add its 'vocab_size'."
             )
         width = width_of_table(leaf)
-        if tuple(leaf.shape) != (config.vocabulary, width):
+        rows = math.prod(leaf.shape) // width
+        if rows not in config.padded_tables:
             return plain
+        if leaf.shape[-1] != width:
+            raise ValueError(
+                f"the table {path!r} {tuple(leaf.shape)} has its vectors on another "
+                f"axis than the last, and the row {padding} of a padding token. Put a "
+                "rule for it before the recipe's."
+            )
         # The scheme has a std of 1 / sqrt(d).
         return config.std * math.sqrt(width) * embedding(padding)
 
     return law
 
 
-def _of_t5(config: _Config, roles: Roles) -> Rules:
+def _of_t5(config: HfConfig, roles: Roles) -> Rules:
     factor = config.std
 
     def query(model: Model) -> Any:
@@ -322,7 +228,7 @@ def _of_t5(config: _Config, roles: Roles) -> Rules:
     ]
 
 
-def _laws_of_t5(config: _Config) -> list[Law]:
+def _laws_of_t5(config: HfConfig) -> list[Law]:
     factor = "" if config.std == 1 else f"{config.std:g}^2 "
     one = f"{config.std:g}"
     return [
@@ -335,7 +241,7 @@ def _laws_of_t5(config: _Config) -> list[Law]:
     ]
 
 
-def _of_vit(config: _Config, roles: Roles) -> Rules:
+def _of_vit(config: HfConfig, roles: Roles) -> Rules:
     plain = truncated_at_2(config.std)
     return [
         *role(roles, "positions", plain),
@@ -346,7 +252,7 @@ def _of_vit(config: _Config, roles: Roles) -> Rules:
     ]
 
 
-def _laws_of_vit(config: _Config) -> list[Law]:
+def _laws_of_vit(config: HfConfig) -> list[Law]:
     law = f"TN(0, {config.std:g}^2), |w| <= 2"
     return [
         Law("kernels", law, "all, also the patches' convolution"),

@@ -6,7 +6,7 @@ from ._depth import Depth
 from ._ends import last_layers
 from ._index import Index, by_number
 from ._language import by_width, truncated
-from ._recipe import NORMS_AND_BIASES, Law, Recipe, Source, recipe
+from ._recipe import NORMS_AND_BIASES, Law, Recipe, Source, recipe, symbol
 from ._roles import ATTENTION, WHOLE, Roles, kernels, others, role, the_rest
 
 
@@ -62,7 +62,7 @@ def full_megatron(
     plain = truncated(std, cut)
     index = Index("full_megatron", num_layers, stacked)
     readout = by_width(lambda size: truncated(size, cut))
-    cut_at = f"cut at {cut:g} sigma"
+    law, cut_at = symbol(std), f"cut at {symbol(cut)} sigma"
     return Recipe(
         [
             *last_layers(
@@ -76,9 +76,9 @@ def full_megatron(
             *the_rest(),
         ],
         [
-            Law("residual outputs", f"TN(0, {std:g}^2 / (2 L)), {cut_at}", "Wo"),
-            Law("kernels", f"TN(0, {std:g}^2), {cut_at}", "Wqkv and Wi"),
-            Law("embeddings", f"TN(0, {std:g}^2), {cut_at}", "tokens and positions"),
+            Law("residual outputs", f"TN(0, {law}^2 / (2 L)), {cut_at}", "Wo"),
+            Law("kernels", f"TN(0, {law}^2), {cut_at}", "Wqkv and Wi"),
+            Law("embeddings", f"TN(0, {law}^2), {cut_at}", "tokens and positions"),
             Law("readout", f"TN(0, 1 / d), {cut_at}", "the decoder, unless it is tied"),
             *NORMS_AND_BIASES,
         ],

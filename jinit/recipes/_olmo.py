@@ -11,7 +11,7 @@ from ._depth import Depth
 from ._ends import last_layers
 from ._index import Index, by_index, by_number
 from ._language import by_width, needs, no_fused_units, truncated
-from ._recipe import NORMS_AND_BIASES, Law, Recipe, Source, recipe
+from ._recipe import NORMS_AND_BIASES, Law, Recipe, Source, recipe, symbol
 from ._roles import (
     ATTENTION,
     WHOLE,
@@ -95,7 +95,7 @@ def olmo(
 
 
 def _laws(method: str, std: float) -> list[Law]:
-    plain, end = f"TN(0, {std:g}^2)", f"TN(0, {std:g}^2 / (2 L))"
+    plain, end = f"TN(0, {symbol(std)}^2)", f"TN(0, {symbol(std)}^2 / (2 L))"
     if method == "normal":
         everywhere = "kernels, the readout and the table of tokens"
         return [Law("kernels and embeddings", plain, everywhere), *NORMS_AND_BIASES]
@@ -107,7 +107,7 @@ def _laws(method: str, std: float) -> list[Law]:
     if method == "fan_in":
         return [Law("kernels", "TN(0, 1 / fan_in)", "all"), *outer]
     if method == "llama_depth":
-        end = f"TN(0, {std:g}^2 / (2 (l + 1)))"
+        end = f"TN(0, {symbol(std)}^2 / (2 (l + 1)))"
     return [
         Law("residual outputs", end, "w_out and w2"),
         Law("up", end, "w3"),

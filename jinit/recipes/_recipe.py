@@ -3,10 +3,11 @@
 import dataclasses
 import functools
 import inspect
+import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, ParamSpec, overload
 
-from .._core import checks
+from .._core import checks, numbers
 from .._core.names import did_you_mean
 from .._core.papers import Paper
 from .._core.results import Result, Row, Table, plain
@@ -104,6 +105,7 @@ class Recipe(Sequence[Rule], Result):
         # Lists would let a user change a recipe that compares equal to others.
         for field in ("rules", "laws", "sources"):
             object.__setattr__(self, field, tuple(getattr(self, field)))
+        object.__setattr__(self, "settings", types.MappingProxyType(self.settings))
 
     @property
     def rows(self) -> list[Row]:
@@ -162,10 +164,12 @@ class Recipe(Sequence[Rule], Result):
     def __radd__(self, others: Sequence[Any]) -> list[Any]:
         return [*others, *self]
 
-    # The rules hold functions of a model, of which no two are equal.
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Recipe):
             return NotImplemented
+        if not self.name:
+            return not other.name and self.rules == other.rules
+        # The rules hold functions of a model, of which no two are equal.
         return (self.name, dict(self.settings)) == (other.name, dict(other.settings))
 
     def __hash__(self) -> int:
@@ -173,9 +177,13 @@ class Recipe(Sequence[Rule], Result):
         return hash((self.name, frozenset(self.settings)))
 
     def __reduce__(self) -> Any:
+        if not self.name:
+            return Recipe, (self.rules, self.laws)
         return _made, (self.name, dict(self.settings))
 
     def __repr__(self) -> str:
+        if not self.name:
+            return f"<Recipe of {len(self.rules)} rules>"
         shown = dict(self.settings)
         # The number of layers is what a reader looks for first, also where it is read.
         if "num_layers" in inspect.signature(RECIPES[self.name].make).parameters:
@@ -230,7 +238,7 @@ def recipe(
         @functools.wraps(function)
         def make(*args: Settings.args, **settings: Settings.kwargs) -> Recipe:
             _check_settings(name, signature, roles, settings)
-            arguments = signature.bind(*args, **settings).arguments
+            arguments = _bound(name, signature, args, settings)
             draft = function(*args, **settings)
             return dataclasses.replace(
                 draft,
@@ -330,6 +338,24 @@ def _check_settings(
     )
 
 
+def _bound(
+    name: str, signature: inspect.Signature, args: Any, settings: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Return the arguments by name, or raise an error that names the recipe."""
+    try:
+        return signature.bind(*args, **settings).arguments
+    except TypeError as error:
+        known = ", ".join(map(repr, signature.parameters))
+        problem = f"recipes.{name}: {error}. Its settings are {known}."
+    # Outside of the handler, so that Python's error does not stand above this one.
+    raise TypeError(problem)
+
+
+def symbol(number: Any) -> str:
+    """Spell a number for a law, also one that is traced."""
+    return numbers.spell(number) if numbers.is_traced(number) else f"{number:g}"
+
+
 def _that_differ(
     signature: inspect.Signature, arguments: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -343,7 +369,7 @@ def _that_differ(
         if parameter.kind == parameter.VAR_KEYWORD:
             patterns = arguments.get(parameter.name, {})
             settings |= {k: v for k, v in sorted(patterns.items()) if v is not None}
-        elif value is not parameter.default and value != parameter.default:
+        elif numbers.is_traced(value) or value != parameter.default:
             settings[parameter.name] = value
     return settings
 

@@ -13,7 +13,7 @@ from .._schemes.fan_based import lecun
 from .._schemes.variance_scaling import variance_scaling
 from ._layouts import not_fused, refuse_fused, width_of_table, with_layout
 from ._queries import queries
-from ._recipe import NORMS_AND_BIASES, Law, Recipe, Source, recipe
+from ._recipe import NORMS_AND_BIASES, Law, Recipe, Source, recipe, symbol
 from ._roles import (
     ATTENTION,
     WHOLE,
@@ -115,7 +115,7 @@ def t5(
         return with_layout(lecun_of, stacked, heads, num_layers)
 
     relative = variance_scaling(1, "fan_avg", "uniform")
-    table_law = "1 / d" if embedding_std is None else f"{embedding_std:g}^2"
+    table_law = "1 / d" if embedding_std is None else f"{symbol(embedding_std)}^2"
     laws = [
         Law("query", "TN(0, 1 / (fan_in head_dim))", "q"),
         Law("kernels", "TN(0, 1 / fan_in)", "k, v, o, the MLP and the readout"),

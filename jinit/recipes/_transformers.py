@@ -14,7 +14,7 @@ from .._schemes.transformers import wang_init
 from ._depth import Depth
 from ._ends import last_layers
 from ._layouts import width_of_table, with_layout
-from ._recipe import NORMS_AND_BIASES, Law, Recipe, Source, recipe
+from ._recipe import NORMS_AND_BIASES, Law, Recipe, Source, recipe, symbol
 from ._roles import (
     ATTENTION,
     WHOLE,
@@ -86,11 +86,13 @@ def gpt2(
             return normal(std * factor("gpt2", num_layers))
         return normal(std * depth.branches(model) ** -0.5)
 
+    plain, half = normal(std), normal(std / 2)
+    law = symbol(std)
     laws = [
-        Law("residual outputs", f"N(0, ({std:g} / sqrt(2 L))^2)", "o and down"),
-        Law("kernels", f"N(0, {std:g}^2)", "q, k, v, up, gate and readout"),
-        Law("embeddings", f"N(0, {std:g}^2)", "the table of tokens"),
-        Law("positions", f"N(0, {std / 2:g}^2)", "the table of positions"),
+        Law("residual outputs", f"N(0, ({law} / sqrt(2 L))^2)", "o and down"),
+        Law("kernels", f"N(0, {law}^2)", "q, k, v, up, gate and readout"),
+        Law("embeddings", f"N(0, {law}^2)", "the table of tokens"),
+        Law("positions", f"N(0, {symbol(std / 2)}^2)", "the table of positions"),
         *NORMS_AND_BIASES,
     ]
     # Positions come first, since a table of positions is often an `nn.Embed`, which the
@@ -98,10 +100,10 @@ def gpt2(
     rules = [
         *last_layers(roles, FromTree(last), depth),
         # GPT-2's published code has 0.01 for positions beside 0.02 for tokens.
-        *role(roles, "positions", normal(std / 2)),
-        *role(roles, "embeddings", normal(std)),
-        *others(roles, (*ATTENTION, "readout"), normal(std)),
-        *kernels(normal(std)),
+        *role(roles, "positions", half),
+        *role(roles, "embeddings", plain),
+        *others(roles, (*ATTENTION, "readout"), plain),
+        *kernels(plain),
         *the_rest(),
     ]
     return Recipe(rules, laws)

@@ -10,7 +10,7 @@ from .._schemes.distributions import normal
 from .._schemes.scaled_uniform import scaled_uniform
 from .._schemes.truncated import truncated_normal
 from ._layouts import Layouts
-from ._recipe import NORMS_AND_BIASES, Law, Recipe, Source, recipe
+from ._recipe import NORMS_AND_BIASES, Law, Recipe, Source, recipe, symbol
 from ._roles import (
     ATTENTION,
     WHOLE,
@@ -101,9 +101,10 @@ def vit(
 
         return init
 
+    law = f"TN(0, {symbol(std)}^2), |w| <= 2"
     laws = [
-        Law("kernels", f"TN(0, {std:g}^2), |w| <= 2", "attention, MLP and readout"),
-        Law("positions", f"TN(0, {std:g}^2), |w| <= 2", "the table of positions"),
+        Law("kernels", law, "attention, MLP and readout"),
+        Law("positions", law, "the table of positions"),
         Law("class tokens", "N(0, 1e-6^2)", "the vectors before the patches"),
         Law("convolutions", "U(+-1 / sqrt(fan_in))", "patches, with their bias"),
         *NORMS_AND_BIASES,

@@ -113,6 +113,7 @@ def test_vit_truncates_kernels_positions_and_the_class_token(key):
     ({"initializer_range": 0.1, "init_std": 0.2}, 0.1),
     ({"init_std": 0.2, "initializer_factor": 0.3}, 0.2),
     ({"initializer_factor": 0.3}, 0.3),
+    ({"initializer_range": 0}, 0.02),
     ({}, 0.02),
 ])  # fmt: skip
 def test_the_std_has_the_name_that_the_library_looks_for_first(names, std):
@@ -153,9 +154,10 @@ def test_an_object_is_read_as_its_dict():
 
 
 @pytest.mark.parametrize("config, error, text", [
-    ({"model_type": "lama"}, ValueError, "'lama'.*Did you mean.*'llama'"),
-    ({"model_type": "mamba"}, ValueError, "'mamba', whose start is not known here"),
-    ({"architectures": ["LlamoForCausalLM"]}, ValueError, "Did you mean.*'llama'"),
+    ({"model_type": "llamas"}, ValueError, "'llamas'.*Did you mean.*'llama'"),
+    ({"model_type": "mamba"}, ValueError, "'mamba', whose recurrent parameters"),
+    ({"model_type": "mystery"}, ValueError, "'mystery', whose start is not known here"),
+    ({"architectures": ["LlamasForCausalLM"]}, ValueError, "Did you mean.*'llama'"),
     ({"hidden_size": 8}, TypeError, "neither 'model_type' nor 'architectures'"),
     ("llama", TypeError, "neither 'model_type' nor 'architectures'"),
     ({"model_type": "llama", "initializer_range": -1.0}, ValueError,
@@ -188,3 +190,27 @@ def test_bert_s_other_tables_have_no_padding(key):
     config = {"model_type": "bert", "pad_token_id": 0, "vocab_size": 50}
     params = jinit.plan(net, recipes.from_hf_config(config)).init(key)
     assert (params["tokens"][0] == 0).all() and (params["types"][0] != 0).all()
+
+
+def test_roberta_s_positions_have_a_padding_row_too(key):
+    def model(p, ids):
+        positions = jnp.cumsum(ids != 1, 1) * (ids != 1) + 1
+        return p["tokens"][ids] + p["positions"][positions]
+
+    net = network(model, {"tokens": (50, 32), "positions": (12, 32)}, tokens(2, 5))
+    sizes = {"vocab_size": 50, "max_position_embeddings": 12, "pad_token_id": 1}
+    for model_type, is_padded in (("roberta", True), ("bert", False)):
+        rules = recipes.from_hf_config({"model_type": model_type} | sizes)
+        params = jinit.plan(net, rules).init(key)
+        assert (params["tokens"][1] == 0).all()
+        assert (params["positions"][1] == 0).all() == is_padded
+
+
+def test_a_padding_row_on_another_axis_is_refused():
+    def model(p, ids):
+        return p["tokens"].T[ids]
+
+    net = network(model, {"tokens": (32, 50)}, tokens(2, 5))
+    config = {"model_type": "llama", "pad_token_id": 1, "vocab_size": 50}
+    with pytest.raises(ValueError, match="'tokens'.*on another axis than the last"):
+        jinit.plan(net, recipes.from_hf_config(config))

@@ -234,7 +234,7 @@ def test_what_names_do_not_show_needs_a_network(recipe):
 
 
 @pytest.mark.parametrize("make, text", [
-    (lambda: recipes.olmo(method="lama"), "`method` is 'lama'.*Did you mean 'llama'"),
+    (lambda: recipes.olmo(method="llamas"), "`method` is 'llamas'.*mean 'llama'"),
     (lambda: recipes.qwen3(flavour="torchtitan"), "`flavour`.*'hf', 'megatron'"),
     (lambda: recipes.deepseek_v3(flavour="hf"), "`flavour`.*'torchtitan', 'report'"),
     (lambda: recipes.olmo(method="fan_in", std=0.02), 'the method "fan_in" has none'),

@@ -7,7 +7,9 @@ import operator
 import pickle
 import re
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import jinit
@@ -101,8 +103,8 @@ def test_rules_of_a_user_stand_before_those_of_a_recipe():
 
 
 def test_unknown_names_get_the_nearest():
-    with pytest.raises(ValueError, match="`name` is 'gpt3'.*Did you mean 'gpt2'"):
-        recipes.get("gpt3")
+    with pytest.raises(ValueError, match="`name` is 'lama3'.*Did you mean 'llama3'"):
+        recipes.get("lama3")
 
 
 def test_unknown_settings_get_those_that_there_are():
@@ -127,3 +129,45 @@ def test_a_function_has_no_configuration():
         recipe.to_config()
     kernel = {"head": {"kernel": jnp.ones((4, 4))}}
     assert jinit.plan(kernel, recipe).rows[0]["std"] == 0.02
+
+
+def test_a_recipe_of_a_user_is_told_by_its_rules():
+    law = recipes.Law("all", "N(0, 1)")
+    mine = recipes.Recipe([jinit.Rule("**", jinit.normal(1.0))], [law])
+    other = recipes.Recipe([jinit.Rule("**", jinit.normal(2.0))], [law])
+    assert mine != other and mine != recipes.gpt2() and recipes.gpt2() != mine
+    assert pickle.loads(pickle.dumps(mine)) == mine
+    assert "N(0, 1)" in str(mine) and repr(mine) == "<Recipe of 1 rules>"
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(TypeError):
+        recipes.gpt2(12).settings["num_layers"] = 3
+
+
+@pytest.mark.parametrize("make, text", [
+    (lambda: recipes.gpt2(12, 0.02), r"recipes.gpt2: too many positional arguments. "
+                                     "Its settings are 'num_layers', 'std', 'roles'"),
+    (lambda: recipes.get("from_hf_config"), "from_hf_config: missing.*'config'"),
+    (lambda: recipes.gpt2(std="a"), "."),
+    (lambda: recipes.full_megatron(std="a"), "`stddev`"),
+    (lambda: recipes.vit(std="a"), "."),
+])  # fmt: skip
+def test_a_wrong_call_names_the_recipe(make, text):
+    with pytest.raises(TypeError, match=text):
+        make()
+
+
+@pytest.mark.parametrize("name", ["gpt2", "full_megatron"])
+def test_a_std_may_be_traced(name, key):
+    shapes = shapes_of(Transformer(1), struct(1, 8, dtype="int32"))
+
+    def table(std):
+        rules = recipes.get(name, num_layers=1, std=std)
+        assert "traced" in str(rules) and rules.settings["std"] is std
+        plan = jinit.plan(shapes, rules)
+        return plan.init(key)["params"]["Embed_0"]["embedding"]
+
+    plain = jinit.plan(shapes, recipes.get(name, num_layers=1, std=0.03)).init(key)
+    expected = plain["params"]["Embed_0"]["embedding"]
+    np.testing.assert_allclose(jax.jit(table)(0.03), expected, rtol=1e-6)
