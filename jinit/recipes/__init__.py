@@ -20,8 +20,10 @@ neither names nor widths decide, the error names the layers.
 
 If there is something that a recipe does not find, pass a pattern, or a sequence of
 patterns, for a role: `residual_outputs` (the last layers of the branches),
-`embeddings`, `positions`, `readout`, `query`, `key`, `value`, `up`, `branches`. Your
-patterns are added to what the recipe finds, and each must match a leaf.
+`embeddings`, `positions`, `readout`, `query`, `key`, `value`, `up`, `branches`,
+`modulations` (adaptive norms), `conditioning` (what makes their input), `branch_norms`
+(the last norms of the branches), `temperatures` and `logit_biases` (of contrastive
+logits). Your patterns are added to what the recipe finds, and each must match a leaf.
 
 Put your own rules before those of a recipe. If a recipe does not know a leaf, `plan`
 raises an error that names the leaf.

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Unpack
 
+from .._core import checks
 from .._core.papers import BEYER_2022, DOSOVITSKIY_2021
 from .._initializer.base import Initializer
 from .._network import branches
@@ -84,6 +85,7 @@ def big_vision_vit(
       Dosovitskiy et al., "An image is worth 16x16 words: transformers for image
         recognition at scale", ICLR 2021.
     """
+    checks.boolean("zero_head", zero_head)
     flax_default = with_layout(
         lecun, stacked, None, num_layers, distribution="truncated_normal"
     )

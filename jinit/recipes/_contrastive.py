@@ -1,14 +1,16 @@
 """`siglip` and `clip` start the numbers that make logits of two towers' embeddings."""
 
 import math
-from typing import Unpack
+from typing import Any, Unpack
 
-from .._core import checks
+import jax.numpy as jnp
+
+from .._core import checks, numbers
 from .._core.papers import RADFORD_2021, ZHAI_2023
 from .._plan import network_roles as in_networks
 from .._schemes.constant import constant
 from ._needs import Need, needs
-from ._recipe import Law, Recipe, Source, recipe
+from ._recipe import Law, Recipe, Source, recipe, symbol
 from ._roles import Roles, role
 
 _TEMPERATURE = Need(
@@ -83,8 +85,8 @@ def siglip(
       Zhai, Mustafa, Kolesnikov and Beyer, "Sigmoid loss for language image
         pre-training", ICCV 2023.
     """
-    checks.number("temperature", temperature, positive=True)
-    checks.number("bias", bias)
+    temperature = checks.number("temperature", temperature, positive=True)
+    bias = checks.number("bias", bias)
     laws = [
         Law(
             "temperatures", f"log {temperature:g}", "t', whose exponential is a factor"
@@ -93,8 +95,8 @@ def siglip(
     ]
     rules = [
         *needs("siglip", roles, _TEMPERATURE, _BIAS),
-        *role(roles, "temperatures", constant(math.log(temperature))),
-        *role(roles, "logit_biases", constant(float(bias))),
+        *role(roles, "temperatures", constant(_log(temperature))),
+        *role(roles, "logit_biases", constant(bias)),
     ]
     return Recipe(rules, laws)
 
@@ -144,10 +146,15 @@ def clip(
       Radford et al., "Learning transferable visual models from natural language
         supervision", ICML 2021.
     """
-    checks.number("temperature", temperature, positive=True)
-    law = Law("temperatures", f"log(1 / {temperature:g})", "the logit scale")
+    temperature = checks.number("temperature", temperature, positive=True)
+    law = Law("temperatures", f"log(1 / {symbol(temperature)})", "the logit scale")
     rules = [
         *needs("clip", roles, _TEMPERATURE),
-        *role(roles, "temperatures", constant(math.log(1 / temperature))),
+        *role(roles, "temperatures", constant(-_log(temperature))),
     ]
     return Recipe(rules, [law])
+
+
+def _log(number: Any) -> Any:
+    """Return the logarithm of a number, also of one that is traced."""
+    return jnp.log(number) if numbers.is_traced(number) else math.log(number)

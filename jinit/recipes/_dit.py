@@ -15,7 +15,7 @@ from .._schemes.fan_based import xavier
 from .._schemes.positions import sincos_positions
 from ._laws_of_torch import LawsOfTorch
 from ._needs import Need, needs
-from ._recipe import NORMS_AND_BIASES, Law, Recipe, Source, recipe
+from ._recipe import NORMS_AND_BIASES, Law, Recipe, Source, recipe, symbol
 from ._roles import ATTENTION, Roles, in_role, kernels, role, the_rest
 
 
@@ -78,12 +78,12 @@ def dit(
     References:
       Peebles and Xie, "Scalable diffusion models with transformers", ICCV 2023.
     """
-    table = normal(std)
+    table, law = normal(std), f"N(0, {symbol(std)}^2)"
     laws = [
         Law("modulations", "0", "adaLN: scale, shift and gate of the stream"),
         Law("readout", "0", "the last linear layer"),
-        Law("conditioning", f"N(0, {std:g}^2)", "the MLP of the time"),
-        Law("embeddings", f"N(0, {std:g}^2)", "the table of labels"),
+        Law("conditioning", law, "the MLP of the time"),
+        Law("embeddings", law, "the table of labels"),
         Law("query, key, value", "U, variance 2 / (d + 3 d)", "packed in one kernel"),
         Law("kernels", "U, variance 2 / (fan_in + units)", "other layers, patches too"),
         Law("positions", "sines and cosines", "of the place in the grid, as in MAE"),

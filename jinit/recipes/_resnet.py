@@ -2,6 +2,7 @@
 
 from typing import Any, Unpack
 
+from .._core import checks
 from .._core.papers import GOYAL_2017, HE_2015
 from .._initializer.base import Initializer
 from .._network.reader.records import Parameter
@@ -79,6 +80,7 @@ def resnet(
       Goyal et al., "Accurate, large minibatch SGD: training ImageNet in 1 hour", arXiv
         2017. The zeros at the ends of branches.
     """
+    checks.boolean("zero_init_residual", zero_init_residual)
     several = [_CONVOLUTION] + [_LAST_NORM] * zero_init_residual
     laws = [
         Law("convolutions", "N(0, 2 / fan_out)", "fan_out = units x window"),

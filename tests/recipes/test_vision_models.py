@@ -222,8 +222,24 @@ def test_settings_that_are_out_of_range():
             make(temperature=0)
     with pytest.raises(ValueError):
         recipes.dit(grid=(0, 4))
+    with pytest.raises(TypeError, match="zero_init_residual"):
+        recipes.resnet(zero_init_residual="yes")
+    with pytest.raises(TypeError, match="zero_head"):
+        recipes.big_vision_vit(zero_head=1)
     with pytest.raises(TypeError, match="Did you mean 'temperature'"):
         recipes.clip(temperature_=0.1)
+
+
+def test_numbers_may_be_traced():
+    net = network("clip")
+    rest = ("**", jinit.zeros)
+
+    def scale(temperature):
+        recipe = recipes.clip(temperature=temperature)
+        assert "traced" in str(recipe)
+        return jinit.plan(net, [*recipe, rest]).init(jax.random.key(0))["logit_scale"]
+
+    assert jnp.exp(jax.jit(scale)(0.05)) == pytest.approx(20)
 
 
 def test_part_of_a_model():
