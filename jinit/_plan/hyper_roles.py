@@ -38,14 +38,14 @@ def hyper_parts(net: Network) -> HyperParts:
     }
     alphas = [path for path in added if _is_alpha(net, net.parameters[path])]
     streams = {net.parameters[added[path]].inputs for path in alphas}
-    statics = {p: k for p, k in added.items() if net.parameters[k].inputs in streams}
+    fixed = {p: k for p, k in added.items() if net.parameters[k].inputs in streams}
     axes = {path: _scanned_axis(net.parameters[path]) for path in alphas}
     per_step = sum(axis is not None for axis in axes.values())
     return HyperParts(
         {path: (place, axes[path]) for place, path in enumerate(alphas)},
-        frozenset(statics) - set(alphas),
-        frozenset(statics.values()),
-        frozenset(scales[kernel] for kernel in statics.values()),
+        frozenset(fixed) - set(alphas),
+        frozenset(fixed.values()),
+        frozenset(scales[kernel] for kernel in fixed.values()),
         max(per_step, 1),
     )
 
