@@ -19,12 +19,16 @@ ZERO_CENTERED = ("gemma", "gemma2", "gemma3_text")
 LIKE_GPT2 = ("gpt2", "gpt_bigcode")
 LIKE_T5 = ("mt5", "t5", "umt5")
 LIKE_VIT = ("vit",)
+LIKE_MAMBA = ("mamba",)
 # Their table of positions has a padding row, too.
 LIKE_ROBERTA = ("roberta", "xlm_roberta")
 # Their recurrent parameters have laws of their own.
-STATE_SPACE = ("falcon_mamba", "jamba", "mamba", "mamba2", "recurrent_gemma", "rwkv")
-_TYPES = tuple(sorted((*COMMON, *ZERO_CENTERED, *LIKE_GPT2, *LIKE_T5, *LIKE_VIT)))
+STATE_SPACE = ("falcon_mamba", "jamba", "mamba2", "recurrent_gemma", "rwkv")
+_TYPES = tuple(
+    sorted((*COMMON, *ZERO_CENTERED, *LIKE_GPT2, *LIKE_T5, *LIKE_VIT, *LIKE_MAMBA))
+)
 
+_STEPS = ("time_step_min", "time_step_max", "time_step_floor")
 # In this order the library looks for the std of its kernels.
 _STDS = ("initializer_range", "init_std", "initializer_factor")
 _DEFAULT_STD = 0.02
@@ -34,7 +38,8 @@ _TASK = re.compile(r"(For[A-Z]|LMHead|DoubleHeads|Encoder|Decoder|Model|PreTrain
 # The entries that any of the laws depends on.
 USED = (
     "model_type", "architectures", *_STDS, "num_hidden_layers", "n_layer",
-    "pad_token_id", "vocab_size", "max_position_embeddings", "d_kv",
+    "pad_token_id", "vocab_size", "max_position_embeddings", "d_kv", *_STEPS,
+    "time_step_scale", "time_step_init_scheme", "rescale_prenorm_residual",
 )  # fmt: skip
 
 
@@ -48,6 +53,11 @@ class HfConfig(NamedTuple):
     vocabulary: int | None
     positions: int | None
     head_dim: int | None
+    # Mamba's least and largest time step, and the floor under them.
+    steps: tuple[float, float, float]
+    step_scale: float
+    steps_are_random: bool
+    rescales: bool
 
     @property
     def padded_tables(self) -> set[int | None]:
@@ -82,9 +92,12 @@ def config_of(entries: Mapping[str, Any]) -> HfConfig:
     model_type = _model_type(entries)
     name = next((name for name in _STDS if entries.get(name) is not None), None)
     default = 1.0 if model_type in LIKE_T5 else _DEFAULT_STD
+    # Mamba's own default is larger than that of all other models.
+    default = 0.1 if model_type in LIKE_MAMBA else default
     if model_type in LIKE_T5:
         name = "initializer_factor" if entries.get("initializer_factor") else None
-    std = default if name is None else entries[name]
+    # The library takes an `initializer_range` of 0 for a missing one.
+    std = default if name is None else entries[name] or default
     numbers = {
         key: entries.get(key)
         for key in (
@@ -105,7 +118,26 @@ def config_of(entries: Mapping[str, Any]) -> HfConfig:
         counts["vocab_size"],
         counts["max_position_embeddings"],
         counts["d_kv"],
+        (
+            _number(entries, "time_step_min", 1e-3),
+            _number(entries, "time_step_max", 0.1),
+            _number(entries, "time_step_floor", 1e-4),
+        ),
+        _number(entries, "time_step_scale", 1.0),
+        checks.choice(
+            "time_step_init_scheme",
+            entries.get("time_step_init_scheme") or "random",
+            ("random", "constant"),
+        )
+        == "random",
+        bool(entries.get("rescale_prenorm_residual")),
     )
+
+
+def _number(entries: Mapping[str, Any], key: str, default: float) -> float:
+    value = entries.get(key)
+    number = default if value is None else value
+    return float(checks.number(key, number, minimum=0.0))
 
 
 def _model_type(entries: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from ._depth import Depth
 from ._ends import last_layers
 from ._hf_config import (
     LIKE_GPT2,
+    LIKE_MAMBA,
     LIKE_T5,
     LIKE_VIT,
     USED,
@@ -22,6 +23,7 @@ from ._hf_config import (
     config_of,
     entries_of,
 )
+from ._hf_mamba import laws_of_mamba, rules_of_mamba
 from ._index import Index, by_number
 from ._language import truncated_at_2
 from ._layouts import not_fused, refuse_fused, width_of_table, with_layout
@@ -65,6 +67,11 @@ _ROLES = (*ATTENTION, *WHOLE)
             "src/transformers/models/vit/modeling_vit.py",
             "005db82",
         ),
+        Source(
+            "huggingface/transformers",
+            "src/transformers/models/mamba/modeling_mamba.py",
+            "00328d4",
+        ),
     ),
     roles=_ROLES,
     example={"config": {"model_type": "llama", "initializer_range": 0.02}},
@@ -77,7 +84,9 @@ def from_hf_config(config: Any, **roles: Unpack[Roles]) -> Recipe:
     types "gpt2" and "gpt_bigcode" divide the ends of branches by sqrt(2 n_layer). "t5",
     "mt5" and "umt5" have std = initializer_factor / sqrt(fan_in), queries / sqrt(d_kv),
     and tokens and readout of std initializer_factor. "vit" truncates at the numbers -2
-    and 2. Norms of the types "gemma" multiply by 1 + w, and w is 0.
+    and 2. Norms of the types "gemma" multiply by 1 + w, and w is 0. "mamba" draws
+    out_proj and conv1d from U(+-1 / sqrt(fan_in)), and the parameters of its state
+    space by the entries "time_step_...".
 
     Args:
       config: a configuration of the library, as an object or as the dict of its
@@ -105,6 +114,8 @@ def from_hf_config(config: Any, **roles: Unpack[Roles]) -> Recipe:
     known = config_of(entries)
     if known.model_type in LIKE_T5:
         rules, laws = _of_t5(known, roles), _laws_of_t5(known)
+    elif known.model_type in LIKE_MAMBA:
+        rules, laws = rules_of_mamba(known, roles, _ROLES), laws_of_mamba(known)
     elif known.model_type in LIKE_VIT:
         rules, laws = _of_vit(known, roles), _laws_of_vit(known)
     else:

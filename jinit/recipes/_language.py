@@ -91,7 +91,8 @@ def needs(recipe: str, *roles: str) -> Rules:
 
 
 def _missing(recipe: str, missing: list[str], present: frozenset[str]) -> str:
-    named = " and ".join(f"{role!r} ({_WORDS[role]})" for role in missing)
+    words = (f" ({_WORDS[role]})" if role in _WORDS else "" for role in missing)
+    named = " and ".join(f"{role!r}{w}" for role, w in zip(missing, words, strict=True))
     return (
         f"recipes.{recipe} has a law of its own for the role {named}, and no parameter "
         f"has it; the roles here are {', '.join(sorted(present))}. Make the plan from "

@@ -101,6 +101,7 @@ _SELECTORS: dict[str, tuple[Callable[..., Any], ByName]] = {
     "branches": (in_networks.in_branches, branches.in_branches),
     "ends": (in_networks.outside_branches, branches.ends),
     "kernels": (in_networks.kernels, _globs("**/kernel")),
+    "convolutions": (in_networks.has("convolution"), _globs()),
     "multipliers": (in_networks.multipliers, _globs()),
     "scales": (in_networks.has("scale"), _globs("**/scale")),
     "biases_of_layers": (in_networks.biases_of_layers, _globs("**/bias")),

@@ -13,6 +13,7 @@ from jinit import recipes
 from tests.support import laws
 from tests.support.llamas import INNER, NAMES, VOCABULARY, WIDTH, by_role, in_linen
 from tests.support.networks import floats, network, tokens
+from tests.support.zoo.state_space import MODELS
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -113,6 +114,7 @@ def test_vit_truncates_kernels_positions_and_the_class_token(key):
     ({"initializer_range": 0.1, "init_std": 0.2}, 0.1),
     ({"init_std": 0.2, "initializer_factor": 0.3}, 0.2),
     ({"initializer_factor": 0.3}, 0.3),
+    ({"initializer_range": 0}, 0.02),
     ({}, 0.02),
 ])  # fmt: skip
 def test_the_std_has_the_name_that_the_library_looks_for_first(names, std):
@@ -154,7 +156,11 @@ def test_an_object_is_read_as_its_dict():
 
 @pytest.mark.parametrize("config, error, text", [
     ({"model_type": "llamas"}, ValueError, "'llamas'.*Did you mean.*'llama'"),
-    ({"model_type": "mamba"}, ValueError, "'mamba', whose recurrent parameters"),
+    ({"model_type": "mamba2"}, ValueError, "'mamba2', whose recurrent parameters"),
+    ({"model_type": "mamba", "time_step_init_scheme": "r"}, ValueError,
+     "`time_step_init_scheme`.*'random', 'constant'"),
+    ({"model_type": "mamba", "rescale_prenorm_residual": True}, ValueError,
+     "no 'num_hidden_layers'"),
     ({"model_type": "mystery"}, ValueError, "'mystery', whose start is not known here"),
     ({"architectures": ["LlamasForCausalLM"]}, ValueError, "Did you mean.*'llama'"),
     ({"hidden_size": 8}, TypeError, "neither 'model_type' nor 'architectures'"),
@@ -213,3 +219,42 @@ def test_a_padding_row_on_another_axis_is_refused():
     config = {"model_type": "llama", "pad_token_id": 1, "vocab_size": 50}
     with pytest.raises(ValueError, match="'tokens'.*on another axis than the last"):
         jinit.plan(net, recipes.from_hf_config(config))
+
+
+@pytest.mark.parametrize("scheme, rescales", [("random", False), ("constant", True)])
+def test_mamba_s_state_space_has_its_own_laws(scheme, rescales, key):
+    # huggingface/transformers, modeling_mamba.py, 00328d4
+    model = MODELS["mamba"]()
+    with jax.numpy_rank_promotion("allow"):
+        net = jinit.network(model.model, *model.arguments)
+    config = {
+        "model_type": "mamba", "time_step_scale": 2.0, "time_step_min": 0.01,
+        "time_step_init_scheme": scheme, "rescale_prenorm_residual": rescales,
+        "num_hidden_layers": 2,
+    }  # fmt: skip
+    plan = jinit.plan(net, recipes.from_hf_config(config))
+    params = plan.init(key)
+    mixers = [layer["mixer"] for layer in params["layers"]]
+
+    def both(*path):
+        values = []
+        for value in mixers:
+            for name in path:
+                value = value[name]
+            values.append(np.ravel(value))
+        return np.concatenate(values)
+
+    laws.assert_law(both("in_proj"), laws.normal(0.1))
+    laws.assert_law(both("x_proj"), laws.normal(0.1))
+    laws.assert_law(both("conv1d", "weight"), laws.uniform(-0.5, 0.5))
+    limit = 24**-0.5 / (2**0.5 if rescales else 1)
+    laws.assert_law(both("out_proj"), laws.uniform(-limit, limit))
+    steps = both("dt_proj", "weight")
+    if scheme == "random":
+        laws.assert_law(steps, laws.uniform(-(2**0.5), 2**0.5))
+    else:
+        np.testing.assert_allclose(steps, 2**0.5, rtol=1e-6)
+    dt = np.log1p(np.exp(both("dt_proj", "bias").astype(float)))
+    laws.assert_law(np.log(dt), laws.uniform(np.log(0.01), np.log(0.1)))
+    assert (both("D") == 1).all() and (both("conv1d", "bias") == 0).all()
+    np.testing.assert_allclose(mixers[0]["A_log"][3], np.log([1, 2, 3, 4]), atol=1e-6)
