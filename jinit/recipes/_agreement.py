@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .._probe.audit.audited import Audited
-from .._probe.audit.measured import measured, orthogonal_gain
-from ._expected import Expected, Fixed, Independent, Piece, Sampled, pieces
+from .._probe.audit.measured import special_of
+from ._expected import Expected, Fixed, Independent, Piece, Sampled, gain_of, pieces
 
 _FAILURES = 1e-4
 # From so many entries on the kurtosis of a draw is nearly normal.
@@ -36,6 +36,9 @@ class Numbers(NamedTuple):
     low: float
     high: float
     is_narrow: bool
+    # What an array is that is no draw of independent entries.
+    special: str | None
+    gain: float | None
 
 
 class Difference(NamedTuple):
@@ -112,15 +115,17 @@ def _numbers(array: np.ndarray) -> Numbers:
     x = np.abs(array) if np.iscomplexobj(array) else array
     x = x.astype(np.float64).ravel()
     if not x.size or not np.all(np.isfinite(x)):
-        return Numbers(x.size, math.nan, math.nan, math.nan, math.nan, math.nan, False)
+        nothing = math.nan, math.nan, math.nan, math.nan, math.nan
+        return Numbers(x.size, *nothing, False, None, None)
     mean = float(x.mean())
     squares = (x - mean) ** 2
     variance = float(squares.mean())
     kurtosis = float((squares**2).mean()) / variance**2 if variance else 0.0
     is_narrow = array.dtype.itemsize < 4
     return Numbers(
-        x.size, mean, variance, kurtosis, float(x.min()), float(x.max()), is_narrow
-    )
+        x.size, mean, variance, kurtosis, float(x.min()), float(x.max()), is_narrow,
+        special_of(np.asarray(array)), gain_of(array),
+    )  # fmt: skip
 
 
 def _compared(
@@ -136,7 +141,7 @@ def _compared(
         error = 0.0 if _equals(array, law.values) else math.inf
         return (error,), -error
     if isinstance(law, Sampled):
-        error = _unlike(array, law)
+        error = _unlike(array, numbers, law)
         is_finite = math.isfinite(error)
         return (error,), law.log_likelihood(array) if is_finite else -math.inf
     # A continuous law draws neither equal entries nor orthogonal columns.
@@ -189,26 +194,19 @@ def _of_moments(numbers: Numbers, law: Independent) -> tuple[float, ...]:
     return tuple(errors)
 
 
-def _unlike(array: np.ndarray, law: Sampled) -> float:
+def _unlike(array: np.ndarray, numbers: Numbers, law: Sampled) -> float:
     """Return how unlike the draws of a law an array is, in standard errors."""
-    gains = [_gain(draw) for draw in (array, law.draws[0])]
-    if measured(array).special != measured(law.draws[0]).special:
+    if numbers.special != law.special:
         return math.inf
     # Draws of a law with orthogonal columns agree in nothing but their gain.
-    if (gains[0] is None) != (gains[1] is None):
+    if (numbers.gain is None) != (law.gain is None):
         return math.inf
-    if gains[0] is not None and gains[1] is not None:
-        return 0.0 if abs(gains[0] / gains[1] - 1) < 1e-2 else math.inf
-    fixed = np.all(law.draws == law.draws[:1], axis=0)
+    if numbers.gain is not None and law.gain is not None:
+        return 0.0 if abs(numbers.gain / law.gain - 1) < 1e-2 else math.inf
+    fixed = law.is_fixed
     if np.any(fixed) and not _equals(array[fixed], law.draws[0][fixed]):
         return math.inf
     return _of_quantiles(np.real(array[~fixed]), np.real(law.draws[:, ~fixed]))
-
-
-def _gain(array: np.ndarray) -> float | None:
-    if array.ndim < 2:
-        return None
-    return orthogonal_gain(array.reshape(-1, array.shape[-1]))
 
 
 def _of_quantiles(x: np.ndarray, draws: np.ndarray) -> float:

@@ -16,6 +16,7 @@ from .._core.dtypes import real_dtype
 from .._initializer import foreign
 from .._initializer.base import DrawSpec, Initializer, is_random, law_and_scale
 from .._initializer.stack import Stacked
+from .._probe.audit.measured import orthogonal_gain, special_of
 from ..random import _law as laws
 
 # A law without a formula is compared with two draws at least, and with so many entries
@@ -131,24 +132,53 @@ class Sampled:
         is_hashable = isinstance(self.init, Hashable)
         return "sampled", self.init if is_hashable else id(self.init), self.shape
 
-    def log_likelihood(self, x: np.ndarray) -> float:
+    @functools.cached_property
+    def special(self) -> str | None:
+        """Return what a draw is that has no independent entries."""
+        return special_of(self.draws[0])
+
+    @functools.cached_property
+    def gain(self) -> float | None:
+        """Return the gain of a draw with orthogonal columns, or None."""
+        return gain_of(self.draws[0])
+
+    @functools.cached_property
+    def is_fixed(self) -> np.ndarray:
+        """Tell which entries are the same in all draws."""
+        same: np.ndarray = np.all(self.draws == self.draws[:1], axis=0)
+        return same
+
+    @functools.cached_property
+    def histogram(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return counts and edges of the bins of all draws."""
+        return np.histogram(np.real(self.draws).ravel(), _BINS)
+
+    def log_likelihood(self, array: np.ndarray) -> float:
         """Return the logarithm of the density at some entries, from a histogram."""
-        if not x.size:
+        if not array.size:
             return 0.0
-        draws = np.real(self.draws).ravel()
-        counts, edges = np.histogram(draws, _BINS)
+        x = np.real(array).ravel()[:: max(1, array.size // _ENTRIES)].astype(float)
+        counts, edges = self.histogram
         width = float(edges[1] - edges[0]) or 1.0
-        place = np.floor((np.real(x).ravel() - edges[0]) / width).astype(int)
+        place = np.floor((x - edges[0]) / width).astype(int)
         # The largest entry lies on the last edge, and belongs to the last bin.
-        place = np.where(np.real(x).ravel() == edges[-1], _BINS - 1, place)
+        place = np.where(x == edges[-1], _BINS - 1, place)
         is_inside = (place >= 0) & (place < _BINS)
         inside = counts[np.clip(place, 0, _BINS - 1)]
         # Outside, and in an empty bin, there is less than one entry of all draws.
         number = np.where(is_inside, np.maximum(inside, 0.5), 0.5)
-        return float(np.sum(np.log(number / draws.size / width)))
+        density = number / self.draws.size / width
+        return float(np.mean(np.log(density))) * array.size
 
 
 Expected = Independent | Fixed | Sampled
+
+
+def gain_of(array: np.ndarray) -> float | None:
+    """Return the gain of an array with orthogonal columns, or None."""
+    if array.ndim < 2 or not array.size:
+        return None
+    return orthogonal_gain(array.reshape(-1, array.shape[-1]))
 
 
 def _rms(x: np.ndarray) -> float:

@@ -56,7 +56,7 @@ def measured(array: Any) -> Measured:
     # The mean of a complex array is complex; its size is what a table can show.
     mean = np.mean(values)
     std = float(np.sqrt(np.mean(np.abs(values - mean) ** 2)))
-    special = None if wrong else _special(x)
+    special = None if wrong else special_of(x)
     family, distinct = None, None
     if special is None and not (is_complex or wrong) and std > 0:
         sample = _sample(values)
@@ -75,7 +75,7 @@ def _sample(values: np.ndarray) -> np.ndarray:
     return values[:: max(1, values.size // _SAMPLE)]
 
 
-def _special(x: np.ndarray) -> str | None:
+def special_of(x: np.ndarray) -> str | None:
     """Name an array that is no draw of a continuous law."""
     first = x.flat[0]
     if np.all(x == first):
