@@ -71,11 +71,19 @@ class Term:
     is_normalized: bool = False
     # It scales another parameter of the view entry by entry.
     is_scale: bool = False
-    # Its exponential was taken, as that of the temperature of contrastive logits is.
-    is_exponential: bool = False
     # The function that each entry went through, a `Scalar`, or None for none. Views of
     # one parameter are equal whatever the function is.
     function: Any = dataclasses.field(default=None, compare=False)
+
+    @property
+    def is_exponential(self) -> bool:
+        """Tell whether an exponential was taken, as that of a temperature is."""
+        step = self.function
+        while step is not None and step.eqn is not None:
+            if step.eqn.primitive.name == "exp":
+                return True
+            step = next((a for a in step.arguments if isinstance(a, Scalar)), None)
+        return False
 
     def factor_of(self, loop: int) -> int | None:
         """Return the name of the factor that a loop's steps run along, or None."""

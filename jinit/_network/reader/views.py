@@ -248,10 +248,6 @@ def _same(eqn: JaxprEqn, term: Term) -> Term:
     return term
 
 
-def _exponential(eqn: JaxprEqn, term: Term) -> Term:
-    return dataclasses.replace(term, is_exponential=True)
-
-
 def _transpose(eqn: JaxprEqn, term: Term) -> Term:
     order = eqn.params["permutation"]
     return dataclasses.replace(term, axes=tuple(term.axes[i] for i in order))
@@ -323,12 +319,11 @@ def _reduce(eqn: JaxprEqn, term: Term) -> Term:
 
 
 _SAME = """rev copy copy_p convert_element_type reduce_precision stop_gradient name neg
-sharding_constraint reshard pvary real imag conj tanh logistic exp2 log log1p expm1
+sharding_constraint reshard pvary real imag conj tanh logistic exp exp2 log log1p expm1
 sqrt rsqrt cbrt sin cos tan erf erf_inv abs sign floor ceil round integer_pow square
 cumsum cumprod psum pmean optimization_barrier sort clamp psum_invariant"""
 
 _RULES: dict[str, Rule] = dict.fromkeys(_SAME.split(), _same) | {
-    "exp": _exponential,
     "transpose": _transpose,
     "reshape": _reshape,
     "broadcast_in_dim": _broadcast,
