@@ -47,6 +47,8 @@ def _why(net: Network, path: str, layer: str) -> str:
     parameter: Any = net.parameters[path]
     if layer:
         return "it was left out"
+    if where := dict(net._read.reading.hidden).get(path):
+        return f"its layer lies in {where}"
     if parameter.reason is not None:
         return str(parameter.reason)
     if "embedding" in parameter.roles:

@@ -21,7 +21,8 @@ class Report(Result):
     `grad_ratio`. `jacobian` is None, or a dict with the singular values `top` and
     `bottom`. `verdict` is a list with a finding for each trouble, what harms the loss
     most first: its `category`, the `path` of the layer, the `value`, and a `message`
-    that says what is usual, what to try, and why. `print(report)` shows a table.
+    that says what is usual, what to try, and why. `notes` are sentences on what was not
+    looked at. `print(report)` shows a table.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
@@ -38,6 +39,7 @@ class Report(Result):
     parameters: tuple[Row, ...]
     jacobian: dict[str, float] | None = None
     verdict: list[Finding] = dataclasses.field(default_factory=list)
+    notes: tuple[str, ...] = ()
 
     def _table(self) -> Table:
         sick = {finding.path for finding in self.verdict}
@@ -56,6 +58,7 @@ class Report(Result):
             words.append(
                 f"- singular values of the Jacobian: {bottom:.3g} to {top:.3g}"
             )
+        words += [f"- note: {note}" for note in self.notes]
         return Table(head, lines, below=words)
 
     def to_dict(self) -> dict[str, Any]:
@@ -64,6 +67,7 @@ class Report(Result):
             "rows": plain(self.rows),
             "parameters": plain(self.parameters),
             "verdict": plain(self.verdict),
+            "notes": plain(self.notes),
             "jacobian": plain(self.jacobian),
         }
 
