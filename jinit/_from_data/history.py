@@ -4,6 +4,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from .._core import figures
 from .._core.results import Result, Row, Table, plain, saved
 
 
@@ -73,37 +76,38 @@ class History(Result):
         Returns:
           The matplotlib figure.
         """
-        # A Figure outside of pyplot opens no window and needs no closing.
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(7, 3 * len(self.drawn)), layout="constrained")
-        panels = figure.subplots(len(self.drawn), 1, squeeze=False)[:, 0]
+        counts = [len(_by_step(self.rows, name)[0].values) for name in self.drawn]
+        by_layer = any("path" in row for row in self.rows)
+        figure, panels = figures.figure_of(len(self.drawn), max([1, *counts]))
         for axes, name in zip(panels, self.drawn, strict=True):
-            _draw(axes, self.rows, name)
-        panels[0].set_title(self.name)
+            lines = _by_step(self.rows, name)
+            figures.curves(axes, lines, log=all((x.values >= 0).all() for x in lines))
+            axes.set_ylabel(_spaced(name))
+        panels[-1].set_xlabel(figures.ORDER if by_layer else "step")
+        if by_layer:
+            figures.legend(panels[0])
+            figures.name_layers(panels[-1], _paths(self.rows, self.drawn[-1]))
+        figures.title(figure, f"{self.name}: {self.steps} steps")
         return saved(figure, path)
 
 
-def _draw(axes: Any, rows: Sequence[Row], name: str) -> None:
+def _by_step(rows: Sequence[Row], name: str) -> list[figures.Line]:
+    """Return a line for each pass over the layers, or one line over all steps."""
     rows = [row for row in rows if name in row]
-    by_layer = bool(rows) and "path" in rows[0]
-    for step in sorted({row["step"] for row in rows}) if by_layer else (None,):
-        values = [row[name] for row in rows if step in (None, row["step"])]
-        axes.plot(
-            values,
-            marker=".",
-            linewidth=1,
-            label="" if step is None else f"pass {step}",
+    if not any("path" in row for row in rows):
+        return [figures.Line(name, np.array([row[name] for row in rows], float))]
+    return [
+        figures.Line(
+            f"pass {step}",
+            np.array([row[name] for row in rows if row["step"] == step], float),
         )
-    if all(row[name] > 0 for row in rows):
-        axes.set_yscale("log")
-    if by_layer:
-        axes.legend(fontsize=8)
-    axes.set(
-        ylabel=_spaced(name),
-        xlabel="layer, in the order of execution" if by_layer else "step",
-    )
-    axes.grid(alpha=0.3)
+        for step in sorted({row["step"] for row in rows})
+    ]
+
+
+def _paths(rows: Sequence[Row], name: str) -> list[str]:
+    rows = [row for row in rows if name in row]
+    return [row["path"] for row in rows if row["step"] == rows[0]["step"]]
 
 
 def _spaced(name: str) -> str:
