@@ -81,8 +81,9 @@ class History(Result):
         figure, panels = figures.figure_of(len(self.drawn), max([1, *counts]))
         for axes, name in zip(panels, self.drawn, strict=True):
             lines = _by_step(self.rows, name)
-            figures.curves(axes, lines, log=all((x.values >= 0).all() for x in lines))
-            axes.set_ylabel(_spaced(name))
+            is_log = all((line.values >= 0).all() for line in lines)
+            figures.curves(axes, lines, log=is_log)
+            axes.set_ylabel(_spaced(name) + " (log)" * is_log)
         panels[-1].set_xlabel(figures.ORDER if by_layer else "step")
         if by_layer:
             figures.legend(panels[0])

@@ -22,7 +22,8 @@ class Comparison(Result):
     """A comparison has a report for each scheme and seed: `reports[scheme][seed]`.
 
     `print(comparison)` shows a line for each scheme: medians over its seeds, the
-    categories of its findings, and in how many of the seeds each occurs.
+    categories of its findings, and in how many of the seeds each occurs. `notes` are
+    sentences on what no probe sees, such as what has trained well.
 
     Example:
       >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit
@@ -33,6 +34,7 @@ class Comparison(Result):
     """
 
     reports: dict[str, tuple[Report, ...]]
+    notes: tuple[str, ...] = ()
 
     @property
     def rows(self) -> list[Row]:
@@ -45,7 +47,8 @@ class Comparison(Result):
         return [_row(name, reports) for name, reports in self.reports.items()]
 
     def _table(self) -> Table:
-        return Table(_HEAD, [tuple(map(_cell, row.values())) for row in self.rows])
+        lines = [tuple(map(_cell, row.values())) for row in self.rows]
+        return Table(_HEAD, lines, below=[f"- note: {note}" for note in self.notes])
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: lists of reports by the name of the scheme."""
