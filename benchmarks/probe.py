@@ -182,16 +182,20 @@ def _perceptron_cases(size: Size) -> dict[str, Case]:
     model = Perceptron(size.layers, size.width, jinit.he())
     variables = model.init(keys[0], x)
 
-    def compare() -> Any:
+    def compare(number: int) -> Any:
         return jinit.compare(
             lambda init: Perceptron(size.layers, size.width, init),
-            ["he", "lecun"], x, keys,
+            {f"gain {i}": jinit.he(gain=1 + i / 10) for i in range(number)}, x, keys,
         )  # fmt: skip
 
     def plain() -> Callable[[], Any]:
         return _passes(lambda v: losses.direction(model.apply(v, x)), variables)
 
-    return {"compare": Case(compare, plain, 2 * 2)}
+    return {
+        "compare": Case(lambda: compare(2), plain, 2 * 2),
+        # All schemes share the programs, so the first call is hardly longer.
+        "compare, eight schemes": Case(lambda: compare(8), plain, 8 * 2),
+    }
 
 
 def _nnx_cases(size: Size) -> dict[str, Case]:

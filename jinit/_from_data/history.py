@@ -1,9 +1,12 @@
 """A `History` has the measurements of a method that sets a network from data."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from .._core import figures
 from .._core.results import Result, Row, Table, plain, saved
 
 
@@ -13,7 +16,8 @@ class History(Result):
 
     A method that goes from layer to layer reports `step` (the pass), `path` and its
     measurements; a method that learns reports `step` and the values of its objective.
-    `left` names the weights that belong to no layer, and stayed as they were.
+    `left` names the weights that stayed as they were, since they belong to no layer or
+    cannot be set, and `reasons` says why.
     `print(history)` shows a table, `history.plot(path)` a figure.
 
     Example:
@@ -30,8 +34,10 @@ class History(Result):
     rows: tuple[Row, ...]
     # The columns that `plot` draws.
     drawn: tuple[str, ...]
-    # Paths of parameters with two axes or more that belong to no layer.
+    # Paths of parameters with two axes or more that stayed as they were.
     left: tuple[str, ...] = ()
+    # Why they did, by their paths.
+    reasons: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def steps(self) -> int:
@@ -43,13 +49,23 @@ class History(Result):
             return Table((), (), above=[f"{self.name}: nothing to do"])
         names = tuple(dict.fromkeys(name for row in self.rows for name in row))
         lines = [[_cell(row.get(name, "")) for name in names] for row in self.rows]
-        left = [f"left as they are: {', '.join(self.left)}"] if self.left else []
+        names_left = ", ".join(map(self._with_reason, self.left))
+        left = [f"left as they are: {names_left}"] if self.left else []
         above = [f"{self.name}, {self.steps} steps"]
         return Table(list(map(_spaced, names)), lines, above=above, below=left)
 
+    def _with_reason(self, path: str) -> str:
+        reason = self.reasons.get(path)
+        return path if reason is None else f"{path} ({reason})"
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON, with None for numbers that are not finite."""
-        return {"name": self.name, "rows": plain(self.rows), "left": list(self.left)}
+        return {
+            "name": self.name,
+            "rows": plain(self.rows),
+            "left": list(self.left),
+            "reasons": dict(self.reasons),
+        }
 
     def plot(self, path: Any = None) -> Any:
         """Draw the measurements: by layer, with a line for each pass, or by step.
@@ -60,37 +76,39 @@ class History(Result):
         Returns:
           The matplotlib figure.
         """
-        # A Figure outside of pyplot opens no window and needs no closing.
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(7, 3 * len(self.drawn)), layout="constrained")
-        panels = figure.subplots(len(self.drawn), 1, squeeze=False)[:, 0]
+        counts = [len(_by_step(self.rows, name)[0].values) for name in self.drawn]
+        by_layer = any("path" in row for row in self.rows)
+        figure, panels = figures.figure_of(len(self.drawn), max([1, *counts]))
         for axes, name in zip(panels, self.drawn, strict=True):
-            _draw(axes, self.rows, name)
-        panels[0].set_title(self.name)
+            lines = _by_step(self.rows, name)
+            is_log = all((line.values >= 0).all() for line in lines)
+            figures.curves(axes, lines, log=is_log)
+            axes.set_ylabel(_spaced(name) + " (log)" * is_log)
+        panels[-1].set_xlabel(figures.ORDER if by_layer else "step")
+        if by_layer:
+            figures.legend(panels[0])
+            figures.name_layers(panels[-1], _paths(self.rows, self.drawn[-1]))
+        figures.title(figure, f"{self.name}: {self.steps} steps")
         return saved(figure, path)
 
 
-def _draw(axes: Any, rows: Sequence[Row], name: str) -> None:
+def _by_step(rows: Sequence[Row], name: str) -> list[figures.Line]:
+    """Return a line for each pass over the layers, or one line over all steps."""
     rows = [row for row in rows if name in row]
-    by_layer = bool(rows) and "path" in rows[0]
-    for step in sorted({row["step"] for row in rows}) if by_layer else (None,):
-        values = [row[name] for row in rows if step in (None, row["step"])]
-        axes.plot(
-            values,
-            marker=".",
-            linewidth=1,
-            label="" if step is None else f"pass {step}",
+    if not any("path" in row for row in rows):
+        return [figures.Line(name, np.array([row[name] for row in rows], float))]
+    return [
+        figures.Line(
+            f"pass {step}",
+            np.array([row[name] for row in rows if row["step"] == step], float),
         )
-    if all(row[name] > 0 for row in rows):
-        axes.set_yscale("log")
-    if by_layer:
-        axes.legend(fontsize=8)
-    axes.set(
-        ylabel=_spaced(name),
-        xlabel="layer, in the order of execution" if by_layer else "step",
-    )
-    axes.grid(alpha=0.3)
+        for step in sorted({row["step"] for row in rows})
+    ]
+
+
+def _paths(rows: Sequence[Row], name: str) -> list[str]:
+    rows = [row for row in rows if name in row]
+    return [row["path"] for row in rows if row["step"] == rows[0]["step"]]
 
 
 def _spaced(name: str) -> str:

@@ -15,6 +15,7 @@ from .._network.calling import again, network_of
 from .._network.kept import Kept
 from .._network.record import Network
 from .._schemes.registry import get
+from . import advice
 from .comparison import Comparison
 from .made import Made
 from .probe import report_of
@@ -105,13 +106,22 @@ def compared(
     named, keys = _named(schemes), _row_of_keys(keys)
     inputs = batch if isinstance(batch, tuple) else (batch,)
 
-    def report(made: Made) -> tuple[Report, ...]:
+    notes: dict[str, None] = {}
+
+    def report(net: Network) -> Report:
+        if note := advice.note_of(net):
+            notes[note] = None
+        return report_of(net, loss)
+
+    def reports(made: Made) -> tuple[Report, ...]:
         # Every scheme has the same keys, so that only the schemes differ.
         drawn = _drawn(made, inputs, jax.random.clone(keys))
-        nets = _networks(map(made.call, drawn), inputs, rngs, options)
-        return tuple(report_of(net, loss) for net in nets)
+        return tuple(
+            map(report, _networks(map(made.call, drawn), inputs, rngs, options))
+        )
 
-    return Comparison({name: report(make(scheme)) for name, scheme in named.items()})
+    every = {name: reports(make(scheme)) for name, scheme in named.items()}
+    return Comparison(every, tuple(notes))
 
 
 def _drawn(made: Made, inputs: tuple[Any, ...], keys: Any) -> Iterator[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._core.results import Result, Row, Table, saved
+from .figures import of_comparison
 from .report import Report
 
 _HEAD = (
@@ -21,7 +22,8 @@ class Comparison(Result):
     """A comparison has a report for each scheme and seed: `reports[scheme][seed]`.
 
     `print(comparison)` shows a line for each scheme: medians over its seeds, the
-    categories of its findings, and in how many of the seeds each occurs.
+    categories of its findings, and in how many of the seeds each occurs. `notes` are
+    sentences on what no probe sees, such as what has trained well.
 
     Example:
       >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit
@@ -32,6 +34,7 @@ class Comparison(Result):
     """
 
     reports: dict[str, tuple[Report, ...]]
+    notes: tuple[str, ...] = ()
 
     @property
     def rows(self) -> list[Row]:
@@ -44,7 +47,8 @@ class Comparison(Result):
         return [_row(name, reports) for name, reports in self.reports.items()]
 
     def _table(self) -> Table:
-        return Table(_HEAD, [tuple(map(_cell, row.values())) for row in self.rows])
+        lines = [tuple(map(_cell, row.values())) for row in self.rows]
+        return Table(_HEAD, lines, below=[f"- note: {note}" for note in self.notes])
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: lists of reports by the name of the scheme."""
@@ -57,6 +61,8 @@ class Comparison(Result):
         """Draw the rms of outputs and of gradients by depth, a line for each scheme.
 
         Lines are medians over the seeds, bands reach from the least to the largest.
+        Schemes whose lines are equal share one line. The layer that a scheme's first
+        finding names is marked.
 
         Args:
           path: the file to write the figure to, or None to write no file.
@@ -64,32 +70,16 @@ class Comparison(Result):
         Returns:
           The matplotlib figure.
         """
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(7, 6), layout="constrained")
-        above, below = figure.subplots(2, 1, sharex=True)
-        for axes, name in ((above, "rms"), (below, "grad_rms")):
-            for scheme, reports in self.reports.items():
-                _band(axes, scheme, _values(reports, name))
-            axes.set(yscale="log", ylabel="rms" if name == "rms" else "gradient's rms")
-            axes.grid(alpha=0.3)
-        above.legend(fontsize=8)
-        below.set_xlabel("layer, in the order of execution")
-        return saved(figure, path)
+        rows = {n: [r.rows for r in one] for n, one in self.reports.items()}
+        verdicts = {n: [r.verdict for r in one] for n, one in self.reports.items()}
+        words = {name: _verdict(one) for name, one in self.reports.items()}
+        return saved(of_comparison(rows, verdicts, words), path)
 
 
 def _values(reports: Sequence[Report], name: str) -> np.ndarray:
     """Return a statistic as an array of shape (seeds, layers)."""
     # All reports of a scheme are of one model, so they have the same layers.
     return np.array([[row[name] for row in report.rows] for report in reports])
-
-
-def _band(axes: Any, label: str, values: np.ndarray) -> None:
-    layers = np.arange(values.shape[1])
-    (line,) = axes.plot(layers, np.median(values, 0), marker=".", label=label)
-    axes.fill_between(
-        layers, values.min(0), values.max(0), alpha=0.2, color=line.get_color()
-    )
 
 
 def _row(name: str, reports: Sequence[Report]) -> Row:

@@ -20,6 +20,7 @@ from .._network.record import Network
 from .._network.taps import Tapped, rows_of
 from .findings import findings
 from .jacobian import of_first
+from .notes import notes
 from .report import Report
 from .statistics import (
     OUTPUT_STATISTICS,
@@ -57,7 +58,8 @@ def probe(
     that is named by `jax.ad_checkpoint.checkpoint_name`; and the model's own output.
     The layers of a scanned stack have a row each, with their index:
     "layers/Dense_0[3]". Layers inside the branches of `cond` and the bodies of `while`
-    have none.
+    have none, and `notes` name them. What lies before a `while` whose length is unknown
+    has no gradient, which is NaN in its row.
 
     `verdict` judges what each layer reads and what each branch adds, not single rows: a
     branch, a head or a gate that starts at 0 is no trouble. It compares layers with
@@ -232,7 +234,8 @@ class Passes(NamedTuple):
         stream = stream_of(self.reading, self.places, *statistics[:3])
         value = float(statistics.loss) if self.has_loss else None
         verdict = findings(stream, rows, parameter_rows, Loss(value, statistics.guess))
-        return Report(tuple(rows), tuple(parameter_rows), jacobian, verdict)
+        remarks = tuple(notes(self.tapped.trace, self.reading, rows, parameter_rows))
+        return Report(tuple(rows), tuple(parameter_rows), jacobian, verdict, remarks)
 
 
 def passes_of(net: Network, loss: Callable[[Any], Any] | None) -> Passes:

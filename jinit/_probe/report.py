@@ -2,11 +2,11 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from .._core import checks
 from .._core.results import Finding, Result, Row, Table, plain, saved
+from .figures import of_report
 from .findings import outside
 from .statistics import OUTPUT_STATISTICS
 
@@ -21,7 +21,8 @@ class Report(Result):
     `grad_ratio`. `jacobian` is None, or a dict with the singular values `top` and
     `bottom`. `verdict` is a list with a finding for each trouble, what harms the loss
     most first: its `category`, the `path` of the layer, the `value`, and a `message`
-    that says what is usual, what to try, and why. `print(report)` shows a table.
+    that says what is usual, what to try, and why. `notes` are sentences on what was not
+    looked at. `print(report)` shows a table.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
@@ -38,6 +39,7 @@ class Report(Result):
     parameters: tuple[Row, ...]
     jacobian: dict[str, float] | None = None
     verdict: list[Finding] = dataclasses.field(default_factory=list)
+    notes: tuple[str, ...] = ()
 
     def _table(self) -> Table:
         sick = {finding.path for finding in self.verdict}
@@ -56,6 +58,7 @@ class Report(Result):
             words.append(
                 f"- singular values of the Jacobian: {bottom:.3g} to {top:.3g}"
             )
+        words += [f"- note: {note}" for note in self.notes]
         return Table(head, lines, below=words)
 
     def to_dict(self) -> dict[str, Any]:
@@ -64,6 +67,7 @@ class Report(Result):
             "rows": plain(self.rows),
             "parameters": plain(self.parameters),
             "verdict": plain(self.verdict),
+            "notes": plain(self.notes),
             "jacobian": plain(self.jacobian),
         }
 
@@ -87,32 +91,18 @@ class Report(Result):
     def plot(self, path: Any = None) -> Any:
         """Draw the rms of outputs and gradients by depth, dead units and similarity.
 
+        The title has the first finding, and the layers of findings are marked. A 0 is
+        drawn at the lower end of a logarithmic axis.
+
         Args:
           path: the file to write the figure to, or None to write no file.
 
         Returns:
           The matplotlib figure.
         """
-        # Matplotlib takes long to load, and only figures need it.
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(7, 6), layout="constrained")
-        sizes, shares = figure.subplots(2, 1, sharex=True)
-        _lines(sizes, self.rows, ("rms", "grad_rms"))
-        sizes.set(yscale="log", ylabel="rms")
-        _lines(shares, self.rows, ("dead", "cosine", "saturation"))
-        shares.set(xlabel="layer, in the order of execution", ylim=(-1.05, 1.05))
-        return saved(figure, path)
+        return saved(of_report(self.rows, self.verdict), path)
 
 
 def _cell(value: float) -> str:
     """Return a number as text; "-" where there is none, as a cosine of one input."""
     return "-" if math.isnan(value) else f"{value:.3g}"
-
-
-def _lines(axes: Any, rows: Sequence[Row], names: Sequence[str]) -> None:
-    for name in names:
-        values = [row[name] for row in rows]
-        axes.plot(range(len(rows)), values, marker=".", linewidth=1, label=name)
-    axes.legend(fontsize=8)
-    axes.grid(alpha=0.3)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from .._core.results import Finding, Row
+from . import advice
 from .stream import Loss, Stage, Stream
 
 # The share of the rms that differs between inputs. Below the first limit a readout has
@@ -151,6 +152,10 @@ def _cure(stream: Stream) -> str:
     gain = float(np.nanmedian(gains)) if gains else math.nan
     names = {s.layer.activation for s in stream.stages if s.layer.activation}
     name = next((n for n in sorted(map(str, names)) if n.isidentifier()), "relu")
+    is_normed = any(stage.is_normed for stage in stream.stages)
+    measured = None if is_normed else advice.cure(name, gain)
+    if measured is not None:
+        return measured
     if name == "relu" and abs(gain / math.sqrt(2) - 1) > 0.1:
         return (
             f"Try he(): the layers have a gain of {gain:.3g}, and a relu, which drops "

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .._core import figures
 from .._core.results import Finding, Result, Row, Table, plain, saved
 
 
@@ -125,17 +126,20 @@ class CoordinateReport(Result):
         Returns:
           The matplotlib figure.
         """
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(9, 4), layout="constrained")
-        for axes, name in zip(figure.subplots(1, 2), ("size", "change"), strict=True):
-            for row in self.rows:
-                style = "-" if row["verdict"] == "flat" else "--"
-                axes.plot(self.widths, row[name], style, marker=".", label=row["path"])
+        figure, panels = figures.side_by_side(2)
+        for axes, name in zip(panels, ("size", "change"), strict=True):
+            for number, row in enumerate(self.rows):
+                is_flat = row["verdict"] == "flat"
+                style = figures.style_of(number, is_sick=not is_flat)
+                label = row["path"] + ("" if is_flat else f": {row['verdict']}")
+                axes.plot(self.widths, row[name], **style, label=label)
             axes.set_xscale("log", base=2)
-            axes.set(yscale="log", xlabel="width", title=f"rms of the {name}")
-            axes.grid(alpha=0.3)
-        axes.legend(fontsize=7)
+            axes.set(
+                yscale="log", xlabel="width (log)", ylabel=f"rms of the {name} (log)"
+            )
+        figures.legend(axes)
+        healthy = f"nothing depends on the width in {len(self.rows)} layers"
+        figures.title(figure, figures.headline(self.findings, healthy))
         return saved(figure, path)
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 import jinit
+from jinit._core import figures
 from tests.support.trees import rows_by_path
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -80,9 +81,12 @@ def test_it_is_shown_in_every_form(tmp_path):
         audit.check()
     figure = audit.plot(tmp_path / "audit.png")
     assert (tmp_path / "audit.png").stat().st_size > 0
-    assert {text.get_text() for text in figure.axes[0].texts} == {
-        "first", "second",
-    }  # fmt: skip
+    sick = {label.get_text() for label in figure.axes[0].get_xticklabels()
+            if label.get_color() == figures.SICK}  # fmt: skip
+    assert sick == {"first", "second"}
+    texts = {text.get_text() for text in figure.axes[0].texts}
+    assert texts == {finding.category for finding in audit.findings}
+    assert "first, and 1 more finding" in figure.get_suptitle()
 
 
 def test_a_network_stands_for_a_model_and_nothing_is_traced_twice():

@@ -327,7 +327,7 @@ def test_reports_are_plain_data_and_draw(tmp_path):
     assert len(found["rows"]) == 7 and found["verdict"] == []
     path = tmp_path / "signal.png"
     figure = report.plot(path)
-    assert path.stat().st_size > 5000 and len(figure.axes) == 2
+    assert path.stat().st_size > 5000 and len(figure.axes) == 3
     assert figure.axes[0].lines[0].get_ydata()[2] == report.rows[2]["rms"]
 
 

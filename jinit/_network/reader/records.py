@@ -249,3 +249,5 @@ class Reading:
     )
     # For each parameter what lies before and after its first use.
     passages: Mapping[str, Passage] = dataclasses.field(default_factory=dict)
+    # The layers whose outputs cannot be recorded: the path, and where the layer lies.
+    hidden: tuple[tuple[str, str], ...] = ()

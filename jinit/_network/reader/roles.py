@@ -49,9 +49,8 @@ def reading_of(log: Log, paths: Sequence[str], kinds: Sequence[Any]) -> Reading:
     sums = taps.sums_of(log.additions, names.of)
     order = places.places_of(log), places.steps_of(log, uses, paths, shapes)
     passages = {paths[n]: _passage(pairs, names) for n, pairs in by_parameter.items()}
-    return Reading(
-        parameters, layers, branches, depth, *tap_fields, sums, *order, passages
-    )
+    after_taps = sums, *order, passages, taps.hidden_of(uses, paths)
+    return Reading(parameters, layers, branches, depth, *tap_fields, *after_taps)
 
 
 def _passage(uses: list[tuple[Use, Term]], names: "_Names") -> Passage:

@@ -1,10 +1,10 @@
 """An `Audit`, the result of `audit`, has rows, a table, a figure and findings."""
 
 import dataclasses
-import math
 from typing import Any
 
 from ..._core.results import Finding, Result, Row, Table, plain, saved
+from ..figures import of_audit
 
 _HEAD = (
     "parameter", "shape", "layout", "fan_in", "fan_out", "std", "keeps signal",
@@ -67,7 +67,7 @@ class Audit(Result):
     def plot(self, path: Any = None) -> Any:
         """Draw the measured std over the one that keeps the signal, by parameter.
 
-        Parameters with a finding are marked and named.
+        Parameters with a finding are marked and named; the title has the first one.
 
         Args:
           path: the file to write the figure to, or None to write no file.
@@ -75,35 +75,7 @@ class Audit(Result):
         Returns:
           The matplotlib figure.
         """
-        # Matplotlib takes long to load, and only figures need it.
-        from matplotlib.figure import Figure
-
-        sick = {finding.path for finding in self.findings}
-        rows = [row for row in self.rows if _is_drawn(row["ratio"])]
-        figure = Figure(figsize=(7, 4), layout="constrained")
-        axes = figure.subplots()
-        axes.axhline(1, color="gray", linewidth=1)
-        for is_sick, color in ((False, "tab:blue"), (True, "tab:red")):
-            places = [n for n, r in enumerate(rows) if (r["path"] in sick) == is_sick]
-            ratios = [rows[n]["ratio"] for n in places]
-            label = "with a finding" if is_sick else "without"
-            axes.plot(places, ratios, "o", color=color, markersize=4, label=label)
-            for place in places if is_sick else ():
-                name = rows[place]["path"]
-                axes.annotate(name, (place, rows[place]["ratio"]), fontsize=7)
-        axes.set(
-            yscale="log",
-            xlabel="parameter, in the order of first use",
-            ylabel="std / the std that keeps the signal",
-        )
-        axes.legend(fontsize=8)
-        axes.grid(alpha=0.3)
-        return saved(figure, path)
-
-
-def _is_drawn(ratio: float | None) -> bool:
-    # A logarithmic axis has no 0.
-    return ratio is not None and math.isfinite(ratio) and ratio > 0
+        return saved(of_audit(self.rows, self.findings), path)
 
 
 def _cells(row: Row, is_sick: bool) -> tuple[str, ...]:

@@ -1,0 +1,309 @@
+"""All figures have one style: names of layers, marks of the sick ones, one palette.
+
+The colours are those of Okabe and Ito, which people who are colour-blind can tell
+apart; curves differ by markers and dashes, too. Matplotlib takes long to load, and only
+figures need it, so it is imported where a figure is made.
+"""
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .results import Finding
+
+SICK = "#D55E00"
+PALETTE = ("#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
+_MARKERS, _DASHES = "osD^vP", ("-", "--", "-.", ":")
+ORDER = "layer, in the order of execution"
+# The size of a tick's label in points, and the inches that each label takes.
+_SIZE, _PITCH = 7, 0.125
+_LONGEST = 30
+# A logarithmic axis spans this factor or more.
+_LEAST_SPAN = 100.0
+# A figure has texts at so many marks; the others have their colour alone.
+_TEXTS = 6
+
+
+class Line(NamedTuple):
+    """A line of a figure: a value for each layer, and perhaps a band around it."""
+
+    label: str
+    values: np.ndarray
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+
+
+def figure_of(panels: int, layers: int) -> tuple[Any, list[Any]]:
+    """Return a figure wide enough for the names of its layers, and its panels.
+
+    The panels lie below each other, and share the axis of the layers.
+    """
+    from matplotlib.figure import Figure
+
+    width = min(max(8.0, 3.5 + 1.1 * _PITCH * layers), 18.0)
+    height = 1.9 + 2.1 * panels
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(panels, 1, sharex=True, squeeze=False)[:, 0]
+    for one in axes:
+        one.grid(alpha=0.25)
+    return figure, list(axes)
+
+
+def side_by_side(panels: int) -> tuple[Any, list[Any]]:
+    """Return a figure of panels beside each other, without names of layers."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.5 * panels + 2, 4.5), layout="constrained")
+    axes = list(figure.subplots(1, panels))
+    for one in axes:
+        one.grid(alpha=0.25)
+    return figure, axes
+
+
+def style_of(number: int, *, is_sick: bool = False) -> dict[str, Any]:
+    """Return the color, the marker and the dashes of a line; sick lines stand out."""
+    return {
+        "color": SICK if is_sick else PALETTE[number % len(PALETTE)],
+        "marker": _MARKERS[number % len(_MARKERS)],
+        "linestyle": _DASHES[number // len(PALETTE) % len(_DASHES)],
+        "linewidth": 2.0 if is_sick else 1.2,
+        "markersize": 4,
+    }
+
+
+def title(figure: Any, sentence: str) -> None:
+    """Put the finding above a figure, in lines that fit it."""
+    width = int(11 * figure.get_figwidth())
+    figure.suptitle(textwrap.fill(sentence, width), fontsize=11)
+
+
+def headline(findings: Sequence[Finding], healthy: str) -> str:
+    """Say in one line what was found first, and how much more there is."""
+    if not findings:
+        return healthy
+    first = findings[0]
+    more = len(findings) - 1
+    rest = f", and {more} more finding{'s' * (more > 1)}" if more else ""
+    return f"{first.category}: {first.path}{rest}"
+
+
+def curves(axes: Any, lines: Sequence[Line], *, log: bool = False) -> None:
+    """Draw lines over the layers; lines that are equal are drawn as one.
+
+    On a logarithmic axis a 0 is drawn below all other values, and an infinite value
+    above them, at a tick of its own. A value that is NaN leaves a gap.
+    """
+    groups = _merged(lines)
+    places = _Places.of(lines) if log else None
+    for number, members in enumerate(groups):
+        line, style = lines[members[0]], style_of(number)
+        label = " = ".join(lines[member].label for member in members)
+        values, low, high = (
+            x if places is None or x is None else places.shown(x)
+            for x in (line.values, line.low, line.high)
+        )
+        order = np.arange(len(line.values))
+        if len(order) > 40:
+            style["markersize"] = 2.5
+        axes.plot(
+            order,
+            values,
+            **style,
+            label=label,
+        )
+        if low is not None:
+            axes.fill_between(
+                order, low, high, alpha=0.2, color=style["color"], linewidth=0
+            )
+    if places is not None:
+        places.mark(axes)
+
+
+def _merged(lines: Sequence[Line]) -> list[list[int]]:
+    """Return the numbers of the lines, with lines that are equal in one group."""
+    groups: list[list[int]] = []
+    for number, line in enumerate(lines):
+        for group in groups:
+            if _is_equal(lines[group[0]], line):
+                group.append(number)
+                break
+        else:
+            groups.append([number])
+    return groups
+
+
+def _is_equal(one: Line, other: Line) -> bool:
+    if len(one.values) != len(other.values):
+        return False
+    return all(
+        a is b or (a is not None and b is not None and np.allclose(a, b, 1e-3, 0, True))
+        for a, b in zip(one[1:], other[1:], strict=True)
+    )
+
+
+class _Places(NamedTuple):
+    """The places of 0 and of infinity on a logarithmic axis, and whether it has them.
+
+    A place lies half a decade, or a twentieth of the axis, beyond all other values,
+    whose exponents are `ends`.
+    """
+
+    ends: tuple[float, float]
+    has_zero: bool
+    has_infinity: bool
+
+    @classmethod
+    def of(cls, lines: Sequence[Line]) -> "_Places":
+        arrays = [x for line in lines for x in line[1:] if x is not None]
+        values = np.concatenate([np.asarray(x, np.float64).ravel() for x in arrays])
+        usual = values[np.isfinite(values) & (values > 0)]
+        low, high = np.log10([usual.min(), usual.max()]) if usual.size else (0.0, 0.0)
+        has = bool((values == 0).any()), bool(np.isinf(values).any())
+        return cls((float(low), float(high)), *has)
+
+    def beyond(self) -> tuple[float, float]:
+        """Return the places of 0 and of infinity."""
+        low, high = self.ends
+        gap = 0.5 + 0.05 * (high - low)
+        # The exponents of float64 end at -308 and 308.
+        return 10 ** max(low - gap, -300.0), 10 ** min(high + gap, 300.0)
+
+    def shown(self, values: np.ndarray) -> np.ndarray:
+        """Return the values at which numbers are drawn."""
+        zero, infinity = self.beyond()
+        shown = np.where(values == 0, zero, values)
+        return np.where(np.isinf(values), infinity, shown)
+
+    def mark(self, axes: Any) -> None:
+        """Give 0 and infinity a tick and a dotted line."""
+        axes.set_yscale("log")
+        bottom, top = axes.get_ylim()
+        if top < _LEAST_SPAN * bottom:
+            # A healthy signal would look wild on an axis that it fills.
+            middle, half = math.sqrt(bottom * top), math.sqrt(_LEAST_SPAN)
+            axes.set_ylim(middle / half, middle * half)
+        if not (self.has_zero or self.has_infinity):
+            return
+        low, high = math.ceil(self.ends[0]), math.floor(self.ends[1])
+        decades = range(low, high + 1, max(1, (high - low) // 6))
+        ticks = {10.0**k: f"$10^{{{k}}}$" for k in decades}
+        if not ticks:
+            ticks = {10**end: f"{10**end:.2g}" for end in self.ends}
+        has = self.has_zero, self.has_infinity
+        for place, name, is_there in zip(self.beyond(), ("0", "inf"), has, strict=True):
+            if is_there:
+                ticks[place] = name
+                axes.axhline(place, color="gray", linestyle=":", linewidth=0.8)
+        axes.set_yticks(list(ticks), list(ticks.values()))
+        axes.minorticks_off()
+
+
+def points(axes: Any, values: np.ndarray, sick: Sequence[int]) -> None:
+    """Draw a point for each value on a logarithmic axis, sick ones as large crosses."""
+    places = _Places.of([Line("", values)])
+    order = np.arange(len(values))
+    is_sick = np.isin(order, list(sick))
+    shown = places.shown(values)
+    for chosen, color, marker, size in (
+        (~is_sick, PALETTE[0], "o", 4),
+        (is_sick, SICK, "X", 7),
+    ):
+        axes.plot(
+            order[chosen], shown[chosen], marker, color=color, markersize=size,
+            linestyle="none",
+        )  # fmt: skip
+    places.mark(axes)
+
+
+def name_layers(axes: Any, paths: Sequence[str], sick: Sequence[int] = ()) -> None:
+    """Name the layers below an axis, as many as do not overlap, and each sick one."""
+    figure = axes.get_figure()
+    room = int((figure.get_figwidth() - 2.5) / _PITCH)
+    shown = _spread(len(paths), room, sorted(set(sick)))
+    axes.set_xticks(shown, [_short(paths[i]) for i in shown], rotation=90)
+    axes.tick_params(axis="x", labelsize=_SIZE)
+    for place, label in zip(shown, axes.get_xticklabels(), strict=True):
+        if place in sick:
+            label.set(color=SICK, fontweight="bold")
+    axes.set_xlim(-0.6, len(paths) - 0.4)
+
+
+def _spread(count: int, room: int, wanted: Sequence[int]) -> list[int]:
+    """Choose places for labels: those that are wanted first, then others apart."""
+    apart = max(1, math.ceil(count / max(1, room)))
+    chosen: list[int] = []
+    for place in (*wanted, 0, count - 1, *range(0, count, apart)):
+        if 0 <= place < count and all(abs(place - one) >= apart for one in chosen):
+            chosen.append(place)
+    return sorted(chosen)
+
+
+def _short(path: str) -> str:
+    """Return a path that fits below an axis: its beginning and its end."""
+    if len(path) <= _LONGEST:
+        return path
+    half = _LONGEST // 2 - 1
+    return f"{path[: half - 2]}...{path[-half:]}"
+
+
+def mark(axes: Any, marks: Mapping[int, str]) -> None:
+    """Mark layers by a band in the colour of sick ones, and a text at its top."""
+    if any(marks.values()):
+        _make_room(axes)
+    level, last = 0, -math.inf
+    # A text of this size takes a tenth of the axis, and the next one goes below it.
+    low, high = axes.get_xlim()
+    for number, (place, text) in enumerate(sorted(marks.items())):
+        axes.axvspan(place - 0.5, place + 0.5, color=SICK, alpha=0.18, linewidth=0)
+        if number >= _TEXTS:
+            continue
+        level = (level + 1) % 3 if place - last < 0.25 * (high - low) else 0
+        last = place
+        side = "right" if place > (low + high) / 2 else "left"
+        axes.annotate(
+            text, (place, 1), (0, -4 - 11 * level), ("data", "axes fraction"),
+            "offset points", ha=side, va="top", fontsize=8, color=SICK,
+            fontweight="bold", zorder=5,
+            bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 1},
+        )  # fmt: skip
+
+
+def _make_room(axes: Any) -> None:
+    """Lengthen an axis at its top, so that texts there hide no curve."""
+    low, high = axes.get_ylim()
+    if axes.get_yscale() == "log":
+        ends = math.log10(low), math.log10(high)
+        axes.set_ylim(low, 10 ** min(ends[1] + 0.22 * (ends[1] - ends[0]), 305.0))
+    else:
+        axes.set_ylim(low, high + 0.22 * (high - low))
+
+
+def marks_of(findings: Sequence[Finding], paths: Sequence[str]) -> dict[int, str]:
+    """Return what is to be marked: the number of each sick row, and its categories."""
+    marks: dict[int, list[str]] = {}
+    for finding in findings:
+        place = place_of(finding.path, paths)
+        if place is not None:
+            marks.setdefault(place, []).append(finding.category)
+    return {place: ", ".join(dict.fromkeys(names)) for place, names in marks.items()}
+
+
+def place_of(path: str, paths: Sequence[str]) -> int | None:
+    """Return the number of the row of a layer, or of its first step or part.
+
+    A finding may name a weight, whose layer has the name of the module.
+    """
+    for name, ends in ((path, "[#/"), (path.rpartition("/")[0], "[#")):
+        for number, one in enumerate(paths):
+            is_part = one.startswith(name) and one[len(name) : len(name) + 1] in ends
+            if name and (one == name or is_part):
+                return number
+    return None
+
+
+def legend(axes: Any) -> None:
+    """Put the legend beside the curves, where it hides none of them."""
+    axes.legend(loc="upper left", bbox_to_anchor=(1.005, 1), fontsize=8, frameon=False)

@@ -1,0 +1,15 @@
+"""The benchmark of GELU and SiLU networks at small size: a cell for each scheme."""
+
+import pytest
+
+from benchmarks import activations
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+def test_the_quick_run_trains_from_every_scheme(capsys):
+    assert activations.main(["--quick"]) == 0
+    table = capsys.readouterr().out
+    for scheme in ("he()", "orthogonal(gain", "kaiming(", "lsuv()", "data_dependent()"):
+        assert scheme in table
+    assert table.count(" % (") == 2 * 7

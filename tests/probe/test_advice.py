@@ -1,0 +1,65 @@
+"""Advice for GELU and SiLU follows a measurement, and looks at what is there."""
+
+import flax.linen as nn
+import jax
+import pytest
+
+import jinit
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+KEY = jax.random.key(0)
+X = jax.random.normal(KEY, (32, 64))
+
+
+def deep(activation, depth=30, norm=False):
+    def make(init):
+        layers = []
+        for _ in range(depth):
+            layers += [nn.Dense(64, kernel_init=init), activation]
+            layers += [nn.LayerNorm()] * norm
+        return nn.Sequential(layers)
+
+    return make
+
+
+def cure(activation, init):
+    model = deep(activation)(init)
+    verdict = jinit.probe(model, model.init(KEY, X), X).verdict
+    (message,) = (one.message for one in verdict if one.category == "signal shrinks")
+    return message.partition("Try ")[2]
+
+
+@pytest.mark.parametrize("activation", [nn.gelu, nn.silu])
+def test_nobody_who_has_he_is_told_to_try_he(activation):
+    text = cure(activation, jinit.he())
+    assert text.startswith("lsuv(), which") and "that is here" in text
+
+
+@pytest.mark.parametrize(
+    ("activation", "best"),
+    [
+        (nn.gelu, "he(), orthogonal(gain('gelu')) or lsuv(): on digits"),
+        (lambda x: nn.gelu(x, approximate=False), "he(), orthogonal(gain('gelu'))"),
+        (nn.silu, "he() or lsuv(): on digits"),
+    ],
+)
+def test_others_are_told_what_trained_best(activation, best):
+    text = cure(activation, jinit.lecun())
+    assert text.startswith(best) and "data_dependent()" in text.partition("trained")[2]
+    # The layers are drawn by lecun(), so they keep the size of what they read.
+    assert "The gain is" in text
+
+
+def test_relu_is_advised_as_before():
+    assert cure(nn.relu, jinit.lecun()).startswith("he(): the layers have a gain")
+
+
+def test_a_comparison_of_a_deep_gelu_network_says_the_order():
+    schemes = ["he", "lecun"]
+    result = jinit.compare(deep(nn.gelu, 6), schemes, X, KEY)
+    (note,) = result.notes
+    assert "had learned most from he(), orthogonal(gain('gelu')) and lsuv()" in note
+    assert f"- note: {note}" in str(result)
+    for make in (deep(nn.relu, 6), deep(nn.gelu, 2), deep(nn.gelu, 6, norm=True)):
+        assert jinit.compare(make, schemes, X, KEY).notes == ()
