@@ -1,15 +1,20 @@
 """Findings are read from the stream: trouble, layer, number and remedy."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from .._core.results import Finding, Row
-from . import layer_findings, signal_findings
+from . import dead_units, layer_findings, signal_findings
+from .chances import Suspect
 from .stream import Loss, Stream
 
 
 def findings(
-    stream: Stream, layers: Sequence[Row], parameters: Sequence[Row], loss: Loss
+    stream: Stream,
+    layers: Sequence[Row],
+    parameters: Sequence[Row],
+    loss: Loss,
+    chances: Mapping[Suspect, float],
 ) -> list[Finding]:
     """Return a finding for each trouble, what harms the loss most first.
 
@@ -18,6 +23,7 @@ def findings(
       layers: the rows of a report, in the order of execution.
       parameters: the rows of its parameters.
       loss: the first loss, and that of guessing.
+      chances: the share of units that would be dead by chance, for each suspect.
     """
     broken = list(signal_findings.not_finite(layers, parameters))
     if broken:
@@ -34,7 +40,7 @@ def findings(
         *layer_findings.attention(stream),
         *layer_findings.first_loss(stream, loss),
         *signal_findings.gradient(stream),
-        *signal_findings.dead(stream),
+        *dead_units.dead(stream, chances),
         *signal_findings.saturated(stream),
         *layer_findings.routers(stream),
         *layer_findings.positions(stream),

@@ -3,7 +3,7 @@
 import functools
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -18,6 +18,8 @@ from .._network.losses import direction, loss_of
 from .._network.reader.records import Reading
 from .._network.record import Network
 from .._network.taps import Tapped, rows_of
+from .chances import Suspect, chances_of
+from .dead_units import suspects
 from .findings import findings
 from .jacobian import of_first
 from .report import Report
@@ -31,7 +33,7 @@ from .statistics import (
     router_statistics,
     row,
 )
-from .stream import Loss, Places, places_of, routers_of, stream_of
+from .stream import Loss, Places, Stream, places_of, routers_of, stream_of
 
 
 def probe(
@@ -112,8 +114,10 @@ def report_of(
     with may_be_infinite():
         statistics = jax.device_get(passes.statistics(net.params, net.inputs))
         statistics = statistics._replace(guess=passes.guess())
+    stream = stream_of(passes.reading, passes.places, *statistics[:3])
+    chances = chances_of(net, suspects(stream))
     singular_values = of_first(net) if jacobian else None
-    return passes.report(statistics, singular_values)
+    return passes.report(statistics, stream, chances, singular_values)
 
 
 class Statistics(NamedTuple):
@@ -213,7 +217,13 @@ class Passes(NamedTuple):
         is_new = PROGRAMS.get(key) is None
         return program(key, lambda: functools.partial(_passes, *bare)), is_new
 
-    def report(self, statistics: Statistics, jacobian: Any = None) -> Report:
+    def report(
+        self,
+        statistics: Statistics,
+        stream: Stream,
+        chances: Mapping[Suspect, float],
+        jacobian: dict[str, float] | None,
+    ) -> Report:
         """Return the statistics of a run as plain rows, and the findings."""
         count = len(OUTPUT_STATISTICS)
         taps = self.tapped.taps[: self.places.rows]
@@ -229,9 +239,9 @@ class Passes(NamedTuple):
             }
             for i, values in zip(self.trained, statistics.parameters, strict=True)
         ]
-        stream = stream_of(self.reading, self.places, *statistics[:3])
         value = float(statistics.loss) if self.has_loss else None
-        verdict = findings(stream, rows, parameter_rows, Loss(value, statistics.guess))
+        loss = Loss(value, statistics.guess)
+        verdict = findings(stream, rows, parameter_rows, loss, chances)
         return Report(tuple(rows), tuple(parameter_rows), jacobian, verdict)
 
 

@@ -19,16 +19,10 @@ _ALIKE, _ALIKE_BEFORE, _LOST = 0.01, 0.05, 1e-3
 _GROWN = 10.0
 # The relative gradient at the first layer over that at the last.
 _WIDE_GRADIENT = 1e3
-_DEAD, _MORE_DEAD = 0.6, 0.25
-# Of so few inputs every eighth relu is 0 for each, by chance.
-_ROWS, _FEW = 3, 4
 # The share of entries at both ends of a sigmoid or tanh, and at the rarer end.
 _SATURATED, _AT_EACH_END = 0.5, 0.15
 # Adam divides by the root of the mean square plus 1e-8.
 _EPSILON = 1e-8
-# Activations that are 0 far below 0, in float32 at least.
-_HAS_ZEROS = {"relu", "relu6", "relu_squared", "gelu", "gelu_exact", "silu", "mish"}
-_HAS_ZEROS |= {"swiglu", "geglu", "reglu"}
 _TANH = {"tanh", "hard_tanh", "soft_sign"}
 _SIGMOID = {"sigmoid", "hard_sigmoid"}
 
@@ -215,72 +209,6 @@ def gradient(stream: Stream) -> Iterator[Finding]:
 
 def _relative(stage: Stage) -> float:
     return stage.gives["rms"] * stage.gives["grad_rms"] * stage.size
-
-
-def dead(stream: Stream) -> Iterator[Finding]:
-    """Find layers of which many units are 0 for each input of the batch."""
-    # A single input, or many that are equal, leave half of the units at 0.
-    if not _differ(stream):
-        return
-    places = [
-        (one.path, one.numbers["dead"], one.behind, one.units)
-        for one in stream.activations
-        if one.name in _HAS_ZEROS and one.rows >= _ROWS
-    ]
-    rows = {one.name for one in stream.activations}
-    places += [
-        (name, stage.reads["dead"], name, stage.layer.fans.fan_in)
-        for stage in stream.stages
-        if stage.reads is not None
-        and stage.layer.fans is not None
-        and stage.layer.activation in _HAS_ZEROS - rows
-        and (name := _maker(stage, stream))
-    ]
-    shares = [share for _, share, *_ in places]
-    for number, (path, share, behind, units) in enumerate(places):
-        # Inputs grow alike with depth, and with them the share, up to a half. So a
-        # layer is compared with those before and behind it.
-        beside = [
-            *shares[max(0, number - 1) : number],
-            *shares[number + 1 : number + 2],
-        ]
-        jumps = bool(beside) and share - max(beside) > _MORE_DEAD
-        # One unit of three is dead by chance.
-        if share < 1 and share * units < _FEW:
-            continue
-        if share > _DEAD or jumps:
-            usual = f"below {_DEAD:.0%}"
-            if share <= _DEAD:
-                usual = f"near the {max(beside):.0%} of the layers beside it"
-            yield Finding(
-                "dead",
-                path,
-                share,
-                f"{share:.0%} of the units behind {behind} are 0 for every input of "
-                f"the batch, at {path} (usual: {usual}). Try biases of 0, centred "
-                "inputs, or leaky_relu, since a unit that is always 0 gets no "
-                "gradient.",
-            )
-
-
-def _differ(stream: Stream) -> bool:
-    """Tell whether inputs, or their positions, differ from each other."""
-    shares = [
-        stage.reads[name]
-        for stage in stream.stages
-        if stage.reads is not None
-        for name in ("varied", "spread")
-    ]
-    return max((s for s in shares if math.isfinite(s)), default=0) > 10 * _ALIKE
-
-
-def _maker(stage: Stage, stream: Stream) -> str | None:
-    """Return the name of the last layer before a stage that feeds it."""
-    before = stream.stages[: stream.stages.index(stage)]
-    makers = [s.path for s in before if s.layer.path in stage.layer.inputs]
-    # The layer before a norm is not among the inputs, since the norm's scale is.
-    makers = makers or [s.path for s in before]
-    return makers[-1] if makers else None
 
 
 def saturated(stream: Stream) -> Iterator[Finding]:

@@ -42,6 +42,9 @@ class Stage(NamedTuple):
     """
 
     path: str
+    # The number of its product in the reading, and its first step in the scans.
+    product: int
+    first: tuple[int, ...]
     layer: Layer
     shape: tuple[int, ...]
     reads: Numbers | None
@@ -107,8 +110,6 @@ class Activation(NamedTuple):
     name: str
     numbers: Numbers
     behind: str
-    # How many inputs and positions there are, and how many units.
-    rows: int
     units: int
 
 
@@ -248,9 +249,8 @@ def stream_of(
         elif rows[number].kind == "activation":
             name = rows[number].name.rpartition("/")[2]
             numbers = _named(outputs[number][step])
-            inner = rows[number].shape[rows[number].scans :]
-            counts = math.prod(inner[:-1]), inner[-1]
-            activations.append(Activation(path, name, numbers, behind, *counts))
+            units = rows[number].shape[-1]
+            activations.append(Activation(path, name, numbers, behind, units))
     joints = _joints(reading, places, outputs)
     return Stream(
         tuple(stage for _, stage in stages),
@@ -296,6 +296,8 @@ def _stages(
             first,
             Stage(
                 order[output, first][1],
+                number,
+                first,
                 layer,
                 parameter.shape,
                 None if reads is None else _named(reads[step]),
