@@ -25,7 +25,7 @@ def can_be_drawn(tap: Tap) -> bool:
     eqn = tap.place[-1]
     if eqn.primitive not in (PRODUCT, CONVOLUTION) or not tap.is_operand:
         return False
-    kernel = eqn.invars[1 - tap.number].aval
+    kernel = _type(eqn.invars[1 - tap.number])
     shardings = [getattr(x.aval, "sharding", None) for x in eqn.invars]
     specs = [getattr(sharding, "spec", None) or () for sharding in shardings]
     is_whole = not any(axis is not None for spec in specs for axis in spec)
@@ -41,10 +41,10 @@ def never_positive(tap: Tap, operand: jax.Array, key: jax.Array) -> jax.Array:
       key: a key for the kernels, whose entries are normal and independent.
     """
     eqn = tap.place[-1]
-    kernel = eqn.invars[1 - tap.number].aval
+    kernel, result = _type(eqn.invars[1 - tap.number]), _type(eqn.outvars[0])
     units = _unit_axes(eqn, 1 - tap.number)
-    rows = tuple(d for d in range(eqn.outvars[0].aval.ndim) if d not in units)
-    count = math.prod(eqn.outvars[0].aval.shape[d] for d in units)
+    rows = tuple(d for d in range(result.ndim) if d not in units)
+    count = math.prod(result.shape[d] for d in units)
     draws = max(1, min(_MOST_DRAWS, _UNITS // max(1, count)))
 
     def share(key: jax.Array) -> jax.Array:
@@ -55,15 +55,20 @@ def never_positive(tap: Tap, operand: jax.Array, key: jax.Array) -> jax.Array:
     return jnp.mean(jax.vmap(share)(jax.random.split(key, draws)))
 
 
+def _type(variable: Any) -> Any:
+    # Types of arrays have a shape, which JAX's class of all types does not declare.
+    return variable.aval
+
+
 def _unit_axes(eqn: JaxprEqn, side: int) -> set[int]:
     """Return the axes of a product along which the kernel has entries of its own.
 
     They are the units, and the members of a batched kernel.
     """
-    rank = eqn.outvars[0].aval.ndim
+    rank = _type(eqn.outvars[0]).ndim
     if eqn.primitive is CONVOLUTION:
         return {eqn.params["dimension_numbers"].out_spec[1]}
     contracted, batched = eqn.params["dimension_numbers"]
-    count = eqn.invars[side].aval.ndim - len(contracted[side]) - len(batched[side])
+    count = _type(eqn.invars[side]).ndim - len(contracted[side]) - len(batched[side])
     first = len(batched[side]) if side == 0 else rank - count
     return {*range(len(batched[side])), *range(first, first + count)}

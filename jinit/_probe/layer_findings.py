@@ -245,7 +245,7 @@ def _unlike(one: Stage, usual: float) -> Iterator[Finding]:
 def attention(stream: Stream) -> Iterator[Finding]:
     """Find attentions whose softmax is nearly a choice of one key."""
     for one in stream.softmaxes:
-        size, entropy = one.numbers["std"], one.numbers["least_entropy"]
+        size, entropy = one.std, one.least_entropy
         if one.keys > 1 and size > _SHARP and entropy < _ENTROPY:
             yield Finding(
                 "sharp attention",
@@ -253,9 +253,9 @@ def attention(stream: Stream) -> Iterator[Finding]:
                 size,
                 f"the logits of {one.path} have a std of {size:.3g} (usual: below 2), "
                 f"so that the softmax over {one.keys} keys has {entropy:.0%} of the "
-                "largest entropy. Scale down the queries or the keys, or divide their "
-                "product by the root of the head's width: a saturated softmax passes "
-                "no gradient.",
+                "largest entropy in one head (usual: above 80%). Scale down the "
+                "queries or the keys, or divide their product by the root of the "
+                "head's width: a saturated softmax passes no gradient.",
             )
 
 
@@ -265,17 +265,19 @@ def first_loss(stream: Stream, loss: Loss) -> Iterator[Finding]:
         return
     excess = loss.value - loss.guess
     heads = [stage for stage in stream.stages if stage.has("readout")]
-    if excess <= _EXCESS or not heads:
+    if not excess > _EXCESS or not heads:
         return
     head = heads[-1]
+    # A scale or a cap behind the head changes its logits.
+    size = head.gives["std"] if loss.logits is None else loss.logits
     yield Finding(
         "first loss",
         head.path,
         loss.value,
         f"the first loss is {loss.value:.3g}, and guessing costs {loss.guess:.3g}: the "
-        f"logits of {head.path} have a std of {head.gives['std']:.3g} (usual: below "
-        "1.5). Scale down the last layer, or set it to 0: the first steps only undo "
-        "such logits.",
+        f"readout {head.path} is {size:.2g} times too large, since its logits have a "
+        f"std of {size:.3g} (usual: below 1). Scale down the last layer, or set it to "
+        "0: the first steps only undo such logits.",
     )
 
 

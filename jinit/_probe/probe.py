@@ -3,14 +3,15 @@
 import functools
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from .._core import trees
+from .._core import checks, trees
+from .._core.results import Row
 from .._core.trees import trained_in
 from .._network.calling import network_of
 from .._network.kept import PROGRAMS, Traced, program
@@ -18,10 +19,12 @@ from .._network.losses import direction, loss_of
 from .._network.reader.records import Reading
 from .._network.record import Network
 from .._network.taps import Tapped, rows_of
+from . import formats as narrow
 from .chances import Suspect, chances_of
 from .dead_units import suspects
 from .findings import findings
 from .jacobian import of_first
+from .places import Places, places_of, routers_of
 from .report import Report
 from .statistics import (
     OUTPUT_STATISTICS,
@@ -33,13 +36,15 @@ from .statistics import (
     router_statistics,
     row,
 )
-from .stream import Loss, Places, Stream, places_of, routers_of, stream_of
+from .stream import Loss, Stream, attention_rows, stream_of
 
 
 def probe(
     model: Any,
     *arguments: Any,
     loss: Callable[[Any], Any] | None = None,
+    classes: int | None = None,
+    formats: Sequence[Any] = (),
     rngs: Any = None,
     jacobian: bool = False,
     **options: Any,
@@ -64,7 +69,12 @@ def probe(
     `verdict` judges what each layer reads and what each branch adds, not single rows: a
     branch, a head or a gate that starts at 0 is no trouble. It compares layers with
     others like them, since norms hide a layer that is too large. A `loss` that is a
-    cross entropy of the output is compared with that of guessing.
+    cross entropy of the output is compared with that of guessing. Units count as dead
+    if there are more of them than a fresh kernel would have on the same inputs.
+
+    `formats` asks what narrower numbers would lose: for each format, layer and
+    parameter the share of values beyond its largest number, the share of nonzero values
+    that become 0, and the same of the gradients (`Report.formats`).
 
     Args:
       model: a Linen module, a function of (variables, ...), a model that holds its
@@ -72,6 +82,12 @@ def probe(
       *arguments: those with which one would call the model; see `jinit.network`.
       loss: a function from the output to a scalar; by default the component of the
         output along a fixed random direction, averaged over the batch.
+      classes: how many classes the loss is a cross entropy over, so that guessing costs
+        ln(classes). By default the loss of equal logits is looked at: it is the loss of
+        guessing if it is the logarithm of the output's last axis, or of 2.
+      formats: names of formats, such as "bfloat16", "float16" and "float8_e4m3fn".
+        Gradients that are lost are findings only with a `loss`, which gives them their
+        size.
       rngs: keys, where the call draws numbers, as for `jinit.network`.
       jacobian: whether to compute the largest and the least singular value of the
         Jacobian of the first output with respect to the first input, for
@@ -84,7 +100,8 @@ def probe(
 
     Raises:
       TypeError: as for `jinit.network`, or if shapes came where numbers are needed.
-      ValueError: if nothing in the model can be measured, or the loss is not a scalar.
+      ValueError: if nothing in the model can be measured, the loss is not a scalar,
+        `classes` comes without a loss or is below 2, or a format is unknown.
 
     Example:
       >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit
@@ -96,24 +113,52 @@ def probe(
       ['layers_0', 'layers_1', 'layers_2']
       >>> report.rows[2]["rms"] > report.rows[0]["rms"]  # he(), and no relu
       True
+      >>> report = jinit.probe(
+      ...     lambda w, x: x @ w, 1e4 * jnp.eye(64), x, formats=["float16"]
+      ... )
+      >>> report.verdict[0].category, report.formats[0]["overflow"] == 0
+      ('large layer', True)
 
     References:
       Glorot and Bengio, "Understanding the difficulty of training deep feedforward
         neural networks", AISTATS 2010. The paper looks at these statistics layer by
         layer.
+      Micikevicius et al., "Mixed precision training", ICLR 2018. It scales the loss, so
+        that gradients do not become 0 in float16.
     """
+    formats = narrow.checked(formats)
+    guess = _guess_of(classes, loss)
     net = network_of(model, arguments, rngs, options, "probe")
-    return report_of(net, loss, jacobian)
+    return report_of(net, loss, jacobian, formats, guess)
+
+
+def _guess_of(classes: Any, loss: Any) -> float | None:
+    """Return the cross entropy of guessing one of so many classes."""
+    if classes is None:
+        return None
+    if loss is None:
+        raise ValueError(
+            f"`classes` is {classes!r}, and there is no `loss` that guessing could be "
+            "compared with. Pass the cross entropy of the output as `loss`, too."
+        )
+    if checks.integer("classes", classes) < 2:
+        raise ValueError(f"`classes` is {classes}; a choice has at least 2 classes.")
+    return math.log(classes)
 
 
 def report_of(
-    net: Network, loss: Callable[[Any], Any] | None, jacobian: bool = False
+    net: Network,
+    loss: Callable[[Any], Any] | None,
+    jacobian: bool = False,
+    formats: tuple[str, ...] = (),
+    guess: float | None = None,
 ) -> Report:
     """Return the report of a network whose parameters and inputs are arrays."""
-    passes = passes_of(net, loss)
+    passes = passes_of(net, loss, formats)
     with may_be_infinite():
         statistics = jax.device_get(passes.statistics(net.params, net.inputs))
-        statistics = statistics._replace(guess=passes.guess())
+        guess = passes.guess() if guess is None else guess
+        statistics = statistics._replace(guess=guess)
     stream = stream_of(passes.reading, passes.places, *statistics[:3])
     chances = chances_of(net, suspects(stream))
     singular_values = of_first(net) if jacobian else None
@@ -128,6 +173,8 @@ class Statistics(NamedTuple):
     routers: dict[int, Any]
     parameters: list[Any]
     loss: Any
+    # What formats lose of each tap, and of each parameter.
+    losses: tuple[list[Any], list[Any]]
     guess: float | None = None
 
 
@@ -145,6 +192,7 @@ class Passes(NamedTuple):
     leaves: list[trees.Leaf]
     trained: tuple[int, ...]
     has_loss: bool
+    formats: tuple[str, ...]
 
     def statistics(self, params: Any, inputs: tuple[Any, ...]) -> Statistics:
         """Return the statistics of each tap and of each parameter.
@@ -164,12 +212,14 @@ class Passes(NamedTuple):
                 (self.tapped.trace.consts, self.loss.consts), params, inputs
             )
         outputs, logits, routers = [], {}, {}
+        lost: tuple[list[Any], list[Any]] = ([], [])
         routing = routers_of(self.reading, self.places)
         for number, tap in enumerate(self.tapped.taps):
             # `pop` takes them out of the lists, so that their memory is soon free.
             value, gradient = values.pop(0), gradients.pop(0)
             settings = {"scans": tap.scans, "units": self.places.units[number]}
             outputs.append(output_statistics(value, gradient, **settings))
+            lost[0].append(self._losses(value, gradient, tap.scans))
             if tap.keys:
                 logits[number] = logit_statistics(
                     value, scans=tap.scans, keys=tap.keys, heads=tap.heads
@@ -180,7 +230,16 @@ class Passes(NamedTuple):
             parameter_statistics(flat[i], gradient)
             for i, gradient in zip(self.trained, parameter_gradients, strict=True)
         ]
-        return Statistics(outputs, logits, routers, parameters, loss)
+        for i, gradient in zip(self.trained, parameter_gradients, strict=True):
+            lost[1].append(self._losses(flat[i], gradient, 0))
+        return Statistics(outputs, logits, routers, parameters, loss, lost)
+
+    def _losses(self, x: Any, gradient: Any, scans: int) -> Any:
+        """Return what formats lose of an array, or None if there are no formats."""
+        if not self.formats:
+            return None
+        bounds = tuple(map(narrow.bounds_of, self.formats))
+        return narrow.losses(x, gradient, scans=scans, bounds=bounds)
 
     def guess(self) -> float | None:
         """Return the cross entropy of guessing, if the loss is a cross entropy.
@@ -240,12 +299,39 @@ class Passes(NamedTuple):
             for i, values in zip(self.trained, statistics.parameters, strict=True)
         ]
         value = float(statistics.loss) if self.has_loss else None
-        loss = Loss(value, statistics.guess)
-        verdict = findings(stream, rows, parameter_rows, loss, chances)
-        return Report(tuple(rows), tuple(parameter_rows), jacobian, verdict)
+        loss = Loss(value, statistics.guess, self._logits(rows))
+        lost = tuple(self._lost(statistics, parameter_rows))
+        verdict = findings(stream, rows, parameter_rows, loss, chances, lost)
+        return Report(
+            tuple(rows),
+            tuple(parameter_rows),
+            jacobian,
+            verdict,
+            attention=tuple(attention_rows(stream)),
+            formats=tuple(narrow.rows(lost)),
+        )
+
+    def _logits(self, rows: Sequence[Row]) -> float | None:
+        """Return the std of the output, if it is more than that of the last layer."""
+        taps = self.tapped.taps[: self.places.rows]
+        return rows[-1]["std"] if taps[-1].kind == "output" else None
+
+    def _lost(
+        self, statistics: Statistics, parameters: Sequence[Row]
+    ) -> Iterator[narrow.Losses]:
+        """Yield what the formats lose of each layer and of each parameter."""
+        if not self.formats:
+            return
+        taps = self.tapped.taps[: self.places.rows]
+        for _, path, values in rows_of(taps, statistics.losses[0]):
+            yield narrow.losses_of(path, "layer", values, self.formats)
+        for row_, values in zip(parameters, statistics.losses[1], strict=True):
+            yield narrow.losses_of(row_["path"], "parameter", values, self.formats)
 
 
-def passes_of(net: Network, loss: Callable[[Any], Any] | None) -> Passes:
+def passes_of(
+    net: Network, loss: Callable[[Any], Any] | None, formats: tuple[str, ...] = ()
+) -> Passes:
     """Return the passes of a network.
 
     Raises:
@@ -275,6 +361,7 @@ def passes_of(net: Network, loss: Callable[[Any], Any] | None) -> Passes:
         leaves,
         trained_in(leaves),
         loss is not None,
+        formats,
     )
 
 
