@@ -1,7 +1,7 @@
 """A `History` has the measurements of a method that sets a network from data."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._core.results import Result, Row, Table, plain, saved
@@ -13,7 +13,8 @@ class History(Result):
 
     A method that goes from layer to layer reports `step` (the pass), `path` and its
     measurements; a method that learns reports `step` and the values of its objective.
-    `left` names the weights that belong to no layer, and stayed as they were.
+    `left` names the weights that stayed as they were, since they belong to no layer or
+    cannot be set, and `reasons` says why.
     `print(history)` shows a table, `history.plot(path)` a figure.
 
     Example:
@@ -30,8 +31,10 @@ class History(Result):
     rows: tuple[Row, ...]
     # The columns that `plot` draws.
     drawn: tuple[str, ...]
-    # Paths of parameters with two axes or more that belong to no layer.
+    # Paths of parameters with two axes or more that stayed as they were.
     left: tuple[str, ...] = ()
+    # Why they did, by their paths.
+    reasons: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def steps(self) -> int:
@@ -43,13 +46,23 @@ class History(Result):
             return Table((), (), above=[f"{self.name}: nothing to do"])
         names = tuple(dict.fromkeys(name for row in self.rows for name in row))
         lines = [[_cell(row.get(name, "")) for name in names] for row in self.rows]
-        left = [f"left as they are: {', '.join(self.left)}"] if self.left else []
+        names_left = ", ".join(map(self._with_reason, self.left))
+        left = [f"left as they are: {names_left}"] if self.left else []
         above = [f"{self.name}, {self.steps} steps"]
         return Table(list(map(_spaced, names)), lines, above=above, below=left)
 
+    def _with_reason(self, path: str) -> str:
+        reason = self.reasons.get(path)
+        return path if reason is None else f"{path} ({reason})"
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON, with None for numbers that are not finite."""
-        return {"name": self.name, "rows": plain(self.rows), "left": list(self.left)}
+        return {
+            "name": self.name,
+            "rows": plain(self.rows),
+            "left": list(self.left),
+            "reasons": dict(self.reasons),
+        }
 
     def plot(self, path: Any = None) -> Any:
         """Draw the measurements: by layer, with a line for each pass, or by step.

@@ -15,13 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._core import checks
-from .._core.patterns import PatternLike
 from .._core.results import Row
 from .._network.kept import program
 from .._network.layers import (
     as_output,
     from_output,
-    layers_of,
     path_of,
     placed,
     times,
@@ -30,6 +28,15 @@ from .._network.layers import (
 from .._network.reader.records import Adjustable, Part
 from .._network.record import Network
 from .._network.taps import Tapped
+from .troubles import (
+    CannotSet,
+    Measured,
+    Reasons,
+    check,
+    not_set,
+    reasons_of,
+    warn_of,
+)
 
 
 class Rescaling(NamedTuple):
@@ -42,10 +49,10 @@ class Rescaling(NamedTuple):
     # `bias` is the new bias.
     factor: jax.Array
     bias: jax.Array
-    # For each member: how far the output was from its target, and whether no factor
-    # reaches the target.
+    # For each member: how far the output was from its target, and which trouble keeps
+    # a factor from reaching it, a number of `TROUBLES`, or 0.
     error: jax.Array
-    is_impossible: jax.Array
+    trouble: jax.Array
     # The statistics of the output that a history shows, for each member.
     report: dict[str, jax.Array]
 
@@ -54,14 +61,6 @@ class Rescaling(NamedTuple):
 # 0, come in float32 or wider. The rounding error is that of the narrower of the dtypes
 # that the two have in the model, relative to 1.
 Rescale = Callable[[jax.Array, jax.Array, Adjustable, float], Rescaling]
-
-
-class CannotSet(ValueError):
-    """A CannotSet error has the paths of the layers that cannot be set."""
-
-    def __init__(self, message: str, layers: Sequence[str]) -> None:
-        super().__init__(message)
-        self.layers = frozenset(layers)
 
 
 class LayerwiseTask(NamedTuple):
@@ -88,17 +87,6 @@ class LayerwiseTask(NamedTuple):
         return self._replace(tapped=self.tapped.bare)
 
 
-def task_of(
-    net: Network, rescale: Rescale, settings: Hashable, skip: PatternLike
-) -> LayerwiseTask:
-    """Choose the layers of a network.
-
-    Raises:
-      ValueError: if the network has no layers, or one has an empty output.
-    """
-    return task_for(net, layers_of(net, skip), rescale, settings)
-
-
 def task_for(
     net: Network, layers: Sequence[Adjustable], rescale: Rescale, settings: Hashable
 ) -> LayerwiseTask:
@@ -119,13 +107,77 @@ def task_for(
     )
 
 
-def repeat_passes(
-    task: LayerwiseTask, net: Network, params: Any, tol: float, max_iter: int
-) -> tuple[Any, tuple[Row, ...]]:
-    """Rescale all layers until the error of each is at most `tol`.
+class Passed(NamedTuple):
+    """What several passes have made: parameters, and the rows of a history.
+
+    `reasons` says of each layer, step or member that was left as it is why it was.
+    """
+
+    params: Any
+    rows: tuple[Row, ...]
+    reasons: Reasons
+
+
+def set_layers(
+    net: Network,
+    layers: Sequence[Adjustable],
+    task_of: Callable[[Sequence[Adjustable]], LayerwiseTask],
+    start_of: Callable[[Sequence[Adjustable]], Any],
+    tol: float,
+    max_iter: int,
+    *,
+    leaves: bool = False,
+) -> tuple[LayerwiseTask, Passed]:
+    """Rescale the layers that can be set, and leave the others as they are.
+
+    Args:
+      net: the network.
+      layers: the layers to try.
+      task_of: returns the task of some layers.
+      start_of: returns the parameters to begin with, if some layers are set.
+      tol: the error that is accepted.
+      max_iter: the largest number of passes that change something.
+      leaves: whether steps and members that cannot be set stay as they are.
+
+    Returns:
+      The task of the layers that were set, and what the passes have made.
 
     Raises:
-      ValueError: if a layer cannot be set, or is not set after `max_iter` passes.
+      ValueError: if no layer can be set, or a layer's output is not finite.
+    """
+    left: Reasons = {}
+    while True:
+        task = task_of(layers)
+        try:
+            params = start_of(layers)
+            passed = repeat_passes(task, net, params, tol, max_iter, leaves=leaves)
+        except CannotSet as error:
+            layers = [layer for layer in layers if layer.path not in error.reasons]
+            if not layers:
+                raise
+            left |= {(path, ()): reason for path, reason in error.reasons.items()}
+        else:
+            warn_of(left | passed.reasons)
+            return task, passed._replace(reasons=left | passed.reasons)
+
+
+def repeat_passes(
+    task: LayerwiseTask, net: Network, params: Any, tol: float, max_iter: int,
+    *, leaves: bool = False,
+) -> Passed:  # fmt: skip
+    """Rescale all layers until the error of each is at most `tol`.
+
+    Args:
+      task: the layers, and how each is rescaled.
+      net: their network.
+      params: the parameters to begin with.
+      tol: the error that is accepted.
+      max_iter: the largest number of passes that change something.
+      leaves: whether steps and members that cannot be set stay as they are.
+
+    Raises:
+      CannotSet: if layers cannot be set, or are not set after `max_iter` passes.
+      ValueError: if the output of a layer is not finite.
     """
     max_iter = checks.count("max_iter", max_iter) or 1
     bare = task.bare
@@ -138,68 +190,30 @@ def repeat_passes(
     for number in range(1, max_iter + 2):
         changed, rescalings = step(task.tapped.trace.consts, params, net.inputs)
         measured = list(_measured(task, jax.device_get(rescalings), number))
-        _check(measured)
+        check(measured, params, leaves)
         history += [one.row for one in measured]
-        unset = [one for one in measured if one.error > tol]
+        unset = [one for one in measured if one.error > tol and not one.trouble]
         if not unset:
             # A compiled program may return arrays in other shardings than it took.
-            return jax.tree.map(placed, params, start), tuple(history)
+            params = jax.tree.map(placed, params, start)
+            return Passed(params, tuple(history), reasons_of(measured, params))
         params = changed
-    layers = ", ".join(f"{one.row['path']} ({one})" for one in unset[:3])
-    raise CannotSet(
-        f"after {max_iter} passes {len(unset)} layers are not set: {layers}. Their "
-        "outputs do not follow their kernels. Leave such layers out by skip=[...], or "
-        "try a larger `max_iter` or `tol`. Nothing was changed.",
-        [one.layer for one in unset],
-    )
-
-
-class _Measured(NamedTuple):
-    """A _Measured is the rescaling of one layer, or one step of a stack, in numbers."""
-
-    layer: str
-    row: Row
-    error: float
-    is_impossible: bool
-
-    def __str__(self) -> str:
-        hidden = ("step", "path", "factor")
-        shown = (name for name in self.row if name not in hidden)
-        return ", ".join(
-            f"{name.replace('_', ' ')} {self.row[name]:.4g}" for name in shown
-        )
-
-
-def _check(measured: Sequence[_Measured]) -> None:
-    """Raise for the first layer that cannot be set."""
-    for one in measured:
-        # The layers behind a layer that cannot be set are not finite, either.
-        if one.is_impossible:
-            raise CannotSet(
-                f"{one.row['path']} cannot be scaled ({one}): its weights or its input "
-                "are 0 or do not vary over the batch, or its bias alone exceeds the "
-                "target. skip=[...] leaves it out. Nothing was changed.",
-                [one.layer for one in measured if one.is_impossible],
-            )
-        if not np.isfinite(one.error):
-            raise ValueError(
-                f"the output of {one.row['path']} is not finite ({one}); look at "
-                "its weights, the batch and the layers before it. Nothing was changed."
-            )
+    raise not_set(unset, max_iter)
 
 
 def _measured(
     task: LayerwiseTask, rescalings: Sequence[Rescaling], number: int
-) -> Iterator[_Measured]:
+) -> Iterator[Measured]:
     """Yield one measurement for each layer, and for each step of a stacked one."""
     for layer, rescaling in zip(task.layers, rescalings, strict=True):
         for index in np.ndindex(*np.shape(rescaling.error)):
             report = {name: float(x[index]) for name, x in rescaling.report.items()}
-            yield _Measured(
-                layer.path,
+            yield Measured(
+                layer,
+                index,
                 {"step": number, "path": path_of(layer, index), **report},
                 float(rescaling.error[index]),
-                bool(rescaling.is_impossible[index]),
+                int(rescaling.trouble[index]),
             )
 
 
@@ -292,7 +306,7 @@ def _one_of_shared(layer: Adjustable, rescaling: Rescaling) -> Rescaling:
     for scan, axis in reversed(list(enumerate(layer.kernel.scans))):
         if axis is None:
             rescaling = jax.tree.map(lambda x, s=scan: jnp.moveaxis(x, s, 0), rescaling)
-            failing = rescaling.is_impossible
+            failing = rescaling.trouble > 0
             step = jnp.argmin(failing.reshape(len(failing), -1).any(1))
             rescaling = jax.tree.map(lambda x, i=step: x[i], rescaling)
     return rescaling

@@ -12,10 +12,12 @@ import numpy as np
 from .._core import checks
 from .._core.patterns import PatternLike
 from .._network.calling import network_of, rebuilt
-from .._network.layers import left_by, placed, scan_axes
+from .._network.layers import layers_of, placed, scan_axes
 from .._network.reader.records import Adjustable
 from .history import History
-from .layerwise import Rescaling, repeat_passes, task_of
+from .layerwise import LayerwiseTask, Rescaling, set_layers, task_for
+from .left import left_of
+from .troubles import LARGE_BIAS, NO_VARIATION, ZERO_OUTPUT
 
 
 def lsuv(
@@ -42,7 +44,9 @@ def lsuv(
     first use, and each step of a scanned stack is scaled by itself. Where the steps of
     a scan share their weights, as in a recurrent cell, the layers behind the scan take
     one more pass. Experts, and the members of a `vmap`, are scaled one by one.
-    `history.left` names the weights that belong to no layer.
+    What cannot be set stays as it is: a layer whose kernel is 0, an expert that gets no
+    tokens, an output that does not vary or does not follow its kernel. `history.left`
+    names these weights and those that belong to no layer, `history.reasons` says why.
 
     Args:
       model: a Linen module, a function of (variables, ...), a model that holds its
@@ -64,8 +68,8 @@ def lsuv(
 
     Raises:
       TypeError: as for `jinit.network`, or if shapes came where numbers are needed.
-      ValueError: if a layer cannot be scaled (zeros, NaN), or the model has no
-        layers. The text names the layer, and nothing is changed.
+      ValueError: if no layer can be scaled, a layer's output is not finite, or the
+        model has no layers. The text names the layer, and nothing is changed.
 
     Example:
       >>> import flax.linen as nn, jax, jinit
@@ -90,13 +94,21 @@ def lsuv(
     ) -> Rescaling:
         return _to_std(output, bias, layer.members, target, tol)
 
-    task = task_of(net, rescale, ("lsuv", target, tol), skip)
-    start = net.params
-    if checks.boolean("orthonormal", orthonormal):
-        start = _orthonormal(start, task.layers)
-    params, rows = repeat_passes(task, net, start, tol, max_iter)
-    left = left_by(task.layers, net)
-    return rebuilt(net, params), History("lsuv", rows, ("std",), left)
+    def task_of(layers: Sequence[Adjustable]) -> LayerwiseTask:
+        return task_for(net, layers, rescale, ("lsuv", target, tol))
+
+    is_orthonormal = checks.boolean("orthonormal", orthonormal)
+
+    def start_of(layers: Sequence[Adjustable]) -> Any:
+        return _orthonormal(net.params, layers) if is_orthonormal else net.params
+
+    layers = layers_of(net, skip)
+    task, passed = set_layers(
+        net, layers, task_of, start_of, tol, max_iter, leaves=True
+    )
+    left = left_of(net, task.layers, passed.reasons)
+    history = History("lsuv", passed.rows, ("std",), tuple(left), left)
+    return rebuilt(net, passed.params), history
 
 
 def _to_std(
@@ -126,14 +138,31 @@ def _to_std(
     error = jnp.abs(std / target - 1)
     # A layer within the tolerance stays as it is, so a second call changes nothing.
     is_set = error <= tol
-    factor = jnp.where(is_set, 1, factor)
-    # NaN in the weights or in the input is an error of its own: see `_check`.
-    is_bad = (a == 0) | ~(factor > 0) | ~jnp.isfinite(factor)
-    is_impossible = ~is_set & jnp.isfinite(error) & is_bad
-    error, is_impossible, std, shown = (
-        jnp.squeeze(x, over) for x in (error, is_impossible, std, factor)
+    # NaN in the weights or in the input is an error of its own: see `check`.
+    no_factor = ~(factor > 0) | ~jnp.isfinite(factor)
+    trouble = _trouble(free, a, no_factor, over)
+    trouble = jnp.where(is_set | ~jnp.isfinite(error), 0, trouble)
+    factor = jnp.where(is_set | (trouble > 0), 1, factor)
+    error, trouble, std, shown = (
+        jnp.squeeze(x, over) for x in (error, trouble, std, factor)
     )
-    return Rescaling(factor, bias, error, is_impossible, {"std": std, "factor": shown})
+    return Rescaling(factor, bias, error, trouble, {"std": std, "factor": shown})
+
+
+def _trouble(
+    free: jax.Array, variance: jax.Array, no_factor: jax.Array, over: Sequence[int]
+) -> jax.Array:
+    """Return the number of the trouble of each member, or 0.
+
+    `variance` is that of the output over its largest entry.
+    """
+    is_zero = jnp.all(free == 0, tuple(over), keepdims=True)
+    # The mean of equal numbers differs from them by a rounding, which no factor may
+    # take for a signal.
+    is_constant = variance <= (4 * jnp.finfo(free.dtype).eps) ** 2
+    trouble = jnp.where(no_factor, LARGE_BIAS, 0)
+    trouble = jnp.where(is_constant, NO_VARIATION, trouble)
+    return jnp.where(is_zero, ZERO_OUTPUT, trouble)
 
 
 def _orthonormal(params: Any, layers: Sequence[Adjustable]) -> Any:
@@ -144,6 +173,9 @@ def _orthonormal(params: Any, layers: Sequence[Adjustable]) -> Any:
     flat, tree = jax.tree.flatten(params)
     for layer in layers:
         kernel = flat[layer.kernel.number]
+        # A kernel that starts at 0 on purpose has no nearest orthonormal one.
+        if not jnp.any(kernel):
+            continue
         flat[layer.kernel.number] = placed(_polar_factor(kernel, layer), kernel)
     return jax.tree.unflatten(tree, flat)
 

@@ -9,22 +9,23 @@ import numpy as np
 
 from .._core import checks
 from .._core.patterns import PatternLike
-from .._core.results import Row
 from .._network.calling import network_of, rebuilt
-from .._network.layers import layers_of, left_by
+from .._network.layers import layers_of
 from .._network.losses import direction, loss_of
 from .._network.reader.records import Adjustable
 from .._network.record import Network
 from .balance import balanced
 from .history import History
 from .layerwise import (
-    CannotSet,
     LayerwiseTask,
+    Passed,
     Rescaling,
     is_set_with,
-    repeat_passes,
+    set_layers,
     task_for,
 )
+from .left import left_of
+from .troubles import NO_VARIATION, ZERO_OUTPUT, Reasons
 
 # The columns of the history that `plot` draws.
 DRAWN = ("largest_mean", "least_std", "largest_std")
@@ -97,40 +98,50 @@ def data_dependent(
     balances = loss is not None
     if balance is not None:
         balances = checks.boolean("balance", balance)
-    task, params, rows = set_units(net, net.params, tol, max_iter, skip)
+    task, passed = set_units(net, net.params, tol, max_iter, skip)
+    params, rows = passed.params, passed.rows
     drawn: tuple[str, ...] = DRAWN
     if balances:
         scalar_loss = loss_of(loss or direction, net._read.trace)
         params, ratios = balanced(task, params, net.inputs, scalar_loss)
         rows, drawn = (*rows, *ratios), (*DRAWN, "ratio")
-    left = left_by(task.layers, net)
-    return rebuilt(net, params), History("data_dependent", rows, drawn, left)
+    left = left_of(net, task.layers, passed.reasons)
+    history = History("data_dependent", rows, drawn, tuple(left), left)
+    return rebuilt(net, params), history
 
 
 def set_units(
     net: Network, params: Any, tol: float, max_iter: int, skip: PatternLike
-) -> tuple[LayerwiseTask, Any, tuple[Row, ...]]:
+) -> tuple[LayerwiseTask, Passed]:
     """Give every unit mean 0 and std 1; leave the layers that cannot be set.
 
     Returns:
-      The task with the layers that are set, new parameters, and the rows of a history.
+      The task with the layers that are set, and what the passes have made.
 
     Raises:
       ValueError: if no layer can be set, or a layer's output is not finite.
     """
-    layers = [layer for layer in layers_of(net, skip) if layer.units is not None]
-    error: ValueError = ValueError(
-        "the units of no layer can be told in its output, so no layer can be set. Call "
-        "jinit.lsuv, which scales each layer as a whole."
+    every = layers_of(net, skip)
+    layers = [layer for layer in every if layer.units is not None]
+    if not layers:
+        raise ValueError(
+            "the units of no layer can be told in its output, so no layer can be set. "
+            "Call jinit.lsuv, which scales each layer as a whole."
+        )
+    task, passed = set_layers(
+        net,
+        layers,
+        lambda some: task_of_units(net, some, tol),
+        lambda _: params,
+        tol,
+        max_iter,
     )
-    while layers:
-        task = task_of_units(net, layers, tol)
-        try:
-            return task, *repeat_passes(task, net, params, tol, max_iter)
-        except CannotSet as one:
-            error = one
-            layers = [layer for layer in layers if layer.path not in one.layers]
-    raise error
+    unknown: Reasons = {
+        (layer.path, ()): "its units cannot be told in its output"
+        for layer in every
+        if layer.units is None
+    }
+    return task, passed._replace(reasons=unknown | passed.reasons)
 
 
 def task_of_units(
@@ -188,5 +199,7 @@ def _to_units(
         "largest_std": unit * jnp.max(std, inside),
     }
     is_set, error = jnp.squeeze(is_set, inside), jnp.squeeze(error, inside)
-    is_impossible = ~is_set & jnp.any(is_constant, inside)
-    return Rescaling(factor, new_bias, error, is_impossible, report)
+    is_zero = jnp.all(u == 0, tuple(d for d in range(u.ndim) if d not in layer.members))
+    reason = jnp.where(is_zero, ZERO_OUTPUT, NO_VARIATION)
+    trouble = jnp.where(~is_set & jnp.any(is_constant, inside), reason, 0)
+    return Rescaling(factor, new_bias, error, trouble, report)

@@ -10,10 +10,11 @@ import numpy as np
 from .._core import checks, trees
 from .._core.patterns import PatternLike
 from .._network.calling import network_of, rebuilt
-from .._network.layers import layers_of, left_by, placed, scan_axes
+from .._network.layers import layers_of, placed, scan_axes
 from .._network.reader.records import Adjustable
 from .._schemes.distributions import normal
 from .history import History
+from .left import left_of
 from .unit_statistics import DRAWN, set_units
 
 # The std of directions v in the paper.
@@ -80,14 +81,14 @@ def weight_norm_init(
     if key is not None:
         checks.key(key)
         start = _redrawn(start, layers_of(net, skip), key)
-    task, params, rows = set_units(net, start, tol, max_iter, skip)
+    task, passed = set_units(net, start, tol, max_iter, skip)
+    params, rows = passed.params, passed.rows
     gains = (
         {"step": rows[-1]["step"], "path": layer.path, **_gain(layer, params)}
         for layer in task.layers
     )
-    history = History(
-        "weight_norm_init", (*rows, *gains), DRAWN, left_by(task.layers, net)
-    )
+    left = left_of(net, task.layers, passed.reasons)
+    history = History("weight_norm_init", (*rows, *gains), DRAWN, tuple(left), left)
     return rebuilt(net, params), history
 
 

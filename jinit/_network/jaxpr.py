@@ -177,6 +177,18 @@ def _sums_inside(jaxpr: Jaxpr) -> bool:
     return any(map(sums, jaxpr.eqns))
 
 
+def loops(eqn: JaxprEqn) -> bool:
+    """Tell whether an equation is a `while`, or one inside it is."""
+    inside = any(map(loops_inside, _jaxprs(eqn.params.values())))
+    return inside or eqn.primitive is equations.WHILE
+
+
+@remembered_weakly
+def loops_inside(jaxpr: Jaxpr) -> bool:
+    """Tell whether one of the equations of a jaxpr is a `while`, or holds one."""
+    return any(map(loops, jaxpr.eqns))
+
+
 def _jaxprs(values: Any) -> Iterator[Jaxpr]:
     for body in _bodies(values):
         yield body if isinstance(body, Jaxpr) else body.jaxpr

@@ -2,14 +2,15 @@
 
 Equal equations share one compiled program: those of two layers of one shape, or those
 of a model that is traced again. A key does not depend on the names of variables. It
-keeps no array alive: a setting that cannot be compared enters by its identity, to which
-the key refers weakly. So a program may be compiled once more, but a wrong one is never
-used.
+keeps no array alive: small constants enter by their numbers, and a setting that cannot
+be compared by its identity, to which the key refers weakly. So a program may be
+compiled once more, but a wrong one is never used.
 """
 
 import functools
 import itertools
-from collections.abc import Hashable, Sequence
+import math
+from collections.abc import Hashable
 from typing import Any
 
 import jax
@@ -84,15 +85,30 @@ def _setting(value: Any, differentiable: bool) -> Hashable:
     if isinstance(value, Jaxpr | ClosedJaxpr):
         jaxpr = value if isinstance(value, Jaxpr) else value.jaxpr
         number = _number_with_gradient if differentiable else _number
-        return number(jaxpr), _by_id(consts_of(value))
+        return number(jaxpr), tuple(map(_constant, consts_of(value)))
     if isinstance(value, (tuple, list)):
         return tuple(_setting(x, differentiable) for x in value)
     # `==` is too coarse: x**1 is not x**1.0, and a pad of 0.0 is not one of -0.0.
     return identity(value)
 
 
-def _by_id(consts: Sequence[Any]) -> tuple[ById, ...]:
-    return tuple(map(ById, consts))
+# To read a larger constant costs more than it saves.
+_SMALL = 1 << 20
+
+
+def _constant(const: Any) -> Hashable:
+    """Return the key of a constant of a jaxpr: its numbers, if they are few.
+
+    Each trace makes the constants of the jitted functions inside it anew, so that their
+    identities would tell the models of two equal schemes apart.
+    """
+    is_array = isinstance(getattr(const, "dtype", None), np.dtype)
+    is_near = getattr(const, "is_fully_addressable", True)
+    if not is_array or isinstance(const, jax.core.Tracer) or not is_near:
+        return ById(const)
+    if math.prod(const.shape) * const.dtype.itemsize > _SMALL:
+        return ById(const)
+    return _spelled(jax.typeof(const)), identity(np.asarray(const))
 
 
 # A jaxpr inside another one enters a key as a number, since its text may be long. No
@@ -129,7 +145,7 @@ def _rule(eqn: JaxprEqn) -> Hashable:
         return ById(eqn)
     # A gradient is taken once: the operations that a rule calls are run and not
     # differentiated, so their own rules do not count.
-    return _number(closed.jaxpr), _by_id(closed.consts)
+    return _number(closed.jaxpr), tuple(map(_constant, closed.consts))
 
 
 def _abstract(kind: Any) -> jax.ShapeDtypeStruct:

@@ -15,8 +15,9 @@ import numpy as np
 from jax.extend.core import JaxprEqn
 
 from .equations import SCAN
-from .interpret import fused, inside, interpret, run, scanned
+from .interpret import inside, interpret, run, scanned
 from .kept import Traced
+from .open_loops import forward
 from .reader.records import Tap
 
 # on_value(index, value, perturbation) -> (the value that goes on, the value to record).
@@ -107,7 +108,7 @@ class _Recorder:
     def __call__(self, eqn: JaxprEqn, values: list[Any]) -> Sequence[Any] | None:
         node = self.nodes.get(id(eqn))
         if node is None:
-            return fused(eqn, values)
+            return forward(eqn, values)
         values = self._tapped(values, node.operands)
         return self._tapped(self._results(eqn, values, node), node.results)
 
@@ -124,7 +125,7 @@ class _Recorder:
 
     def _results(self, eqn: JaxprEqn, values: list[Any], node: _Node) -> Sequence[Any]:
         if not node.inner:
-            return run(eqn, values, fused)
+            return run(eqn, values, forward)
         if eqn.primitive is not SCAN:
             outside, self.nodes = self.nodes, node.inner
             results = inside(eqn, values, self)

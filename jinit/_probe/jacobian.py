@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._network.jaxpr import loops_inside
 from .._network.kept import Traced, program
 from .._network.record import Network
 
@@ -24,7 +25,17 @@ def of_first(net: Network) -> dict[str, float]:
     trace, count = net._read.trace, net._adapted.num_arguments
     key, bare = ("jacobian", trace.form, count), trace.bare
     run = program(key, lambda: functools.partial(_of_first, bare, count))
-    ends = jax.device_get(run(trace.consts, net.params, net.inputs))
+    try:
+        ends = jax.device_get(run(trace.consts, net.params, net.inputs))
+    except ValueError as error:
+        if not loops_inside(trace.jaxpr) or "`jacobian=True`" in str(error):
+            raise
+        raise ValueError(
+            "`jacobian=True` differentiates the model backward, and the model has a "
+            "`while` whose number of steps is known only when it runs, through which "
+            "JAX cannot. Leave `jacobian` out, or write the loop as a `scan` or a "
+            "`fori_loop` with fixed bounds."
+        ) from error
     return {name: float(value) for name, value in ends.items()}
 
 

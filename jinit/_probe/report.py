@@ -27,7 +27,7 @@ class Report(Result):
     with the singular values `top` and `bottom`. `verdict` is a list with a finding for
     each trouble, what harms the loss most first: its `category`, the `path` of the
     layer, the `value`, and a `message` that says what is usual, what to try, and why.
-    `print(report)` shows a table.
+    `notes` are sentences on what was not looked at. `print(report)` shows a table.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
@@ -44,6 +44,7 @@ class Report(Result):
     parameters: tuple[Row, ...]
     jacobian: dict[str, float] | None = None
     verdict: list[Finding] = dataclasses.field(default_factory=list)
+    notes: tuple[str, ...] = ()
     attention: tuple[Row, ...] = ()
     formats: tuple[Row, ...] = ()
 
@@ -64,6 +65,7 @@ class Report(Result):
             words.append(
                 f"- singular values of the Jacobian: {bottom:.3g} to {top:.3g}"
             )
+        words += [f"- note: {note}" for note in self.notes]
         return Table(head, lines, below=[*words, *self._heads(), *self._formats()])
 
     def _heads(self) -> Iterator[str]:
@@ -92,6 +94,7 @@ class Report(Result):
             "rows": plain(self.rows),
             "parameters": plain(self.parameters),
             "verdict": plain(self.verdict),
+            "notes": plain(self.notes),
             "jacobian": plain(self.jacobian),
             "attention": plain(self.attention),
             "formats": plain(self.formats),

@@ -62,7 +62,7 @@ def test_convolutions_stacks_and_layers_without_biases():
             ValueError,
             "Dense_0 cannot be scaled",
         ),
-        (lambda: call("data_dependent", x=X[:1]), ValueError, "do not vary"),
+        (lambda: call("data_dependent", x=X[:1]), ValueError, "does not vary"),
         (lambda: call("data_dependent", x=X * jnp.nan), ValueError, "not finite"),
         (lambda: call("data_dependent", balance=1), TypeError, "`balance`"),
         (

@@ -2,6 +2,7 @@
 
 import json
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +11,8 @@ from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
 import jinit
+from jinit._network import kept
+from tests.support.counting import count_compilations
 from tests.support.models import MLP
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -91,6 +94,62 @@ def test_nnx_models_and_dropout():
     for row, other in zip(one.rows, wanted.rows, strict=True):
         assert row["path"] == other["path"]
         assert row["rms"] == pytest.approx(other["rms"], rel=1e-4)
+
+
+class Table(nn.Module):
+    """A jitted function inside adds a table, which each trace makes anew."""
+
+    kernel: object
+
+    @nn.compact
+    def __call__(self, x):
+        table = np.sin(np.arange(12, dtype=np.float32))[None]
+        x = jax.jit(lambda x: x + table)(nn.Dense(12, kernel_init=self.kernel)(x))
+        return nn.Dense(4, kernel_init=self.kernel)(nn.gelu(x))
+
+
+def functions(init):
+    def apply(weights, x):
+        return jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, weights)[0]
+
+    return lambda key, x: init(key, (3, 12, 12)), apply
+
+
+class Stack(nnx.Module):
+    def __init__(self, init, rngs):
+        self.layer = nnx.Linear(12, 12, kernel_init=init, rngs=rngs)
+
+    def __call__(self, x):
+        return nnx.gelu(self.layer(x))
+
+
+def of_network(schemes):
+    model = mlp(jinit.he())
+    net = jinit.network(model, model.init(KEY, X), X)
+    return jinit.compare(net, schemes, keys=KEYS)
+
+
+@pytest.mark.parametrize(
+    "compare",
+    [
+        lambda schemes: jinit.compare(Table, schemes, X, KEYS),
+        lambda schemes: jinit.compare(functions, schemes, X, KEYS),
+        lambda schemes: jinit.nnx.compare(Stack, schemes, X, KEYS),
+        of_network,
+    ],
+    ids=["Linen", "functions", "NNX", "network"],
+)
+def test_all_schemes_share_one_program(compare):
+    # One law has one sampler, whatever its scale, so further schemes compile nothing.
+    schemes = [jinit.he(gain=gain) for gain in (0.5, 1.0, 2.0, 4.0)]
+    counts = []
+    for number in (1, 4):
+        jax.clear_caches()
+        kept.forget()
+        with count_compilations() as count:
+            compare(schemes[:number])
+        counts.append(count())
+    assert counts[0] > 3 and counts[1] == counts[0]
 
 
 @pytest.mark.parametrize(

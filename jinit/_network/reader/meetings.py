@@ -1,5 +1,6 @@
 """Parameters meet data, and data meet data: what is noted, and what comes out."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -103,11 +104,19 @@ def modulated(log: Log, new: Data, kernel: Data) -> Data:
     parameters = {term.parameter for term in kernel.pending[0].terms}
     for use in log.members(kernel.layers):
         if {term.parameter for term in use.view.terms} == parameters:
-            # A power iteration for the norm of the kernel, which is no layer.
+            # A power iteration for the norm of the kernel, which is no layer. The
+            # product does not follow a factor of the kernel, since the norm does, too.
             use.kind = "half"
+            for product in log.members(new.last):
+                product.view = _normalized(product.view)
     new.layers |= kernel.layers
     new.ancestors |= kernel.ancestors
     return new
+
+
+def _normalized(view: View) -> View:
+    terms = (dataclasses.replace(term, is_normalized=True) for term in view.terms)
+    return View(tuple(terms))
 
 
 def meet(

@@ -203,3 +203,5 @@ class Reading:
     # residual sums.
     products: tuple[Product, ...]
     sums: tuple[Sum, ...]
+    # The layers whose outputs cannot be recorded: the path, and where the layer lies.
+    hidden: tuple[tuple[str, str], ...] = ()

@@ -46,7 +46,8 @@ def reading_of(log: Log, paths: Sequence[str], kinds: Sequence[Any]) -> Reading:
     shapes = [tuple(kind.shape) for kind in kinds]
     tap_fields = taps.taps_of(log, uses, paths, shapes)
     sums = taps.sums_of(log.additions, names.of)
-    return Reading(parameters, layers, branches, depth, *tap_fields, sums)
+    hidden = taps.hidden_of(uses, paths)
+    return Reading(parameters, layers, branches, depth, *tap_fields, sums, hidden)
 
 
 class _Names:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ..equations import CUSTOM_VJP, LOOKED_THROUGH, SCAN, scan_of
+from ..equations import COND, CUSTOM_VJP, LOOKED_THROUGH, SCAN, WHILE, scan_of
 from .adjust import adjustable, biases_of, inner_axes, other_uses, summed_dims
 from .curves import name_of
 from .points import Place, Point, scoped
@@ -126,6 +126,34 @@ def _is_in_reach(place: Place) -> bool:
     # The body of a custom_vjp lacks the derivative that the user defined, and taps
     # exist to take derivatives.
     return around <= LOOKED_THROUGH | {SCAN} and CUSTOM_VJP not in around
+
+
+def hidden_of(uses: Sequence[Use], paths: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Return the layers whose outputs cannot be recorded, each with where it lies."""
+    places = [
+        (paths[use.main.parameter], use.point.place)
+        for use in uses
+        if use.kind in _LAYERS and use.point is not None
+    ]
+    hidden = [(path, _where(at)) for path, at in places if not _is_in_reach(at)]
+    return tuple(dict.fromkeys(hidden))
+
+
+def _where(place: Place) -> str:
+    """Say in which equation a value lies that no program goes through."""
+    for eqn in place[:-1]:
+        if eqn.primitive in _AROUND:
+            return _AROUND[eqn.primitive]
+        if eqn.primitive not in LOOKED_THROUGH | {SCAN}:
+            return f"the body of a `{eqn.primitive.name}`"
+    return "the body of a call"
+
+
+_AROUND = {
+    COND: "a branch of a `cond`",
+    WHILE: "the body of a `while`",
+    CUSTOM_VJP: "a function with a custom_vjp",
+}
 
 
 def layer_names(uses: Sequence[Use], paths: Sequence[str]) -> dict[int, str]:
