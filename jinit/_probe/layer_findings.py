@@ -170,10 +170,10 @@ def branches(stream: Stream) -> Iterator[Finding]:
                     one.path,
                     one.share,
                     f"the branch that {one.path} ends is {one.share:.3g} times as "
-                    f"large as the stream that it is added to, and {factor:.2g} times "
-                    "as large as branches like it. Scale down its last layer, as "
-                    "residual_scale() does: what the layers before have put into the "
-                    "stream is drowned.",
+                    f"large as the stream that it is added to (usual: below "
+                    f"{_DROWNS:g}), and {factor:.2g} times as large as branches like "
+                    "it. Scale down its last layer, as residual_scale() does: what the "
+                    "layers before have put into the stream is drowned.",
                 )
 
 
@@ -327,7 +327,8 @@ def positions(stream: Stream) -> Iterator[Finding]:
             last.path,
             share,
             f"the positions that {last.path} reads are alike: {share:.2g} of their rms "
-            f"differs, and {first.reads['spread']:.2g} at {first.path}. Try shortcuts "
-            "around the attention, or smaller weights of values: attention averages "
-            "over positions until none is left to tell apart.",
+            f"differs (usual: above {_SAME_POSITIONS:g}), and "
+            f"{first.reads['spread']:.2g} at {first.path}. Try shortcuts around the "
+            "attention, or smaller weights of values: attention averages over "
+            "positions until none is left to tell apart.",
         )

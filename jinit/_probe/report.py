@@ -55,7 +55,7 @@ class Report(Result):
             (
                 ("! " if row["path"] in sick else "  ") + row["path"],
                 str(row["shape"]),
-                *(_cell(row[name]) for name in OUTPUT_STATISTICS),
+                *_cells(row),
             )
             for row in self.rows
         ]
@@ -141,6 +141,15 @@ class Report(Result):
 def _range(values: Sequence[float], form: str = ".2g") -> str:
     low, high = format(min(values), form), format(max(values), form)
     return low if low == high else f"{low} to {high}"
+
+
+def _cells(row: Row) -> Iterator[str]:
+    """Yield the statistics as text."""
+    for name in OUTPUT_STATISTICS:
+        # The std of entries that are equal up to rounding, which have no kurtosis, is
+        # noise.
+        is_noise = name == "std" and math.isnan(row["kurtosis"]) and row["std"] > 0
+        yield "-" if is_noise else _cell(row[name])
 
 
 def _cell(value: float) -> str:

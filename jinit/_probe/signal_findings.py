@@ -44,8 +44,9 @@ def not_finite(layers: Sequence[Row], parameters: Sequence[Row]) -> Iterator[Fin
         "not finite",
         path,
         sick[0]["rms"],
-        f"{path} is the first layer whose output is not finite, so neither are the "
-        "loss and the gradient. Scale down what is before it, or look for a division "
+        f"{path} is the first layer whose output is not finite (rms "
+        f"{sick[0]['rms']:.3g}; usual: 0.1 to 10), so neither are the loss and the "
+        "gradient. Scale down what is before it, or look for a division "
         "by 0 or a logarithm of a number that is not positive.",
     )
 
@@ -80,9 +81,10 @@ def lost(stream: Stream) -> Iterator[Finding]:
                 "zero",
                 culprit.path,
                 0.0,
-                f"{stage.path} reads 0 for every input, and {culprit.path} is the last "
-                "layer before it that reads a signal. Give what comes between a start "
-                "that is not 0: nothing before a constant can learn.",
+                f"{stage.path} reads 0 for every input (usual: an rms of 0.1 to 10), "
+                f"and {culprit.path} is the last layer before it that reads a signal. "
+                "Give what comes between a start that is not 0: nothing before a "
+                "constant can learn.",
             )
         else:
             yield Finding(
@@ -245,8 +247,9 @@ def untrained(parameters: Sequence[Row]) -> Iterator[Finding]:
         "no gradient",
         silent[0]["path"],
         float(len(silent)),
-        f"{len(silent)} parameters get no gradient: {paths}{more}. They learn nothing "
-        "until the signal reaches the output.",
+        f"{len(silent)} parameters get no gradient (usual: none): {paths}{more}. Mend "
+        "what loses the signal first, since they learn nothing until it reaches the "
+        "output.",
     )
 
 
@@ -269,7 +272,7 @@ def below_epsilon(
             row["path"],
             row["grad_rms"],
             f"the gradients of {len(small)} of {len(slopes)} parameters have an rms "
-            f"below {_EPSILON:g}, the least that of {row['path']}: "
+            f"below {_EPSILON:g} (usual: 1e-7 to 1), the least that of {row['path']}: "
             f"{row['grad_rms']:.2g}. Adam adds its epsilon of {_EPSILON:g} to them, so "
             "try a smaller epsilon or a loss that is not divided by so large a number.",
         )
