@@ -94,11 +94,10 @@ def probe(
       ['layers_0', 'layers_1', 'layers_2']
       >>> report.rows[2]["rms"] > report.rows[0]["rms"]  # he(), and no relu
       True
-      >>> report = jinit.probe(
-      ...     lambda w, x: x @ w, 1e4 * jnp.eye(64), x, formats=["float16"]
-      ... )
-      >>> report.verdict[0].category, report.formats[0]["overflow"] == 0
-      ('large layer', True)
+      >>> w, formats = 1e5 * jnp.eye(64), ["bfloat16", "float16"]
+      >>> report = jinit.probe(lambda w, x: x @ w, w, x, formats=formats)
+      >>> [finding.category for finding in report.verdict]
+      ['float16 overflow']
 
     References:
       Glorot and Bengio, "Understanding the difficulty of training deep feedforward
