@@ -197,6 +197,10 @@ MENG_2024 = Paper(("Meng", "Wang", "Zhang"), 2024,
 MEZZADRI_2007 = Paper(("Mezzadri",), 2007,
     "How to generate random matrices from the classical compact groups",
     "https://arxiv.org/abs/math-ph/0609050", "Notices of the AMS")
+MICIKEVICIUS_2018 = Paper(
+    ("Micikevicius", "Narang", "Alben", "Diamos", "Elsen", "Garcia", "Ginsburg",
+     "Houston", "Kuchaiev", "Venkatesh", "Wu"), 2018,
+    "Mixed precision training", "https://arxiv.org/abs/1710.03740", "ICLR")
 MISHKIN_2016 = Paper(("Mishkin", "Matas"), 2016,
     "All you need is a good init",
     "https://arxiv.org/abs/1511.06422", "ICLR")

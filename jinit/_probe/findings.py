@@ -1,15 +1,21 @@
 """Findings are read from the stream: trouble, layer, number and remedy."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from .._core.results import Finding, Row
-from . import layer_findings, signal_findings
+from . import dead_units, formats, layer_findings, signal_findings
+from .chances import Suspect
 from .stream import Loss, Stream
 
 
 def findings(
-    stream: Stream, layers: Sequence[Row], parameters: Sequence[Row], loss: Loss
+    stream: Stream,
+    layers: Sequence[Row],
+    parameters: Sequence[Row],
+    loss: Loss,
+    chances: Mapping[Suspect, float],
+    losses: Sequence[formats.Losses] = (),
 ) -> list[Finding]:
     """Return a finding for each trouble, what harms the loss most first.
 
@@ -18,14 +24,19 @@ def findings(
       layers: the rows of a report, in the order of execution.
       parameters: the rows of its parameters.
       loss: the first loss, and that of guessing.
+      chances: the share of units that would be dead by chance, for each suspect.
+      losses: what narrow formats lose of each array.
     """
     broken = list(signal_findings.not_finite(layers, parameters))
     if broken:
         # Behind NaN and infinity no other number means anything.
         return broken
     lost = list(signal_findings.lost(stream))
+    names = tuple(losses[0].shares) if losses else ()
+    has_loss = loss.value is not None
     everything = [
         *lost,
+        *formats.beyond(losses, names, has_loss),
         *layer_findings.large(stream),
         *layer_findings.branches(stream),
         *layer_findings.unnormalized(stream),
@@ -34,11 +45,12 @@ def findings(
         *layer_findings.attention(stream),
         *layer_findings.first_loss(stream, loss),
         *signal_findings.gradient(stream),
-        *signal_findings.dead(stream),
+        *dead_units.dead(stream, chances),
         *signal_findings.saturated(stream),
         *layer_findings.routers(stream),
         *layer_findings.positions(stream),
         *(signal_findings.untrained(parameters) if lost else ()),
+        *formats.lost(losses, names, has_loss),
         *signal_findings.below_epsilon(stream, parameters, loss),
     ]
     return list({(one.category, one.path): one for one in everything}.values())

@@ -110,7 +110,7 @@ def _is_wave(stage: Stage, stages: Sequence[Stage]) -> bool:
 
 
 def small(stream: Stream) -> Iterator[Finding]:
-    """Find a network with norms all of whose layers are small.
+    """Find a network all of whose layers are small.
 
     Kernels that all have one std, such as GPT-2's 0.02, are small in narrow models, on
     purpose. So it counts only if the std follows the fans and not the gain.
@@ -123,7 +123,7 @@ def small(stream: Stream) -> Iterator[Finding]:
         and s.layer.fans
         and not s.has("readout")
     ]
-    if len(stages) < 3 or not any(stage.is_normed for stage in stages):
+    if len(stages) < 3:
         return
     gains = np.log([stage.gain for stage in stages])
     fans = np.log([stage.layer.fans.fan_in for stage in stages if stage.layer.fans])
@@ -131,14 +131,19 @@ def small(stream: Stream) -> Iterator[Finding]:
     median = float(np.exp(np.median(gains)))
     if follows and median < _SMALL and float(np.exp(gains.max())) < _NO_LARGER:
         first = stages[0]
+        harm = "the signal, or where there are gates the state, fades layer by layer"
+        if any(stage.is_normed for stage in stages):
+            harm = (
+                "norms hide the factor in the signal, but the first steps change such "
+                "weights by more than they are"
+            )
         yield Finding(
             "small layers",
             first.path,
             median,
             f"the layers multiply what they read by {median:.3g} (the median; usual: "
             f"0.5 to 1.5), {first.path} first. Multiply their weights by "
-            f"{1 / median:.2g}: norms hide the factor in the signal, but the first "
-            "steps change such weights by more than they are.",
+            f"{1 / median:.2g}: {harm}.",
         )
 
 
@@ -165,45 +170,61 @@ def branches(stream: Stream) -> Iterator[Finding]:
                     one.path,
                     one.share,
                     f"the branch that {one.path} ends is {one.share:.3g} times as "
-                    f"large as the stream that it is added to, and {factor:.2g} times "
-                    "as large as branches like it. Scale down its last layer, as "
-                    "residual_scale() does: what the layers before have put into the "
-                    "stream is drowned.",
+                    f"large as the stream that it is added to (usual: below "
+                    f"{_DROWNS:g}), and {factor:.2g} times as large as branches like "
+                    "it. Scale down its last layer, as residual_scale() does: what the "
+                    "layers before have put into the stream is drowned.",
                 )
 
 
 def unnormalized(stream: Stream) -> Iterator[Finding]:
     """Find a layer that reads no normalized values, as layers like it do."""
     kinds = collections.defaultdict(list)
+    windows = collections.defaultdict(list)
     for stage in stream.stages:
         # What attention has made has no fixed size.
         is_behind = stage.has("attention_output")
         if stage.reads is not None and stage.reads["rms"] > 0 and not is_behind:
             kinds[stage.shape, stage.layer.roles].append(stage)
+            if stage.layer.kind == "convolution" and stage.layer.activation is not None:
+                windows[_window(stage), stage.has("readout")].append(stage)
+    missing = [one for kin in kinds.values() for one in _without_norm(kin, 2)]
+    # The channels of a U-Net differ from block to block, and its windows do not.
+    missing += [one for kin in windows.values() for one in _without_norm(kin, 4)]
+    for one, others in {id(pair[0]): pair for pair in missing}.values():
+        assert one.reads is not None
+        yield Finding(
+            "no norm",
+            one.path,
+            one.reads["rms"],
+            f"{one.path} reads no norm, and the {others} layers like it do; the rms "
+            f"that it reads is {one.reads['rms']:.3g} (usual: the same at each). Put "
+            "the norm before it, if it is not left out on purpose: the size of what it "
+            "reads is free to drift in training.",
+        )
+    sick = {id(pair[0]) for pair in missing}
     for kin in kinds.values():
-        # The first layer of a stack may read an embedding, without a norm.
         for one in kin[1:]:
             sizes = [s.reads["rms"] for s in kin if s is not one and s.reads]
-            first = kin[0].is_normed
-            others = [s.is_normed for s in kin[not first :] if s is not one]
-            if len(others) > 1 and all(others) and not one.is_normed:
-                assert one.reads is not None
-                yield Finding(
-                    "no norm",
-                    one.path,
-                    one.reads["rms"],
-                    f"{one.path} reads no norm, and the {len(others)} layers like it "
-                    f"do; the rms that it reads is {one.reads['rms']:.3g}. Put the "
-                    "norm before it, if it is not left out on purpose: the size of "
-                    "what it reads is free to drift in training.",
-                )
-            elif len(sizes) < 2 or max(sizes) > _TIGHT * min(sizes):
-                continue
-            elif one.layer.activation is not None:
-                # What an activation has made has no fixed size, either.
-                continue
-            else:
+            is_tight = len(sizes) > 1 and max(sizes) <= _TIGHT * min(sizes)
+            # What an activation has made has no fixed size, either.
+            if is_tight and one.layer.activation is None and id(one) not in sick:
                 yield from _unlike(one, float(np.median(sizes)))
+
+
+def _window(stage: Stage) -> tuple[int, ...]:
+    letters = stage.layer.layout or ""
+    return tuple(n for n, x in zip(stage.shape, letters, strict=False) if x == "k")
+
+
+def _without_norm(kin: Sequence[Stage], least: int) -> Iterator[tuple[Stage, int]]:
+    """Yield the one layer of a kind without a norm, and the number of the others."""
+    # The first layer of a stack may read an embedding, without a norm.
+    skipped = not kin[0].is_normed
+    rest = kin[skipped:]
+    bare = [stage for stage in rest if not stage.is_normed]
+    if len(bare) == 1 and len(rest) > least and bare[0] is not kin[0]:
+        yield bare[0], len(rest) - 1
 
 
 def _unlike(one: Stage, usual: float) -> Iterator[Finding]:
@@ -224,7 +245,7 @@ def _unlike(one: Stage, usual: float) -> Iterator[Finding]:
 def attention(stream: Stream) -> Iterator[Finding]:
     """Find attentions whose softmax is nearly a choice of one key."""
     for one in stream.softmaxes:
-        size, entropy = one.numbers["std"], one.numbers["least_entropy"]
+        size, entropy = one.std, one.least_entropy
         if one.keys > 1 and size > _SHARP and entropy < _ENTROPY:
             yield Finding(
                 "sharp attention",
@@ -232,9 +253,9 @@ def attention(stream: Stream) -> Iterator[Finding]:
                 size,
                 f"the logits of {one.path} have a std of {size:.3g} (usual: below 2), "
                 f"so that the softmax over {one.keys} keys has {entropy:.0%} of the "
-                "largest entropy. Scale down the queries or the keys, or divide their "
-                "product by the root of the head's width: a saturated softmax passes "
-                "no gradient.",
+                "largest entropy in one head (usual: above 80%). Scale down the "
+                "queries or the keys, or divide their product by the root of the "
+                "head's width: a saturated softmax passes no gradient.",
             )
 
 
@@ -244,17 +265,19 @@ def first_loss(stream: Stream, loss: Loss) -> Iterator[Finding]:
         return
     excess = loss.value - loss.guess
     heads = [stage for stage in stream.stages if stage.has("readout")]
-    if excess <= _EXCESS or not heads:
+    if not excess > _EXCESS or not heads:
         return
     head = heads[-1]
+    # A scale or a cap behind the head changes its logits.
+    size = head.gives["std"] if loss.logits is None else loss.logits
     yield Finding(
         "first loss",
         head.path,
         loss.value,
         f"the first loss is {loss.value:.3g}, and guessing costs {loss.guess:.3g}: the "
-        f"logits of {head.path} have a std of {head.gives['std']:.3g} (usual: below "
-        "1.5). Scale down the last layer, or set it to 0: the first steps only undo "
-        "such logits.",
+        f"readout {head.path} is {size:.2g} times too large, since its logits have a "
+        f"std of {size:.3g} (usual: below 1). Scale down the last layer, or set it to "
+        "0: the first steps only undo such logits.",
     )
 
 
@@ -304,7 +327,8 @@ def positions(stream: Stream) -> Iterator[Finding]:
             last.path,
             share,
             f"the positions that {last.path} reads are alike: {share:.2g} of their rms "
-            f"differs, and {first.reads['spread']:.2g} at {first.path}. Try shortcuts "
-            "around the attention, or smaller weights of values: attention averages "
-            "over positions until none is left to tell apart.",
+            f"differs (usual: above {_SAME_POSITIONS:g}), and "
+            f"{first.reads['spread']:.2g} at {first.path}. Try shortcuts around the "
+            "attention, or smaller weights of values: attention averages over "
+            "positions until none is left to tell apart.",
         )

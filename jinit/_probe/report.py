@@ -2,12 +2,14 @@
 
 import dataclasses
 import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .._core import checks
 from .._core.results import Finding, Result, Row, Table, plain, saved
 from .figures import of_report
 from .findings import outside
+from .formats import SHARES
 from .statistics import OUTPUT_STATISTICS
 
 
@@ -18,11 +20,15 @@ class Report(Result):
     `rows` are dicts, one for each layer in the order of execution, with `path`,
     `shape`, `mean`, `std`, `rms`, `dead`, `kurtosis`, `cosine`, `saturation` and
     `grad_rms`. `parameters` are dicts with `path`, `shape`, `rms`, `grad_rms` and
-    `grad_ratio`. `jacobian` is None, or a dict with the singular values `top` and
-    `bottom`. `verdict` is a list with a finding for each trouble, what harms the loss
-    most first: its `category`, the `path` of the layer, the `value`, and a `message`
-    that says what is usual, what to try, and why. `notes` are sentences on what was not
-    looked at. `print(report)` shows a table.
+    `grad_ratio`. `attention` has a dict for each head of each softmax, with `path`,
+    `head`, `keys`, `std` (of the logits along the keys) and `entropy` (as a share of
+    the largest possible one). `formats` has a dict for each array and format that was
+    asked for, with `path`, `kind` ("layer" or "parameter"), `format`, `overflow`,
+    `underflow`, `grad_overflow` and `grad_underflow`. `jacobian` is None, or a dict
+    with the singular values `top` and `bottom`. `verdict` is a list with a finding for
+    each trouble, what harms the loss most first: its `category`, the `path` of the
+    layer, the `value`, and a `message` that says what is usual, what to try, and why.
+    `notes` are sentences on what was not looked at. `print(report)` shows a table.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
@@ -40,6 +46,8 @@ class Report(Result):
     jacobian: dict[str, float] | None = None
     verdict: list[Finding] = dataclasses.field(default_factory=list)
     notes: tuple[str, ...] = ()
+    attention: tuple[Row, ...] = ()
+    formats: tuple[Row, ...] = ()
 
     def _table(self) -> Table:
         sick = {finding.path for finding in self.verdict}
@@ -48,7 +56,7 @@ class Report(Result):
             (
                 ("! " if row["path"] in sick else "  ") + row["path"],
                 str(row["shape"]),
-                *(_cell(row[name]) for name in OUTPUT_STATISTICS),
+                *_cells(row),
             )
             for row in self.rows
         ]
@@ -59,7 +67,27 @@ class Report(Result):
                 f"- singular values of the Jacobian: {bottom:.3g} to {top:.3g}"
             )
         words += [f"- note: {note}" for note in self.notes]
-        return Table(head, lines, below=words)
+        return Table(head, lines, below=[*words, *self._heads(), *self._formats()])
+
+    def _heads(self) -> Iterator[str]:
+        """Yield a sentence about the heads of attention, if there are any."""
+        if self.attention:
+            stds = _range([row["std"] for row in self.attention])
+            entropies = _range([row["entropy"] for row in self.attention], ".0%")
+            yield (
+                f"- attention: the logits of {len(self.attention)} heads have a std of "
+                f"{stds}, and their softmax has {entropies} of the largest entropy"
+            )
+
+    def _formats(self) -> Iterator[str]:
+        """Yield a sentence about each format."""
+        for name in dict.fromkeys(row["format"] for row in self.formats):
+            rows = [row for row in self.formats if row["format"] == name]
+            parts = (
+                f"{max(row[share] for row in rows):.2g} {share.replace('_', 'ient ')}"
+                for share in SHARES
+            )
+            yield f"- {name}, at the worst place: {', '.join(parts)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON, with None for numbers that are not finite."""
@@ -69,6 +97,8 @@ class Report(Result):
             "verdict": plain(self.verdict),
             "notes": plain(self.notes),
             "jacobian": plain(self.jacobian),
+            "attention": plain(self.attention),
+            "formats": plain(self.formats),
         }
 
     def check(self, **limits: tuple[float, float]) -> None:
@@ -101,6 +131,20 @@ class Report(Result):
           The matplotlib figure.
         """
         return saved(of_report(self.rows, self.verdict), path)
+
+
+def _range(values: Sequence[float], form: str = ".2g") -> str:
+    low, high = format(min(values), form), format(max(values), form)
+    return low if low == high else f"{low} to {high}"
+
+
+def _cells(row: Row) -> Iterator[str]:
+    """Yield the statistics as text."""
+    for name in OUTPUT_STATISTICS:
+        # The std of entries that are equal up to rounding, which have no kurtosis, is
+        # noise.
+        is_noise = name == "std" and math.isnan(row["kurtosis"]) and row["std"] > 0
+        yield "-" if is_noise else _cell(row[name])
 
 
 def _cell(value: float) -> str:

@@ -20,16 +20,10 @@ _ALIKE, _ALIKE_BEFORE, _LOST = 0.01, 0.05, 1e-3
 _GROWN = 10.0
 # The relative gradient at the first layer over that at the last.
 _WIDE_GRADIENT = 1e3
-_DEAD, _MORE_DEAD = 0.6, 0.25
-# Of so few inputs every eighth relu is 0 for each, by chance.
-_ROWS, _FEW = 3, 4
 # The share of entries at both ends of a sigmoid or tanh, and at the rarer end.
 _SATURATED, _AT_EACH_END = 0.5, 0.15
 # Adam divides by the root of the mean square plus 1e-8.
 _EPSILON = 1e-8
-# Activations that are 0 far below 0, in float32 at least.
-_HAS_ZEROS = {"relu", "relu6", "relu_squared", "gelu", "gelu_exact", "silu", "mish"}
-_HAS_ZEROS |= {"swiglu", "geglu", "reglu"}
 _TANH = {"tanh", "hard_tanh", "soft_sign"}
 _SIGMOID = {"sigmoid", "hard_sigmoid"}
 
@@ -51,8 +45,9 @@ def not_finite(layers: Sequence[Row], parameters: Sequence[Row]) -> Iterator[Fin
         "not finite",
         path,
         sick[0]["rms"],
-        f"{path} is the first layer whose output is not finite, so neither are the "
-        "loss and the gradient. Scale down what is before it, or look for a division "
+        f"{path} is the first layer whose output is not finite (rms "
+        f"{sick[0]['rms']:.3g}; usual: 0.1 to 10), so neither are the loss and the "
+        "gradient. Scale down what is before it, or look for a division "
         "by 0 or a logarithm of a number that is not positive.",
     )
 
@@ -87,9 +82,10 @@ def lost(stream: Stream) -> Iterator[Finding]:
                 "zero",
                 culprit.path,
                 0.0,
-                f"{stage.path} reads 0 for every input, and {culprit.path} is the last "
-                "layer before it that reads a signal. Give what comes between a start "
-                "that is not 0: nothing before a constant can learn.",
+                f"{stage.path} reads 0 for every input (usual: an rms of 0.1 to 10), "
+                f"and {culprit.path} is the last layer before it that reads a signal. "
+                "Give what comes between a start that is not 0: nothing before a "
+                "constant can learn.",
             )
         else:
             yield Finding(
@@ -222,72 +218,6 @@ def _relative(stage: Stage) -> float:
     return stage.gives["rms"] * stage.gives["grad_rms"] * stage.size
 
 
-def dead(stream: Stream) -> Iterator[Finding]:
-    """Find layers of which many units are 0 for each input of the batch."""
-    # A single input, or many that are equal, leave half of the units at 0.
-    if not _differ(stream):
-        return
-    places = [
-        (one.path, one.numbers["dead"], one.behind, one.units)
-        for one in stream.activations
-        if one.name in _HAS_ZEROS and one.rows >= _ROWS
-    ]
-    rows = {one.name for one in stream.activations}
-    places += [
-        (name, stage.reads["dead"], name, stage.layer.fans.fan_in)
-        for stage in stream.stages
-        if stage.reads is not None
-        and stage.layer.fans is not None
-        and stage.layer.activation in _HAS_ZEROS - rows
-        and (name := _maker(stage, stream))
-    ]
-    shares = [share for _, share, *_ in places]
-    for number, (path, share, behind, units) in enumerate(places):
-        # Inputs grow alike with depth, and with them the share, up to a half. So a
-        # layer is compared with those before and behind it.
-        beside = [
-            *shares[max(0, number - 1) : number],
-            *shares[number + 1 : number + 2],
-        ]
-        jumps = bool(beside) and share - max(beside) > _MORE_DEAD
-        # One unit of three is dead by chance.
-        if share < 1 and share * units < _FEW:
-            continue
-        if share > _DEAD or jumps:
-            usual = f"below {_DEAD:.0%}"
-            if share <= _DEAD:
-                usual = f"near the {max(beside):.0%} of the layers beside it"
-            yield Finding(
-                "dead",
-                path,
-                share,
-                f"{share:.0%} of the units behind {behind} are 0 for every input of "
-                f"the batch, at {path} (usual: {usual}). Try biases of 0, centred "
-                "inputs, or leaky_relu, since a unit that is always 0 gets no "
-                "gradient.",
-            )
-
-
-def _differ(stream: Stream) -> bool:
-    """Tell whether inputs, or their positions, differ from each other."""
-    shares = [
-        stage.reads[name]
-        for stage in stream.stages
-        if stage.reads is not None
-        for name in ("varied", "spread")
-    ]
-    return max((s for s in shares if math.isfinite(s)), default=0) > 10 * _ALIKE
-
-
-def _maker(stage: Stage, stream: Stream) -> str | None:
-    """Return the name of the last layer before a stage that feeds it."""
-    before = stream.stages[: stream.stages.index(stage)]
-    makers = [s.path for s in before if s.layer.path in stage.layer.inputs]
-    # The layer before a norm is not among the inputs, since the norm's scale is.
-    makers = makers or [s.path for s in before]
-    return makers[-1] if makers else None
-
-
 def saturated(stream: Stream) -> Iterator[Finding]:
     """Find sigmoids and tanhs most of whose values are at their two ends."""
     known: set[str] = set()
@@ -322,8 +252,9 @@ def untrained(parameters: Sequence[Row]) -> Iterator[Finding]:
         "no gradient",
         silent[0]["path"],
         float(len(silent)),
-        f"{len(silent)} parameters get no gradient: {paths}{more}. They learn nothing "
-        "until the signal reaches the output.",
+        f"{len(silent)} parameters get no gradient (usual: none): {paths}{more}. Mend "
+        "what loses the signal first, since they learn nothing until it reaches the "
+        "output.",
     )
 
 
@@ -346,7 +277,7 @@ def below_epsilon(
             row["path"],
             row["grad_rms"],
             f"the gradients of {len(small)} of {len(slopes)} parameters have an rms "
-            f"below {_EPSILON:g}, the least that of {row['path']}: "
+            f"below {_EPSILON:g} (usual: 1e-7 to 1), the least that of {row['path']}: "
             f"{row['grad_rms']:.2g}. Adam adds its epsilon of {_EPSILON:g} to them, so "
             "try a smaller epsilon or a loss that is not divided by so large a number.",
         )

@@ -19,7 +19,6 @@ OUTPUT_STATISTICS = (
 # input, `spread` the share that differs from position to position. `bottom`, `middle`
 # and `top` are the shares of entries near -1, 0 and 1.
 MEASURES = (*OUTPUT_STATISTICS, "varied", "spread", "bottom", "middle", "top")
-LOGIT_STATISTICS = ("std", "entropy", "least_entropy")
 ROUTER_STATISTICS = ("std", "largest", "unused")
 # This near to an end of a sigmoid or tanh its slope is below 6 % of the largest.
 _NEAR = 0.03
@@ -111,10 +110,10 @@ def _kurtosis(centred: jax.Array, size: jax.Array) -> jax.Array:
 def logit_statistics(
     x: jax.Array, *, scans: int, keys: tuple[int, ...], heads: tuple[int, ...]
 ) -> jax.Array:
-    """Return the numbers of `LOGIT_STATISTICS` for the logits of an attention.
+    """Return a line for each head of the logits of an attention.
 
-    They are the std along the keys, and the entropy of the softmax over the largest
-    possible one: its mean, and that of the head where it is least.
+    It has the variance along the keys, the sum over all queries of the entropy of their
+    softmax, and the sum of the largest possible entropies.
     """
 
     def run(x: jax.Array) -> jax.Array:
@@ -126,16 +125,16 @@ def logit_statistics(
         logs = jax.nn.log_softmax(jnp.where(open_, x, -np.inf), axes)
         logs = jnp.where(open_, logs, 0)
         entropy = -jnp.sum(jnp.where(open_, jnp.exp(logs) * logs, 0), axes)
-        count = jnp.sum(open_, axes)
+        spread = jnp.var(x, axes, where=open_)
         # Rows with one key alone have no entropy, and count for nothing.
-        share = jnp.stack([entropy, jnp.log(count)])
+        possible = jnp.log(jnp.sum(open_, axes))
         kept = tuple(d for d in range(x.ndim) if d not in axes)
-        others = tuple(1 + i for i, d in enumerate(kept) if d not in heads)
-        entropies, possible = jnp.sum(share, others)
-        ratios = jnp.where(possible > 0, entropies / jnp.maximum(possible, 1e-6), 1)
-        spread = jnp.sqrt(jnp.mean(jnp.var(x, axes, where=open_)))
-        whole = jnp.sum(entropies) / jnp.maximum(jnp.sum(possible), 1e-6)
-        return jnp.stack([spread, whole, jnp.min(ratios)])
+        others = tuple(i for i, d in enumerate(kept) if d not in heads)
+        numbers = [
+            jnp.mean(spread, others),
+            *(jnp.sum(v, others) for v in (entropy, possible)),
+        ]
+        return jnp.stack([v.reshape(-1) for v in numbers], -1)
 
     for _ in range(scans):
         run = jax.vmap(run)

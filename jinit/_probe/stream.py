@@ -10,29 +10,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
-from .._network.reader.records import Layer, Parameter, Reading, Tap
+from .._network.reader.records import Layer, Parameter, Reading
 from .._network.taps import names_of
-from .statistics import LOGIT_STATISTICS, MEASURES, ROUTER_STATISTICS
+from .places import Places
+from .statistics import MEASURES, ROUTER_STATISTICS
 
 Numbers = Mapping[str, float]
-
-
-class Places(NamedTuple):
-    """The taps of a probe: first those of its rows, then those of the stream.
-
-    `units` are the dimensions of the units of each tap. `inputs` has the number of the
-    tap of each product's input, or None, and `sums` pairs: shortcut and branch.
-    """
-
-    taps: tuple[Tap, ...]
-    rows: int
-    units: tuple[tuple[int, ...], ...]
-    # The numbers of the products whose output is measured, and of their inputs.
-    products: tuple[tuple[int, int, int | None], ...]
-    sums: tuple[tuple[int, int, int], ...]
 
 
 class Stage(NamedTuple):
@@ -42,6 +27,9 @@ class Stage(NamedTuple):
     """
 
     path: str
+    # The number of its product in the reading, and its first step in the scans.
+    product: int
+    first: tuple[int, ...]
     layer: Layer
     shape: tuple[int, ...]
     reads: Numbers | None
@@ -93,11 +81,25 @@ class Joint(NamedTuple):
 
 
 class Softmax(NamedTuple):
-    """The logits of one attention, by their numbers."""
+    """The logits of one attention: `heads` has the numbers of each head.
+
+    They are the std along the keys, and the entropy of the softmax over the largest
+    possible one, which is 1 where each query has one key alone.
+    """
 
     path: str
     keys: int
-    numbers: Numbers
+    heads: tuple[Numbers, ...]
+
+    @property
+    def std(self) -> float:
+        """The std of the logits of all heads."""
+        return math.sqrt(np.mean([head["std"] ** 2 for head in self.heads]))
+
+    @property
+    def least_entropy(self) -> float:
+        """The entropy of the head where it is least."""
+        return min(head["entropy"] for head in self.heads)
 
 
 class Activation(NamedTuple):
@@ -107,8 +109,6 @@ class Activation(NamedTuple):
     name: str
     numbers: Numbers
     behind: str
-    # How many inputs and positions there are, and how many units.
-    rows: int
     units: int
 
 
@@ -117,6 +117,8 @@ class Loss(NamedTuple):
 
     value: float | None = None
     guess: float | None = None
+    # The std of the output, where it is not that of the last layer.
+    logits: float | None = None
 
 
 class Stream(NamedTuple):
@@ -130,75 +132,19 @@ class Stream(NamedTuple):
     inside: frozenset[str]
 
 
+def attention_rows(stream: Stream) -> Iterator[dict[str, Any]]:
+    """Yield a row for each head of each attention."""
+    for one in stream.softmaxes:
+        for number, head in enumerate(one.heads):
+            yield {"path": one.path, "head": number, "keys": one.keys, **head}
+
+
 def _over(after: float, before: float) -> float:
     return after / before if before > 0 else math.nan
 
 
 def _moving(numbers: Numbers) -> float:
     return numbers["varied"] * numbers["rms"]
-
-
-def places_of(reading: Reading) -> Places:
-    """Return the taps that a probe records."""
-    taps: list[Tap] = []
-    units: list[tuple[int, ...]] = []
-    known: dict[Any, int] = {}
-
-    def add(tap: Tap | None, dims: Sequence[int] = ()) -> int | None:
-        if tap is None or not is_measured(tap):
-            return None
-        rank = len(tap.shape) - tap.scans
-        here = tuple(dims) if dims and tuple(dims) != (rank - 1,) else (-1,)
-        key = (*map(id, tap.place[:-1]), id(_variable(tap)), here)
-        if key not in known:
-            known[key] = len(taps)
-            taps.append(tap)
-            units.append(here)
-        return known[key]
-
-    numbers: dict[int, int] = {}
-    for number, tap in enumerate(reading.taps):
-        if is_measured(tap):
-            numbers[number] = len(taps)
-            known.setdefault(
-                (*map(id, tap.place[:-1]), id(_variable(tap)), (-1,)), len(taps)
-            )
-            taps.append(tap)
-            units.append((-1,))
-    rows = len(taps)
-    products = tuple(
-        (number, numbers[product.output], add(product.input, product.units))
-        for number, product in enumerate(reading.products)
-        if product.output in numbers
-    )
-    sums = []
-    for number, one in enumerate(reading.sums):
-        shortcut, branch = add(one.shortcut), add(one.branch)
-        if shortcut is not None and branch is not None:
-            sums.append((number, shortcut, branch))
-    return Places(tuple(taps), rows, tuple(units), products, tuple(sums))
-
-
-def is_measured(tap: Tap) -> bool:
-    """Tell whether a value has statistics; a single number, as a loss, has none."""
-    is_real = bool(jnp.issubdtype(tap.dtype, jnp.floating))
-    return is_real and len(tap.shape) > tap.scans
-
-
-def _variable(tap: Tap) -> Any:
-    eqn = tap.place[-1]
-    atoms: Any = eqn.invars if tap.is_operand else eqn.outvars
-    return atoms[tap.number]
-
-
-def routers_of(reading: Reading, places: Places) -> list[int]:
-    """Return the numbers of the taps that are the logits of routers."""
-    return [
-        output
-        for number, output, _ in places.products
-        if "router" in reading.layers[reading.products[number].layer].roles
-        and places.taps[output].shape[-1] > 1
-    ]
 
 
 def stream_of(
@@ -214,7 +160,7 @@ def stream_of(
       reading: the network's.
       places: its taps.
       outputs: the numbers of `MEASURES` for each tap, behind the axes of scans.
-      logits: the numbers of `LOGIT_STATISTICS` by the tap.
+      logits: the numbers of `logit_statistics` by the tap.
       routers: those of `ROUTER_STATISTICS` by the tap.
     """
     rows = places.taps[: places.rows]
@@ -236,7 +182,7 @@ def stream_of(
             math.prod(
                 rows[number].shape[rows[number].scans + d] for d in rows[number].keys
             ),
-            dict(zip(LOGIT_STATISTICS, logits[number][step].tolist(), strict=True)),
+            tuple(map(_head, logits[number][step].tolist())),
         )
         for (number, step), (_, path) in order.items()
         if number in logits
@@ -248,9 +194,8 @@ def stream_of(
         elif rows[number].kind == "activation":
             name = rows[number].name.rpartition("/")[2]
             numbers = _named(outputs[number][step])
-            inner = rows[number].shape[rows[number].scans :]
-            counts = math.prod(inner[:-1]), inner[-1]
-            activations.append(Activation(path, name, numbers, behind, *counts))
+            units = rows[number].shape[-1]
+            activations.append(Activation(path, name, numbers, behind, units))
     joints = _joints(reading, places, outputs)
     return Stream(
         tuple(stage for _, stage in stages),
@@ -259,6 +204,12 @@ def stream_of(
         tuple(activations),
         frozenset(path for one in reading.sums for path in one.layers),
     )
+
+
+def _head(line: Sequence[float]) -> dict[str, float]:
+    variance, entropy, possible = line
+    share = entropy / possible if possible > 0 else 1.0
+    return {"std": math.sqrt(variance), "entropy": share}
 
 
 def _named(values: np.ndarray) -> dict[str, float]:
@@ -296,6 +247,8 @@ def _stages(
             first,
             Stage(
                 order[output, first][1],
+                number,
+                first,
                 layer,
                 parameter.shape,
                 None if reads is None else _named(reads[step]),

@@ -29,7 +29,7 @@ ACTIVATIONS = {
 }  # fmt: skip
 
 # Primitives that are activations, unless they are parts of longer ones.
-_PLAIN = {"tanh": "tanh", "logistic": "sigmoid"}
+_PLAIN = {"tanh": "tanh", "logistic": "sigmoid", "sin": "sin"}
 
 Place = tuple[JaxprEqn, ...]
 

@@ -19,7 +19,10 @@ from .uses import Addition, Log, Use
 # The names of the parameters that a set of bits stands for.
 Names = Callable[[int], tuple[str, ...]]
 _LAYERS = ("product", "convolution")
-_WRITTEN_OUT = {"tanh", "sigmoid", "relu", "gelu", "gelu_exact", "silu", "mish"}
+_WRITTEN_OUT = {
+    "tanh", "sigmoid", "relu", "gelu", "gelu_exact", "silu", "mish", "sin", "elu",
+    "leaky_relu", "softplus", "softsign",
+}  # fmt: skip
 
 
 def taps_of(
