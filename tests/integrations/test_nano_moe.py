@@ -1,0 +1,43 @@
+"""A small language model whose MLPs are mixtures of experts, in Linen."""
+
+import jax
+import jax.numpy as jnp
+
+from tests.support.integration import KEY, Case, Checks, Widths, library
+
+nano_moe = library("nano_moe", "nano-moe-jax")
+
+IDS = jax.random.randint(KEY, (4, 8), 0, 48)
+
+
+def model(width=16):
+    return nano_moe.NanoMoE(
+        nano_moe.NanoMoEConfig(
+            vocab_size=48,
+            n_layers=2,
+            n_heads=2,
+            d_model=width,
+            d_ff=4 * width,
+            block_size=8,
+        )
+    )
+
+
+class TestNanoMoE(Checks):
+    # Both branches of a block end in a sum: attention, and the experts' weighted mean.
+    case = Case(
+        draw=lambda key: model().init(key, IDS),
+        call=lambda variables: (model(), variables, IDS),
+        table="""
+Embed_0/embedding  io   .   .  embedding
+pos_emb            .    .   .  bias|other|embedding
+block_{0,1}/MultiHeadAttention_0/Dense_0/kernel io 16 48 query key value
+block_{0,1}/MultiHeadAttention_0/Dense_1/kernel io 16 16 attention_output residual_output
+block_{0,1}/MoELayer_0/Router_0/Dense_0/kernel  io 16  4 router
+block_{0,1}/MoELayer_0/expert_{0,1,2,3}/Dense_0/kernel io 16 64 expert
+block_{0,1}/MoELayer_0/expert_{0,1,2,3}/Dense_1/kernel io 64 16 expert residual_output
+Dense_0/kernel     io  16  48  readout
+""",  # noqa: E501
+        depth=4,
+        spoiled="block_1/MoELayer_0/expert_2/Dense_1/kernel",
+    )

@@ -1,0 +1,181 @@
+"""Transformers of Hugging Face in Flax: BERT, GPT-2, ViT, Llama and Gemma.
+
+Its T5 calls `jnp.clip(a_max=)`, which JAX no longer has; `test_miniatures` has a T5.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from tests.support.integration import KEY, Case, Checks, Widths, library
+
+hf = library("transformers")
+
+IDS = jax.random.randint(KEY, (4, 8), 0, 48)
+MASK = jnp.ones_like(IDS)
+POSITIONS = jnp.broadcast_to(jnp.arange(8), IDS.shape)
+
+
+def draw(kind, config, shape=(1, 8)):
+    """Return how a class of Hugging Face draws the parameters of a configuration."""
+    model = kind(config, input_shape=shape, _do_init=False)
+    return lambda key: model.init_weights(key, shape), model.module
+
+
+# -- BERT (Devlin et al. 2019): post-norm, a classifier on the pooled first token.
+
+
+def bert(width=16):
+    config = hf.BertConfig(
+        vocab_size=48, hidden_size=width, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=4 * width, max_position_embeddings=8, num_labels=3,
+    )  # fmt: skip
+    return draw(hf.FlaxBertForSequenceClassification, config)
+
+
+BERT_DRAW, BERT = bert()
+
+
+class TestBert(Checks):
+    case = Case(
+        draw=BERT_DRAW,
+        call=lambda params: (
+            BERT, {"params": params}, IDS, MASK, 0 * IDS, POSITIONS, jnp.ones((2, 2)),
+        ),
+        table="""
+bert/embeddings/word_embeddings/embedding     io  .  .  embedding
+bert/encoder/layer/{0,1}/attention/self/query/kernel  io 16 16 query
+bert/encoder/layer/{0,1}/attention/self/key/kernel    io 16 16 key
+bert/encoder/layer/{0,1}/attention/self/value/kernel  io 16 16 value
+bert/encoder/layer/{0,1}/attention/output/dense/kernel io 16 16 attention_output residual_output
+bert/encoder/layer/{0,1}/intermediate/dense/kernel  io 16 64
+bert/encoder/layer/{0,1}/output/dense/kernel  io 64 16 residual_output
+bert/pooler/dense/kernel  io  16  16
+classifier/kernel         io  16   3  readout
+""",  # noqa: E501
+        depth=4,
+        spoiled="bert/encoder/layer/1/attention/self/query/kernel",
+    )  # fmt: skip
+
+
+# -- GPT-2 (Radford et al. 2019): pre-norm, the embedding is the readout.
+
+
+def gpt2(width=16):
+    config = hf.GPT2Config(
+        vocab_size=48, n_positions=8, n_embd=width, n_layer=2, n_head=2,
+        bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    return draw(hf.FlaxGPT2LMHeadModel, config)
+
+
+GPT2_DRAW, GPT2 = gpt2()
+
+
+class TestGPT2(Checks):
+    case = Case(
+        draw=GPT2_DRAW,
+        call=lambda params: (GPT2, {"params": params}, IDS, MASK, POSITIONS),
+        table="""
+transformer/wte/embedding         io   .  .  embedding readout
+transformer/h/{0,1}/attn/c_attn/kernel  oi  16  48  query key value
+transformer/h/{0,1}/attn/c_proj/kernel  oi  16  16  attention_output residual_output
+transformer/h/{0,1}/mlp/c_fc/kernel     oi  16  64
+transformer/h/{0,1}/mlp/c_proj/kernel   oi  64  16  residual_output
+""",
+        depth=4,
+        spoiled="transformer/h/1/mlp/c_fc/kernel",
+    )
+
+
+# -- ViT (Dosovitskiy et al. 2021): pre-norm, patches by a convolution.
+
+IMAGES = jax.random.normal(KEY, (4, 16, 16, 3))
+
+
+def vit(width=16):
+    config = hf.ViTConfig(
+        hidden_size=width, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=4 * width, image_size=16, patch_size=8, num_labels=3,
+    )  # fmt: skip
+    return draw(hf.FlaxViTForImageClassification, config, (1, 16, 16, 3))
+
+
+VIT_DRAW, VIT = vit()
+
+
+class TestViT(Checks):
+    case = Case(
+        draw=VIT_DRAW,
+        call=lambda params: (VIT, {"params": params}, IMAGES),
+        table="""
+vit/embeddings/patch_embeddings/projection/kernel  kkio 192 1024 input convolution
+vit/encoder/layer/{0,1}/attention/attention/query/kernel  io 16 16 query
+vit/encoder/layer/{0,1}/attention/attention/key/kernel    io 16 16 key
+vit/encoder/layer/{0,1}/attention/attention/value/kernel  io 16 16 value
+vit/encoder/layer/{0,1}/attention/output/dense/kernel io 16 16 attention_output residual_output
+vit/encoder/layer/{0,1}/intermediate/dense/kernel  io 16 64
+vit/encoder/layer/{0,1}/output/dense/kernel  io 64 16 residual_output
+classifier/kernel         io  16   3  readout
+""",  # noqa: E501
+        depth=4,
+        spoiled="vit/encoder/layer/0/output/dense/kernel",
+    )
+
+
+# -- Llama (Touvron et al. 2023) with grouped queries, and Gemma (2024).
+
+
+def decoder(config, kind, width):
+    config = config(
+        vocab_size=48, hidden_size=width, intermediate_size=2 * width,
+        num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        head_dim=width // 4, max_position_embeddings=32,
+    )  # fmt: skip
+    return draw(kind, config)
+
+
+def llama(width=32):
+    return decoder(hf.LlamaConfig, hf.FlaxLlamaForCausalLM, width)
+
+
+def gemma(width=32):
+    return decoder(hf.GemmaConfig, hf.FlaxGemmaForCausalLM, width)
+
+
+LLAMA_DRAW, LLAMA = llama()
+GEMMA_DRAW, GEMMA = gemma()
+
+DECODER = """
+model/layers/{0,1}/self_attn/q_proj/kernel  io 32 32 query
+model/layers/{0,1}/self_attn/k_proj/kernel  io 32 16 key
+model/layers/{0,1}/self_attn/v_proj/kernel  io 32 16 value
+model/layers/{0,1}/self_attn/o_proj/kernel  io 32 32 attention_output residual_output
+model/layers/{0,1}/mlp/gate_proj/kernel  io 32 64 gate
+model/layers/{0,1}/mlp/up_proj/kernel    io 32 64 up
+model/layers/{0,1}/mlp/down_proj/kernel  io 64 32 residual_output
+model/layers/{0,1}/input_layernorm/weight  none . . scale
+"""
+
+
+class TestLlama(Checks):
+    case = Case(
+        draw=LLAMA_DRAW,
+        call=lambda params: (LLAMA, {"params": params}, IDS, MASK, POSITIONS),
+        table=DECODER
+        + """
+model/embed_tokens/embedding  io . . embedding
+lm_head/kernel  io 32 48 readout
+""",
+        depth=4,
+        spoiled="model/layers/0/mlp/down_proj/kernel",
+    )
+
+
+class TestGemma(Checks):
+    case = Case(
+        draw=GEMMA_DRAW,
+        call=lambda params: (GEMMA, {"params": params}, IDS, MASK, POSITIONS),
+        table=DECODER + "model/embed_tokens/embedding  io . . embedding readout",
+        depth=4,
+        spoiled="model/layers/1/self_attn/v_proj/kernel",
+    )
