@@ -8,6 +8,7 @@ from jax.extend.core import JaxprEqn
 from . import attention, views
 from .atoms import shape_of
 from .axes import BROADCAST, Axes, Axis
+from .factors import scaled
 from .meetings import learned, match, meet, modulated, note, output, replaced, result
 from .uses import Log, letters_of
 from .values import Constant, Data, View, number
@@ -79,6 +80,8 @@ def _with_parameter(
         data = Data().copy(axes=log.labels.axes(shape))
     else:
         data = other
+        if not dims.here and not dims.free_here:
+            return _entry_by_entry(log, eqn, view, data, dims)
     use = note(log, "product", view, data, dims.letters)
     use.side = 1 - dims.side
     for here, there in zip(dims.here, dims.there, strict=True):
@@ -93,6 +96,23 @@ def _with_parameter(
     if data.is_one_hot and not dims.batch_here:
         use.kind, use.activation = "lookup", None
     return result(log, use, data, axes)
+
+
+def _entry_by_entry(
+    log: Log, eqn: JaxprEqn, view: View, data: Data, dims: _Dims
+) -> Data:
+    """Read a product that sums nothing: einsum("bi,i->bi") is x * w."""
+    places = (*dims.batch_there, *dims.free_there)
+    shape = shape_of(eqn.outvars[0])
+    repeated = [((BROADCAST, size),) if size > 1 else () for size in shape]
+
+    def change(axes: Axes) -> Axes:
+        front = [axes[dim] for dim in dims.batch_here]
+        return (*front, *repeated[len(front) :])
+
+    view = views.with_axes(view, change)
+    data = data.copy(axes=tuple(data.axes[dim] for dim in places), pending=None)
+    return scaled(log, eqn, (view, data), view, data)
 
 
 def _of_parameters(eqn: JaxprEqn, left: View, right: View) -> View:
