@@ -61,7 +61,7 @@ def coordinate_check(
       loss: a function of output and target that returns a scalar.
       base_width: the base width of the parametrization; by default the first width.
       parametrize: a function (base_shapes, shapes) -> `Parametrization`; by default
-        `jinit.mup.infer`.
+        `jinit.mup.infer` of the networks of the two models.
       init: a function (parametrization, drawn parameters) -> parameters; by default
         `p.init(params)` if `tx` is a function of p, else the drawn parameters.
       seeds: the number of models of each width.
@@ -229,7 +229,7 @@ def _run_of(settings: Settings, base: int, width: int, keys: Any, batches: Any) 
     first = jax.eval_shape(lambda keys: keys[0], keys)
     model = model_of(settings, width, first, x)
     narrow = model_of(settings, base, first, x)
-    p = settings.parametrization(narrow.net.params, model.net.params)
+    p = settings.parametrization(narrow.net, model.net)
     trace = model.net._read.trace
     taps = Tapped(trace, tuple(filter(_is_compared, model.net._read.reading.taps)))
     tx = settings.transformation(p)

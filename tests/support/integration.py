@@ -73,6 +73,25 @@ class Widths:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
+def of_equinox(
+    draw: Callable[[jax.Array, int], Any], call: Callable[[Any, Any], Any]
+) -> Callable[[int], tuple[Callable[..., Any], Callable[..., Any]]]:
+    """Return `Widths.make` of a module of Equinox: draw(key, width), call(model, x).
+
+    The parameters are the module without functions and masks, which are no parameters.
+    """
+    eqx = importlib.import_module("equinox")
+
+    def make(width: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        rest = eqx.filter(draw(KEY, width), eqx.is_inexact_array, inverse=True)
+        return (
+            lambda key, _: eqx.filter(draw(key, width), eqx.is_inexact_array),
+            lambda params, x: call(eqx.combine(params, rest), x),
+        )
+
+    return make
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Case:
     """A model of another package, at small size, with what its paper says about it.
@@ -99,6 +118,9 @@ class Case:
     # (drawn, what lsuv or autoinit gave) -> new `drawn`, where `drawn` has more in it,
     # such as a state.
     put: Callable[[Any, Any], Any] = lambda drawn, model: model
+    # The categories of what `probe` finds in the start of the package, where it is right;
+    # a comment has the arithmetic.
+    verdict: Sequence[str] = ()
     # Layers that lsuv leaves out (a comment says why), and globs of all weights that
     # stay as they are: those layers, and what belongs to no layer.
     skip: Sequence[str] = ()
@@ -267,7 +289,8 @@ class Checks:
         assert stds and not wrong, (middle, stds)
 
     def test_probe_is_silent_on_the_start_of_the_package(self):
-        jinit.probe(self.start.net, loss=self.case.loss).check()
+        verdict = jinit.probe(self.start.net, loss=self.case.loss).verdict
+        assert {finding.category for finding in verdict} == set(self.case.verdict)
 
     def test_probe_names_the_layer_that_is_spoiled(self):
         verdict = jinit.probe(self.start.spoiled(), loss=self.case.loss).verdict

@@ -89,7 +89,8 @@ def _entrywise(log: Log, eqn: JaxprEqn, values: Sequence[Any], side: int) -> Dat
         for here, there in zip(dims.batch_here, dims.batch_there, strict=True):
             log.labels.unite(data.axes[here], other.axes[there])
     elif isinstance(other, View):
-        rest = [((BROADCAST, shape_of(eqn.invars[side])[d]),) for d in dims.free_here]
+        sizes = [shape_of(eqn.invars[side])[d] for d in dims.free_here]
+        rest = [((BROADCAST, size),) if size > 1 else () for size in sizes]
         order = dims.batch_there
         other = views.with_axes(other, lambda axes: (*(axes[d] for d in order), *rest))
     # A copy shares the base of its function of one number only once it has one.
