@@ -25,12 +25,12 @@ TEXT = jax.random.normal(KEY, (2, 5, 16))
 
 class TestUNet(Checks):
     case = Case(
-        draw=UNET.init_weights,
-        call=lambda params: (UNET, {"params": params}, LATENTS, TIMES, TEXT),
+        draw=lambda key: {"params": UNET.init_weights(key)},
+        call=lambda variables: (UNET, variables, LATENTS, TIMES, TEXT),
         table="""
 """,
         depth=None,
-        spoiled="",
+        spoiled="mid_block/resnets_0/conv2/kernel",
     )
 
 
@@ -47,10 +47,10 @@ IMAGES = jax.random.normal(KEY, (2, 3, 8, 8))
 
 class TestAutoencoder(Checks):
     case = Case(
-        draw=AUTOENCODER.init_weights,
-        call=lambda params: (AUTOENCODER, {"params": params}, IMAGES),
+        draw=lambda key: {"params": AUTOENCODER.init_weights(key)},
+        call=lambda variables: (AUTOENCODER, variables, IMAGES),
         table="""
 """,
         depth=None,
-        spoiled="",
+        spoiled="encoder/mid_block/resnets_1/conv1/kernel",
     )

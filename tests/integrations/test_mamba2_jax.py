@@ -3,7 +3,7 @@
 import jax
 from flax import nnx
 
-from tests.support.integration import KEY, Case, Checks, Widths, library
+from tests.support.integration import KEY, Case, Checks, library
 
 mamba2 = library("mamba2_jax", "mamba2-jax")
 

@@ -1,9 +1,8 @@
 """A small language model whose MLPs are mixtures of experts, in Linen."""
 
 import jax
-import jax.numpy as jnp
 
-from tests.support.integration import KEY, Case, Checks, Widths, library
+from tests.support.integration import KEY, Case, Checks, library
 
 nano_moe = library("nano_moe", "nano-moe-jax")
 

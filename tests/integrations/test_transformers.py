@@ -6,7 +6,7 @@ Its T5 calls `jnp.clip(a_max=)`, which JAX no longer has; `test_miniatures` has 
 import jax
 import jax.numpy as jnp
 
-from tests.support.integration import KEY, Case, Checks, Widths, library
+from tests.support.integration import KEY, Case, Checks, library
 
 hf = library("transformers")
 
@@ -15,10 +15,18 @@ MASK = jnp.ones_like(IDS)
 POSITIONS = jnp.broadcast_to(jnp.arange(8), IDS.shape)
 
 
+# The std that .02 is at a width of 768 is this one at a width of 16.
+STD = 0.02 * (768 / 16) ** 0.5
+
+
 def draw(kind, config, shape=(1, 8)):
-    """Return how a class of Hugging Face draws the parameters of a configuration."""
-    model = kind(config, input_shape=shape, _do_init=False)
-    return lambda key: model.init_weights(key, shape), model.module
+    """Return how a class of Hugging Face draws its parameters, and its module."""
+
+    def init(key):
+        model = kind(config, input_shape=shape, _do_init=False)
+        return {"params": model.init_weights(key, shape)}
+
+    return init, kind.module_class(config=config)
 
 
 # -- BERT (Devlin et al. 2019): post-norm, a classifier on the pooled first token.
@@ -28,6 +36,7 @@ def bert(width=16):
     config = hf.BertConfig(
         vocab_size=48, hidden_size=width, num_hidden_layers=2, num_attention_heads=2,
         intermediate_size=4 * width, max_position_embeddings=8, num_labels=3,
+        initializer_range=STD,
     )  # fmt: skip
     return draw(hf.FlaxBertForSequenceClassification, config)
 
@@ -38,8 +47,8 @@ BERT_DRAW, BERT = bert()
 class TestBert(Checks):
     case = Case(
         draw=BERT_DRAW,
-        call=lambda params: (
-            BERT, {"params": params}, IDS, MASK, 0 * IDS, POSITIONS, jnp.ones((2, 2)),
+        call=lambda variables: (
+            BERT, variables, IDS, MASK, 0 * IDS, POSITIONS, jnp.ones((2, 2)),
         ),
         table="""
 bert/embeddings/word_embeddings/embedding     io  .  .  embedding
@@ -63,7 +72,7 @@ classifier/kernel         io  16   3  readout
 def gpt2(width=16):
     config = hf.GPT2Config(
         vocab_size=48, n_positions=8, n_embd=width, n_layer=2, n_head=2,
-        bos_token_id=0, eos_token_id=0,
+        bos_token_id=0, eos_token_id=0, initializer_range=STD,
     )  # fmt: skip
     return draw(hf.FlaxGPT2LMHeadModel, config)
 
@@ -74,7 +83,7 @@ GPT2_DRAW, GPT2 = gpt2()
 class TestGPT2(Checks):
     case = Case(
         draw=GPT2_DRAW,
-        call=lambda params: (GPT2, {"params": params}, IDS, MASK, POSITIONS),
+        call=lambda variables: (GPT2, variables, IDS, MASK, POSITIONS),
         table="""
 transformer/wte/embedding         io   .  .  embedding readout
 transformer/h/{0,1}/attn/c_attn/kernel  oi  16  48  query key value
@@ -96,6 +105,7 @@ def vit(width=16):
     config = hf.ViTConfig(
         hidden_size=width, num_hidden_layers=2, num_attention_heads=2,
         intermediate_size=4 * width, image_size=16, patch_size=8, num_labels=3,
+        initializer_range=STD,
     )  # fmt: skip
     return draw(hf.FlaxViTForImageClassification, config, (1, 16, 16, 3))
 
@@ -106,7 +116,7 @@ VIT_DRAW, VIT = vit()
 class TestViT(Checks):
     case = Case(
         draw=VIT_DRAW,
-        call=lambda params: (VIT, {"params": params}, IMAGES),
+        call=lambda variables: (VIT, variables, IMAGES),
         table="""
 vit/embeddings/patch_embeddings/projection/kernel  kkio 192 1024 input convolution
 vit/encoder/layer/{0,1}/attention/attention/query/kernel  io 16 16 query
@@ -129,7 +139,7 @@ def decoder(config, kind, width):
     config = config(
         vocab_size=48, hidden_size=width, intermediate_size=2 * width,
         num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        head_dim=width // 4, max_position_embeddings=32,
+        head_dim=width // 4, max_position_embeddings=32, initializer_range=STD,
     )  # fmt: skip
     return draw(kind, config)
 
@@ -160,7 +170,7 @@ model/layers/{0,1}/input_layernorm/weight  none . . scale
 class TestLlama(Checks):
     case = Case(
         draw=LLAMA_DRAW,
-        call=lambda params: (LLAMA, {"params": params}, IDS, MASK, POSITIONS),
+        call=lambda variables: (LLAMA, variables, IDS, MASK, POSITIONS),
         table=DECODER
         + """
 model/embed_tokens/embedding  io . . embedding
@@ -174,7 +184,7 @@ lm_head/kernel  io 32 48 readout
 class TestGemma(Checks):
     case = Case(
         draw=GEMMA_DRAW,
-        call=lambda params: (GEMMA, {"params": params}, IDS, MASK, POSITIONS),
+        call=lambda variables: (GEMMA, variables, IDS, MASK, POSITIONS),
         table=DECODER + "model/embed_tokens/embedding  io . . embedding readout",
         depth=4,
         spoiled="model/layers/1/self_attn/v_proj/kernel",
