@@ -50,7 +50,8 @@ head/weight                oi  32  10  readout
         left=("global_pos_embed/weight", "cls_token", "reg_tokens"),
         widths=Widths(
             make=of_equinox(vit, classified),
-            sizes=(32, 128),
+            sizes=(64, 256),
+            rate=1e-3,
             x=IMAGES,
             target=jnp.sin(IMAGES[:, 0, 0, :10]),
             classes={
