@@ -111,11 +111,16 @@ def coordinate_check(
     ]
     outputs = measured[-1][1]
     rows = [
-        row(path, sizes, values, tolerance, path.partition("#")[0] in outputs)
+        row(path, sizes, values, tolerance, _layer(path) in outputs)
         for path, values in _by_path([layers for layers, _ in measured])
     ]
     steps = len(jax.tree.leaves(stacked)[0])
     return CoordinateReport(sizes, tuple(rows), len(keys), steps, tolerance)
+
+
+def _layer(path: str) -> str:
+    """Return the layer of a row: "readout[3]" is a step of it, "readout#2" a use."""
+    return path.partition("#")[0].partition("[")[0]
 
 
 def _by_path(
@@ -180,7 +185,7 @@ def _measured(
     sizes = {
         path: dict(zip(_COMPARED, values, strict=True))
         for _, path, values in rows_of(run.taps, layers)
-        if path.partition("#")[0] not in run.hidden
+        if _layer(path) not in run.hidden
     }
     return {**sizes, "output": dict(zip(_COMPARED, output, strict=True))}, run.outputs
 

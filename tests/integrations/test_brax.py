@@ -44,7 +44,7 @@ hidden_{0,1,2,3,4}/bias none . .  bias
         spoiled="hidden_2/kernel",
         # LeCun's std of sqrt(1 / n) before silu, whose slope at 0 is 1 / 2: the signal
         # falls by two a layer, to 1 / 16 behind four of them.
-        verdict=("vanishing",),
+        verdict=("signal shrinks",),
         widths=Widths(
             make=policy,
             sizes=(64, 512),
@@ -71,7 +71,7 @@ hidden_5/kernel          io  64   1  readout
         depth=0,
         spoiled="hidden_3/kernel",
         # As in the policy: five layers of LeCun's before silu, 1 / 32.
-        verdict=("vanishing",),
+        verdict=("signal shrinks",),
         # The policy is checked at several widths.
         widths=None,
     )

@@ -164,6 +164,7 @@ head/layers/1/weight           oi  32  10  readout
             # Heads keep their size of 8, so their logits need no other scale.
             make=of_equinox(VisionTransformer, batched),
             sizes=(32, 128),
+            rate=1e-3,
             x=IMAGES,
             target=jnp.sin(IMAGES[:, 0, 0, :10]),
             classes={

@@ -48,7 +48,7 @@ class TestMaskedAutoregressiveFlow(Checks):
         spoiled=f"{MASKED}/0/weight/args/1",
         widths=Widths(
             make=of_equinox(masked, log_prob),
-            sizes=(64, 512),
+            sizes=(128, 1024),
             x=X,
             target=0,
             loss=lambda y, _: -jnp.mean(y),
@@ -79,7 +79,7 @@ class TestCouplingFlow(Checks):
         spoiled=f"{COUPLING}/1/weight",
         widths=Widths(
             make=of_equinox(coupling, log_prob),
-            sizes=(64, 512),
+            sizes=(128, 1024),
             x=X,
             target=0,
             loss=lambda y, _: -jnp.mean(y),

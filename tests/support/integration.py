@@ -118,8 +118,8 @@ class Case:
     # (drawn, what lsuv or autoinit gave) -> new `drawn`, where `drawn` has more in it,
     # such as a state.
     put: Callable[[Any, Any], Any] = lambda drawn, model: model
-    # The categories of what `probe` finds in the start of the package, where it is right;
-    # a comment has the arithmetic.
+    # The categories of what `probe` finds in the start of the package, where that is
+    # right; a comment has the arithmetic.
     verdict: Sequence[str] = ()
     # Layers that lsuv leaves out (a comment says why), and globs of all weights that
     # stay as they are: those layers, and what belongs to no layer.
@@ -185,11 +185,19 @@ class Start:
         return self.net.replace(tree.unflatten(changed))
 
     def stds(self, net: jinit.Network) -> dict[str, float]:
-        """Return the std of the output of each layer of `net`, at its first use."""
-        names, stds = set(self.layers.values()), {}
+        """Return the std of the output of each layer of `net`, at its first use.
+
+        Steps of a scan that share their weights, as in a recurrent cell, are uses of
+        one layer, and the first state may be 0.
+        """
+        adjustable = self.net._read.reading.adjustable
+        is_shared = {one.path: one.is_shared for one in adjustable}
+        stds: dict[str, float] = {}
         for row in jinit.probe(net).rows:
-            if row["path"].partition("[")[0] in names:
-                stds.setdefault(row["path"], row["std"])
+            name = row["path"].partition("[")[0]
+            if name in is_shared:
+                path = name if is_shared[name] else row["path"]
+                stds[path] = stds.get(path, 0) or row["std"]
         return stds
 
 
@@ -290,7 +298,8 @@ class Checks:
 
     def test_probe_is_silent_on_the_start_of_the_package(self):
         verdict = jinit.probe(self.start.net, loss=self.case.loss).verdict
-        assert {finding.category for finding in verdict} == set(self.case.verdict)
+        categories = {finding.category for finding in verdict}
+        assert categories == set(self.case.verdict), verdict
 
     def test_probe_names_the_layer_that_is_spoiled(self):
         verdict = jinit.probe(self.start.spoiled(), loss=self.case.loss).verdict
