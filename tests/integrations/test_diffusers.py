@@ -13,7 +13,8 @@ UNET = diffusers.FlaxUNet2DConditionModel(
     out_channels=4,
     down_block_types=("CrossAttnDownBlock2D",),
     up_block_types=("CrossAttnUpBlock2D",),
-    block_out_channels=(32,),
+    # 32 groups of one channel would take the time away, which is added to channels.
+    block_out_channels=(64,),
     layers_per_block=1,
     attention_head_dim=2,
     cross_attention_dim=16,

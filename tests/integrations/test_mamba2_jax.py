@@ -42,4 +42,9 @@ backbone/final_norm/weight           none . .  scale
 """,
         depth=2,
         spoiled="backbone/layers/1/mixer/out_proj/kernel",
+        # Its convolution is written as shifts and products, which are no layer.
+        left=(
+            "backbone/embedder/embedding",
+            "backbone/layers/?/mixer/conv1d/conv/kernel",
+        ),
     )

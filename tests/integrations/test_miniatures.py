@@ -18,6 +18,7 @@ class TestGemmaOfEinsums(Checks):
         draw=lambda key: GEMMA.init(key, IDS),
         call=lambda variables: (GEMMA, variables, IDS),
         table=gemma.TABLE,
+        left=("input_embedding",),
         depth=4,
         spoiled="layer_1/attn/q_einsum/w",
     )
@@ -32,6 +33,7 @@ class TestT5AlongAxisOne(Checks):
         draw=lambda key: T5.init(key, SOURCE, TARGET),
         call=lambda variables: (T5, variables, SOURCE, TARGET),
         table=t5.table("ibo"),
+        left=("*_relpos/rel_embedding", "token_embedder/embedding"),
         depth=10,
         spoiled="encoder/mlp/wi_1/kernel",
     )
@@ -46,6 +48,7 @@ class TestViTMoE(Checks):
         draw=lambda key: VIT_MOE.init(key, IMAGES),
         call=lambda variables: (VIT_MOE, variables, IMAGES),
         table=vit_moe.TABLE,
+        left=("positions",),
         depth=4,
         spoiled="mlp_1/experts/up/kernel",
     )

@@ -38,5 +38,6 @@ block_{0,1}/MoELayer_0/expert_{0,1,2,3}/Dense_1/kernel io 64 16 expert residual_
 Dense_0/kernel     io  16  48  readout
 """,  # noqa: E501
         depth=4,
+        left=("Embed_0/embedding", "pos_emb"),
         spoiled="block_1/MoELayer_0/expert_2/Dense_1/kernel",
     )

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-VOCABULARY, LAYERS, HEADS, GROUPS, SIZE = 48, 2, 4, 2, 4
+VOCABULARY, LAYERS, SIZE, QUERIES = 48, 2, 4, 2
 
 
 class Einsum(nn.Module):
@@ -44,20 +44,21 @@ def rotated(x):
 class Attention(nn.Module):
     @nn.compact
     def __call__(self, x):
-        width = x.shape[-1]
-        query = Einsum((HEADS, width, SIZE), name="q_einsum")("BTD,NDH->BTNH", x)
-        pair = Einsum((2, GROUPS, width, SIZE), name="kv_einsum")
+        width, heads = x.shape[-1], x.shape[-1] // SIZE
+        groups = heads // QUERIES
+        query = Einsum((heads, width, SIZE), name="q_einsum")("BTD,NDH->BTNH", x)
+        pair = Einsum((2, groups, width, SIZE), name="kv_einsum")
         key, value = pair("BSD,CKDH->CBSKH", x)
         query, key = rotated(query) * SIZE**-0.5, rotated(key)
-        query = query.reshape(*x.shape[:2], GROUPS, HEADS // GROUPS, SIZE)
+        query = query.reshape(*x.shape[:2], groups, QUERIES, SIZE)
         logits = jnp.einsum("BTKGH,BSKH->BTKGS", query, key)
         logits = 50 * jnp.tanh(logits / 50)
         mask = jnp.tril(jnp.ones((x.shape[1], x.shape[1]), bool))
         logits = jnp.where(mask[None, :, None, None, :], logits, -2e38)
         weights = jax.nn.softmax(logits, axis=-1)
         y = jnp.einsum("BTKGS,BSKH->BTKGH", weights, value)
-        y = y.reshape(*x.shape[:2], HEADS, SIZE)
-        shape = (HEADS, SIZE, width)
+        y = y.reshape(*x.shape[:2], heads, SIZE)
+        shape = (heads, SIZE, width)
         return Einsum(shape, name="attn_vec_einsum")("BTNH,NHD->BTD", y)
 
 
