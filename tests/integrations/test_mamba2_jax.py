@@ -3,7 +3,7 @@
 import jax
 from flax import nnx
 
-from tests.support.integration import KEY, Case, Checks, library
+from tests.support.integration import KEY, Case, Checks, Widths, library
 
 mamba2 = library("mamba2_jax", "mamba2-jax")
 
@@ -26,6 +26,17 @@ def logits(model, ids):
     return model(ids)["logits"]
 
 
+class Logits(nnx.Module):
+    """The model with its logits, and the factor of muP for those of an embedding."""
+
+    def __init__(self, width, *, rngs):
+        self.model = model(width, rngs=rngs)
+        self.factor = 16 / width
+
+    def __call__(self, ids):
+        return logits(self.model, ids) * self.factor
+
+
 # The projection has the gate z (32), x (32), B (8), C (8) and dt (4) of 4 heads.
 class TestMamba2(Checks):
     case = Case(
@@ -46,5 +57,18 @@ backbone/final_norm/weight           none . .  scale
         left=(
             "backbone/embedder/embedding",
             "backbone/layers/?/mixer/conv1d/conv/kernel",
+        ),
+        widths=Widths(
+            make=Logits,
+            readout="multiplier",
+            sizes=(16, 64),
+            x=IDS,
+            target=jax.random.normal(KEY, (*IDS.shape, 48)),
+            classes={
+                "model/backbone/embedder/embedding": "input",
+                "model/backbone/layers/0/mixer/in_proj/kernel": "hidden",
+                "model/backbone/layers/0/mixer/out_proj/kernel": "hidden",
+                "model/backbone/layers/0/norm/weight": "vector",
+            },
         ),
     )

@@ -4,13 +4,21 @@ T5 is that of tests/support/zoo, whose layers are scanned along axis 1.
 """
 
 import jax
+import jax.numpy as jnp
 
-from tests.support.integration import KEY, Case, Checks
+import jinit
+from tests.support.integration import KEY, Case, Checks, Widths
 from tests.support.miniatures import gemma, s5, style_gan, vit_moe
 from tests.support.zoo import t5
 
 IDS = jax.random.randint(KEY, (4, 8), 0, 40)
 GEMMA = gemma.Gemma(16)
+
+
+def tied(width):
+    """Return Gemma with the factor that muP gives to logits of its embedding."""
+    module = gemma.Gemma(width)
+    return module.init, lambda variables, ids: module.apply(variables, ids) * 16 / width
 
 
 class TestGemmaOfEinsums(Checks):
@@ -21,7 +29,29 @@ class TestGemmaOfEinsums(Checks):
         left=("input_embedding",),
         depth=4,
         spoiled="layer_1/attn/q_einsum/w",
+        widths=Widths(
+            make=tied,
+            readout="multiplier",
+            sizes=(16, 64),
+            x=IDS,
+            target=jax.random.normal(KEY, (*IDS.shape, gemma.VOCABULARY)),
+            classes={
+                "input_embedding": "input",
+                "layer_0/attn/q_einsum/w": "hidden",
+                "layer_0/attn/kv_einsum/w": "hidden",
+                "layer_0/attn/attn_vec_einsum/w": "hidden",
+                "layer_0/mlp/gating_einsum/w": "hidden",
+                "layer_0/pre_ffw_norm/scale": "vector",
+            },
+        ),
     )
+
+    def test_probe_names_the_layer_that_is_spoiled(self):
+        # The reference draws N(0, 0.01), which 30 times is a layer of gain
+        # 0.3 sqrt(16) = 1.2: healthy. It takes 900 times, a gain of 36.
+        jinit.probe(self.start.spoiled()).check()
+        verdict = jinit.probe(self.start.spoiled(900.0)).verdict
+        assert "layer_1/attn/q_einsum" in {finding.path for finding in verdict}
 
 
 SOURCE, TARGET = IDS[:, :6], IDS[:, :5]
@@ -36,7 +66,22 @@ class TestT5AlongAxisOne(Checks):
         left=("*_relpos/rel_embedding", "token_embedder/embedding"),
         depth=10,
         spoiled="encoder/mlp/wi_1/kernel",
+        # The model of the zoo has one width.
     )
+
+    def test_materialize_gives_the_eager_bits(self):
+        # The kernels are drawn within a scan, whose program has other bits without
+        # XLA's optimizations.
+        name = "jax_disable_most_optimizations"
+        before = jax.config.read(name)
+        jax.config.update(name, False)
+        try:
+            drawn, eager = jinit.materialize(self.case.draw)(KEY), self.case.draw(KEY)
+        finally:
+            jax.config.update(name, before)
+        assert jax.tree.structure(drawn) == jax.tree.structure(eager)
+        pairs = zip(jax.tree.leaves(drawn), jax.tree.leaves(eager), strict=True)
+        assert all(one.tobytes() == other.tobytes() for one, other in pairs)
 
 
 IMAGES = jax.random.normal(KEY, (8, 8, 8, 3))
@@ -51,6 +96,19 @@ class TestViTMoE(Checks):
         left=("positions",),
         depth=4,
         spoiled="mlp_1/experts/up/kernel",
+        widths=Widths(
+            make=vit_moe.ViTMoE,
+            sizes=(16, 64),
+            x=IMAGES,
+            target=jnp.sin(IMAGES[:, 0, :3, 0]),
+            classes={
+                "patches/kernel": "input",
+                "attention_0/query/kernel": "hidden",
+                "mlp_1/experts/up/kernel": "hidden",
+                "mlp_1/router/kernel": "output",
+                "head/kernel": "output",
+            },
+        ),
     )
 
 
@@ -65,6 +123,7 @@ class TestStyleGAN2(Checks):
         table=style_gan.TABLE,
         depth=None,
         spoiled="conv_1/affine/weight",
+        left=("const",),
     )
 
 

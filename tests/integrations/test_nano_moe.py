@@ -2,7 +2,7 @@
 
 import jax
 
-from tests.support.integration import KEY, Case, Checks, library
+from tests.support.integration import KEY, Case, Checks, Widths, library
 
 nano_moe = library("nano_moe", "nano-moe-jax")
 
@@ -14,7 +14,7 @@ def model(width=16):
         nano_moe.NanoMoEConfig(
             vocab_size=48,
             n_layers=2,
-            n_heads=2,
+            n_heads=width // 8,
             d_model=width,
             d_ff=4 * width,
             block_size=8,
@@ -40,4 +40,21 @@ Dense_0/kernel     io  16  48  readout
         depth=4,
         left=("Embed_0/embedding", "pos_emb"),
         spoiled="block_1/MoELayer_0/expert_2/Dense_1/kernel",
+        widths=Widths(
+            make=lambda width: (
+                model(width).init,
+                lambda variables, ids: model(width).apply(variables, ids)[0],
+            ),
+            sizes=(16, 64),
+            x=IDS,
+            target=jax.random.normal(KEY, (*IDS.shape, 48)),
+            classes={
+                "Embed_0/embedding": "input",
+                "block_0/MultiHeadAttention_0/Dense_0/kernel": "hidden",
+                "block_0/MoELayer_0/expert_1/Dense_0/kernel": "hidden",
+                "block_0/MoELayer_0/Router_0/Dense_0/kernel": "output",
+                "block_0/LayerNorm_0/scale": "vector",
+                "Dense_0/kernel": "output",
+            },
+        ),
     )

@@ -29,20 +29,21 @@ def draw(kind, config, shape=(1, 8)):
     return init, kind.module_class(config=config)
 
 
-def widths(make, x, *inputs, outputs=48, sizes=(32, 128), classes, **facts):
-    """Return the sizes of a model, whose logits are trained towards a wave."""
+def widths(make, x, *inputs, outputs=48, sizes=(32, 128), readout="weights", **facts):
+    """Return a model at several widths, whose logits learn a table of numbers."""
 
     def at(width):
         init, module = make(width)
 
         def logits(variables, x):
-            return module.apply(variables, x, *inputs).logits
+            factor = 1 if readout == "weights" else sizes[0] / width
+            return module.apply(variables, x, *inputs).logits * factor
 
         return (lambda key, x: init(key)), logits
 
     shape = (*x.shape[:2], outputs) if outputs == 48 else (x.shape[0], outputs)
     target = jax.random.normal(KEY, shape)
-    return Widths(make=at, sizes=sizes, x=x, target=target, classes=classes, **facts)
+    return Widths(make=at, sizes=sizes, x=x, target=target, readout=readout, **facts)
 
 
 # -- BERT (Devlin et al. 2019): post-norm, a classifier on the pooled first token.
@@ -50,8 +51,8 @@ def widths(make, x, *inputs, outputs=48, sizes=(32, 128), classes, **facts):
 
 def bert(width=16):
     config = hf.BertConfig(
-        vocab_size=48, hidden_size=width, num_hidden_layers=2, num_attention_heads=width // 8,
-        intermediate_size=4 * width, max_position_embeddings=8, num_labels=3,
+        vocab_size=48, hidden_size=width, num_hidden_layers=2,
+        num_attention_heads=width // 8, intermediate_size=4 * width, max_position_embeddings=8, num_labels=3,
         initializer_range=STD,
     )  # fmt: skip
     return draw(hf.FlaxBertForSequenceClassification, config)
@@ -133,6 +134,7 @@ transformer/h/{0,1}/mlp/c_proj/kernel   oi  64  16  residual_output
             IDS,
             MASK,
             POSITIONS,
+            readout="multiplier",
             classes={
                 "transformer/wte/embedding": "input",
                 "transformer/h/0/attn/c_attn/kernel": "hidden",
@@ -201,7 +203,8 @@ classifier/kernel         io  16   3  readout
 def decoder(config, kind, width):
     config = config(
         vocab_size=48, hidden_size=width, intermediate_size=2 * width,
-        num_hidden_layers=2, num_attention_heads=width // 8, num_key_value_heads=width // 16,
+        num_hidden_layers=2,
+        num_attention_heads=width // 8, num_key_value_heads=width // 16,
         head_dim=8, max_position_embeddings=32, initializer_range=STD,
     )  # fmt: skip
     return draw(kind, config)

@@ -55,7 +55,8 @@ class Widths:
     `make` is `make_model` of `jinit.mup.coordinate_check`: a function of the width that
     returns a Linen module or a pair (init(key, x), apply(params, x)), or one of the
     width and of `rngs`. The models need no factor in their readouts, since `infer`
-    takes it into the weights.
+    takes it into the weights. A readout that is an embedding too cannot take it: with
+    readout="multiplier" the model multiplies its logits by sizes[0] / width.
     """
 
     make: Callable[..., Any]
@@ -68,6 +69,7 @@ class Widths:
     # Adam's rate at the first width.
     rate: float = 1e-2
     overrides: Any = ()
+    readout: str = "weights"
     seeds: int = 4
     tolerance: float = 0.2
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -239,12 +241,11 @@ class Growth:
     def infer(self, base: Any, target: Any) -> mup.Parametrization:
         """Infer a parametrization from two trees of the sizes of two widths.
 
-        Its readouts need no factor in the model, and drawn arrays tell how the std of
-        each tensor of the package grows.
+        Drawn arrays tell how the std of each tensor of the package grows.
         """
         pair = (self._drawn(tree) for tree in (base, target))
-        overrides = self.widths.overrides
-        return mup.infer(*pair, overrides=overrides, readout="weights")
+        widths = self.widths
+        return mup.infer(*pair, overrides=widths.overrides, readout=widths.readout)
 
     def _drawn(self, tree: Any) -> jinit.Network:
         """Return the network whose arrays have the shapes of a tree."""
