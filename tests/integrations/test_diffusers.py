@@ -13,7 +13,7 @@ UNET = diffusers.FlaxUNet2DConditionModel(
     out_channels=4,
     down_block_types=("CrossAttnDownBlock2D",),
     up_block_types=("CrossAttnUpBlock2D",),
-    # 32 groups of one channel would take the time away, which is added to channels.
+    # The time is added to channels, and groups of one channel would take it away.
     block_out_channels=(64,),
     layers_per_block=1,
     attention_head_dim=2,
@@ -28,9 +28,9 @@ class TestUNet(Checks):
     case = Case(
         draw=lambda key: {"params": UNET.init_weights(key)},
         call=lambda variables: (UNET, variables, LATENTS, TIMES, TEXT),
-        # Time goes to each block of convolutions, and text to the second attention. Long
-        # skips double the channels of `up_blocks`. The gated unit is fused, and four
-        # times as wide.
+        # Time goes to each block of convolutions, and text to the second attention.
+        # Long skips double the channels of `up_blocks`. The gated unit is fused, and
+        # four times as wide.
         table="""
 conv_in/kernel   kkio   36 576  input convolution
 time_embedding/linear_1/kernel  io   64 256  input
@@ -57,6 +57,7 @@ conv_out/kernel  kkio  576  36  readout convolution
         # Five blocks of convolutions; four of attention, with three branches in each.
         depth=5 + 4 * 4,
         spoiled="mid_block/resnets_0/conv2/kernel",
+        # Its widths are not varied: a step of training compiles for half a minute.
     )
 
 
@@ -91,4 +92,5 @@ decoder/conv_out/kernel  kkio  288  27  readout convolution
         # Three branches in the middle of each half; one block down, and two up.
         depth=2 * 3 + 1 + 2,
         spoiled="encoder/mid_block/resnets_1/conv1/kernel",
+        # Its widths are not varied: as above.
     )

@@ -30,6 +30,7 @@ BasicBlock_7/Conv_1/kernel      kkio  4608 4608  convolution residual_output
 Dense_0/kernel  io  512 10  readout
 """,
         depth=8,
+        # The package has fixed widths, of 64 to 512.
         spoiled="BasicBlock_3/Conv_1/kernel",
         options={"train": True, "mutable": ["batch_stats"]},
     )

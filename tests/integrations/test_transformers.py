@@ -52,7 +52,8 @@ def widths(make, x, *inputs, outputs=48, sizes=(32, 128), readout="weights", **f
 def bert(width=16):
     config = hf.BertConfig(
         vocab_size=48, hidden_size=width, num_hidden_layers=2,
-        num_attention_heads=width // 8, intermediate_size=4 * width, max_position_embeddings=8, num_labels=3,
+        num_attention_heads=width // 8, intermediate_size=4 * width,
+        max_position_embeddings=8, num_labels=3,
         initializer_range=STD,
     )  # fmt: skip
     return draw(hf.FlaxBertForSequenceClassification, config)
