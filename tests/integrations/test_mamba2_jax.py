@@ -31,7 +31,7 @@ class Logits(nnx.Module):
 
     def __init__(self, width, *, rngs):
         self.model = model(width, rngs=rngs)
-        self.factor = 16 / width
+        self.factor = 32 / width
 
     def __call__(self, ids):
         return logits(self.model, ids) * self.factor
@@ -61,11 +61,11 @@ backbone/final_norm/weight           none . .  scale
         widths=Widths(
             make=Logits,
             readout="multiplier",
-            sizes=(16, 64),
-            x=IDS,
-            target=jax.random.normal(KEY, (*IDS.shape, 48)),
+            sizes=(32, 128),
+            x=IDS[:2, :4],
+            target=jax.random.normal(KEY, (2, 4, 48)),
             classes={
-                "model/backbone/embedder/embedding": "input",
+                "model/backbone/embedder/embedding": "output",
                 "model/backbone/layers/0/mixer/in_proj/kernel": "hidden",
                 "model/backbone/layers/0/mixer/out_proj/kernel": "hidden",
                 "model/backbone/layers/0/norm/weight": "vector",

@@ -18,7 +18,7 @@ GEMMA = gemma.Gemma(16)
 def tied(width):
     """Return Gemma with the factor that muP gives to logits of its embedding."""
     module = gemma.Gemma(width)
-    return module.init, lambda variables, ids: module.apply(variables, ids) * 16 / width
+    return module.init, lambda variables, ids: module.apply(variables, ids) * 32 / width
 
 
 class TestGemmaOfEinsums(Checks):
@@ -32,11 +32,11 @@ class TestGemmaOfEinsums(Checks):
         widths=Widths(
             make=tied,
             readout="multiplier",
-            sizes=(16, 64),
-            x=IDS,
-            target=jax.random.normal(KEY, (*IDS.shape, gemma.VOCABULARY)),
+            sizes=(32, 128),
+            x=IDS[:2, :4],
+            target=jax.random.normal(KEY, (2, 4, gemma.VOCABULARY)),
             classes={
-                "input_embedding": "input",
+                "input_embedding": "output",
                 "layer_0/attn/q_einsum/w": "hidden",
                 "layer_0/attn/kv_einsum/w": "hidden",
                 "layer_0/attn/attn_vec_einsum/w": "hidden",
@@ -98,9 +98,9 @@ class TestViTMoE(Checks):
         spoiled="mlp_1/experts/up/kernel",
         widths=Widths(
             make=vit_moe.ViTMoE,
-            sizes=(16, 64),
-            x=IMAGES,
-            target=jnp.sin(IMAGES[:, 0, :3, 0]),
+            sizes=(32, 128),
+            x=IMAGES[:2],
+            target=jnp.sin(IMAGES[:2, 0, :3, 0]),
             classes={
                 "patches/kernel": "input",
                 "attention_0/query/kernel": "hidden",

@@ -45,9 +45,9 @@ Dense_0/kernel     io  16  48  readout
                 model(width).init,
                 lambda variables, ids: model(width).apply(variables, ids)[0],
             ),
-            sizes=(16, 64),
-            x=IDS,
-            target=jax.random.normal(KEY, (*IDS.shape, 48)),
+            sizes=(32, 128),
+            x=IDS[:2, :4],
+            target=jax.random.normal(KEY, (2, 4, 48)),
             classes={
                 "Embed_0/embedding": "input",
                 "block_0/MultiHeadAttention_0/Dense_0/kernel": "hidden",
