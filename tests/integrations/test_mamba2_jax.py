@@ -59,7 +59,7 @@ backbone/final_norm/weight           none . .  scale
             "backbone/layers/?/mixer/conv1d/conv/kernel",
         ),
         widths=Widths(
-            make=Logits,
+            make=lambda width, *, rngs: Logits(width, rngs=rngs),
             readout="multiplier",
             sizes=(32, 128),
             x=IDS[:2, :4],

@@ -122,6 +122,8 @@ class TestStyleGAN2(Checks):
         call=lambda variables: (STYLE_GAN, variables, LATENTS),
         table=style_gan.TABLE,
         depth=None,
+        # Equal learning rates put 1 / sqrt(fan_in) into the model, which muP would put
+        # into the weights: it is one or the other.
         spoiled="conv_1/affine/weight",
         left=("const",),
     )
@@ -137,4 +139,19 @@ class TestS5(Checks):
         table=s5.TABLE,
         depth=None,
         spoiled="layers/1/C_re",
+        widths=Widths(
+            make=lambda width: (lambda key, _: s5.draw(key, width), s5.apply),
+            sizes=(32, 128),
+            x=SEQUENCES[:, :4],
+            target=jnp.sin(SEQUENCES[:, 0, :3]),
+            classes={
+                "encoder": "input",
+                # The number of states is fixed: B ends there, and C begins there.
+                "layers/0/B_re": "output",
+                "layers/0/C_re": "input",
+                "layers/0/gate": "hidden",
+                "layers/0/D": "vector",
+                "decoder": "output",
+            },
+        ),
     )
