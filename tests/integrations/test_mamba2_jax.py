@@ -10,12 +10,12 @@ mamba2 = library("mamba2_jax", "mamba2-jax")
 IDS = jax.random.randint(KEY, (4, 8), 0, 48)
 
 
-def model(width=16, *, rngs):
+def model(width=16, head_dim=8, *, rngs):
     config = mamba2.Mamba2Config(
         vocab_size=48,
         hidden_size=width,
         state_size=8,
-        head_dim=8,
+        head_dim=head_dim,
         chunk_size=8,
         num_hidden_layers=2,
     )
@@ -30,7 +30,8 @@ class Logits(nnx.Module):
     """The model with its logits, and the factor of muP for those of an embedding."""
 
     def __init__(self, width, *, rngs):
-        self.model = model(width, rngs=rngs)
+        # Steps of time are log-uniform: few heads have no mean that tells a slope.
+        self.model = model(width, 2, rngs=rngs)
         self.factor = 32 / width
 
     def __call__(self, ids):
