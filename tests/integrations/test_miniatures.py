@@ -5,6 +5,7 @@ T5 is that of tests/support/zoo, whose layers are scanned along axis 1.
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 import jinit
 from tests.support.integration import KEY, Case, Checks, Widths
@@ -46,6 +47,11 @@ class TestGemmaOfEinsums(Checks):
         jinit.probe(self.start.spoiled()).check()
         verdict = jinit.probe(self.start.spoiled(900.0)).verdict
         assert "layer_1/attn/q_einsum" in {finding.path for finding in verdict}
+
+    def test_coordinate_check_is_flat(self):
+        # The cap reads logits, which muP lets start smaller in a wide model.
+        findings = self.coordinates().findings
+        assert [(one.category, one.path) for one in findings] == [("shrinks", "tanh")]
 
 
 SOURCE, TARGET = IDS[:, :6], IDS[:, :5]
@@ -119,8 +125,19 @@ class TestStyleGAN2(Checks):
         # Equal learning rates put 1 / sqrt(fan_in) into the model, which muP would put
         # into the weights: it is one or the other.
         spoiled="conv_1/affine/weight",
-        left=("const",),
+        # Demodulated outputs do not follow their kernels.
+        skip=("conv_?",),
+        autoinit_skip=("conv_?",),
+        left=("const", "conv_?/weight"),
+        rules=[
+            ("mapping_?/weight", jinit.normal(100.0)),
+            ("**/weight", jinit.normal(1.0)),
+        ],
     )
+
+    def test_autoinit_says_which_layers_it_cannot_set(self):
+        with pytest.raises(ValueError, match=r"skip=\['conv_0'\] leaves the layer out"):
+            jinit.autoinit(self.start.net)
 
 
 SEQUENCES = jax.random.normal(KEY, (4, 16, s5.FEATURES))

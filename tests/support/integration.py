@@ -336,9 +336,13 @@ class Checks:
             assert rows[path] == mup_class, path
 
     def test_coordinate_check_is_flat(self):
+        self.coordinates().check()
+
+    def coordinates(self) -> mup.CoordinateReport:
+        """Return how activations grow with the width under muP."""
         growth = self._growth()
         widths = growth.widths
-        report = mup.coordinate_check(
+        return mup.coordinate_check(
             widths.make,
             widths.sizes,
             [(widths.x, widths.target)] * 3,
@@ -349,7 +353,6 @@ class Checks:
             tolerance=widths.tolerance,
             **widths.options,
         )
-        report.check()
 
     def test_audit_has_no_more_to_say(self):
         findings = jinit.audit(self.start.net, loss=self.case.loss).findings
