@@ -61,7 +61,7 @@ def coordinate_check(
       loss: a function of output and target that returns a scalar.
       base_width: the base width of the parametrization; by default the first width.
       parametrize: a function (base_shapes, shapes) -> `Parametrization`; by default
-        `jinit.mup.infer`.
+        `jinit.mup.infer` of the networks of the two models.
       init: a function (parametrization, drawn parameters) -> parameters; by default
         `p.init(params)` if `tx` is a function of p, else the drawn parameters.
       seeds: the number of models of each width.
@@ -111,11 +111,16 @@ def coordinate_check(
     ]
     outputs = measured[-1][1]
     rows = [
-        row(path, sizes, values, tolerance, path.partition("#")[0] in outputs)
+        row(path, sizes, values, tolerance, _layer(path) in outputs)
         for path, values in _by_path([layers for layers, _ in measured])
     ]
     steps = len(jax.tree.leaves(stacked)[0])
     return CoordinateReport(sizes, tuple(rows), len(keys), steps, tolerance)
+
+
+def _layer(path: str) -> str:
+    """Return the layer of a row: "readout[3]" is a step of it, "readout#2" a use."""
+    return path.partition("#")[0].partition("[")[0]
 
 
 def _by_path(
@@ -180,7 +185,7 @@ def _measured(
     sizes = {
         path: dict(zip(_COMPARED, values, strict=True))
         for _, path, values in rows_of(run.taps, layers)
-        if path.partition("#")[0] not in run.hidden
+        if _layer(path) not in run.hidden
     }
     return {**sizes, "output": dict(zip(_COMPARED, output, strict=True))}, run.outputs
 
@@ -229,7 +234,7 @@ def _run_of(settings: Settings, base: int, width: int, keys: Any, batches: Any) 
     first = jax.eval_shape(lambda keys: keys[0], keys)
     model = model_of(settings, width, first, x)
     narrow = model_of(settings, base, first, x)
-    p = settings.parametrization(narrow.net.params, model.net.params)
+    p = settings.parametrization(narrow.net, model.net)
     trace = model.net._read.trace
     taps = Tapped(trace, tuple(filter(_is_compared, model.net._read.reading.taps)))
     tx = settings.transformation(p)

@@ -30,15 +30,16 @@ class Settings:
         """Tell whether `tx` is a function of the parametrization."""
         return callable(self.tx) and not hasattr(self.tx, "update")
 
-    def parametrization(self, base: Any, shapes: Any) -> Parametrization:
+    def parametrization(self, base: Network, target: Network) -> Parametrization:
         """Return the parametrization of one width."""
         if not self.is_parametrized and self.init is None:
             # A plain optimizer and plain draws need no parametrization, and a model
             # whose classes are ambiguous can still be checked.
             return Parametrization(())
         if self.parametrize is not None:
-            return self.parametrize(base, shapes)
-        return infer(base, shapes)
+            return self.parametrize(base.params, target.params)
+        # Weights (outputs, inputs) and fused kernels show their axes in a network.
+        return infer(base, target)
 
     def start(self, p: Parametrization, params: Any) -> Any:
         """Return the parameters that the training starts from."""

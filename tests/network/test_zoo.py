@@ -41,44 +41,12 @@ def network(entry):
 
 def differences(net, entry):
     """List what a network says that the table of a model does not."""
-    facts, parameters = entry.facts, net.parameters
-    lines = [f"{path}: not in the network" for path in facts if path not in parameters]
-    lines += [f"{path}: not in the table" for path in parameters if path not in facts]
-    for path in facts.keys() & parameters.keys():
-        texts = _of_one(parameters[path], facts[path])
-        lines += [f"{path}: {text}" for text in texts]
+    lines = truth.differences(net, entry.facts)
+    extra = [path for path in net.parameters if path not in entry.facts]
+    lines += [f"{path}: not in the table" for path in extra]
     if entry.depth not in (None, net.depth):
         lines.append(f"depth {net.depth}, not {entry.depth}")
     return sorted(lines)
-
-
-def _of_one(parameter, fact):
-    roles = parameter.roles & truth.TELLING
-    if not fact.allows(roles):
-        expected = [*sorted(fact.roles), *map(sorted, fact.either)]
-        yield f"roles {sorted(roles)}, not {expected} ({parameter.reason})"
-    if "other" in roles and not parameter.reason:
-        yield "no reason"
-    layout = parameter.layout or "none"
-    if fact.layout not in (None, layout):
-        yield f"layout {layout}, not {fact.layout}"
-        return
-    for name in ("fan_in", "fan_out"):
-        expected, fans = getattr(fact, name), parameter.fans
-        if expected is not None and expected != getattr(fans, name, None):
-            yield f"{name} {getattr(fans, name, None)}, not {expected}"
-    if fact.layout not in (None, "none"):
-        yield from _of_products(parameter, fact)
-
-
-def _of_products(parameter, fact):
-    pairs = zip(fact.layout, parameter.shape, strict=True)
-    members = math.prod(size for letter, size in pairs if letter == "b")
-    if parameter.members != members:
-        yield f"{parameter.members} members, not {members}"
-    is_matrix = not fact.roles & {"convolution", "embedding"}
-    if is_matrix and "matrix" not in parameter.roles:
-        yield "no matrix"
 
 
 @pytest.mark.parametrize("name", ZOO)

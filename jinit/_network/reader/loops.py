@@ -145,8 +145,14 @@ def _step(log: Log, value: Any, loop: int) -> Any:
     if isinstance(value, View):
         return views.step_of(value, loop)
     if isinstance(value, Data):
-        axes = value.axes[1:]
-        return log.base(value.copy(axes=axes, scalar=None, pending=None, is_part=True))
+        pending = value.pending
+        if pending is not None:
+            # Kernels that were masked together, before the scan, are kernels in it.
+            view, use, _ = pending
+            pending = views.step_of(view, loop), use, None
+        new = value.copy(axes=value.axes[1:], scalar=None, pending=pending)
+        new.is_part = True
+        return log.base(new)
     return Constant()
 
 

@@ -8,6 +8,7 @@ from jax.extend.core import JaxprEqn
 from . import attention, views
 from .atoms import shape_of
 from .axes import BROADCAST, Axes, Axis
+from .factors import multiply
 from .meetings import learned, match, meet, modulated, note, output, replaced, result
 from .uses import Log, letters_of
 from .values import Constant, Data, View, number
@@ -26,6 +27,9 @@ def dot_general(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
             right = learned(log, right, shape_of(eqn.invars[1]))
         else:
             return _of_parameters(eqn, left, right)
+    for side in (0, 1):
+        if _is_entrywise(eqn, values, side):
+            return _entrywise(log, eqn, values, side)
     if isinstance(left, View):
         return _with_parameter(log, eqn, left, right, _Dims(eqn, dims, 0))
     if isinstance(right, View):
@@ -65,6 +69,35 @@ class _Dims:
 def _free(ndim: int, *taken: Sequence[int]) -> list[int]:
     gone = {d for dims in taken for d in dims}
     return [d for d in range(ndim) if d not in gone]
+
+
+def _is_entrywise(eqn: JaxprEqn, values: Sequence[Any], side: int) -> bool:
+    """Tell whether a product only multiplies the entries of data on one side.
+
+    Nothing is summed, and the other operand has no axis that the data have not, as in
+    einsum("bhqk,h->bhqk", weights, head_mask).
+    """
+    (contracted, _), batch = eqn.params["dimension_numbers"]
+    is_within = len(batch[1 - side]) == len(shape_of(eqn.invars[1 - side]))
+    return isinstance(values[side], Data) and not contracted and is_within
+
+
+def _entrywise(log: Log, eqn: JaxprEqn, values: Sequence[Any], side: int) -> Data:
+    """Read a product that sums nothing as one entry by entry."""
+    data, other = values[side], values[1 - side]
+    dims = _Dims(eqn, eqn.params["dimension_numbers"], side)
+    if isinstance(other, Data):
+        for here, there in zip(dims.batch_here, dims.batch_there, strict=True):
+            log.labels.unite(data.axes[here], other.axes[there])
+    elif isinstance(other, View):
+        sizes = [shape_of(eqn.invars[side])[d] for d in dims.free_here]
+        rest = [((BROADCAST, size),) if size > 1 else () for size in sizes]
+        order = dims.batch_there
+        other = views.with_axes(other, lambda axes: (*(axes[d] for d in order), *rest))
+    # A copy shares the base of its function of one number only once it has one.
+    assert data.curve is not None
+    axes = tuple(data.axes[d] for d in (*dims.batch_here, *dims.free_here))
+    return multiply(log, eqn, (data.copy(axes=axes), other))
 
 
 def _with_parameter(

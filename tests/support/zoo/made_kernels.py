@@ -97,6 +97,14 @@ def quantized(params, x):
     return x
 
 
+def masked_stack(params, x, masks):
+    """Papamakarios et al. 2017: the kernels of a scan are masked before the scan."""
+    kernels = jnp.where(masks, params["stack"], 0)
+    x = x @ params["first"]
+    x, _ = jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, kernels)
+    return x @ params["last"]
+
+
 def of(make, *others, table="", **more):
     return functools.partial(
         known, network(make), {**PARAMS, **more}, X, *others, table=TABLE + table,
@@ -133,6 +141,16 @@ MODELS = {
     "fake quantization": of(fake_quantized),
     "ternary kernels": of(ternary),
     "masked kernels": of(masked),
+    "masked kernels, scanned": functools.partial(
+        known, masked_stack,
+        {"first": dense(6, 8), "stack": dense(4, 8, 8), "last": dense(8, 3)},
+        X, jax.ShapeDtypeStruct((4, 8, 8), bool), depth=0,
+        table="""
+first   io   6  8  input
+stack   bio  8  8
+last    io   8  3  readout
+""",
+    ),
     "positive kernels": of(positive),
     "drop connect": of(dropped, KEY),
     "Bayesian kernels": of(

@@ -12,8 +12,9 @@ of `bias|other` at least one must be there: the equations allow these readings.
 
 import functools
 import itertools
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -92,6 +93,45 @@ def facts(table: str) -> dict[str, Fact]:
             assert one not in rows, one
             rows[one] = fact
     return rows
+
+
+def differences(net: Any, table: Mapping[str, Fact]) -> list[str]:
+    """List what a network says of the parameters in a table that the table does not."""
+    parameters = net.parameters
+    lines = [f"{path}: not in the network" for path in table if path not in parameters]
+    for path in table.keys() & parameters.keys():
+        texts = _of_one(parameters[path], table[path])
+        lines += [f"{path}: {text}" for text in texts]
+    return sorted(lines)
+
+
+def _of_one(parameter: Any, fact: Fact) -> Iterator[str]:
+    roles = parameter.roles & TELLING
+    if not fact.allows(roles):
+        expected = [*sorted(fact.roles), *map(sorted, fact.either)]
+        yield f"roles {sorted(roles)}, not {expected} ({parameter.reason})"
+    if "other" in roles and not parameter.reason:
+        yield "no reason"
+    layout = parameter.layout or "none"
+    if fact.layout not in (None, layout):
+        yield f"layout {layout}, not {fact.layout}"
+        return
+    for name in ("fan_in", "fan_out"):
+        expected, fans = getattr(fact, name), parameter.fans
+        if expected is not None and expected != getattr(fans, name, None):
+            yield f"{name} {getattr(fans, name, None)}, not {expected}"
+    if fact.layout not in (None, "none"):
+        yield from _of_products(parameter, fact)
+
+
+def _of_products(parameter: Any, fact: Fact) -> Iterator[str]:
+    pairs = zip(fact.layout or "", parameter.shape, strict=True)
+    members = math.prod(size for letter, size in pairs if letter == "b")
+    if parameter.members != members:
+        yield f"{parameter.members} members, not {members}"
+    is_matrix = not fact.roles & {"convolution", "embedding"}
+    if is_matrix and "matrix" not in parameter.roles:
+        yield "no matrix"
 
 
 def _number(text: str) -> int | None:

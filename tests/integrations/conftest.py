@@ -1,0 +1,10 @@
+"""Models of other packages are collected only where `-m` asks for them.
+
+To load their packages takes a minute, which a run of the other tests should not pay. A
+file that is named on the command line is collected in any case.
+"""
+
+
+def pytest_ignore_collect(collection_path, config):
+    is_test = collection_path.name.startswith("test_")
+    return True if is_test and "integrations" not in config.option.markexpr else None
