@@ -1,5 +1,7 @@
 """Models of penzai, whose axes have names."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -11,7 +13,29 @@ gpt_neox = library("penzai.models.transformer.variants.gpt_neox", "penzai")
 llamalike = library("penzai.models.transformer.variants.llamalike_common", "penzai")
 
 X = pz.nx.wrap(jax.random.normal(KEY, (64, 8))).tag("batch", "features")
+FEW = pz.nx.wrap(jax.random.randint(KEY, (8, 12), 0, 4)).tag("batch", "seq")
 TOKENS = pz.nx.wrap(jax.random.randint(KEY, (8, 12), 0, 50)).tag("batch", "seq")
+
+
+def at_widths(draw, call):
+    """Return `Widths.make`: a tree of arrays replaces the variables of a model."""
+
+    def make(width):
+        unbound, variables = pz.unbind_params(draw(KEY, width), freeze=True)
+
+        def init(key, _):
+            _, drawn = pz.unbind_params(draw(key, width), freeze=True)
+            return {one.label: one.value for one in drawn}
+
+        def apply(params, x):
+            new = [
+                dataclasses.replace(one, value=params[one.label]) for one in variables
+            ]
+            return call(pz.bind_variables(unbound, new), x)
+
+        return init, apply
+
+    return make
 
 
 def perceptron(key, width=32):
@@ -34,14 +58,14 @@ mlp/Affine_2/Linear.weights  io  32   4  readout
         depth=0,
         spoiled="mlp/Affine_1/Linear.weights",
         widths=Widths(
-            make=lambda width: (lambda key, _: perceptron(key, width), output),
+            make=at_widths(perceptron, output),
             sizes=(64, 512),
             x=X,
             target=jnp.sin(X.unwrap("batch", "features")[:, :4]),
             classes={
-                "mlp/Affine_0/Linear.weights": "input",
-                "mlp/Affine_1/Linear.weights": "hidden",
-                "mlp/Affine_2/Linear.weights": "output",
+                "mlp/Affine_0/Linear.weights/data_array": "input",
+                "mlp/Affine_1/Linear.weights/data_array": "hidden",
+                "mlp/Affine_2/Linear.weights/data_array": "output",
             },
         ),
     )
@@ -129,18 +153,19 @@ transformer/lm_head.weights                   io  32 50  readout
         left=("transformer/embedder.embeddings",),
         widths=Widths(
             # The number of heads grows, and their size stays.
-            make=lambda width: (lambda key, _: llama(key, width // 16), logits),
+            make=at_widths(lambda key, width: llama(key, width // 16), logits),
             sizes=(32, 128),
-            x=TOKENS,
+            x=FEW,
             target=0,
-            rate=1e-3,
-            loss=lambda y, _: jnp.mean(jax.nn.log_softmax(y)[..., 7] ** 2),
+            rate=1e-2,
+            tolerance=0.3,
+            loss=lambda y, _: -jnp.mean(jax.nn.log_softmax(y)[..., 7]),
             classes={
-                "transformer/embedder.embeddings": "input",
-                "transformer/blocks/attention/query.weights": "hidden",
-                "transformer/blocks/attention/output.weights": "hidden",
-                "transformer/blocks/mlp/out_linear.weights": "hidden",
-                "transformer/lm_head.weights": "output",
+                "transformer/embedder.embeddings/data_array": "input",
+                "transformer/blocks/attention/query.weights/data_array": "hidden",
+                "transformer/blocks/attention/output.weights/data_array": "hidden",
+                "transformer/blocks/mlp/out_linear.weights/data_array": "hidden",
+                "transformer/lm_head.weights/data_array": "output",
             },
         ),
     )
