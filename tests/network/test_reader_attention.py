@@ -268,3 +268,26 @@ def test_embeddings_and_readouts_around_attention():
     assert net.parameters["a"].inputs == ("norm",)
     assert net.parameters["d"].inputs == ("c",)
     assert net.parameters["table"].inputs == ("data", "last")
+
+
+def test_a_mask_of_heads_may_come_in_an_einsum():
+    # BERT of Hugging Face: a product that sums nothing is one entry by entry.
+    def attend(params, x, mask):
+        q, k, v = (jnp.einsum("bld,dhc->blhc", x, params[name]) for name in "qkv")
+        weights = jax.nn.softmax(jnp.einsum("bqhc,bkhc->bhqk", q, k))
+        weights = jnp.einsum("...hqk,h->...hqk", weights, mask)
+        y = jnp.einsum("bhqk,bkhc->bqhc", weights, v)
+        return jnp.einsum("bqhc,hcd->bqd", y, params["o"])
+
+    shapes = dict.fromkeys("qkv", (8, 2, 4)) | {"o": (2, 4, 8)}
+    attends(network(attend, shapes, floats(3, 5, 8), floats(2)), *"qkvo")
+
+
+def test_a_scale_in_an_einsum_is_no_matrix():
+    def scaled(params, x):
+        y = rms(x @ params["w"])
+        return jnp.einsum("bld,d->bld", y, params["g"]) @ params["v"]
+
+    net = network(scaled, {"w": (8, 6), "g": (6,), "v": (6, 3)}, floats(2, 5, 8))
+    assert "scale" in net.parameters["g"].roles
+    assert layouts(net).keys() == {"w", "v"}

@@ -55,7 +55,8 @@ class Widths:
     `make` is `make_model` of `jinit.mup.coordinate_check`: a function of the width that
     returns a Linen module or a pair (init(key, x), apply(params, x)), or one of the
     width and of `rngs`. The models need no factor in their readouts, since `infer`
-    takes it into the weights.
+    takes it into the weights. A readout that is an embedding too cannot take it: with
+    readout="multiplier" the model multiplies its logits by sizes[0] / width.
     """
 
     make: Callable[..., Any]
@@ -68,6 +69,7 @@ class Widths:
     # Adam's rate at the first width.
     rate: float = 1e-2
     overrides: Any = ()
+    readout: str = "weights"
     seeds: int = 4
     tolerance: float = 0.2
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -239,12 +241,11 @@ class Growth:
     def infer(self, base: Any, target: Any) -> mup.Parametrization:
         """Infer a parametrization from two trees of the sizes of two widths.
 
-        Its readouts need no factor in the model, and drawn arrays tell how the std of
-        each tensor of the package grows.
+        Drawn arrays tell how the std of each tensor of the package grows.
         """
         pair = (self._drawn(tree) for tree in (base, target))
-        overrides = self.widths.overrides
-        return mup.infer(*pair, overrides=overrides, readout="weights")
+        widths = self.widths
+        return mup.infer(*pair, overrides=widths.overrides, readout=widths.readout)
 
     def _drawn(self, tree: Any) -> jinit.Network:
         """Return the network whose arrays have the shapes of a tree."""
@@ -308,7 +309,7 @@ class Checks:
     def test_lsuv_sets_every_layer(self):
         model, history = jinit.lsuv(self.start.net, skip=self.case.skip)
         stds = self.start.stds(self.start.with_model(model))
-        for path in {row["path"] for row in history.rows}:
+        for path in _layers_of(history):
             assert stds[path] == pytest.approx(1, abs=0.05), path
         left = [p for p in history.left if not _matches(p, self.case.left)]
         assert not left
@@ -319,7 +320,7 @@ class Checks:
         model, history = jinit.autoinit(self.start.net, skip=self.case.autoinit_skip)
         stds = self.start.stds(self.start.with_model(model))
         low, high = self.case.autoinit_std
-        set_by = {row["path"] for row in history.rows}
+        set_by = _layers_of(history)
         wrong = {p: stds[p] for p in set_by if not low < stds[p] < high}
         assert set_by and not wrong
 
@@ -358,6 +359,11 @@ class Checks:
         if self.case.widths is None:
             pytest.skip("the model has no width that grows; see its case")
         return self.start.growth
+
+
+def _layers_of(history: jinit.History) -> set[str]:
+    """Return the layers of a history, in which each expert has a row of its own."""
+    return {row["path"].partition("[member")[0] for row in history.rows}
 
 
 def _matches(path: str, patterns: Sequence[str]) -> bool:

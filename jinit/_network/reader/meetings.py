@@ -71,7 +71,14 @@ def learned(log: Log, view: View, shape: Sequence[int]) -> Data:
     use = log.note(
         "other", view, None, reason="it is a value that is read like an input"
     )
-    data = log.base(Data().copy(axes=log.labels.axes(shape), sources=use.bit))
+    # Its axes keep their factors: a vmap over kernels puts copies beside channels.
+    axes = [
+        tuple((log.labels.fresh(), length) for _, length in _varying(axis))
+        if size > 1
+        else log.labels.axis(size)
+        for axis, size in zip(view.terms[0].axes, shape, strict=True)
+    ]
+    data = log.base(Data().copy(axes=tuple(axes), sources=use.bit))
     log.learned[id(view)] = view, data
     return data
 

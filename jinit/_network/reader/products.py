@@ -8,7 +8,7 @@ from jax.extend.core import JaxprEqn
 from . import attention, views
 from .atoms import shape_of
 from .axes import BROADCAST, Axes, Axis
-from .factors import scaled
+from .factors import multiply
 from .meetings import learned, match, meet, modulated, note, output, replaced, result
 from .uses import Log, letters_of
 from .values import Constant, Data, View, number
@@ -26,6 +26,9 @@ def dot_general(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
             right = learned(log, right, shape_of(eqn.invars[1]))
         else:
             return _of_parameters(eqn, left, right)
+    for side in (0, 1):
+        if _is_entrywise(eqn, values, side):
+            return _entrywise(log, eqn, values, side)
     if isinstance(left, View):
         return _with_parameter(log, eqn, left, right, _Dims(eqn, dims, 0))
     if isinstance(right, View):
@@ -67,6 +70,35 @@ def _free(ndim: int, *taken: Sequence[int]) -> list[int]:
     return [d for d in range(ndim) if d not in gone]
 
 
+def _is_entrywise(eqn: JaxprEqn, values: Sequence[Any], side: int) -> bool:
+    """Tell whether a product only multiplies the entries of data on one side.
+
+    Nothing is summed, and the other operand has no axis that the data have not, as in
+    einsum("bhqk,h->bhqk", weights, head_mask).
+    """
+    (contracted, _), batch = eqn.params["dimension_numbers"]
+    is_within = len(batch[1 - side]) == len(shape_of(eqn.invars[1 - side]))
+    return isinstance(values[side], Data) and not contracted and is_within
+
+
+def _entrywise(log: Log, eqn: JaxprEqn, values: Sequence[Any], side: int) -> Data:
+    """Read a product that sums nothing as one entry by entry."""
+    data, other = values[side], values[1 - side]
+    dims = _Dims(eqn, eqn.params["dimension_numbers"], side)
+    if isinstance(other, Data):
+        for here, there in zip(dims.batch_here, dims.batch_there, strict=True):
+            log.labels.unite(data.axes[here], other.axes[there])
+    elif isinstance(other, View):
+        sizes = [shape_of(eqn.invars[side])[d] for d in dims.free_here]
+        rest = [((BROADCAST, size),) if size > 1 else () for size in sizes]
+        order = dims.batch_there
+        other = views.with_axes(other, lambda axes: (*(axes[d] for d in order), *rest))
+    # A copy shares the base of its function of one number only once it has one.
+    assert data.curve is not None
+    axes = tuple(data.axes[d] for d in (*dims.batch_here, *dims.free_here))
+    return multiply(log, eqn, (data.copy(axes=axes), other))
+
+
 def _with_parameter(
     log: Log, eqn: JaxprEqn, view: View, other: Any, dims: _Dims
 ) -> Any:
@@ -80,8 +112,6 @@ def _with_parameter(
         data = Data().copy(axes=log.labels.axes(shape))
     else:
         data = other
-        if not dims.here and not dims.free_here:
-            return _entry_by_entry(log, eqn, view, data, dims)
     use = note(log, "product", view, data, dims.letters)
     use.side = 1 - dims.side
     for here, there in zip(dims.here, dims.there, strict=True):
@@ -96,23 +126,6 @@ def _with_parameter(
     if data.is_one_hot and not dims.batch_here:
         use.kind, use.activation = "lookup", None
     return result(log, use, data, axes)
-
-
-def _entry_by_entry(
-    log: Log, eqn: JaxprEqn, view: View, data: Data, dims: _Dims
-) -> Data:
-    """Read a product that sums nothing: einsum("bi,i->bi") is x * w."""
-    places = (*dims.batch_there, *dims.free_there)
-    shape = shape_of(eqn.outvars[0])
-    repeated = [((BROADCAST, size),) if size > 1 else () for size in shape]
-
-    def change(axes: Axes) -> Axes:
-        front = [axes[dim] for dim in dims.batch_here]
-        return (*front, *repeated[len(front) :])
-
-    view = views.with_axes(view, change)
-    data = data.copy(axes=tuple(data.axes[dim] for dim in places), pending=None)
-    return scaled(log, eqn, (view, data), view, data)
 
 
 def _of_parameters(eqn: JaxprEqn, left: View, right: View) -> View:
