@@ -15,12 +15,6 @@ IDS = jax.random.randint(KEY, (4, 8), 0, 40)
 GEMMA = gemma.Gemma(16)
 
 
-def tied(width):
-    """Return Gemma with the factor that muP gives to logits of its embedding."""
-    module = gemma.Gemma(width)
-    return module.init, lambda variables, ids: module.apply(variables, ids) * 32 / width
-
-
 class TestGemmaOfEinsums(Checks):
     case = Case(
         draw=lambda key: GEMMA.init(key, IDS),
@@ -30,7 +24,7 @@ class TestGemmaOfEinsums(Checks):
         depth=4,
         spoiled="layer_1/attn/q_einsum/w",
         widths=Widths(
-            make=tied,
+            make=lambda width: gemma.Gemma(width, 32 / width),
             readout="multiplier",
             sizes=(32, 128),
             x=IDS[:2, :4],
@@ -138,7 +132,10 @@ class TestS5(Checks):
         call=lambda params: (s5.apply, params, SEQUENCES),
         table=s5.TABLE,
         depth=None,
-        spoiled="layers/1/C_re",
+        spoiled="layers/1/gate",
+        # The halves of a complex kernel are two parameters, of which none alone sets
+        # the output.
+        left=("layers/?/B_??", "layers/?/C_??"),
         widths=Widths(
             make=lambda width: (lambda key, _: s5.draw(key, width), s5.apply),
             sizes=(32, 128),

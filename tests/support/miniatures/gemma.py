@@ -83,6 +83,8 @@ class Block(nn.Module):
 
 class Gemma(nn.Module):
     width: int
+    # What muP multiplies the logits of an embedding by, before they are capped.
+    factor: float = 1.0
 
     @nn.compact
     def __call__(self, ids):
@@ -91,7 +93,7 @@ class Gemma(nn.Module):
         x = table[ids] * jnp.sqrt(self.width)
         for number in range(LAYERS):
             x = Block(name=f"layer_{number}")(x)
-        logits = jnp.dot(Norm(name="final_norm")(x), table.T)
+        logits = jnp.dot(Norm(name="final_norm")(x), table.T) * self.factor
         return 30 * jnp.tanh(logits / 30)
 
 
