@@ -117,9 +117,6 @@ class Case:
     rngs: Any = None
     # The loss that `probe` and `audit` look at, if any.
     loss: Callable[[Any], Any] | None = None
-    # (drawn, what lsuv or autoinit gave) -> new `drawn`, where `drawn` has more in it,
-    # such as a state.
-    put: Callable[[Any, Any], Any] = lambda drawn, model: model
     # The categories of what `probe` finds in the start of the package, where that is
     # right; a comment has the arithmetic.
     verdict: Sequence[str] = ()
@@ -170,13 +167,9 @@ class Start:
         return Growth(self.case.widths)
 
     def network(self, drawn: Any) -> jinit.Network:
-        """Return the network of other parameters."""
+        """Return the network of what was drawn, or of what lsuv or autoinit gave."""
         case = self.case
         return jinit.network(*case.call(drawn), rngs=case.rngs, **case.options)
-
-    def with_model(self, model: Any) -> jinit.Network:
-        """Return the network of what lsuv or autoinit gave."""
-        return self.network(self.case.put(self.drawn, model))
 
     def spoiled(self, factor: float = 30.0) -> jinit.Network:
         """Return the network with one weight multiplied."""
@@ -308,7 +301,7 @@ class Checks:
 
     def test_lsuv_sets_every_layer(self):
         model, history = jinit.lsuv(self.start.net, skip=self.case.skip)
-        stds = self.start.stds(self.start.with_model(model))
+        stds = self.start.stds(self.start.network(model))
         for path in _layers_of(history):
             assert stds[path] == pytest.approx(1, abs=0.05), path
         left = [p for p in history.left if not _matches(p, self.case.left)]
@@ -318,7 +311,7 @@ class Checks:
 
     def test_autoinit_sets_every_layer(self):
         model, history = jinit.autoinit(self.start.net, skip=self.case.autoinit_skip)
-        stds = self.start.stds(self.start.with_model(model))
+        stds = self.start.stds(self.start.network(model))
         low, high = self.case.autoinit_std
         set_by = _layers_of(history)
         wrong = {p: stds[p] for p in set_by if not low < stds[p] < high}
