@@ -1,8 +1,8 @@
 """Findings of a watch: which tensor has which trouble, by which number, and the cure."""
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+import statistics
+from collections.abc import Callable, Iterator, Sequence
 
 from .._core.results import Finding, Row
 
@@ -10,10 +10,14 @@ _VALUES = {1: "gradient", 2: "update", 3: "weight"}
 # So many measurements must have been made before a mean says anything.
 _ENOUGH = 5
 _SPIKE = 100.0
-_HIGH_RATIO, _LOW_RATIO = 1e-1, 1e-5
+# An update of a tenth of a weight at each step turns a layer around in ten steps.
+_FAST = 0.1
+# The gradient of a key's bias is 0 but for rounding. Such noise, so much below the
+# other gradients, says nothing about Adam's epsilon.
+_NOISE = 1e-5
 
 
-def findings(rows: Sequence[Row], step: int) -> list[Finding]:
+def findings(rows: Sequence[Row]) -> list[Finding]:
     """Return a finding for each trouble, the worst first."""
     broken = list(_not_finite(rows))
     if broken:
@@ -21,14 +25,40 @@ def findings(rows: Sequence[Row], step: int) -> list[Finding]:
         return broken
     measured = [row for row in rows if row["measured"] >= _ENOUGH]
     return [
-        *_spikes(rows),
-        *_too_fast(measured),
-        *_grows(measured),
-        *_lost(measured),
-        *_no_gradient(measured),
-        *_still(measured),
-        *_epsilon(measured),
+        *_worst("spike", rows, lambda row: row["spike"] / _SPIKE, _spike),
+        *_worst("fast", rows, _fastness, _fast),
+        *_worst("oscillates", measured, _oscillation, _oscillates),
+        *_worst("grows", measured, _growth, _grows),
+        *_worst("lost", measured, _loss_by_rounding, _lost),
+        *_worst("no_gradient", measured, _silence, _no_gradient),
+        *_worst("still", measured, _stillness, _still),
+        *_worst("epsilon", measured, _smallness(measured), _epsilon),
     ]
+
+
+def _worst(
+    category: str,
+    rows: Sequence[Row],
+    severity: Callable[[Row], float],
+    text: Callable[[Row], tuple[float, str]],
+) -> Iterator[Finding]:
+    """Yield a finding of the worst row whose severity is 1 or more, if there is one.
+
+    One cause shows in many tensors at once, and a list of them would hide the worst.
+    """
+    sick = sorted((row for row in rows if severity(row) >= 1), key=severity)
+    if sick:
+        *others, row = sick
+        value, message = text(row)
+        yield Finding(category, row["path"], value, message + _also(others[::-1]))
+
+
+def _also(others: Sequence[Row]) -> str:
+    if not others:
+        return ""
+    names = ", ".join(row["path"] for row in others[:3])
+    more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+    return f" The same holds for {names}{more}."
 
 
 def _not_finite(rows: Sequence[Row]) -> Iterator[Finding]:
@@ -39,120 +69,130 @@ def _not_finite(rows: Sequence[Row]) -> Iterator[Finding]:
     here = [row for row in bad if row["bad_step"] == first]
     # A loss that is NaN makes every gradient NaN. The tensor whose gradient had grown
     # most before then is the likeliest source.
-    row = max(here, key=lambda row: (row["bad_value"], row["spike"]))
-    others = f" So are {len(here) - 1} others." if len(here) > 1 else ""
+    worst = max(here, key=lambda row: (row["bad_value"], row["spike"]))
+    value = _VALUES[int(worst["bad_value"])]
+    others = f", as in {len(here) - 1} other tensors" if len(here) > 1 else ""
     yield Finding(
         "not_finite",
-        row["path"],
+        worst["path"],
         first,
-        f"{row['path']}: the {_VALUES[int(row['bad_value'])]} is not finite from step "
-        f"{first} on.{others} Lower the learning rate, clip the gradient "
-        "(optax.clip_by_global_norm(1.0)), or probe the model at the weights before.",
+        f"{worst['path']}: the {value} was first not finite at step {first}{others}. "
+        "Look at the batch of that step, lower the learning rate, or clip gradients "
+        "(optax.clip_by_global_norm(1.0)).",
     )
 
 
-def _spikes(rows: Sequence[Row]) -> Iterator[Finding]:
-    spiky = [row for row in rows if row["spike"] >= _SPIKE]
-    for row in sorted(spiky, key=lambda row: -row["spike"]):
-        yield Finding(
-            "spike",
-            row["path"],
-            row["spike"],
-            f"{row['path']}: its gradient was {row['spike']:.3g} times its usual size "
-            f"at step {row['spike_step']}. Usual are factors below 10; look at that "
-            "batch, and clip gradients (optax.clip_by_global_norm(1.0)).",
-        )
+def _is_sized(row: Row) -> bool:
+    """Tell whether a tensor starts at a size that an update can be compared with.
+
+    Biases start at 0. Tables of positions and readouts often start so small that the
+    first steps make them what they are.
+    """
+    return bool(row["start_rms"] * math.sqrt(row["width"]) >= 0.3)
 
 
-def _growth(now: float, before: float) -> float:
-    """Return how many times larger a size is than what was usual."""
-    return now / math.exp(before) if now > 0 else 0.0
+def _spike(row: Row) -> tuple[float, str]:
+    return row["spike"], (
+        f"{row['path']}: the gradient was {row['spike']:.3g} times its usual size at "
+        f"step {row['spike_step']}, where a factor below 10 is usual. Look at the "
+        "batch of that step, and clip gradients (optax.clip_by_global_norm(1.0))."
+    )
 
 
-def _too_fast(rows: Sequence[Row]) -> Iterator[Finding]:
-    for row in rows:
-        ratio = row["update_ratio"]
-        if ratio is not None and ratio > _HIGH_RATIO and _trained(row):
-            yield Finding(
-                "fast",
-                row["path"],
-                ratio,
-                f"{row['path']}: an update is {ratio:.2g} times the size of the weight, "
-                "where 1e-3 is usual, and 1e-1 is the most that trains well. Lower "
-                "the learning rate, or warm it up.",
-            )
+def _fastness(row: Row) -> float:
+    return row["ratio_peak"] / _FAST if _is_sized(row) else 0.0
 
 
-def _trained(row: Row) -> bool:
-    # Biases and other tensors that begin at 0 have no size yet to compare with.
-    return bool(row["start_rms"] > 0)
+def _fast(row: Row) -> tuple[float, str]:
+    peak = row["ratio_peak"]
+    return peak, (
+        f"{row['path']}: an update was {peak:.2g} times as large as the weights, where "
+        f"1e-3 is usual and {_FAST:g} is the most that trains well. Lower the learning "
+        f"rate {max(2, round(peak / 0.01)):d} times, or warm it up."
+    )
 
 
-def _grows(rows: Sequence[Row]) -> Iterator[Finding]:
-    for row in rows:
-        start = row["start_rms"]
-        growth = row["weight_rms"] / start if start > 0 else 0.0
-        if growth > 10 and _growth(row["weight_rms"], row["weight_before"]) > 1.1:
-            yield Finding(
-                "grows",
-                row["path"],
-                growth,
-                f"{row['path']}: the weights are {growth:.3g} times as large as at the "
-                "start, and grow on. Usual is a factor below 3; use weight decay "
-                "(optax.adamw), or a lower learning rate.",
-            )
+def _oscillation(row: Row) -> float:
+    return -(row["cosine"] or 0) / 0.7
 
 
-def _lost(rows: Sequence[Row]) -> Iterator[Finding]:
-    for row in rows:
-        if row["lost"] is not None and row["lost"] > 0.5:
-            yield Finding(
-                "lost",
-                row["path"],
-                row["lost"],
-                f"{row['path']}: rounding undoes {row['lost']:.0%} of its updates, "
-                f"which a number of {row['bits']} bits does not show. Keep these weights in "
-                "float32, and cast them in the forward pass.",
-            )
+def _oscillates(row: Row) -> tuple[float, str]:
+    return row["cosine"], (
+        f"{row['path']}: each gradient points against the one before (their cosine is "
+        f"{row['cosine']:.2f}, where -0.5 to 1 is usual), so the steps jump across a "
+        "valley. Lower the learning rate by half."
+    )
 
 
-def _no_gradient(rows: Sequence[Row]) -> Iterator[Finding]:
-    for row in rows:
-        if row["grad_rms"] == 0:
-            yield Finding(
-                "no_gradient",
-                row["path"],
-                0.0,
-                f"{row['path']}: its gradient is 0 at every step. The loss does not "
-                "depend on it, or a factor of 0 stands behind it; jinit.probe shows "
-                "where the signal ends.",
-            )
+def _growth(row: Row) -> float:
+    if not _is_sized(row):
+        return 0.0
+    # A weight that stopped growing has found its size.
+    grows_on = row["weight_rms"] > 1.3 * math.exp(row["weight_before"])
+    return row["weight_rms"] / row["start_rms"] / 3 if grows_on else 0.0
 
 
-def _still(rows: Sequence[Row]) -> Iterator[Finding]:
-    for row in rows:
-        ratio = row["update_ratio"]
-        stands = row["largest_update"] == 0 or (ratio is not None and ratio < 1e-8)
-        if stands and row["grad_rms"] > 0 and _trained(row):
-            yield Finding(
-                "still",
-                row["path"],
-                row["largest_update"],
-                f"{row['path']} does not move: it has a gradient of "
-                f"{row['grad_rms']:.2g}, and its updates are {row['update_rms']:.2g}. "
-                "If it is frozen on purpose, leave it out by `only`; otherwise raise "
-                "its learning rate.",
-            )
+def _grows(row: Row) -> tuple[float, str]:
+    growth = row["weight_rms"] / row["start_rms"]
+    return growth, (
+        f"{row['path']}: the weights are {growth:.3g} times as large as at the start, "
+        "where a factor below 3 is usual, and they grow on. Lower the learning rate, "
+        "or decay the weights (optax.adamw)."
+    )
 
 
-def _epsilon(rows: Sequence[Row]) -> Iterator[Finding]:
-    for row in rows:
-        if row["small"] is not None and row["small"] > 0.5:
-            yield Finding(
-                "epsilon",
-                row["path"],
-                row["small"],
-                f"{row['path']}: Adam's epsilon decides {row['small']:.0%} of its "
-                "updates, since the gradients are smaller. Scale the loss up, or lower "
-                "the epsilon (optax.adam(eps=1e-15)).",
-            )
+def _loss_by_rounding(row: Row) -> float:
+    return (row["lost"] or 0) / 0.5 if row["bits"] <= 16 else 0.0
+
+
+def _lost(row: Row) -> tuple[float, str]:
+    return row["lost"], (
+        f"{row['path']}: rounding to {row['bits']} bits undoes {row['lost']:.0%} of "
+        "the updates, where none is usual. Keep the weights in float32, and cast them "
+        "in the forward pass."
+    )
+
+
+def _silence(row: Row) -> float:
+    return row["zeros"] / _ENOUGH
+
+
+def _no_gradient(row: Row) -> tuple[float, str]:
+    return 0.0, (
+        f"{row['path']}: the last {row['zeros']} gradients were 0. The loss no longer "
+        "depends on these weights; jinit.probe shows in which layer the signal ends."
+    )
+
+
+def _stillness(row: Row) -> float:
+    # Where there is no gradient, the finding above has said it.
+    if row["zeros"] or not row["start_rms"] or not row["grad_rms"]:
+        return 0.0
+    return min(1e-7 / max(row["ratio_peak"], 1e-30), 1e30)
+
+
+def _still(row: Row) -> tuple[float, str]:
+    return row["largest_update"], (
+        f"{row['path']} does not move: its gradient is {row['grad_rms']:.2g}, and an "
+        f"update is {row['ratio_peak']:.1g} times the size of the weights, where 1e-3 "
+        "is usual. Raise its learning rate; if it is frozen on purpose, leave it out "
+        "by `only`."
+    )
+
+
+def _smallness(rows: Sequence[Row]) -> Callable[[Row], float]:
+    usual = statistics.median(row["grad_rms"] for row in rows) if rows else 0.0
+
+    def severity(row: Row) -> float:
+        is_noise = row["grad_rms"] < _NOISE * usual
+        return 0.0 if is_noise else (row["small"] or 0) / 0.5
+
+    return severity
+
+
+def _epsilon(row: Row) -> tuple[float, str]:
+    return row["small"], (
+        f"{row['path']}: {row['small']:.0%} of the gradients are below Adam's epsilon, "
+        "where none is usual, so its updates shrink with them. Scale the loss up, or "
+        "lower the epsilon (optax.adam(rate, eps=1e-15))."
+    )

@@ -99,7 +99,7 @@ def watched(opt_state: Any) -> WatchReport:
     rows = [row for state in states for row in _rows(state)]
     rows.sort(key=lambda row: _natural(row["path"]))
     step = max(int(_array(state.step)) for state in states)
-    return WatchReport(tuple(rows), step, findings(rows, step))
+    return WatchReport(tuple(rows), step, findings(rows))
 
 
 def _rows(state: WatchState) -> list[Row]:
@@ -121,7 +121,7 @@ def _row(key: str, line: np.ndarray) -> Row:
         row[name] = None if column[name] == MISSING else column[name]
     size = column["weight_rms"]
     row["update_ratio"] = column["update_rms"] / size if size > 0 else None
-    for name in ("bits", "bad_step", "spike_step", "measured"):
+    for name in ("bits", "width", "measured", "zeros", "bad_step", "spike_step"):
         row[name] = int(column[name])
     return row
 

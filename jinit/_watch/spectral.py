@@ -65,7 +65,6 @@ def _unit(vector: jax.Array) -> jax.Array:
 
 def _size(tensor: Tensor) -> int:
     """Return the length of a tensor's vectors: 0 if it is no kernel."""
-    if len(tensor.shape) - len(tensor.stack) < 2 or not math.prod(tensor.shape):
-        return 0
-    others = [axis for axis in range(len(tensor.shape)) if axis not in tensor.stack]
-    return tensor.rows * tensor.shape[others[-1]]
+    shape = tensor.layer_shape
+    is_kernel = len(shape) >= 2 and math.prod(tensor.shape) > 0
+    return tensor.rows * shape[-1] if is_kernel else 0

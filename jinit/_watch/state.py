@@ -10,6 +10,7 @@ import numpy as np
 # The columns of a watch's table, one number of each for every row.
 COLUMNS = (
     "bits",  # of a number of the tensor
+    "width",  # the smaller of the tensor's last two sizes
     "measured",  # how many measurements were finite
     "start_rms",
     "weight_rms",
@@ -24,6 +25,8 @@ COLUMNS = (
     "small",
     "drift",
     "spectral",
+    "zeros",  # how many of the last gradients were 0, without a break
+    "ratio_peak",  # the largest mean of update_rms / weight_rms
     "spike",  # the largest grad_rms over its usual size
     "spike_step",
     "largest_update",

@@ -24,13 +24,18 @@ def rms(tensors: Sequence[Tensor], values: Sequence[jax.Array]) -> jax.Array:
     return stacked(of_one, tensors, values)
 
 
-def bits(tensors: Sequence[Tensor], values: Sequence[jax.Array]) -> jax.Array:
-    """Return the number of bits that a real number of each row has."""
+def facts(
+    tensors: Sequence[Tensor], values: Sequence[jax.Array]
+) -> dict[str, jax.Array]:
+    """Return what never changes: the bits of a number, and the width of a tensor."""
 
-    def of_one(tensor: Tensor, value: jax.Array) -> jax.Array:
+    def bits(tensor: Tensor, value: jax.Array) -> jax.Array:
         return jnp.full(tensor.rows, float(jnp.finfo(value.dtype).bits))
 
-    return stacked(of_one, tensors, values)
+    def width(tensor: Tensor) -> jax.Array:
+        return jnp.full(tensor.rows, float(min(tensor.layer_shape[-2:], default=1)))
+
+    return {"bits": stacked(bits, tensors, values), "width": stacked(width, tensors)}
 
 
 def samples(tensors: Sequence[Tensor], values: Sequence[jax.Array]) -> jax.Array:

@@ -9,15 +9,17 @@ from .statistics import MISSING
 # The weight of a new measurement in the quick means (about the last ten), and in the
 # slow ones, which say what is usual (about the last fifty).
 _QUICK, _SLOW = 0.1, 0.02
+# A mean of fewer measurements is not judged.
+_MEAN_AFTER = 3
 # Below this many measurements nothing is usual yet, so nothing is a spike.
 _USUAL_AFTER = 10
 Columns = dict[str, jax.Array]
 
 
-def empty(bits: jax.Array, start_rms: jax.Array) -> jax.Array:
-    """Return the table before the first step."""
+def empty(facts: Columns, start_rms: jax.Array) -> jax.Array:
+    """Return the table before the first step, with facts that never change."""
     rows = len(start_rms)
-    columns = {name: jnp.zeros(rows) for name in COLUMNS} | {"bits": bits}
+    columns = {name: jnp.zeros(rows) for name in COLUMNS} | facts
     missing = ("cosine", "flips", "lost", "small", "drift", "spectral")
     columns |= {name: jnp.full(rows, MISSING) for name in missing}
     columns |= {"start_rms": start_rms, "weight_rms": start_rms}
@@ -44,6 +46,11 @@ def advanced(table: jax.Array, step: jax.Array, new: Columns) -> jax.Array:
     for name in ("cosine", "flips", "lost", "small"):
         columns[name] = _mean_of_numbers(old[name], new[name], measured)
     columns |= {"drift": new["drift"], "spectral": new["spectral"]}
+    columns["zeros"] = jnp.where(new["grad_rms"] == 0, old["zeros"] + 1, 0)
+    ratio = columns["update_rms"] / jnp.maximum(new["weight_rms"], 1e-30)
+    is_mean = (measured >= _MEAN_AFTER) & (new["weight_rms"] > 0)
+    peak = jnp.where(is_mean, ratio, 0)
+    columns["ratio_peak"] = jnp.maximum(old["ratio_peak"], peak)
     columns["largest_update"] = jnp.maximum(old["largest_update"], new["update_rms"])
     columns |= _spike(old, new["grad_rms"], step)
     # Means never take up a value that is not finite: what was usual stays known.
@@ -73,8 +80,9 @@ def _usual(
     old: Columns, name: str, new: jax.Array, measured: jax.Array
 ) -> jax.Array:
     """Return the slow mean of the logarithm, which one spike hardly moves."""
-    logarithm = jnp.log(jnp.maximum(new, 1e-30))
-    return _mean(old[f"{name}_before"], logarithm, measured, _SLOW)
+    before = old[f"{name}_before"]
+    mean = _mean(before, jnp.log(jnp.maximum(new, 1e-30)), measured, _SLOW)
+    return jnp.where(new > 0, mean, before)
 
 
 def _spike(old: Columns, grad_rms: jax.Array, step: jax.Array) -> Columns:

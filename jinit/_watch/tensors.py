@@ -29,6 +29,11 @@ class Tensor(NamedTuple):
         return math.prod(self.shape[axis] for axis in self.stack)
 
     @property
+    def layer_shape(self) -> list[int]:
+        """Return the shape of one row."""
+        return [n for axis, n in enumerate(self.shape) if axis not in self.stack]
+
+    @property
     def keys(self) -> list[str]:
         """Return the keys of the rows, in an order that sorting keeps."""
         if not self.stack:

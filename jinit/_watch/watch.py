@@ -72,14 +72,14 @@ def watch(
     def init(params: Any) -> WatchState:
         tensors = tensors_of(params, pattern, stacks)
         weights = values_of(params, tensors)
-        bits = statistics.bits(tensors, weights)
+        facts = statistics.facts(tensors, weights)
         # The samples of weights are a copy: the weights themselves may be donated.
         starts = statistics.samples(tensors, weights)
         return WatchState(
             inner_tx.init(params),
             jnp.zeros((), jnp.int32),
             {key: () for tensor in tensors for key in tensor.keys},
-            table.empty(bits, statistics.rms(tensors, weights)),
+            table.empty(facts, statistics.rms(tensors, weights)),
             jnp.zeros_like(starts),
             starts,
             spectral.first_directions(tensors),
