@@ -108,6 +108,10 @@ _GROUPS = {
         "_probe.probe": "probe",
         "_probe.report": "Report",
     },
+    "Training, watched": {
+        "_watch.report": "WatchReport watched",
+        "_watch.watch": "watch",
+    },
     "Initialization from data": {
         "_from_data.autoinit": "autoinit",
         "_from_data.first_layer": "whiten_first_layer",
@@ -269,6 +273,11 @@ if _typing.TYPE_CHECKING:
     from ._probe.comparison import Comparison as Comparison
     from ._probe.probe import probe as probe
     from ._probe.report import Report as Report
+
+    # Training, watched.
+    from ._watch.report import WatchReport as WatchReport
+    from ._watch.report import watched as watched
+    from ._watch.watch import watch as watch
 
     # Initialization from data.
     from ._from_data.autoinit import autoinit as autoinit

@@ -1,0 +1,1 @@
+"""OPTIMIZER -> the same optimizer, observed: `jinit.watch` and `jinit.watched`."""

@@ -1,0 +1,143 @@
+"""A `WatchReport`, the result of `watched`, has a row for each tensor, and findings."""
+
+import dataclasses
+import re
+from typing import Any
+
+import jax
+import numpy as np
+
+from .._core.results import Finding, Result, Row, Table, plain
+from .findings import findings
+from .state import AT, WatchState, states_in
+from .statistics import MISSING
+
+SHOWN = (
+    "weight_rms", "grad_rms", "update_rms", "update_ratio", "cosine", "drift",
+    "spectral", "lost", "small",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class WatchReport(Result):
+    """A report has what a watch measured up to now, tensor by tensor.
+
+    `rows` are dicts with `path`; `weight_rms`; `grad_rms` and `update_rms`, means over
+    the last ten measurements or so; `update_ratio`, update_rms / weight_rms; `cosine`
+    and `flips`, between a gradient and the one before; `drift`, the distance from the
+    first weights over their size; `spectral`, a lower bound of the spectral norm;
+    `lost`, the share of updates that rounding undoes; `small`, the share of Adam's
+    second moments whose root is below epsilon; and `spike`, the largest gradient over
+    its usual size. A number that there is not is None. `step` counts the updates.
+    `findings` say which tensor has which trouble, the worst first.
+    """
+
+    rows: tuple[Row, ...]
+    step: int
+    findings: list[Finding] = dataclasses.field(default_factory=list)
+
+    def _table(self) -> Table:
+        sick = {finding.path for finding in self.findings}
+        lines = [
+            (
+                ("! " if row["path"] in sick else "  ") + row["path"],
+                *(_cell(row[name]) for name in SHOWN),
+            )
+            for row in self.rows
+        ]
+        words = [f"- {finding}" for finding in self.findings] or ["- nothing is wrong"]
+        above = [f"after {self.step} steps"]
+        return Table(("tensor", *SHOWN), lines, above=above, below=words)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data with flat keys, for W&B, TensorBoard, MLflow or JSON."""
+        numbers = {
+            f"{row['path']}/{name}": value
+            for row in self.rows
+            for name, value in row.items()
+            if name != "path" and value is not None
+        }
+        return {"step": self.step, **plain(numbers)}
+
+    def check(self) -> None:
+        """Raise if there is a finding.
+
+        Raises:
+          AssertionError: with the findings, so that a test that calls this fails.
+        """
+        if self.findings:
+            raise AssertionError("\n".join(map(str, self.findings)))
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def watched(opt_state: Any) -> WatchReport:
+    """Return the report of what `jinit.watch` measured up to now.
+
+    Args:
+      opt_state: the state of an optimizer with a watch inside; also a TrainState, or an
+        `nnx.Optimizer`, that holds it.
+
+    Raises:
+      TypeError: if the state is traced.
+      ValueError: if there is no watch in it, or the state of many seeds.
+
+    Example:
+      >>> import jax.numpy as jnp, jinit, optax
+      >>> state = jinit.watch(optax.sgd(0.1)).init({"kernel": jnp.ones((2, 2))})
+      >>> jinit.watched(state).step
+      0
+    """
+    states = list(states_in(opt_state))
+    if not states:
+        raise ValueError(
+            f"`opt_state` is of type {type(opt_state).__name__}, and no jinit.watch is "
+            "in it. Make the optimizer by jinit.watch(tx), and pass its state."
+        )
+    rows = [row for state in states for row in _rows(state)]
+    rows.sort(key=lambda row: _natural(row["path"]))
+    step = max(int(_array(state.step)) for state in states)
+    return WatchReport(tuple(rows), step, findings(rows))
+
+
+def _rows(state: WatchState) -> list[Row]:
+    table = _array(state.table)
+    if table.ndim != 2:
+        raise ValueError(
+            f"`opt_state` has the measurements of {table.shape[:-2]} trainings. Pass "
+            "one of them: jax.tree.map(lambda x: x[0], opt_state)."
+        )
+    return [
+        _row(path, line) for path, line in zip(sorted(state.paths), table, strict=True)
+    ]
+
+
+def _row(key: str, line: np.ndarray) -> Row:
+    column = {name: float(line[place]) for name, place in AT.items()}
+    row: Row = {"path": re.sub(r"\[0*(\d+)\]$", r"[\1]", key), **column}
+    for name in ("cosine", "flips", "lost", "small", "drift", "spectral"):
+        row[name] = None if column[name] == MISSING else column[name]
+    size = column["weight_rms"]
+    row["update_ratio"] = column["update_rms"] / size if size > 0 else None
+    for name in ("bits", "width", "measured", "zeros", "bad_step", "spike_step"):
+        row[name] = int(column[name])
+    return row
+
+
+def _array(value: Any) -> np.ndarray:
+    # Flax's NNX keeps the arrays of a state in variables.
+    (array,) = jax.tree.leaves(value)
+    if isinstance(array, jax.core.Tracer):
+        raise TypeError(
+            "`opt_state` is traced, and a report needs numbers. Call jinit.watched "
+            "outside of jax.jit."
+        )
+    return np.asarray(array)
+
+
+def _natural(path: str) -> list[Any]:
+    """Return the key by which layer 2 comes before layer 10."""
+    pieces = re.split(r"(\d+)", path)
+    return [(piece.isdigit(), int(piece) if piece.isdigit() else piece) for piece in pieces]
