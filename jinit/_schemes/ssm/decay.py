@@ -27,8 +27,8 @@ _LEAST = 1e-30
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class ALog(FormulaInitializer):
-    """An ALog has log A, where A is uniform on [low, high]."""
+class LogUniformA(FormulaInitializer):
+    """A LogUniformA has log A, where A is uniform on [low, high]."""
 
     low: float = 1.0
     high: float = 16.0
@@ -155,7 +155,7 @@ def a_log(
       Yang, Kautz and Hatamizadeh, "Gated delta networks: improving Mamba2 with delta
         rule", ICLR 2025.
     """
-    return ALog(low, high, canonical_dtype(dtype))
+    return LogUniformA(low, high, canonical_dtype(dtype))
 
 
 @scheme(
