@@ -1,7 +1,8 @@
 """Mamba's configurations have laws for the parameters of a selective state space.
 
-The equations tell them: the kernel of the time steps reads a kernel that reads a
-convolution; A is multiplied with the steps, and D with the convolution's outputs.
+The equations show which parameters these are: the kernel of the time steps reads a
+kernel that reads a convolution; A multiplies the steps, and D the convolution's
+outputs.
 """
 
 import math
@@ -81,8 +82,8 @@ def _end(config: HfConfig) -> Initializer:
         return scaled_uniform()
     if config.num_layers is None:
         raise ValueError(
-            "`config` has 'rescale_prenorm_residual' and no 'num_hidden_layers', by "
-            "whose root it divides out_proj. Add it."
+            "`config` has 'rescale_prenorm_residual' and no 'num_hidden_layers', and "
+            "out_proj is divided by the root of this number. Add 'num_hidden_layers'."
         )
     return scaled_uniform() * (1 / math.sqrt(config.num_layers))
 
