@@ -2,8 +2,8 @@
 
 Equal equations share one compiled program: those of two layers of one shape, or those
 of a model that is traced again. A key does not depend on the names of variables. It
-keeps no array alive: small constants enter by their numbers, and a setting that cannot
-be compared by its identity, to which the key refers weakly. So a program may be
+keeps no array alive. Small constants enter by their numbers, and settings that cannot
+be compared enter by their identity, through a weak reference. So a program may be
 compiled once more, but a wrong one is never used.
 """
 
