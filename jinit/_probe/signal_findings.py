@@ -84,8 +84,8 @@ def lost(stream: Stream) -> Iterator[Finding]:
                 0.0,
                 f"{stage.path} reads 0 for every input (usual: an rms of 0.1 to 10), "
                 f"and {culprit.path} is the last layer before it that reads a signal. "
-                "Give what comes between a start that is not 0: nothing before a "
-                "constant can learn.",
+                "Start the layers between them at other numbers than 0: nothing before "
+                "a constant can learn.",
             )
         else:
             yield Finding(
