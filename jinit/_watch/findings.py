@@ -1,4 +1,4 @@
-"""Findings of a watch: which tensor has which trouble, by which number, and the cure."""
+"""A finding of a watch names a tensor, its trouble, a number, and the cure."""
 
 import math
 import statistics
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from .._core.results import Finding, Row
 
 _VALUES = {1: "gradient", 2: "update", 3: "weight"}
-# So many measurements must have been made before a mean says anything.
+# A mean of fewer measurements than this says nothing.
 _ENOUGH = 5
 _SPIKE = 100.0
 # An update of a tenth of a weight at each step turns a layer around in ten steps.
@@ -21,7 +21,7 @@ def findings(rows: Sequence[Row]) -> list[Finding]:
     """Return a finding for each trouble, the worst first."""
     broken = list(_not_finite(rows))
     if broken:
-        # Behind NaN and infinity no other number means anything.
+        # After NaN or infinity no other number means anything.
         return broken
     measured = [row for row in rows if row["measured"] >= _ENOUGH]
     return [
@@ -127,7 +127,7 @@ def _oscillates(row: Row) -> tuple[float, str]:
 def _growth(row: Row) -> float:
     if not _is_sized(row):
         return 0.0
-    # A weight that stopped growing has found its size.
+    # A weight that stopped growing has found its size, and does no harm.
     grows_on = row["weight_rms"] > 1.3 * math.exp(row["weight_before"])
     return row["weight_rms"] / row["start_rms"] / 3 if grows_on else 0.0
 
@@ -136,8 +136,8 @@ def _grows(row: Row) -> tuple[float, str]:
     growth = row["weight_rms"] / row["start_rms"]
     return growth, (
         f"{row['path']}: the weights are {growth:.3g} times as large as at the start, "
-        "where a factor below 3 is usual, and they grow on. Lower the learning rate, "
-        "or decay the weights (optax.adamw)."
+        "where a factor below 3 is usual, and they still grow. Lower the learning "
+        "rate, or decay the weights (optax.adamw)."
     )
 
 

@@ -1,7 +1,7 @@
 """Spectral norms of kernels, by one step of the power iteration at a time.
 
-The vectors of the last step are kept, so that the estimate grows better from step to
-step while the kernel moves slowly. It is a lower bound of the norm.
+The vectors of the last step are kept, so that the estimate improves from step to step
+while the kernel moves slowly. It is a lower bound of the norm.
 """
 
 import math

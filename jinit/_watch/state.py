@@ -9,7 +9,7 @@ import numpy as np
 
 # The columns of a watch's table, one number of each for every row.
 COLUMNS = (
-    "bits",  # of a number of the tensor
+    "bits",  # the bits of one number of the tensor
     "width",  # the smaller of the tensor's last two sizes
     "measured",  # how many measurements were finite
     "start_rms",
@@ -25,7 +25,7 @@ COLUMNS = (
     "small",
     "drift",
     "spectral",
-    "zeros",  # how many of the last gradients were 0, without a break
+    "zeros",  # how many gradients in a row, up to the last one, were 0
     "ratio_peak",  # the largest mean of update_rms / weight_rms
     "spike",  # the largest grad_rms over its usual size
     "spike_step",
@@ -56,7 +56,7 @@ class WatchState(NamedTuple):
 
 
 class Watched(NamedTuple):
-    """The arrays of a WatchState, read back from any tree that holds it."""
+    """A Watched has the arrays of a WatchState, read from any tree that holds it."""
 
     step: int
     paths: list[str]
@@ -64,7 +64,7 @@ class Watched(NamedTuple):
 
 
 def states_in(tree: Any) -> Iterator[WatchState]:
-    """Find the states of watches in the state of an optimizer, however it is wrapped."""
+    """Yield the states of watches in the state of an optimizer, also a wrapped one."""
     nodes = jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, WatchState))
     for node in nodes:
         if isinstance(node, WatchState):

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from .._core.trees import leaves
 from .tensors import Tensor, over_devices, stacked, values_of
 
-# What a column holds where there is no number: no statistic is ever -2. NaN would stop
-# a training that looks for NaN in its state.
+# A column holds this number if a statistic is missing, since no statistic is ever -2.
+# NaN would stop a training program that looks for NaN in its state.
 MISSING = -2.0
 
 
@@ -39,7 +39,7 @@ def facts(
 
 
 def samples(tensors: Sequence[Tensor], values: Sequence[jax.Array]) -> jax.Array:
-    """Return the sample of each row in float32; of complex numbers the real parts."""
+    """Return the sample of each row in float32, the real parts of complex numbers."""
 
     def of_one(tensor: Tensor, value: jax.Array) -> jax.Array:
         return over_devices(tensor.sample(jnp.real(value).astype(jnp.float32)))

@@ -11,7 +11,7 @@ from .statistics import MISSING
 _QUICK, _SLOW = 0.1, 0.02
 # A mean of fewer measurements is not judged.
 _MEAN_AFTER = 3
-# Below this many measurements nothing is usual yet, so nothing is a spike.
+# With fewer measurements than this no size is usual yet, so nothing is a spike.
 _USUAL_AFTER = 10
 Columns = dict[str, jax.Array]
 
@@ -65,7 +65,7 @@ def _stacked(columns: Columns) -> jax.Array:
 def _mean(
     old: jax.Array, new: jax.Array, measured: jax.Array, weight: float = _QUICK
 ) -> jax.Array:
-    """Return the mean over time: of all values at first, then mostly of the last."""
+    """Return the mean over time: of all values at first, then mainly of the last."""
     return old + jnp.maximum(weight, 1 / measured) * (new - old)
 
 

@@ -11,8 +11,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 from .._core.patterns import Pattern
 from .._core.trees import Leaf, leaves
 
-# So many entries of a tensor at most are kept from step to step. The error of a cosine
-# that is estimated from n entries is about 1 / sqrt(n), here 0.06.
+# At most this many entries of a tensor are kept from step to step. The error of a
+# cosine that is estimated from n entries is about 1 / sqrt(n), here 0.06.
 SAMPLE = 256
 
 

@@ -40,7 +40,7 @@ def watch(
       An `optax.GradientTransformationExtraArgs`. Its `update` must get the parameters.
 
     Raises:
-      TypeError: if `tx` is no Optax transformation, or `network` no `Network`.
+      TypeError: if `tx` is not an Optax transformation, or `network` not a `Network`.
       ValueError: if `every` is below 1; and from `init`, if `only` matches no tensor.
 
     Example:
