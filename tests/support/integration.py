@@ -117,16 +117,16 @@ class Case:
     rngs: Any = None
     # The loss that `probe` and `audit` look at, if any.
     loss: Callable[[Any], Any] | None = None
-    # The categories of what `probe` finds in the start of the package, where that is
-    # right; a comment has the arithmetic.
+    # The categories of findings of `probe` that are right about the package's own
+    # start; a comment has the arithmetic.
     verdict: Sequence[str] = ()
     # Layers that lsuv leaves out (a comment says why), and globs of all weights that
-    # stay as they are: those layers, and what belongs to no layer.
+    # stay as they are: those of these layers, and those that belong to no layer.
     skip: Sequence[str] = ()
     left: Sequence[str] = ()
-    # Layers of which autoinit is not asked.
+    # Layers that autoinit is asked to skip.
     autoinit_skip: Sequence[str] = ()
-    # What is drawn by another law than he(): the first rules of the plan.
+    # The first rules of the plan, for parameters that need another law than he().
     rules: Sequence[tuple[str, Any]] = ()
     # Limits of the stds of the layers' outputs, relative to their median, after he(),
     # and limits of these stds after autoinit.
