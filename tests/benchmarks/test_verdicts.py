@@ -7,7 +7,7 @@ from benchmarks import verdicts
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 ALL = verdicts.CHOSEN | verdicts.CLEAN
-FAST = ("mlp, relu", "residual, pre-norm", "policy")
+FAST = ("mlp, relu", "residual, pre-norm", "policy", "coordinates")
 # The aims, over all networks: the measured shares are in benchmarks/README.md.
 CAUGHT, RIGHT = 0.9, 0.8
 
