@@ -1,4 +1,4 @@
-"""A vision transformer of equimo, whose heads, registers and patches are its own."""
+"""Two models of equimo: a vision transformer with registers, and a ConvNeXt."""
 
 import jax
 import jax.numpy as jnp
@@ -64,4 +64,35 @@ head/weight                oi  32  10  readout
                 "head/weight": "output",
             },
         ),
+    )
+
+
+LARGE = jax.random.normal(KEY, (16, 3, 32, 32))
+
+
+def convnext(key, width=8):
+    dims = [width, 2 * width, 3 * width, 4 * width]
+    return models.ConvNeXt(3, depths=[1] * 4, dims=dims, num_classes=10, key=key)
+
+
+class TestConvNeXt(Checks):
+    case = Case(
+        draw=convnext,
+        call=lambda model: (classified, model, LARGE),
+        # Liu et al. 2022. The branches begin with a LayerScale of 1e-6.
+        table="""
+blocks/0/downsample/conv/weight  oikk  48  128  input convolution
+blocks/1/downsample/conv/weight  oikk  32   64  convolution
+blocks/{0,1,2,3}/blocks/0/dwconv/weight   oikk  49  49  convolution
+blocks/{0,1,2,3}/blocks/0/norm/weight     none   .   .  scale
+blocks/{0,1,2,3}/blocks/0/ls/gamma        none   .   .  scale|other
+blocks/2/blocks/0/pwconv1/weight          oikk  24  96  convolution
+blocks/2/blocks/0/pwconv2/weight          oikk  96  24  convolution residual_output
+blocks/3/downsample/norm/weight           none   .   .  scale
+head/weight                                 oi  32  10  readout
+""",
+        depth=4,
+        spoiled="blocks/2/downsample/conv/weight",
+        # Grouped convolutions of several seeds at once take minutes on a CPU.
+        widths=None,
     )

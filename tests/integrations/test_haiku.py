@@ -56,7 +56,6 @@ class TestResNet(Checks):
     case = Case(
         draw=lambda key: RESNET.init(key, IMAGES),
         call=lambda drawn: (RESNET, *drawn, IMAGES),
-        put=lambda drawn, params: (params, drawn[1]),
         # He et al. 2016, with one block in a group and no bottleneck.
         table=f"""
 res_net/~/initial_conv/w  kkio  147  3136  input convolution
@@ -87,7 +86,6 @@ class TestMobileNet(Checks):
     case = Case(
         draw=lambda key: MOBILENET.init(key, IMAGES),
         call=lambda drawn: (MOBILENET, *drawn, IMAGES),
-        put=lambda drawn, params: (params, drawn[1]),
         # Howard et al. 2017: a depthwise output reads 3 x 3 numbers of one channel.
         table="""
 mobile_net_v1/conv2_d/w  kkio  27  288  input convolution

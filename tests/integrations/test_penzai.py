@@ -1,9 +1,11 @@
 """Models of penzai, whose axes have names."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
-from tests.support.integration import KEY, Case, Checks, library
+from tests.support.integration import KEY, Case, Checks, Widths, library
 
 pz = library("penzai.pz", "penzai")
 simple_mlp = library("penzai.models.simple_mlp", "penzai")
@@ -11,12 +13,42 @@ gpt_neox = library("penzai.models.transformer.variants.gpt_neox", "penzai")
 llamalike = library("penzai.models.transformer.variants.llamalike_common", "penzai")
 
 X = pz.nx.wrap(jax.random.normal(KEY, (64, 8))).tag("batch", "features")
+FEW = pz.nx.wrap(jax.random.randint(KEY, (8, 12), 0, 4)).tag("batch", "seq")
 TOKENS = pz.nx.wrap(jax.random.randint(KEY, (8, 12), 0, 50)).tag("batch", "seq")
+
+
+def at_widths(draw, call):
+    """Return `Widths.make`: a tree of arrays replaces the variables of a model."""
+
+    def make(width):
+        unbound, variables = pz.unbind_params(draw(KEY, width), freeze=True)
+
+        def init(key, _):
+            _, drawn = pz.unbind_params(draw(key, width), freeze=True)
+            return {one.label: one.value for one in drawn}
+
+        def apply(params, x):
+            new = [
+                dataclasses.replace(one, value=params[one.label]) for one in variables
+            ]
+            return call(pz.bind_variables(unbound, new), x)
+
+        return init, apply
+
+    return make
+
+
+def perceptron(key, width=32):
+    return simple_mlp.MLP.from_config(key, [8, width, width, 4])
+
+
+def output(model, x):
+    return model(x).unwrap("batch", "features")
 
 
 class TestPerceptron(Checks):
     case = Case(
-        draw=lambda key: simple_mlp.MLP.from_config(key, [8, 32, 32, 4]),
+        draw=perceptron,
         call=lambda model: (model, X),
         table="""
 mlp/Affine_0/Linear.weights  io   8  32  input
@@ -25,6 +57,17 @@ mlp/Affine_2/Linear.weights  io  32   4  readout
 """,
         depth=0,
         spoiled="mlp/Affine_1/Linear.weights",
+        widths=Widths(
+            make=at_widths(perceptron, output),
+            sizes=(64, 512),
+            x=X,
+            target=jnp.sin(X.unwrap("batch", "features")[:, :4]),
+            classes={
+                "mlp/Affine_0/Linear.weights/data_array": "input",
+                "mlp/Affine_1/Linear.weights/data_array": "hidden",
+                "mlp/Affine_2/Linear.weights/data_array": "output",
+            },
+        ),
     )
 
 
@@ -68,13 +111,13 @@ transformer/lm_head.weights                              io  32 50  readout
     )
 
 
-def llama(key):
+def llama(key, heads=2):
     config = llamalike.LlamalikeTransformerConfig(
-        num_kv_heads=2,
+        num_kv_heads=heads,
         query_head_multiplier=2,
-        embedding_dim=32,
+        embedding_dim=16 * heads,
         projection_dim=8,
-        mlp_hidden_dim=64,
+        mlp_hidden_dim=32 * heads,
         num_decoder_blocks=2,
         vocab_size=50,
         mlp_variant="swiglu",
@@ -82,6 +125,10 @@ def llama(key):
         use_layer_stack=True,
     )
     return llamalike.build_llamalike_transformer(config, init_base_rng=key)
+
+
+def logits(model, tokens):
+    return model(tokens).unwrap("batch", "seq", "vocabulary")
 
 
 class TestLlama(Checks):
@@ -104,4 +151,21 @@ transformer/lm_head.weights                   io  32 50  readout
         depth=4,
         spoiled="transformer/blocks/mlp/value_linear.weights",
         left=("transformer/embedder.embeddings",),
+        widths=Widths(
+            # The number of heads grows, and their size stays.
+            make=at_widths(lambda key, width: llama(key, width // 16), logits),
+            sizes=(32, 128),
+            x=FEW,
+            target=0,
+            rate=1e-2,
+            tolerance=0.3,
+            loss=lambda y, _: -jnp.mean(jax.nn.log_softmax(y)[..., 7]),
+            classes={
+                "transformer/embedder.embeddings/data_array": "input",
+                "transformer/blocks/attention/query.weights/data_array": "hidden",
+                "transformer/blocks/attention/output.weights/data_array": "hidden",
+                "transformer/blocks/mlp/out_linear.weights/data_array": "hidden",
+                "transformer/lm_head.weights/data_array": "output",
+            },
+        ),
     )

@@ -136,6 +136,26 @@ def test_a_std_divided_by_m():
     assert report.verdict["Dense_1"] == "shrinks"
 
 
+def test_weights_of_outputs_by_inputs():
+    """By shapes alone (width, 8) would be (inputs, outputs)."""
+    draw = jinit.lecun_uniform(in_axis=-1, out_axis=-2)
+
+    def make(width):
+        def init(key, x):
+            a, b, c = jax.random.split(key, 3)
+            shapes = {"a": (width, 8), "b": (width, width), "c": (4, width)}
+            keys = zip(shapes.items(), (a, b, c), strict=True)
+            return {name: draw(key, shape) for (name, shape), key in keys}
+
+        def apply(w, x):
+            h = nn.relu(nn.relu(x @ w["a"].T) @ w["b"].T)
+            return 32 / width * (h @ w["c"].T)
+
+        return init, apply
+
+    checked(make).check()
+
+
 class Attention(nn.Module):
     """Width by larger heads."""
 
