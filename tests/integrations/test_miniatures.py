@@ -125,12 +125,13 @@ class TestStyleGAN2(Checks):
         # Equal learning rates put 1 / sqrt(fan_in) into the model, which muP would put
         # into the weights: it is one or the other.
         spoiled="conv_1/affine/weight",
-        # Demodulated outputs do not follow their kernels.
+        # Demodulated outputs do not follow their kernels, and no analysis sees through
+        # a style that scales a kernel.
         skip=("conv_?",),
-        autoinit_skip=("conv_?",),
+        autoinit_skip=("conv_?", "to_rgb_?"),
         left=("const", "conv_?/weight"),
         rules=[
-            ("mapping_?/weight", jinit.normal(100.0)),
+            ("mapping_*/weight", jinit.normal(100.0)),
             ("**/weight", jinit.normal(1.0)),
         ],
     )
