@@ -208,7 +208,10 @@ def level_of_caller() -> int:
     # Level 1 is the function that warns, which called this one.
     level, frame = 1, sys._getframe(1)
     package = __name__.partition(".")[0]
-    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+    while (
+        frame.f_back
+        and frame.f_globals.get("__name__", "").partition(".")[0] == package
+    ):
         level, frame = level + 1, frame.f_back
     return level
 
