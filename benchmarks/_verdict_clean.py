@@ -149,7 +149,7 @@ class Diffusion(nn.Module):
     @nn.compact
     def __call__(self, x: Any) -> Any:
         width, size = 32, x.shape[-1]
-        time = jnp.linspace(0, 1, len(x))[:, None] * 2.0 ** jnp.arange(8)
+        time = jnp.linspace(0, 1, len(x))[:, None] * 2.0 ** jnp.arange(8)[None]
         time = jnp.concatenate([jnp.sin(time), jnp.cos(time)], -1)
         c = nn.Dense(width)(nn.silu(nn.Dense(width, kernel_init=GPT2)(time)))
         x = nn.Dense(width)(x)
@@ -263,7 +263,7 @@ class Coordinates(nn.Module):
 
     @nn.compact
     def __call__(self, x: Any) -> Any:
-        x = x[:, :3, None] * 2.0 ** jnp.arange(5)
+        x = x[:, :3, None] * 2.0 ** jnp.arange(5)[None, None]
         waves = jnp.concatenate([jnp.sin(x), jnp.cos(x)], -1).reshape(len(x), -1)
         h = waves
         for i in range(6):

@@ -228,8 +228,9 @@ def _half_dead(net: Network, hidden: list[str]) -> Spoiled | None:
     sick = biases[len(biases) // 2]
 
     def change(path: str, w: Any) -> Any:
-        half = jnp.arange(w.shape[-1]) < w.shape[-1] / 2
-        return jnp.where(half, -100.0, w) if path == sick else w
+        if path != sick:
+            return w
+        return jnp.where(jnp.arange(w.shape[-1]) < w.shape[-1] / 2, -100.0, w)
 
     module = sick.removesuffix("bias")
     behind = [p for p in net.parameters.values() if p.path.startswith(module)]

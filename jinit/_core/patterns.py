@@ -21,6 +21,7 @@ import fnmatch
 import functools
 import re
 import sys
+import types
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
@@ -208,9 +209,14 @@ def level_of_caller() -> int:
     # Level 1 is the function that warns, which called this one.
     level, frame = 1, sys._getframe(1)
     package = __name__.partition(".")[0]
-    while frame.f_back and frame.f_globals["__name__"].partition(".")[0] == package:
+    # The code of `exec` with globals of its own has no name.
+    while frame.f_back and _name_of(frame).partition(".")[0] == package:
         level, frame = level + 1, frame.f_back
     return level
+
+
+def _name_of(frame: types.FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
 
 
 def _check(name: str, pattern: Any) -> None:

@@ -20,7 +20,7 @@ _WORDS = {
     LARGE_BIAS: "its bias alone varies more than the target",
 }
 _ZERO_WEIGHTS = "its weights are 0"
-_NOT_SET = "passes did not set it"
+_NOT_SET = "it was not set in "
 
 # (path of a layer, index of a step or a member) -> the reason in words.
 Reasons = dict[tuple[str, tuple[int, ...]], str]
@@ -95,7 +95,9 @@ def not_set(unset: Sequence[Measured], passes: int) -> CannotSet:
         f"after {passes} passes {len(unset)} layers are not set: {_listed(unset)}. "
         "Their outputs do not follow their kernels. Leave such layers out by "
         "skip=[...], or try a larger `max_iter` or `tol`. Nothing was changed.",
-        dict.fromkeys(_paths(unset), f"{passes} {_NOT_SET}"),
+        dict.fromkeys(
+            _paths(unset), _NOT_SET + (f"{passes} passes" if passes > 1 else "one pass")
+        ),
     )
 
 
@@ -132,7 +134,7 @@ def warn_of(reasons: Mapping[Any, str]) -> None:
     Weights of 0, and experts without tokens, are not worth a warning.
     """
     for (path, _), reason in reasons.items():
-        if reason == _WORDS[LARGE_BIAS] or reason.endswith(_NOT_SET):
+        if reason == _WORDS[LARGE_BIAS] or reason.startswith(_NOT_SET):
             warnings.warn(
                 f"{path} was left as it is, since {reason}. Look at what its output "
                 "depends on, or leave it out by skip=[...].",

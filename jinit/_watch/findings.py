@@ -1,4 +1,4 @@
-"""A finding of a watch names a tensor, its trouble, a number, and the cure."""
+"""Findings of a watch say which tensor has which trouble, and what to try."""
 
 import math
 import statistics
@@ -154,7 +154,7 @@ def _lost(row: Row) -> tuple[float, str]:
 
 
 def _silence(row: Row) -> float:
-    return row["zeros"] / _ENOUGH
+    return float(row["zeros"] / _ENOUGH)
 
 
 def _no_gradient(row: Row) -> tuple[float, str]:
@@ -168,7 +168,7 @@ def _stillness(row: Row) -> float:
     # Where there is no gradient, the finding above has said it.
     if row["zeros"] or not row["start_rms"] or not row["grad_rms"]:
         return 0.0
-    return min(1e-7 / max(row["ratio_peak"], 1e-30), 1e30)
+    return float(min(1e-7 / max(row["ratio_peak"], 1e-30), 1e30))
 
 
 def _still(row: Row) -> tuple[float, str]:

@@ -2,12 +2,15 @@
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from .._core.results import Finding, Result, Row, Table, plain
+from .._core import figures
+from .._core.figures import Line
+from .._core.results import Finding, Result, Row, Table, plain, saved
 from .findings import findings
 from .state import AT, WatchState, states_in
 from .statistics import MISSING
@@ -29,7 +32,18 @@ class WatchReport(Result):
     `lost`, the share of updates that rounding undoes; `small`, the share of Adam's
     second moments whose root is below epsilon; and `spike`, the largest gradient over
     its usual size. A number that was not measured is None. `step` counts the updates.
-    `findings` say which tensor has which trouble, the worst first.
+    `findings` say which tensor has which trouble, the worst first. `print(report)`
+    shows a table.
+
+    Example:
+      >>> import jax.numpy as jnp, jinit, optax
+      >>> tx, params = jinit.watch(optax.sgd(0.1)), {"kernel": jnp.ones((4, 4))}
+      >>> state = tx.init(params)
+      >>> for _ in range(6):
+      ...     updates, state = tx.update({"kernel": jnp.zeros((4, 4))}, state, params)
+      >>> report = jinit.watched(state)
+      >>> report.step, [finding.category for finding in report.findings]
+      (6, ['no_gradient'])
     """
 
     rows: tuple[Row, ...]
@@ -59,6 +73,17 @@ class WatchReport(Result):
         }
         return {"step": self.step, **plain(numbers)}
 
+    def plot(self, path: Any = None) -> Any:
+        """Draw the sizes of weights, gradients and updates, and mark the sick tensors.
+
+        Args:
+          path: the file to write the figure to, or None to write no file.
+
+        Returns:
+          The matplotlib figure.
+        """
+        return saved(_figure(self.rows, self.findings, self.step), path)
+
     def check(self) -> None:
         """Raise if there is a finding.
 
@@ -67,6 +92,29 @@ class WatchReport(Result):
         """
         if self.findings:
             raise AssertionError("\n".join(map(str, self.findings)))
+
+
+def _figure(rows: Sequence[Row], troubles: Sequence[Finding], step: int) -> Any:
+    paths = [row["path"] for row in rows]
+    marks = figures.marks_of(troubles, paths)
+    figure, panels = figures.figure_of(2, len(rows))
+    columns = {
+        name: np.array([row[name] for row in rows], np.float64)  # None becomes NaN.
+        for name in ("weight_rms", "grad_rms", "update_rms", "update_ratio")
+    }
+    sizes = ("weight_rms", "grad_rms", "update_rms")
+    figures.curves(panels[0], [Line(name, columns[name]) for name in sizes], log=True)
+    panels[0].set_ylabel("rms\n(log)")
+    figures.legend(panels[0])
+    figures.curves(panels[1], [Line("", columns["update_ratio"])], log=True)
+    panels[1].set(ylabel="update / weight\n(log)", xlabel="tensor, by name")
+    figures.name_layers(panels[1], paths, list(marks))
+    figures.mark(panels[0], marks)
+    figures.mark(panels[1], dict.fromkeys(marks, ""))
+    figure.align_ylabels()
+    healthy = f"nothing is wrong in {len(rows)} tensors after {step} steps"
+    figures.title(figure, figures.headline(troubles, healthy))
+    return figure
 
 
 def _cell(value: float | None) -> str:
@@ -79,6 +127,9 @@ def watched(opt_state: Any) -> WatchReport:
     Args:
       opt_state: the state of an optimizer with a watch inside; also a TrainState, or an
         `nnx.Optimizer`, that holds it.
+
+    Returns:
+      A `WatchReport`. Watches of several parts of a model are one report.
 
     Raises:
       TypeError: if the state is traced.
@@ -140,4 +191,4 @@ def _array(value: Any) -> np.ndarray:
 def _natural(path: str) -> list[Any]:
     """Return the key by which layer 2 comes before layer 10."""
     pieces = re.split(r"(\d+)", path)
-    return [(piece.isdigit(), int(piece) if piece.isdigit() else piece) for piece in pieces]
+    return [(one.isdigit(), int(one) if one.isdigit() else one) for one in pieces]

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 # The columns of a watch's table, one number of each for every row.
 COLUMNS = (
@@ -55,16 +53,8 @@ class WatchState(NamedTuple):
     directions: jax.Array
 
 
-class Watched(NamedTuple):
-    """A Watched has the arrays of a WatchState, read from any tree that holds it."""
-
-    step: int
-    paths: list[str]
-    table: np.ndarray
-
-
 def states_in(tree: Any) -> Iterator[WatchState]:
-    """Yield the states of watches in the state of an optimizer, also a wrapped one."""
+    """Find the states of all watches in the state of an optimizer."""
     nodes = jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, WatchState))
     for node in nodes:
         if isinstance(node, WatchState):

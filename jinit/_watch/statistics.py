@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from .._core.trees import leaves
-from .tensors import Tensor, over_devices, stacked, values_of
+from .tensors import Tensor, over_devices, stacked
 
 # A column holds this number if a statistic is missing, since no statistic is ever -2.
 # NaN would stop a training program that looks for NaN in its state.
@@ -67,9 +67,7 @@ def flips(a: jax.Array, b: jax.Array) -> jax.Array:
 def drift(now: jax.Array, start: jax.Array) -> jax.Array:
     """Return the distance from the start over the size of the start."""
     change = now - start
-    return _ratio(
-        jnp.sqrt((change * change).sum(1)), jnp.sqrt((start * start).sum(1))
-    )
+    return _ratio(jnp.sqrt((change * change).sum(1)), jnp.sqrt((start * start).sum(1)))
 
 
 def lost(

@@ -69,16 +69,12 @@ def _mean(
     return old + jnp.maximum(weight, 1 / measured) * (new - old)
 
 
-def _mean_of_numbers(
-    old: jax.Array, new: jax.Array, measured: jax.Array
-) -> jax.Array:
+def _mean_of_numbers(old: jax.Array, new: jax.Array, measured: jax.Array) -> jax.Array:
     mean = jnp.where(old == MISSING, new, _mean(old, new, measured))
     return jnp.where(new == MISSING, old, mean)
 
 
-def _usual(
-    old: Columns, name: str, new: jax.Array, measured: jax.Array
-) -> jax.Array:
+def _usual(old: Columns, name: str, new: jax.Array, measured: jax.Array) -> jax.Array:
     """Return the slow mean of the logarithm, which one spike hardly moves."""
     before = old[f"{name}_before"]
     mean = _mean(before, jnp.log(jnp.maximum(new, 1e-30)), measured, _SLOW)

@@ -85,7 +85,9 @@ def replicated(value: jax.Array) -> jax.Array:
     sharding: Any = jax.typeof(value).sharding
     if not any(sharding.spec):
         return value
-    return jax.sharding.reshard(value, NamedSharding(sharding.mesh, PartitionSpec()))
+    everywhere = NamedSharding(sharding.mesh, PartitionSpec())
+    resharded: jax.Array = jax.sharding.reshard(value, everywhere)
+    return resharded
 
 
 def over_devices(value: jax.Array) -> jax.Array:

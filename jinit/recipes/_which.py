@@ -98,9 +98,11 @@ def _best_of(name: str, net: Network, arrays: Arrays) -> Applied:
     return min(several, key=_rank)
 
 
-def _rank(one: Applied) -> tuple[bool, float, float]:
+def _rank(one: Applied) -> tuple[bool, float, float, int]:
     match = one.match
-    return not match.agrees, -match.share, -match.score
+    # Of recipes with equal laws on this model the one with fewer laws comes first: its
+    # further laws are for parts that the model does not have, such as routers.
+    return not match.agrees, -match.share, -match.score, len(match.recipe.laws)
 
 
 def _with_ties(ranked: Sequence[Applied]) -> list[Match]:

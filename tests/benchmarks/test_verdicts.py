@@ -7,7 +7,7 @@ from benchmarks import verdicts
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 ALL = verdicts.CHOSEN | verdicts.CLEAN
-FAST = ("mlp, relu", "residual, pre-norm", "policy")
+FAST = ("mlp, relu", "residual, pre-norm", "policy", "coordinates")
 # The aims, over all networks: the measured shares are in benchmarks/README.md.
 CAUGHT, RIGHT = 0.9, 0.8
 
@@ -38,6 +38,6 @@ def test_all_architectures(half):
 
 
 def test_the_table(capsys):
-    assert verdicts.main(["flow"]) == 0
+    assert verdicts.main(["coordinates"]) == 0
     text = capsys.readouterr().out
     assert "set aside" in text and "init x 3" in text and "healthy" in text

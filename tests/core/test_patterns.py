@@ -178,3 +178,11 @@ def test_skip_of_lsuv_takes_any_pattern_and_blames_its_caller():
         new, history = jinit.lsuv(model, params, x, skip=skip)
         assert {row["path"] for row in history.rows} == {"c"}
         assert (new["c"] == old["c"]).all()
+
+
+def test_a_warning_reaches_code_without_a_module():
+    # `exec` with globals of its own, as a documentation's runner has them.
+    code = "patterns.skipped('*out', leaves)"
+    leaves = [Leaf(("block", "out"), None)]
+    with pytest.warns(DeprecationWarning, match="fnmatch"):
+        exec(code, {"patterns": patterns, "leaves": leaves})

@@ -127,11 +127,11 @@ def test_what_several_passes_do_not_set_stays_and_is_warned_of():
         return layerwise.task_for(net, layers, rescale, "half")
 
     layers = net._read.reading.adjustable
-    with pytest.warns(UserWarning, match="last was left .* 1 passes did not set it"):
+    with pytest.warns(UserWarning, match="last was left .* it was not set in one pass"):
         _, passed = layerwise.set_layers(
             net, layers, task_of, lambda _: params, 0.02, 1
         )
-    assert passed.reasons == {("last", ()): "1 passes did not set it"}
+    assert passed.reasons == {("last", ()): "it was not set in one pass"}
     np.testing.assert_array_equal(passed.params["last"], params["last"])
     assert not np.array_equal(passed.params["first"], params["first"])
 

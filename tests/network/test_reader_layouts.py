@@ -398,15 +398,3 @@ def test_shapes_and_arrays_are_read_alike():
     one = jinit.network(lambda p, x: x @ p["w"], arrays, jnp.ones((2, 6)))
     other = network(lambda p, x: x @ p["w"], {"w": (6, 4)}, floats(2, 6))
     assert dict(one.parameters) == dict(other.parameters)
-
-
-def test_a_learned_constant_may_be_convolved_with_a_kernel_for_each_input():
-    # StyleGAN: a vmap over modulated kernels is a grouped convolution of copies.
-    def generate(params, style):
-        x = jnp.broadcast_to(params["const"], (style.shape[0], 4, 4, 6))
-        kernels = params["w"] * style[:, None, None, :, None]
-        return jax.vmap(lambda image, w: conv(image[None], w)[0])(x, kernels)
-
-    shapes = {"const": (4, 4, 6), "w": (3, 3, 6, 5)}
-    net = network(generate, shapes, floats(7, 6))
-    assert layouts(net)["w"] == ("kkio", 54, 45)

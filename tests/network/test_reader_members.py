@@ -300,3 +300,15 @@ def test_a_while_is_read_once():
     net = network(function, {"a": (6, 8), "b": (8, 6)}, floats(2, 6))
     assert layouts(net) == {"a": ("io", 6, 8), "b": ("io", 8, 6)}
     assert net.depth == 1
+
+
+def test_a_learned_constant_may_be_convolved_with_a_kernel_for_each_input():
+    # StyleGAN: a vmap over modulated kernels is a grouped convolution of copies.
+    def generate(params, style):
+        x = jnp.broadcast_to(params["const"], (style.shape[0], 4, 4, 6))
+        kernels = params["w"] * style[:, None, None, :, None]
+        return jax.vmap(lambda image, w: conv(image[None], w)[0])(x, kernels)
+
+    shapes = {"const": (4, 4, 6), "w": (3, 3, 6, 5)}
+    net = network(generate, shapes, floats(7, 6))
+    assert layouts(net)["w"] == ("kkio", 54, 45)

@@ -16,15 +16,28 @@ def count_traces():
 
 
 @contextlib.contextmanager
-def _count(event):
-    events = []
+def compiled_programs():
+    """Yield a list that gets the name of each program that XLA compiles inside."""
+    with _named("/jax/core/compile/backend_compile_duration") as names:
+        yield names
 
-    def listener(name, *_, **__):
+
+@contextlib.contextmanager
+def _count(event):
+    with _named(event) as names:
+        yield lambda: len(names)
+
+
+@contextlib.contextmanager
+def _named(event):
+    names = []
+
+    def listener(name, *_, fun_name="", **__):
         if name == event:
-            events.append(name)
+            names.append(fun_name)
 
     jax.monitoring.register_event_duration_secs_listener(listener)
     try:
-        yield lambda: len(events)
+        yield names
     finally:
         jax.monitoring.clear_event_listeners()

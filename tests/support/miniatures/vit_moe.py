@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-LAYERS, HEADS, EXPERTS, CLASSES, PATCH = 2, 2, 4, 3, 4
+LAYERS, SIZE, EXPERTS, CLASSES, PATCH = 2, 8, 4, 3, 4
 
 
 class Mlp(nn.Module):
@@ -48,9 +48,10 @@ class ViTMoE(nn.Module):
         x = x.reshape(x.shape[0], -1, self.width)
         shape = (1, x.shape[1], self.width)
         x = x + self.param("positions", nn.initializers.normal(0.02), shape)
+        heads = self.width // SIZE
         for number in range(LAYERS):
             y = nn.LayerNorm(name=f"norm_{number}_0")(x)
-            x = x + nn.MultiHeadDotProductAttention(HEADS, name=f"attention_{number}")(
+            x = x + nn.MultiHeadDotProductAttention(heads, name=f"attention_{number}")(
                 y
             )
             y = nn.LayerNorm(name=f"norm_{number}_1")(x)

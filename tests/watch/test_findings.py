@@ -1,0 +1,214 @@
+"""A watch is silent on healthy training, and names the tensor that a fault is in."""
+
+import functools
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from sklearn.datasets import load_digits
+
+import jinit
+
+
+@functools.cache
+def digits():
+    x, y = load_digits(return_X_y=True)
+    return jnp.asarray(x / 16 - 0.5, jnp.float32), jnp.asarray(y)
+
+
+class Mlp(nn.Module):
+    dtype: object = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        for _ in range(3):
+            layer = nn.Dense(64, kernel_init=jinit.he(), param_dtype=self.dtype)
+            x = nn.relu(layer(x))
+        return nn.Dense(10, param_dtype=self.dtype)(x).astype(jnp.float32)
+
+
+class Convolutions(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = x.reshape(-1, 8, 8, 1)
+        for channels in (16, 32):
+            x = nn.relu(nn.GroupNorm(4)(nn.Conv(channels, (3, 3))(x)))
+        return nn.Dense(10)(x.mean((1, 2)))
+
+
+class Recurrent(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(10)(nn.RNN(nn.GRUCell(32))(x.reshape(-1, 8, 8))[:, -1])
+
+
+class Transformer(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Dense(32)(x.reshape(-1, 8, 8))
+        x = x + self.param("positions", jinit.normal(0.02), (8, 32))[None]
+        for _ in range(2):
+            x = x + nn.SelfAttention(4)(nn.LayerNorm()(x))
+            x = x + nn.Dense(32)(nn.gelu(nn.Dense(64)(nn.LayerNorm()(x))))
+        return nn.Dense(10)(nn.LayerNorm()(x).mean(1))
+
+
+class Blocked(nn.Module):
+    """No gradient passes the second layer."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = jax.lax.stop_gradient(nn.relu(nn.Dense(64)(x)))
+        return nn.Dense(10)(x)
+
+
+class Run(NamedTuple):
+    """A run has the losses of each step, and a report after each step asked for."""
+
+    losses: list
+    reports: dict
+
+
+def train(model, tx, steps, every=1, at=(), factor=1.0, broken=None, key=0):
+    """Train a model on digits by a watched optimizer."""
+    x, y = digits()
+    params = model.init(jax.random.key(key), x[:2])["params"]
+    tx = jinit.watch(tx, every=every)
+
+    def loss(params, x, y):
+        logits = model.apply({"params": params}, x)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+        return factor * losses.mean()
+
+    @jax.jit
+    def step(params, state, x, y):
+        value, grads = jax.value_and_grad(loss)(params, x, y)
+        updates, state = tx.update(grads, state, params)
+        return optax.apply_updates(params, updates), state, value
+
+    state, run = tx.init(params), Run([], {})
+    for number in range(1, steps + 1):
+        rows = jax.random.randint(jax.random.key(number), (64,), 0, len(x))
+        batch = x[rows]
+        if broken is not None and number == broken[0]:
+            batch = batch * broken[1]
+        params, state, value = step(params, state, batch, y[rows])
+        run.losses.append(float(value))
+        if number in at or number == steps:
+            run.reports[number] = jinit.watched(state)
+    return run
+
+
+WARM_UP = optax.warmup_cosine_decay_schedule(0, 3e-3, 10, 120)
+HEALTHY = {
+    "perceptron, Adam": (Mlp(), optax.adam(1e-3), 1),
+    "perceptron, SGD": (Mlp(), optax.sgd(0.1), 1),
+    "convolutions, momentum": (Convolutions(), optax.sgd(0.1, momentum=0.9), 1),
+    "recurrent, RMSProp": (Recurrent(), optax.rmsprop(1e-3), 3),
+    "transformer, AdamW": (Transformer(), optax.adamw(WARM_UP), 1),
+    "transformer, Lion": (Transformer(), optax.lion(3e-4), 10),
+}
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_healthy_training_has_no_finding(name):
+    model, tx, every = HEALTHY[name]
+    run = train(model, tx, 120, every, at=(5, 20, 60))
+    for report in run.reports.values():
+        assert report.findings == []
+        report.check()
+    assert run.losses[-1] < 0.8 * run.losses[0]
+
+
+def only_second(tx):
+    """Train the second layer by an optimizer of its own."""
+
+    def labels(params):
+        return {name: "own" if name == "Dense_1" else "usual" for name in params}
+
+    return optax.partition({"own": tx, "usual": optax.adam(1e-3)}, labels)
+
+
+def findings_of(run, step=None):
+    report = run.reports[step or max(run.reports)]
+    with pytest.raises(AssertionError):
+        report.check()
+    return {finding.category: finding for finding in report.findings}
+
+
+def test_a_batch_that_is_not_finite():
+    run = train(Mlp(), optax.adam(1e-3), 25, broken=(20, jnp.inf))
+    finding = findings_of(run)["not_finite"]
+    assert finding.value == 20 and "step 20" in finding.message
+    # Nothing else is said where nothing else means anything.
+    assert len(run.reports[25].findings) == 1
+
+
+def test_a_gradient_a_hundred_times_its_usual_size():
+    run = train(Mlp(), optax.sgd(1e-4), 30, broken=(25, 1e4))
+    finding = findings_of(run)["spike"]
+    assert "at step 25" in finding.message and finding.value > 100
+
+
+def test_a_rate_too_high_is_named_before_the_loss_doubles():
+    run = train(Mlp(), optax.adam(0.3), 5, at=range(1, 6))
+    first = min(step for step, report in run.reports.items() if report.findings)
+    doubled = [i + 1 for i, loss in enumerate(run.losses) if loss > 2 * run.losses[0]]
+    assert first <= min(doubled, default=5)
+    assert "fast" in findings_of(run)
+
+
+def test_one_layer_too_fast():
+    run = train(Mlp(), only_second(optax.adam(0.3)), 20)
+    assert findings_of(run)["fast"].path == "Dense_1/kernel"
+
+
+@pytest.mark.parametrize(
+    "tx", [optax.adam(1e-9), optax.set_to_zero()], ids=["slow", "frozen"]
+)
+def test_one_layer_does_not_move(tx):
+    run = train(Mlp(), only_second(tx), 20)
+    assert findings_of(run)["still"].path == "Dense_1/kernel"
+
+
+def test_no_gradient():
+    finding = findings_of(train(Blocked(), optax.adam(1e-3), 10))["no_gradient"]
+    assert finding.path.startswith("Dense_0/") and "10 gradients" in finding.message
+
+
+def test_updates_that_rounding_undoes():
+    run = train(Mlp(jnp.bfloat16), optax.adam(1e-5), 10)
+    finding = findings_of(run)["lost"]
+    assert finding.path.endswith("kernel") and "16 bits" in finding.message
+
+
+def test_gradients_below_epsilon():
+    finding = findings_of(train(Mlp(), optax.adam(1e-3), 10, factor=1e-8))["epsilon"]
+    assert finding.value > 0.5
+
+
+def test_weights_that_grow_are_named_before_the_loss_doubles():
+    # Decay of the wrong sign.
+    tx = optax.chain(optax.adam(1e-3), optax.add_decayed_weights(0.03))
+    run = train(Mlp(), tx, 100, at=range(10, 101, 5))
+    first = min(step for step, report in run.reports.items() if report.findings)
+    assert "grows" in findings_of(run, first)
+    best = jnp.minimum.accumulate(jnp.asarray(run.losses))
+    doubled = [i + 1 for i, loss in enumerate(run.losses) if loss > 2 * best[i] > 1]
+    assert first <= min(doubled, default=100)
+
+
+def test_steps_that_jump_across_a_valley():
+    # A quadratic of curvature 1 diverges by SGD beyond a rate of 2.
+    tx = jinit.watch(optax.sgd(1.9))
+    params = {"w": jax.random.normal(jax.random.key(0), (16, 16))}
+    state = tx.init(params)
+    for _ in range(10):
+        updates, state = tx.update(params, state, params)
+        params = optax.apply_updates(params, updates)
+    (finding,) = [x for x in jinit.watched(state).findings if x.path == "w"][-1:]
+    assert "oscillates" in {x.category for x in jinit.watched(state).findings}
+    assert finding.path == "w"
