@@ -49,7 +49,7 @@ def run(quick: bool, images: Images) -> Result:
     ratios = _ratios(alone)
     return Result(
         "Dong, Cordonnier and Loukas 2021",
-        "without shortcuts attention comes to rank one doubly exponentially, by the "
+        "without shortcuts attention nears rank one doubly exponentially, by the "
         "third power in each layer; with shortcuts it does not",
         f"distance from rank one after 0, 1, ... layers: {_listed(alone)}; with "
         f"shortcuts {kept[-1]:.2f} after {len(kept) - 1}; a layer raises a small "
