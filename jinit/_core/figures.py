@@ -94,7 +94,7 @@ def curves(axes: Any, lines: Sequence[Line], *, log: bool = False) -> None:
     """Draw lines over the layers; lines that are equal are drawn as one.
 
     On a logarithmic axis a 0 is drawn below all other values, and an infinite value
-    above them, at a tick of its own. A value that is NaN leaves a gap.
+    above them, each at a separate tick. A value that is NaN leaves a gap.
     """
     groups = _merged(lines)
     places = _Places.of(lines) if log else None

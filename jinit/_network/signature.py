@@ -99,8 +99,8 @@ _SMALL = 1 << 20
 def _constant(const: Any) -> Hashable:
     """Return the key of a constant of a jaxpr: its numbers, if they are few.
 
-    Each trace makes the constants of the jitted functions inside it anew, so that their
-    identities would tell the models of two equal schemes apart.
+    Each trace makes the constants of the jitted functions inside it anew. Keys by their
+    identities would differ between models of two schemes that are equal.
     """
     is_array = isinstance(getattr(const, "dtype", None), np.dtype)
     is_near = getattr(const, "is_fully_addressable", True)

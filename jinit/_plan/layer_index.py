@@ -106,7 +106,7 @@ class _Unclear(Exception):
 def _message(
     asker: str, executed: int, number: int | None, num_layers: int | None
 ) -> str:
-    shown = "do not show which of them are a layer"
+    shown = "do not show which of them form one layer"
     if number is not None:
         shown = f"are {number} layers"
     passed = "" if num_layers is None else f" `num_layers` is {num_layers}."

@@ -71,7 +71,7 @@ def dead(stream: Stream, chances: Mapping[Suspect, float]) -> Iterator[Finding]:
 
 
 def _tail(place: _Place, chance: float) -> float:
-    """Return the probability of at least so many dead units."""
+    """Return the probability that chance leaves at least this share of units dead."""
     count = round(place.share * place.units)
     # A share of 0 was measured on a few hundred units, so the true one may be 0.1 %.
     chance = max(chance, 1e-3)

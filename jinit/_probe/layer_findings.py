@@ -131,11 +131,11 @@ def small(stream: Stream) -> Iterator[Finding]:
     median = float(np.exp(np.median(gains)))
     if follows and median < _SMALL and float(np.exp(gains.max())) < _NO_LARGER:
         first = stages[0]
-        harm = "the signal, or where there are gates the state, fades layer by layer"
+        harm = "the signal (or the state, if gates keep one) fades layer by layer"
         if any(stage.is_normed for stage in stages):
             harm = (
                 "norms hide the factor in the signal, but the first steps change such "
-                "weights by more than they are"
+                "weights by more than their own size"
             )
         yield Finding(
             "small layers",

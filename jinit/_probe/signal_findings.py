@@ -252,9 +252,9 @@ def untrained(parameters: Sequence[Row]) -> Iterator[Finding]:
         "no gradient",
         silent[0]["path"],
         float(len(silent)),
-        f"{len(silent)} parameters get no gradient (usual: none): {paths}{more}. Mend "
-        "what loses the signal first, since they learn nothing until it reaches the "
-        "output.",
+        f"{len(silent)} parameters get no gradient (usual: none): {paths}{more}. "
+        "First mend the layer that loses the signal, since these parameters learn "
+        "nothing until the signal reaches the output.",
     )
 
 

@@ -165,7 +165,7 @@ def _no_gradient(row: Row) -> tuple[float, str]:
 
 
 def _stillness(row: Row) -> float:
-    # Where there is no gradient, the finding above has said it.
+    # A tensor without a gradient has the finding `no_gradient` already.
     if row["zeros"] or not row["start_rms"] or not row["grad_rms"]:
         return 0.0
     return float(min(1e-7 / max(row["ratio_peak"], 1e-30), 1e30))

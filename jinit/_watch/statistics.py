@@ -27,7 +27,7 @@ def rms(tensors: Sequence[Tensor], values: Sequence[jax.Array]) -> jax.Array:
 def facts(
     tensors: Sequence[Tensor], values: Sequence[jax.Array]
 ) -> dict[str, jax.Array]:
-    """Return what never changes: the bits of a number, and the width of a tensor."""
+    """Return facts that never change: the bits of a number, the width of a tensor."""
 
     def bits(tensor: Tensor, value: jax.Array) -> jax.Array:
         return jnp.full(tensor.rows, float(jnp.finfo(value.dtype).bits))

@@ -111,7 +111,7 @@ def watch(
             values_of(tree, tensors) for tree in (params, updates, grads)
         )
         gradients = statistics.samples(tensors, slopes)
-        # What needs the parameters alone is computed when it is due. A condition on
+        # Statistics of parameters alone are computed when they are due. A condition on
         # gradients and updates would keep XLA from fusing them with the training step,
         # and change its last bits. So their statistics are computed at every step.
         drift, norms, directions = jax.lax.cond(

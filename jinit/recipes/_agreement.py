@@ -36,7 +36,7 @@ class Numbers(NamedTuple):
     low: float
     high: float
     is_narrow: bool
-    # The structure of entries that are no independent draws, such as "sparse".
+    # The structure of entries that cannot be independent draws, such as "sparse".
     special: str | None
     gain: float | None
 

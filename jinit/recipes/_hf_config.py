@@ -22,7 +22,7 @@ LIKE_VIT = ("vit",)
 LIKE_MAMBA = ("mamba",)
 # Their table of positions has a padding row, too.
 LIKE_ROBERTA = ("roberta", "xlm_roberta")
-# Their recurrent parameters have laws of their own.
+# Their recurrent parameters have laws that a configuration does not hold.
 STATE_SPACE = ("falcon_mamba", "jamba", "mamba2", "recurrent_gemma", "rwkv")
 _TYPES = tuple(
     sorted((*COMMON, *ZERO_CENTERED, *LIKE_GPT2, *LIKE_T5, *LIKE_VIT, *LIKE_MAMBA))

@@ -32,7 +32,7 @@ def rules_of_mamba(config: HfConfig, roles: Roles, names: tuple[str, ...]) -> Ru
     plain = normal(config.std)
     steps = config.steps
     return [
-        *only_networks("from_hf_config", "has laws of its own for a state space"),
+        *only_networks("from_hf_config", "has special laws for a state space"),
         *others(roles, ("residual_outputs",), _end(config)),
         Rule(where("kernels of time steps", _steps), _of_steps(config), True),
         Rule(where("biases of time steps", _bias), mamba_dt_bias(*steps), True),

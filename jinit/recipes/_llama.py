@@ -158,7 +158,7 @@ def deepseek_v3(
     routers = [Rule(in_role("routers"), _by_depth(index), optional=True)]
     return Recipe(
         [
-            *only_networks("deepseek_v3", "has its own law for routers"),
+            *only_networks("deepseek_v3", "has a special law for routers"),
             *needs("deepseek_v3", "residual_output", "up"),
             *_of_torchtitan("deepseek_v3", num_layers, False, roles, routers),
         ],

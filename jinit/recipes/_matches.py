@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from .._core.results import Result, Row, Table, plain
 from ._recipe import Recipe
 
-# A table shows so many recipes that do not agree, and so many roles in which they
-# differ; all are in `rows`.
+# A table shows at most this many recipes that do not agree, and at most this many roles
+# in which each differs. `rows` has all of them.
 _RECIPES, _ROLES = 5, 3
 
 

@@ -65,7 +65,7 @@ def nanochat(num_layers: int | None = None, **roles: Unpack[Roles]) -> Recipe:
     """
     plain = lecun(distribution="uniform")
     rules = [
-        *only_networks("nanochat", "has laws of its own for queries and gates"),
+        *only_networks("nanochat", "has special laws for queries and gates"),
         *needs("nanochat", "query", "residual_output"),
         *role(roles, "residual_outputs", zeros, note="residual outputs at 0"),
         *role(roles, "readout", normal(0.001)),

@@ -68,7 +68,7 @@ def ngpt(num_layers: int | None = None, **roles: Unpack[Roles]) -> Recipe:
     """
     size = FromTree(_scale)
     rules = [
-        *only_networks("ngpt", "has its own law for kernels that write to the stream"),
+        *only_networks("ngpt", "has a special law for kernels that end a branch"),
         *needs("ngpt", "query"),
         *role(roles, "residual_outputs", _along("o")),
         Rule(where("kernels that write to the stream", _writes), _along("o"), True),

@@ -100,8 +100,8 @@ def _best_of(name: str, net: Network, arrays: Arrays) -> Applied:
 
 def _rank(one: Applied) -> tuple[bool, float, float, int]:
     match = one.match
-    # Of recipes with equal laws on this model the one with fewer laws comes first: its
-    # further laws are for parts that the model does not have, such as routers.
+    # If several recipes have equal laws on this model, the one with the fewest laws
+    # comes first: others have laws for parts that the model lacks, such as routers.
     return not match.agrees, -match.share, -match.score, len(match.recipe.laws)
 
 

@@ -358,7 +358,7 @@ class Checks:
 
 
 def _layers_of(history: jinit.History) -> set[str]:
-    """Return the layers of a history, in which each expert has a row of its own."""
+    """Return the layers of a history, in which each expert has a separate row."""
     return {row["path"].partition("[member")[0] for row in history.rows}
 
 

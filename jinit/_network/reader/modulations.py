@@ -100,7 +100,7 @@ def shifted(log: Log, use: Use, data: Data) -> None:
 
 
 def met(log: Log, left: Data, right: Data, meeting: Meeting) -> None:
-    """Note a product of two values; an earlier product that it reads is no logits."""
+    """Note a product of two values. A product that it reads has no logits."""
     for use in log.members(left.multiplied | right.multiplied):
         log.numbers.append((use, meeting))
     for one, other in ((left, right), (right, left)):
