@@ -28,7 +28,7 @@ def findings(rows: Sequence[Row]) -> list[Finding]:
         *_worst("spike", rows, lambda row: row["spike"] / _SPIKE, _spike),
         *_worst("fast", rows, _fastness, _fast),
         *_worst("oscillates", measured, _oscillation, _oscillates),
-        *_worst("grows", measured, _growth, _grows),
+        *_worst("grows", measured, _growth(measured), _grows),
         *_worst("lost", measured, _loss_by_rounding, _lost),
         *_worst("no_gradient", measured, _silence, _no_gradient),
         *_worst("still", measured, _stillness, _still),
@@ -124,12 +124,21 @@ def _oscillates(row: Row) -> tuple[float, str]:
     )
 
 
-def _growth(row: Row) -> float:
-    if not _is_sized(row):
-        return 0.0
-    # A weight that stopped growing has found its size, and does no harm.
-    grows_on = row["weight_rms"] > 1.3 * math.exp(row["weight_before"])
-    return row["weight_rms"] / row["start_rms"] / 3 if grows_on else 0.0
+def _growth(rows: Sequence[Row]) -> Callable[[Row], float]:
+    sized = [row["weight_rms"] / row["start_rms"] for row in rows if _is_sized(row)]
+    # One tensor may settle at another size than its first one. If all tensors grow at
+    # once, the optimizer is the cause.
+    median = statistics.median(sized) if sized else 0.0
+
+    def severity(row: Row) -> float:
+        # A weight that stopped growing has found its size, and does no harm.
+        grows_on = row["weight_rms"] > 1.3 * math.exp(row["weight_before"])
+        if not (_is_sized(row) and grows_on):
+            return 0.0
+        growth = float(row["weight_rms"] / row["start_rms"])
+        return max(growth / 3, min(growth, median) / 2)
+
+    return severity
 
 
 def _grows(row: Row) -> tuple[float, str]:

@@ -9,8 +9,9 @@ from .statistics import MISSING
 # The weight of a new measurement in the quick means (about the last ten), and in the
 # slow ones, which say what is usual (about the last fifty).
 _QUICK, _SLOW = 0.1, 0.02
-# A mean of fewer measurements is not judged.
-_MEAN_AFTER = 3
+# A mean of fewer measurements is not judged, unless an update is at least half as large
+# as its weight: such a step may double the loss at once.
+_MEAN_AFTER, _AT_ONCE = 3, 0.5
 # With fewer measurements than this no size is usual yet, so nothing is a spike.
 _USUAL_AFTER = 10
 Columns = dict[str, jax.Array]
@@ -48,7 +49,8 @@ def advanced(table: jax.Array, step: jax.Array, new: Columns) -> jax.Array:
     columns |= {"drift": new["drift"], "spectral": new["spectral"]}
     columns["zeros"] = jnp.where(new["grad_rms"] == 0, old["zeros"] + 1, 0)
     ratio = columns["update_rms"] / jnp.maximum(new["weight_rms"], 1e-30)
-    is_mean = (measured >= _MEAN_AFTER) & (new["weight_rms"] > 0)
+    is_mean = (measured >= _MEAN_AFTER) | (ratio >= _AT_ONCE)
+    is_mean &= new["weight_rms"] > 0
     peak = jnp.where(is_mean, ratio, 0)
     columns["ratio_peak"] = jnp.maximum(old["ratio_peak"], peak)
     columns["largest_update"] = jnp.maximum(old["largest_update"], new["update_rms"])

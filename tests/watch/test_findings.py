@@ -51,7 +51,7 @@ class Transformer(nn.Module):
         x = nn.Dense(32)(x.reshape(-1, 8, 8))
         x = x + self.param("positions", jinit.normal(0.02), (8, 32))[None]
         for _ in range(2):
-            x = x + nn.SelfAttention(4)(nn.LayerNorm()(x))
+            x = x + nn.MultiHeadDotProductAttention(4)(nn.LayerNorm()(x))
             x = x + nn.Dense(32)(nn.gelu(nn.Dense(64)(nn.LayerNorm()(x))))
         return nn.Dense(10)(nn.LayerNorm()(x).mean(1))
 
