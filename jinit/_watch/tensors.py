@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
+from .._core.meshes import varying_axes
 from .._core.patterns import Pattern
 from .._core.trees import Leaf, leaves
 
@@ -92,7 +93,7 @@ def replicated(value: jax.Array) -> jax.Array:
 
 def over_devices(value: jax.Array) -> jax.Array:
     """Return the mean over the devices of a `shard_map` by which a value varies."""
-    axes = tuple(getattr(jax.typeof(value), "vma", ()))
+    axes = varying_axes(value)
     return jax.lax.pmean(value, axes) if axes else value
 
 
