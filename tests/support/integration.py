@@ -115,6 +115,8 @@ class Case:
     named: Sequence[str] = ()
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     rngs: Any = None
+    # The checks that take long, by their names without "test_".
+    slow: Sequence[str] = ()
     # The loss that `probe` and `audit` look at, if any.
     loss: Callable[[Any], Any] | None = None
     # The categories of findings of `probe` that are right about the package's own
