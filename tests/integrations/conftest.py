@@ -1,8 +1,8 @@
 """Models of other packages are collected only where `-m` asks for them.
 
 To load their packages takes a minute, which a run of the other tests should not pay. A
-file that is named on the command line is collected in any case. The checks that a case calls
-slow run with `-m "integrations and slow"`.
+file that is named on the command line is collected in any case. The checks that a case
+calls slow run with `-m "integrations and slow"`.
 """
 
 import pytest
