@@ -82,21 +82,46 @@ def layer_index(model: Model, num_layers: int | None, asker: str) -> LayerIndex:
     net = model.network
     assert net is not None
     sums = _sums(net, in_networks.branches(model))
-    per_layer = None
-    try:
-        number, places = _numbered(sums, 0, _layers)
-    except _Unclear:
-        number = None
+    number, places = _placed(sums, _layers)
     executed = sum(_executions(one) for one in sums)
-    if num_layers is not None and number != num_layers and executed % num_layers == 0:
-        per_layer = executed // num_layers
-        try:
-            number, places = _numbered(sums, 0, lambda s: _equal(s, per_layer))
-        except _Unclear:
-            number = None
+    # Where attentions count the layers, another number would shift every index.
+    is_open = number is None or not any(one.attends for one in sums)
+    if num_layers is not None and number != num_layers and is_open:
+        per_layer, rest = divmod(executed, num_layers)
+        if not rest:
+            number, places = _placed(sums, lambda s: _equal(s, per_layer))
     if number is None or num_layers not in (None, number):
         raise ValueError(_message(asker, executed, number, num_layers))
     return LayerIndex(number, _stacks(net, sums, places))
+
+
+class Shown(NamedTuple):
+    """A Shown is the number of layers that the residual branches of a network show.
+
+    It is None where they do not show it. `by_attention` says that attentions show it,
+    and not the convention of two sums a layer.
+    """
+
+    number: int | None
+    by_attention: bool
+
+
+def shown_layers(model: Model) -> Shown:
+    """Return the number of layers of a network, or of the part of a recipe."""
+    net = model.network
+    sums = [] if net is None else _sums(net, in_networks.branches(model))
+    number, _ = _placed(sums, _layers)
+    return Shown(number or None, any(one.attends for one in sums))
+
+
+def _placed(
+    sums: Sequence[_Sum], rule: Callable[[Sequence[_Sum]], list[int]]
+) -> tuple[int | None, list[_Place]]:
+    """Return the number of layers, or None if it is unclear, and the places of sums."""
+    try:
+        return _numbered(sums, 0, rule)
+    except _Unclear:
+        return None, []
 
 
 class _Unclear(Exception):

@@ -190,7 +190,7 @@ def _of_torchtitan(
     routers: Rules,
 ) -> Rules:
     index, plain = Index(name, num_layers, stacked), truncated_at_2(_STD)
-    depth = Depth(name, num_layers)
+    depth = Depth(name, num_layers, by_index=True)
     return [
         *last_layers(roles, _by_depth(index), depth),
         *no_fused_units(),

@@ -159,9 +159,10 @@ def _ends(
     index = Index("olmo", num_layers, stacked)
     make = by_number if method == "llama" else by_index
     side = make(index, plain)
+    depth = Depth("olmo", num_layers, by_index=method == "llama_depth")
     return [
         *needs("olmo", "residual_output", "up"),
-        *last_layers(roles, side, Depth("olmo", num_layers)),
+        *last_layers(roles, side, depth),
         *no_fused_units(),
         *role(roles, "up", side),
         Rule(in_role("routers"), side, optional=True),

@@ -69,7 +69,7 @@ def griffin(
 
     Args:
       num_layers: L, the number of layers, each with two branches. In the plan of a
-        network None stands for half of its residual branches.
+        network None stands for the number that its residual branches show.
       flavour: "paper" or "code".
       **roles: patterns of residual_outputs, embeddings, readout, decays (Lambda) and
         convolutions.
