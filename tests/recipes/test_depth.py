@@ -135,3 +135,43 @@ def test_the_right_number_of_layers_is_silent():
     for recipe in (recipes.gpt2, recipes.llama3, recipes.small_init):
         jinit.plan(net, recipe(3))
     jinit.plan(encoder_decoder(), recipes.deepnorm(2))
+
+
+def test_a_wrong_number_beside_names_says_both_numbers():
+    kernels = {name: {"kernel": floats(SIZE, SIZE)} for name in ("w1", "w2", "w3")}
+    shapes = {f"layers_{i}": kernels for i in range(3)}
+    with (
+        pytest.warns(UserWarning, match="finds 3 layers"),
+        pytest.raises(ValueError, match=r"is 4, .* count 3, layers_0 to layers_2\."),
+    ):
+        jinit.plan(shapes, recipes.llama3(4))
+
+
+def test_branch_ends_at_zero_are_counted_as_all_others():
+    def scanned(p, x):
+        return jax.lax.scan(lambda x, one: (layer(one, x), None), x, p)[0]
+
+    stack = {path: floats(3, *one.shape) for path, one in weights().items()}
+    net = jinit.network(scanned, stack, X)
+    for recipe in (recipes.nanochat(), recipes.gpt2()):
+        notes = jinit.plan(net, recipe).notes
+        assert notes == ("residual outputs: 6 of 2 x 3",)
+
+
+@pytest.mark.parametrize("method", ["normal", "llama", "llama_depth", "fan_in"])
+def test_the_laws_of_olmo_show_their_cut(method):
+    for law in recipes.olmo(3, method=method).laws:
+        assert law.law.startswith("TN") == law.law.endswith("cut at 3 sigma")
+
+
+def test_a_head_alone_says_where_its_recipe_stands():
+    def model(p, x, y):
+        return jnp.exp(p["scale"]) * (x @ p["image"]) @ (y @ p["text"]).T
+
+    params = {"image": floats(8, 4), "text": floats(6, 4), "scale": floats()}
+    net = jinit.network(model, params, floats(3, 8), floats(3, 6))
+    with pytest.raises(ValueError, match="put `clip` before the recipe of the towers"):
+        jinit.plan(net, recipes.clip())
+    # Where the towers have their rules, the order is no advice.
+    with pytest.raises(ValueError, match="at the end keeps what is left.$"):
+        jinit.plan(net, [*recipes.clip(), ("image", jinit.lecun())])

@@ -114,7 +114,7 @@ class Log:
         self.carried: dict[int, int] = {}
         # For each router its labels, and the layers that it chooses among.
         self.routers: dict[int, set[int]] = {}
-        # Sets of uses that multiplied data entry by entry, and whose products are added.
+        # Sets of uses that multiplied data entry by entry, their products being added.
         self.mixed: set[int] = set()
         self.experts = 0
         # Parameters that are read like inputs: by the identity of the view, which is
