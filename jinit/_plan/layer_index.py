@@ -137,11 +137,15 @@ def _message(
     if number is not None:
         shown = f"are {number} layers"
     passed = "" if num_layers is None else f" `num_layers` is {num_layers}."
+    advice = (
+        "Pass the number of layers, each with equally many sums, as `num_layers`"
+        if number is None
+        else "Leave `num_layers` out to take those of the network"
+    )
     return (
         f"{asker} has a law that depends on the layers, and the {executed} residual "
-        f"sums of the network {shown}.{passed} Pass the number of layers, each with "
-        "equally many sums, as `num_layers`, or put rules for these layers before the "
-        "recipe's."
+        f"sums of the network {shown}.{passed} {advice}, or put rules for these layers "
+        "before the recipe's."
     )
 
 
@@ -277,7 +281,9 @@ def _of_slices(
     layers: dict[int, int] = {}
     for one, (start, moves) in uses:
         indices = [i for name, along, i in one.slices if (name, along) == (path, axis)]
-        if moves or len(indices) != 1 or layers.setdefault(*indices, start) != start:
+        if moves or len(indices) != 1:
+            return None
+        if layers.setdefault(indices[0], start) != start:
             return None
     starts = [layers[index] for index in sorted(layers)]
     if len(starts) != size or size < 2:
