@@ -39,11 +39,13 @@ class Paths:
     """A Paths object is a predicate for the leaves that have one of these paths.
 
     `text` describes the paths in errors, and `note` says in a plan what was found.
+    `hint` says what to do where most leaves of a tree have no rule.
     """
 
     text: str
     paths: frozenset[str]
     note: str = ""
+    hint: str = ""
 
     def __call__(self, path: str, _leaf: object) -> bool:
         return path in self.paths

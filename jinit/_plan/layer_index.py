@@ -62,6 +62,8 @@ class _Sum(NamedTuple):
     loops: tuple[Loop, ...]
     paths: tuple[str, ...]
     attends: bool
+    # The parameters of which it uses one entry of an axis: path, axis and index.
+    slices: frozenset[tuple[str, int, int]]
 
 
 # The place of a sum: the index of its layer, and by how much each scan moves it.
@@ -82,21 +84,46 @@ def layer_index(model: Model, num_layers: int | None, asker: str) -> LayerIndex:
     net = model.network
     assert net is not None
     sums = _sums(net, in_networks.branches(model))
-    per_layer = None
-    try:
-        number, places = _numbered(sums, 0, _layers)
-    except _Unclear:
-        number = None
+    number, places = _placed(sums, _layers)
     executed = sum(_executions(one) for one in sums)
-    if num_layers is not None and number != num_layers and executed % num_layers == 0:
-        per_layer = executed // num_layers
-        try:
-            number, places = _numbered(sums, 0, lambda s: _equal(s, per_layer))
-        except _Unclear:
-            number = None
+    # Where attentions count the layers, another number would shift every index.
+    is_open = number is None or not any(one.attends for one in sums)
+    if num_layers is not None and number != num_layers and is_open:
+        per_layer, rest = divmod(executed, num_layers)
+        if not rest:
+            number, places = _placed(sums, lambda s: _equal(s, per_layer))
     if number is None or num_layers not in (None, number):
         raise ValueError(_message(asker, executed, number, num_layers))
     return LayerIndex(number, _stacks(net, sums, places))
+
+
+class Shown(NamedTuple):
+    """A Shown is the number of layers that the residual branches of a network show.
+
+    It is None where they do not show it. `by_attention` says that attentions show it,
+    and not the convention of two sums a layer.
+    """
+
+    number: int | None
+    by_attention: bool
+
+
+def shown_layers(model: Model) -> Shown:
+    """Return the number of layers of a network, or of the part of a recipe."""
+    net = model.network
+    sums = [] if net is None else _sums(net, in_networks.branches(model))
+    number, _ = _placed(sums, _layers)
+    return Shown(number or None, any(one.attends for one in sums))
+
+
+def _placed(
+    sums: Sequence[_Sum], rule: Callable[[Sequence[_Sum]], list[int]]
+) -> tuple[int | None, list[_Place]]:
+    """Return the number of layers, or None if it is unclear, and the places of sums."""
+    try:
+        return _numbered(sums, 0, rule)
+    except _Unclear:
+        return None, []
 
 
 class _Unclear(Exception):
@@ -110,11 +137,15 @@ def _message(
     if number is not None:
         shown = f"are {number} layers"
     passed = "" if num_layers is None else f" `num_layers` is {num_layers}."
+    advice = (
+        "Pass the number of layers, each with equally many sums, as `num_layers`"
+        if number is None
+        else "Leave `num_layers` out to take those of the network"
+    )
     return (
         f"{asker} has a law that depends on the layers, and the {executed} residual "
-        f"sums of the network {shown}.{passed} Pass the number of layers, each with "
-        "equally many sums, as `num_layers`, or put rules for these layers before the "
-        "recipe's."
+        f"sums of the network {shown}.{passed} {advice}, or put rules for these layers "
+        "before the recipe's."
     )
 
 
@@ -122,15 +153,18 @@ def _sums(net: Network, branches: Sequence[Branch]) -> list[_Sum]:
     """Return the residual sums of some branches, in the order of execution."""
     places: dict[int, BranchPlace] = {}
     members: dict[int, list[Branch]] = {}
+    slices: dict[int, frozenset[tuple[str, int, int]]] = {}
     for branch, place in zip(net.branches, net._read.reading.places, strict=True):
         if any(branch is one for one in branches):
             places[place.sum] = place
             members.setdefault(place.sum, []).append(branch)
+            slices[place.sum] = slices.get(place.sum, place.slices) | place.slices
     return [
         _Sum(
             places[number].loops,
             tuple(dict.fromkeys(p for b in several for p in b.layers)),
             any(_attends(net, branch) for branch in several),
+            slices[number],
         )
         for number, several in members.items()
     ]
@@ -214,14 +248,51 @@ def _equal(sums: Sequence[_Sum], per_layer: int) -> list[int]:
 def _stacks(
     net: Network, sums: Sequence[_Sum], places: Sequence[_Place]
 ) -> dict[str, Stack | str]:
-    stacks: dict[str, Stack | str] = {}
-    for one, (start, moves) in zip(sums, places, strict=True):
+    uses: dict[str, list[tuple[_Sum, _Place]]] = {}
+    for one, place in zip(sums, places, strict=True):
         for path in one.paths:
-            new = _stack(net, path, start, moves)
-            # Attention and MLP of one layer may share a parameter, such as a norm's.
-            if stacks.setdefault(path, new) != new:
-                stacks[path] = "several layers share it"
-    return stacks
+            uses.setdefault(path, []).append((one, place))
+    return {path: _of_uses(net, path, several) for path, several in uses.items()}
+
+
+def _of_uses(
+    net: Network, path: str, uses: Sequence[tuple[_Sum, _Place]]
+) -> Stack | str:
+    """Return the place of a parameter that one sum uses, or several."""
+    stacks = [_stack(net, path, *place) for _, place in uses]
+    # Attention and MLP of one layer may share a parameter, such as a norm's.
+    if all(stack == stacks[0] for stack in stacks):
+        return stacks[0]
+    if not any(path == name for one, _ in uses for name, *_ in one.slices):
+        return "several layers share it"
+    for axis, size in enumerate(net.parameters[path].shape):
+        stack = _of_slices(path, axis, size, uses)
+        if stack is not None:
+            return stack
+    return (
+        "its slices lie in several layers, and the equations do not show one slice for "
+        "each layer, in equal steps from layer to layer"
+    )
+
+
+def _of_slices(
+    path: str, axis: int, size: int, uses: Sequence[tuple[_Sum, _Place]]
+) -> Stack | None:
+    """Return the place of a parameter whose slice i a Python loop uses in layer i."""
+    layers: dict[int, int] = {}
+    for one, (start, moves) in uses:
+        indices = [i for name, along, i in one.slices if (name, along) == (path, axis)]
+        if moves or len(indices) != 1:
+            return None
+        if layers.setdefault(indices[0], start) != start:
+            return None
+    starts = [layers[index] for index in sorted(layers)]
+    if len(starts) != size or size < 2:
+        return None
+    step = starts[1] - starts[0]
+    if starts != [starts[0] + step * index for index in range(size)]:
+        return None
+    return Stack(starts[0], (axis,), (step,))
 
 
 def _stack(net: Network, path: str, start: int, moves: dict[int, int]) -> Stack | str:

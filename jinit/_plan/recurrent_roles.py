@@ -113,6 +113,24 @@ def depthwise(net: Network) -> Test:
     return lambda p: "convolution" in p.roles and p.groups > 1
 
 
+def windows(net: Network) -> Test:
+    """Tell which are such convolutions, also those that a loop over shifts writes."""
+    is_depthwise, looped = depthwise(net), net._read.reading.windows
+    return lambda p: is_depthwise(p) or p.path in looped
+
+
+def window(net: Network, p: Parameter) -> int:
+    """Return the length of the window of a convolution without a layout.
+
+    Its axis is read, or is the first that no scan runs along.
+    """
+    axis = net._read.reading.windows.get(p.path)
+    if axis is not None:
+        return p.shape[axis]
+    scanned = scanned_axes(net, p.path)
+    return next(n for axis, n in enumerate(p.shape) if axis not in scanned)
+
+
 def width_of_stream(net: Network, p: Parameter) -> int | None:
     """Return the width of the stream around a parameter, by the end of its branch."""
     branches = [b for b in net.branches if p.path in b.layers] or list(net.branches)

@@ -175,12 +175,19 @@ def choose(
             f"{listed(map(_with_reason, unmatched))}\nThe patterns are:"
             f"{listed(filter(None, map(str, patterns_of))) or ' none.'}\n"
             "Add a rule for each; ('**', jinit.keep) at the end keeps what is left."
+            + (_hints(patterns_of) if 2 * len(unmatched) > len(leaves) else "")
         )
     for rule, pattern in selections:
         if not (allow_unused or rule.optional):
             pattern.check_used(leaves, "pass allow_unused=True to plan")
             _check_not_shadowed(rule, matching)
     return [rules_of_leaf[0] for rules_of_leaf in matching]
+
+
+def _hints(several: Iterable[Pattern]) -> str:
+    """Return what patterns advise where most leaves of a tree have no rule."""
+    hints = [getattr(one, "hint", "") for p in several for one in p.alternatives]
+    return "".join(f" {hint}" for hint in dict.fromkeys(hints) if hint)
 
 
 def _with_reason(leaf: Leaf) -> str:

@@ -94,7 +94,7 @@ def siglip(
         Law("logit biases", f"{bias:g}", "b, which is added to the logits"),
     ]
     rules = [
-        *needs("siglip", roles, _TEMPERATURE, _BIAS),
+        *needs("siglip", roles, _TEMPERATURE, _BIAS, hint=_hint("siglip")),
         *role(roles, "temperatures", constant(_log(temperature))),
         *role(roles, "logit_biases", constant(bias)),
     ]
@@ -149,10 +149,17 @@ def clip(
     temperature = checks.number("temperature", temperature, positive=True)
     law = Law("temperatures", f"log(1 / {symbol(temperature)})", "the logit scale")
     rules = [
-        *needs("clip", roles, _TEMPERATURE),
+        *needs("clip", roles, _TEMPERATURE, hint=_hint("clip")),
         *role(roles, "temperatures", constant(-_log(temperature))),
     ]
     return Recipe(rules, [law])
+
+
+def _hint(name: str) -> str:
+    return (
+        f"recipes.{name} is for the numbers of the logits alone: put `{name}` before "
+        f"the recipe of the towers, such as [*recipes.{name}(), *recipes.vit()]."
+    )
 
 
 def _log(number: Any) -> Any:

@@ -1,10 +1,16 @@
 """Recipes count the layers of a network by its residual branches."""
 
+import warnings
 from typing import Any
 
+from .._core import patterns
 from .._plan import network_roles as in_networks
+from .._plan.layer_index import shown_layers
 from .._plan.model import Model
 from .._scale.depth import residual_scale
+
+# Encoder and decoder have laws of their own in these recipes.
+_BY_PARTS = ("deepnorm", "t_fixup")
 
 
 class Depth:
@@ -12,6 +18,8 @@ class Depth:
 
     A layer of a transformer has two residual branches, or three with a cross-attention.
     Recipes for other networks count each branch as a layer: `per_layer` is 1.
+    `by_branches` says that the law divides by the branches, and not by the layers;
+    `by_index` that it needs the index of a layer, for which a wrong number is an error.
     """
 
     def __init__(
@@ -20,18 +28,75 @@ class Depth:
         num_layers: Any,
         part: str | None = None,
         per_layer: int = 2,
+        by_branches: bool = False,
+        by_index: bool = False,
     ) -> None:
         # The check is that of every depth rule.
         if num_layers is not None:
             residual_scale("rezero", num_layers)
         self.recipe, self.num_layers = recipe, num_layers
         self.part, self.per_layer = part, per_layer
+        self.by_branches, self.by_index = by_branches, by_index
 
     def branches(self, model: Model) -> int:
-        """Return the number of residual branches."""
+        """Return the number of residual branches, of which a layer has two or more.
+
+        Where attention and MLP share one branch, as in PaLM, it counts as both.
+        """
         if self.num_layers is not None:
             return self.per_layer * int(self.num_layers)
-        return self._read(model)
+        count = self._read(model)
+        return 2 * count if self._shown(model) == count else count
+
+    def note(self, ends: int, model: Model) -> str:
+        """Return what the law counted, beside the number of layers that end branches.
+
+        That is "8 of 2 x 4" for 4 layers of two branches.
+        """
+        layers = self._shown(model)
+        if layers is not None and self.num_layers in (None, layers):
+            count = self._read(model)
+            each, rest = divmod(count, layers)
+            if rest:
+                return f"{ends} of {count}" + self._in_layers(layers)
+            if each != self.per_layer:
+                return f"{ends} of {layers} layers x {each}"
+        expected = self.branches(model)
+        layers, rest = divmod(expected, self.per_layer)
+        is_product = self.per_layer > 1 and not rest
+        return f"{ends} of " + (
+            f"{self.per_layer} x {layers}" if is_product else str(expected)
+        )
+
+    def _in_layers(self, layers: int) -> str:
+        return "" if self.by_branches else f" in {layers} layers"
+
+    def _shown(self, model: Model) -> int | None:
+        """Return the layers that the network shows, where a recipe counts layers."""
+        if model.network is None or self.per_layer == 1:
+            return None
+        known = shown_layers(model)
+        # Without attentions two sums are a layer by convention alone, and a law that
+        # divides by branches needs no convention.
+        return None if self.by_branches and not known.by_attention else known.number
+
+    def check_passed(self, model: Model) -> None:
+        """Warn if the network shows another number of layers than the user passed."""
+        is_compared = self.per_layer > 1 and not self.by_index
+        if self.num_layers is None or model.network is None or not is_compared:
+            return
+        known = shown_layers(model)
+        if not known.by_attention or self._is_one_of_two(model):
+            return
+        if known.number not in (None, int(self.num_layers)):
+            warnings.warn(
+                f"`num_layers` of recipes.{self.recipe} is {self.num_layers}, and the "
+                f"network shows {known.number} layers. The law counts "
+                f"{self.num_layers}. Leave `num_layers` out to count those of the "
+                "network.",
+                UserWarning,
+                stacklevel=patterns.level_of_caller(),
+            )
 
     def layers(self, model: Model) -> int:
         """Return the number of layers.
@@ -42,6 +107,9 @@ class Depth:
         if self.num_layers is not None:
             return int(self.num_layers)
         count, crossing = self._read(model), self._crossing(model)
+        shown = self._shown(model)
+        if shown is not None and self.part != "decoder" and not crossing:
+            return shown
         # A decoder's layer has one cross-attention, and three branches in all.
         if self.part == "decoder":
             count, per_layer = crossing, 1
@@ -83,13 +151,23 @@ class Depth:
         self.check_branches(model)
         return in_networks.number(in_networks.branches(model))
 
+    def _is_one_of_two(self, model: Model) -> bool:
+        """Tell whether the number is that of an encoder or a decoder, beside another.
+
+        Recipes without parts count the layers of both.
+        """
+        net: Any = model.network
+        several = in_networks.branches(model)
+        crossing = any(in_networks.crosses(net, branch) for branch in several)
+        return crossing and self.recipe in _BY_PARTS
+
     def _crossing(self, model: Model) -> int:
         """Return the number of cross-attentions, of which each decoder layer has one.
 
         Recipes without parts count branches, whatever these hold.
         """
         net: Any = model.network
-        if self.recipe not in ("deepnorm", "t_fixup"):
+        if self.recipe not in _BY_PARTS:
             return 0
         part = in_networks.branches(model)
         crossing = [branch for branch in part if in_networks.crosses(net, branch)]
@@ -104,8 +182,10 @@ class Depth:
     def _unclear(self, model: Model, crossing: int) -> str:
         count = self._read(model)
         branches = "residual branch" if count == 1 else "residual branches"
+        # Recipes without parts have not asked for cross-attentions.
+        crossed = f", {crossing} of them with a cross-attention," if self.part else ","
         return (
-            f"`num_layers` is None, and the network has {count} {branches}, "
-            f"{crossing} of them with a cross-attention, which does not fit layers of "
-            f"{self.per_layer}. Pass recipes.{self.recipe}(num_layers=...)."
+            f"`num_layers` is None, and the network has {count} {branches}{crossed} "
+            f"which does not fit layers of {self.per_layer}. Pass "
+            f"recipes.{self.recipe}(num_layers=...)."
         )

@@ -54,6 +54,7 @@ class _Ends:
             return self._by_names(model)
         paths = in_networks.paths(model, in_networks.has("residual_output"))
         self.depth.check_branches(model)
+        self.depth.check_passed(model)
         several = in_networks.branches(model)
         self._check_lengths(several)
         number = in_networks.number(x for x in several if paths & set(x.ends))
@@ -103,11 +104,7 @@ class _Ends:
             )
 
     def _note(self, number: int, model: Model) -> str:
-        expected, per_layer = self.depth.branches(model), self.depth.per_layer
-        layers, rest = divmod(expected, per_layer)
-        is_product = per_layer > 1 and not rest
-        product = f"{per_layer} x {layers}" if is_product else str(expected)
-        return f"residual outputs: {number} of {product}"
+        return f"residual outputs: {self.depth.note(number, model)}"
 
     def _check_lengths(self, several: list[Branch]) -> None:
         lengths = sorted({len(branch.layers) for branch in several})

@@ -58,6 +58,7 @@ class Index:
     def _named(self, model: Model, path: str, number: int) -> Stack:
         """Return the layer by the outermost part of a path that counts the layers."""
         parts = next(leaf.parts for leaf in model.leaves if leaf.path == path)
+        counted: list[str] = []
         for depth, part in enumerate(parts):
             match = _NUMBERED.fullmatch(part)
             if match is None:
@@ -66,9 +67,19 @@ class Index:
                 leaf.parts[depth] for leaf in model.leaves
                 if leaf.parts[:depth] == parts[:depth] and len(leaf.parts) > depth
             }  # fmt: skip
-            numbered = {f"{match[1]}{i}" for i in range(number)}
-            if numbered == {one for one in beside if _same_stem(one, match[1])}:
+            named = {one for one in beside if _same_stem(one, match[1])}
+            if named == {f"{match[1]}{i}" for i in range(number)}:
                 return Stack(int(match[2]))
+            if named == {f"{match[1]}{i}" for i in range(len(named))}:
+                last = f"{match[1]}{len(named) - 1}"
+                counted.append(f"{len(named)}, {match[1]}0 to {last}")
+        if counted:
+            raise ValueError(
+                f"`num_layers` of {self._asker} is {number}, and the names around "
+                f"{path!r} count {' and '.join(counted)}. Pass the number of layers "
+                "that the names count, or make the plan from a Network, "
+                "jinit.network(model, *arguments), which shows it."
+            )
         raise ValueError(
             f"{self._asker} has a law that depends on the index of the layer, and the "
             f"names do not show the index of {path!r} among {number} layers. Make the "

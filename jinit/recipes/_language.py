@@ -9,9 +9,10 @@ from .._network.branches import Paths
 from .._plan import network_roles as in_networks
 from .._plan.model import Model
 from .._plan.rules import FromTree, Rule
+from .._schemes.constant import zeros
 from .._schemes.truncated import truncated_normal
 from ._layouts import Layouts, width_of_table
-from ._roles import Rules, in_role
+from ._roles import Roles, Rules, in_role, others
 
 # Errors explain a role in the words of papers.
 _WORDS = {
@@ -87,7 +88,7 @@ def needs(recipe: str, *roles: str) -> Rules:
                 raise ValueError(_missing(recipe, missing, present))
         return ()
 
-    return [Rule(FromTree(check), refuse_fused_unit, optional=True)]
+    return [Rule(FromTree(check), zeros, optional=True)]
 
 
 def _missing(recipe: str, missing: list[str], present: frozenset[str]) -> str:
@@ -115,7 +116,7 @@ def only_networks(recipe: str, reason: str) -> Rules:
             )
         return ()
 
-    return [Rule(FromTree(check), refuse_fused_unit, optional=True)]
+    return [Rule(FromTree(check), zeros, optional=True)]
 
 
 def where(text: str, test: Any) -> FromTree:
@@ -134,15 +135,46 @@ def where(text: str, test: Any) -> FromTree:
     return FromTree(pattern)
 
 
-def no_fused_units() -> Rules:
-    """Return the rule that rejects kernels with both halves of a gated unit in one."""
-    return [Rule(in_role("fused_units"), refuse_fused_unit, optional=True)]
+def ups(roles: Roles, gate: Initializer, side: FromTree) -> Rules:
+    """Return the rules of up projections, which reject those that hold the gate, too.
+
+    The order of the halves is the model's, so a user's pattern does not settle it: the
+    error shows the rule that does. `gate` is the law of the gate, `side` that of up.
+    """
+    fused = in_role("fused_units")
+
+    def refusal(model: Model) -> Any:
+        law = side.function(model)
+        return lambda path, leaf: _refuse_fused_unit(path, leaf, gate, law)
+
+    def whole(model: Model) -> Any:
+        law, paths = side.function(model), fused.function(model).paths
+
+        def init(path: str, leaf: Any) -> Initializer:
+            if path in paths:
+                _refuse_fused_unit(path, leaf, gate, law, ", and leave `up` out")
+            return law if isinstance(law, Initializer) else law(path, leaf)
+
+        return init
+
+    return [
+        *others(roles, ["up"], FromTree(whole)),
+        Rule(fused, FromTree(refusal), optional=True),
+        Rule(in_role("up"), side, optional=True),
+    ]
 
 
-def refuse_fused_unit(path: str, _leaf: Any = None) -> Any:
+def _refuse_fused_unit(
+    path: str, leaf: Any, gate: Initializer, law: Any, also: str = ""
+) -> None:
     """Raise the error of a kernel with both halves of a gated unit in one."""
+    up = law if isinstance(law, Initializer) else law(path, leaf)
+    layout = getattr(leaf, "layout", None) or ""
+    axis = layout.index("o") if layout.count("o") == 1 else -1
     raise ValueError(
         f"the kernel at {path!r} holds both halves of a gated unit, which this recipe "
-        "scales differently. Put a rule before the recipe's that draws them as "
-        "jinit.blocks([gate, up])."
+        "scales differently. Put a rule for it, and one for each such kernel, before "
+        f"the recipe's{also}: "
+        f"({path!r}, jinit.blocks([{gate!r}, {up!r}], axis={axis})). The gate is the "
+        "first block there; swap the blocks if your model has it last."
     )

@@ -12,10 +12,10 @@ from ._index import Index, by_index
 from ._language import (
     by_width,
     needs,
-    no_fused_units,
     only_networks,
     truncated,
     truncated_at_2,
+    ups,
 )
 from ._recipe import NORMS_AND_BIASES, Law, Recipe, Source, recipe
 from ._roles import (
@@ -190,11 +190,10 @@ def _of_torchtitan(
     routers: Rules,
 ) -> Rules:
     index, plain = Index(name, num_layers, stacked), truncated_at_2(_STD)
-    depth = Depth(name, num_layers)
+    depth = Depth(name, num_layers, by_index=True)
     return [
         *last_layers(roles, _by_depth(index), depth),
-        *no_fused_units(),
-        *role(roles, "up", _by_depth(index)),
+        *ups(roles, plain, _by_depth(index)),
         *routers,
         # torchtitan draws a table that is tied to the readout by the readout's law.
         *role(roles, "readout", by_width(truncated)),

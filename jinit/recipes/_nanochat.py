@@ -14,6 +14,8 @@ from .._plan.rules import FromTree, Rule
 from .._schemes.constant import constant, zeros
 from .._schemes.distributions import normal, uniform
 from .._schemes.fan_based import lecun
+from ._depth import Depth
+from ._ends import last_layers
 from ._language import needs, only_networks, where
 from ._recipe import NORMS_AND_BIASES, Law, Recipe, Source, recipe
 from ._roles import ATTENTION, Roles, kernels, others, role, the_rest
@@ -67,7 +69,7 @@ def nanochat(num_layers: int | None = None, **roles: Unpack[Roles]) -> Recipe:
     rules = [
         *only_networks("nanochat", "has special laws for queries and gates"),
         *needs("nanochat", "query", "residual_output"),
-        *role(roles, "residual_outputs", zeros, note="residual outputs at 0"),
+        *last_layers(roles, zeros, Depth("nanochat", None)),
         *role(roles, "readout", normal(0.001)),
         Rule(where("tables of values", _values), FromTree(_value_table), optional=True),
         *role(roles, "embeddings", normal(0.8)),

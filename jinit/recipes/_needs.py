@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from .._network.branches import Paths
 from .._network.record import Network
 from .._plan import network_roles as in_networks
 from .._plan.model import Model
@@ -22,7 +23,9 @@ class Need(NamedTuple):
     role: str | None = None
 
 
-def needs(recipe: str, roles: Roles, *several: Need, by_names: bool = False) -> Rules:
+def needs(
+    recipe: str, roles: Roles, *several: Need, by_names: bool = False, hint: str = ""
+) -> Rules:
     """Return a rule that matches nothing, and raises if a model lacks a role.
 
     Without this check a missing role would be ignored in silence, and the promise of
@@ -33,9 +36,10 @@ def needs(recipe: str, roles: Roles, *several: Need, by_names: bool = False) -> 
       roles: the patterns that the user passed.
       *several: the roles that the model must have.
       by_names: whether the recipe also works on shapes alone, which are not checked.
+      hint: what to do where most leaves of a tree have no rule.
     """
 
-    def check(model: Model) -> tuple[()]:
+    def check(model: Model) -> Any:
         if model.network is not None:
             _check_roles(recipe, roles, several, model)
         elif not by_names:
@@ -45,7 +49,8 @@ def needs(recipe: str, roles: Roles, *several: Need, by_names: bool = False) -> 
                 f"{words}. Make the plan from a Network: "
                 "jinit.plan(jinit.network(model, *arguments), rules)."
             )
-        return ()
+        text = f"what recipes.{recipe} needs"
+        return Paths(text, frozenset(), hint=hint) if hint else ()
 
     return [Rule(FromTree(check), zeros, optional=True)]
 

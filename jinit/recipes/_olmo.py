@@ -10,7 +10,7 @@ from .._schemes.distributions import normal
 from ._depth import Depth
 from ._ends import last_layers
 from ._index import Index, by_index, by_number
-from ._language import by_width, needs, no_fused_units, truncated
+from ._language import by_width, needs, truncated, ups
 from ._recipe import NORMS_AND_BIASES, Law, Recipe, Source, recipe, symbol
 from ._roles import (
     ATTENTION,
@@ -95,19 +95,21 @@ def olmo(
 
 
 def _laws(method: str, std: float) -> list[Law]:
-    plain, end = f"TN(0, {symbol(std)}^2)", f"TN(0, {symbol(std)}^2 / (2 L))"
+    cut = "cut at 3 sigma"
+    plain = f"TN(0, {symbol(std)}^2), {cut}"
+    end = f"TN(0, {symbol(std)}^2 / (2 L)), {cut}"
     if method == "normal":
         everywhere = "kernels, the readout and the table of tokens"
         return [Law("kernels and embeddings", plain, everywhere), *NORMS_AND_BIASES]
     outer = [
         Law("embeddings", "N(0, 1)", "the table of tokens, tied or not"),
-        Law("readout", "TN(0, 1 / d)", "lm_head"),
+        Law("readout", f"TN(0, 1 / d), {cut}", "lm_head"),
         *NORMS_AND_BIASES,
     ]
     if method == "fan_in":
-        return [Law("kernels", "TN(0, 1 / fan_in)", "all"), *outer]
+        return [Law("kernels", f"TN(0, 1 / fan_in), {cut}", "all"), *outer]
     if method == "llama_depth":
-        end = f"TN(0, {symbol(std)}^2 / (2 (l + 1)))"
+        end = f"TN(0, {symbol(std)}^2 / (2 (l + 1))), {cut}"
     return [
         Law("residual outputs", end, "w_out and w2"),
         Law("up", end, "w3"),
@@ -159,11 +161,11 @@ def _ends(
     index = Index("olmo", num_layers, stacked)
     make = by_number if method == "llama" else by_index
     side = make(index, plain)
+    depth = Depth("olmo", num_layers, by_index=method == "llama_depth")
     return [
         *needs("olmo", "residual_output", "up"),
-        *last_layers(roles, side, Depth("olmo", num_layers)),
-        *no_fused_units(),
-        *role(roles, "up", side),
+        *last_layers(roles, side, depth),
+        *ups(roles, plain, side),
         Rule(in_role("routers"), side, optional=True),
         Rule(FromTree(_experts), side, optional=True),
     ]

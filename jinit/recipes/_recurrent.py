@@ -9,7 +9,7 @@ from .._initializer.base import Initializer
 from .._network.reader.records import Parameter
 from .._network.record import Network
 from .._plan.model import Model
-from .._plan.recurrent_roles import sigmoid_decays, width_of_stream
+from .._plan.recurrent_roles import sigmoid_decays, width_of_stream, window
 from .._plan.rules import FromTree, Rule
 from .._schemes.constant import ones, zeros
 from .._schemes.distributions import normal
@@ -69,7 +69,7 @@ def griffin(
 
     Args:
       num_layers: L, the number of layers, each with two branches. In the plan of a
-        network None stands for half of its residual branches.
+        network None stands for the number that its residual branches show.
       flavour: "paper" or "code".
       **roles: patterns of residual_outputs, embeddings, readout, decays (Lambda) and
         convolutions.
@@ -136,7 +136,7 @@ def griffin(
         *part("griffin", roles, "ring_decays", FromTree(ring), True, role="decays"),
         *last_layers(roles, FromTree(last), depth),
         *role(roles, "embeddings", embedding),
-        *part("griffin", roles, "convolutions", 0.1 * lecun()),
+        *part("griffin", roles, "windows", FromTree(_windows), role="convolutions"),
         *others(roles, ["readout"], lecun()),
         *kernels(blocks),
         *norms_and_biases(),
@@ -235,6 +235,20 @@ def xlstm(num_layers: int | None = None, **roles: Unpack[RecurrentRoles]) -> Rec
         *norms_and_biases(),
     ]
     return Recipe(rules, laws)
+
+
+def _windows(model: Model) -> Callable[[str, Any], Initializer]:
+    """Return N(0, 0.01 / k), where k is the length of a window."""
+    net = requires_network("griffin", model)
+
+    def init(_path: str, p: Parameter) -> Initializer:
+        # RecurrentGemma writes its convolution as a loop over shifts, times w[k]. Such
+        # a parameter is multiplied entry by entry and has no fans.
+        if p.fans is None and p.ndim:
+            return 0.1 * lecun(fan_in=window(net, p))
+        return 0.1 * lecun()
+
+    return init
 
 
 def _over_all_blocks(model: Model) -> Callable[[str, Any], Initializer]:

@@ -67,6 +67,11 @@ _ROLES: dict[str, tuple[Callable[[Network], Test], tuple[str, ...], str]] = {
         ("**/*conv*/kernel",),
         "a convolution with a window for each channel",
     ),
+    "windows": (
+        recurrent.windows,
+        (),
+        "a convolution over time with a window for each channel",
+    ),
     "centered_scales": (recurrent.centered_scales, (), ""),
 }
 

@@ -41,7 +41,8 @@ def gpt2(
 
     Args:
       num_layers: L, the number of layers, each with two branches. In the plan of a
-        network None stands for half of its residual branches.
+        network None stands for half of its residual branches. A branch that holds both
+        attention and MLP counts as two.
       std: the std of all kernels and embeddings.
       **roles: patterns of residual_outputs, embeddings and positions.
 
@@ -79,7 +80,7 @@ def gpt2(
         multitask learners", OpenAI 2019. Both branches of a layer are counted, as in
         its reimplementations.
     """
-    depth = Depth("gpt2", num_layers)
+    depth = Depth("gpt2", num_layers, by_branches=True)
 
     def last(model: Model) -> Initializer:
         if num_layers is not None:
@@ -128,8 +129,8 @@ def small_init(
     fan_out of a kernel that writes to it. The last layers are those that end branches.
 
     Args:
-      num_layers: L, the number of layers. In the plan of a network None stands for
-        half of its residual branches.
+      num_layers: L, the number of layers. In the plan of a network None stands for the
+        number that its residual branches show.
       stacked: whether kernels have an axis that counts layers, the first or the
         second. In the plan of a network this is read.
       **roles: patterns of residual_outputs, embeddings and positions.

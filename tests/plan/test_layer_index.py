@@ -264,3 +264,46 @@ def test_an_ensemble_is_no_stack_of_layers():
 
     index = index_of(model, params(3))
     assert index.number == 1 and starts(index)["down"] == (0, (), ())
+
+
+def indexed(p, x, order=range(3)):
+    """Execute stacked layers, of which a Python loop takes one after another."""
+    for i in order:
+        x = layer(jax.tree.map(lambda a, i=i: a[i], p), x)
+    return x
+
+
+def test_a_python_loop_over_stacked_layers_has_the_index_of_each_slice():
+    index = index_of(indexed, params(3))
+    assert index.number == 3
+    assert starts(index)["down"] == (0, (0,), (1,))
+
+    def backwards(p, x):
+        return indexed(p, x, (2, 1, 0))
+
+    assert starts(index_of(backwards, params(3)))["up"] == (2, (0,), (-1,))
+
+    def transposed(p, x):
+        return indexed(jax.tree.map(lambda a: jnp.moveaxis(a, 1, 0), p), x)
+
+    tree = jax.tree.map(lambda a: floats(a.shape[0], 3, *a.shape[1:]), params())
+    assert starts(index_of(transposed, tree))["o"] == (0, (1,), (1,))
+
+
+def test_slices_out_of_order_have_no_index():
+    for order in ((0, 2, 1), (0, 1, 0), (0, 1)):
+        index = index_of(lambda p, x, o=order: indexed(p, x, o), params(3))
+        with pytest.raises(ValueError, match="do not show one slice for each layer"):
+            index.of("down", "the test")
+
+
+def test_the_plan_of_indexed_layers_has_the_laws_of_scanned_ones():
+    def scanned(p, x):
+        return jax.lax.scan(lambda x, one: (layer(one, x), None), x, p)[0]
+
+    rows = [
+        jinit.plan(jinit.network(model, params(3), X), recipes.llama3()).rows
+        for model in (indexed, scanned)
+    ]
+    stds = [{row["path"]: row["std"] for row in each} for each in rows]
+    assert stds[0] == stds[1]

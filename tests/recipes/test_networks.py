@@ -74,7 +74,8 @@ def test_the_depth_is_read(name):
 
 def test_what_a_recipe_finds_is_said(linen):
     _, net = linen
-    plan = jinit.plan(net, recipes.gpt2(5))
+    with pytest.warns(UserWarning, match="is 5, and the network shows 2 layers"):
+        plan = jinit.plan(net, recipes.gpt2(5))
     assert str(plan).splitlines()[-1] == "residual outputs: 4 of 2 x 5"
     assert plan.to_dict()["notes"] == list(plan.notes)
     assert jinit.Plan.from_config(plan.to_config()).notes == plan.notes

@@ -49,6 +49,8 @@ def add(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
         return new
     new = total(log, mixed(log, eqn, *operands), *operands)
     new.mixes = operands[0].mixes | operands[1].mixes
+    if operands[0].mixes and operands[1].mixes:
+        log.mixed.add(new.mixes)
     logits = [data for data in operands if data.meeting is not None]
     if len(logits) == 1 and not all(data.layers for data in operands):
         _masked(log, new, values, logits[0])

@@ -11,14 +11,24 @@ from . import uses
 from .adjust import axis_of
 from .records import BranchPlace, Loop
 from .uses import Log, Use
+from .windows import slices_of
 
 
-def places_of(log: Log) -> tuple[BranchPlace, ...]:
+def places_of(
+    log: Log, paths: Sequence[str], shapes: Sequence[Sequence[int]]
+) -> tuple[BranchPlace, ...]:
     """Return the place of each residual branch, in the order of the branches."""
     numbers = _numbers(log)
     return tuple(
         BranchPlace(
-            addition.sum, tuple(_loop(numbers, loop) for loop in addition.loops)
+            addition.sum,
+            tuple(_loop(numbers, loop) for loop in addition.loops),
+            frozenset(
+                (paths[term.parameter], *one)
+                for use in log.members(addition.layers)
+                for term in use.view.terms
+                for one in slices_of(term, shapes[term.parameter])
+            ),
         )
         for addition in log.additions
     )

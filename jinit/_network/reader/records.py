@@ -98,11 +98,13 @@ class BranchPlace(NamedTuple):
     """A BranchPlace says where a residual branch stands in the order of execution.
 
     Parallel branches that are summed first have one `sum`. `loops` are the scans that
-    carry the stream there, the outermost first.
+    carry the stream there, the outermost first. `slices` are the parameters of which
+    the branch uses one entry of an axis: the path, the axis and the index.
     """
 
     sum: int
     loops: tuple[Loop, ...]
+    slices: frozenset[tuple[str, int, int]] = frozenset()
 
 
 class Part(NamedTuple):
@@ -251,3 +253,6 @@ class Reading:
     passages: Mapping[str, Passage] = dataclasses.field(default_factory=dict)
     # The layers whose outputs cannot be recorded: the path, and where the layer lies.
     hidden: tuple[tuple[str, str], ...] = ()
+    # The axis of the window of each parameter whose slices multiply shifts of one value
+    # and are added: a convolution that is written as a loop.
+    windows: Mapping[str, int] = dataclasses.field(default_factory=dict)

@@ -14,6 +14,7 @@ from .members import find_members
 from .records import UNUSED, Branch, Layer, Parameter, Passage, Reading
 from .uses import FROM_INPUTS, Log, Use
 from .values import Scalar, Term
+from .windows import windows_of
 
 _PLACES = {"input", "hidden", "readout", "router", "query", "key"}
 _KINDS = {"product": "matrix", "convolution": "convolution", "lookup": "embedding"}
@@ -47,9 +48,13 @@ def reading_of(log: Log, paths: Sequence[str], kinds: Sequence[Any]) -> Reading:
     shapes = [tuple(kind.shape) for kind in kinds]
     tap_fields = taps.taps_of(log, uses, paths, shapes)
     sums = taps.sums_of(log.additions, names.of)
-    order = places.places_of(log), places.steps_of(log, uses, paths, shapes)
+    order = (
+        places.places_of(log, paths, shapes),
+        places.steps_of(log, uses, paths, shapes),
+    )
     passages = {paths[n]: _passage(pairs, names) for n, pairs in by_parameter.items()}
-    after_taps = sums, *order, passages, taps.hidden_of(uses, paths)
+    hidden = taps.hidden_of(uses, paths), windows_of(log, paths, shapes)
+    after_taps = sums, *order, passages, *hidden
     return Reading(parameters, layers, branches, depth, *tap_fields, *after_taps)
 
 

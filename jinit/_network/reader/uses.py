@@ -114,6 +114,8 @@ class Log:
         self.carried: dict[int, int] = {}
         # For each router its labels, and the layers that it chooses among.
         self.routers: dict[int, set[int]] = {}
+        # Sets of uses that multiplied data entry by entry, their products being added.
+        self.mixed: set[int] = set()
         self.experts = 0
         # Parameters that are read like inputs: by the identity of the view, which is
         # kept, the view and its data.
