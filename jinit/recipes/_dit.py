@@ -38,8 +38,9 @@ def dit(
     branch: its kernel is 0, and so is the readout's. All other kernels are
     Xavier-uniform with variance 2 / (fan_in + units), those of the patches as a linear
     layer: the window counts as inputs, and not as outputs. Query, key and value count
-    as one kernel of shape (d, 3 d). What makes the condition, the MLP of the time and
-    the table of labels, is N(0, std^2). All biases are 0.
+    as one kernel of shape (d, 3 d). A table that each block adds to one modulation for
+    all is a part of the modulation, and 0. What makes the condition, the MLP of the
+    time and the table of labels, is N(0, std^2). All biases are 0.
 
     A table of positions has the sines and cosines of a grid. They are not trained in
     DiT: let the optimizer leave them out.
@@ -80,7 +81,7 @@ def dit(
     """
     table, law = normal(std), f"N(0, {symbol(std)}^2)"
     laws = [
-        Law("modulations", "0", "adaLN: scale, shift and gate of the stream"),
+        Law("modulations", "0", "adaLN: scale, shift and gate, with their tables"),
         Law("readout", "0", "the last linear layer"),
         Law("conditioning", law, "the MLP of the time"),
         Law("embeddings", law, "the table of labels"),
