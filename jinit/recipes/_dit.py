@@ -2,6 +2,7 @@
 
 from typing import Any, Unpack
 
+from .._core import checks
 from .._core.papers import PEEBLES_2023
 from .._initializer.base import Initializer
 from .._network.reader.records import Parameter
@@ -56,8 +57,10 @@ def dit(
       A `Recipe`, whose rules `jinit.plan` takes.
 
     Raises:
-      ValueError: in `plan`, if the model is no network, or has no modulation, no
-        residual branch, no readout or nothing that makes the condition.
+      TypeError: if `grid` is no sequence of numbers.
+      ValueError: if `grid` has fewer than two; in `plan`, if the model is no network,
+        or has no modulation, no residual branch, no readout or nothing that makes the
+        condition.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
@@ -79,6 +82,7 @@ def dit(
     References:
       Peebles and Xie, "Scalable diffusion models with transformers", ICCV 2023.
     """
+    _check_grid(grid)
     table, law = normal(std), f"N(0, {symbol(std)}^2)"
     laws = [
         Law("modulations", "0", "adaLN: scale, shift and gate, with their tables"),
@@ -102,6 +106,23 @@ def dit(
         *the_rest(),
     ]
     return Recipe(rules, laws)
+
+
+def _check_grid(grid: Any) -> None:
+    if grid is None:
+        return
+    if not isinstance(grid, tuple):
+        raise TypeError(
+            f"`grid` is {grid!r}; it must be a tuple of the numbers of patches along "
+            "height and width, such as (16, 16)."
+        )
+    for size in grid:
+        checks.positive("grid", size)
+    if len(grid) < 2:
+        raise ValueError(
+            f"`grid` is {grid!r}; patches of an image have the two numbers of height "
+            "and width, such as (16, 16)."
+        )
 
 
 _NEEDS = (

@@ -2,6 +2,7 @@
 
 from typing import Any, Unpack
 
+from .._core import checks
 from .._core.papers import DOSOVITSKIY_2021, WIGHTMAN_2019
 from .._initializer.base import Initializer
 from .._plan.model import Model
@@ -70,6 +71,7 @@ def vit(
 
     Raises:
       TypeError: if a role is passed that the recipe has no use for.
+      ValueError: if `std` is not positive.
 
     Example:
       >>> import jax, jinit
@@ -92,6 +94,7 @@ def vit(
         recognition at scale", ICLR 2021.
       Wightman, "PyTorch image models", GitHub 2019. The source of the numbers.
     """
+    std = checks.number("std", std, positive=True)
     # timm's limits are numbers, and `truncated_normal` takes standard deviations.
     plain = truncated_normal(std, None, -2 / std, 2 / std)
 
