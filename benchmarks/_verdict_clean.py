@@ -1,6 +1,7 @@
-"""Healthy architectures that no limit of a verdict has seen, for benchmarks.verdicts.
+"""These healthy architectures were not used to choose limits of verdicts.
 
-`drop` is the number of the block that loses its norm.
+So their false alarms, in benchmarks.verdicts, are an honest estimate. `drop` is the
+number of the block that loses its norm.
 """
 
 from typing import Any
@@ -25,13 +26,13 @@ ZEROS = nn.initializers.zeros
 
 
 def _norm_of(module: Any, number: int, make: Any = nn.LayerNorm) -> Any:
-    """Return the norm of a block, or nothing where it is dropped."""
+    """Return the norm of a block, or the identity if the norm is dropped."""
     dropped = number == module.drop
     return (lambda x: x) if dropped else make(name=f"norm_{number}")
 
 
 class Mobile(nn.Module):
-    """Inverted residuals of Sandler et al. (2018), whose windows have one channel."""
+    """A Mobile has inverted residuals of Sandler et al. (2018), depthwise inside."""
 
     drop: int = -1
 
@@ -48,7 +49,7 @@ class Mobile(nn.Module):
 
 
 class Dense(nn.Module):
-    """A dense net: each block reads all blocks before it."""
+    """A Dense is a dense net: each block reads all blocks before it."""
 
     drop: int = -1
 
@@ -62,7 +63,7 @@ class Dense(nn.Module):
 
 
 class Squeeze(nn.Module):
-    """Residual blocks whose channels are weighed by a gate of Hu et al. (2018)."""
+    """A Squeeze has residual blocks with the channel gates of Hu et al. (2018)."""
 
     drop: int = -1
 
@@ -79,7 +80,7 @@ class Squeeze(nn.Module):
 
 
 class Wave(nn.Module):
-    """Gated convolutions over time, dilated, with sums of skips, without norms."""
+    """A Wave has gated, dilated convolutions and a sum of skips, without norms."""
 
     drop: int = -1
 
@@ -97,7 +98,7 @@ class Wave(nn.Module):
 
 
 class Translator(nn.Module):
-    """An encoder and a decoder that attends to it, with root mean square norms."""
+    """A Translator has an encoder and a decoder that attends to it, with RMS norms."""
 
     drop: int = -1
 
@@ -120,13 +121,13 @@ class Translator(nn.Module):
         return nn.Dense(CLASSES, use_bias=False)(nn.RMSNorm()(y))
 
     def mlp(self, x: Any) -> Any:
-        """Return a perceptron of a gated GELU, as T5's second version has it."""
+        """Return the output of a perceptron with a gated GELU, as in T5 v1.1."""
         h = nn.gelu(nn.Dense(64, use_bias=False)(x)) * nn.Dense(64, use_bias=False)(x)
         return nn.Dense(32, use_bias=False)(h)
 
 
 class Parallel(nn.Module):
-    """Attention with normed queries and keys, beside a perceptron."""
+    """A Parallel has attention with normed queries and keys, beside a perceptron."""
 
     drop: int = -1
 
@@ -141,7 +142,7 @@ class Parallel(nn.Module):
 
 
 class Diffusion(nn.Module):
-    """A transformer whose norms a condition shifts and scales, by 0 at first."""
+    """A Diffusion is a transformer whose norms a condition modulates, at first by 0."""
 
     drop: int = -1
 
@@ -187,7 +188,7 @@ class Perceiver(nn.Module):
 
 
 class Graph(nn.Module):
-    """Messages along the edges of a ring, with residual sums."""
+    """A Graph sends messages along the edges of a ring, with residual sums."""
 
     drop: int = -1
 
@@ -205,7 +206,7 @@ class Graph(nn.Module):
 
 
 class Generator(nn.Module):
-    """Transposed convolutions with batch norms, by normal(0.02), and a tanh."""
+    """A Generator has transposed convolutions, batch norms and a tanh."""
 
     drop: int = -1
 
@@ -221,7 +222,7 @@ class Generator(nn.Module):
 
 
 class Highway(nn.Module):
-    """Layers that carry what they read, as their gates start shut."""
+    """A Highway has layers that pass their input on, since their gates start shut."""
 
     drop: int = -1
 
@@ -236,7 +237,7 @@ class Highway(nn.Module):
 
 
 class StateSpace(nn.Module):
-    """Diagonal linear recurrences between norms and gated units."""
+    """A StateSpace has diagonal linear recurrences between norms and gated units."""
 
     drop: int = -1
 
@@ -256,7 +257,7 @@ class StateSpace(nn.Module):
 
 
 class Coordinates(nn.Module):
-    """A field over coordinates: waves of many frequencies, and a skip halfway."""
+    """A Coordinates is a field over coordinates: waves, and a skip halfway."""
 
     drop: int = -1
 
@@ -294,7 +295,7 @@ class Switch(nn.Module):
 
 
 class Fixup(nn.Module):
-    """Residual blocks without norms, after Zhang et al. (2019)."""
+    """A Fixup has residual blocks without norms, after Zhang et al. (2019)."""
 
     depth: int = 6
     drop: int = -1

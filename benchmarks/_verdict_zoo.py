@@ -314,7 +314,8 @@ def of(module: Any, **options: Any) -> Callable[[int], nn.Module]:
 TRUNCATED = nn.initializers.truncated_normal(0.02)
 ZEROS = nn.initializers.zeros
 SMALL = nn.initializers.variance_scaling(0.1, "fan_in", "normal")
-# Limits were chosen on these, and no limit has seen those of _verdict_clean.py.
+# The limits of verdicts were chosen on these architectures, and not on those of
+# _verdict_clean.py.
 CHOSEN = {
     "mlp, relu": Architecture(of(MLP), "rows"),
     "mlp, gelu, layer norm": Architecture(

@@ -32,7 +32,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 
 class Size(NamedTuple):
-    """A size describes the network and its training."""
+    """A Size describes the network and its training."""
 
     depth: int
     width: int
@@ -47,7 +47,7 @@ QUICK = Size(3, 16, 32, 10, 2, (1e-3,))
 
 
 class Digits(NamedTuple):
-    """The images are centred rows with labels."""
+    """A Digits has the images, as centred rows, with their labels."""
 
     x: jax.Array
     y: jax.Array
@@ -151,7 +151,7 @@ def _accuracies(
 def _trained(
     function: Callable[[Any], Any], size: Size, digits: Digits, params: Any, rate: Any
 ) -> jax.Array:
-    """Train by Adam, and return the share of images that are told right."""
+    """Train by Adam, and return the share of images that are classified correctly."""
     tx = optax.adam(rate)
     order = np.random.default_rng(0)
     count = len(digits.y)

@@ -7,8 +7,9 @@ eight ways. A spoiled network is caught if there is a finding, and the layer is 
 the first finding names a layer that was spoiled. The limits were chosen on the
 first half of the architectures; no limit has seen the second half.
 
-Spoiling may leave a network as it was: a norm takes the factor of the layer before it.
-So where a network is silent, its output is compared with that of the healthy one.
+A fault may not change what a network computes: a norm removes the factor of the layer
+before it. So if a spoiled network has no finding, its output is compared with that of
+the healthy one.
 """
 
 import argparse

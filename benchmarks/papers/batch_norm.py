@@ -24,8 +24,8 @@ LAW = math.pi / (math.pi - 1)
 # The gains of kernels behind batch norms: He's law, and a std three times as large.
 GAINS = {"batch norm": 1.0, "batch norm, kernels x 3": 3.0}
 PLAIN = "no norm"
-# Near both ends the layers differ: the input is no output of a relu, and the gradient
-# of the last layer is none of a batch norm.
+# Near both ends the layers differ: the input is not the output of a relu, and the
+# gradient of the last layer has not passed a batch norm.
 ENDS = 5
 
 

@@ -65,7 +65,7 @@ def run(quick: bool, images: Images) -> Result:
 
 
 def _agrees(count: int, share: float, starts: int) -> bool:
-    """Tell whether a count is within four of its stds of its mean, and one head."""
+    """Tell whether a count is within four stds, and one head, of its mean."""
     mean = share * starts * HEADS
     return bool(abs(count - mean) < 4 * np.sqrt(mean) + 1)
 

@@ -2,8 +2,9 @@
 
 The product of L kernels is trained towards a linear map, at the best rate of a grid for
 each depth, as in the paper. The best rate falls about as 1 / L. From orthogonal kernels
-the steps come to a limit as the depth grows. Gaussian kernels of the same norm need
-more and more, since the singular values of a product of L of them spread exponentially.
+the number of steps has a limit as the depth grows. Gaussian kernels of the same norm
+need more and more steps, since the singular values of their product spread
+exponentially.
 """
 
 import functools

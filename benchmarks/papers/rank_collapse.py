@@ -2,7 +2,7 @@
 
 With r(X) the distance of the tokens from their mean over the norm of X, one layer of
 pure attention gives r(SA(X)) <= C r(X)^3. Softmax ignores what all logits of a row have
-in common; the rest that differs between rows is R W R^T, quadratic in the distances R,
+in common. The part that differs between rows is R W R^T, quadratic in the distances R,
 and multiplies values that differ by R. So the logarithm of r triples in each layer, and
 r falls as C^((3^L - 1) / 2) r^(3^L). Shortcuts keep the rank.
 """
@@ -49,7 +49,7 @@ def run(quick: bool, images: Images) -> Result:
     ratios = _ratios(alone)
     return Result(
         "Dong, Cordonnier and Loukas 2021",
-        "without shortcuts attention comes to rank one doubly exponentially, by the "
+        "without shortcuts attention nears rank one doubly exponentially, by the "
         "third power in each layer; with shortcuts it does not",
         f"distance from rank one after 0, 1, ... layers: {_listed(alone)}; with "
         f"shortcuts {kept[-1]:.2f} after {len(kept) - 1}; a layer raises a small "
@@ -113,7 +113,7 @@ def _curve(x: np.ndarray, layers: list[Kernels], shortcut: bool) -> list[float]:
     for kernels in layers:
         after = _attention(x, kernels)
         x = x + after if shortcut else after
-        # The theorem has no scale of X: tokens of rms 1 are read by every layer.
+        # The theorem does not fix the scale of X, so every layer reads tokens of rms 1.
         x = x / np.sqrt(np.mean(x**2))
         distances.append(_distance(x))
     return distances

@@ -1,4 +1,4 @@
-"""Hugging Face 2023: a T5 head of std 1 starts at a loss of 110, guessing costs ln V.
+"""Hugging Face 2023: a T5 head of std 1 starts at a loss of 110, far above ln V.
 
 transformers draws the head of T5 v1.1 from N(0, 1) (huggingface/transformers#26441).
 It reads a vector h of d entries behind an RMS norm, so that the logits are N(0, d). The
@@ -6,8 +6,8 @@ first loss is log(sum(exp(logits))) minus the logit of the label, which is 0 on 
 Logits of such a std s are dominated by the largest of V normal numbers, s E(max), while
 logits of std 1, from a head of std d^(-1/2), give ln V + 1/2 (Gaussian moments).
 
-The body of the model does not matter behind its last norm, and is left out: the head
-and the vocabulary have the size of T5 v1.1 base.
+The last norm hides the body of the model from the head, so the body is left out. The
+head and the vocabulary have the size of T5 v1.1 base.
 """
 
 import functools
@@ -25,7 +25,7 @@ from examples._data import Images
 
 WIDTH = 768
 VOCABULARY = 32128
-# The number that the authors of the issue saw in training.
+# The loss that the authors of the issue saw in training.
 REPORTED = 110.0
 
 

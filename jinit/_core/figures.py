@@ -1,4 +1,4 @@
-"""All figures have one style: names of layers, marks of the sick ones, one palette.
+"""All figures have one style: named layers, marks for sick layers, one palette.
 
 The colours are those of Okabe and Ito, which people who are colour-blind can tell
 apart; curves differ by markers and dashes, too. Matplotlib takes long to load, and only
@@ -23,7 +23,7 @@ _SIZE, _PITCH = 7, 0.125
 _LONGEST = 30
 # A logarithmic axis spans this factor or more.
 _LEAST_SPAN = 100.0
-# A figure has texts at so many marks; the others have their colour alone.
+# A figure has texts at this many marks at most, so that they do not overlap.
 _TEXTS = 6
 
 
@@ -81,7 +81,7 @@ def title(figure: Any, sentence: str) -> None:
 
 
 def headline(findings: Sequence[Finding], healthy: str) -> str:
-    """Say in one line what was found first, and how much more there is."""
+    """Return the first finding in one line, with the number of further findings."""
     if not findings:
         return healthy
     first = findings[0]
@@ -94,7 +94,7 @@ def curves(axes: Any, lines: Sequence[Line], *, log: bool = False) -> None:
     """Draw lines over the layers; lines that are equal are drawn as one.
 
     On a logarithmic axis a 0 is drawn below all other values, and an infinite value
-    above them, at a tick of its own. A value that is NaN leaves a gap.
+    above them, each at a separate tick. A value that is NaN leaves a gap.
     """
     groups = _merged(lines)
     places = _Places.of(lines) if log else None
@@ -232,7 +232,7 @@ def name_layers(axes: Any, paths: Sequence[str], sick: Sequence[int] = ()) -> No
 
 
 def _spread(count: int, room: int, wanted: Sequence[int]) -> list[int]:
-    """Choose places for labels: those that are wanted first, then others apart."""
+    """Choose places for labels: the wanted ones first, then others far from them."""
     apart = max(1, math.ceil(count / max(1, room)))
     chosen: list[int] = []
     for place in (*wanted, 0, count - 1, *range(0, count, apart)):
@@ -282,7 +282,7 @@ def _make_room(axes: Any) -> None:
 
 
 def marks_of(findings: Sequence[Finding], paths: Sequence[str]) -> dict[int, str]:
-    """Return what is to be marked: the number of each sick row, and its categories."""
+    """Return the number of each sick row, with the categories of its findings."""
     marks: dict[int, list[str]] = {}
     for finding in findings:
         place = place_of(finding.path, paths)

@@ -63,3 +63,11 @@ def check_fits(out_sharding: Any, shape: tuple[int, ...]) -> None:
             f"`out_sharding` {spec} on a mesh of {dict(mesh.shape)} does not fit shape "
             f"{shape}; every sharded axis must be a multiple of its devices."
         ) from error
+
+
+def varying_axes(value: Any) -> tuple[str, ...]:
+    """Return the axes of a `shard_map` along which a value differs between devices."""
+    kind: Any = jax.typeof(value)
+    # A type had them as `vma` before JAX 0.10, and has them in its `mat` since then.
+    manual = getattr(kind, "mat", None)
+    return tuple(kind.vma if manual is None else manual.varying)

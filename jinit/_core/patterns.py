@@ -209,7 +209,7 @@ def level_of_caller() -> int:
     # Level 1 is the function that warns, which called this one.
     level, frame = 1, sys._getframe(1)
     package = __name__.partition(".")[0]
-    # The code of `exec` with globals of its own has no name.
+    # Code that `exec` runs with separate globals belongs to no module.
     while frame.f_back and _name_of(frame).partition(".")[0] == package:
         level, frame = level + 1, frame.f_back
     return level

@@ -36,7 +36,7 @@ class History(Result):
     drawn: tuple[str, ...]
     # Paths of parameters with two axes or more that stayed as they were.
     left: tuple[str, ...] = ()
-    # Why they did, by their paths.
+    # The reasons why these parameters stayed as they were, by path.
     reasons: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property

@@ -49,8 +49,8 @@ class Rescaling(NamedTuple):
     # `bias` is the new bias.
     factor: jax.Array
     bias: jax.Array
-    # For each member: how far the output was from its target, and which trouble keeps
-    # a factor from reaching it, a number of `TROUBLES`, or 0.
+    # For each member: the distance of the output from its target, and the number (in
+    # `TROUBLES`) of the trouble that keeps a factor from reaching the target, or 0.
     error: jax.Array
     trouble: jax.Array
     # The statistics of the output that a history shows, for each member.
@@ -108,9 +108,9 @@ def task_for(
 
 
 class Passed(NamedTuple):
-    """What several passes have made: parameters, and the rows of a history.
+    """A Passed is the result of several passes: parameters, and rows of a history.
 
-    `reasons` says of each layer, step or member that was left as it is why it was.
+    `reasons` says why a layer, a step or a member was left as it is.
     """
 
     params: Any
@@ -140,7 +140,7 @@ def set_layers(
       leaves: whether steps and members that cannot be set stay as they are.
 
     Returns:
-      The task of the layers that were set, and what the passes have made.
+      The task of the layers that were set, and the result of the passes.
 
     Raises:
       ValueError: if no layer can be set, or a layer's output is not finite.

@@ -1,4 +1,4 @@
-"""What a method leaves as it is has a reason, which its history lists."""
+"""A history lists the weights that a method left as they are, with the reasons."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +17,7 @@ def left_of(
     Args:
       net: the network.
       layers: the layers that a method has set, as far as they can be set.
-      reasons: those of layers, steps and members that cannot be set.
+      reasons: why layers, steps and members cannot be set.
     """
     whole = {path: reason for (path, index), reason in reasons.items() if not index}
     some = [layer for layer in layers if layer.path not in whole]

@@ -44,8 +44,8 @@ def lsuv(
     first use, and each step of a scanned stack is scaled by itself. Where the steps of
     a scan share their weights, as in a recurrent cell, the layers behind the scan take
     one more pass. Experts, and the members of a `vmap`, are scaled one by one.
-    What cannot be set stays as it is: a layer whose kernel is 0, an expert that gets no
-    tokens, an output that does not vary or does not follow its kernel. `history.left`
+    A weight that cannot be set stays as it is: a kernel of 0, an expert that gets no
+    tokens, a kernel whose output does not vary or does not follow it. `history.left`
     names these weights and those that belong to no layer, `history.reasons` says why.
 
     Args:
@@ -69,7 +69,7 @@ def lsuv(
     Raises:
       TypeError: as for `jinit.network`, or if shapes came where numbers are needed.
       ValueError: if no layer can be scaled, a layer's output is not finite, or the
-        model has no layers. The text names the layer, and nothing is changed.
+        model has no layers. The message names the layer, and nothing is changed.
 
     Example:
       >>> import flax.linen as nn, jax, jinit
@@ -138,7 +138,7 @@ def _to_std(
     error = jnp.abs(std / target - 1)
     # A layer within the tolerance stays as it is, so a second call changes nothing.
     is_set = error <= tol
-    # NaN in the weights or in the input is an error of its own: see `check`.
+    # `check` raises a separate error for NaN in the weights or in the input.
     no_factor = ~(factor > 0) | ~jnp.isfinite(factor)
     trouble = _trouble(free, a, no_factor, over)
     trouble = jnp.where(is_set | ~jnp.isfinite(error), 0, trouble)

@@ -1,4 +1,4 @@
-"""A layer that cannot be set has a trouble, and each trouble has a reason in words."""
+"""A layer that cannot be set has a trouble, and each trouble has words."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,8 @@ from .._core.results import Row
 from .._network.layers import scan_axes
 from .._network.reader.records import Adjustable
 
-# Why no factor of a kernel reaches the target, by the number of the trouble; 0 is none.
+# The reason why no factor of a kernel reaches the target, by the number of the trouble.
+# The number 0 means that there is no trouble.
 ZERO_OUTPUT, NO_VARIATION, LARGE_BIAS = 1, 2, 3
 _WORDS = {
     ZERO_OUTPUT: "its output is 0 for the whole batch",
@@ -21,12 +22,12 @@ _WORDS = {
 _ZERO_WEIGHTS = "its weights are 0"
 _NOT_SET = "it was not set in "
 
-# The reasons of layers, by their paths, and by the index of a step or a member.
+# (path of a layer, index of a step or a member) -> the reason in words.
 Reasons = dict[tuple[str, tuple[int, ...]], str]
 
 
 class CannotSet(ValueError):
-    """A CannotSet error says of each layer that cannot be set why it cannot."""
+    """A CannotSet error says for each layer why it cannot be set."""
 
     def __init__(self, message: str, reasons: Mapping[str, str]) -> None:
         super().__init__(message)
@@ -34,7 +35,7 @@ class CannotSet(ValueError):
 
 
 class Measured(NamedTuple):
-    """A Measured is the rescaling of one layer, or one step of a stack, in numbers.
+    """A Measured has the numbers of a rescaled layer, or of one step of a stack.
 
     `step` is the index of the step, and of the member, such as an expert.
     """
@@ -61,15 +62,15 @@ class Measured(NamedTuple):
 def check(measured: Sequence[Measured], params: Any, leaves: bool) -> None:
     """Raise for the first layer that is sick, or that cannot be set.
 
-    With `leaves`, layers that cannot be set are no error unless all layers are such.
+    With `leaves`, layers that cannot be set are an error only if no layer can be set.
 
     Raises:
       CannotSet: for layers that cannot be set.
       ValueError: for a layer whose output is not finite.
     """
     for one in measured:
-        # Where nothing is left, the layers behind a layer that cannot be set are not
-        # finite, either.
+        # Without `leaves`, the outputs behind a layer that cannot be set may not be
+        # finite either, so the error names the first layer.
         if one.trouble and not leaves:
             break
         if not np.isfinite(one.error):
@@ -109,7 +110,7 @@ def _paths(layers: Sequence[Measured]) -> list[str]:
 
 
 def reasons_of(measured: Sequence[Measured], params: Any) -> Reasons:
-    """Say of each layer, step or member that cannot be set why it cannot.
+    """Return the reasons why layers, steps or members cannot be set.
 
     A layer of which no step and no member can be set has one reason, under no index.
     """
@@ -130,7 +131,7 @@ def _reason(flat: Sequence[Any], one: Measured) -> str:
 def warn_of(reasons: Mapping[Any, str]) -> None:
     """Warn of the layers that were left for a reason that a user must know.
 
-    Zero weights, and experts without tokens, are no such reasons.
+    Weights of 0, and experts without tokens, are not worth a warning.
     """
     for (path, _), reason in reasons.items():
         if reason == _WORDS[LARGE_BIAS] or reason.startswith(_NOT_SET):

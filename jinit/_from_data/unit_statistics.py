@@ -116,7 +116,7 @@ def set_units(
     """Give every unit mean 0 and std 1; leave the layers that cannot be set.
 
     Returns:
-      The task with the layers that are set, and what the passes have made.
+      The task with the layers that are set, and the result of the passes.
 
     Raises:
       ValueError: if no layer can be set, or a layer's output is not finite.
@@ -125,7 +125,7 @@ def set_units(
     layers = [layer for layer in every if layer.units is not None]
     if not layers:
         raise ValueError(
-            "the units of no layer can be told in its output, so no layer can be set. "
+            "no layer shows its units in its output, so no layer can be set. "
             "Call jinit.lsuv, which scales each layer as a whole."
         )
     task, passed = set_layers(
@@ -137,7 +137,7 @@ def set_units(
         max_iter,
     )
     unknown: Reasons = {
-        (layer.path, ()): "its units cannot be told in its output"
+        (layer.path, ()): "its output does not show its units"
         for layer in every
         if layer.units is None
     }

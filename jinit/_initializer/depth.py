@@ -1,4 +1,4 @@
-"""`depth_scaled` draws scanned layers, each with the factor of its index."""
+"""`depth_scaled` draws scanned layers, each scaled by the factor of its index."""
 
 import dataclasses
 import math
@@ -154,7 +154,7 @@ class DepthScaled(Composed):
     law="the law of its part",
     formula="w[l] = init(fold_in(key, i)) / sqrt(2 (l + 1))",
     use="the ends of branches in scanned layers, scaled by the index of the layer",
-    pitfall="`axis` counts the layers, and is no fan",
+    pitfall="`axis` counts the layers, and adds nothing to the fans",
 )
 @maker
 def depth_scaled(
@@ -177,7 +177,7 @@ def depth_scaled(
       step: by how much the index grows along the axis, or along each of several.
 
     Raises:
-      TypeError: if `init` is no initializer, or a number is not an integer.
+      TypeError: if `init` is not an initializer, or a number is not an integer.
       ValueError: if there is not one step for each axis; when called, if the shape does
         not have the axis, or a layer has an index below 0.
 

@@ -43,7 +43,7 @@ class FormulaInitializer(Initializer):
         raise NotImplementedError
 
     def _numbers(self) -> dict[str, float]:
-        """Return numbers that `_build` finds as attributes: operands of the program."""
+        """Return numbers that `_build` reads as attributes: operands of the program."""
         return {}
 
     def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:

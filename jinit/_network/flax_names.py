@@ -52,11 +52,11 @@ INNER = Names(
     "(w?_?(up|gate)|gate_up)(_proj)?", "w_?i(_[01])?", "w_?in", "w_?[13]", "c_fc",
     "(linear|lin|fc)_?1", "(fc|mlp|linear)_?in", "dense_h_to_4h", "intermediate",
 )  # fmt: skip
-# Of the two layers that a gated unit multiplies, the one without the activation, and
-# the name that the other one must have beside it.
+# The names of the two layers of a gated unit: first the layer without the activation,
+# then the layer that must stand beside it.
 UPS = (("w_?up(_proj)?", "w_?gate(_proj)?"), ("up(_proj)?", "gate(_proj)?"),
        ("w_?3", "w_?1"), ("w_?i_1", "w_?i_0"))  # fmt: skip
-# A layer with such a name holds both.
+# A layer with such a name holds both halves of a gated unit.
 FUSED_UNITS = Names("(w_?)?gate_up(_proj)?")
 HEADS = Names("(lm_)?head", "readout", "classifier", "unembed(ding)?", "logits")
 # A layer with such a name lies in a block, but in no branch: it is on the shortcut.

@@ -1,6 +1,6 @@
 """A product of a network is computed again, with a kernel that is drawn anew.
 
-It shows what chance alone does with the very inputs that the product has.
+It shows what chance alone does with the inputs of this product.
 """
 
 import math
@@ -13,7 +13,7 @@ from jax.extend.core import JaxprEqn
 from .equations import CONVOLUTION, PRODUCT, bind
 from .reader.records import Tap
 
-# So many units tell a share of 1 % from none.
+# With so many units a share of 1 % is measured as more than 0.
 _UNITS, _MOST_DRAWS = 256, 8
 
 
@@ -61,7 +61,7 @@ def _type(variable: Any) -> Any:
 
 
 def _unit_axes(eqn: JaxprEqn, side: int) -> set[int]:
-    """Return the axes of a product along which the kernel has entries of its own.
+    """Return the axes of a product that it has from its kernel.
 
     They are the units, and the members of a batched kernel.
     """

@@ -32,7 +32,7 @@ _OPENED = LOOKED_THROUGH - {CUSTOM_JVP, CUSTOM_VJP}
 
 
 def forward(eqn: JaxprEqn, values: list[Any]) -> Sequence[Any] | None:
-    """Run an equation, in which each `while` passes NaN back; a handler.
+    """Run an equation whose `while` loops pass NaN back, as a handler.
 
     An equation without a `while` is left to `fused`.
     """

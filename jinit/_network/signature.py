@@ -2,8 +2,8 @@
 
 Equal equations share one compiled program: those of two layers of one shape, or those
 of a model that is traced again. A key does not depend on the names of variables. It
-keeps no array alive: small constants enter by their numbers, and a setting that cannot
-be compared by its identity, to which the key refers weakly. So a program may be
+keeps no array alive. Small constants enter by their numbers, and settings that cannot
+be compared enter by their identity, through a weak reference. So a program may be
 compiled once more, but a wrong one is never used.
 """
 
@@ -99,8 +99,8 @@ _SMALL = 1 << 20
 def _constant(const: Any) -> Hashable:
     """Return the key of a constant of a jaxpr: its numbers, if they are few.
 
-    Each trace makes the constants of the jitted functions inside it anew, so that their
-    identities would tell the models of two equal schemes apart.
+    Each trace makes the constants of the jitted functions inside it anew. Keys by their
+    identities would differ between models of two schemes that are equal.
     """
     is_array = isinstance(getattr(const, "dtype", None), np.dtype)
     is_near = getattr(const, "is_fully_addressable", True)

@@ -29,7 +29,7 @@ class HyperParts(NamedTuple):
 
 def hyper_parts(net: Network) -> HyperParts:
     """Return the parameters of the hyper-connections of a network."""
-    # The dynamic kernel of each learned number, and what is added to its results.
+    # Path of a dynamic kernel -> path of the learned number that scales its results.
     scales = {p.inputs[0]: p.path for p in net.parameters.values() if _is_scale(net, p)}
     added = {
         p.path: p.inputs[0]

@@ -1,6 +1,6 @@
 """Residual branches, in the order of execution, show the index of each layer.
 
-A layer of a transformer is an attention and what follows up to the next attention, in
+A layer of a transformer is an attention and the branches up to the next attention, in
 general a perceptron. Without attentions, two residual sums are a layer. A scan is read
 once; its step number i holds the layers `start + step i`.
 """
@@ -14,7 +14,7 @@ from .._network.record import Network
 from . import network_roles as in_networks
 from .model import Model
 
-# An attention, a cross-attention and a perceptron are the largest layer.
+# The largest layer has an attention, a cross-attention and a perceptron.
 _MOST_SUMS = 3
 
 
@@ -45,7 +45,7 @@ class LayerIndex:
         """Return the place of a parameter.
 
         Raises:
-          ValueError: if it has none. `asker` is who needs it, for the text.
+          ValueError: if it has none. The message names `asker`, which needs the place.
         """
         stack = self.stacks.get(path, "it lies in no residual branch")
         if isinstance(stack, str):
@@ -74,7 +74,7 @@ def layer_index(model: Model, num_layers: int | None, asker: str) -> LayerIndex:
     Args:
       model: the model of a plan, with a network.
       num_layers: the number of layers, if the user passed it.
-      asker: who asks, for the texts of errors.
+      asker: the recipe that needs the indices, for the texts of errors.
 
     Raises:
       ValueError: if the residual branches do not show the layers.
@@ -106,7 +106,7 @@ class _Unclear(Exception):
 def _message(
     asker: str, executed: int, number: int | None, num_layers: int | None
 ) -> str:
-    shown = "do not show which of them are a layer"
+    shown = "do not show which of them form one layer"
     if number is not None:
         shown = f"are {number} layers"
     passed = "" if num_layers is None else f" `num_layers` is {num_layers}."
@@ -198,7 +198,8 @@ def _layers(sums: Sequence[_Sum]) -> list[int]:
         return _equal(sums, 1 if len(sums) == 1 else 2)
     ends = [*starts[1:], len(sums)]
     lengths = [end - start for start, end in zip(starts, ends, strict=True)]
-    # Layers before the first attention have none, so attentions do not count layers.
+    # Layers before the first attention have no attention, so attentions do not count
+    # the layers.
     if starts[0] > 0 or max(lengths) > _MOST_SUMS:
         raise _Unclear
     return [layer for layer, length in enumerate(lengths) for _ in range(length)]

@@ -156,7 +156,7 @@ def learned_vectors(net: Network) -> Test:
 
 
 def probes(net: Network) -> Test:
-    """Tell which learned vectors are what the queries of an attention pooling read."""
+    """Tell which learned vectors the queries of an attention pooling read."""
     is_vector = learned_vectors(net)
     read_alone = {
         p.inputs[0]
@@ -195,7 +195,7 @@ def conditioning(net: Network) -> Test:
 
 
 def heads(net: Network) -> Test:
-    """Tell which readouts end no residual branch, and weigh nothing."""
+    """Tell which readouts end neither a residual branch nor an attention."""
     inside = in_branches(net)
     return lambda p: (
         "readout" in p.roles and "attention_output" not in p.roles and not inside(p)

@@ -1,7 +1,8 @@
 """In a network the parts of recurrent layers are read from equations.
 
-A decay is a parameter that a function changes before it multiplies data, and the bias
-of its step is what was added to these data. See `Passage` for what the reader notes.
+A decay is a parameter that goes through a function before it multiplies data, and the
+bias of its step is the bias that was added to these data. The reader notes both in a
+`Passage`.
 """
 
 import math
@@ -62,7 +63,7 @@ def forget_biases(net: Network) -> Test:
 
 
 def gates(net: Network) -> Test:
-    """Tell which kernels are of forget gates, or read the same as one beside it."""
+    """Tell which kernels are those of forget gates, or of gates beside them."""
     kernels = _forget_kernels(net)
     return lambda p: any(_is_sister(p, kernel) for kernel in kernels)
 
@@ -108,7 +109,7 @@ def centered_scales(net: Network) -> Test:
 
 
 def depthwise(net: Network) -> Test:
-    """Tell which convolutions have a window of their own for each channel."""
+    """Tell which convolutions have a separate window for each channel."""
     return lambda p: "convolution" in p.roles and p.groups > 1
 
 
@@ -143,12 +144,12 @@ def _is_multiple(values: np.ndarray, reference: np.ndarray) -> bool:
 
 
 def _with_function(net: Network, reference: np.ndarray) -> Test:
-    """Return a test for a function that entries go through before they meet data."""
+    """Return a test for a function of entries, before they multiply data."""
     passages: dict[str, Passage] = _passages(net)
     known: dict[str, bool] = {}
 
     def test(p: Parameter) -> bool:
-        # A raised power of data, `a ** r`, is no product, and has the role too.
+        # A parameter raised to a power of data, `a ** r`, also has the role "other".
         if p.roles != {"other"} or p.path not in passages:
             return False
         if p.path not in known:
@@ -170,6 +171,6 @@ def _has_one_kernel(net: Network, bias: Parameter) -> bool:
 
 
 def _is_sister(one: Parameter, other: Parameter) -> bool:
-    """Tell whether two kernels read the same and have the same shape and layout."""
+    """Tell whether two kernels have the same inputs, shape and layout."""
     here, there = (one.inputs, one.shape), (other.inputs, other.shape)
     return here == there and one.layout == other.layout

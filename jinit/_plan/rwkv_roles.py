@@ -1,8 +1,8 @@
 """In a network the parts of RWKV-7's time mixing are read from equations.
 
-Its kernels read one normalized stream, each through a mix of its own with the token
+Its kernels read one normalized stream, each through a separate mix with the token
 before. Pairs of low rank give the decay w, the rates a, the share v of the values of
-the first layer, and the gate g. Multipliers and biases tell which is which.
+the first layer, and the gate g. Their multipliers and biases distinguish the pairs.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -52,7 +52,7 @@ def rwkv_of(net: Network) -> Rwkv:
         for p in _channel_kernels(net, passages, known)
     ]
     places, number = _numbered(net, times)
-    # The layers are counted by both of their halves alike.
+    # The time mixings and the channel mixings count the same layers.
     more, _ = _numbered(net, channels)
     return Rwkv(places | more, number)
 
@@ -74,7 +74,7 @@ def _numbered(
 
 
 def _loop_around(net: Network, path: str) -> tuple[int, bool]:
-    """Return the length of the scan over layers around a parameter; is it reverse?"""
+    """Return the length of the scan of a parameter's layers, and if it is reverse."""
     reading = net._read.reading
     loops = {loop.number: loop for place in reading.places for loop in place.loops}
     for number, axis in reading.steps.get(path, {}).items():
@@ -142,7 +142,7 @@ class _TimeMix:
             for p in self.net.parameters.values()
             if "bias" in p.roles and len(p.inputs) == 1
         }
-        # k_a multiplies the rates, whose pair is so told from that of the values.
+        # k_a multiplies the rates, so their pair differs from that of the values.
         for p in self._multipliers():
             if len(p.inputs) == 1 and p.inputs[0] in seconds:
                 self._add("a", seconds, biases, p.inputs[0])
@@ -171,7 +171,7 @@ class _TimeMix:
         key = self.parts.get("key")
         for p in self.net.parameters.values():
             others = [path for path in p.inputs if path in rest and path != key]
-            # r_k is summed over within a head, and has no outputs.
+            # The product with r_k is summed within a head, so r_k has no outputs.
             if key in p.inputs and len(others) == 1 and p.layout and not _outputs(p):
                 self.parts |= {"r_k": p.path, "receptance": others[0]}
         known = {key, self.parts.get("receptance")}

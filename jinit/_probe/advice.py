@@ -1,4 +1,4 @@
-"""What deep networks of GELU and SiLU train best from; see benchmarks/activations.py.
+"""Deep networks of GELU and SiLU get advice from benchmarks/activations.py.
 
 A scheme that is derived for an activation is not always the one that trains best: after
 20 layers two inputs look more alike from kaiming("gelu") than from he().
@@ -19,12 +19,12 @@ _TRAILING = {
 }
 # A network of fewer layers learns from any of the schemes.
 _DEEP = 5
-# he() multiplies the rms of what a layer reads by the root of 2, within this share.
+# he() multiplies the rms of a layer's input by sqrt(2), up to this relative error.
 _HE, _NEAR = math.sqrt(2), 0.1
 
 
 def cure(activation: object, gain: float) -> str | None:
-    """Say what to try for layers of an activation, or return None if nobody knows.
+    """Return the advice for layers of an activation, or None if there is none.
 
     Args:
       activation: the name of the activation.
@@ -35,9 +35,9 @@ def cure(activation: object, gain: float) -> str | None:
         return None
     if abs(gain / _HE - 1) < _NEAR:
         return (
-            f"Try lsuv(), which gives each output a std of 1: on digits, 20 {name} "
-            "layers without norms trained about as well from it as from the gain of "
-            f"he(), {gain:.3g}, that is here, and {_TRAILING[name]}."
+            "Try lsuv(), which gives each output a std of 1. The gain here, "
+            f"{gain:.3g}, is that of he(): on digits, 20 {name} layers without norms "
+            f"trained about as well from he() as from lsuv(), and {_TRAILING[name]}."
         )
     return (
         f"Try {_listed(_BEST[name], 'or')}: on digits, 20 {name} layers without norms "
@@ -47,7 +47,7 @@ def cure(activation: object, gain: float) -> str | None:
 
 
 def note_of(net: Network) -> str | None:
-    """Say what a deep network of GELU or SiLU without norms trains best from."""
+    """Return a note on the best starts of a deep network of GELU or SiLU, or None."""
     is_normed = any("scale" in one.roles for one in net.parameters.values())
     names = [_NAMES.get(str(layer.activation)) for layer in net.layers]
     name = next(filter(None, names), None)

@@ -1,9 +1,9 @@
-"""How many units of a layer would be dead by chance is measured on its own inputs.
+"""The share of units that are dead by chance is measured on a layer's inputs.
 
 A unit that is 0 for each of n inputs is a matter of chance if n is small or the inputs
 are alike: of independent inputs the share is 2^-n, and of equal ones a half. A window
 of one channel sees inputs that are more alike than all channels together. So no formula
-is asked, but a kernel that is drawn anew.
+gives the share, and it is measured with kernels that are drawn anew.
 """
 
 import functools

@@ -23,7 +23,7 @@ class Comparison(Result):
 
     `print(comparison)` shows a line for each scheme: medians over its seeds, the
     categories of its findings, and in how many of the seeds each occurs. `notes` are
-    sentences on what no probe sees, such as what has trained well.
+    sentences on what a probe cannot measure, such as which starts train well.
 
     Example:
       >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit

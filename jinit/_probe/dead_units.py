@@ -13,11 +13,12 @@ _HAS_ZEROS = {"relu", "relu6", "relu_squared", "gelu", "gelu_exact", "silu", "mi
 _HAS_ZEROS |= {"swiglu", "geglu", "reglu"}
 # At 0 itself a relu has no slope, and the others have half of the largest one.
 _FLAT_AT_0 = {"relu", "relu6", "relu_squared"}
-# So many more dead units than by chance do harm, and are tested.
+# A share of dead units that is greater than chance by so much does harm.
 _MORE = 0.2
 # A healthy network with a hundred layers passes all of the tests in 99 of 100 cases.
 _LEVEL = 1e-4
-# Of a product that cannot be drawn anew the inputs may all be alike.
+# If a product cannot be drawn anew, its inputs may be equal: then half of the units
+# are dead by chance.
 _ALIKE = 0.5
 
 
@@ -42,15 +43,15 @@ def suspects(stream: Stream) -> list[Suspect]:
 def dead(stream: Stream, chances: Mapping[Suspect, float]) -> Iterator[Finding]:
     """Find layers of which more units are 0 for each input than chance explains.
 
-    Units of equal weights' law are independent of each other, given the inputs. So
-    their number is binomial, with the share of a kernel that is drawn anew.
+    Given the inputs, units whose weights have one law are independent of each other. So
+    the number of dead ones is binomial, with the share that fresh kernels have.
     """
     before: _Place | None = None
     for place in _places(stream):
         stage = place.stage
         suspect = Suspect(stage.product, stage.first) if stage else None
         chance = chances.get(suspect, _ALIKE) if suspect else _ALIKE
-        # A stream that a branch of zeros is added to keeps its dead units.
+        # Adding a branch of zeros to a stream changes none of its dead units.
         if before is not None and before.units == place.units:
             chance = max(chance, before.share)
         if place.share - chance <= _MORE or _tail(place, chance) > _LEVEL:
@@ -70,9 +71,9 @@ def dead(stream: Stream, chances: Mapping[Suspect, float]) -> Iterator[Finding]:
 
 
 def _tail(place: _Place, chance: float) -> float:
-    """Return the probability of at least so many dead units."""
+    """Return the probability that chance leaves at least this share of units dead."""
     count = round(place.share * place.units)
-    # A share of 0 was measured on a few hundred units.
+    # A share of 0 was measured on a few hundred units, so the true one may be 0.1 %.
     chance = max(chance, 1e-3)
     return sum(
         math.exp(_log_binomial(place.units, k, chance))
@@ -88,7 +89,7 @@ def _log_binomial(n: int, k: int, share: float) -> float:
 
 
 def _places(stream: Stream) -> Iterator[_Place]:
-    """Yield the activations with zeros, and the layers that read such without a row."""
+    """Yield activations with zeros, and layers that read one that has no row."""
     by_path = {stage.path: stage for stage in stream.stages}
     rows = {one.name for one in stream.activations}
     for one in stream.activations:
@@ -107,7 +108,7 @@ def _places(stream: Stream) -> Iterator[_Place]:
 
 
 def _is_zero(stage: Stage | None, name: str) -> bool:
-    """Tell whether an activation gives 0 at a slope, as behind a kernel of zeros."""
+    """Tell whether an activation is 0 because its input is, and has a slope at 0."""
     return name not in _FLAT_AT_0 and stage is not None and stage.gives["rms"] == 0
 
 

@@ -1,4 +1,4 @@
-"""How much of the signal and of the gradient a narrow format of numbers would lose."""
+"""A narrow format of numbers would lose a part of the signal and of the gradient."""
 
 import functools
 import math
@@ -16,8 +16,8 @@ FORMATS = (
     "bfloat16", "float16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3",
     "float8_e3m4", "float8_e4m3b11fnuz", "float8_e4m3fnuz", "float8_e5m2fnuz",
 )  # fmt: skip
-# Shares of the finite values that would be infinite (or NaN), and of the nonzero ones
-# that would be 0; then the same of the gradients.
+# The share of the finite values that would become infinite (or NaN), and the share of
+# the nonzero values that would become 0; then the same shares of the gradients.
 SHARES = ("overflow", "underflow", "grad_overflow", "grad_underflow")
 # 5 % of a speech model's weight gradients became 0 in float16, which cost accuracy
 # (Micikevicius et al., 2018).
@@ -34,7 +34,7 @@ class Bounds(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """What formats lose of one array and of its gradient, by the name of the format.
+    """A Losses has the shares that formats lose of one array and of its gradient.
 
     `size` and `slope` are the largest magnitudes of the two.
     """
@@ -51,7 +51,7 @@ def checked(formats: Any) -> tuple[str, ...]:
 
     Raises:
       TypeError: if `formats` is one name and not a sequence of names.
-      ValueError: if a name is none of a format.
+      ValueError: if a name is not that of a format.
     """
     if isinstance(formats, str) or not isinstance(formats, Sequence):
         raise TypeError(
@@ -76,7 +76,7 @@ def _name(entry: Any) -> Any:
 def bounds_of(name: str) -> Bounds:
     """Return the bounds of a format, where rounding goes to the nearest number.
 
-    Accelerators take what is below the least normal number of float32 for 0.
+    Accelerators flush numbers below the least normal number of float32 to 0.
     """
     info = jnp.finfo(name)
     largest, eps = float(info.max), float(info.eps)
@@ -166,10 +166,10 @@ def _smaller(name: str, size: float) -> str:
         scale = _power(size / float(jnp.finfo(name).max), math.ceil)
         return (
             f"Divide by a scale of {scale:g} before the cast and multiply by it "
-            "behind the product, since 8 bits have no infinity to spare."
+            "after the product, since 8 bits have a small range."
         )
     return (
-        "Compute there in bfloat16 or float32, or scale down what comes before, since "
+        "Compute there in bfloat16 or float32, or scale down the layers before, since "
         "one infinite value makes the loss NaN."
     )
 
@@ -206,8 +206,8 @@ def _judged(shares: Sequence[str], has_loss: bool) -> list[tuple[str, str]]:
 def _larger(name: str, size: float) -> str:
     scale = _power(float(jnp.finfo(name).max) / _ROOM / size, math.floor)
     return (
-        f"Multiply by a scale of {scale:g} before the cast and divide by it behind, or "
-        "keep this place in bfloat16, since what is rounded to 0 is lost."
+        f"Multiply by a scale of {scale:g} before the cast and divide by it later, or "
+        "keep this place in bfloat16, since values that are rounded to 0 are lost."
     )
 
 

@@ -31,10 +31,10 @@ def of_first(net: Network) -> dict[str, float]:
         if not loops_inside(trace.jaxpr) or "`jacobian=True`" in str(error):
             raise
         raise ValueError(
-            "`jacobian=True` differentiates the model backward, and the model has a "
-            "`while` whose number of steps is known only when it runs, through which "
-            "JAX cannot. Leave `jacobian` out, or write the loop as a `scan` or a "
-            "`fori_loop` with fixed bounds."
+            "`jacobian=True` differentiates the model backward, and JAX cannot "
+            "differentiate backward through the model's `while`, whose number of steps "
+            "is known only when it runs. Leave `jacobian` out, or write the loop as a "
+            "`scan` or a `fori_loop` with fixed bounds."
         ) from error
     return {name: float(value) for name, value in ends.items()}
 

@@ -131,11 +131,11 @@ def small(stream: Stream) -> Iterator[Finding]:
     median = float(np.exp(np.median(gains)))
     if follows and median < _SMALL and float(np.exp(gains.max())) < _NO_LARGER:
         first = stages[0]
-        harm = "the signal, or where there are gates the state, fades layer by layer"
+        harm = "the signal (or the state, if gates keep one) fades layer by layer"
         if any(stage.is_normed for stage in stages):
             harm = (
                 "norms hide the factor in the signal, but the first steps change such "
-                "weights by more than they are"
+                "weights by more than their own size"
             )
         yield Finding(
             "small layers",
@@ -199,7 +199,7 @@ def unnormalized(stream: Stream) -> Iterator[Finding]:
             one.reads["rms"],
             f"{one.path} reads no norm, and the {others} layers like it do; the rms "
             f"that it reads is {one.reads['rms']:.3g} (usual: the same at each). Put "
-            "the norm before it, if it is not left out on purpose: the size of what it "
+            "the norm before it, unless it is left out on purpose: the size of what it "
             "reads is free to drift in training.",
         )
     sick = {id(pair[0]) for pair in missing}
@@ -207,7 +207,7 @@ def unnormalized(stream: Stream) -> Iterator[Finding]:
         for one in kin[1:]:
             sizes = [s.reads["rms"] for s in kin if s is not one and s.reads]
             is_tight = len(sizes) > 1 and max(sizes) <= _TIGHT * min(sizes)
-            # What an activation has made has no fixed size, either.
+            # The output of an activation has no fixed size, either.
             if is_tight and one.layer.activation is None and id(one) not in sick:
                 yield from _unlike(one, float(np.median(sizes)))
 

@@ -1,4 +1,4 @@
-"""Notes say what a probe has not looked at."""
+"""Notes name the layers and the gradients that a probe could not measure."""
 
 import math
 from collections.abc import Iterator, Sequence

@@ -44,7 +44,7 @@ class Statistics(NamedTuple):
     routers: dict[int, Any]
     parameters: list[Any]
     loss: Any
-    # What formats lose of each tap, and of each parameter.
+    # The losses of formats: for each tap, and for each parameter.
     losses: tuple[list[Any], list[Any]]
     guess: float | None = None
 
@@ -115,7 +115,7 @@ class Passes(NamedTuple):
     def guess(self) -> float | None:
         """Return the cross entropy of guessing, if the loss is a cross entropy.
 
-        Logits of 0 cost ln(classes), or ln(2) where each class is a yes or no.
+        Logits of 0 cost ln(classes), or ln(2) if each class is a yes-or-no question.
         """
         types = self.tapped.trace.types
         if not self.has_loss or len(types) != 1 or not types[0].shape:

@@ -44,8 +44,8 @@ def probe(
     that is named by `jax.ad_checkpoint.checkpoint_name`; and the model's own output.
     The layers of a scanned stack have a row each, with their index:
     "layers/Dense_0[3]". Layers inside the branches of `cond` and the bodies of `while`
-    have none, and `notes` name them. What lies before a `while` whose length is unknown
-    has no gradient, which is NaN in its row.
+    have no row, and `notes` name them. A layer before a `while` of unknown length has
+    no gradient: its row has NaN.
 
     `verdict` judges what each layer reads and what each branch adds, not single rows: a
     branch, a head or a gate that starts at 0 is no trouble. It compares layers with
@@ -53,9 +53,9 @@ def probe(
     cross entropy of the output is compared with that of guessing. Units count as dead
     if there are more of them than a fresh kernel would have on the same inputs.
 
-    `formats` asks what narrower numbers would lose: for each format, layer and
-    parameter the share of values beyond its largest number, the share of nonzero values
-    that become 0, and the same of the gradients (`Report.formats`).
+    `formats` asks how much narrower formats of numbers would lose. For each format,
+    layer and parameter `Report.formats` has the share of values beyond the largest
+    number, the share of nonzero values that become 0, and both shares of the gradients.
 
     Args:
       model: a Linen module, a function of (variables, ...), a model that holds its

@@ -26,9 +26,9 @@ class Report(Result):
     asked for, with `path`, `kind` ("layer" or "parameter"), `format`, `overflow`,
     `underflow`, `grad_overflow` and `grad_underflow`. `jacobian` is None, or a dict
     with the singular values `top` and `bottom`. `verdict` is a list with a finding for
-    each trouble, what harms the loss most first: its `category`, the `path` of the
+    each trouble, the most harmful first: its `category`, the `path` of the
     layer, the `value`, and a `message` that says what is usual, what to try, and why.
-    `notes` are sentences on what was not looked at. `print(report)` shows a table.
+    `notes` are sentences on what could not be measured. `print(report)` shows a table.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit

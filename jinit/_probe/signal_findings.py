@@ -84,8 +84,8 @@ def lost(stream: Stream) -> Iterator[Finding]:
                 0.0,
                 f"{stage.path} reads 0 for every input (usual: an rms of 0.1 to 10), "
                 f"and {culprit.path} is the last layer before it that reads a signal. "
-                "Give what comes between a start that is not 0: nothing before a "
-                "constant can learn.",
+                "Start the layers between them at other numbers than 0: nothing before "
+                "a constant can learn.",
             )
         else:
             yield Finding(
@@ -252,9 +252,9 @@ def untrained(parameters: Sequence[Row]) -> Iterator[Finding]:
         "no gradient",
         silent[0]["path"],
         float(len(silent)),
-        f"{len(silent)} parameters get no gradient (usual: none): {paths}{more}. Mend "
-        "what loses the signal first, since they learn nothing until it reaches the "
-        "output.",
+        f"{len(silent)} parameters get no gradient (usual: none): {paths}{more}. "
+        "First mend the layer that loses the signal, since these parameters learn "
+        "nothing until the signal reaches the output.",
     )
 
 

@@ -78,7 +78,7 @@ class SinCosPositions(Initializer):
             raise ValueError(
                 f"`shape` is {shape}, with {width} features; sines and cosines of "
                 f"{axes} {'axis' if axes == 1 else 'axes'} need a multiple of "
-                f"{2 * axes}, {2 * axes * fewest} at least."
+                f"{2 * axes}, and at least {2 * axes * fewest}."
             )
 
     def _grid(self, shape: checks.Shape) -> tuple[int, ...]:
@@ -99,8 +99,8 @@ class SinCosPositions(Initializer):
 
     def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
         shape = spec.shape
-        # The table is computed in float64: in float32 the angle of row 1000 is off by
-        # 3e-5 already. The one rounding is that of `from_array`.
+        # The table is computed in float64: in float32 the angle of row 1000 is already
+        # off by 3e-5. `from_array` rounds it once.
         table = np.zeros(shape)
         if 0 not in shape:
             table[..., self.extra :, :] = self._table(self._grid(shape), shape[-1])
@@ -165,7 +165,7 @@ def sincos_positions(
 
     Raises:
       ValueError: if a setting is out of range; when called, if the rows are not those
-        of the grid, or the features are no multiple of twice the number of axes.
+        of the grid, or the features are not a multiple of twice the number of axes.
 
     Example:
       >>> import jax, jinit

@@ -1,1 +1,1 @@
-"""OPTIMIZER -> the same optimizer, observed: `jinit.watch` and `jinit.watched`."""
+"""This package observes an optimizer: `jinit.watch` and `jinit.watched`."""

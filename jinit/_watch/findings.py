@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from .._core.results import Finding, Row
 
 _VALUES = {1: "gradient", 2: "update", 3: "weight"}
-# So many measurements must have been made before a mean says anything.
+# A mean of fewer measurements than this says nothing.
 _ENOUGH = 5
 _SPIKE = 100.0
 # An update of a tenth of a weight at each step turns a layer around in ten steps.
@@ -21,7 +21,7 @@ def findings(rows: Sequence[Row]) -> list[Finding]:
     """Return a finding for each trouble, the worst first."""
     broken = list(_not_finite(rows))
     if broken:
-        # Behind NaN and infinity no other number means anything.
+        # After NaN or infinity no other number means anything.
         return broken
     measured = [row for row in rows if row["measured"] >= _ENOUGH]
     return [
@@ -126,12 +126,12 @@ def _oscillates(row: Row) -> tuple[float, str]:
 
 def _growth(rows: Sequence[Row]) -> Callable[[Row], float]:
     sized = [row["weight_rms"] / row["start_rms"] for row in rows if _is_sized(row)]
-    # One tensor may find another size than its first one. That all of them do so at
-    # once comes from the optimizer.
+    # One tensor may settle at another size than its first one. If all tensors grow at
+    # once, the optimizer is the cause.
     median = statistics.median(sized) if sized else 0.0
 
     def severity(row: Row) -> float:
-        # A weight that stopped growing has found its size.
+        # A weight that stopped growing has found its size, and does no harm.
         grows_on = row["weight_rms"] > 1.3 * math.exp(row["weight_before"])
         if not (_is_sized(row) and grows_on):
             return 0.0
@@ -145,8 +145,8 @@ def _grows(row: Row) -> tuple[float, str]:
     growth = row["weight_rms"] / row["start_rms"]
     return growth, (
         f"{row['path']}: the weights are {growth:.3g} times as large as at the start, "
-        "where a factor below 3 is usual, and they grow on. Lower the learning rate, "
-        "or decay the weights (optax.adamw)."
+        "where a factor below 3 is usual, and they still grow. Lower the learning "
+        "rate, or decay the weights (optax.adamw)."
     )
 
 
@@ -174,7 +174,7 @@ def _no_gradient(row: Row) -> tuple[float, str]:
 
 
 def _stillness(row: Row) -> float:
-    # Where there is no gradient, the finding above has said it.
+    # A tensor without a gradient has the finding `no_gradient` already.
     if row["zeros"] or not row["start_rms"] or not row["grad_rms"]:
         return 0.0
     return float(min(1e-7 / max(row["ratio_peak"], 1e-30), 1e30))

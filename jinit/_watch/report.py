@@ -23,7 +23,7 @@ SHOWN = (
 
 @dataclasses.dataclass(frozen=True)
 class WatchReport(Result):
-    """A report has what a watch measured up to now, tensor by tensor.
+    """A report has the measurements of a watch up to now, tensor by tensor.
 
     `rows` are dicts with `path`; `weight_rms`; `grad_rms` and `update_rms`, means over
     the last ten measurements or so; `update_ratio`, update_rms / weight_rms; `cosine`
@@ -31,7 +31,7 @@ class WatchReport(Result):
     first weights over their size; `spectral`, a lower bound of the spectral norm;
     `lost`, the share of updates that rounding undoes; `small`, the share of Adam's
     second moments whose root is below epsilon; and `spike`, the largest gradient over
-    its usual size. A number that there is not is None. `step` counts the updates.
+    its usual size. A number that was not measured is None. `step` counts the updates.
     `findings` say which tensor has which trouble, the worst first. `print(report)`
     shows a table.
 
@@ -122,7 +122,7 @@ def _cell(value: float | None) -> str:
 
 
 def watched(opt_state: Any) -> WatchReport:
-    """Return the report of what `jinit.watch` measured up to now.
+    """Return the report of the measurements of `jinit.watch` up to now.
 
     Args:
       opt_state: the state of an optimizer with a watch inside; also a TrainState, or an
@@ -133,7 +133,7 @@ def watched(opt_state: Any) -> WatchReport:
 
     Raises:
       TypeError: if the state is traced.
-      ValueError: if there is no watch in it, or the state of many seeds.
+      ValueError: if there is no watch in the state, or if it is that of many seeds.
 
     Example:
       >>> import jax.numpy as jnp, jinit, optax

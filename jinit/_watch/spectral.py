@@ -1,7 +1,7 @@
 """Spectral norms of kernels, by one step of the power iteration at a time.
 
-The vectors of the last step are kept, so that the estimate grows better from step to
-step while the kernel moves slowly. It is a lower bound of the norm.
+The vectors of the last step are kept, so that the estimate improves from step to step
+while the kernel moves slowly. It is a lower bound of the norm.
 """
 
 import math
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from .._core.meshes import varying_axes
 from .statistics import MISSING
 from .tensors import Tensor, replicated
 
@@ -30,7 +31,7 @@ def step(
         size = _size(tensor)
         before = directions[place : place + size]
         place += size
-        if size and not getattr(jax.typeof(weight), "vma", ()):
+        if size and not varying_axes(weight):
             norm, vector = _iterate(tensor, weight, before)
         else:
             # A device of a `shard_map` has a part of the kernel, whose norm is another.

@@ -7,7 +7,7 @@ import jax
 
 # The columns of a watch's table, one number of each for every row.
 COLUMNS = (
-    "bits",  # of a number of the tensor
+    "bits",  # the bits of one number of the tensor
     "width",  # the smaller of the tensor's last two sizes
     "measured",  # how many measurements were finite
     "start_rms",
@@ -23,7 +23,7 @@ COLUMNS = (
     "small",
     "drift",
     "spectral",
-    "zeros",  # how many of the last gradients were 0, without a break
+    "zeros",  # how many gradients in a row, up to the last one, were 0
     "ratio_peak",  # the largest mean of update_rms / weight_rms
     "spike",  # the largest grad_rms over its usual size
     "spike_step",

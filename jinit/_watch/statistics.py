@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from .._core.trees import leaves
 from .tensors import Tensor, over_devices, stacked
 
-# What a column holds where there is no number: no statistic is ever -2. NaN would stop
-# a training that looks for NaN in its state.
+# A column holds this number if a statistic is missing, since no statistic is ever -2.
+# NaN would stop a training program that looks for NaN in its state.
 MISSING = -2.0
 
 
@@ -27,7 +27,7 @@ def rms(tensors: Sequence[Tensor], values: Sequence[jax.Array]) -> jax.Array:
 def facts(
     tensors: Sequence[Tensor], values: Sequence[jax.Array]
 ) -> dict[str, jax.Array]:
-    """Return what never changes: the bits of a number, and the width of a tensor."""
+    """Return facts that never change: the bits of a number, the width of a tensor."""
 
     def bits(tensor: Tensor, value: jax.Array) -> jax.Array:
         return jnp.full(tensor.rows, float(jnp.finfo(value.dtype).bits))
@@ -39,7 +39,7 @@ def facts(
 
 
 def samples(tensors: Sequence[Tensor], values: Sequence[jax.Array]) -> jax.Array:
-    """Return the sample of each row in float32; of complex numbers the real parts."""
+    """Return the sample of each row in float32, the real parts of complex numbers."""
 
     def of_one(tensor: Tensor, value: jax.Array) -> jax.Array:
         return over_devices(tensor.sample(jnp.real(value).astype(jnp.float32)))

@@ -9,10 +9,10 @@ from .statistics import MISSING
 # The weight of a new measurement in the quick means (about the last ten), and in the
 # slow ones, which say what is usual (about the last fifty).
 _QUICK, _SLOW = 0.1, 0.02
-# A mean of fewer measurements is not judged, unless an update is half of its weight: a
-# loss may double in the first step.
+# A mean of fewer measurements is not judged, unless an update is at least half as large
+# as its weight: such a step may double the loss at once.
 _MEAN_AFTER, _AT_ONCE = 3, 0.5
-# Below this many measurements nothing is usual yet, so nothing is a spike.
+# With fewer measurements than this no size is usual yet, so nothing is a spike.
 _USUAL_AFTER = 10
 Columns = dict[str, jax.Array]
 
@@ -67,7 +67,7 @@ def _stacked(columns: Columns) -> jax.Array:
 def _mean(
     old: jax.Array, new: jax.Array, measured: jax.Array, weight: float = _QUICK
 ) -> jax.Array:
-    """Return the mean over time: of all values at first, then mostly of the last."""
+    """Return the mean over time: of all values at first, then mainly of the last."""
     return old + jnp.maximum(weight, 1 / measured) * (new - old)
 
 

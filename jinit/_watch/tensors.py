@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
+from .._core.meshes import varying_axes
 from .._core.patterns import Pattern
 from .._core.trees import Leaf, leaves
 
-# So many entries of a tensor at most are kept from step to step. The error of a cosine
-# that is estimated from n entries is about 1 / sqrt(n), here 0.06.
+# At most this many entries of a tensor are kept from step to step. The error of a
+# cosine that is estimated from n entries is about 1 / sqrt(n), here 0.06.
 SAMPLE = 256
 
 
@@ -92,7 +93,7 @@ def replicated(value: jax.Array) -> jax.Array:
 
 def over_devices(value: jax.Array) -> jax.Array:
     """Return the mean over the devices of a `shard_map` by which a value varies."""
-    axes = tuple(getattr(jax.typeof(value), "vma", ()))
+    axes = varying_axes(value)
     return jax.lax.pmean(value, axes) if axes else value
 
 

@@ -1,7 +1,8 @@
 """`watch` returns the same optimizer, which also measures what it does."""
 
-from collections.abc import Sequence
-from typing import Any
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,14 @@ from .._network.record import Network
 from . import spectral, statistics, table
 from .state import AT, WatchState
 from .tensors import Tensor, tensors_of, values_of
+
+
+class Step(NamedTuple):
+    """A step has the values of all watched tensors before an update of them."""
+
+    weights: list[jax.Array]
+    grads: list[jax.Array]
+    updates: list[jax.Array]
 
 
 def watch(
@@ -40,7 +49,7 @@ def watch(
       An `optax.GradientTransformationExtraArgs`. Its `update` must get the parameters.
 
     Raises:
-      TypeError: if `tx` is no Optax transformation, or `network` no `Network`.
+      TypeError: if `tx` is not an Optax transformation, or `network` not a `Network`.
       ValueError: if `every` is below 1; and from `init`, if `only` matches no tensor.
 
     Example:
@@ -63,20 +72,35 @@ def watch(
             f"`tx` is {tx!r}, of type {type(tx).__name__}; it must be an Optax "
             "transformation with its learning rate, such as optax.adam(1e-3)."
         )
-    every = checks.positive("every", every)
-    epsilon = checks.real("epsilon", epsilon, minimum=0)
-    pattern = None if only is None else Pattern.of("`only`", only)
-    stacks = _stacks_of(network)
-    inner_tx = optax.with_extra_args_support(tx)
+    watcher = _Watcher(
+        optax.with_extra_args_support(tx),
+        checks.positive("every", every),
+        None if only is None else Pattern.of("`only`", only),
+        _stacks_of(network),
+        checks.real("epsilon", epsilon, minimum=0),
+    )
+    return optax.GradientTransformationExtraArgs(watcher.init, watcher.update)
 
-    def init(params: Any) -> WatchState:
-        tensors = tensors_of(params, pattern, stacks)
+
+@dataclasses.dataclass(frozen=True)
+class _Watcher:
+    """A watcher has the optimizer that it watches, and says what it measures when."""
+
+    tx: Any
+    every: int
+    only: Pattern | None
+    stacks: Callable[[str], tuple[int, ...]]
+    epsilon: float
+
+    def init(self, params: Any) -> WatchState:
+        """Return the state before the first step."""
+        tensors = self._tensors(params)
         weights = values_of(params, tensors)
         facts = statistics.facts(tensors, weights)
         # The samples of weights are a copy: the weights themselves may be donated.
         starts = statistics.samples(tensors, weights)
         return WatchState(
-            inner_tx.init(params),
+            self.tx.init(params),
             jnp.zeros((), jnp.int32),
             {key: () for tensor in tensors for key in tensor.keys},
             table.empty(facts, statistics.rms(tensors, weights)),
@@ -86,56 +110,37 @@ def watch(
         )
 
     def update(
-        updates: Any, state: WatchState, params: Any = None, **extra_args: Any
+        self, updates: Any, state: WatchState, params: Any = None, **extra_args: Any
     ) -> tuple[Any, WatchState]:
+        """Return the updates of the optimizer, and the state after the step."""
         if params is None:
             raise ValueError(
                 "`params` is None; jinit.watch compares updates with parameters. Call "
                 "tx.update(grads, state, params)."
             )
-        new, inner = inner_tx.update(updates, state.inner, params, **extra_args)
-        tensors = tensors_of(params, pattern, stacks)
-        measured = _measure(tensors, updates, new, params, state, inner)
-        return new, measured
+        new, inner = self.tx.update(updates, state.inner, params, **extra_args)
+        tensors = self._tensors(params)
+        step = Step(*(values_of(tree, tensors) for tree in (params, updates, new)))
+        return new, self._measured(tensors, step, state, inner)
 
-    def _measure(
-        tensors: Sequence[Tensor],
-        grads: Any,
-        updates: Any,
-        params: Any,
-        state: WatchState,
-        inner: Any,
+    def _tensors(self, params: Any) -> list[Tensor]:
+        return tensors_of(params, self.only, self.stacks)
+
+    def _measured(
+        self, tensors: Sequence[Tensor], step: Step, state: WatchState, inner: Any
     ) -> WatchState:
-        is_due = state.step % every == 0
-        weights, changes, slopes = (
-            values_of(tree, tensors) for tree in (params, updates, grads)
-        )
-        gradients = statistics.samples(tensors, slopes)
-        # What needs the parameters alone is computed when it is due. A condition on
-        # gradients and updates would keep XLA from fusing them with the training step,
-        # and change its last bits. So their statistics are computed at every step.
-        drift, norms, directions = jax.lax.cond(
-            is_due,
-            lambda: (
-                statistics.drift(statistics.samples(tensors, weights), state.starts),
-                *spectral.step(tensors, weights, state.directions),
-            ),
-            lambda: (
-                state.table[:, AT["drift"]],
-                state.table[:, AT["spectral"]],
-                state.directions,
-            ),
-        )
+        is_due = state.step % self.every == 0
+        gradients = statistics.samples(tensors, step.grads)
+        of_weights, directions = _of_weights(tensors, step.weights, state, is_due)
         new = {
-            "weight_rms": statistics.rms(tensors, weights),
-            "grad_rms": statistics.rms(tensors, slopes),
-            "update_rms": statistics.rms(tensors, changes),
+            **of_weights,
+            "weight_rms": statistics.rms(tensors, step.weights),
+            "grad_rms": statistics.rms(tensors, step.grads),
+            "update_rms": statistics.rms(tensors, step.updates),
             "cosine": statistics.cosine(gradients, state.gradients),
             "flips": statistics.flips(gradients, state.gradients),
-            "lost": statistics.lost(tensors, weights, changes),
-            "small": statistics.small(tensors, inner, epsilon),
-            "drift": drift,
-            "spectral": norms,
+            "lost": statistics.lost(tensors, step.weights, step.updates),
+            "small": statistics.small(tensors, inner, self.epsilon),
         }
         after = table.advanced(state.table, state.step + 1, new)
         return WatchState(
@@ -148,7 +153,28 @@ def watch(
             directions,
         )
 
-    return optax.GradientTransformationExtraArgs(init, update)
+
+def _of_weights(
+    tensors: Sequence[Tensor], weights: Sequence[Any], state: WatchState, is_due: Any
+) -> tuple[dict[str, jax.Array], jax.Array]:
+    """Return the drift and the spectral norm, and the vectors of the power iteration.
+
+    They need the parameters alone, so they are computed when they are due. A condition
+    on gradients and updates would keep XLA from fusing them with the training step, and
+    change its last bits. So their statistics are computed at every step.
+    """
+
+    def measured() -> tuple[jax.Array, ...]:
+        now = statistics.samples(tensors, weights)
+        norms = spectral.step(tensors, weights, state.directions)
+        return statistics.drift(now, state.starts), *norms
+
+    def kept() -> tuple[jax.Array, ...]:
+        drift, norms = (state.table[:, AT[name]] for name in ("drift", "spectral"))
+        return drift, norms, state.directions
+
+    drift, norms, directions = jax.lax.cond(is_due, measured, kept)
+    return {"drift": drift, "spectral": norms}, directions
 
 
 def _stacks_of(network: Any) -> Any:

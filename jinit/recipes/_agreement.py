@@ -1,4 +1,4 @@
-"""A parameter agrees with a law, or differs from it by so many standard errors.
+"""The distance of a parameter from a law is measured in standard errors.
 
 Each bound is computed from the number of entries and of tests, so that the recipe that
 drew a model is rejected for one key in ten thousand.
@@ -16,9 +16,9 @@ from .._probe.audit.measured import special_of
 from ._expected import Expected, Fixed, Independent, Piece, Sampled, gain_of, pieces
 
 _FAILURES = 1e-4
-# From so many entries on the kurtosis of a draw is nearly normal.
+# The kurtosis of a draw is nearly normal if it has at least this many entries.
 _FEWEST = 256
-# Quantiles of so many entries are compared.
+# At most this many entries of a sample are sorted, which bounds the time.
 _ENTRIES = 1 << 16
 
 
@@ -36,7 +36,7 @@ class Numbers(NamedTuple):
     low: float
     high: float
     is_narrow: bool
-    # What an array is that is no draw of independent entries.
+    # The structure of entries that cannot be independent draws, such as "sparse".
     special: str | None
     gain: float | None
 
@@ -46,7 +46,7 @@ class Difference(NamedTuple):
 
     `errors` has a number for each test of the piece, and `of_std` that of the std with
     its sign. `score` is the logarithm of the likelihood, up to a constant of the piece.
-    The law of a telling piece is neither 0 nor 1.
+    `is_telling` is False for the laws 0 and 1, which nearly all recipes have.
     """
 
     path: str
@@ -66,12 +66,12 @@ class Difference(NamedTuple):
 
 
 def limit(tests: int) -> float:
-    """Return how many standard errors the largest of many right tests stays below."""
+    """Return the bound of the largest error of many tests if all laws are right."""
     return statistics.NormalDist().inv_cdf(1 - _FAILURES / 2 / max(1, tests))
 
 
 class Arrays:
-    """Arrays are those of a network, with the numbers of their pieces.
+    """Arrays hold the arrays of a network, and the numbers of their pieces.
 
     The numbers are kept, since many recipes are compared with one network.
     """
@@ -135,7 +135,7 @@ def _compared(
     if not numbers.size:
         return (0.0,), 0.0
     if math.isnan(numbers.mean):
-        # A law of infinite logarithms is none that a recipe gives.
+        # No recipe has a law whose draws are infinite or NaN.
         return (math.inf,), -math.inf
     if isinstance(law, Fixed):
         error = 0.0 if _equals(array, law.values) else math.inf
@@ -154,7 +154,7 @@ def _compared(
 
 
 def _is_special(one: Audited) -> bool:
-    """Tell whether an array is no draw of independent entries."""
+    """Tell whether an array cannot be a draw of independent entries."""
     special = one.measured.special or ""
     columns = one.array.size // max(1, *one.array.shape) if one.array.shape else 1
     # Two or three columns of independent entries may be orthogonal by chance.
@@ -172,15 +172,16 @@ def _of_moments(numbers: Numbers, law: Independent) -> tuple[float, ...]:
     """Return the standard errors of std, mean and kurtosis; infinity out of bounds."""
     mean, std, kurtosis, spread = law.moments
     low, high = law.bounds
-    # Entries are rounded, in 16 bits to 1 part in 256, and scales once more.
+    # Entries are rounded (in 16 bits to 1 part in 256), and so are scales.
     rounding = 5e-3 if numbers.is_narrow else 3e-4
     slack = 4 * rounding * max(abs(low), abs(high))
     if numbers.low < low - slack or numbers.high > high + slack:
         return (math.inf,)
     # JAX's draws in 16 bits have a mean of 0.02 standard deviations.
     shift = math.hypot(numbers.size**-0.5, 0.03 if numbers.is_narrow else rounding)
-    # Wilson and Hilferty: the cube root of a sum of squares is nearly normal, also of
-    # a few. These have as many degrees of freedom as give the variance its error.
+    # The cube root of a sum of squares is nearly normal, even if the squares are few
+    # (Wilson and Hilferty). `freedom` is chosen so that the sum has the variance's
+    # error.
     freedom = 2 / ((kurtosis - 1) / numbers.size + 4 * rounding**2)
     squares = (numbers.variance + (numbers.mean - mean) ** 2) / std**2
     cube = 2 / (9 * freedom)
@@ -198,7 +199,7 @@ def _unlike(array: np.ndarray, numbers: Numbers, law: Sampled) -> float:
     """Return how unlike the draws of a law an array is, in standard errors."""
     if numbers.special != law.special:
         return math.inf
-    # Draws of a law with orthogonal columns agree in nothing but their gain.
+    # Two draws of a law with orthogonal columns have only their gain in common.
     if (numbers.gain is None) != (law.gain is None):
         return math.inf
     if numbers.gain is not None and law.gain is not None:
@@ -212,8 +213,8 @@ def _unlike(array: np.ndarray, numbers: Numbers, law: Sampled) -> float:
 def _of_quantiles(x: np.ndarray, draws: np.ndarray) -> float:
     """Return the standard errors of Kolmogorov and Smirnov's distance of two samples.
 
-    P(distance > d) is about 2 exp(-2 d^2 n m / (n + m)), and a normal number is as
-    rare at the number of standard errors that is returned.
+    P(distance > d) is about 2 exp(-2 d^2 n m / (n + m)). A normal number that is so
+    improbable has the number of standard errors that is returned.
     """
     x, draws = (
         np.sort(np.ravel(part)[:: max(1, part.size // _ENTRIES)].astype(np.float64))

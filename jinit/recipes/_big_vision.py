@@ -106,7 +106,7 @@ def big_vision_vit(
         Law("projections", "TN(0, 1 / fan_in)", "heads of two contrastive towers"),
         Law("positions", "N(0, 1 / d)", "the table of learned positions"),
         Law("class tokens", "0", "the vector before the patches"),
-        Law("probes", "U, variance 2 / (1 + d)", "what an attention pooling asks with"),
+        Law("probes", "U, variance 2 / (1 + d)", "the query of an attention pooling"),
         Law("embeddings", "N(0, 1 / d)", "the tokens of a text tower"),
         Law("biases of MLPs", "N(0, 1e-6^2)", "both layers"),
         *NORMS_AND_BIASES,
@@ -154,7 +154,7 @@ def _xavier(stacked: bool, num_layers: int | None) -> FromTree:
 
 
 def in_network(path: str, p: Parameter) -> Initializer:
-    """Return Xavier's law of a kernel; that of each, where queries and others share it.
+    """Return Xavier's law of a kernel; a fused one counts the outputs of each part.
 
     Raises:
       ValueError: if a kernel holds queries and others of several widths.
@@ -165,7 +165,7 @@ def in_network(path: str, p: Parameter) -> Initializer:
     if p.fans.fan_out % parts:
         raise ValueError(
             f"the kernel at {path!r} holds {' and '.join(sorted(p.roles & _ATTENTION))}"
-            f" in {p.fans.fan_out} outputs, which are no {parts} equal parts. "
+            f" in {p.fans.fan_out} outputs, which are not {parts} equal parts. "
             "big_vision draws each by its own fans: put a rule for it before the "
             "recipe's, such as jinit.blocks([query, key, value])."
         )

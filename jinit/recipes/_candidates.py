@@ -23,7 +23,7 @@ from ._recipe import RECIPES, Recipe, get
 
 Settings = Mapping[str, Any]
 
-# Settings that no annotation lists, and that a model does not show.
+# Settings to try whose values neither an annotation lists nor a model shows.
 _TRIED: dict[str, tuple[Settings, ...]] = {
     "fixup": ({"branch_layers": 3},),
     "t5": ({"embedding_std": 1.0},),
@@ -31,7 +31,7 @@ _TRIED: dict[str, tuple[Settings, ...]] = {
     "qwen3": ({"flavour": "megatron"},),
     "olmo": tuple({"method": name} for name in ("llama", "llama_depth", "fan_in")),
 }
-# Settings for models that show too little to the default ones.
+# Settings to try if the model does not show what the default ones read.
 _IF_REFUSED: dict[str, tuple[Settings, ...]] = {
     "t5": tuple(
         {"head_dim": size, "embedding_std": std}
@@ -39,7 +39,8 @@ _IF_REFUSED: dict[str, tuple[Settings, ...]] = {
         for std in (None, 1.0)
     ),
 }
-# What parameters do: the first name that fits, or several of a fused kernel.
+# (role, label): the first role that a parameter has gives its label. A fused kernel
+# has several labels.
 _LABELS = (
     ("residual_output", "residual outputs"), ("router", "routers"),
     ("query", "queries"), ("key", "keys"), ("value", "values"), ("gate", "gates"),
@@ -58,7 +59,7 @@ class Applied(NamedTuple):
     plan: Plan
 
     def laws(self) -> tuple[Hashable, ...]:
-        """Return a key of the laws of all parameters."""
+        """Return the laws of all parameters, for comparison with another plan."""
         return tuple(
             None
             if leaf.init is keep
@@ -75,8 +76,8 @@ def tried(
 ) -> Iterator[Callable[[], Recipe]]:
     """Yield functions that make a recipe with its settings, the default ones first.
 
-    `several` are the results so far: where the defaults apply, fewer are tried, and a
-    std is estimated from them.
+    `several` are the results so far. If the default settings could be applied, fewer
+    others are tried, and a std is estimated from these results.
 
     Raises:
       TypeError: if the recipe needs a setting that a model does not show.
@@ -175,7 +176,7 @@ def applied(recipe: Recipe, net: Network, arrays: Arrays) -> Applied:
     }
     if not any(x.is_telling for several in differences.values() for x in several):
         raise ValueError(
-            "the model has no parameter that it draws by a law of its own."
+            "it sets all parameters of the model to 0 or 1, which identifies no recipe."
         )
     return Applied(_match(recipe, net, differences, without), made)
 

@@ -103,7 +103,7 @@ def siglip(
 
 @recipe(
     use="the head of CLIP: a softmax over the pairs of a batch",
-    law="log(1 / 0.07)",
+    law="the logit scale log(1 / 0.07)",
     sources=(Source("openai/CLIP", "clip/model.py", "d05afc4"), RADFORD_2021),
     roles=("temperatures",),
 )

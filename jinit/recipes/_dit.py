@@ -37,11 +37,12 @@ def dit(
 
     A modulation is a layer whose output scales and shifts the stream, or gates a
     branch: its kernel is 0, and so is the readout's. All other kernels are
-    Xavier-uniform with variance 2 / (fan_in + units), those of the patches as a linear
-    layer: the window counts as inputs, and not as outputs. Query, key and value count
+    Xavier-uniform with variance 2 / (fan_in + units). The window of the patches adds to
+    the inputs, and not to the outputs, as in a linear layer. Query, key and value count
     as one kernel of shape (d, 3 d). A table that each block adds to one modulation for
-    all is a part of the modulation, and 0. What makes the condition, the MLP of the
-    time and the table of labels, is N(0, std^2). All biases are 0.
+    all blocks is a part of the modulation, and 0. The layers that make the condition,
+    which are the MLP of the time and the table of labels, are N(0, std^2). All biases
+    are 0.
 
     A table of positions has the sines and cosines of a grid. They are not trained in
     DiT: let the optimizer leave them out.
@@ -58,9 +59,9 @@ def dit(
 
     Raises:
       TypeError: if `grid` is no sequence of numbers.
-      ValueError: if `grid` has fewer than two; in `plan`, if the model is no network,
-        or has no modulation, no residual branch, no readout or nothing that makes the
-        condition.
+      ValueError: if `grid` has fewer than two numbers; in `plan`, if it is made from
+        shapes alone, or the network has no modulation, no residual branch, no readout
+        or no layer that makes the condition.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit

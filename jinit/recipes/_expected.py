@@ -19,14 +19,14 @@ from .._initializer.stack import Stacked
 from .._probe.audit.measured import orthogonal_gain, special_of
 from ..random import _law as laws
 
-# A law without a formula is compared with two draws at least, and with so many entries
-# of at most so many draws. Its density is that of a histogram.
+# A law without a formula is compared with draws: at least two, at most `_DRAWS`, and
+# about `_ENTRIES` entries in all. Its density is that of a histogram.
 _ENTRIES, _DRAWS = 1 << 16, 1 << 12
 _BINS = 32
 
 
 class Moments(NamedTuple):
-    """Moments are those of a law: its mean, and others around the mean.
+    """Moments hold the mean of a law, and its moments around the mean.
 
     `spread` is n times the variance of the kurtosis of n draws.
     """
@@ -134,7 +134,7 @@ class Sampled:
 
     @functools.cached_property
     def special(self) -> str | None:
-        """Return what a draw is that has no independent entries."""
+        """Return the structure of a draw without independent entries, or None."""
         return special_of(self.draws[0])
 
     @functools.cached_property
@@ -200,7 +200,7 @@ class Piece(NamedTuple):
 def pieces(init: Any, shape: tuple[int, ...], dtype: Any) -> list[Piece]:
     """Return the pieces of a parameter with their laws.
 
-    A stack whose layers share a law is one piece, which tells more than its layers.
+    A stack whose layers share a law is one piece, since more entries test it better.
     """
     whole = Piece(None, 0, expected(init, shape, dtype))
     if not isinstance(init, Stacked) or not isinstance(whole.expected, Sampled):
@@ -256,7 +256,7 @@ def _common(init: Any, shape: tuple[int, ...], dtype: np.dtype) -> Independent |
 def _drawn(
     init: Any, shape: tuple[int, ...], dtype: np.dtype, count: int
 ) -> np.ndarray:
-    """Draw some times; numbers in 16 bits become float32, which NumPy computes with."""
+    """Return several draws; 16-bit draws become float32, which NumPy computes with."""
 
     def draw(key: jax.Array) -> Any:
         return foreign.call(init, key, shape, dtype)

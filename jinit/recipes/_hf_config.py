@@ -22,7 +22,7 @@ LIKE_VIT = ("vit",)
 LIKE_MAMBA = ("mamba",)
 # Their table of positions has a padding row, too.
 LIKE_ROBERTA = ("roberta", "xlm_roberta")
-# Their recurrent parameters have laws of their own.
+# Their recurrent parameters have laws that a configuration does not hold.
 STATE_SPACE = ("falcon_mamba", "jamba", "mamba2", "recurrent_gemma", "rwkv")
 _TYPES = tuple(
     sorted((*COMMON, *ZERO_CENTERED, *LIKE_GPT2, *LIKE_T5, *LIKE_VIT, *LIKE_MAMBA))
@@ -32,7 +32,7 @@ _STEPS = ("time_step_min", "time_step_max", "time_step_floor")
 # In this order the library looks for the std of its kernels.
 _STDS = ("initializer_range", "init_std", "initializer_factor")
 _DEFAULT_STD = 0.02
-# What the name of an architecture has behind that of the model.
+# The end of an architecture's name, such as "ForCausalLM", is not the model's name.
 _TASK = re.compile(r"(For[A-Z]|LMHead|DoubleHeads|Encoder|Decoder|Model|PreTrained).*")
 
 # The entries that any of the laws depends on.
@@ -70,7 +70,7 @@ def entries_of(config: Any) -> dict[str, Any]:
     """Return the entries of a configuration as a dict.
 
     Raises:
-      TypeError: if it is none.
+      TypeError: if `config` is not a configuration.
     """
     if isinstance(config, Mapping):
         entries = dict(config)
@@ -144,7 +144,7 @@ def _model_type(entries: Mapping[str, Any]) -> str:
     """Return the type of the model, by its name or by that of an architecture.
 
     Raises:
-      ValueError: if it is unknown.
+      ValueError: if the type is unknown.
     """
     named = str(entries.get("model_type") or "")
     if not named:
@@ -158,8 +158,8 @@ def _model_type(entries: Mapping[str, Any]) -> str:
     if _bare(named) in map(_bare, STATE_SPACE):
         raise ValueError(
             f"`config` is of the architecture {named!r}, whose recurrent parameters "
-            "have laws that are not in its configuration. Take a recipe of its own, "
-            "one of recipes.names()."
+            "have laws that are not in its configuration. Take the recipe of this "
+            "architecture, one of recipes.names()."
         )
     raise ValueError(
         f"`config` is of the architecture {named!r}, whose start is not known here."

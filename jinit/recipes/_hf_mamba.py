@@ -1,7 +1,8 @@
 """Mamba's configurations have laws for the parameters of a selective state space.
 
-The equations tell them: the kernel of the time steps reads a kernel that reads a
-convolution; A is multiplied with the steps, and D with the convolution's outputs.
+The equations show which parameters these are: the kernel of the time steps reads a
+kernel that reads a convolution; A multiplies the steps, and D the convolution's
+outputs.
 """
 
 import math
@@ -31,7 +32,7 @@ def rules_of_mamba(config: HfConfig, roles: Roles, names: tuple[str, ...]) -> Ru
     plain = normal(config.std)
     steps = config.steps
     return [
-        *only_networks("from_hf_config", "has laws of its own for a state space"),
+        *only_networks("from_hf_config", "has special laws for a state space"),
         *others(roles, ("residual_outputs",), _end(config)),
         Rule(where("kernels of time steps", _steps), _of_steps(config), True),
         Rule(where("biases of time steps", _bias), mamba_dt_bias(*steps), True),
@@ -81,8 +82,8 @@ def _end(config: HfConfig) -> Initializer:
         return scaled_uniform()
     if config.num_layers is None:
         raise ValueError(
-            "`config` has 'rescale_prenorm_residual' and no 'num_hidden_layers', by "
-            "whose root it divides out_proj. Add it."
+            "`config` has 'rescale_prenorm_residual' and no 'num_hidden_layers', and "
+            "out_proj is divided by the root of this number. Add 'num_hidden_layers'."
         )
     return scaled_uniform() * (1 / math.sqrt(config.num_layers))
 

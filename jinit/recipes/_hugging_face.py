@@ -207,7 +207,7 @@ def _of_t5(config: HfConfig, roles: Roles) -> Rules:
         if config.head_dim is None:
             raise ValueError(
                 f"`config` of the type {config.model_type!r} has no 'd_kv', the size "
-                "of a head, by whose root T5 divides its queries. Add it."
+                "of a head, by whose root T5 divides its queries. Add 'd_kv'."
             )
         gain = factor / math.sqrt(config.head_dim)
         return with_layout(lecun, False, "ioo", gain=gain).function(model)

@@ -1,4 +1,4 @@
-"""The recipe `hyper_connections` starts them as plain residual connections."""
+"""The recipe `hyper_connections` starts these as plain residual connections."""
 
 from collections.abc import Callable
 from typing import Any, Unpack
@@ -52,8 +52,8 @@ def hyper_connections(
     The static alpha of the connection with index l, of shape (n, 1 + n) for n streams,
     is the one-hot column of stream l mod n beside the identity. The static beta is 1,
     the kernels of the dynamic parts are 0 and the numbers that scale them 0.01. So the
-    network is at the start, exactly, a pre-norm residual network. All other parameters
-    follow another recipe.
+    network starts as exactly a pre-norm residual network. All other parameters follow
+    the recipe `base`.
 
     Args:
       num_layers: the number of layers, which all recipes take. It changes nothing here.
@@ -79,7 +79,7 @@ def hyper_connections(
     References:
       Zhu, Huang, Huang, Zeng, Mao, Wu, Min and Zhou, "Hyper-connections", ICLR 2025.
     """
-    Depth("hyper_connections", num_layers)  # It checks the number.
+    Depth("hyper_connections", num_layers)  # It raises for an invalid number.
     # A second alpha would take the place of the first, and `from_hf_config` does not
     # go without a configuration.
     several = [name for name, entry in sorted(RECIPES.items()) if not entry.example]
@@ -105,7 +105,7 @@ def hyper_connections(
 
 
 def _part(roles: HyperRoles, name: str, init: Any) -> Rules:
-    """Return the rules of a role, an error where a network has no connections."""
+    """Return the rules of a role, which raise if a network has no connections."""
     passed: Any = roles.get(name)
     several = [] if passed is None else list(patterns.several(passed))
 
@@ -140,7 +140,7 @@ def _alphas(model: Model) -> Callable[[str, Any], Initializer]:
     parts = hyper_parts(requires_network("hyper_connections", model))
 
     def init(path: str, _p: Parameter) -> Initializer:
-        # An alpha of a user's pattern alone has no place in the order.
+        # An alpha that only the user's pattern shows has no index in the network.
         place, axis = parts.alphas.get(path, (0, None))
         if axis is None:
             return hyper_alpha(place)

@@ -1,4 +1,4 @@
-"""Laws by the index of a layer, and by the number of layers, fit into rules."""
+"""Rules may scale a law by the index of a layer, or by the number of layers."""
 
 import re
 from collections.abc import Callable
@@ -15,7 +15,7 @@ _NUMBERED = re.compile(r"(.*?)(\d+)")
 
 
 class Index:
-    """An Index knows the layers of a model, for the recipe that asks.
+    """An Index reads the layers of a model for a recipe.
 
     In a network the residual branches show them. In a plan from shapes alone names do,
     such as "layers_3" or "h/3".
@@ -83,7 +83,7 @@ def _same_stem(name: str, stem: str) -> bool:
 
 
 def by_index(index: Index, init: Initializer) -> FromTree:
-    """Return the side of a rule with the law `init` times 1 / sqrt(2 (l + 1))."""
+    """Return the initializer of a rule: `init` times 1 / sqrt(2 (l + 1))."""
 
     def of(model: Model) -> Any:
         place_of = index.places(model)
@@ -106,5 +106,5 @@ def _scaled(init: Initializer, place: Stack) -> Initializer:
 
 
 def by_number(index: Index, init: Initializer) -> FromTree:
-    """Return the side of a rule with the law `init` times 1 / sqrt(2 L)."""
+    """Return the initializer of a rule: `init` times 1 / sqrt(2 L)."""
     return FromTree(lambda model: (2 * index.number(model)) ** -0.5 * init)

@@ -13,7 +13,7 @@ from .._schemes.truncated import truncated_normal
 from ._layouts import Layouts, width_of_table
 from ._roles import Rules, in_role
 
-# Roles in the field's words, for errors.
+# Errors explain a role in the words of papers.
 _WORDS = {
     "residual_output": "the last layer of a residual branch",
     "up": "the layer of a gated unit that no activation follows",
@@ -40,7 +40,7 @@ def by_width(
     stacked: bool = False,
     num_layers: int | None = None,
 ) -> FromTree:
-    """Return the side of a rule with the law make(1 / sqrt(n)), n the kernel's fan_in.
+    """Return the initializer of a rule: make(1 / sqrt(n)) for a kernel of fan_in n.
 
     A table of tokens that is the readout, too, has the width of its vectors.
     """
@@ -94,7 +94,7 @@ def _missing(recipe: str, missing: list[str], present: frozenset[str]) -> str:
     words = (f" ({_WORDS[role]})" if role in _WORDS else "" for role in missing)
     named = " and ".join(f"{role!r}{w}" for role, w in zip(missing, words, strict=True))
     return (
-        f"recipes.{recipe} has a law of its own for the role {named}, and no parameter "
+        f"recipes.{recipe} has a separate law for the role {named}, and no parameter "
         f"has it; the roles here are {', '.join(sorted(present))}. Make the plan from "
         "the whole model, or take a recipe for this architecture: recipes.names()."
     )

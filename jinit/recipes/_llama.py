@@ -102,7 +102,7 @@ def llama3(
 @recipe(
     use="DeepSeek-V3, with a mixture of experts",
     law=(
-        "torchtitan: as `llama3`, routers by depth, too; report: N(0, 0.006^2) "
+        "torchtitan: as `llama3`, routers / sqrt(2 (l + 1)); report: N(0, 0.006^2) "
         "everywhere"
     ),
     sources=(
@@ -158,7 +158,7 @@ def deepseek_v3(
     routers = [Rule(in_role("routers"), _by_depth(index), optional=True)]
     return Recipe(
         [
-            *only_networks("deepseek_v3", "has a law of its own for routers"),
+            *only_networks("deepseek_v3", "has a special law for routers"),
             *needs("deepseek_v3", "residual_output", "up"),
             *_of_torchtitan("deepseek_v3", num_layers, False, roles, routers),
         ],

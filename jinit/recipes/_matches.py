@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from .._core.results import Result, Row, Table, plain
 from ._recipe import Recipe
 
-# A table shows so many recipes that do not agree, and so many roles in which they
-# differ; all are in `rows`.
+# A table shows at most this many recipes that do not agree, and at most this many roles
+# in which each differs. `rows` has all of them.
 _RECIPES, _ROLES = 5, 3
 
 
@@ -21,7 +21,7 @@ class Evidence(NamedTuple):
       role: what the parameters do in the model.
       parameters: how many there are.
       rms: the root of the mean of their squares: the std of draws around 0.
-      law_rms: the one that the recipe's laws give.
+      law_rms: the same root as the recipe's laws give it.
       agrees: whether all of them agree with their laws.
       errors: the largest difference, in standard errors of a draw from the law.
       path: the parameter that differs most.
@@ -104,7 +104,7 @@ class Matches(Result, Sequence[str]):
     """Matches are the known recipes, ranked by how well parameters agree with them.
 
     It is a sequence of names, the best first. `best` is the name of the recipe that
-    the parameters look like, or None for none of them. A recipe that has laws for a
+    the parameters look like, or None if no recipe fits. A recipe that has laws for a
     part of the parameters, as `clip` has for its head, may agree with that part.
 
     Attributes:
@@ -128,8 +128,8 @@ class Matches(Result, Sequence[str]):
     def best(self) -> str | None:
         """Return the name of the recipe that the parameters agree with, or None.
 
-        Of several it is the one with laws for most parameters, and of these the
-        likeliest one; `agreeing` has all.
+        If several recipes agree, it is the one with laws for most parameters, and among
+        these the likeliest one. `agreeing` has all of them.
         """
         return self.matches[0].name if self.agreeing else None
 
@@ -199,7 +199,7 @@ class Matches(Result, Sequence[str]):
     def _verdict(self) -> list[str]:
         if not self.agreeing:
             laws = [f"- {path}: {law}" for path, law in [*self.laws.items()][:_RECIPES]]
-            return ["None of them. The likeliest laws of the first parameters:", *laws]
+            return ["No recipe agrees. The likeliest laws of some parameters:", *laws]
         best = self.matches[0]
         text = f"{best.recipe!r}: all parameters agree with its laws."
         if best.without_law:

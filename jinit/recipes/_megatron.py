@@ -30,11 +30,11 @@ def full_megatron(
     stacked: bool = False,
     **roles: Unpack[Roles],
 ) -> Recipe:
-    """Return the rules of ModernBERT's "full_megatron": std, and / sqrt(2 L) at ends.
+    """Return ModernBERT's "full_megatron": N(0, std^2), and branch ends / sqrt(2 L).
 
     Kernels that read the stream, and embeddings, have `std`. The ends of branches have
-    std / sqrt(2 L), and the readout 1 / sqrt(d). All laws are truncated at 3 sigma. A
-    table of tokens that is the readout, too, has the law of embeddings.
+    std / sqrt(2 L), and the readout has 1 / sqrt(d). All laws are truncated at 3 sigma.
+    A table of tokens that is the readout, too, has the law of embeddings.
 
     Args:
       num_layers: L, the number of layers. In the plan of a network None stands for the

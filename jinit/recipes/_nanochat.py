@@ -20,7 +20,7 @@ from ._roles import ATTENTION, Roles, kernels, others, role, the_rest
 
 
 @recipe(
-    use="nanochat, with the state of its speedruns in 2026",
+    use="nanochat, as of its speedruns in 2026",
     law=(
         "q, k, v U with std 1 / sqrt(d), up 0.4 of it; branch ends 0; embeddings "
         "N(0, 0.8^2); readout N(0, 0.001^2)"
@@ -34,8 +34,8 @@ def nanochat(num_layers: int | None = None, **roles: Unpack[Roles]) -> Recipe:
     Since all branches end in 0 and the readout has std 0.001, the first loss is the
     logarithm of the vocabulary's size. The extras of the model are read from the
     equations: tables of values, gates that read a part of the stream, and the vectors
-    with a factor of the stream, and of the embedding, for each layer. If a model has
-    none of them, the recipe has no use for their laws.
+    with a factor of the stream, and of the embedding, for each layer. A model without
+    such extras needs none of their laws.
 
     Args:
       num_layers: the number of layers, which all recipes take. It changes nothing here:
@@ -65,7 +65,7 @@ def nanochat(num_layers: int | None = None, **roles: Unpack[Roles]) -> Recipe:
     """
     plain = lecun(distribution="uniform")
     rules = [
-        *only_networks("nanochat", "has laws of its own for queries and gates"),
+        *only_networks("nanochat", "has special laws for queries and gates"),
         *needs("nanochat", "query", "residual_output"),
         *role(roles, "residual_outputs", zeros, note="residual outputs at 0"),
         *role(roles, "readout", normal(0.001)),

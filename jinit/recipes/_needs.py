@@ -1,4 +1,4 @@
-"""Recipes for one architecture refuse a model that lacks the roles of it."""
+"""A recipe for one architecture refuses a model that lacks its typical roles."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -25,8 +25,8 @@ class Need(NamedTuple):
 def needs(recipe: str, roles: Roles, *several: Need, by_names: bool = False) -> Rules:
     """Return a rule that matches nothing, and raises if a model lacks a role.
 
-    Without it a role that is not there would be passed over, and the promise of the
-    recipe, such as an output of exactly 0, would not hold.
+    Without this check a missing role would be ignored in silence, and the promise of
+    the recipe, such as an output of exactly 0, would not hold.
 
     Args:
       recipe: the name of the recipe.
@@ -53,10 +53,10 @@ def needs(recipe: str, roles: Roles, *several: Need, by_names: bool = False) -> 
 def _check_roles(
     recipe: str, roles: Roles, several: tuple[Need, ...], model: Model
 ) -> None:
-    """Raise if the part of a network that a recipe is for lacks a role.
+    """Raise an error if a network, or the part for the recipe, lacks a role.
 
     Raises:
-      ValueError: if so; all roles that are missing are named.
+      ValueError: if a role is missing. The message names all missing roles.
     """
     here = {leaf.path for leaf in model.part()}
     absent = [

@@ -69,7 +69,7 @@ def ngpt(num_layers: int | None = None, **roles: Unpack[Roles]) -> Recipe:
     """
     size = FromTree(_scale)
     rules = [
-        *only_networks("ngpt", "has a law of its own for what writes to the stream"),
+        *only_networks("ngpt", "has a special law for kernels that end a branch"),
         *needs("ngpt", "query"),
         *role(roles, "residual_outputs", _along("o")),
         Rule(where("kernels that write to the stream", _writes), _along("o"), True),
@@ -117,17 +117,17 @@ def _inputs(net: Network, p: Parameter) -> list[Parameter]:
 
 
 def _reads_a_unit(net: Network, p: Parameter) -> bool:
-    """Tell whether a parameter meets what a gated unit has made, and nothing else.
+    """Tell whether a parameter reads or scales the output of a gated unit alone.
 
-    A scale may stand between the two layers of a unit and their product.
+    A scale may also stand between one of the unit's two layers and their product.
     """
     kernels_before = [x for x in _inputs(net, p) if "matrix" in x.roles]
     return bool(kernels_before) and all(x.roles & _UNIT for x in kernels_before)
 
 
 def _writes(net: Network) -> Any:
-    # A normalized model adds a step towards its branch, which is no residual sum, so
-    # the end of a perceptron is told by what it reads.
+    # A normalized model takes a step towards the output of its branch, which is no
+    # residual sum. So the end of a perceptron is recognized by the layers it reads.
     return lambda p: (
         "matrix" in p.roles
         and (

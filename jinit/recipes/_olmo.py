@@ -63,7 +63,7 @@ def olmo(
       num_layers: the number of layers. In the plan of a network None stands for the
         number that its residual branches show.
       method: "normal", "llama", "llama_depth" or "fan_in".
-      std: the std before the truncation; None for 0.02. "fan_in" has none.
+      std: the std before the truncation; None for 0.02. "fan_in" does not take it.
       stacked: whether kernels have an axis that counts layers, the first or the
         second. In the plan of a network this is read, and each layer has its own std.
       **roles: patterns of residual_outputs, up, embeddings, readout and others.
@@ -152,7 +152,7 @@ def _ends(
     stacked: bool,
     roles: Roles,
 ) -> Rules:
-    """Return the rules for what the depth scales, or none."""
+    """Return the rules of the kernels that the depth scales, if there are any."""
     if method == "fan_in":
         width = by_width(truncated, stacked, num_layers)
         return others(roles, ("residual_outputs", "up"), width)

@@ -221,15 +221,15 @@ def recipe(
     """Decorate a function that makes a recipe: enter it among the recipes by its name.
 
     The function returns `Recipe(rules, laws)`. The decorator adds name, settings (if
-    the function gives none), use and sources, and makes an error of settings and roles
-    that the recipe does not have.
+    the function gives none), use and sources, and raises an error for settings and
+    roles that the recipe does not have.
 
     Args:
       use: the models that the recipe is for, in a few words.
       law: the laws in one line, for the table of all recipes.
       sources: the official code and the papers that the recipe was read from.
       roles: the roles that a user may pass patterns for.
-      example: settings that make a recipe, where it does not go without.
+      example: settings for an example, if the recipe requires some.
     """
 
     def enter(
@@ -276,7 +276,7 @@ def _with_sources(doc: str | None, sources: Sequence[Source | Paper]) -> str | N
 
 
 def get(name: str | Recipe, **settings: Any) -> Recipe:
-    """Make the recipe of a name, for configuration files.
+    """Make the recipe with a name, for configuration files.
 
     Args:
       name: one of `recipes.names()`; a recipe is returned unchanged.

@@ -28,8 +28,8 @@ class RecurrentRoles(Roles, total=False):
     convolutions: PatternLike
 
 
-# For each role its test in a network, its names in the official code and in ports, and
-# what the equations must show.
+# Role -> (the test in a network, the names in official code and in ports, the words
+# with which an error says what the equations must show).
 _ROLES: dict[str, tuple[Callable[[Network], Test], tuple[str, ...], str]] = {
     "decays": (
         recurrent.log_decays,
@@ -80,7 +80,7 @@ def part(
     *,
     role: str | None = None,
 ) -> Rules:
-    """Return the rules of a role, an error where a model lacks one that is required.
+    """Return the rules of a role, which raise if a model lacks a required role.
 
     `role` is the name under which a user passes patterns, if it differs from `name`.
     """
@@ -118,7 +118,7 @@ def requires_network(recipe: str, model: Model) -> Network:
     """Return the network of a model, whose shapes alone do not tell a law.
 
     Raises:
-      ValueError: if there is none.
+      ValueError: if the plan is made from shapes alone.
     """
     if model.network is None:
         raise ValueError(
@@ -130,7 +130,7 @@ def requires_network(recipe: str, model: Model) -> Network:
 
 
 def only_in_networks(recipe: str) -> Rules:
-    """Return a rule that matches nothing, and is an error in a plan from shapes."""
+    """Return a rule that matches nothing, and raises in a plan from shapes alone."""
 
     def check(model: Model) -> Any:
         requires_network(recipe, model)

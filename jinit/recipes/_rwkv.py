@@ -64,14 +64,15 @@ def rwkv7(
     orthogonal times 0.1, and the scale of the norm behind the state (ln_x) is
     ((1 + l) / L)^0.7.
 
-    The recipe tells the parts from equations alone, so the plan must be that of a
-    network.
+    The recipe recognizes the parts by their equations alone, so the plan must be that
+    of a network.
 
     Args:
       num_layers: L, the number of layers, each with a time and a channel mixing. In the
-        plan of a network None stands for their number there.
+        plan of a network None stands for the number that the network shows.
       flavour: "layer" or "model".
-      head_size: the number of channels of a head. None stands for that of r_k.
+      head_size: the number of channels of a head. None stands for the size that r_k
+        shows.
       **roles: patterns of residual_outputs, embeddings and readout.
 
     Returns:
@@ -93,7 +94,7 @@ def rwkv7(
     """
     is_model = checks.choice("flavour", flavour, ("layer", "model")) == "model"
     checks.count("head_size", head_size)
-    Depth("rwkv7", num_layers)  # It checks the number.
+    Depth("rwkv7", num_layers)  # It raises for an invalid number.
 
     def readout(_path: str, leaf: Any) -> Initializer:
         if leaf.fans is None:
@@ -136,17 +137,17 @@ def _paths(model: Model, is_model: bool) -> Paths:
     """Return the paths of the parts of RWKV-7 in a network.
 
     Raises:
-      ValueError: if some are missing. The text names them.
+      ValueError: if parts are missing. The message names them.
     """
     places = rwkv_of(requires_network("rwkv7", model)).places
     parts = {place.part for place in places.values()}
     missing = [part for part in _NEEDED if part not in parts]
     if missing:
         raise ValueError(
-            "recipes.rwkv7 starts the parts of RWKV-7 that its equations show, and the "
-            f"network shows no {', '.join(map(repr, missing))}: names of the official "
-            "code. Take another recipe, or put rules for the parts before a recipe for "
-            "the rest."
+            "recipes.rwkv7 starts the parts of RWKV-7 that its equations show. By the "
+            "names of the official code, the network shows no "
+            f"{', '.join(map(repr, missing))}. Take another recipe, or put rules for "
+            "the parts before a recipe for the rest."
         )
     # A scale of ln_x is 1 in the flavour "layer", as other scales are.
     paths = (path for path, x in places.items() if is_model or x.part != "ln_x")

@@ -83,7 +83,7 @@ def _check_names(
     roles: Sequence[str],
     settings: Mapping[str, Any],
 ) -> None:
-    """Raise if a recipe has no such setting: it would do nothing, without a word."""
+    """Raise if a recipe has no such setting, which would be ignored in silence."""
     known = _names(signature)
     unknown = sorted(set(settings) - {*known, *roles})
     if not unknown:

@@ -230,7 +230,7 @@ def kda(
 
 
 def _one_a_head(model: Model) -> Any:
-    """Return the law of A_log, and an error for that of Mamba-1, which has another."""
+    """Return the law of A_log, which raises for the A_log of Mamba-1."""
 
     def init(path: str, leaf: Any) -> Initializer:
         scanned = () if model.network is None else scanned_axes(model.network, path)

@@ -27,7 +27,7 @@ from ._roles import (
 
 
 @recipe(
-    use="T5 and its kin, whose attention does not divide by sqrt(head_dim)",
+    use="T5 and models like it, whose attention does not divide by sqrt(head_dim)",
     law="TN(0, 1 / fan_in); queries / sqrt(head_dim); embeddings N(0, 1 / d)",
     sources=(
         Source("google-research/t5x", "t5x/examples/t5/layers.py", "247d329"),

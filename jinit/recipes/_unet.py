@@ -44,8 +44,8 @@ def unet(num_layers: int | None = None, **roles: Unpack[Roles]) -> Recipe:
       A `Recipe`, whose rules `jinit.plan` takes.
 
     Raises:
-      ValueError: in `plan`, if the model is no network, or has no convolution, no
-        residual branch or no readout.
+      ValueError: in `plan`, if it is made from shapes alone, or the network has no
+        convolution, no residual branch or no readout.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit

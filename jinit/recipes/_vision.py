@@ -116,7 +116,7 @@ def vit(
         Law("kernels", law, "attention, MLP and readout"),
         Law("positions", law, "the table of positions"),
         Law("class tokens", "N(0, 1e-6^2)", "the vectors before the patches"),
-        Law("latents", "TN(0, 1 / d)", "what an attention pooling asks with"),
+        Law("latents", "TN(0, 1 / d)", "the query of an attention pooling"),
         Law("convolutions", "U(+-1 / sqrt(fan_in))", "patches, with their bias"),
         *NORMS_AND_BIASES,
     ]

@@ -40,7 +40,7 @@ def which(
       first, or read its `rows`.
 
     Raises:
-      TypeError: as for `jinit.network`, or if shapes came where numbers are needed.
+      TypeError: as for `jinit.network`, or if the model holds shapes without numbers.
       ValueError: as for `jinit.network`, or if the model has no parameters.
 
     Example:
@@ -90,7 +90,7 @@ def _best_of(name: str, net: Network, arrays: Arrays) -> Applied:
         try:
             several.append(applied(recipe(), net, arrays))
         except (TypeError, ValueError) as error:
-            # The first one is about the default settings.
+            # The first error is about the default settings, so it is the plainest one.
             refusal = refusal or error
     if not several:
         assert refusal is not None
@@ -100,8 +100,8 @@ def _best_of(name: str, net: Network, arrays: Arrays) -> Applied:
 
 def _rank(one: Applied) -> tuple[bool, float, float, int]:
     match = one.match
-    # Of recipes with equal laws on this model the one with fewer laws comes first: its
-    # further laws are for parts that the model does not have, such as routers.
+    # If several recipes have equal laws on this model, the one with the fewest laws
+    # comes first: others have laws for parts that the model lacks, such as routers.
     return not match.agrees, -match.share, -match.score, len(match.recipe.laws)
 
 

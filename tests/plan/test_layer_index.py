@@ -185,7 +185,7 @@ def test_without_attentions_two_sums_are_a_layer():
     assert index_of(model, tree).number == 2
     assert index_of(model, tree, num_layers=4).number == 4
     assert starts(index_of(model, tree, num_layers=4))["3/down"][0] == 3
-    with pytest.raises(ValueError, match="do not show which of them are a layer"):
+    with pytest.raises(ValueError, match="do not show which of them form one layer"):
         index_of(model, tree[:3])
 
 

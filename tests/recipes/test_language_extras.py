@@ -234,7 +234,7 @@ def test_a_model_without_gated_units_is_an_error_that_names_the_role(recipe):
 
 
 def test_nanochat_needs_an_attention():
-    with pytest.raises(ValueError, match=r"recipes.nanochat has a law.*'query'"):
+    with pytest.raises(ValueError, match=r"nanochat has a separate law.*'query'"):
         jinit.plan(plain_perceptron(), recipes.nanochat())
 
 

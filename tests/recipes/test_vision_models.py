@@ -165,7 +165,7 @@ def test_fused_kernels_of_big_vision():
     # DiT's own code has one linear layer (d, 3 d).
     actual = stds(network("dit"), recipes.dit(grid=(9, 1)))
     assert actual["blocks/0/attn/qkv/kernel"] == pytest.approx((2 / 64) ** 0.5)
-    with pytest.raises(ValueError, match="no 3 equal parts"):
+    with pytest.raises(ValueError, match="not 3 equal parts"):
         jinit.plan(network("llama, fused, (out, in)"), recipes.big_vision_vit())
 
 

@@ -202,7 +202,7 @@ NOBODY = {
 def test_weights_of_no_recipe_are_none_of_them(name):
     matches = recipes.which(drawn(network("transformer"), NOBODY[name]))
     assert matches.best is None and matches.agreeing == () and matches.ties == ()
-    assert str(matches).startswith("None of them.")
+    assert str(matches).startswith("No recipe agrees.")
 
 
 SPOILED = {

@@ -1,7 +1,7 @@
-"""One architecture in Linen, NNX and Equinox: written once, with each one's layers.
+"""An architecture is written once, and becomes a model of Linen, NNX or Equinox.
 
 An architecture is a function (layers, *inputs) of batches whose last axis has the
-channels. `layers.linear(name, n, m)` and its kin return the layer of that name, with
+channels. `layers.linear(name, n, m)` and similar methods return the named layer, with
 the names, the layout and the order of axes that the library has.
 """
 

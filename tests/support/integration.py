@@ -115,18 +115,20 @@ class Case:
     named: Sequence[str] = ()
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     rngs: Any = None
+    # The checks that take long, by their names without "test_".
+    slow: Sequence[str] = ()
     # The loss that `probe` and `audit` look at, if any.
     loss: Callable[[Any], Any] | None = None
-    # The categories of what `probe` finds in the start of the package, where that is
-    # right; a comment has the arithmetic.
+    # The categories of findings of `probe` that are right about the package's own
+    # start; a comment has the arithmetic.
     verdict: Sequence[str] = ()
     # Layers that lsuv leaves out (a comment says why), and globs of all weights that
-    # stay as they are: those layers, and what belongs to no layer.
+    # stay as they are: those of these layers, and those that belong to no layer.
     skip: Sequence[str] = ()
     left: Sequence[str] = ()
-    # Layers of which autoinit is not asked.
+    # Layers that autoinit is asked to skip.
     autoinit_skip: Sequence[str] = ()
-    # What is drawn by another law than he(): the first rules of the plan.
+    # The first rules of the plan, for parameters that need another law than he().
     rules: Sequence[tuple[str, Any]] = ()
     # Limits of the stds of the layers' outputs, relative to their median, after he(),
     # and limits of these stds after autoinit.
@@ -358,7 +360,7 @@ class Checks:
 
 
 def _layers_of(history: jinit.History) -> set[str]:
-    """Return the layers of a history, in which each expert has a row of its own."""
+    """Return the layers of a history, in which each expert has a separate row."""
     return {row["path"].partition("[member")[0] for row in history.rows}
 
 

@@ -1,4 +1,4 @@
-"""One language model in several libraries: rotary-free Llama, with a gated unit.
+"""A Llama without rotary positions is written in several libraries.
 
 Its parameters have the same names in all of them: wq, wk, wv, wo of the attention, w1
 (the gate), w3 (up) and w2 (down) of the perceptron, attention_norm and ffn_norm of a

@@ -1,4 +1,4 @@
-"""Small models for images, as architectures for any library: see in_libraries.py."""
+"""These small models for images are architectures for in_libraries.py."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def _patches(layers: Any, image: Any) -> Any:
 
 
 def vit(layers: Any, image: Any, depth: int = 2, pooling: bool = False) -> Any:
-    """big_vision's ViT, with a class token or an attention pooling."""
+    """Return the logits of big_vision's ViT, by a class token or attention pooling."""
     x = _patches(layers, image)
     x = x + layers.parameter("positions", (1, x.shape[1], WIDTH))
     if not pooling:
@@ -62,7 +62,7 @@ def _modulated(x: Any, shift: Any, scale: Any) -> Any:
 
 
 def dit(layers: Any, image: Any, time: Any, label: Any, depth: int = 2) -> Any:
-    """DiT: each block is modulated by the time and the label of the image."""
+    """Return the output of a DiT: time and label modulate each block."""
     x = _patches(layers, image)
     x = x + layers.parameter("positions", (1, x.shape[1], WIDTH))
     angles = time[:, None] * 1e4 ** (-jnp.arange(4)[None, :] / 4)
@@ -83,7 +83,7 @@ def dit(layers: Any, image: Any, time: Any, label: Any, depth: int = 2) -> Any:
 
 
 def bottlenecks(layers: Any, image: Any) -> Any:
-    """The ResNet of torchvision with bottlenecks, the second with another shortcut."""
+    """Return the logits of torchvision's ResNet with two kinds of bottlenecks."""
     x = layers.conv("stem", CHANNELS, 8, 3)(image)
     x = jax.nn.relu(layers.group_norm("stem_norm", 8)(x))
     for i, (n, m, stride) in enumerate([(8, 8, 1), (8, 16, 2)]):
@@ -110,7 +110,7 @@ def _unet_block(layers: Any, name: str, x: Any, time: Any, m: int) -> Any:
 
 
 def unet(layers: Any, image: Any, time: Any, label: Any) -> Any:
-    """A U-Net of guided-diffusion: blocks, an attention, and long skips."""
+    """Return the output of guided-diffusion's U-Net, with attention and long skips."""
     waves = jnp.concatenate([jnp.cos(time)[:, None], jnp.sin(time)[:, None]], axis=-1)
     time = layers.linear("time1", 2, WIDTH)(waves)
     time = layers.linear("time2", WIDTH, WIDTH)(jax.nn.silu(time))
@@ -130,7 +130,7 @@ def unet(layers: Any, image: Any, time: Any, label: Any) -> Any:
 
 
 def towers(layers: Any, image: Any, text: Any, has_bias: bool = True) -> Any:
-    """Two towers, and the logits of all pairs of a batch."""
+    """Return the logits of all pairs of a batch, from two towers."""
     x = layers.linear("image", 6, 4)(image)
     y = layers.linear("text", 5, 4)(text)
     x, y = (z / jnp.linalg.norm(z, axis=-1, keepdims=True) for z in (x, y))

@@ -11,6 +11,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 import jinit
+from tests.support.split import slow_unless
 
 
 @functools.cache
@@ -113,7 +114,10 @@ HEALTHY = {
 }
 
 
-@pytest.mark.parametrize("name", HEALTHY)
+BY_DEFAULT = [("perceptron, SGD",), ("recurrent, RMSProp",), ("transformer, AdamW",)]
+
+
+@pytest.mark.parametrize("name", slow_unless(BY_DEFAULT, [(name,) for name in HEALTHY]))
 def test_healthy_training_has_no_finding(name):
     model, tx, every = HEALTHY[name]
     run = train(model, tx, 120, every, at=(5, 20, 60))

@@ -10,6 +10,7 @@ from flax import nnx, serialization
 from flax.training.train_state import TrainState
 
 import jinit
+from tests.support.split import slow_unless
 
 KEY = jax.random.key(0)
 X = jax.random.normal(jax.random.fold_in(KEY, 1), (16, 8))
@@ -33,6 +34,8 @@ OPTIMIZERS = {
         {"a": optax.adam(1e-2), "b": optax.sgd(0.1)}, {"up": "a", "down": "b"}
     ),
 }
+
+BY_DEFAULT = [("momentum",), ("adam",), ("chain and schedule",)]
 
 
 def parameters(dtype=jnp.float32):
@@ -74,7 +77,9 @@ def trained(tx, params, steps=6):
     return carry, scanned(params, tx.init(params))
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(
+    "name", slow_unless(BY_DEFAULT, [(name,) for name in OPTIMIZERS])
+)
 def test_bits_are_those_of_the_optimizer(name):
     tx, params = OPTIMIZERS[name](), parameters()
     plain = trained(tx, params)

@@ -74,7 +74,8 @@ def learned(log: Log, view: View, shape: Sequence[int]) -> Data:
     use = log.note(
         "other", view, None, reason="it is a value that is read like an input"
     )
-    # Its axes keep their factors: a vmap over kernels puts copies beside channels.
+    # Each factor of an axis gets a label: a vmap over kernels merges copies and
+    # channels into one axis.
     axes = [
         tuple((log.labels.fresh(), length) for _, length in _varying(axis))
         if size > 1
@@ -113,8 +114,9 @@ def modulated(log: Log, new: Data, kernel: Data) -> Data:
     parameters = {term.parameter for term in kernel.pending[0].terms}
     for use in log.members(kernel.layers):
         if {term.parameter for term in use.view.terms} == parameters:
-            # A power iteration for the norm of the kernel, which is no layer. The
-            # product does not follow a factor of the kernel, since the norm does, too.
+            # This product is a step of a power iteration for the norm of the kernel,
+            # and no layer. A factor of the kernel cancels, since it scales the norm
+            # too.
             use.kind = "half"
             for product in log.members(new.last):
                 product.view = _normalized(product.view)

@@ -1,13 +1,13 @@
-"""Layers that condition a network, and the numbers that make logits of products.
+"""Find the layers that condition a network, and the numbers that scale logits.
 
 A modulation is a product with a parameter whose output scales and shifts other values,
 or scales what a residual branch adds, without coming from these values: FiLM, and the
-adaptive norms of diffusion models. A gated unit is none, since its two products read
-one value.
+adaptive norms of diffusion models. A gated unit has no modulation, since its two
+products read one value.
 
 Contrastive logits are a product of two values of data, times the exponential of a
-number, plus a number. Logits of an attention are such a product too: what reads them
-tells the two apart at the end.
+number, plus a number. Logits of an attention are such a product too. They are known
+at the end, since a later product reads them.
 """
 
 from .uses import Log, Use
@@ -48,7 +48,7 @@ def gated(log: Log, start: Data, branch: Data, inside: int) -> None:
     """Note the layer that scales what a residual branch adds, from outside of it."""
     if branch.factors is None:
         return
-    # The layers before the branch have made what it begins from.
+    # The layers before the branch make its input.
     other = inside | start.layers
     for value, factor in (branch.factors, branch.factors[::-1]):
         layer = _layer(log, factor)
@@ -66,7 +66,7 @@ def _layer(log: Log, data: Data) -> Use | None:
 
 
 def _conditions(log: Log, layer: Use, factor: Data, value: Data) -> bool:
-    """Tell whether neither of a factor and what it scales comes from the other."""
+    """Tell whether a factor and the value that it scales have separate origins."""
     comes_from_it = value.stream & factor.ancestors or value.layers & layer.bit
     if comes_from_it or not value.layers:
         return False
@@ -85,7 +85,7 @@ def _read_one_value(log: Log, one: Use, other: Use) -> bool:
 
 
 def multiplied(log: Log, use: Use, data: Data, new: Data) -> None:
-    """Note a number whose exponential multiplies logits, or what they are made of."""
+    """Note a number whose exponential multiplies logits, or one of their operands."""
     if not all(term.is_exponential for term in use.view.terms) or _varies(use.view):
         return
     new.multiplied |= use.bit
@@ -100,7 +100,7 @@ def shifted(log: Log, use: Use, data: Data) -> None:
 
 
 def met(log: Log, left: Data, right: Data, meeting: Meeting) -> None:
-    """Note that two values met, and that no logits are left of an earlier meeting."""
+    """Note a product of two values. A product that it reads has no logits."""
     for use in log.members(left.multiplied | right.multiplied):
         log.numbers.append((use, meeting))
     for one, other in ((left, right), (right, left)):

@@ -91,7 +91,7 @@ def _as_data(log: Log, eqn: JaxprEqn, values: Sequence[Any], view: View) -> Data
 def _bent(eqn: JaxprEqn, values: Sequence[Any], view: View) -> View:
     """Return a view of one parameter with the function that its entries went through.
 
-    The start of a decay depends on it: A = -exp(A_log).
+    The law of a decay depends on this function: A = -exp(A_log).
     """
     if eqn.primitive.name not in _FUNCTIONS or len(view.terms) != 1:
         return view

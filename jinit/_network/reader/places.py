@@ -1,8 +1,8 @@
-"""Where residual branches stand in the order of execution, and which scans they are in.
+"""Residual branches have places in the order of execution, and in scans.
 
-A scan is read once, and stands for as many layers as it has steps. What a layer's
-index is needs the scans around each residual sum, and the axis of each parameter that
-the steps of a scan choose from.
+A scan is read once, and stands for as many layers as it has steps. The index of a layer
+follows from the scans around each residual sum, and from the axis of each parameter
+that the steps of a scan choose from.
 """
 
 from collections.abc import Mapping, Sequence

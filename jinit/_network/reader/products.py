@@ -83,7 +83,7 @@ def _is_entrywise(eqn: JaxprEqn, values: Sequence[Any], side: int) -> bool:
 
 
 def _entrywise(log: Log, eqn: JaxprEqn, values: Sequence[Any], side: int) -> Data:
-    """Read a product that sums nothing as one entry by entry."""
+    """Read a product that sums nothing as a multiplication entry by entry."""
     data, other = values[side], values[1 - side]
     dims = _Dims(eqn, eqn.params["dimension_numbers"], side)
     if isinstance(other, Data):
@@ -94,7 +94,8 @@ def _entrywise(log: Log, eqn: JaxprEqn, values: Sequence[Any], side: int) -> Dat
         rest = [((BROADCAST, size),) if size > 1 else () for size in sizes]
         order = dims.batch_there
         other = views.with_axes(other, lambda axes: (*(axes[d] for d in order), *rest))
-    # A copy shares the base of its function of one number only once it has one.
+    # `data.curve` creates a missing base of the function of one number. A copy shares
+    # the base only if it was created before.
     assert data.curve is not None
     axes = tuple(data.axes[d] for d in (*dims.batch_here, *dims.free_here))
     return multiply(log, eqn, (data.copy(axes=axes), other))

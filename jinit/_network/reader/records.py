@@ -202,10 +202,10 @@ class Sum(NamedTuple):
 
 
 class Passage(NamedTuple):
-    """A Passage says what a parameter goes through before and after it meets data.
+    """A Passage has the functions before and after a parameter is applied to data.
 
     `function` is the function of one number that its entries went through. `shifts` are
-    the paths of the biases that were added to the data that it meets, and `mixes` those
+    the paths of the biases that were added to these data before, and `mixes` the paths
     of the parameters that multiplied these data, or a summand of them, entry by entry.
     `after` are the names of the functions that data go through after the parameter was
     added to them.
@@ -247,7 +247,7 @@ class Reading:
     steps: Mapping[str, Mapping[int, int | None]] = dataclasses.field(
         default_factory=dict
     )
-    # For each parameter what lies before and after its first use.
+    # Path of a parameter -> the functions before and after its first use.
     passages: Mapping[str, Passage] = dataclasses.field(default_factory=dict)
     # The layers whose outputs cannot be recorded: the path, and where the layer lies.
     hidden: tuple[tuple[str, str], ...] = ()

@@ -143,7 +143,7 @@ def hidden_of(uses: Sequence[Use], paths: Sequence[str]) -> tuple[tuple[str, str
 
 
 def _where(place: Place) -> str:
-    """Say in which equation a value lies that no program goes through."""
+    """Name the equation around a value whose inside cannot be recorded."""
     for eqn in place[:-1]:
         if eqn.primitive in _AROUND:
             return _AROUND[eqn.primitive]

@@ -192,7 +192,7 @@ class Meeting:
         self.left, self.right = left, right
         # The labels of the axes that the product has from one side alone.
         self.left_free, self.right_free = left_free, right_free
-        # A later product reads it, as attention's values meet their weights.
+        # Whether a later product reads it, as that of attention weights with values.
         self.is_read = False
 
 

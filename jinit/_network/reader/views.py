@@ -270,7 +270,8 @@ def _broadcast(eqn: JaxprEqn, term: Term) -> Term:
 
 
 def _tile(eqn: JaxprEqn, term: Term) -> Term | None:
-    # A token for each input. Of an axis that is repeated nobody knows the parts.
+    # A class token is repeated for each input. The parts of a repeated axis of more
+    # than one entry are unknown.
     sizes = shape_of(eqn.outvars[0])
     pairs = list(zip(term.axes, sizes, strict=True))
     if any(size_of(axis) not in (1, size) for axis, size in pairs):

@@ -22,7 +22,7 @@ from ..recurrent import std_of_log
 
 Form = Literal["softplus", "sigmoid"]
 
-# With a greater range the least of 2^23 draws is far above float32's least number.
+# Above this bound the least of 2^23 draws is far above float32's least number.
 _LEAST = 1e-30
 
 
@@ -118,7 +118,7 @@ def _inside(key: Any, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
     law="log of uniform",
     formula="log A, A ~ U(low, high)",
     use="the decay of a head in Mamba-2, Gated DeltaNet and KDA",
-    pitfall="no weight decay on it; apply exp in float32",
+    pitfall="exclude it from weight decay; apply exp in float32",
     paper=papers.DAO_2024,
 )
 @maker
@@ -134,7 +134,7 @@ def a_log(
     Mamba-2 and Kimi Delta Attention have U(1, 16), Gated DeltaNet U(0, 16).
 
     Args:
-      low: the least A; 0 is allowed, and the logarithm is finite all the same.
+      low: the least A; even with low = 0 the logarithm is finite.
       high: the largest A.
       dtype: the dtype of the array, unless the call gives another.
 

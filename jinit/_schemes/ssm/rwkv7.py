@@ -25,7 +25,7 @@ Vector = Literal["a0", "v0", "k_k", "k_a", "r_k"]
 
 # The exponents of the time mixes in the first layer; they fall to 0 over the depth.
 _POWERS = {"r": 0.2, "w": 0.9, "k": 0.7, "v": 0.7, "a": 0.9, "g": 0.2}
-# For each vector its mean, its slope over the channels, and its zigzag in a head.
+# Vector -> (its mean, its slope over the channels, the factor of its zigzag).
 _VECTORS = {
     "a0": (-0.19, 0.4, 0.3),
     "v0": (0.73, -0.4, 0.0),

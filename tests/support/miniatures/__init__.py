@@ -1,1 +1,1 @@
-"""Models of packages that do not install, written anew from what was published."""
+"""These models of packages that do not install follow the published papers."""

@@ -1,4 +1,4 @@
-"""Gemma 2 (Gemma Team 2024) in Linen, with the kernels of its reference code.
+"""Gemma 2 (Gemma Team 2024) is written in Linen, with its reference code's kernels.
 
 Every projection is an einsum: queries (heads, d, size), keys and values together
 (2, heads, d, size), the output (heads, size, d), the two of the gated unit together

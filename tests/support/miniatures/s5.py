@@ -1,4 +1,4 @@
-"""S5 (Smith et al. 2023): diagonal state-space layers, as a function of parameters.
+"""S5 (Smith et al. 2023) has diagonal state-space layers: a function of parameters.
 
 The rates are those of HiPPO's normal part, -1/2 + i pi n; steps are log-uniform on
 [1e-3, 1e-1]; B and C have the std of LeCun, with the two halves of a complex number.

@@ -1,4 +1,4 @@
-"""StyleGAN2's generator (Karras et al. 2020) in Linen: modulated convolutions.
+"""StyleGAN2's generator (Karras et al. 2020) has modulated convolutions, in Linen.
 
 Kernels are N(0, 1) and multiplied by 1 / sqrt(fan_in) as they are used, so that all
 have equal learning rates. A style scales a kernel's inputs, and its outputs are scaled

@@ -1,4 +1,4 @@
-"""V-MoE (Riquelme et al. 2021) in Linen: a ViT whose second MLP is a mixture.
+"""V-MoE (Riquelme et al. 2021) is a ViT whose second MLP is a mixture, in Linen.
 
 Each token goes to one of the experts, by masks with a capacity; the experts are one
 MLP under `nn.vmap`, and the router's kernel is small, N(0, 0.02).

@@ -1,1 +1,1 @@
-"""Small recurrent and state-space models, each in four libraries."""
+"""This package has small recurrent models, each in four libraries."""

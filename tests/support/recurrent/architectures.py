@@ -1,4 +1,4 @@
-"""Two-layer models: functions (parts, ids) -> logits, and parts of them."""
+"""Architectures of two layers are functions (parts, ids) -> logits."""
 
 import jax
 import jax.numpy as jnp

@@ -96,7 +96,7 @@ def facts(table: str) -> dict[str, Fact]:
 
 
 def differences(net: Any, table: Mapping[str, Fact]) -> list[str]:
-    """List what a network says of the parameters in a table that the table does not."""
+    """List where a network and a table disagree about the table's parameters."""
     parameters = net.parameters
     lines = [f"{path}: not in the network" for path in table if path not in parameters]
     for path in table.keys() & parameters.keys():
