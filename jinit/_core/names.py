@@ -8,12 +8,19 @@ from collections.abc import Iterable
 from typing import Any
 
 
-def did_you_mean(value: object, allowed: Iterable[str]) -> str:
-    """Return a sentence with the names nearest to `value`, or an empty text."""
-    near = difflib.get_close_matches(str(value), list(allowed), n=3, cutoff=0.5)
-    if not near:
+def did_you_mean(value: object, allowed: Iterable[str], cutoff: float = 0.5) -> str:
+    """Return a sentence with the names nearest to `value`, or an empty text.
+
+    Capital letters count as small ones: "GPT2" is near to "gpt2".
+    """
+    if not isinstance(value, str):  # None, written out, is near to "unet".
         return ""
-    return " Did you mean " + " or ".join(repr(name) for name in near) + "?"
+    names: dict[str, list[str]] = {}
+    for name in allowed:
+        names.setdefault(name.lower(), []).append(name)
+    near = difflib.get_close_matches(value.lower(), list(names), n=3, cutoff=cutoff)
+    several = [repr(name) for one in near for name in names[one]]
+    return f" Did you mean {' or '.join(several)}?" if several else ""
 
 
 def publish(module: str, *values: Any) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .._network.reader.factors import MULTIPLIES_DATA
+from .._network.reader.moves import BESIDE_DATA
 from .._network.reader.records import Branch, Parameter
 from .._network.record import Network
 from .model import Model
@@ -51,10 +52,21 @@ def relative_positions(net: Network) -> Test:
 
 
 def _outnumbers_outputs(net: Network, p: Parameter) -> bool:
-    """Tell whether an added table has more entries than its layer has outputs."""
+    """Tell whether an added table has more entries than its layer has outputs.
+
+    What is added to a modulation's output belongs to the modulation: with a table for
+    each block, which a scan stacks, blocks share one layer that reads the condition.
+    """
+    if _shifts_modulation(net, p):
+        return False
     layers = [net.parameters[path] for path in p.inputs if path in net.parameters]
     outputs = [_outputs(layer) for layer in layers if layer.layout]
     return bool(outputs) and p.size > max(outputs)
+
+
+def _shifts_modulation(net: Network, p: Parameter) -> bool:
+    """Tell whether a parameter is added to what modulations return, and to no more."""
+    return bool(p.inputs) and all("modulation" in _roles(net, x) for x in p.inputs)
 
 
 def _outputs(p: Parameter) -> int:
@@ -154,6 +166,15 @@ def probes(net: Network) -> Test:
     return lambda p: is_vector(p) and p.path in read_alone
 
 
+def latents(net: Network) -> Test:
+    """Tell which learned vectors are read as a query, and as nothing else.
+
+    A class token also stands beside the patches, where keys and values read it.
+    """
+    is_probe = probes(net)
+    return lambda p: is_probe(p) and p.reason != BESIDE_DATA
+
+
 def conditioning(net: Network) -> Test:
     """Tell which kernels make the condition that modulations read, such as a time."""
     modulations = [p for p in net.parameters.values() if "modulation" in p.roles]
@@ -179,6 +200,23 @@ def heads(net: Network) -> Test:
     return lambda p: (
         "readout" in p.roles and "attention_output" not in p.roles and not inside(p)
     )
+
+
+def projections(net: Network) -> Test:
+    """Tell which heads make the embeddings that contrastive logits compare.
+
+    A temperature that multiplies one tower's embedding before the product reads one
+    tower alone. The other tower cannot be told then, so that all heads count.
+    """
+    is_head = heads(net)
+    paths = {p.path for p in net.parameters.values() if is_head(p)}
+    numbers = [
+        p
+        for p in net.parameters.values()
+        if not p.roles.isdisjoint(("temperature", "logit_bias"))
+    ]
+    read = paths & {path for p in numbers for path in p.inputs}
+    return lambda p: p.path in (paths if len(read) == 1 else read)
 
 
 def attends_or_branches(net: Network) -> Test:

@@ -29,6 +29,11 @@ from ._roles import Roles, in_role, kernels, others, role, the_rest
     law="Xavier uniform in the blocks; positions N(0, 1 / d); head 0",
     sources=(
         Source("google-research/big_vision", "big_vision/models/vit.py", "0127fb6"),
+        Source(
+            "google-research/big_vision",
+            "big_vision/configs/proj/image_text/siglip_lit_coco.py",
+            "0127fb6",
+        ),
         BEYER_2022,
         DOSOVITSKIY_2021,
     ),
@@ -49,12 +54,16 @@ def big_vision_vit(
     convolution of the patches, and other layers outside of the blocks, have Flax's
     default: variance 1 / fan_in, normal and truncated at 2 std. The head is 0.
 
-    The text tower of SigLIP has the same blocks: its table of tokens is N(0, 1 / d),
-    and its head is not 0: pass zero_head=False.
+    The two towers of SigLIP have the same blocks, and the table of tokens is
+    N(0, 1 / d). Their heads make embeddings that are divided by their norms, and 0
+    would give 0 / 0, so these have Flax's default, too: in big_vision the text tower
+    always, and the image tower by head_zeroinit=False of its configuration. A network
+    shows them where it has a temperature or a bias of contrastive logits. For a model
+    that hands these numbers out to a loss pass zero_head=False.
 
     Args:
       num_layers: the number of layers, which all recipes take. It changes nothing here.
-      zero_head: whether the head is 0; else it has Flax's default.
+      zero_head: whether the head of a classifier is 0; else it has Flax's default.
       stacked: whether kernels have an axis that counts layers, the first or the
         second. In the plan of a network this is read.
       **roles: patterns of positions, embeddings and readout (the head).
@@ -94,6 +103,7 @@ def big_vision_vit(
         Law("kernels", "U, variance 2 / (fan_in + fan_out)", "attention and MLP"),
         Law("other kernels", "TN(0, 1 / fan_in)", "patches and pre-logits"),
         Law("readout", "0" if zero_head else "TN(0, 1 / fan_in)", "the head"),
+        Law("projections", "TN(0, 1 / fan_in)", "heads of two contrastive towers"),
         Law("positions", "N(0, 1 / d)", "the table of learned positions"),
         Law("class tokens", "0", "the vector before the patches"),
         Law("probes", "U, variance 2 / (1 + d)", "the query of an attention pooling"),
@@ -108,6 +118,7 @@ def big_vision_vit(
         Rule(in_role("class_tokens"), zeros, optional=True),
         *role(roles, "embeddings", embedding()),
         *others(roles, ("readout",), head),
+        Rule(in_role("projections"), flax_default, optional=True),
         Rule(in_role("heads"), head, optional=True),
         Rule(in_role("attends_or_branches"), _xavier(stacked, num_layers), True),
         *kernels(flax_default),

@@ -53,7 +53,7 @@ def siglip(
     b = 0 would give n log 2.
 
     These are the rules of the two numbers alone. Put them before the recipe of the
-    towers, such as `big_vision_vit(zero_head=False)`.
+    towers, such as `big_vision_vit()`.
 
     Args:
       num_layers: the number of layers, which all recipes take. It changes nothing here.

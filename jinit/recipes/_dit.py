@@ -2,6 +2,7 @@
 
 from typing import Any, Unpack
 
+from .._core import checks
 from .._core.papers import PEEBLES_2023
 from .._initializer.base import Initializer
 from .._network.reader.records import Parameter
@@ -38,8 +39,10 @@ def dit(
     branch: its kernel is 0, and so is the readout's. All other kernels are
     Xavier-uniform with variance 2 / (fan_in + units). The window of the patches adds to
     the inputs, and not to the outputs, as in a linear layer. Query, key and value count
-    as one kernel of shape (d, 3 d). The layers that make the condition, which are the
-    MLP of the time and the table of labels, are N(0, std^2). All biases are 0.
+    as one kernel of shape (d, 3 d). A table that each block adds to one modulation for
+    all blocks is a part of the modulation, and 0. The layers that make the condition,
+    which are the MLP of the time and the table of labels, are N(0, std^2). All biases
+    are 0.
 
     A table of positions has the sines and cosines of a grid. They are not trained in
     DiT: let the optimizer leave them out.
@@ -55,8 +58,10 @@ def dit(
       A `Recipe`, whose rules `jinit.plan` takes.
 
     Raises:
-      ValueError: in `plan`, if it is made from shapes alone, or the network has no
-        modulation, no residual branch, no readout or no layer that makes the condition.
+      TypeError: if `grid` is no sequence of numbers.
+      ValueError: if `grid` has fewer than two numbers; in `plan`, if it is made from
+        shapes alone, or the network has no modulation, no residual branch, no readout
+        or no layer that makes the condition.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
@@ -78,9 +83,10 @@ def dit(
     References:
       Peebles and Xie, "Scalable diffusion models with transformers", ICCV 2023.
     """
+    _check_grid(grid)
     table, law = normal(std), f"N(0, {symbol(std)}^2)"
     laws = [
-        Law("modulations", "0", "adaLN: scale, shift and gate of the stream"),
+        Law("modulations", "0", "adaLN: scale, shift and gate, with their tables"),
         Law("readout", "0", "the last linear layer"),
         Law("conditioning", law, "the MLP of the time"),
         Law("embeddings", law, "the table of labels"),
@@ -101,6 +107,23 @@ def dit(
         *the_rest(),
     ]
     return Recipe(rules, laws)
+
+
+def _check_grid(grid: Any) -> None:
+    if grid is None:
+        return
+    if not isinstance(grid, tuple):
+        raise TypeError(
+            f"`grid` is {grid!r}; it must be a tuple of the numbers of patches along "
+            "height and width, such as (16, 16)."
+        )
+    for size in grid:
+        checks.positive("grid", size)
+    if len(grid) < 2:
+        raise ValueError(
+            f"`grid` is {grid!r}; patches of an image have the two numbers of height "
+            "and width, such as (16, 16)."
+        )
 
 
 _NEEDS = (

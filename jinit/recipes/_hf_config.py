@@ -149,7 +149,9 @@ def _model_type(entries: Mapping[str, Any]) -> str:
     named = str(entries.get("model_type") or "")
     if not named:
         # "GPTNeoXForCausalLM" is the model type "gpt_neox".
-        named = _TASK.sub("", str(entries["architectures"][0])).lower()
+        several = entries["architectures"]
+        first = several if isinstance(several, str) else several[0]
+        named = _TASK.sub("", str(first)).lower()
     for known in _TYPES:
         if _bare(named) == _bare(known):
             return known

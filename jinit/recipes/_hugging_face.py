@@ -168,6 +168,14 @@ def _table(config: HfConfig) -> Any:
     plain, padding = normal(config.std), config.padding_row
     if padding is None or config.model_type in LIKE_GPT2:
         return plain
+    rows_of_tokens = config.vocabulary
+    # As an index of PyTorch, -1 is the last row.
+    if rows_of_tokens is not None and not -rows_of_tokens <= padding < rows_of_tokens:
+        raise ValueError(
+            f"`config` has the pad_token_id {padding}, and the table of tokens has "
+            f"{rows_of_tokens} rows, by its vocab_size. Correct one of them, or set "
+            "pad_token_id to None if no row is 0."
+        )
 
     def law(path: str, leaf: Any) -> Initializer:
         if config.vocabulary is None:

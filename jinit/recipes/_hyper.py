@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Unpack
 
-from .._core import patterns
+from .._core import checks, patterns
 from .._core.papers import ZHU_2025
 from .._core.patterns import PatternLike
 from .._initializer.base import Initializer
@@ -16,7 +16,7 @@ from .._plan.rules import FromTree, Rule
 from .._schemes.constant import constant, ones, zeros
 from .._schemes.hyper_connections import hyper_alpha
 from ._depth import Depth
-from ._recipe import Law, Recipe, Source, get, recipe
+from ._recipe import RECIPES, Law, Recipe, Source, get, recipe
 from ._recurrent_roles import norms_and_biases, only_in_networks, requires_network
 from ._roles import Roles, Rules
 
@@ -80,7 +80,11 @@ def hyper_connections(
       Zhu, Huang, Huang, Zeng, Mao, Wu, Min and Zhou, "Hyper-connections", ICLR 2025.
     """
     Depth("hyper_connections", num_layers)  # It raises for an invalid number.
-    other = get(base)
+    # A second alpha would take the place of the first, and `from_hf_config` does not
+    # go without a configuration.
+    several = [name for name, entry in sorted(RECIPES.items()) if not entry.example]
+    allowed = [name for name in several if name != "hyper_connections"]
+    other = get(checks.choice("base", base, allowed))
     laws = [
         Law("alphas", "one-hot stream l mod n, and identity", "static alpha"),
         Law("betas", "1", "static beta"),

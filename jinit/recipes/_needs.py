@@ -74,9 +74,13 @@ def _check_roles(
         return
     keywords = [f"{need.role}=[...]" for need in absent if need.role]
     advice = f", or pass {' and '.join(keywords)}, patterns of these" * bool(keywords)
+    # The explanation in a parenthesis is given once.
+    short = [
+        need.words.split(" (")[0] if need in absent else need.words for need in several
+    ]
     raise ValueError(
         f"recipes.{recipe} is for models that have "
-        f"{', '.join(f'a {need.words}' for need in several)}, and the network shows no "
+        f"{', '.join(f'a {words}' for words in short)}, and the network shows no "
         f"{' and no '.join(need.words for need in absent)}. Take another recipe"
         f"{advice}."
     )

@@ -16,6 +16,7 @@ from ._recipe import Law, Recipe, Source, recipe
 from ._roles import ATTENTION, Roles, kernels, others, role, the_rest
 
 _UNIT = frozenset(("gate", "up"))
+_COMPARED = frozenset(("query", "key"))
 
 
 @recipe(
@@ -47,7 +48,7 @@ def ngpt(num_layers: int | None = None, **roles: Unpack[Roles]) -> Recipe:
     Raises:
       TypeError: if a role is passed that the recipe has no use for.
       ValueError: when the plan is made, if it is made from shapes alone, or if the
-        network has no attention.
+        network has no attention, or has norms with scales of another kind.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit
@@ -75,6 +76,7 @@ def ngpt(num_layers: int | None = None, **roles: Unpack[Roles]) -> Recipe:
         *role(roles, "embeddings", _along("o")),
         *others(roles, (*ATTENTION, "readout"), _along("i")),
         *kernels(_along("i")),
+        Rule(where("scales of norms", _of_norms), _refuse_norm, True),
         Rule(where("scales of queries and keys", _scales), size, True),
         Rule(where("scales of gated units", _of_unit), ones, True),
         Rule(where("scales of steps and logits", in_networks.multipliers), size, True),
@@ -137,6 +139,21 @@ def _writes(net: Network) -> Any:
 
 def _scales(net: Network) -> Any:
     return lambda p: "scale" in p.roles
+
+
+def _of_norms(net: Network) -> Any:
+    return lambda p: (
+        "scale" in p.roles and not any(x.roles & _COMPARED for x in _inputs(net, p))
+    )
+
+
+def _refuse_norm(path: str, leaf: Any) -> Any:
+    raise ValueError(
+        f"recipes.ngpt is for normalized models, whose norms have no parameters but "
+        f"the scales of queries and keys, and {path!r} {leaf.shape} is the scale of "
+        "a norm of the stream, as pre-norm models have it. Take another recipe, "
+        "such as recipes.llama3, or put a rule for this scale before the recipe's."
+    )
 
 
 def _of_unit(net: Network) -> Any:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, ParamSpec, overload
 
 from .._core import checks, numbers
-from .._core.names import did_you_mean
 from .._core.papers import Paper
 from .._core.results import Result, Row, Table, plain
 from .._plan.rules import Rule
 from ._roles import Rules
+from ._settings import arguments_of, that_differ, tupled
 
 Settings = ParamSpec("Settings")
 
@@ -170,7 +170,10 @@ class Recipe(Sequence[Rule], Result):
         if not self.name:
             return not other.name and self.rules == other.rules
         # The rules hold functions of a model, of which no two are equal.
-        return (self.name, dict(self.settings)) == (other.name, dict(other.settings))
+        # A configuration has lists for tuples, also within a setting.
+        return self.name == other.name and (
+            tupled(self.settings) == tupled(other.settings)
+        )
 
     def __hash__(self) -> int:
         # A setting may be a list of patterns, which does not hash.
@@ -237,13 +240,13 @@ def recipe(
 
         @functools.wraps(function)
         def make(*args: Settings.args, **settings: Settings.kwargs) -> Recipe:
-            _check_settings(name, signature, roles, settings)
-            arguments = _bound(name, signature, args, settings)
-            draft = function(*args, **settings)
+            arguments = arguments_of(name, signature, roles, args, settings)
+            call: Callable[..., Recipe] = function
+            draft = call(**arguments)
             return dataclasses.replace(
                 draft,
                 name=name,
-                settings=draft.settings or _that_differ(signature, arguments),
+                settings=draft.settings or that_differ(signature, arguments),
                 use=use,
                 sources=sources,
             )
@@ -318,60 +321,9 @@ def _made(name: str, settings: Mapping[str, Any]) -> Recipe:
     return get(name, **settings)
 
 
-def _check_settings(
-    name: str,
-    signature: inspect.Signature,
-    roles: Sequence[str],
-    settings: Mapping[str, Any],
-) -> None:
-    """Raise if a recipe has no such setting, which would be ignored in silence."""
-    known = [p.name for p in signature.parameters.values() if p.kind != p.VAR_KEYWORD]
-    unknown = sorted(set(settings) - {*known, *roles})
-    if not unknown:
-        return
-    near = "".join(did_you_mean(key, (*known, *roles)) for key in unknown)
-    listed = ", ".join(map(repr, known)) or "none"
-    sentence = f" It takes patterns for {', '.join(map(repr, roles))}." if roles else ""
-    raise TypeError(
-        f"recipes.{name} has no use for {', '.join(map(repr, unknown))}.{near} Its "
-        f"settings are {listed}.{sentence}"
-    )
-
-
-def _bound(
-    name: str, signature: inspect.Signature, args: Any, settings: Mapping[str, Any]
-) -> Mapping[str, Any]:
-    """Return the arguments by name, or raise an error that names the recipe."""
-    try:
-        return signature.bind(*args, **settings).arguments
-    except TypeError as error:
-        known = ", ".join(map(repr, signature.parameters))
-        problem = f"recipes.{name}: {error}. Its settings are {known}."
-    # Outside of the handler, so that Python's error does not stand above this one.
-    raise TypeError(problem)
-
-
 def symbol(number: Any) -> str:
     """Spell a number for a law, also one that is traced."""
     return numbers.spell(number) if numbers.is_traced(number) else f"{number:g}"
-
-
-def _that_differ(
-    signature: inspect.Signature, arguments: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return the settings that are not the defaults, the patterns of roles among them.
-
-    Their order is that of the signature, however a user wrote them.
-    """
-    settings: dict[str, Any] = {}
-    for parameter in signature.parameters.values():
-        value = arguments.get(parameter.name, parameter.default)
-        if parameter.kind == parameter.VAR_KEYWORD:
-            patterns = arguments.get(parameter.name, {})
-            settings |= {k: v for k, v in sorted(patterns.items()) if v is not None}
-        elif numbers.is_traced(value) or value != parameter.default:
-            settings[parameter.name] = value
-    return settings
 
 
 def _is_plain(value: Any) -> bool:

@@ -60,7 +60,8 @@ def resnet(
       A `Recipe`, whose rules `jinit.plan` takes.
 
     Raises:
-      ValueError: in `plan`, if a network has no convolution, or with
+      ValueError: if `branch_norms` is passed without zero_init_residual=True; in
+        `plan`, if a network has no convolution, or with
         zero_init_residual=True no norm that ends a branch.
 
     Example:
@@ -81,6 +82,12 @@ def resnet(
         2017. The zeros at the ends of branches.
     """
     checks.boolean("zero_init_residual", zero_init_residual)
+    if roles.get("branch_norms") is not None and not zero_init_residual:
+        raise ValueError(
+            f"`branch_norms` of recipes.resnet is {roles['branch_norms']!r}, and "
+            "`zero_init_residual` is False, so that these norms are like all others. "
+            "Pass zero_init_residual=True, which sets them to 0, or leave them out."
+        )
     several = [_CONVOLUTION] + [_LAST_NORM] * zero_init_residual
     laws = [
         Law("convolutions", "N(0, 2 / fan_out)", "fan_out = units x window"),

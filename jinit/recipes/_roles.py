@@ -111,6 +111,8 @@ _SELECTORS: dict[str, tuple[Callable[..., Any], ByName]] = {
     "logit_biases": (in_networks.has("logit_bias"), _globs()),
     "branch_norms": (in_networks.branch_norms, _globs()),
     "heads": (in_networks.heads, branches.readout),
+    "projections": (in_networks.projections, _globs()),
+    "latents": (in_networks.latents, _globs("**/latent")),
     "probes": (in_networks.probes, _globs("**/probe")),
     "attends_or_branches": (in_networks.attends_or_branches, branches.in_branches),
     "biases_of_layers": (in_networks.biases_of_layers, _globs("**/bias")),

@@ -2,6 +2,7 @@
 
 from typing import Any, Unpack
 
+from .._core import checks
 from .._core.papers import DOSOVITSKIY_2021, WIGHTMAN_2019
 from .._initializer.base import Initializer
 from .._plan.model import Model
@@ -9,6 +10,7 @@ from .._plan.rules import FromTree, Rule
 from .._schemes.distributions import normal
 from .._schemes.scaled_uniform import scaled_uniform
 from .._schemes.truncated import truncated_normal
+from ._language import truncated
 from ._layouts import Layouts
 from ._recipe import NORMS_AND_BIASES, Law, Recipe, Source, recipe, symbol
 from ._roles import (
@@ -33,6 +35,11 @@ from ._torch import biases_of_windows
             "timm/models/vision_transformer.py",
             "9456764",
         ),
+        Source(
+            "huggingface/pytorch-image-models",
+            "timm/layers/attention_pool.py",
+            "47dd100",
+        ),
         WIGHTMAN_2019,
         DOSOVITSKIY_2021,
     ),
@@ -49,7 +56,8 @@ def vit(
 
     The limits are the numbers -2 and 2, not two standard deviations. The patch
     embedding is a convolution: its kernel and its bias have PyTorch's default,
-    U(+-1 / sqrt(fan_in)). A class token has std 1e-6.
+    U(+-1 / sqrt(fan_in)). A class token has std 1e-6. The latent of an attention
+    pooling, which is read as a query alone, is N(0, 1 / d), truncated at 2 std.
 
     Args:
       num_layers: the number of layers, which all recipes take. It changes nothing here.
@@ -63,6 +71,7 @@ def vit(
 
     Raises:
       TypeError: if a role is passed that the recipe has no use for.
+      ValueError: if `std` is not positive.
 
     Example:
       >>> import jax, jinit
@@ -85,6 +94,7 @@ def vit(
         recognition at scale", ICLR 2021.
       Wightman, "PyTorch image models", GitHub 2019. The source of the numbers.
     """
+    std = checks.number("std", std, positive=True)
     # timm's limits are numbers, and `truncated_normal` takes standard deviations.
     plain = truncated_normal(std, None, -2 / std, 2 / std)
 
@@ -106,11 +116,13 @@ def vit(
         Law("kernels", law, "attention, MLP and readout"),
         Law("positions", law, "the table of positions"),
         Law("class tokens", "N(0, 1e-6^2)", "the vectors before the patches"),
+        Law("latents", "TN(0, 1 / d)", "the query of an attention pooling"),
         Law("convolutions", "U(+-1 / sqrt(fan_in))", "patches, with their bias"),
         *NORMS_AND_BIASES,
     ]
     rules = [
         *role(roles, "positions", plain),
+        Rule(in_role("latents"), _latent, optional=True),
         # The class token comes before the embeddings, whose pattern may match it too.
         Rule(in_role("class_tokens"), normal(1e-6), optional=True),
         *role(roles, "embeddings", plain),
@@ -120,3 +132,8 @@ def vit(
         *the_rest(),
     ]
     return Recipe(rules, laws)
+
+
+def _latent(_path: str, leaf: Any) -> Initializer:
+    # timm's `trunc_normal_tf_` cuts a standard normal at +-2, and then multiplies it.
+    return truncated(leaf.shape[-1] ** -0.5, cut=2.0)

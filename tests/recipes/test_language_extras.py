@@ -206,6 +206,18 @@ def test_ngpt_starts_every_vector_on_the_sphere(key):
     np.testing.assert_allclose(params["sz"], size**-0.5, rtol=1e-6)
 
 
+def test_ngpt_refuses_the_norms_of_an_ordinary_transformer():
+    """Their scales would start at 1 / sqrt(d), as if they were steps."""
+
+    def model(p, x):
+        h = p["norm"] * x / jnp.sqrt(jnp.mean(x * x, -1, keepdims=True))
+        return x + jax.nn.softmax(h @ p["q"] @ (h @ p["k"]).mT) @ (h @ p["v"]) @ p["o"]
+
+    net = network(model, dict.fromkeys("qkvo", (8, 8)) | {"norm": (8,)}, floats(2, 8))
+    with pytest.raises(ValueError, match=r"normalized models.*'norm' \(8,\)"):
+        jinit.plan(net, recipes.ngpt())
+
+
 def plain_perceptron():
     def model(p, x):
         return x + jax.nn.relu(x @ p["up"]) @ p["down"]

@@ -16,6 +16,9 @@ from .values import Data, View, rebased
 
 Rule = Callable[[Log, JaxprEqn, Sequence[Any]], Any]
 
+# The reason of a parameter that is joined to data, such as a class token.
+BESIDE_DATA = "it is put beside data, as a token is"
+
 
 def _moved(eqn: JaxprEqn, data: Data, axes: Axes) -> Data:
     """Return the same entries along other axes."""
@@ -122,7 +125,7 @@ def concatenate(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     operands = [value for value in values if isinstance(value, Data)]
     for view in values:
         if isinstance(view, View):
-            log.other(view, "it is put beside data, as a token is")
+            log.other(view, BESIDE_DATA)
     new = operands[0].copy()
     for data in operands[1:]:
         new = joined(new, data)
