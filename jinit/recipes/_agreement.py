@@ -6,7 +6,7 @@ drew a model is rejected for one key in ten thousand.
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,8 @@ from ._expected import Expected, Fixed, Independent, Piece, Sampled, gain_of, pi
 _FAILURES = 1e-4
 # The kurtosis of a draw is nearly normal if it has at least this many entries.
 _FEWEST = 256
+# Rows of so many equal entries are copies, also in 16 bits.
+_FEWEST_COPIED = 12
 # At most this many entries of a sample are sorted, which bounds the time.
 _ENTRIES = 1 << 16
 
@@ -79,6 +81,7 @@ class Arrays:
     def __init__(self, everything: dict[str, Audited]) -> None:
         self.everything = everything
         self._numbers: dict[tuple[str, int | None, int], Numbers] = {}
+        self._with_copies = _with_copies(everything.values())
 
     def differences(self, path: str, init: object) -> list[Difference]:
         """Compare each piece of a parameter with the law that an initializer gives."""
@@ -98,6 +101,9 @@ class Arrays:
             self._numbers[key] = _numbers(array)
         numbers = self._numbers[key]
         errors, score = _compared(one, array, numbers, piece.expected)
+        # No two rows of independent draws are equal.
+        if isinstance(piece.expected, Independent) and one.path in self._with_copies:
+            errors, score = (math.inf,), -math.inf
         return Difference(
             one.path,
             numbers.size,
@@ -145,7 +151,8 @@ def _compared(
         is_finite = math.isfinite(error)
         return (error,), law.log_likelihood(array) if is_finite else -math.inf
     # A continuous law draws neither equal entries nor orthogonal columns.
-    if _is_special(one) or (numbers.size > 1 and numbers.low == numbers.high):
+    is_equal = numbers.size > 1 and numbers.low == numbers.high
+    if is_equal or _is_special(one) or _has_zeros(array):
         return (math.inf,), -math.inf
     errors = _of_moments(numbers, law)
     if not all(map(math.isfinite, errors)):
@@ -159,6 +166,38 @@ def _is_special(one: Audited) -> bool:
     columns = one.array.size // max(1, *one.array.shape) if one.array.shape else 1
     # Two or three columns of independent entries may be orthogonal by chance.
     return bool(special) and (columns >= 4 or not special.startswith("orthogonal"))
+
+
+def _has_zeros(array: np.ndarray) -> bool:
+    """Tell whether more entries are exactly 0 than a continuous law draws."""
+    if array.dtype.itemsize < 4:
+        # Draws in 16 bits are 0 now and then, but not in a whole row or column.
+        axes = range(array.ndim)
+        return any(
+            array.size // array.shape[axis] >= _FEWEST_COPIED
+            and not np.all(np.any(array, axis=tuple(i for i in axes if i != axis)))
+            for axis in axes
+        )
+    # JAX draws one of 2^23 numbers, of which one or two become 0.
+    return int(np.sum(array == 0)) > 2 + array.size * 2.0**-20
+
+
+def _with_copies(everything: Iterable[Audited]) -> frozenset[str]:
+    """Return the paths of arrays that have a row of another one, or one row twice."""
+    first: dict[bytes, str] = {}
+    copies: set[str] = set()
+    for one in everything:
+        array = one.array
+        if not array.ndim or array.shape[-1] < _FEWEST_COPIED or not array.size:
+            continue
+        # The first entries tell rows apart, and cost little for a large table.
+        rows = array.reshape(-1, array.shape[-1])[:, :_FEWEST_COPIED]
+        for row in rows:
+            key = row.tobytes()
+            if key in first:
+                copies |= {first[key], one.path}
+            first.setdefault(key, one.path)
+    return frozenset(copies)
 
 
 def _equals(array: np.ndarray, values: np.ndarray) -> bool:

@@ -17,7 +17,7 @@ from .._plan import network_roles as in_networks
 from .._plan.plan import Plan, plan
 from .._plan.rules import Rule, keep
 from ._agreement import Arrays, Difference, limit, pooled
-from ._expected import pieces
+from ._expected import Fixed, pieces
 from ._matches import Evidence, Match
 from ._recipe import RECIPES, Recipe, get
 
@@ -39,6 +39,8 @@ _IF_REFUSED: dict[str, tuple[Settings, ...]] = {
         for std in (None, 1.0)
     ),
 }
+# These recipes are for a part of a model, such as its head.
+_OF_PARTS = {"clip", "hyper_connections", "siglip"}
 # (role, label): the first role that a parameter has gives its label. A fused kernel
 # has several labels.
 _LABELS = (
@@ -70,6 +72,16 @@ class Applied(NamedTuple):
             for leaf in self.plan.leaves
         )
 
+    def random_laws(self) -> set[Hashable]:
+        """Return the keys of the laws that draw numbers."""
+        return {
+            piece.expected.identity
+            for leaf in self.plan.leaves
+            if leaf.init is not keep
+            for piece in pieces(leaf.init, leaf.value.shape, leaf.value.dtype)
+            if not isinstance(piece.expected, Fixed)
+        }
+
 
 def tried(
     name: str, net: Network, arrays: Arrays, several: Sequence[Applied]
@@ -99,6 +111,9 @@ def tried(
     if default is None or not isinstance(default.default, float):
         return
     for one in tuple(several):
+        # N(0, s^2) in all kernels is a plain normal law, and not a recipe of this s.
+        if len(one.random_laws()) < 2:
+            continue
         ratio = _ratio(one, arrays)
         # Two digits are what people write, and do not follow the chance of a draw.
         std = float(f"{ratio * default.default:.2g}") if ratio else default.default
@@ -202,10 +217,12 @@ def _match(
     agreeing = [
         all(x.largest <= most for x in several) for several in differences.values()
     ]
+    # Nothing compares a parameter without a law, and `jinit.plan` refuses the model.
+    is_whole = not without or recipe.name in _OF_PARTS
     return Match(
         recipe,
         evidence,
-        all(one.agrees for one in evidence) and together <= most,
+        is_whole and all(one.agrees for one in evidence) and together <= most,
         sum(agreeing) / (len(agreeing) + len(without)),
         sum(x.score for several in differences.values() for x in several),
         without_law=without,

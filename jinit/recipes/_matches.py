@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-import re
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +12,8 @@ from ._recipe import Recipe
 # A table shows at most this many recipes that do not agree, and at most this many roles
 # in which each differs. `rows` has all of them.
 _RECIPES, _ROLES = 5, 3
+# A line of text, and one of a cell, have about so many letters.
+_LINE, _CELL = 88, 60
 
 
 class Evidence(NamedTuple):
@@ -55,7 +57,8 @@ class Match(NamedTuple):
     Args:
       recipe: the recipe, with the settings that fit best.
       evidence: an `Evidence` for each role.
-      agrees: whether all parameters agree with the laws that the recipe has for them.
+      agrees: whether the recipe has a law for each parameter, or is for a part of a
+        model, and all parameters agree with their laws.
       share: the share of all parameters that agree.
       score: the logarithm of the likelihood of all parameters, up to a constant of the
         model; -infinity where one is impossible.
@@ -187,9 +190,10 @@ class Matches(Result, Sequence[str]):
         others = [match for match in self.matches if not match.agrees]
         shown = [*agreeing, *others[:_RECIPES]]
         lines = [_cells(match) for match in shown]
-        below = [f"- {k}: {_first(why)}" for k, why in self.not_applicable.items()]
-        if below:
-            below = ["Not applicable to this model:", *below]
+        below = []
+        if self.not_applicable:
+            # The reasons are in `not_applicable`; here they would bury the answer.
+            below = _wrapped(f"Not applicable: {_listed([*self.not_applicable])}.")
         left = len(self.matches) - len(shown)
         if left:
             below = [f"{left} more recipes agree less.", *below]
@@ -201,42 +205,55 @@ class Matches(Result, Sequence[str]):
             laws = [f"- {path}: {law}" for path, law in [*self.laws.items()][:_RECIPES]]
             return ["No recipe agrees. The likeliest laws of some parameters:", *laws]
         best = self.matches[0]
-        text = f"{best.recipe!r}: all parameters agree with its laws."
+        lines = [f"{best.recipe!r}: all parameters agree with its laws."]
         if best.without_law:
             count = sum(one.parameters for one in best.evidence)
             total = count + len(best.without_law)
-            text = f"{best.recipe!r}: {count} of {total} parameters have its laws."
+            lines = [f"{best.recipe!r}: {count} of {total} parameters have its laws."]
         if best.equal_to:
-            text += f" On this model {_listed(best.equal_to)} has equal laws."
+            lines += _wrapped(f"On this model {_listed(best.equal_to)} has equal laws.")
         others = [
             x for x in self.matches[1:] if x.agrees and x.name not in best.equal_to
         ]
         unequal = [x.name for x in others if x.share == best.share]
         parts = [x.name for x in others if x.share < best.share]
         if unequal:
-            text += f" Less likely, but not excluded: {_listed(unequal)}."
+            lines += _wrapped(f"Less likely, but not excluded: {_listed(unequal)}.")
         if parts:
-            text += f" Parts of the model have the laws of {_listed(parts)}."
+            lines += _wrapped(f"Parts of the model have the laws of {_listed(parts)}.")
         if best.without_law:
-            text += f" It has no law for {_listed(best.without_law[:_ROLES])}."
-        return [text]
+            lines += _wrapped(f"{_without(best)}.")
+        return lines
 
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:-1]) + " and " * (len(names) > 1) + names[-1]
 
 
-def _first(reason: str) -> str:
-    """Return the first clause of an error, which says what is missing."""
-    return re.split(r"[.;:] ", reason, maxsplit=1)[0].rstrip(".") + "."
+def _without(match: Match) -> str:
+    """Say for which parameters a recipe has no law."""
+    paths = match.without_law
+    shown = [*paths[:_ROLES]]
+    if len(paths) > _ROLES:
+        shown.append(f"{len(paths) - _ROLES} more")
+    return f"It has no law for {_listed(shown)}"
 
 
 def _cells(match: Match) -> tuple[str, str, str]:
     differ = [one for one in match.evidence if not one.agrees]
     differ.sort(key=lambda one: -one.errors)
-    shown = differ[:_ROLES] if differ else match.evidence
-    text = "; ".join(map(str, shown))
-    if len(differ) > _ROLES:
-        text += f"; and {len(differ) - _ROLES} more roles"
+    several = differ or match.evidence
+    lines = [line for one in several[:_ROLES] for line in _wrapped(str(one), _CELL)]
+    left = len(several) - _ROLES
+    if left > 0:
+        lines.append(f"and {left} more role{'s' * (left > 1)}")
+    if match.without_law:
+        lines = [*_wrapped(_without(match), _CELL), *lines]
     share = math.floor(100 * match.share)
-    return repr(match.recipe), f"{share} %", text
+    name = "\n".join(_wrapped(repr(match.recipe), _CELL))
+    return name, f"{share} %", "\n".join(lines)
+
+
+def _wrapped(text: str, width: int = _LINE) -> list[str]:
+    """Return the lines of a text; a path is never cut, since nobody could copy it."""
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)

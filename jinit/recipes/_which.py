@@ -6,6 +6,7 @@ from typing import Any
 from .._network.calling import network_of
 from .._network.record import Network
 from .._probe.audit.audited import audited
+from . import _architectures as architectures
 from ._agreement import Arrays
 from ._candidates import Applied, applied, tried
 from ._matches import Match, Matches
@@ -26,7 +27,8 @@ def which(
     of its entries. A std of n normal draws has the error std / sqrt(2 n), and the limit
     rejects the recipe that drew the model for one key in ten thousand. A recipe is
     named only if all parameters agree, so that trained weights, and weights that a
-    recipe drew and a user changed, look like none of them.
+    recipe drew and a user changed, look like none of them. It is for an architecture:
+    `gpt2` is named only for a model with attention, whatever its numbers are.
 
     Args:
       model: a Linen module, a function of (variables, ...), a model that holds its
@@ -82,8 +84,10 @@ def _best_of(name: str, net: Network, arrays: Arrays) -> Applied:
 
     Raises:
       TypeError: if the model does not show a setting that the recipe needs.
-      ValueError: if no settings let the recipe apply to the model.
+      ValueError: if the model has another architecture, or if no settings let the
+        recipe apply to it.
     """
+    architectures.require(name, net)
     several: list[Applied] = []
     refusal: Exception | None = None
     for recipe in tried(name, net, arrays, several):
