@@ -21,8 +21,9 @@ def findings(rows: Sequence[Row]) -> list[Finding]:
     """Return a finding for each trouble, the worst first."""
     broken = list(_not_finite(rows))
     if broken:
-        # After NaN or infinity no other number means anything.
-        return broken
+        # No number after the first NaN means anything. Updates that were too large
+        # before it are its likeliest cause.
+        return [*_worst("fast", rows, _fastness, _fast), *broken]
     measured = [row for row in rows if row["measured"] >= _ENOUGH]
     return [
         *_worst("spike", rows, lambda row: row["spike"] / _SPIKE, _spike),
@@ -71,7 +72,7 @@ def _not_finite(rows: Sequence[Row]) -> Iterator[Finding]:
     # most before then is the likeliest source.
     worst = max(here, key=lambda row: (row["bad_value"], row["spike"]))
     value = _VALUES[int(worst["bad_value"])]
-    others = f", as in {len(here) - 1} other tensors" if len(here) > 1 else ""
+    others = f" (and in all, {len(here)} tensors at that step)" if here[1:] else ""
     yield Finding(
         "not_finite",
         worst["path"],
@@ -108,7 +109,7 @@ def _fast(row: Row) -> tuple[float, str]:
     return peak, (
         f"{row['path']}: an update was {peak:.2g} times as large as the weights, where "
         f"1e-3 is usual and {_FAST:g} is the most that trains well. Lower the learning "
-        f"rate {max(2, round(peak / 0.01)):d} times, or warm it up."
+        f"rate {max(2, round(2 * peak / _FAST)):d} times, or warm it up."
     )
 
 
@@ -167,9 +168,12 @@ def _silence(row: Row) -> float:
 
 
 def _no_gradient(row: Row) -> tuple[float, str]:
+    began = (
+        "does not depend" if row["zeros"] == row["measured"] else "depends no longer"
+    )
     return 0.0, (
-        f"{row['path']}: the last {row['zeros']} gradients were 0. The loss no longer "
-        "depends on these weights; jinit.probe shows in which layer the signal ends."
+        f"{row['path']}: the last {row['zeros']} gradients were 0. The loss {began} on "
+        "these weights; jinit.probe shows in which layer the signal ends."
     )
 
 
@@ -184,8 +188,8 @@ def _still(row: Row) -> tuple[float, str]:
     return row["largest_update"], (
         f"{row['path']} does not move: its gradient is {row['grad_rms']:.2g}, and an "
         f"update is {row['ratio_peak']:.1g} times the size of the weights, where 1e-3 "
-        "is usual. Raise its learning rate; if it is frozen on purpose, leave it out "
-        "by `only`."
+        "is usual. Raise its learning rate; if it is frozen on purpose, leave it out: "
+        "only=lambda path, leaf: not path.startswith(...)."
     )
 
 
@@ -194,7 +198,9 @@ def _smallness(rows: Sequence[Row]) -> Callable[[Row], float]:
 
     def severity(row: Row) -> float:
         is_noise = row["grad_rms"] < _NOISE * usual
-        return 0.0 if is_noise else (row["small"] or 0) / 0.5
+        # Behind a gate that starts at 0 the first gradients are small, and grow.
+        grows = row["grad_rms"] > 1.5 * math.exp(row["grad_before"])
+        return 0.0 if is_noise or grows else (row["small"] or 0) / 0.5
 
     return severity
 

@@ -59,7 +59,8 @@ class WatchReport(Result):
             )
             for row in self.rows
         ]
-        words = [f"- {finding}" for finding in self.findings] or ["- nothing is wrong"]
+        healthy = "nothing is wrong" if self.step else "nothing was measured yet"
+        words = [f"- {finding}" for finding in self.findings] or [f"- {healthy}"]
         above = [f"after {self.step} steps"]
         return Table(("tensor", *SHOWN), lines, above=above, below=words)
 

@@ -58,5 +58,5 @@ def states_in(tree: Any) -> Iterator[WatchState]:
     nodes = jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, WatchState))
     for node in nodes:
         if isinstance(node, WatchState):
+            # A watch of a watch measures the same tensors twice.
             yield node
-            yield from states_in(node.inner)

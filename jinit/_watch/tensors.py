@@ -123,7 +123,9 @@ def tensors_of(params: Any, only: Pattern | None, stacks: Any) -> list[Tensor]:
 
 def _is_learned(leaf: Leaf) -> bool:
     dtype = getattr(leaf.value, "dtype", None)
-    return dtype is not None and jnp.issubdtype(dtype, jnp.inexact)
+    is_number = dtype is not None and jnp.issubdtype(dtype, jnp.inexact)
+    # An array without entries has no mean.
+    return is_number and leaf.value.size > 0
 
 
 def values_of(tree: Any, tensors: Sequence[Tensor]) -> list[jax.Array]:

@@ -216,3 +216,25 @@ def test_steps_that_jump_across_a_valley():
     (finding,) = [x for x in jinit.watched(state).findings if x.path == "w"][-1:]
     assert "oscillates" in {x.category for x in jinit.watched(state).findings}
     assert finding.path == "w"
+
+
+def test_the_cause_of_a_divergence_comes_first():
+    run = train(Mlp(), optax.sgd(30.0), 12)
+    report = run.reports[12]
+    assert [finding.category for finding in report.findings] == ["fast", "not_finite"]
+
+
+def test_gradients_that_grow_from_nothing_are_healthy():
+    """A gate that starts at 0 lets the gradient of its branch through step by step."""
+    tx = jinit.watch(optax.adam(optax.linear_schedule(0.0, 1e-3, 2000)))
+    params = {"gate": jnp.zeros(()), "w": jax.random.normal(jax.random.key(0), (8, 8))}
+    state, x = tx.init(params), jnp.ones((4, 8))
+
+    def loss(params):
+        return jnp.mean((x + params["gate"] * (x @ params["w"]) - 2) ** 2)
+
+    step = jax.jit(tx.update)
+    for _ in range(20):
+        updates, state = step(jax.grad(loss)(params), state, params)
+        params = optax.apply_updates(params, updates)
+        assert jinit.watched(state).findings == []

@@ -241,3 +241,21 @@ def test_only_selects():
     paths = [row["path"] for row in jinit.watched(state).rows]
     assert paths == ["down/kernel", "up/kernel"]
     assert np.asarray(state.table).shape[0] == 2
+
+
+def test_an_array_without_entries_is_left_out():
+    params = {"w": jnp.ones((3, 3)), "none": jnp.ones((0, 3))}
+    tx = jinit.watch(optax.adam(1e-3))
+    updates, state = tx.update(params, tx.init(params), params)
+    assert updates["none"].shape == (0, 3)
+    assert [row["path"] for row in jinit.watched(state).rows] == ["w"]
+
+
+def test_a_watch_of_a_watch_is_one_report():
+    tx = jinit.watch(jinit.watch(optax.adam(1e-2)))
+    assert len(jinit.watched(tx.init(parameters())).rows) == 4
+
+
+def test_a_report_before_the_first_step_says_so():
+    state = jinit.watch(optax.adam(1e-2)).init(parameters())
+    assert "nothing was measured yet" in str(jinit.watched(state))
