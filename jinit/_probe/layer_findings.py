@@ -205,10 +205,13 @@ def unnormalized(stream: Stream) -> Iterator[Finding]:
     sick = {id(pair[0]) for pair in missing}
     for kin in kinds.values():
         for one in kin[1:]:
-            sizes = [s.reads["rms"] for s in kin if s is not one and s.reads]
+            others = [s for s in kin if s is not one]
+            sizes = [s.reads["rms"] for s in others if s.reads]
             is_tight = len(sizes) > 1 and max(sizes) <= _TIGHT * min(sizes)
+            if not is_tight or not _are_normed(others) or _is_gated(one, others):
+                continue
             # The output of an activation has no fixed size, either.
-            if is_tight and one.layer.activation is None and id(one) not in sick:
+            if one.layer.activation is None and id(one) not in sick:
                 yield from _unlike(one, float(np.median(sizes)))
 
 
@@ -223,8 +226,37 @@ def _without_norm(kin: Sequence[Stage], least: int) -> Iterator[tuple[Stage, int
     skipped = not kin[0].is_normed
     rest = kin[skipped:]
     bare = [stage for stage in rest if not stage.is_normed]
-    if len(bare) == 1 and len(rest) > least and bare[0] is not kin[0]:
+    if len(bare) != 1 or len(rest) <= least or bare[0] is kin[0]:
+        return
+    if not _is_gated(bare[0], [stage for stage in rest if stage is not bare[0]]):
         yield bare[0], len(rest) - 1
+
+
+def _are_normed(kin: Sequence[Stage]) -> bool:
+    """Tell whether all of some layers read norms: by their scales, or an rms of 1.
+
+    Layers that read one value, as the kernels of a recurrent cell do, are alike without
+    a norm.
+    """
+    if all(stage.is_normed for stage in kin):
+        return True
+    sizes = [stage.reads["rms"] for stage in kin if stage.reads]
+    return len(set(sizes)) > 1 and all(1 / _TIGHT < size < _TIGHT for size in sizes)
+
+
+def _is_gated(one: Stage, others: Sequence[Stage]) -> bool:
+    """Tell whether a layer reads what another does, times a gate, and so less of it.
+
+    The reset gate of a GRU multiplies the state before one of the three products. The
+    sum of a norm and a branch comes from both as well, and it is larger than the norm.
+    """
+    return any(
+        set(one.layer.inputs) > set(other.layer.inputs)
+        and one.reads is not None
+        and other.reads is not None
+        and one.reads["rms"] < other.reads["rms"]
+        for other in others
+    )
 
 
 def _unlike(one: Stage, usual: float) -> Iterator[Finding]:
