@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from .._core.results import Finding, Row
-from . import dead_units, formats, layer_findings, signal_findings
+from . import dead_units, formats, layer_findings, loss_findings, signal_findings
 from .chances import Suspect
 from .stream import Loss, Stream
 
@@ -36,6 +36,8 @@ def findings(
     has_loss = loss.value is not None
     everything = [
         *lost,
+        # Where the signal is lost, the layer that loses it is to be mended first.
+        *(() if lost else loss_findings.without_gradient(layers, parameters, loss)),
         *formats.beyond(losses, names, has_loss),
         *layer_findings.large(stream),
         *layer_findings.branches(stream),
@@ -43,7 +45,7 @@ def findings(
         *signal_findings.drifts(stream, layers),
         *layer_findings.small(stream),
         *layer_findings.attention(stream),
-        *layer_findings.first_loss(stream, loss),
+        *loss_findings.first_loss(stream, loss),
         *signal_findings.gradient(stream),
         *dead_units.dead(stream, chances),
         *signal_findings.saturated(stream),

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from .._core.results import Finding
-from .stream import Joint, Loss, Stage, Stream
+from .stream import Joint, Stage, Stream
 
 # The gain of a layer over the median of layers of its shape and roles; over the median
 # of all layers; and the gain that is large for any layer.
@@ -26,8 +26,6 @@ _BRANCH, _DROWNS = 4.0, 1.5
 _TIGHT, _UNLIKE = 1.02, 1.5
 # The std of logits, and the entropy of their softmax over the largest possible one.
 _SHARP, _ENTROPY = 4.0, 0.4
-# The first loss above that of guessing, in nats.
-_EXCESS = 1.5
 _ONE_EXPERT, _UNUSED = 0.9, 0.5
 _SAME_POSITIONS = 0.03
 
@@ -289,28 +287,6 @@ def attention(stream: Stream) -> Iterator[Finding]:
                 "queries or the keys, or divide their product by the root of the "
                 "head's width: a saturated softmax passes no gradient.",
             )
-
-
-def first_loss(stream: Stream, loss: Loss) -> Iterator[Finding]:
-    """Find a first loss far above that of guessing."""
-    if loss.value is None or loss.guess is None:
-        return
-    excess = loss.value - loss.guess
-    heads = [stage for stage in stream.stages if stage.has("readout")]
-    if not excess > _EXCESS or not heads:
-        return
-    head = heads[-1]
-    # A scale or a cap behind the head changes its logits.
-    size = head.gives["std"] if loss.logits is None else loss.logits
-    yield Finding(
-        "first loss",
-        head.path,
-        loss.value,
-        f"the first loss is {loss.value:.3g}, and guessing costs {loss.guess:.3g}: the "
-        f"readout {head.path} is {size:.2g} times too large, since its logits have a "
-        f"std of {size:.3g} (usual: below 1). Scale down the last layer, or set it to "
-        "0: the first steps only undo such logits.",
-    )
 
 
 def routers(stream: Stream) -> Iterator[Finding]:

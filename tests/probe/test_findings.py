@@ -321,3 +321,33 @@ def test_a_std_that_is_rounding_alone_is_marked():
     report = jinit.probe(Net(), Net().init(KEY, X), X)
     (line,) = [line for line in str(report).splitlines() if "Dense_0" in line]
     assert line.split()[-8:-5] == ["0.1", "-", "0.1"]
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda y: jnp.mean(y.argmax(-1) == 3),
+        lambda y: 3.0,
+        lambda y: jnp.mean(jax.lax.stop_gradient(y) ** 2),
+    ],
+)
+def test_a_loss_without_a_gradient(loss):
+    model = nn.Dense(4)
+    report = jinit.probe(model, model.init(KEY, X), X, loss=loss)
+    assert [finding[:2] for finding in report.verdict] == [("no gradient", "kernel")]
+    with pytest.raises(AssertionError, match="does not depend on the parameters"):
+        report.check()
+
+
+def test_some_parameters_without_a_gradient_are_no_finding():
+    w = {"a": jnp.eye(32), "b": jnp.eye(32)}
+
+    def model(w, x):
+        return x @ w["a"], jax.lax.stop_gradient(x @ w["b"])
+
+    report = jinit.probe(model, w, X, loss=lambda y: jnp.mean(y[0] * X + y[1]))
+    assert report.verdict == []
+    # A loss that is not the user's is not judged.
+    assert (
+        jinit.probe(lambda w, x: jax.lax.stop_gradient(x @ w), w["a"], X).verdict == []
+    )

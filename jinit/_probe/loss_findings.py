@@ -1,0 +1,51 @@
+"""Findings about the loss: what it starts at, and whether it has a gradient."""
+
+from collections.abc import Iterator, Sequence
+
+from .._core.results import Finding, Row
+from .stream import Loss, Stream
+
+# The first loss above that of guessing, in nats.
+_EXCESS = 1.5
+
+
+def first_loss(stream: Stream, loss: Loss) -> Iterator[Finding]:
+    """Find a first loss far above that of guessing."""
+    if loss.value is None or loss.guess is None:
+        return
+    excess = loss.value - loss.guess
+    heads = [stage for stage in stream.stages if stage.has("readout")]
+    if not excess > _EXCESS or not heads:
+        return
+    head = heads[-1]
+    # A scale or a cap behind the head changes its logits.
+    size = head.gives["std"] if loss.logits is None else loss.logits
+    yield Finding(
+        "first loss",
+        head.path,
+        loss.value,
+        f"the first loss is {loss.value:.3g}, and guessing costs {loss.guess:.3g}: the "
+        f"readout {head.path} is {size:.2g} times too large, since its logits have a "
+        f"std of {size:.3g} (usual: below 1). Scale down the last layer, or set it to "
+        "0: the first steps only undo such logits.",
+    )
+
+
+def without_gradient(
+    layers: Sequence[Row], parameters: Sequence[Row], loss: Loss
+) -> Iterator[Finding]:
+    """Find a loss of the user's whose gradients are all exactly 0."""
+    slopes = [row["grad_rms"] for row in parameters]
+    if loss.value is None or not slopes or any(slope != 0 for slope in slopes):
+        return
+    yield Finding(
+        "no gradient",
+        layers[-1]["path"],
+        0.0,
+        f"the gradient of each of the {len(slopes)} parameters is exactly 0 (usual: an "
+        f"rms of 1e-7 to 1): the loss, {loss.value:.3g} here, does not depend on the "
+        "parameters in a way that has a gradient, or it is flat at this point. Pass a "
+        "loss that is differentiable in the output, such as a mean cross entropy or a "
+        "squared error, since argmax, rounding, comparisons and stop_gradient let no "
+        "gradient pass.",
+    )
