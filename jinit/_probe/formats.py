@@ -59,6 +59,13 @@ def checked(formats: Any) -> tuple[str, ...]:
             "('bfloat16', 'float8_e4m3fn')."
         )
     names = [_name(entry) for entry in formats]
+    for name in names:
+        if name in ("float32", "float64"):
+            raise ValueError(
+                f"`formats` has {name!r}, in which no value of a layer is lost: values "
+                "are measured in float32 or wider. Name narrower formats, of "
+                f"{', '.join(map(repr, FORMATS))}."
+            )
     return tuple(dict.fromkeys(checks.choice("formats", x, FORMATS) for x in names))
 
 
