@@ -1,5 +1,6 @@
 """Findings about the loss: what it starts at, and whether it has a gradient."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 from .._core.results import Finding, Row
@@ -7,6 +8,8 @@ from .stream import Loss, Stream
 
 # The first loss above that of guessing, in nats.
 _EXCESS = 1.5
+# The loss of equal logits over that of guessing, of a loss that is another one.
+_OTHER = 1.5
 
 
 def first_loss(stream: Stream, loss: Loss) -> Iterator[Finding]:
@@ -18,6 +21,9 @@ def first_loss(stream: Stream, loss: Loss) -> Iterator[Finding]:
     if not excess > _EXCESS or not heads:
         return
     head = heads[-1]
+    if loss.flat is not None and _OTHER * loss.guess < loss.flat < math.inf:
+        yield _another(head.path, loss.value, loss.guess, loss.flat)
+        return
     # A scale or a cap behind the head changes its logits.
     size = head.gives["std"] if loss.logits is None else loss.logits
     yield Finding(
@@ -28,6 +34,21 @@ def first_loss(stream: Stream, loss: Loss) -> Iterator[Finding]:
         f"readout {head.path} is {size:.2g} times too large, since its logits have a "
         f"std of {size:.3g} (usual: below 1). Scale down the last layer, or set it to "
         "0: the first steps only undo such logits.",
+    )
+
+
+def _another(path: str, value: float, guess: float, flat: float) -> Finding:
+    """Return the finding of a loss that is no mean of the cross entropies."""
+    return Finding(
+        "first loss",
+        path,
+        value,
+        f"the first loss is {value:.3g}, and guessing one of {math.exp(guess):.0f} "
+        f"classes costs {guess:.3g}, but an output of zeros costs {flat:.3g}, which is "
+        f"{flat / guess:.3g} times as much. So the loss is a sum over about "
+        f"{flat / guess:.0f} examples, or another loss than the cross entropy of so "
+        "many classes. Take its mean, or correct `classes`: a sum makes the gradient "
+        "grow with the batch.",
     )
 
 

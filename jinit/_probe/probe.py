@@ -143,8 +143,9 @@ def report_of(
     passes = passes_of(net, loss, formats)
     with may_be_infinite():
         statistics = jax.device_get(passes.statistics(net.params, net.inputs))
-        guess = passes.guess() if guess is None else guess
-        statistics = statistics._replace(guess=guess)
+        flat = passes.flat()
+        guess = passes.guess(flat) if guess is None else guess
+        statistics = statistics._replace(guess=guess, flat=flat)
     stream = stream_of(passes.reading, passes.places, *statistics[:3])
     chances = chances_of(net, suspects(stream))
     singular_values = of_first(net) if jacobian else None

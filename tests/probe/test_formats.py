@@ -156,6 +156,17 @@ def test_classes_say_what_guessing_costs():
     assert healthy.verdict == []
 
 
+def test_a_summed_cross_entropy_is_no_matter_of_the_readout():
+    report = jinit.probe(two, weights(), X, loss=lambda y: 64 * labelled(y), classes=10)
+    (first,) = report.verdict
+    assert first[:2] == ("first loss", "b")
+    assert "a sum over about 64 examples" in str(first)
+    assert "too large" not in str(first)
+    # Ten logits are asked for, and `classes` has another number.
+    report = jinit.probe(two, weights(b=2.0), X, loss=labelled, classes=2)
+    assert [str(f) for f in report.verdict if "readout" in str(f)] == []
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
