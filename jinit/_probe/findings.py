@@ -55,6 +55,8 @@ def findings(
         *formats.lost(losses, names, has_loss),
         *signal_findings.below_epsilon(stream, parameters, loss),
     ]
+    # An input comes before the layers that keep its size.
+    everything.sort(key=lambda one: one.category != "large input")
     return list({(one.category, one.path): one for one in everything}.values())
 
 

@@ -10,6 +10,9 @@ from .stream import Loss, Stream
 _EXCESS = 1.5
 # The loss of equal logits over that of guessing, of a loss that is another one.
 _OTHER = 1.5
+# The rms of a large input, how far from it the layers keep it, and the std of logits
+# that a healthy network makes of an input of 1.
+_LARGE_INPUT, _KEPT, _HEALTHY = 5.0, 5.0, 4.0
 
 
 def first_loss(stream: Stream, loss: Loss) -> Iterator[Finding]:
@@ -26,6 +29,10 @@ def first_loss(stream: Stream, loss: Loss) -> Iterator[Finding]:
         return
     # A scale or a cap behind the head changes its logits.
     size = head.gives["std"] if loss.logits is None else loss.logits
+    source = _large_input(stream)
+    if source is not None and size < _HEALTHY * source[1]:
+        yield _of_input(*source, loss.value, loss.guess)
+        return
     yield Finding(
         "first loss",
         head.path,
@@ -34,6 +41,28 @@ def first_loss(stream: Stream, loss: Loss) -> Iterator[Finding]:
         f"readout {head.path} is {size:.2g} times too large, since its logits have a "
         f"std of {size:.3g} (usual: below 1). Scale down the last layer, or set it to "
         "0: the first steps only undo such logits.",
+    )
+
+
+def _large_input(stream: Stream) -> tuple[str, float] | None:
+    """Return the first layer and the rms of a large input that every layer keeps."""
+    reading = [stage for stage in stream.stages if stage.reads is not None]
+    sizes = [stage.reads["rms"] for stage in reading if stage.reads is not None]
+    if not reading or not reading[0].has("input") or not sizes[0] > _LARGE_INPUT:
+        return None
+    is_kept = all(1 / _KEPT < size / sizes[0] < _KEPT for size in sizes)
+    return (reading[0].path, sizes[0]) if is_kept else None
+
+
+def _of_input(path: str, size: float, value: float, guess: float) -> Finding:
+    return Finding(
+        "large input",
+        path,
+        size,
+        f"the input that {path} reads has an rms of {size:.3g} (usual: about 1), and "
+        f"every layer keeps it, so that the first loss is {value:.3g}, where guessing "
+        f"costs {guess:.3g}. Scale the input to 1: divide it by {size:.2g}, or "
+        "standardize it, since the layers themselves are not too large.",
     )
 
 

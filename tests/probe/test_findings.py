@@ -351,3 +351,24 @@ def test_some_parameters_without_a_gradient_are_no_finding():
     assert (
         jinit.probe(lambda w, x: jax.lax.stop_gradient(x @ w), w["a"], X).verdict == []
     )
+
+
+def test_a_large_input_is_not_laid_on_the_readout():
+    labels = jnp.arange(64) % 10
+
+    def loss(logits):
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+    he = jinit.he()
+    layers = [
+        layer for _ in range(4) for layer in (nn.Dense(64, kernel_init=he), nn.relu)
+    ]
+    model = nn.Sequential([*layers, nn.Dense(10)])
+    (first,) = verdict(model, 100 * X, {}, loss=loss)
+    assert first[:2] == ("large input", "layers_0")
+    assert first.value == pytest.approx(100, rel=0.05) and is_whole(str(first))
+    # The readout is at fault if it is too large for any input.
+    findings = verdict(model, 100 * X, {"layers_8": 30.0}, loss=loss)
+    assert ("first loss", "layers_8") in [f[:2] for f in findings]
+    assert "large input" not in categories(findings)
+    assert "large input" not in categories(verdict(model, 3 * X, {}, loss=loss))
