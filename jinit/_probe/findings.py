@@ -27,7 +27,7 @@ def findings(
       chances: the share of units that would be dead by chance, for each suspect.
       losses: what narrow formats lose of each array.
     """
-    broken = list(signal_findings.not_finite(layers, parameters))
+    broken = list(signal_findings.not_finite(stream, layers, parameters))
     if broken:
         # Behind NaN and infinity no other number means anything.
         return broken

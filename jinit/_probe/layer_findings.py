@@ -46,8 +46,7 @@ def large(stream: Stream) -> Iterator[Finding]:
             stage.gain,
             f"{stage.path} multiplies what it reads by {stage.gain:.3g}, and layers "
             f"like it by {normal:.3g}. Divide its weights by "
-            f"{stage.gain / normal:.2g}: a norm may hide the factor in the signal, "
-            "but the layer learns slower by its square.",
+            f"{stage.gain / normal:.2g}: {_harm(stream)}.",
         )
     # A sigmoid, whose slope is below 0.25, asks for more.
     known = {"relu", "gelu", "silu", "tanh", "leaky_relu", "elu", "swiglu", "geglu"}
@@ -66,9 +65,18 @@ def large(stream: Stream) -> Iterator[Finding]:
             median,
             f"the layers multiply what they read by {median:.3g} (the median; usual: "
             f"0.1 to 1.5), {first.path} first. Divide their weights by "
-            f"{median / math.sqrt(2):.2g}: norms may hide the factor in the signal, "
-            "but the layers learn slower by its square.",
+            f"{median / math.sqrt(2):.2g}: {_harm(stream)}.",
         )
+
+
+def _harm(stream: Stream) -> str:
+    """Say what a factor in the weights does, where a norm follows and where none."""
+    if any(stage.is_normed for stage in stream.stages):
+        return (
+            "a norm may hide such a factor in the signal, but weights that are so "
+            "large learn slower by its square"
+        )
+    return "everything that reads the signal gets the factor, and so does the gradient"
 
 
 def _large_of_kin(stages: Sequence[Stage]) -> Iterator[tuple[Stage, float]]:
@@ -334,9 +342,9 @@ def positions(stream: Stream) -> Iterator[Finding]:
             "positions alike",
             last.path,
             share,
-            f"the positions that {last.path} reads are alike: {share:.2g} of their rms "
-            f"differs (usual: above {_SAME_POSITIONS:g}), and "
-            f"{first.reads['spread']:.2g} at {first.path}. Try shortcuts around the "
+            f"the positions that {last.path} reads are alike: the share of their rms "
+            f"that differs is {share:.2g} (usual: above {_SAME_POSITIONS:g}), and it "
+            f"is {first.reads['spread']:.2g} at {first.path}. Try shortcuts around the "
             "attention, or smaller weights of values: attention averages over "
             "positions until none is left to tell apart.",
         )

@@ -74,7 +74,7 @@ def _another(path: str, value: float, guess: float, flat: float) -> Finding:
         value,
         f"the first loss is {value:.3g}, and guessing one of {math.exp(guess):.0f} "
         f"classes costs {guess:.3g}, but an output of zeros costs {flat:.3g}, which is "
-        f"{flat / guess:.3g} times as much. So the loss is a sum over about "
+        f"{flat / guess:.3g} times as much: the loss is a sum over about "
         f"{flat / guess:.0f} examples, or another loss than the cross entropy of so "
         "many classes. Take its mean, or correct `classes`: a sum makes the gradient "
         "grow with the batch.",

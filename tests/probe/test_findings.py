@@ -372,3 +372,35 @@ def test_a_large_input_is_not_laid_on_the_readout():
     assert ("first loss", "layers_8") in [f[:2] for f in findings]
     assert "large input" not in categories(findings)
     assert "large input" not in categories(verdict(model, 3 * X, {}, loss=loss))
+
+
+def test_a_nan_is_named_where_it_is():
+    w = {"a": jnp.eye(32), "b": jnp.eye(32).at[0, 0].set(jnp.nan)}
+
+    def model(w, x):
+        return jax.nn.relu(x @ w["a"]) @ w["b"]
+
+    (weight,) = jinit.probe(model, w, X).verdict
+    assert weight[:2] == ("not finite", "b") and "the parameter b itself" in str(weight)
+    w["b"] = w["a"]
+    (batch,) = jinit.probe(model, w, X.at[0, 0].set(jnp.nan)).verdict
+    assert batch[:2] == ("not finite", "a") and "the batch that a reads" in str(batch)
+    assert is_whole(str(weight)) and is_whole(str(batch))
+
+
+def test_norms_are_spoken_of_where_there_are_some():
+    assert "a norm may hide" in str(verdict(Tower(), X, {"up_2": 30.0})[0])
+    plain = nn.Sequential([nn.Dense(32) for _ in range(5)])
+    for factors in ({"layers_2": 30.0}, {"": 3.0}):
+        (large, *_) = verdict(plain, X, factors)
+        assert large.category == "large layer" and "norm" not in str(large)
+        assert is_whole(str(large))
+
+
+def test_shares_of_0_make_whole_sentences():
+    model = Attention(8, 0.0)
+    variables = changed(model, SERIES, {"query": 0.0, "key": 0.0})
+    findings = jinit.probe(model, variables, SERIES).verdict
+    alike = next(f for f in findings if f.category == "positions alike")
+    assert "the share of their rms that differs is" in str(alike)
+    assert is_whole(str(alike))

@@ -81,6 +81,10 @@ def test_findings_name_the_place_and_the_cure():
     large = kinds(jinit.probe(two, weights(a=1e5), X, formats=FORMATS))
     assert large["float16 overflow"].path == "a"
     assert "65504" in str(large["float16 overflow"])
+    assert ", and some values are at" in str(large["float16 overflow"])
+    one = kinds(jinit.probe(lambda w, x: x @ w, 1e5 * jnp.eye(32), X[:1] * 0.1,
+                            formats=FORMATS[1:2]))  # fmt: skip
+    assert "other place" not in str(one["float16 overflow"])
     assert "bfloat16 overflow" not in large
     assert "scale of" in str(large["float8_e4m3fn overflow"])
     tiny = lambda y: 1e-7 * labelled(y)  # noqa: E731
