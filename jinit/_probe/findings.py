@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from .._core.results import Finding, Row
-from . import dead_units, formats, layer_findings, signal_findings
+from . import dead_units, formats, layer_findings, loss_findings, signal_findings
 from .chances import Suspect
 from .stream import Loss, Stream
 
@@ -27,7 +27,7 @@ def findings(
       chances: the share of units that would be dead by chance, for each suspect.
       losses: what narrow formats lose of each array.
     """
-    broken = list(signal_findings.not_finite(layers, parameters))
+    broken = list(signal_findings.not_finite(stream, layers, parameters))
     if broken:
         # Behind NaN and infinity no other number means anything.
         return broken
@@ -36,6 +36,8 @@ def findings(
     has_loss = loss.value is not None
     everything = [
         *lost,
+        # Where the signal is lost, the layer that loses it is to be mended first.
+        *(() if lost else loss_findings.without_gradient(layers, parameters, loss)),
         *formats.beyond(losses, names, has_loss),
         *layer_findings.large(stream),
         *layer_findings.branches(stream),
@@ -43,7 +45,7 @@ def findings(
         *signal_findings.drifts(stream, layers),
         *layer_findings.small(stream),
         *layer_findings.attention(stream),
-        *layer_findings.first_loss(stream, loss),
+        *loss_findings.first_loss(stream, loss),
         *signal_findings.gradient(stream),
         *dead_units.dead(stream, chances),
         *signal_findings.saturated(stream),
@@ -53,6 +55,8 @@ def findings(
         *formats.lost(losses, names, has_loss),
         *signal_findings.below_epsilon(stream, parameters, loss),
     ]
+    # An input comes before the layers that keep its size.
+    everything.sort(key=lambda one: one.category != "large input")
     return list({(one.category, one.path): one for one in everything}.values())
 
 

@@ -59,6 +59,13 @@ def checked(formats: Any) -> tuple[str, ...]:
             "('bfloat16', 'float8_e4m3fn')."
         )
     names = [_name(entry) for entry in formats]
+    for name in names:
+        if name in ("float32", "float64"):
+            raise ValueError(
+                f"`formats` has {name!r}, in which no value of a layer is lost: values "
+                "are measured in float32 or wider. Name narrower formats, of "
+                f"{', '.join(map(repr, FORMATS))}."
+            )
     return tuple(dict.fromkeys(checks.choice("formats", x, FORMATS) for x in names))
 
 
@@ -149,15 +156,15 @@ def beyond(
             sick = [one for one in everything if one.shares[name][share] > 0]
             if sick:
                 worst = max(sick, key=lambda one: one.shares[name][share])
+                others = _elsewhere(sick, f"some {word} are")
                 size = worst.slope if share.startswith("grad") else worst.size
                 yield Finding(
                     f"{name} overflow",
                     worst.path,
                     worst.shares[name][share],
-                    f"{worst.shares[name][share]:.2g} of the {word} of {worst.path} "
+                    f"{100 * worst.shares[name][share]:.2g}% of the {word} of {worst.path} "
                     f"are beyond {float(jnp.finfo(name).max):g}, the largest number of "
-                    f"{name}, and so are some at {len(sick) - 1} other places (usual: "
-                    f"none). {_smaller(name, size)}",
+                    f"{name} (usual: none){others}. {_smaller(name, size)}",
                 )
 
 
@@ -184,6 +191,7 @@ def lost(
             sick = [one for one in everything if one.shares[name][share] > _LOST]
             if sick:
                 worst = max(sick, key=lambda one: one.shares[name][share])
+                others = _elsewhere(sick, f"more than {_LOST:.0%} of the {word} do")
                 is_back = share.startswith("grad")
                 cure = _loss_scaling(name, slope) if is_back else ""
                 yield Finding(
@@ -191,10 +199,16 @@ def lost(
                     worst.path,
                     worst.shares[name][share],
                     f"{worst.shares[name][share]:.0%} of the {word} of {worst.path} "
-                    f"become 0 in {name} (usual: below {_LOST:.0%}), and more than "
-                    f"that at {len(sick) - 1} other places. "
-                    f"{cure or _larger(name, worst.size)}",
+                    f"become 0 in {name} (usual: below {_LOST:.0%})"
+                    f"{others}. {cure or _larger(name, worst.size)}",
                 )
+
+
+def _elsewhere(sick: Sequence[Losses], what: str) -> str:
+    """Return the clause on the places that are sick beside the worst one."""
+    rest = len(sick) - 1
+    where = f"at {rest} other places" if rest > 1 else "at one other place"
+    return f", and {what} {where}" if rest else ""
 
 
 def _judged(shares: Sequence[str], has_loss: bool) -> list[tuple[str, str]]:

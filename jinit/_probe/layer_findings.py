@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from .._core.results import Finding
-from .stream import Joint, Loss, Stage, Stream
+from .stream import Joint, Stage, Stream
 
 # The gain of a layer over the median of layers of its shape and roles; over the median
 # of all layers; and the gain that is large for any layer.
@@ -26,8 +26,6 @@ _BRANCH, _DROWNS = 4.0, 1.5
 _TIGHT, _UNLIKE = 1.02, 1.5
 # The std of logits, and the entropy of their softmax over the largest possible one.
 _SHARP, _ENTROPY = 4.0, 0.4
-# The first loss above that of guessing, in nats.
-_EXCESS = 1.5
 _ONE_EXPERT, _UNUSED = 0.9, 0.5
 _SAME_POSITIONS = 0.03
 
@@ -48,8 +46,7 @@ def large(stream: Stream) -> Iterator[Finding]:
             stage.gain,
             f"{stage.path} multiplies what it reads by {stage.gain:.3g}, and layers "
             f"like it by {normal:.3g}. Divide its weights by "
-            f"{stage.gain / normal:.2g}: a norm may hide the factor in the signal, "
-            "but the layer learns slower by its square.",
+            f"{stage.gain / normal:.2g}: {_harm(stream)}.",
         )
     # A sigmoid, whose slope is below 0.25, asks for more.
     known = {"relu", "gelu", "silu", "tanh", "leaky_relu", "elu", "swiglu", "geglu"}
@@ -68,9 +65,18 @@ def large(stream: Stream) -> Iterator[Finding]:
             median,
             f"the layers multiply what they read by {median:.3g} (the median; usual: "
             f"0.1 to 1.5), {first.path} first. Divide their weights by "
-            f"{median / math.sqrt(2):.2g}: norms may hide the factor in the signal, "
-            "but the layers learn slower by its square.",
+            f"{median / math.sqrt(2):.2g}: {_harm(stream)}.",
         )
+
+
+def _harm(stream: Stream) -> str:
+    """Say what a factor in the weights does, where a norm follows and where none."""
+    if any(stage.is_normed for stage in stream.stages):
+        return (
+            "a norm may hide such a factor in the signal, but weights that are so "
+            "large learn slower by its square"
+        )
+    return "everything that reads the signal gets the factor, and so does the gradient"
 
 
 def _large_of_kin(stages: Sequence[Stage]) -> Iterator[tuple[Stage, float]]:
@@ -205,10 +211,13 @@ def unnormalized(stream: Stream) -> Iterator[Finding]:
     sick = {id(pair[0]) for pair in missing}
     for kin in kinds.values():
         for one in kin[1:]:
-            sizes = [s.reads["rms"] for s in kin if s is not one and s.reads]
+            others = [s for s in kin if s is not one]
+            sizes = [s.reads["rms"] for s in others if s.reads]
             is_tight = len(sizes) > 1 and max(sizes) <= _TIGHT * min(sizes)
+            if not is_tight or not _are_normed(others) or _is_gated(one, others):
+                continue
             # The output of an activation has no fixed size, either.
-            if is_tight and one.layer.activation is None and id(one) not in sick:
+            if one.layer.activation is None and id(one) not in sick:
                 yield from _unlike(one, float(np.median(sizes)))
 
 
@@ -223,8 +232,37 @@ def _without_norm(kin: Sequence[Stage], least: int) -> Iterator[tuple[Stage, int
     skipped = not kin[0].is_normed
     rest = kin[skipped:]
     bare = [stage for stage in rest if not stage.is_normed]
-    if len(bare) == 1 and len(rest) > least and bare[0] is not kin[0]:
+    if len(bare) != 1 or len(rest) <= least or bare[0] is kin[0]:
+        return
+    if not _is_gated(bare[0], [stage for stage in rest if stage is not bare[0]]):
         yield bare[0], len(rest) - 1
+
+
+def _are_normed(kin: Sequence[Stage]) -> bool:
+    """Tell whether all of some layers read norms: by their scales, or an rms of 1.
+
+    Layers that read one value, as the kernels of a recurrent cell do, are alike without
+    a norm.
+    """
+    if all(stage.is_normed for stage in kin):
+        return True
+    sizes = [stage.reads["rms"] for stage in kin if stage.reads]
+    return len(set(sizes)) > 1 and all(1 / _TIGHT < size < _TIGHT for size in sizes)
+
+
+def _is_gated(one: Stage, others: Sequence[Stage]) -> bool:
+    """Tell whether a layer reads what another does, times a gate, and so less of it.
+
+    The reset gate of a GRU multiplies the state before one of the three products. The
+    sum of a norm and a branch comes from both as well, and it is larger than the norm.
+    """
+    return any(
+        set(one.layer.inputs) > set(other.layer.inputs)
+        and one.reads is not None
+        and other.reads is not None
+        and one.reads["rms"] < other.reads["rms"]
+        for other in others
+    )
 
 
 def _unlike(one: Stage, usual: float) -> Iterator[Finding]:
@@ -257,28 +295,6 @@ def attention(stream: Stream) -> Iterator[Finding]:
                 "queries or the keys, or divide their product by the root of the "
                 "head's width: a saturated softmax passes no gradient.",
             )
-
-
-def first_loss(stream: Stream, loss: Loss) -> Iterator[Finding]:
-    """Find a first loss far above that of guessing."""
-    if loss.value is None or loss.guess is None:
-        return
-    excess = loss.value - loss.guess
-    heads = [stage for stage in stream.stages if stage.has("readout")]
-    if not excess > _EXCESS or not heads:
-        return
-    head = heads[-1]
-    # A scale or a cap behind the head changes its logits.
-    size = head.gives["std"] if loss.logits is None else loss.logits
-    yield Finding(
-        "first loss",
-        head.path,
-        loss.value,
-        f"the first loss is {loss.value:.3g}, and guessing costs {loss.guess:.3g}: the "
-        f"readout {head.path} is {size:.2g} times too large, since its logits have a "
-        f"std of {size:.3g} (usual: below 1). Scale down the last layer, or set it to "
-        "0: the first steps only undo such logits.",
-    )
 
 
 def routers(stream: Stream) -> Iterator[Finding]:
@@ -326,9 +342,9 @@ def positions(stream: Stream) -> Iterator[Finding]:
             "positions alike",
             last.path,
             share,
-            f"the positions that {last.path} reads are alike: {share:.2g} of their rms "
-            f"differs (usual: above {_SAME_POSITIONS:g}), and "
-            f"{first.reads['spread']:.2g} at {first.path}. Try shortcuts around the "
+            f"the positions that {last.path} reads are alike: the share of their rms "
+            f"that differs is {share:.2g} (usual: above {_SAME_POSITIONS:g}), and it "
+            f"is {first.reads['spread']:.2g} at {first.path}. Try shortcuts around the "
             "attention, or smaller weights of values: attention averages over "
             "positions until none is left to tell apart.",
         )

@@ -46,7 +46,9 @@ class Statistics(NamedTuple):
     loss: Any
     # The losses of formats: for each tap, and for each parameter.
     losses: tuple[list[Any], list[Any]]
+    # The losses of guessing and of an output of zeros, if they are known.
     guess: float | None = None
+    flat: float | None = None
 
 
 class Passes(NamedTuple):
@@ -112,18 +114,24 @@ class Passes(NamedTuple):
         bounds = tuple(map(narrow.bounds_of, self.formats))
         return narrow.losses(x, gradient, scans=scans, bounds=bounds)
 
-    def guess(self) -> float | None:
-        """Return the cross entropy of guessing, if the loss is a cross entropy.
-
-        Logits of 0 cost ln(classes), or ln(2) if each class is a yes-or-no question.
-        """
+    def flat(self) -> float | None:
+        """Return the user's loss of an output of zeros, if there is one output."""
         types = self.tapped.trace.types
         if not self.has_loss or len(types) != 1 or not types[0].shape:
             return None
         zeros = jnp.zeros(types[0].shape, types[0].dtype)
-        value = float(self.loss.run(self.loss.consts, zeros))
-        guesses = (math.log(max(2, zeros.shape[-1])), math.log(2))
-        return value if any(abs(value / g - 1) < 0.02 for g in guesses) else None
+        return float(self.loss.run(self.loss.consts, zeros))
+
+    def guess(self, flat: float | None) -> float | None:
+        """Return the cross entropy of guessing, if the loss is a cross entropy.
+
+        Logits of 0 cost ln(classes), or ln(2) if each class is a yes-or-no question.
+        """
+        if flat is None:
+            return None
+        classes = self.tapped.trace.types[0].shape[-1]
+        guesses = (math.log(max(2, classes)), math.log(2))
+        return flat if any(abs(flat / g - 1) < 0.02 for g in guesses) else None
 
     def _lowered(self, flat: Sequence[Any]) -> list[Any]:
         """Return the statistics' lowered programs; JAX keeps the compiled ones."""
@@ -170,7 +178,7 @@ class Passes(NamedTuple):
             for i, values in zip(self.trained, statistics.parameters, strict=True)
         ]
         value = float(statistics.loss) if self.has_loss else None
-        loss = Loss(value, statistics.guess, self._logits(rows))
+        loss = Loss(value, statistics.guess, self._logits(rows), statistics.flat)
         lost = tuple(self._lost(statistics, parameter_rows))
         verdict = findings(stream, rows, parameter_rows, loss, chances, lost)
         remarks = tuple(notes(self.tapped.trace, self.reading, rows, parameter_rows))

@@ -80,7 +80,8 @@ def probe(
       A `Report`: print it, look at its `rows` and `verdict`, `plot` or `check` it.
 
     Raises:
-      TypeError: as for `jinit.network`, or if shapes came where numbers are needed.
+      TypeError: as for `jinit.network`, if shapes came where numbers are needed, or if
+        the loss is not a function.
       ValueError: if nothing in the model can be measured, the loss is not a scalar,
         `classes` comes without a loss or is below 2, or a format is unknown.
 
@@ -106,6 +107,11 @@ def probe(
       Micikevicius et al., "Mixed precision training", ICLR 2018. It scales the loss, so
         that gradients do not become 0 in float16.
     """
+    if loss is not None and not callable(loss):
+        raise TypeError(
+            f"`loss` is {loss!r}; it must be a function from the output of the model "
+            "to a scalar, such as lambda y: jnp.mean((y - target) ** 2)."
+        )
     formats = narrow.checked(formats)
     guess = _guess_of(classes, loss)
     net = network_of(model, arguments, rngs, options, "probe")
@@ -137,8 +143,9 @@ def report_of(
     passes = passes_of(net, loss, formats)
     with may_be_infinite():
         statistics = jax.device_get(passes.statistics(net.params, net.inputs))
-        guess = passes.guess() if guess is None else guess
-        statistics = statistics._replace(guess=guess)
+        flat = passes.flat()
+        guess = passes.guess(flat) if guess is None else guess
+        statistics = statistics._replace(guess=guess, flat=flat)
     stream = stream_of(passes.reading, passes.places, *statistics[:3])
     chances = chances_of(net, suspects(stream))
     singular_values = of_first(net) if jacobian else None

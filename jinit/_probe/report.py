@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from .._core import checks
@@ -109,10 +109,13 @@ class Report(Result):
 
         Raises:
           AssertionError: with the findings, so that a test that calls this fails.
-          ValueError: if a name is not that of a statistic.
+          TypeError: if a limit is no pair of numbers.
+          ValueError: if a name is not that of a statistic, a limit is NaN, or the lower
+            one is above the upper one.
         """
-        for name in limits:
+        for name, pair in limits.items():
             checks.choice("limits", name, OUTPUT_STATISTICS)
+            _check_limits(name, pair)
         # With limits, the findings are left out: the user has said what counts.
         troubles = list(outside(self.rows, limits)) if limits else self.verdict
         if troubles:
@@ -131,6 +134,21 @@ class Report(Result):
           The matplotlib figure.
         """
         return saved(of_report(self.rows, self.verdict), path)
+
+
+def _check_limits(name: str, pair: Any) -> None:
+    is_pair = isinstance(pair, Iterable) and not isinstance(pair, (str, dict))
+    if not is_pair or len(tuple(pair)) != 2:
+        raise TypeError(
+            f"`{name}` is {pair!r}; it must be a pair of limits (low, high), such as "
+            f"{name}=(0.3, 3). A limit of math.inf allows all."
+        )
+    low, high = (checks.real(name, limit, finite=False) for limit in pair)
+    if low > high:
+        raise ValueError(
+            f"`{name}` is {pair!r}, whose lower limit is above the upper one; give "
+            "(low, high)."
+        )
 
 
 def _range(values: Sequence[float], form: str = ".2g") -> str:

@@ -28,8 +28,12 @@ _TANH = {"tanh", "hard_tanh", "soft_sign"}
 _SIGMOID = {"sigmoid", "hard_sigmoid"}
 
 
-def not_finite(layers: Sequence[Row], parameters: Sequence[Row]) -> Iterator[Finding]:
+def not_finite(
+    stream: Stream, layers: Sequence[Row], parameters: Sequence[Row]
+) -> Iterator[Finding]:
     """Find the first layer from which on values or gradients are not finite.
+
+    A weight, or a batch, that is not finite itself is named in its place.
 
     A mask of -inf is no trouble, as long as what comes after it is finite.
     """
@@ -41,15 +45,45 @@ def not_finite(layers: Sequence[Row], parameters: Sequence[Row]) -> Iterator[Fin
     if math.isfinite(last["rms"]) and all(map(math.isfinite, slopes)):
         return
     path = sick[0]["path"]
-    yield Finding(
+    yield _source(stream, path, parameters) or Finding(
         "not finite",
         path,
         sick[0]["rms"],
         f"{path} is the first layer whose output is not finite (rms "
         f"{sick[0]['rms']:.3g}; usual: 0.1 to 10), so neither are the loss and the "
         "gradient. Scale down what is before it, or look for a division "
-        "by 0 or a logarithm of a number that is not positive.",
+        "by 0, a logarithm of a number that is not positive, or a NaN in the batch.",
     )
+
+
+def _source(stream: Stream, path: str, parameters: Sequence[Row]) -> Finding | None:
+    """Return the finding of a weight, or of a batch, that is not finite itself."""
+    weight = next((row for row in parameters if not math.isfinite(row["rms"])), None)
+    if weight is not None:
+        return Finding(
+            "not finite",
+            weight["path"],
+            weight["rms"],
+            f"the parameter {weight['path']} itself has entries that are NaN or "
+            f"infinite (its rms is {weight['rms']:.3g}; usual: 0.01 to 1), so "
+            "neither the loss nor the gradient is finite. Draw it anew, and look at "
+            "how it was made: at a logarithm of 0, a division by 0, or a std that "
+            "overflows.",
+        )
+    for stage in stream.stages:
+        if stage.path != path or stage.reads is None or not stage.has("input"):
+            continue
+        if not math.isfinite(stage.reads["rms"]) and stage.layer.inputs == ("data",):
+            return Finding(
+                "not finite",
+                path,
+                stage.reads["rms"],
+                f"the batch that {path} reads has entries that are NaN or infinite "
+                f"(its rms is {stage.reads['rms']:.3g}; usual: 0.1 to 10), so "
+                "neither the loss nor the gradient is finite. Look at the inputs and "
+                "at what is computed from them before the layer.",
+            )
+    return None
 
 
 def lost(stream: Stream) -> Iterator[Finding]:
@@ -92,8 +126,8 @@ def lost(stream: Stream) -> Iterator[Finding]:
                 "alike",
                 culprit.path,
                 share,
-                f"different inputs look alike to {stage.path}: {share:.2g} of the rms "
-                f"that it reads differs between inputs (usual: 0.05 to 1), and "
+                f"different inputs look alike to {stage.path}: the share of the rms "
+                f"that differs between them is {share:.2g} (usual: 0.05 to 1), and "
                 f"{culprit.path} is the last layer before it that tells them apart. "
                 "Try jinit.critical() of your activation, smaller biases, or "
                 "shortcuts, which keep what tells inputs apart.",

@@ -119,6 +119,8 @@ class Loss(NamedTuple):
     guess: float | None = None
     # The std of the output, where it is not that of the last layer.
     logits: float | None = None
+    # The loss of an output of zeros, which are equal logits.
+    flat: float | None = None
 
 
 class Stream(NamedTuple):

@@ -81,6 +81,10 @@ def test_findings_name_the_place_and_the_cure():
     large = kinds(jinit.probe(two, weights(a=1e5), X, formats=FORMATS))
     assert large["float16 overflow"].path == "a"
     assert "65504" in str(large["float16 overflow"])
+    assert ", and some values are at" in str(large["float16 overflow"])
+    one = kinds(jinit.probe(lambda w, x: x @ w, 1e5 * jnp.eye(32), X[:1] * 0.1,
+                            formats=FORMATS[1:2]))  # fmt: skip
+    assert "other place" not in str(one["float16 overflow"])
     assert "bfloat16 overflow" not in large
     assert "scale of" in str(large["float8_e4m3fn overflow"])
     tiny = lambda y: 1e-7 * labelled(y)  # noqa: E731
@@ -120,7 +124,8 @@ def test_scanned_layers_have_rows_of_their_own():
     ("formats", "error", "message"),
     [
         (["float61"], ValueError, "Did you mean 'float16'"),
-        (["float32"], ValueError, "must be one of"),
+        (["float32"], ValueError, "no value of a layer is lost: .* 'bfloat16', "),
+        ([jnp.float64], ValueError, "no value of a layer is lost"),
         ("float16", TypeError, "a sequence of names"),
         ([3], ValueError, "must be one of"),
     ],
@@ -153,6 +158,17 @@ def test_classes_say_what_guessing_costs():
     assert f"the readout b is {size:.2g} times too large" in str(first)
     healthy = jinit.probe(two, weights(), X, loss=chosen, classes=4)
     assert healthy.verdict == []
+
+
+def test_a_summed_cross_entropy_is_no_matter_of_the_readout():
+    report = jinit.probe(two, weights(), X, loss=lambda y: 64 * labelled(y), classes=10)
+    (first,) = report.verdict
+    assert first[:2] == ("first loss", "b")
+    assert "a sum over about 64 examples" in str(first)
+    assert "too large" not in str(first)
+    # Ten logits are asked for, and `classes` has another number.
+    report = jinit.probe(two, weights(b=2.0), X, loss=labelled, classes=2)
+    assert [str(f) for f in report.verdict if "readout" in str(f)] == []
 
 
 @pytest.mark.parametrize(

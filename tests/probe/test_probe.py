@@ -366,6 +366,12 @@ def test_arrays_may_have_a_sharding_in_their_type():
         ),
         (lambda: probed(mlp(), loss=lambda y: y), ValueError, "must return a scalar"),
         (lambda: probed(mlp()).check(rsm=(0, 1)), ValueError, "Did you mean 'rms'"),
+        (lambda: probed(mlp(), loss="ce"), TypeError, "`loss` is 'ce'; it must be a f"),
+        (lambda: probed(mlp()).check(rms=3), TypeError, "must be a pair of limits"),
+        (lambda: probed(mlp()).check(rms=(1,)), TypeError, "must be a pair of limits"),
+        (lambda: probed(mlp()).check(rms=("a", 1)), TypeError, "a real number"),
+        (lambda: probed(mlp()).check(rms=(10, 0.1)), ValueError, "is above the upper"),
+        (lambda: probed(mlp()).check(std=(np.nan, 1)), ValueError, "`std` is nan"),
         (lambda: jinit.nnx.probe(mlp(), X), TypeError, "jinit.probe"),
         (
             lambda: jinit.probe(Net(nnx.Rngs(0)), {}, X),

@@ -138,3 +138,31 @@ def test_a_mask_of_minus_infinity_is_no_trouble():
     keys = dict(zip("qkv", jax.random.split(KEY, 3), strict=True))
     w = {name: jinit.lecun()(key, (8, 8)) for name, key in keys.items()}
     assert jinit.probe(attend, w, SERIES).verdict == []
+
+
+@pytest.mark.parametrize("is_normed", [False, True])
+def test_a_gate_before_one_kernel_of_a_recurrent_cell(is_normed):
+    def cell(p, x):
+        def step(h, x):
+            state = h
+            if is_normed:
+                state = (
+                    p["scale"]
+                    * h
+                    * jax.lax.rsqrt(jnp.mean(h**2, -1, keepdims=True) + 1e-6)
+                )
+            z = jax.nn.sigmoid(x @ p["wz"] + state @ p["uz"])
+            r = jax.nn.sigmoid(x @ p["wr"] + state @ p["ur"])
+            n = jnp.tanh(x @ p["wn"] + (r * state) @ p["un"])
+            h = z * h + (1 - z) * n
+            return h, None
+
+        h = jnp.zeros((len(x), 32))
+        return jax.lax.scan(step, h, x.swapaxes(0, 1))[0] @ p["head"]
+
+    keys = jax.random.split(KEY, 7)
+    p = {f"w{c}": jinit.lecun()(k, (8, 32)) for c, k in zip("zrn", keys, strict=False)}
+    for c, key in zip("zrn", keys[3:], strict=False):
+        p[f"u{c}"] = jinit.orthogonal()(key, (32, 32))
+    p |= {"scale": jnp.ones(32), "head": jinit.lecun()(keys[6], (32, 4))}
+    assert jinit.probe(cell, p, SERIES).verdict == []
