@@ -64,7 +64,7 @@ def audited(net: Network) -> dict[str, Audited]:
     """Measure and judge each parameter of a network, in the order of first use."""
     paths = net._adapted.paths
     arrays = dict(zip(paths, jax.device_get(jax.tree.leaves(net.params)), strict=True))
-    network = around(net.parameters.values(), net.depth)
+    network = around(net)
     return {
         path: _one(parameter, np.asarray(arrays[path]), network)
         for path, parameter in net.parameters.items()

@@ -1,7 +1,7 @@
 """A finding says how a parameter is drawn, how it should be drawn, and the cure."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ..._core.results import Finding
 from ..._network.reader.records import Parameter
@@ -190,22 +190,39 @@ def _is_low_rank(first: Parameter, second: Parameter) -> bool:
 
 
 def _few_values(everything: Everything) -> Iterator[Finding]:
-    for path, one in everything.items():
-        if one.measured.distinct is None:
-            continue
-        count, expected = one.measured.distinct
-        if count >= _FEW * expected:
-            continue
-        shift = one.measured.mean / one.measured.std
-        yield Finding(
-            "few distinct values",
-            path,
-            float(count),
-            f"{path} ({one.array.dtype}): its draws have {count:,} distinct values, "
-            f"where rounded draws have about {expected:,}, and a mean of {shift:.2g} "
-            "standard deviations. They were drawn in 16 bits: draw in float32 and "
-            "round once, as jinit's initializers do.",
-        )
+    """Report draws in 16 bits, once for all parameters that are kept in one dtype."""
+    groups: dict[str, list[Audited]] = {}
+    for one in everything.values():
+        distinct = one.measured.distinct
+        if distinct is not None and distinct[0] < _FEW * distinct[1]:
+            groups.setdefault(str(one.array.dtype), []).append(one)
+    for dtype, group in groups.items():
+        yield _of_16_bits(dtype, group)
+
+
+def _of_16_bits(dtype: str, group: Sequence[Audited]) -> Finding:
+    first, pairs = group[0].path, [one.measured.distinct or (0, 0) for one in group]
+    shifts = [one.measured.mean / one.measured.std for one in group]
+    who, mean, names = f"{first} ({dtype}): its", f"a mean of {shifts[0]:.2g}", ""
+    if len(group) > 1:
+        who = f"{len(group)} parameters ({dtype}): their"
+        mean = f"means of up to {max(map(abs, shifts)):.2g}"
+        names = f" They are {', '.join(one.path for one in group)}."
+    few, many = ([pair[n] for pair in pairs] for n in (0, 1))
+    return Finding(
+        "few distinct values",
+        first,
+        float(min(few)),
+        f"{who} draws have {_range(few)} distinct values, where rounded draws have "
+        f"about {_range(many)}, and {mean} standard deviations. They were drawn in 16 "
+        "bits: draw in float32 and round once, as jinit's initializers do."
+        f"{names}",
+    )
+
+
+def _range(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def notes(everything: Everything, depth: int) -> list[Finding]:

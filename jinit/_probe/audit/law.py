@@ -1,10 +1,10 @@
 """A law is a known formula that gives the std of one parameter."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ..._network.reader.records import Parameter
+from ..._network.record import Network
 from ..._scale.gains import gain
 
 FAMILIES = ("normal", "truncated normal", "uniform")
@@ -25,6 +25,8 @@ class Law(NamedTuple):
     axes: tuple[int, ...] = ()
     mistake: str | None = None
     form: tuple[Any, ...] = ()
+    # The factor that the depth of the network gives.
+    of_depth: float = 1.0
 
 
 class Around(NamedTuple):
@@ -32,18 +34,21 @@ class Around(NamedTuple):
 
     # The number of residual additions.
     depth: int = 0
+    # How often the residual branches are executed, which is the length of their scans.
+    lengths: frozenset[int] = frozenset()
     # The outputs of the kernels of recurrent cells, and the cells' hidden units.
     cells: Mapping[int, int] = MappingProxyType({})
 
 
-def around(parameters: Iterable[Parameter], depth: int) -> Around:
+def around(net: Network) -> Around:
     """Return the facts of a network that the laws of its parameters depend on."""
     cells = {
         one.fans.fan_out: one.fans.fan_in
-        for one in parameters
+        for one in net.parameters.values()
         if "recurrent" in one.roles and one.fans is not None
     }
-    return Around(depth, cells)
+    lengths = frozenset(branch.count for branch in net.branches)
+    return Around(net.depth, lengths, cells)
 
 
 def gain_of(activation: Any) -> float | None:

@@ -25,13 +25,15 @@ class Judged(NamedTuple):
     """A Judged has the likeliest law of a parameter, and mistakes that explain its std.
 
     There are no `mistakes` where a usual law of the fans explains the std as well, and
-    they are certain where no law does.
+    they are certain where no law does. `excuses` are the laws that are less usual and
+    near enough to make a mistake uncertain.
     """
 
     text: str
     law: Law | None = None
     mistakes: tuple[Law, ...] = ()
     is_certain: bool = False
+    excuses: tuple[Law, ...] = ()
 
     @property
     def is_usual(self) -> bool:
@@ -68,14 +70,15 @@ def judged(parameter: Parameter, measured: Measured, network: Around) -> Judged:
     # A constant may be near by chance, and tensors of other shapes will tell.
     if any(law.penalty < _USUAL for law, _ in innocents):
         mistakes = ()
+    excuses = tuple(law for law, _ in innocents)
     plain = f"{measured.family} of std {measured.std:.3g}"
     # A mistake that an innocent law explains nearly is not named as the likeliest law.
     is_certain = bool(mistakes) and not innocents
     if not likely and not is_certain:
-        return Judged(plain, None, mistakes)
+        return Judged(plain, None, mistakes, excuses=excuses)
     best = min(likely or mistakes, key=lambda law: _cost(law, measured))
     text = f"{best.text} ({measured.family})"
-    return Judged(text, best, mistakes, is_certain)
+    return Judged(text, best, mistakes, is_certain, excuses)
 
 
 def _near(laws: list[Law], measured: Measured) -> list[tuple[Law, float]]:

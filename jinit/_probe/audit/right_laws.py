@@ -19,7 +19,6 @@ _USUAL_NAMES = {"lecun", "he", "torch's default", _HAIKU}
 
 def right_laws(parameter: Parameter, network: Around) -> list[Law]:
     """Return the laws that a parameter may have without a mistake."""
-    depth = network.depth
     laws = list(_constants())
     if "embedding" in parameter.roles:
         laws += _of_tables(parameter)
@@ -29,13 +28,13 @@ def right_laws(parameter: Parameter, network: Around) -> list[Law]:
         fans = parameter.fans
         sizes = [] if fans is None else [fans.fan_in]
         laws += _of_fans(sizes, [] if fans is None else [fans.fan_out], parameter)
-        return laws + list(_scaled_by_depth(laws, parameter, depth))
+        return laws + list(_scaled_by_depth(laws, parameter, network))
     laws += _right(parameter)
     hidden = network.cells.get(parameter.fans.fan_out)
     if hidden is not None:
         text, std = f"torch's cell: {hidden} hidden units", (3 * hidden) ** -0.5
         laws.append(Law(text, std, families=("uniform",)))
-    return laws + list(_scaled_by_depth(laws, parameter, depth))
+    return laws + list(_scaled_by_depth(laws, parameter, network))
 
 
 def _constants() -> Iterator[Law]:
@@ -168,20 +167,19 @@ def _unique(sizes: Sequence[int]) -> list[int]:
 
 
 def _scaled_by_depth(
-    laws: Sequence[Law], parameter: Parameter, depth: int
+    laws: Sequence[Law], parameter: Parameter, network: Around
 ) -> Iterator[Law]:
     """Yield laws that are divided by a power of the depth.
 
     A stack's length is its depth, so 1 / sqrt(length) may be meant, at branch ends.
     """
-    letters = zip(parameter.shape, parameter.layout or "", strict=False)
-    lengths = {size for size, letter in letters if letter == "b"}
+    depth, lengths = network.depth, _lengths(parameter, network)
     is_end = "residual_output" in parameter.roles
     if is_end:
         depths = {depth, depth // 2, 2 * depth, *lengths, *(2 * x for x in lengths)}
         factors = {f"sqrt({d})": d**-0.5 for d in depths if d > 1}
-        # Wang & Komatsuzaki divide by the depth itself.
-        factors |= {f"{d}": 1 / d for d in depths if d > 1}
+        # Wang & Komatsuzaki divide by the depth itself, and nobody by twice the depth.
+        factors |= {f"{d}": 1 / d for d in depths - {2 * depth} if d > 1}
     else:
         # DeepNorm and T-Fixup scale what writes and feeds a branch's end, too. Neither
         # scales queries and keys.
@@ -197,4 +195,18 @@ def _scaled_by_depth(
                 text=f"{law.text}, / {name}",
                 std=law.std * factor,
                 penalty=law.penalty + 2.0,
+                of_depth=factor,
             )
+
+
+def _lengths(parameter: Parameter, network: Around) -> set[int]:
+    """Return the lengths of a parameter's stack that may be meant by a depth.
+
+    The number of experts is no depth, and more members than residual additions are no
+    stack of blocks: the root of their number tells of members counted as inputs.
+    """
+    letters = zip(parameter.shape, parameter.layout or "", strict=False)
+    sizes = {size for size, letter in letters if letter == "b"}
+    if "expert" in parameter.roles:
+        return sizes & network.lengths
+    return {size for size in sizes if size <= network.depth}

@@ -1,12 +1,13 @@
 """Fans over the wrong axes are claimed where nothing else explains the draws."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ..._core.results import Finding
 from .audited import Audited, Everything
+from .experts import wrong_experts
 from .law import Law
-from .wrong_laws import TORCH, VARIANCES
+from .wrong_laws import MEMBERS, TORCH, VARIANCES
 
 # A mistake of one law must stand on draws that tell a std to 6 % at three standard
 # errors, in all tensors that share it; fewer agree with too many formulas by chance.
@@ -22,15 +23,19 @@ def wrong_fans(everything: Everything) -> dict[str, Law]:
     other; one of them must have no other explanation.
     """
     suspects: dict[tuple[object, ...], list[tuple[Audited, Law]]] = {}
+    experts = wrong_experts(everything)
     for one in everything.values():
         for law in one.judged.mistakes if one.is_kernel else ():
-            suspects.setdefault(law.form, []).append((one, law))
+            # What all experts show is no other mistake in one of them.
+            if one.path not in experts or law.mistake == MEMBERS:
+                suspects.setdefault(law.form, []).append((one, law))
     factors = _unexplained(everything)
     certain: dict[str, Law] = {}
     # The form that explains most goes first.
     for group in sorted(suspects.values(), key=len, reverse=True):
         rest = [(one, law) for one, law in group if one.path not in certain]
-        if _is_certain(rest) and not all(_is_factor(x, factors) for x, _ in rest):
+        is_certain = _is_certain(rest, experts)
+        if is_certain and not all(_is_factor(x, factors) for x, _ in rest):
             certain |= {one.path: law for one, law in rest if _differs(one, law)}
     return certain
 
@@ -40,9 +45,9 @@ def findings(everything: Everything, certain: Mapping[str, Law]) -> list[Finding
     return [_of_fans(everything[path], law) for path, law in certain.items()]
 
 
-def _is_certain(group: Sequence[tuple[Audited, Law]]) -> bool:
+def _is_certain(group: Sequence[tuple[Audited, Law]], experts: Collection[str]) -> bool:
     """Tell whether several draws with one mistake are enough to claim it."""
-    if not any(one.judged.is_certain for one, _ in group):
+    if not any(one.judged.is_certain or one.path in experts for one, _ in group):
         return False
     # The errors of several tensors that agree are those of one large tensor.
     error = 1 / math.sqrt(sum(one.measured.error**-2 for one, _ in group))
@@ -130,7 +135,7 @@ def _why(one: Audited, law: Law) -> str:
         return f"The inputs of all {one.parameter.groups} groups are counted"
     letters = [(n, x) for n, x in enumerate(one.parameter.layout or "")]
     extra = [n for n, x in letters if n in law.axes and x == "b"]
-    if law.mistake == "members counted as inputs":
+    if law.mistake == MEMBERS:
         return f"The members along {_axes(extra)} are counted as inputs"
     wrong = [n for n, x in letters if n in law.axes and x not in "ik"]
     missing = [n for n, x in letters if n not in law.axes and x in "ik"]

@@ -7,6 +7,7 @@ from ..._network.reader.records import Parameter
 from .law import FAMILIES, Law
 
 TORCH = "torch's default"
+MEMBERS = "members counted as inputs"
 # fan_in * std^2 of the laws that count one fan.
 VARIANCES = {"lecun": 1.0, "he": 2.0, TORCH: 1 / 3}
 
@@ -117,7 +118,7 @@ def _mistake(
     if not (extra or missing):
         return None
     if extra == {"b"} and not missing:
-        return "members counted as inputs"
+        return MEMBERS
     return "fans over the wrong axes"
 
 
