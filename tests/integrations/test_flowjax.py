@@ -48,7 +48,7 @@ class TestMaskedAutoregressiveFlow(Checks):
         spoiled=f"{MASKED}/0/weight/args/1",
         # Equinox draws U(+-1 / sqrt(fan_in)), which keeps 1 / sqrt(3) = 0.58 of the
         # rms, and the masks leave about half of the inputs: 0.58 / sqrt(2) = 0.41.
-        verdict={"small layers"},
+        verdict=("small layers",),
         widths=Widths(
             make=of_equinox(masked, log_prob),
             sizes=(128, 1024),
