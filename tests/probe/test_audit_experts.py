@@ -83,6 +83,17 @@ def test_the_depth_of_the_network_is_no_excuse_if_all_experts_show_it():
     audit(drawn(up, down, *shape, depth=4)).check()
 
 
+def test_one_rare_draw_of_many_is_no_contradiction():
+    shape = experts, width, units = 4, 32, 64
+    params = drawn(jinit.he(), jinit.lecun(), *shape, depth=10)
+    # The std of the first kernel is four standard errors off.
+    error = 1 / math.sqrt(2 * experts * width * units)
+    first = params[0]["up"]
+    std = math.sqrt(2 / (experts * width))
+    params[0]["up"] = first * std * (1 + 4 * error) / jnp.std(first)
+    assert len(audit(params).findings) == 19
+
+
 def test_one_formula_of_all_experts_is_meant_so():
     # Four experts of 4 x 48 units: 2 / fan_out is 2 / (experts * fan_in) at the first.
     def he_of_outputs(key, shape):
