@@ -162,9 +162,9 @@ def beyond(
                     f"{name} overflow",
                     worst.path,
                     worst.shares[name][share],
-                    f"{100 * worst.shares[name][share]:.2g}% of the {word} of {worst.path} "
-                    f"are beyond {float(jnp.finfo(name).max):g}, the largest number of "
-                    f"{name} (usual: none){others}. {_smaller(name, size)}",
+                    f"{100 * worst.shares[name][share]:.2g}% of the {word} of "
+                    f"{worst.path} are beyond {float(jnp.finfo(name).max):g}, the "
+                    f"largest number of {name} (usual: none){others}. {_smaller(name, size)}",
                 )
 
 

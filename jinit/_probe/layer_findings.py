@@ -211,10 +211,10 @@ def unnormalized(stream: Stream) -> Iterator[Finding]:
     sick = {id(pair[0]) for pair in missing}
     for kin in kinds.values():
         for one in kin[1:]:
-            others = [s for s in kin if s is not one]
-            sizes = [s.reads["rms"] for s in others if s.reads]
+            rest = [s for s in kin if s is not one]
+            sizes = [s.reads["rms"] for s in rest if s.reads]
             is_tight = len(sizes) > 1 and max(sizes) <= _TIGHT * min(sizes)
-            if not is_tight or not _are_normed(others) or _is_gated(one, others):
+            if not is_tight or not _are_normed(rest) or _is_gated(one, rest):
                 continue
             # The output of an activation has no fixed size, either.
             if one.layer.activation is None and id(one) not in sick:
