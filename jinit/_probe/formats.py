@@ -164,7 +164,8 @@ def beyond(
                     worst.shares[name][share],
                     f"{100 * worst.shares[name][share]:.2g}% of the {word} of "
                     f"{worst.path} are beyond {float(jnp.finfo(name).max):g}, the "
-                    f"largest number of {name} (usual: none){others}. {_smaller(name, size)}",
+                    f"largest number of {name} (usual: none){others}. "
+                    f"{_smaller(name, size)}",
                 )
 
 

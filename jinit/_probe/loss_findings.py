@@ -12,7 +12,7 @@ _EXCESS = 1.5
 _OTHER = 1.5
 # The rms of a large input, how far from it the layers keep it, and the std of logits
 # that a healthy network makes of an input of 1.
-_LARGE_INPUT, _KEPT, _HEALTHY = 5.0, 5.0, 4.0
+_LARGE_INPUT, _KEPT, _HEALTHY = 2.0, 5.0, 2.0
 
 
 def first_loss(stream: Stream, loss: Loss) -> Iterator[Finding]:

@@ -323,57 +323,6 @@ def test_a_std_that_is_rounding_alone_is_marked():
     assert line.split()[-8:-5] == ["0.1", "-", "0.1"]
 
 
-@pytest.mark.parametrize(
-    "loss",
-    [
-        lambda y: jnp.mean(y.argmax(-1) == 3),
-        lambda y: 3.0,
-        lambda y: jnp.mean(jax.lax.stop_gradient(y) ** 2),
-    ],
-)
-def test_a_loss_without_a_gradient(loss):
-    model = nn.Dense(4)
-    report = jinit.probe(model, model.init(KEY, X), X, loss=loss)
-    assert [finding[:2] for finding in report.verdict] == [("no gradient", "kernel")]
-    with pytest.raises(AssertionError, match="does not depend on the parameters"):
-        report.check()
-
-
-def test_some_parameters_without_a_gradient_are_no_finding():
-    w = {"a": jnp.eye(32), "b": jnp.eye(32)}
-
-    def model(w, x):
-        return x @ w["a"], jax.lax.stop_gradient(x @ w["b"])
-
-    report = jinit.probe(model, w, X, loss=lambda y: jnp.mean(y[0] * X + y[1]))
-    assert report.verdict == []
-    # A loss that is not the user's is not judged.
-    assert (
-        jinit.probe(lambda w, x: jax.lax.stop_gradient(x @ w), w["a"], X).verdict == []
-    )
-
-
-def test_a_large_input_is_not_laid_on_the_readout():
-    labels = jnp.arange(64) % 10
-
-    def loss(logits):
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-
-    he = jinit.he()
-    layers = [
-        layer for _ in range(4) for layer in (nn.Dense(64, kernel_init=he), nn.relu)
-    ]
-    model = nn.Sequential([*layers, nn.Dense(10)])
-    (first,) = verdict(model, 100 * X, {}, loss=loss)
-    assert first[:2] == ("large input", "layers_0")
-    assert first.value == pytest.approx(100, rel=0.05) and is_whole(str(first))
-    # The readout is at fault if it is too large for any input.
-    findings = verdict(model, 100 * X, {"layers_8": 30.0}, loss=loss)
-    assert ("first loss", "layers_8") in [f[:2] for f in findings]
-    assert "large input" not in categories(findings)
-    assert "large input" not in categories(verdict(model, 3 * X, {}, loss=loss))
-
-
 def test_a_nan_is_named_where_it_is():
     w = {"a": jnp.eye(32), "b": jnp.eye(32).at[0, 0].set(jnp.nan)}
 
