@@ -6,8 +6,8 @@ from typing import Any
 from .._network.calling import network_of
 from .._network.record import Network
 from .._probe.audit.audited import audited
-from . import _architectures as architectures
 from ._agreement import Arrays
+from ._architectures import require
 from ._candidates import Applied, applied, tried
 from ._matches import Match, Matches
 from ._recipe import names
@@ -87,7 +87,7 @@ def _best_of(name: str, net: Network, arrays: Arrays) -> Applied:
       ValueError: if the model has another architecture, or if no settings let the
         recipe apply to it.
     """
-    architectures.require(name, net)
+    require(name, net)
     several: list[Applied] = []
     refusal: Exception | None = None
     for recipe in tried(name, net, arrays, several):
