@@ -30,6 +30,7 @@ def classified(model, images):
 
 class TestVisionTransformer(Checks):
     case = Case(
+        slow=("coordinate_check_is_flat",),
         draw=vit,
         call=lambda model: (classified, model, IMAGES),
         # Dosovitskiy et al. 2021, with registers of Darcet et al. 2024.
@@ -77,6 +78,7 @@ def convnext(key, width=8):
 
 class TestConvNeXt(Checks):
     case = Case(
+        slow=("autoinit_sets_every_layer",),
         draw=convnext,
         call=lambda model: (classified, model, LARGE),
         # Liu et al. 2022. The branches begin with a LayerScale of 1e-6.

@@ -142,6 +142,7 @@ class VisionTransformer(eqx.Module):
 
 class TestVisionTransformer(Checks):
     case = Case(
+        slow=("coordinate_check_is_flat",),
         draw=VisionTransformer,
         call=lambda model: (batched, model, IMAGES),
         table="""

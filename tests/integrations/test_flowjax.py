@@ -70,6 +70,7 @@ class TestMaskedAutoregressiveFlow(Checks):
 
 class TestCouplingFlow(Checks):
     case = Case(
+        slow=("coordinate_check_is_flat",),
         draw=coupling,
         call=lambda flow: (log_prob, flow, X),
         # Dinh et al. 2017: two dimensions make the shift and the scale of the others.

@@ -39,6 +39,7 @@ def mobilenet(_):
 
 class TestMobileNet(KerasChecks):
     case = Case(
+        slow=("he_keeps_the_signal", "autoinit_sets_every_layer"),
         draw=mobilenet,
         call=lambda model: (model, IMAGES),
         options={"training": True},

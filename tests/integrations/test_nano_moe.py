@@ -25,6 +25,7 @@ def model(width=16):
 class TestNanoMoE(Checks):
     # Both branches of a block end in a sum: attention, and the experts' weighted mean.
     case = Case(
+        slow=("coordinate_check_is_flat",),
         draw=lambda key: model().init(key, IDS),
         call=lambda variables: (model(), variables, IDS),
         table="""

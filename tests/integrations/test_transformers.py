@@ -167,6 +167,7 @@ VIT_DRAW, VIT = vit()
 
 class TestViT(Checks):
     case = Case(
+        slow=("coordinate_check_is_flat",),
         draw=VIT_DRAW,
         call=lambda variables: (VIT, variables, IMAGES),
         table="""
