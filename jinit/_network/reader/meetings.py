@@ -118,8 +118,10 @@ def modulated(log: Log, new: Data, kernel: Data) -> Data:
             # and no layer. A factor of the kernel cancels, since it scales the norm
             # too.
             use.kind = "half"
-            for product in log.members(new.last):
-                product.view = _normalized(product.view)
+            # That a kernel was looked up, as that of an expert is, changes no size.
+            if use is not kernel.pending[1]:
+                for product in log.members(new.last):
+                    product.view = _normalized(product.view)
     new.layers |= kernel.layers
     new.ancestors |= kernel.ancestors
     return new
