@@ -93,6 +93,10 @@ SELECT = _primitive("select_n")
 PRODUCT = _primitive("dot_general")
 CONVOLUTION = _primitive("conv_general_dilated")
 SINGULAR_VALUES = _primitive("svd")
+# Products of rows with the kernels of their groups; no release has both names.
+RAGGED_PRODUCTS = frozenset(
+    by_primitive({"ragged_dot_general": None, "ragged_dot": None})
+)
 
 # Operations that add or compare many entries to get one.
 _CUMULATIVE = _primitives("cumsum cumprod cummax cummin cumlogsumexp")
