@@ -17,12 +17,10 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import JaxprEqn
 
-from .equations import CONVOLUTION, PRODUCT, RAGGED_PRODUCTS, bind
+from .equations import bind, multiplies
 from .reader.records import Tap
 from .record import Network
 from .signature import signature
-
-_LINEAR = {PRODUCT, CONVOLUTION, *RAGGED_PRODUCTS}
 
 
 class Operands(NamedTuple):
@@ -113,7 +111,7 @@ def _is_linear(tap: Tap) -> bool:
     eqn = tap.place[-1]
     kinds: Any = [variable.aval for variable in eqn.invars[:2]]
     is_real = all(jnp.issubdtype(kind.dtype, jnp.inexact) for kind in kinds)
-    return eqn.primitive in _LINEAR and tap.is_operand and is_real
+    return multiplies(eqn) and tap.is_operand and is_real
 
 
 def _operands(tap: Tap) -> tuple[Tap, ...]:

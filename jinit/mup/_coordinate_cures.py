@@ -27,8 +27,8 @@ _PLAIN_OUTPUT = (
 )
 _MULTIPLIER = (
     "The output is as large as its readout makes it, so the readout multiplier is "
-    "missing: multiply the logits, or the readout's input, by p.readout_scale, the base "
-    'width over the width, or pass a `parametrize` with readout="weights".'
+    "missing: multiply the logits, or the input of the readout, by p.readout_scale, "
+    'the base width over the width, or pass a `parametrize` with readout="weights".'
 )
 _ATTENTION = (
     "The layers before it are flat, so the logits q k' lack their factor: divide them "

@@ -32,7 +32,7 @@ def figure_of(
     """
     order = np.argsort(widths)
     sizes = np.asarray(widths, float)[order]
-    figure, axes = figures.side_by_side(len(panels))
+    figure, axes = figures.side_by_side(len(panels), 2 if len(panels) > 2 else 1)
     paths = list(dict.fromkeys(row["path"] for _, rows, _ in panels for row in rows))
     sick = {row["path"] for _, rows, _ in panels for row in rows if row["is_sick"]}
     named = _named(paths, sick)
@@ -47,11 +47,13 @@ def figure_of(
             if row["path"] in named and (row["is_sick"] or row["path"] not in lines):
                 lines[row["path"]] = line
         one.set_xscale("log", base=2)
-        one.set(yscale="log", xlabel="width (log)", title=name)
-    axes[0].set_ylabel("rms (log)")
+        one.set_xticks(sizes, [f"{width:g}" for width in sizes])
+        one.set(yscale="log", xlabel="width (log)", ylabel="rms (log)", title=name)
     _share_range(axes)
     guides = [_guides(one, sizes) for one in axes][-1]
-    _legend(axes[-1], lines, [x for x in named if x in lines], sick, guides, len(paths))
+    # The last panel of the first row, so that the names begin at the top.
+    corner = axes[(len(panels) + 1) // 2 - 1] if len(panels) > 2 else axes[-1]
+    _legend(corner, lines, [x for x in named if x in lines], sick, guides, len(paths))
     figures.title(figure, figures.headline(findings, healthy))
     return figure
 
@@ -113,7 +115,9 @@ def _legend(
     count: int,
 ) -> None:
     """Put the names beside the last panel, those of sick layers in their colour."""
-    labels = [f"{path} (not flat)" if path in sick else path for path in named]
+    names = map(figures.short, named)
+    pairs = zip(names, named, strict=True)
+    labels = [f"{name} (not flat)" if path in sick else name for name, path in pairs]
     handles = [lines[path] for path in named]
     if count > len(named):
         grey = axes.plot([], [], color=_GREY, linewidth=0.6)
