@@ -6,7 +6,7 @@ update, depend on the width, beside the same numbers of the parametrization.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .._core.results import Row
 from .._core.trees import strip_collection
@@ -99,7 +99,7 @@ class Evidence(NamedTuple):
 def kernel_of(
     path: str,
     widths: Sequence[int],
-    sizes: Mapping[str, Any],
+    sizes: Sequence[tuple[float, float]],
     tensors: Sequence[Tensor],
 ) -> Kernel:
     """Return the slopes of a weight.
@@ -107,10 +107,10 @@ def kernel_of(
     Args:
       path: the path of the weight.
       widths: the widths.
-      sizes: its rms at the start and of its update, a number for each width.
+      sizes: for each width its rms at the start, and that of its update.
       tensors: the weight in the parametrization of each width, or nothing.
     """
-    start, update = (_slope(widths, sizes[name]) for name in ("start", "update"))
+    start, update = (_slope(widths, values) for values in zip(*sizes, strict=True))
     if not tensors:
         return Kernel(path, start, update)
     factors = [tensor.factors for tensor in tensors]
@@ -202,10 +202,12 @@ def _lacks_multiplier(evidence: Evidence) -> bool:
     if not readouts or not outputs or any(x.starts_wrong for x in readouts):
         return False
     (row,) = outputs
-    starts = any(size > 0 for size in row["init"])
-    if starts:
-        return bool(row["init_slope"] > row["init_expected"] + 0.5)
-    return bool(row["change_slope"] > 0.5)
+    # The output also grows with what an earlier layer gives it.
+    sick = [one for one in evidence.rows if one["verdict"] != "flat" and one != row]
+    if any(size > 0 for size in row["init"]):
+        is_first = all(one["init_slope"] < _NEAR for one in sick)
+        return is_first and bool(row["init_slope"] > row["init_expected"] + 0.5)
+    return not sick and bool(row["change_slope"] > 0.5)
 
 
 def _start(kernel: Kernel, has_init: bool) -> str:
@@ -263,7 +265,9 @@ def _law_of(kernel: Kernel) -> str | None:
         return slope_of(widths, [drawn_growth(one, law) for one in tensors])
 
     drawn = kernel.start - (kernel.start_expected or 0.0) + slope(None)
-    law = min(LAWS, key=lambda law: abs(slope(law) - drawn))
+    # A readout has a few outputs at every width, so "fan_out" is constant there, too.
+    laws = sorted(LAWS, key=("fan_in", "constant", "fan_avg", "fan_out").index)
+    law = min(laws, key=lambda law: abs(slope(law) - drawn))
     return law if abs(slope(law) - drawn) < _NEAR / 2 else None
 
 

@@ -59,7 +59,8 @@ class CoordinateReport(Result):
     `effective_verdict` and `propagated_verdict`, with `effective_cure` and
     `propagated_cure`. Both expected slopes are 0, and 1 for a readout whose multiplier
     stands behind it. A propagated part grows only if it grows more than the change of
-    its input, and it never counts as shrinking.
+    its input, and it never counts as shrinking. An effective part shrinks if its slope
+    is below minus twice the tolerance, since narrow models align their updates better.
 
     A slope near the tolerance often comes from a narrow model, or from few steps: look
     at the columns, and check wider models. And a check that passes says only that these

@@ -96,7 +96,9 @@ def _part_verdict(
     if difference > tolerance:
         return "grows"
     late = lasting(widths, sizes[name], numbers[f"{name}_slope"]) - expected
-    return "shrinks" if may_shrink and late < -tolerance else "flat"
+    # Narrow models align their updates better, by slopes of -0.27 in a healthy
+    # transformer of width 16 to 64. Faults have slopes of -1/2 and -1.
+    return "shrinks" if may_shrink and late < -2 * tolerance else "flat"
 
 
 def _slopes(widths: Sequence[int], sizes: dict[str, np.ndarray]) -> Row:

@@ -22,7 +22,6 @@ from ._coordinate_parts import PARTS, statistics_of
 from ._parametrization import Parametrization
 
 COMPARED = ("init", "size", "change")
-WEIGHTS = ("start", "update")
 _MASKED = 1e8
 
 # For each path the numbers of some names, as arrays with an entry for each seed.
@@ -32,14 +31,12 @@ Sizes = dict[str, dict[str, Any]]
 class Measured(NamedTuple):
     """The sizes that a run has measured at one width, by path and by seed.
 
-    `layers` have the rms before, after, and of the change; `raw` are those of outputs
-    that the model has yet to multiply. `weights` have the rms of each parameter at the
-    start and of its change, and `parts` those of the two parts of a product's change.
+    `layers` have the rms before, after, and of the change, and `parts` those of the two
+    parts of a product's change. `weights` are arrays (seed, start or end, ..).
     """
 
     layers: Sizes
-    raw: Sizes
-    weights: Sizes
+    weights: dict[str, Any]
     parts: Sizes
 
 
@@ -107,25 +104,17 @@ class _Run(NamedTuple):
             statistics_of(product, [operands.pop(0) for _ in product.operands])
             for product in self.products
         ]
-        results = jax.device_get((layers, _compared(output), weights, parts))
-        return self._by_path(*results)
-
-    def _by_path(
-        self, layers: list[Any], output: Any, weights: list[Any], parts: list[Any]
-    ) -> Measured:
+        # The weights stay on the device, since only a layer that is not flat asks for
+        # them.
+        layers, output, parts = jax.device_get((layers, _compared(output), parts))
         sizes = {
             path: dict(zip(COMPARED, values, strict=True))
             for _, path, values in rows_of(self.taps, layers)
+            if layer_of(path) not in self.hidden
         }
-        raw = {path: x for path, x in sizes.items() if layer_of(path) in self.hidden}
-        shown = {path: x for path, x in sizes.items() if path not in raw}
-        shown["output"] = dict(zip(COMPARED, output, strict=True))
-        # A size has the seeds last, and those of the weights come with the seeds first.
-        by_weight = {
-            path: dict(zip(WEIGHTS, np.asarray(values).T, strict=True))
-            for path, values in zip(self.paths, weights, strict=True)
-        }
-        return Measured(shown, raw, by_weight, self._parts(parts))
+        sizes["output"] = dict(zip(COMPARED, output, strict=True))
+        by_weight = dict(zip(self.paths, weights, strict=True))
+        return Measured(sizes, by_weight, self._parts(parts))
 
     def _parts(self, parts: Sequence[Any]) -> Sizes:
         numbers = {product.output: i for i, product in enumerate(self.products)}
@@ -174,12 +163,10 @@ def _run_of(
     def train(params: Any, rest: Any, batches: Any) -> Any:
         trained = _trained(settings, model, tx, (params, rest), batches)
         x = jax.tree.map(lambda values: values[0], batches[0])
-        pair = params, trained
-        weights = list(map(_weight, *map(jax.tree.leaves, pair)))
-        return (
-            *_activations(taps, len(values.taps), taps.trace.consts, pair, rest, x),
-            weights,
-        )
+        # A vmap over both is half of the program to compile.
+        both = jax.tree.map(lambda *pair: jnp.stack(pair), params, trained)
+        named, output = _activations(taps, len(values.taps), both, rest, x)
+        return named, output, jax.tree.leaves(both)
 
     # All seeds in one program: their models are small, and a program takes seconds to
     # compile and milliseconds to run.
@@ -281,9 +268,7 @@ def _trained(
     return trained
 
 
-def _activations(
-    taps: Tapped, shown: int, consts: Any, pair: Any, rest: Any, x: Any
-) -> Any:
+def _activations(taps: Tapped, shown: int, both: Any, rest: Any, x: Any) -> Any:
     """Return the activations for the parameters before and after the training.
 
     The first `shown` taps are values that are compared, and the others are operands.
@@ -293,21 +278,10 @@ def _activations(
         values = [jnp.zeros(tap.shape, tap.dtype) for tap in taps.taps[:shown]]
         perturbations = [*values, *[()] * (len(taps.taps) - shown)]
         arguments = params, x, rest
-        output, named = taps.run(consts, arguments, perturbations, recorded)
+        output, named = taps.run(taps.trace.consts, arguments, perturbations, recorded)
         return named, output
 
-    # A vmap over both is half of the program to compile.
-    both = jax.tree.map(lambda *values: jnp.stack(values), *pair)
     return jax.vmap(activations)(both)
-
-
-def _weight(start: Any, end: Any) -> jax.Array:
-    """Return the rms of a parameter at the start, and of its change by training."""
-    if not jnp.issubdtype(start.dtype, np.floating):
-        return jnp.zeros(2)
-    wide = jnp.promote_types(start.dtype, np.float32)
-    pair = jnp.stack([start.astype(wide), end.astype(wide) - start.astype(wide)])
-    return jax.vmap(rms)(pair)
 
 
 @functools.partial(jax.jit, static_argnames="over")
