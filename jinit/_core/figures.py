@@ -60,7 +60,7 @@ def side_by_side(panels: int, rows: int = 1) -> tuple[Any, list[Any]]:
     from matplotlib.figure import Figure
 
     columns = math.ceil(panels / rows)
-    size = 4.5 * columns + 2, 4.5 if rows == 1 else 3.6 * rows + 0.6
+    size = 4.5 * columns + 2, 4.5 * rows
     figure = Figure(figsize=size, layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
     for one in axes:
@@ -246,11 +246,11 @@ def _spread(count: int, room: int, wanted: Sequence[int]) -> list[int]:
     return sorted(chosen)
 
 
-def short(path: str) -> str:
+def short(path: str, longest: int = _LONGEST) -> str:
     """Return a path that fits beside an axis: its beginning and its end."""
-    if len(path) <= _LONGEST:
+    if len(path) <= longest:
         return path
-    half = _LONGEST // 2 - 1
+    half = longest // 2 - 1
     return f"{path[: half - 2]}...{path[-half:]}"
 
 

@@ -35,6 +35,10 @@ _ATTENTION = (
     "by head_dim and not by its root, by the factor "
     "mup.attention_scale(head_dim, base_head_dim)."
 )
+_BARE = (
+    "The layers before it are flat and it has no kernel, so look for a sum over the "
+    "width or a factor of the width in what it computes."
+)
 _PARTS = {
     "effective": (
         "The update of its kernel has the size that the parametrization gives, so look "
@@ -167,7 +171,7 @@ def cure(evidence: Evidence, path: str, layer: str) -> str:
         return _FIRST.format(path=earlier)
     if layer.rpartition("/")[2] == "softmax":
         return _ATTENTION
-    return _AROUND
+    return _AROUND if kernels else _BARE
 
 
 def part_cure(evidence: Evidence, path: str, layer: str, name: str) -> str:

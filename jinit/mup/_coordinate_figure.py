@@ -1,7 +1,8 @@
 """The figure of a coordinate check: sizes over the width, with lines of known slope."""
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,13 +12,21 @@ from .._core.results import Finding, Row
 # (slope, its name, the dashes of the line)
 _GUIDES = ((0.0, "slope 0", "-"), (0.5, "slope 1/2", "--"), (1.0, "slope 1", ":"))
 _GREY = "#888888"
-# A legend with more layers would be longer than the panels.
-_NAMED = 18
+# A legend with more layers, or longer names, would be larger than the panels.
+_NAMED, _LONGEST = 18, 44
+
+
+class Panel(NamedTuple):
+    """A panel draws one size of some rows, which have the key `is_sick` as well."""
+
+    title: str
+    rows: Sequence[Row]
+    key: str
 
 
 def figure_of(
     widths: Sequence[int],
-    panels: Sequence[tuple[str, Sequence[Row], str]],
+    panels: Sequence[Panel],
     findings: Sequence[Finding],
     healthy: str,
 ) -> Any:
@@ -25,37 +34,72 @@ def figure_of(
 
     Args:
       widths: the widths.
-      panels: for each panel its title, its rows, and the key of the size in them. The
-        rows have the key `is_sick`.
+      panels: the panels.
       findings: the findings, of which the title has the first.
       healthy: the title where there is no finding.
     """
-    order = np.argsort(widths)
-    sizes = np.asarray(widths, float)[order]
-    figure, axes = figures.side_by_side(len(panels), 2 if len(panels) > 2 else 1)
-    paths = list(dict.fromkeys(row["path"] for _, rows, _ in panels for row in rows))
-    sick = {row["path"] for _, rows, _ in panels for row in rows if row["is_sick"]}
-    named = _named(paths, sick)
-    lines: dict[str, Any] = {}
-    for one, (name, rows, key) in zip(axes, panels, strict=True):
-        for row in rows:
-            values = np.asarray(row[key], float)[order]
-            style = _style(row["path"], named, paths, row["is_sick"])
-            # A logarithmic axis has no place for 0.
-            shown = np.where((values > 0) & np.isfinite(values), values, np.nan)
-            (line,) = one.plot(sizes, shown, **style)
-            if row["path"] in named and (row["is_sick"] or row["path"] not in lines):
-                lines[row["path"]] = line
-        one.set_xscale("log", base=2)
-        one.set_xticks(sizes, [f"{width:g}" for width in sizes])
-        one.set(yscale="log", xlabel="width (log)", ylabel="rms (log)", title=name)
+    columns = len(panels) if len(panels) < 3 else math.ceil(len(panels) / 2)
+    figure, axes = figures.side_by_side(len(panels), math.ceil(len(panels) / columns))
+    layers = _Layers.of(panels)
+    for one, panel in zip(axes, panels, strict=True):
+        _draw(one, panel, widths, layers)
     _share_range(axes)
-    guides = [_guides(one, sizes) for one in axes][-1]
-    # The last panel of the first row, so that the names begin at the top.
-    corner = axes[(len(panels) + 1) // 2 - 1] if len(panels) > 2 else axes[-1]
-    _legend(corner, lines, [x for x in named if x in lines], sick, guides, len(paths))
+    guides = [_guides(one, np.sort(widths)) for one in axes][-1]
+    # The names stand beside the first row of panels, and begin at its top.
+    _legend(axes[columns - 1], layers, guides)
     figures.title(figure, figures.headline(findings, healthy))
     return figure
+
+
+class _Layers(NamedTuple):
+    """The layers of a figure: all, those that the legend names, and the sick ones.
+
+    `lines` and `labels` are filled while the figure is drawn.
+    """
+
+    paths: Sequence[str]
+    named: Sequence[str]
+    sick: set[str]
+    lines: dict[str, Any]
+    labels: dict[str, str]
+
+    @classmethod
+    def of(cls, panels: Sequence[Panel]) -> "_Layers":
+        rows = [row for panel in panels for row in panel.rows]
+        paths = list(dict.fromkeys(row["path"] for row in rows))
+        sick = {row["path"] for row in rows if row["is_sick"]}
+        labels = {
+            path: figures.short(path, _LONGEST) + " (not flat)" * (path in sick)
+            for path in paths
+        }
+        return cls(paths, _named(paths, sick), sick, {}, labels)
+
+    def style(self, path: str, is_sick: bool) -> dict[str, Any]:
+        """Return the style of a line; a healthy one without a name is thin and grey."""
+        if path not in self.named and not is_sick:
+            return {"color": _GREY, "linewidth": 0.6, "alpha": 0.6, "zorder": 1}
+        names = self.named if path in self.named else self.paths
+        return figures.style_of(names.index(path), is_sick=is_sick)
+
+
+def _draw(axes: Any, panel: Panel, widths: Sequence[int], layers: _Layers) -> None:
+    """Draw the lines of one panel, and remember one line of each layer."""
+    order = np.argsort(widths)
+    sizes = np.asarray(widths, float)[order]
+    for row in panel.rows:
+        path, is_sick = row["path"], row["is_sick"]
+        values = np.asarray(row[panel.key], float)[order]
+        # A logarithmic axis has no place for 0.
+        shown = np.where((values > 0) & np.isfinite(values), values, np.nan)
+        (line,) = axes.plot(sizes, shown, **layers.style(path, is_sick))
+        if is_sick or path not in layers.lines:
+            layers.lines[path] = line
+        if panel.key == "effective" and round(row["effective_expected"], 1):
+            slope = f"{row['effective_expected']:.2g}"
+            layers.labels[path] += f" (slope {slope} expected)"
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sizes, [f"{width:g}" for width in sizes])
+    axes.set(yscale="log", xlabel="width (log)", ylabel="rms (log)", title=panel.title)
 
 
 def _named(paths: Sequence[str], sick: set[str]) -> list[str]:
@@ -68,16 +112,6 @@ def _named(paths: Sequence[str], sick: set[str]) -> list[str]:
     places = np.unique(np.linspace(0, len(healthy) - 1, max(room, 1)).astype(int))
     spread = [healthy[i] for i in places] if room else []
     return sorted([*chosen, *spread], key=list(paths).index)
-
-
-def _style(
-    path: str, named: Sequence[str], paths: Sequence[str], is_sick: bool
-) -> dict[str, Any]:
-    """Return the style of a line; a healthy layer that has no name is thin and grey."""
-    if path not in named and not is_sick:
-        return {"color": _GREY, "linewidth": 0.6, "alpha": 0.6, "zorder": 1}
-    number = named.index(path) if path in named else list(paths).index(path)
-    return figures.style_of(number, is_sick=is_sick)
 
 
 def _share_range(panels: Sequence[Any]) -> None:
@@ -106,29 +140,20 @@ def _guides(axes: Any, widths: np.ndarray) -> list[Any]:
     return lines
 
 
-def _legend(
-    axes: Any,
-    lines: dict[str, Any],
-    named: Sequence[str],
-    sick: set[str],
-    guides: Sequence[Any],
-    count: int,
-) -> None:
-    """Put the names beside the last panel, those of sick layers in their colour."""
-    names = map(figures.short, named)
-    pairs = zip(names, named, strict=True)
-    labels = [f"{name} (not flat)" if path in sick else name for name, path in pairs]
-    handles = [lines[path] for path in named]
-    if count > len(named):
-        grey = axes.plot([], [], color=_GREY, linewidth=0.6)
-        handles += grey
-        labels.append(f"{count - len(named)} more layers")
+def _legend(axes: Any, layers: _Layers, guides: Sequence[Any]) -> None:
+    """Put the names beside a panel, those of sick layers in their colour."""
+    labels = [layers.labels[path] for path in layers.named]
+    handles = [layers.lines[path] for path in layers.named]
+    rest = len(layers.paths) - len(layers.named)
+    if rest:
+        handles += axes.plot([], [], color=_GREY, linewidth=0.6)
+        labels.append(f"{rest} more layers")
     handles += guides
     labels += [line.get_label() for line in guides]
     legend = axes.legend(
         handles, labels, loc="upper left", bbox_to_anchor=(1.005, 1), fontsize=8,
         frameon=False,
     )  # fmt: skip
-    for text, path in zip(legend.get_texts(), named, strict=False):
-        if path in sick:
+    for text, path in zip(legend.get_texts(), layers.named, strict=False):
+        if path in layers.sick:
             text.set(color=figures.SICK, fontweight="bold")

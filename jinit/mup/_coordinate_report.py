@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .._core.results import Finding, Result, Row, Table, plain, saved
-from ._coordinate_figure import figure_of
+from ._coordinate_figure import Panel, figure_of
 from ._coordinate_rows import row as row
 
 _SLOPES = ("init", "size", "change")
@@ -160,21 +160,18 @@ class CoordinateReport(Result):
         Returns:
           The matplotlib figure.
         """
-        whole = [{**row, "is_sick": row["verdict"] != "flat"} for row in self.rows]
-        panels: list[Any] = [(name, whole, name) for name in ("size", "change")]
+        panels = [Panel(name, _marked(self.rows, ""), name) for name in _SLOPES[1:]]
         panels += [
-            (
-                f"{name} part of the change",
-                [
-                    {**r, "is_sick": r[f"{name}_verdict"] != "flat"}
-                    for r in self.refined
-                ],
-                name,
-            )
+            Panel(f"{name} part of the change", _marked(self.refined, f"{name}_"), name)
             for name in (_PARTS if self.refined else ())
         ]
         healthy = f"nothing depends on the width in {len(self.rows)} layers"
         return saved(figure_of(self.widths, panels, self.findings, healthy), path)
+
+
+def _marked(rows: tuple[Row, ...], prefix: str) -> list[Row]:
+    """Return rows that say whether they are sick."""
+    return [{**one, "is_sick": one[f"{prefix}verdict"] != "flat"} for one in rows]
 
 
 def _findings(rows: tuple[Row, ...]) -> Iterator[Finding]:

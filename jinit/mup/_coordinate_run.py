@@ -12,6 +12,7 @@ from .._core.trees import strip_collection
 from .._materialize.materialize import materialize
 from .._network.behavior import key_of
 from .._network.kept import Kept, Traced, context, program, traced, types_of
+from .._network.layers import readouts_of, weights_by_layer
 from .._network.linear_products import LinearProduct, linear_products
 from .._network.reader.records import Tap
 from .._network.record import Network
@@ -203,19 +204,10 @@ def _products(net: Network, numbers: dict[int, int]) -> tuple[LinearProduct, ...
 
 
 def _facts(p: Parametrization, net: Network) -> Facts:
-    reading, paths = net._read.reading, net.paths
-    kernels = {
-        reading.taps[product.output].name: reading.layers[product.layer].path
-        for product in reading.products
-    }
-    readouts = {
-        layer.path: paths[layer.kernel.number]
-        for layer in reading.adjustable
-        # They give the output, which may shrink as the width grows.
-        if "readout" in net.parameters[paths[layer.kernel.number]].roles
-    }
+    # Readouts give the output, which may shrink as the width grows.
+    readouts = readouts_of(net)
     outputs = frozenset(_outputs(p) | set(readouts))
-    return Facts(p, outputs, tuple(readouts.values()), kernels)
+    return Facts(p, outputs, tuple(readouts.values()), weights_by_layer(net))
 
 
 def _is_compared(tap: Tap) -> bool:

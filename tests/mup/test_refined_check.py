@@ -12,6 +12,8 @@ from flax import nnx
 
 import jinit
 from jinit import mup
+from jinit.mup._coordinate_parts import PARTS as PARTS_OF_A_CHANGE
+from jinit.mup._coordinate_rows import refined_row
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -183,6 +185,39 @@ def test_nnx_models():
         loss=lambda y, t: jnp.mean((y - t) ** 2), seeds=1, refined=True,
     )  # fmt: skip
     assert [row["path"] for row in report.refined] == ["hidden", "readout"]
+
+
+def test_verdicts_on_parts():
+    widths = (10, 100, 1000)
+
+    def verdicts(expected=0.0, is_output=False, **slopes):
+        sizes = {
+            name: np.asarray(widths, float)[:, None] ** slopes.get(name, 0.0)
+            for name in PARTS_OF_A_CHANGE
+        }
+        row = refined_row("layer", widths, sizes, 0.2, expected, is_output)
+        return row["effective_verdict"], row["propagated_verdict"]
+
+    assert verdicts() == ("flat", "flat")
+    assert verdicts(effective=0.5) == ("grows", "flat")
+    assert verdicts(effective=-0.5) == ("shrinks", "flat")
+    # A healthy update is better aligned in a narrow model.
+    assert verdicts(effective=-0.3) == ("flat", "flat")
+    assert verdicts(effective=-0.5, is_output=True) == ("flat", "flat")
+    assert verdicts(expected=1.0, effective=1.1, propagated=0.9) == ("flat", "flat")
+    assert verdicts(expected=1.0, effective=1.5) == ("grows", "flat")
+    # The multiplier stands before the product.
+    slopes = {"input": -1.0, "effective": 1.0}
+    assert verdicts(expected=1.0, **slopes) == ("grows", "flat")
+    assert verdicts(propagated=0.5) == ("flat", "grows")
+    # The layers before are to blame, or have changed little.
+    assert verdicts(propagated=0.5, input_change=0.5) == ("flat", "flat")
+    assert verdicts(propagated=-1.0) == ("flat", "flat")
+    diverged = {
+        name: np.array([[1.0], [np.inf], [np.nan]]) for name in PARTS_OF_A_CHANGE
+    }
+    row = refined_row("layer", widths, diverged, 0.2)
+    assert row["effective_verdict"] == "grows"
 
 
 def test_bad_input():
