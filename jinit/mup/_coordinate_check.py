@@ -111,8 +111,8 @@ def coordinate_check(
     References:
       Yang et al., "Tensor programs V: tuning large neural networks via zero-shot
         hyperparameter transfer", NeurIPS 2021. Appendix D.1.
-      Haas et al., "On the surprising effectiveness of large learning rates under
-        standard width scaling", NeurIPS 2025. The refined check.
+      Haas, Bordt, von Luxburg and Vankadara, "On the surprising effectiveness of large
+        learning rates under standard width scaling", NeurIPS 2025. The refined check.
       Everett et al., "Scaling exponents across parameterizations and optimizers", ICML
         2024. Alignment exponents.
     """
