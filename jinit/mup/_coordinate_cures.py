@@ -36,8 +36,12 @@ _ATTENTION = (
     "mup.attention_scale(head_dim, base_head_dim)."
 )
 _BARE = (
-    "The layers before it are flat and it has no kernel, so look for a sum over the "
-    "width or a factor of the width in what it computes."
+    "The layers before it are flat and it has no kernel, so check wider models, and "
+    "then look for a sum over the width or a factor of the width in what it computes."
+)
+_DIVERGED = (
+    "The training diverged, which says nothing about the width: take a lower rate at "
+    "the base width, and check again."
 )
 _PARTS = {
     "effective": (
@@ -52,9 +56,9 @@ _PARTS = {
 }
 _FIRST = "{path} is not flat either, which this may follow from: mend {path} first."
 _AROUND = (
-    "Its kernel starts and moves as the parametrization says, so look for a sum over "
-    "the width or a factor of the width around it; refined=True shows which part of "
-    "its change it is."
+    "Its kernel starts and moves as the parametrization says, so check wider models, "
+    "and then look for a sum over the width or a factor of the width around it; "
+    "refined=True shows which part of its change it is."
 )
 
 
@@ -153,6 +157,8 @@ def cure(evidence: Evidence, path: str, layer: str) -> str:
       path: the row of the layer.
       layer: the name of the layer, without the step of a scan.
     """
+    if _diverged(evidence.rows):
+        return _DIVERGED
     if not evidence.is_parametrized:
         return _PLAIN if path != "output" else _PLAIN_OUTPUT
     kernels = list(evidence.readouts) if path == "output" else []
@@ -176,6 +182,8 @@ def cure(evidence: Evidence, path: str, layer: str) -> str:
 
 def part_cure(evidence: Evidence, path: str, layer: str, name: str) -> str:
     """Return a sentence about a part of a change, "effective" or "propagated"."""
+    if _diverged(evidence.rows):
+        return _DIVERGED
     if not evidence.is_parametrized:
         return _PLAIN
     kernel = evidence.kernels.get(layer)
@@ -185,7 +193,15 @@ def part_cure(evidence: Evidence, path: str, layer: str, name: str) -> str:
         return _FIRST.format(path="output")
     if name == "effective" and kernel is not None and kernel.moves_wrong:
         return _update(kernel)
+    earlier = _first_sick(evidence.rows, path)
+    if earlier is not None and name == "effective":
+        return _FIRST.format(path=earlier)
     return _PARTS[name].format(path=path)
+
+
+def _diverged(rows: Sequence[Row]) -> bool:
+    """Tell whether a size after training is not finite."""
+    return not all(math.isfinite(size) for row in rows for size in row["size"])
 
 
 def _first_sick(rows: Sequence[Row], path: str) -> str | None:
@@ -250,8 +266,8 @@ def _update(kernel: Kernel) -> str:
             "scale no rate outside of it."
         )
     return (
-        f"{begin}: scale no rate beside p.optimizer, and see that Adam's epsilon is "
-        "below the gradients of the widest model, or take scale_epsilon=True."
+        f"{begin}: wrap the whole optimizer, `tx=lambda p: p.optimizer(tx)`, and, if "
+        "it is Adam, see that its epsilon is below the gradients of the widest model."
     )
 
 

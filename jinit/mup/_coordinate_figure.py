@@ -116,12 +116,15 @@ def _named(paths: Sequence[str], sick: set[str]) -> list[str]:
 
 def _share_range(panels: Sequence[Any]) -> None:
     """Give all panels one range, so that heights and slopes can be compared."""
-    ends = [one.get_ylim() for one in panels]
-    low, high = min(end[0] for end in ends), max(end[1] for end in ends)
+    lines = [line.get_ydata() for one in panels for line in one.get_lines()]
+    values = np.concatenate([np.asarray(x, float) for x in lines] or [np.ones(1)])
+    usual = values[np.isfinite(values)]
+    # A training that diverged at every width has nothing to draw.
+    low, high = np.log10([usual.min(), usual.max()]) if usual.size else (0.0, 0.0)
     # A flat line looks wild on an axis that its noise fills.
-    middle, half = (low * high) ** 0.5, max((high / low) ** 0.5, 10.0)
+    middle, half = (low + high) / 2, max(0.55 * (high - low), 1.0)
     for one in panels:
-        one.set_ylim(middle / half, middle * half)
+        one.set_ylim(10 ** (middle - half), 10 ** (middle + half))
 
 
 def _guides(axes: Any, widths: np.ndarray) -> list[Any]:

@@ -340,6 +340,15 @@ def test_a_parametrization_of_ones_own():
     assert set(report.verdict.values()) == {"flat"} and "readout" in report.verdict
 
 
+def test_a_training_that_diverges(tmp_path):
+    report = checked(tx=optax.sgd(1e9), seeds=1, widths=[8, 16])
+    assert report.verdict["output"] == "grows"
+    assert "take a lower rate" in report.findings[-1].message
+    report.plot(tmp_path / "diverged.png")
+    assert json.dumps(report.to_dict(), allow_nan=False)
+    assert "+inf" in str(report)
+
+
 def test_verdicts():
     widths = (10, 100, 1000)
 
