@@ -81,6 +81,42 @@ def test_rows_and_figure(flat, tmp_path):
     figure = flat.plot(tmp_path / "check.png")
     assert (tmp_path / "check.png").stat().st_size > 1000
     assert len(figure.axes) == 2
+    assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
+    labels = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
+    assert labels == [*flat.verdict, "slope 0", "slope 1/2", "slope 1"]
+
+
+def test_the_table_shows_what_is_expected(flat):
+    last = flat.rows[-1]
+    names = "init_expected", "size_expected", "change_expected"
+    assert [last[name] for name in names] == [-0.5, 0, 0]
+    text = str(flat)
+    assert "change (expected)" in text and "(-0.5)" in text
+    assert flat.to_dict()["rows"][-1]["init_expected"] == -0.5
+    # It says what it cannot see.
+    assert "mup.transfer_check" in text and "weight decay" in text
+    assert "mup.transfer_check" in mup.coordinate_check.__doc__
+
+
+def test_a_figure_of_many_layers_names_the_sick_ones():
+    sizes = dict.fromkeys(("init", "size", "change"), (1.0, 1.1))
+    slopes = {f"{n}_{x}": 0.0 for n in sizes for x in ("slope", "expected", "error")}
+    rows = tuple(
+        {"path": f"block_{i}/mlp/down", **sizes, **slopes, "verdict": verdict}
+        for i, verdict in enumerate(["flat"] * 30 + ["grows"] + ["flat"] * 20)
+    )
+    figure = mup.CoordinateReport((64, 128), rows, 1, 1).plot()
+    legend = figure.axes[-1].get_legend()
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert "block_30/mlp/down (not flat)" in labels and len(labels) == 22
+    assert "33 more layers" in labels
+    assert figure.get_suptitle() == "grows: block_30/mlp/down"
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in legend.get_texts()]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert min(box.y0 for box in boxes) > 0 and max(box.x1 for box in boxes) < (
+        figure.bbox.x1
+    )
 
 
 def test_the_sizes_are_those_of_a_loop():
@@ -111,16 +147,28 @@ def test_standard_parametrization_grows():
     with pytest.raises(AssertionError, match="output grows with width: slopes"):
         report.check()
     assert "! output" in str(report)
+    # A cure for each layer: what is expected, and what to do.
+    messages = {finding.path: finding.message for finding in report.findings}
+    assert "of the change, where -0.5, 0 and 0 are expected." in messages["output"]
+    assert "pass `tx=lambda p: p.optimizer(tx)`" in messages["Dense_1"]
+    assert "multiply the logits by p.readout_scale" in messages["output"]
 
 
 def test_a_forgotten_readout_multiplier():
     report = checked(lambda width: MLP(width, 1.0))
     assert report.verdict["output"] == "grows"
+    (message,) = [f.message for f in report.findings if f.path == "output"]
+    assert "the readout multiplier is missing" in message
 
 
 def test_a_hidden_rate_that_is_not_divided():
     report = checked(tx=lambda p: ADAM)
     assert report.verdict["Dense_1"] == "grows"
+    messages = {finding.path: finding.message for finding in report.findings}
+    assert "The update of Dense_1/kernel has the slope" in messages["Dense_1"]
+    assert "wrap the whole optimizer" in messages["Dense_1"]
+    # What follows from it is sent there.
+    assert all("mend Dense_1 first" in m for p, m in messages.items() if p != "Dense_1")
 
 
 def test_a_std_divided_by_m():
@@ -134,6 +182,42 @@ def test_a_std_divided_by_m():
     report = checked(init=init)
     assert report.verdict["Dense_0"] == "flat"
     assert report.verdict["Dense_1"] == "shrinks"
+    (cure,) = [row["cure"] for row in report.rows if row["path"] == "Dense_1"]
+    assert "starts with the slope -1.0" in cure and "has -0.50" in cure
+    assert "let `init` return p.init(params)" in cure
+    assert all(row["cure"] is None for row in report.rows if row["verdict"] == "flat")
+
+
+class Constant(nn.Module):
+    """A network whose std does not depend on the width, as normal(0.02) has it."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x):
+        layer = functools.partial(
+            nn.Dense, use_bias=False, kernel_init=jinit.normal(0.15)
+        )
+        x = nn.relu(layer(self.width)(x))
+        x = nn.relu(layer(self.width, name="hidden")(x))
+        return 32 / self.width * layer(4, name="readout")(x)
+
+
+def test_a_law_that_p_init_does_not_know_and_its_cure():
+    report = checked(Constant)
+    assert report.verdict["hidden"] == "grows"
+    messages = {finding.path: finding.message for finding in report.findings}
+    law = "p.init(params, drawn=[('**/hidden/kernel', 'constant')])."
+    assert f"give init=lambda p, params: {law}" in messages["hidden"]
+    assert "drawn=[('**/readout/kernel', 'constant')]" in messages["output"]
+    mended = checked(
+        Constant,
+        init=lambda p, params: p.init(
+            params,
+            drawn=[("**/hidden/kernel", "constant"), ("**/readout/*", "constant")],
+        ),
+    )
+    assert set(mended.verdict.values()) == {"flat"}, str(mended)
 
 
 def test_weights_of_outputs_by_inputs():
@@ -154,6 +238,26 @@ def test_weights_of_outputs_by_inputs():
         return init, apply
 
     checked(make).check()
+
+
+class Tokens(nn.Module):
+    """An embedding whose std does not depend on the width, unlike Flax's default."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, ids):
+        table = nn.Embed(6, self.width, embedding_init=jinit.normal(1.0), name="embed")
+        return 32 / self.width * Dense(4, name="readout")(nn.relu(table(ids)))
+
+
+def test_an_embedding_of_another_law():
+    ids = jnp.arange(16) % 6
+    report = checked(Tokens, batches=[(ids, Y)] * 2)
+    cures = {row["path"]: row["cure"] for row in report.rows}
+    assert report.verdict["embed"] == "grows"
+    assert "drawn=[('**/embed/embedding', 'constant')]" in cures["embed"]
+    assert "mend embed first" in cures["output"]
 
 
 class Attention(nn.Module):
@@ -188,6 +292,8 @@ def test_attention():
     wrong = checked(lambda w: Attention(w, None), batches=SEQUENCES)
     assert set(good.verdict.values()) == {"flat"}, str(good)
     assert wrong.verdict[path] == "grows", str(wrong)
+    (message,) = [f.message for f in wrong.findings if f.path == path]
+    assert "mup.attention_scale(head_dim, base_head_dim)" in message, message
     # The masked logits are no numbers.
     assert all(r["size"][0] < 1e3 for r in wrong.rows)
     assert jax.nn.softmax is nn.softmax
@@ -232,6 +338,15 @@ def test_a_parametrization_of_ones_own():
         parametrize=lambda base, target: mup.infer(base, target, readout="weights"),
     )
     assert set(report.verdict.values()) == {"flat"} and "readout" in report.verdict
+
+
+def test_a_training_that_diverges(tmp_path):
+    report = checked(tx=optax.sgd(1e9), seeds=1, widths=[8, 16])
+    assert report.verdict["output"] == "grows"
+    assert "take a lower rate" in report.findings[-1].message
+    report.plot(tmp_path / "diverged.png")
+    assert json.dumps(report.to_dict(), allow_nan=False)
+    assert "+inf" in str(report)
 
 
 def test_verdicts():
