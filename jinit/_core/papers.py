@@ -169,6 +169,9 @@ JOZEFOWICZ_2015 = Paper(("Jozefowicz", "Zaremba", "Sutskever"), 2015,
 KLAMBAUER_2017 = Paper(("Klambauer", "Unterthiner", "Mayr", "Hochreiter"), 2017,
     "Self-normalizing neural networks",
     "https://arxiv.org/abs/1706.02515", "NeurIPS")
+KOSSON_2025 = Paper(("Kosson", "Welborn", "Liu", "Jaggi", "Chen"), 2025,
+    "Weight decay may matter more than muP for learning rate transfer in practice",
+    "https://arxiv.org/abs/2510.19093", "arXiv")
 KRAHENBUHL_2016 = Paper(("Krähenbühl", "Doersch", "Donahue", "Darrell"), 2016,
     "Data-dependent initializations of convolutional neural networks",
     "https://arxiv.org/abs/1511.06856", "ICLR")
@@ -312,6 +315,9 @@ WANG_2023 = Paper(
 WANG_2024 = Paper(("Wang", "Ma", "Dong", "Huang", "Zhang", "Wei"), 2024,
     "DeepNet: scaling transformers to 1,000 layers",
     "https://arxiv.org/abs/2203.00555", "TPAMI")
+WANG_2025 = Paper(("Wang", "Aitchison"), 2025,
+    "How to set AdamW's weight decay as you scale model and dataset size",
+    "https://arxiv.org/abs/2405.13698", "ICML")
 WIGHTMAN_2019 = Paper(("Wightman",), 2019,
     "PyTorch image models",
     "https://doi.org/10.5281/zenodo.4414861", "GitHub")

@@ -9,9 +9,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .._core import checks
 from .._core.results import Result, Table, plain
 from .._core.trees import listed
+from ._decay_rule import decay_rule
 from ._factors import Factors, Tensor
 from ._optimizer import wrapped
 from ._remarks import enumerated
@@ -107,7 +107,10 @@ class Parametrization(Result):
 
     def _table(self) -> Table:
         lines = [tuple(map(_cell, map(row.get, _COLUMNS))) for row in self.rows]
-        head = (*_COLUMNS[:6], f"lr ({self.kind})", "decay")
+        # Without the sign a std of 1 is taken for a std, and it is a factor.
+        x = "" if self.absolute else "x "
+        rate = f"{x}lr ({self.kind})"
+        head = (*_COLUMNS[:4], f"{x}std", "multiplier", rate, f"{x}decay")
         return Table(head, lines, below=self._notes())
 
     def _notes(self) -> list[str]:
@@ -207,24 +210,33 @@ class Parametrization(Result):
         tx: Any,
         kind: str | Sequence[tuple[Any, str]] | None = None,
         *,
+        decay: str | None = None,
         weight_decay: str = "independent",
         scale_epsilon: bool | None = None,
     ) -> Any:
         """Wrap an Optax transformation: per-tensor rates, decays and epsilons.
 
         update = f tx(g / e, w / f), where f is the factor of the rate and e that of
-        epsilon. A decay of lr * decay * w in `tx` stays the same, since dividing the
-        parameters by f cancels f in the decay alone. That is AdamW with the rate f lr
-        and decay / f for each tensor. For a decay that is added to the gradient it is
-        MuAdam's and MuSGD's. The state is that of `tx`, so jit, sharding and
-        checkpoints work as before.
+        epsilon. With the rate eta and the decay lambda of `tx`, u without decay:
+
+        | decay | update |
+        | --- | --- |
+        | independent | - f eta u - eta lambda w |
+        | per_width | - f eta (u + lambda w) |
+
+        "independent" is AdamW with the rate f eta and the decay lambda / f for each
+        tensor: dividing the parameters by f cancels f in the decay alone. For a decay
+        that is added to the gradient it is MuAdam's and MuSGD's. Weights then forget
+        their start after 1 / (eta lambda) steps at every width. The state is that of
+        `tx`, so jit, sharding and checkpoints work as before.
 
         The kind of each update is measured. `tx` is traced at the parameters' own
         shapes, so that labels, masks and factored states that depend on sizes are those
         of the training. It is evaluated on gradients and parameters of equal entries,
         without an array of their size. Updates that depend on the shape (Muon with any
         of its scalings, NovoGrad) are also measured at the base shapes: their spectral
-        norm has to grow as sqrt(n_out / n_in).
+        norm has to grow as sqrt(n_out / n_in). Rates and decays may be traced, as in a
+        program that maps over rates.
 
         Args:
           tx: an Optax transformation with its learning rate or schedule: sgd, adam,
@@ -232,11 +244,16 @@ class Parametrization(Result):
           kind: "adam" if the update does not grow with the gradient, "sgd" if it grows
             in proportion, "muon" for orthogonalized updates with Optax's own norm,
             sqrt(max(1, n_out / n_in)); or pairs (pattern, kind) for some tensors. By
-            default the kind is measured. Name it if that is not possible: if `tx` needs
-            more than gradients and parameters, draws random numbers, uses
-            decompositions, is another optimizer at the base shapes, or is Muon with
-            adaptive=True, whose updates depend on the rank of the gradient.
-          weight_decay: "independent" of the factor, or "scaled" by it.
+            default the kind is measured. A kind that is named counts, and the trial
+            checks it: if it clearly shows another one, that is an error. Name it if it
+            cannot be measured: if `tx` needs more than gradients and parameters, draws
+            random numbers, uses decompositions, is another optimizer at the base
+            shapes, or is Muon with adaptive=True, whose updates depend on the rank of
+            the gradient.
+          decay: "independent" or "per_width", as in the table; by default
+            "independent", if `tx` has a decay.
+          weight_decay: the first name of this argument: "independent", or "scaled" for
+            "per_width".
           scale_epsilon: whether Adam's epsilon follows the size of the gradient. It
             divides the gradients, so clipping inside of `tx` sees other norms. By
             default only with CompleteP, which asks for it.
@@ -246,9 +263,10 @@ class Parametrization(Result):
 
         Raises:
           TypeError: if `tx` is not an Optax transformation, or `kind` not a kind.
-          ValueError: for an unknown kind. The new optimizer's `init` raises it for
-            parameters that do not fit, for tensors whose kind cannot be measured (the
-            error names them), and if `tx` cannot be scaled tensor by tensor.
+          ValueError: for an unknown kind or rule. The new optimizer's `init` raises it
+            for parameters that do not fit, for tensors whose kind cannot be measured or
+            is another than `kind` says (the error names them), if `decay` is named and
+            `tx` decays nothing, and if `tx` cannot be scaled tensor by tensor.
 
         Example:
           >>> import jax.numpy as jnp, jinit, optax
@@ -261,17 +279,20 @@ class Parametrization(Result):
         References:
           Yang et al., "Tensor programs V: tuning large neural networks via zero-shot
             hyperparameter transfer", NeurIPS 2021.
+          Wang and Aitchison, "How to set AdamW's weight decay as you scale model and
+            dataset size", ICML 2025. It keeps eta lambda, as "independent" does.
+          Kosson, Welborn, Liu, Jaggi and Chen, "Weight decay may matter more than muP
+            for learning rate transfer in practice", arXiv 2025. It finds rates to
+            transfer with "independent".
           Yang, Simon and Bernstein, "A spectral condition for feature learning", arXiv
             2023.
         """
-        checks.choice("weight_decay", weight_decay, ("independent", "scaled"))
+        rule = decay_rule(decay, weight_decay)
         # Dey et al. (2025) let epsilon follow the gradient, which the depth divides as
         # well.
         if scale_epsilon is None:
             scale_epsilon = self.depth_rule == "completep"
-        return wrapped(
-            self.tensors, tx, kind, weight_decay == "independent", scale_epsilon
-        )
+        return wrapped(self.tensors, tx, kind, rule, scale_epsilon)
 
     def __reduce__(self) -> Any:
         return Parametrization.from_dict, (self.to_dict(),)
