@@ -5,15 +5,16 @@
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._core.results import Result, Table, plain
 from .._core.trees import listed
 from ._decay_rule import decay_rule
-from ._factors import Factors, Tensor
+from ._factors import Tensor
+from ._muon import dimension_numbers, labelled, text_of
 from ._optimizer import wrapped
+from ._plain_tensors import cell_of, config_of, tensor_from
 from ._remarks import enumerated
 from ._rescale import rescaled, rescaled_rules
 
@@ -46,6 +47,8 @@ class Parametrization(Result):
     residual_scale: float = 1.0
     depth_rule: str | None = None
     remarks: tuple[str, ...] = ()
+    # Plain data has no form for the structure of the tree.
+    structure: Any = dataclasses.field(default=None, compare=False)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -57,7 +60,7 @@ class Parametrization(Result):
         return {
             "path": tensor.path,
             "shape": tensor.shape,
-            "class": tensor.mup_class,
+            "class": tensor.moe or tensor.mup_class,
             "grows": tensor.axes,
             "std": tensor.factors.std,
             "multiplier": tensor.factors.multiplier,
@@ -106,7 +109,7 @@ class Parametrization(Result):
         return str(self)
 
     def _table(self) -> Table:
-        lines = [tuple(map(_cell, map(row.get, _COLUMNS))) for row in self.rows]
+        lines = [tuple(map(cell_of, map(row.get, _COLUMNS))) for row in self.rows]
         # Without the sign a std of 1 is taken for a std, and it is a factor.
         x = "" if self.absolute else "x "
         rate = f"{x}lr ({self.kind})"
@@ -294,6 +297,75 @@ class Parametrization(Result):
             scale_epsilon = self.depth_rule == "completep"
         return wrapped(self.tensors, tx, kind, rule, scale_epsilon)
 
+    def labels(self, params: Any = None, *, skip: Any = ()) -> Any:
+        """Return "muon" or "adam" for each tensor, as `optax.multi_transform` takes it.
+
+        Muon takes the matrices inside of the model: hidden ones, those of experts, of
+        routers and of all heads together, keys and values of grouped queries,
+        bottlenecks, and convolutions. Adam takes embeddings, readouts, layers that read
+        data, norms, biases, kernels with one input or one output, and grouped and
+        depthwise convolutions. A fused kernel is one matrix, since dimension numbers
+        cannot cut an axis. A network tells all of them; two trees of shapes tell the
+        hidden ones.
+
+        Args:
+          params: the tree to label, such as `variables["params"]`; by default one like
+            the tree that the parametrization was made from.
+          skip: patterns of tensors that Adam shall take as well, such as "@router".
+
+        Returns:
+          A tree of texts.
+
+        Raises:
+          ValueError: if the parametrization was made from shapes in which nothing
+            grows, or `params` or `skip` do not fit.
+
+        Example:
+          >>> import jax, jinit
+          >>> def shapes(d):
+          ...     sizes = {"into": (8, d), "middle": (d, d), "out": (d, 10)}
+          ...     return {k: jax.ShapeDtypeStruct(v, "f4") for k, v in sizes.items()}
+          >>> jinit.mup.infer(shapes(64), shapes(256)).labels()
+          {'into': 'adam', 'middle': 'muon', 'out': 'adam'}
+
+        References:
+          Liu et al., "Muon is scalable for LLM training", arXiv 2025. Its Adam has the
+            embedding, the readout and the norms alone.
+        """
+        return labelled(self, params, skip, text_of)
+
+    def muon_dimension_numbers(self, params: Any = None, *, skip: Any = ()) -> Any:
+        """Return the axes along which Muon takes each tensor, as Optax has them.
+
+        They are the axes of a matrix's inputs and outputs in the network, in any
+        order. All other axes are batch axes: experts, scanned layers.
+
+        Args:
+          params: as for `labels`, which says which tensors Muon takes.
+          skip: as for `labels`.
+
+        Returns:
+          A tree of `optax.contrib.MuonDimensionNumbers`, and of None for Adam.
+
+        Raises:
+          ValueError: as for `labels`.
+
+        Example:
+          >>> import jax, jinit, optax
+          >>> def shapes(d):
+          ...     return {"query": jax.ShapeDtypeStruct((d, 4, d // 4), "float32")}
+          >>> p = jinit.mup.infer(shapes(64), shapes(256))
+          >>> dims = p.muon_dimension_numbers()
+          >>> dims["query"]
+          MuonDimensionNumbers(reduction_axis=(0,), output_axis=(1, 2))
+          >>> muon = optax.contrib.muon(1e-2, muon_weight_dimension_numbers=dims)
+          >>> tx = p.optimizer(muon)
+
+        References:
+          Liu et al., "Muon is scalable for LLM training", arXiv 2025.
+        """
+        return labelled(self, params, skip, dimension_numbers)
+
     def __reduce__(self) -> Any:
         return Parametrization.from_dict, (self.to_dict(),)
 
@@ -309,7 +381,8 @@ class Parametrization(Result):
           True
         """
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        fields |= {"tensors": list(map(_config, self.tensors))}
+        fields |= {"tensors": list(map(config_of, self.tensors))}
+        del fields["structure"]
         return {name: plain(value) for name, value in fields.items()}
 
     @classmethod
@@ -320,33 +393,10 @@ class Parametrization(Result):
           TypeError: if `config` is not such a description.
         """
         try:
-            tensors = tuple(map(_tensor, config["tensors"]))
+            tensors = tuple(map(tensor_from, config["tensors"]))
             remarks = tuple(config.get("remarks", ()))
             return cls(**{**config, "tensors": tensors, "remarks": remarks})
         except (KeyError, TypeError) as error:
             raise TypeError(
                 f"`config` is {config!r}; it must be what p.to_dict() returns."
             ) from error
-
-
-def _config(tensor: Tensor) -> dict[str, Any]:
-    # Saved parametrizations keep the first name of the class.
-    config = dataclasses.asdict(tensor).items()
-    return {"role" if k == "mup_class" else k: v for k, v in config}
-
-
-def _tensor(config: Mapping[str, Any]) -> Tensor:
-    fields = {"mup_class" if k == "role" else k: v for k, v in config.items()}
-    # JSON has no NaN, and `plain` wrote None for it.
-    factors = {k: math.nan if v is None else v for k, v in config["factors"].items()}
-    sequences = {
-        name: None if config[name] is None else tuple(config[name])
-        for name in ("parts", "shape", "base", "axes")
-    }
-    return Tensor(**{**fields, **sequences, "factors": Factors(**factors)})
-
-
-def _cell(value: Any) -> str:
-    if not isinstance(value, float):
-        return str(value)
-    return "-" if math.isnan(value) else f"{value:.4g}"
