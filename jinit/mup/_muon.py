@@ -41,13 +41,14 @@ def labelled(
         tensor.parts: label(None if is_skipped else tensor.matrix)
         for tensor, is_skipped in zip(tensors, skips, strict=True)
     }
+    if params is None and p.structure is None:
+        return _nested(labels)
+    structure, ordered = p.structure, tensors
     if params is not None:
-        ordered = find(tensors, params, "params")
-        values = [labels[tensor.parts] for tensor in ordered]
-        return jax.tree.unflatten(jax.tree.structure(params), values)
-    if p.structure is not None:
-        return jax.tree.unflatten(p.structure, list(labels.values()))
-    return _nested(labels)
+        structure, ordered = jax.tree.structure(params), find(tensors, params, "params")
+    tree = jax.tree.unflatten(structure, [labels[one.parts] for one in ordered])
+    # Optax calls what can be called, and a module of Equinox would run on parameters.
+    return (lambda _: tree) if callable(tree) else tree
 
 
 def _nested(labels: dict[tuple[str, ...], Any]) -> Any:

@@ -247,16 +247,13 @@ class Parametrization(Result):
           kind: "adam" if the update does not grow with the gradient, "sgd" if it grows
             in proportion, "muon" for orthogonalized updates with Optax's own norm,
             sqrt(max(1, n_out / n_in)); or pairs (pattern, kind) for some tensors. By
-            default the kind is measured. A kind that is named counts, and the trial
-            checks it: if it clearly shows another one, that is an error. Name it if it
-            cannot be measured: if `tx` needs more than gradients and parameters, draws
-            random numbers, uses decompositions, is another optimizer at the base
-            shapes, or is Muon with adaptive=True, whose updates depend on the rank of
-            the gradient.
-          decay: "independent" or "per_width", as in the table; by default
-            "independent", if `tx` has a decay.
-          weight_decay: the first name of this argument: "independent", or "scaled" for
-            "per_width".
+            default it is measured. The measurement checks a kind that is named, and
+            raises if it clearly shows another. Name it if it cannot be measured: if
+            `tx` needs more than gradients and parameters, draws random numbers, uses
+            decompositions, is another optimizer at the base shapes, or is Muon with
+            adaptive=True, whose updates depend on the rank of the gradient.
+          decay: "independent" (by default) or "per_width", as in the table.
+          weight_decay: its first name: "independent", or "scaled" for "per_width".
           scale_epsilon: whether Adam's epsilon follows the size of the gradient. It
             divides the gradients, so clipping inside of `tx` sees other norms. By
             default only with CompleteP, which asks for it.
@@ -305,8 +302,7 @@ class Parametrization(Result):
         bottlenecks, and convolutions. Adam takes embeddings, readouts, layers that read
         data, norms, biases, kernels with one input or one output, and grouped and
         depthwise convolutions. A fused kernel is one matrix, since dimension numbers
-        cannot cut an axis. A network tells all of them; two trees of shapes tell the
-        hidden ones.
+        cannot cut an axis. A network tells all of them; shapes tell the hidden ones.
 
         Args:
           params: the tree to label, such as `variables["params"]`; by default one like
@@ -314,11 +310,12 @@ class Parametrization(Result):
           skip: patterns of tensors that Adam shall take as well, such as "@router".
 
         Returns:
-          A tree of texts.
+          A tree of texts; for a tree that can be called, as a module of Equinox, a
+          function that returns it, since Optax would call the tree.
 
         Raises:
-          ValueError: if the parametrization was made from shapes in which nothing
-            grows, or `params` or `skip` do not fit.
+          ValueError: if nothing grows in the shapes that the parametrization was made
+            from, or `params` or `skip` do not fit.
 
         Example:
           >>> import jax, jinit
@@ -337,15 +334,16 @@ class Parametrization(Result):
     def muon_dimension_numbers(self, params: Any = None, *, skip: Any = ()) -> Any:
         """Return the axes along which Muon takes each tensor, as Optax has them.
 
-        They are the axes of a matrix's inputs and outputs in the network, in any
-        order. All other axes are batch axes: experts, scanned layers.
+        They are the axes of a matrix's inputs and outputs. All others are batch axes:
+        experts, scanned layers.
 
         Args:
           params: as for `labels`, which says which tensors Muon takes.
           skip: as for `labels`.
 
         Returns:
-          A tree of `optax.contrib.MuonDimensionNumbers`, and of None for Adam.
+          A tree of `optax.contrib.MuonDimensionNumbers`, and of None for Adam; or a
+          function that returns it, as for `labels`.
 
         Raises:
           ValueError: as for `labels`.

@@ -211,6 +211,30 @@ def test_states_of_nnx():
     assert jax.tree.leaves(p.labels()).count("muon") == 1
 
 
+def test_modules_of_equinox():
+    """Optax calls what can be called, so that such a tree comes in a function."""
+    eqx = pytest.importorskip("equinox", reason="pip install equinox")
+
+    def network(width):
+        module = eqx.nn.MLP(5, 3, width, 2, key=jax.random.key(0))
+        return jinit.network(lambda m, x: jax.vmap(m)(x), module, jnp.ones((6, 5)))
+
+    base, target = network(8), network(32)
+    p = mup.infer(base, target)
+    labels = p.labels()(None)
+    assert [layer.weight for layer in labels.layers] == ["adam", "muon", "adam"]
+    dims = p.muon_dimension_numbers()
+    # Weights are (outputs, inputs).
+    assert dims(None).layers[1].weight == Axes((1,), (0,))
+    by_label = {"muon": optax.lion(1e-3), "adam": optax.adam(1e-3)}
+    for tx in (
+        muon(0.1, muon_weight_dimension_numbers=dims),
+        optax.multi_transform(by_label, p.labels()),
+    ):
+        ours = p.optimizer(tx)
+        jax.eval_shape(lambda w, tx=ours: tx.update(w, tx.init(w), w), target.params)
+
+
 def test_shapes_alone():
     """Classes stand in for roles; equal shapes have none."""
 
@@ -237,7 +261,7 @@ def test_shapes_alone():
         with pytest.raises(ValueError, match="nothing grows"):
             p.muon_dimension_numbers()
     with pytest.raises(ValueError, match="matches no"):
-        mup.infer(tree(16), tree(64)).labels(skip="blok/**")
+        mup.infer(tree(16), tree(64)).labels(skip="blocks/**")
 
 
 def test_convolutions_bottlenecks_and_vectors():
