@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, JaxprEqn
 
@@ -40,6 +41,12 @@ SUMMED, MULTIPLIED, FIRST_MARK = 1, 2, 4
 # Constants with unequal entries are only followed below this size, and loops only for
 # fewer rounds.
 _SMALL = 2**14
+
+# A program that maps over learning rates makes its optimizer inside, and the rate is a
+# tracer without a value. How an update depends on gradients and shapes does not depend
+# on the value of a rate, so this number takes its place. It is small since an epsilon
+# may be traced as well, and has to stay negligible beside the gradients of a trial.
+_TRACED = 1e-8
 
 
 class Uniform(NamedTuple):
@@ -80,6 +87,8 @@ def _value(value: Any) -> Value:
 def _constant(array: Any) -> Value:
     """Return a constant, as one number where its entries are equal."""
     if isinstance(array, jax.core.Tracer):
+        if array.ndim == 0 and jnp.issubdtype(array.dtype, jnp.floating):
+            return Uniform(np.asarray(_TRACED, array.dtype)[()])
         return Unknown("it holds a value that is traced outside of it")
     try:
         entries: np.ndarray = np.asarray(array)

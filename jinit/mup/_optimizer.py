@@ -13,11 +13,18 @@ import jax
 import numpy as np
 
 from .._core import checks
+from ._decay_rule import DecayRule
 from ._factors import KINDS, Tensor, muon_norm
 from ._growth import checked, overridden
-from ._optimizer_kind import Behaviour, alike, behaviours, elsewhere, raise_doubts
-from ._optimizer_kind import answered as answered_by
-from ._optimizer_trial import Answer
+from ._optimizer_kind import (
+    Behaviour,
+    alike,
+    answered,
+    behaviours,
+    elsewhere,
+    raise_doubts,
+)
+from ._optimizer_trial import Answer, Response
 from ._rescale import find, named_leaves, times
 
 # Two measured sizes whose relative difference is less count as equal: at another width
@@ -34,7 +41,7 @@ class Scales(NamedTuple):
 
 
 def wrapped(
-    tensors: Sequence[Tensor], tx: Any, kind: Any, independent: bool, epsilon: bool
+    tensors: Sequence[Tensor], tx: Any, kind: Any, rule: DecayRule, epsilon: bool
 ) -> Any:
     """Return `tx` with the factors of a parametrization around it.
 
@@ -53,7 +60,7 @@ def wrapped(
     if all(factor == 1 for tensor in tensors for factor in tensor.factors):
         # At the base width it is `tx` itself.
         return inner
-    scales_of = _scales_by_structure(tensors, tx, kind, independent, epsilon)
+    scales_of = _scales_by_structure(tensors, tx, kind, rule, epsilon)
 
     def init(params: Any) -> Any:
         scales = scales_of(params, "params")
@@ -73,7 +80,7 @@ def wrapped(
 
 
 def _scales_by_structure(
-    tensors: Sequence[Tensor], tx: Any, kind: Any, independent: bool, epsilon: bool
+    tensors: Sequence[Tensor], tx: Any, kind: Any, rule: DecayRule, epsilon: bool
 ) -> Callable[[Any, str], list[Scales]]:
     """Return a function from a tree and its name to the scales of its leaves."""
     kept: dict[Any, list[Scales]] = {}
@@ -81,9 +88,9 @@ def _scales_by_structure(
     def scales_of(tree: Any, name: str) -> list[Scales]:
         ordered, structure = find(tensors, tree, name), jax.tree.structure(tree)
         if structure not in kept:
-            rates = _rates(tx, ordered, tree, kind)
+            rates = _rates(tx, ordered, tree, kind, rule)
             kept[structure] = [
-                _scales(tensor, *rate, independent, epsilon)
+                _scales(tensor, *rate, rule.is_independent, epsilon)
                 for tensor, rate in zip(ordered, rates, strict=True)
             ]
         return kept[structure]
@@ -108,19 +115,22 @@ def _kinds(kind: Any, tensors: Sequence[Tensor], tree: Any) -> list[str | None]:
     return overridden(kind, named_leaves(tensors, tree), "kind")
 
 
+def _answered(tx: Any, tree: Any, shapes: Sequence[tuple[int, ...]]) -> Answer | str:
+    """Return what a trial shows for a tree whose leaves have such shapes."""
+    flat, structure = jax.tree.flatten(tree)
+    types = [np.dtype(leaf.dtype) for leaf in flat]
+    return answered(tx, structure, tuple(zip(shapes, types, strict=True)))
+
+
 def _rates(
-    tx: Any, tensors: Sequence[Tensor], tree: Any, kind: Any
+    tx: Any, tensors: Sequence[Tensor], tree: Any, kind: Any, rule: DecayRule
 ) -> list[tuple[Behaviour, float]]:
     """Return how each tensor is updated, and the factor of its learning rate."""
-    flat, structure = jax.tree.flatten(tree)
-    dtypes = [np.dtype(leaf.dtype) for leaf in flat]
-
-    def answered(shapes: Sequence[tuple[int, ...]]) -> Answer | str:
-        types = tuple(zip(shapes, dtypes, strict=True))
-        return answered_by(tx, structure, types)
-
     paths, kinds = [tensor.path for tensor in tensors], _kinds(kind, tensors, tree)
-    answer = answered([tensor.shape for tensor in tensors])
+    answer = _answered(tx, tree, [tensor.shape for tensor in tensors])
+    rule.check(answer)
+    if kind == "muon" and not isinstance(answer, str):
+        kinds = _orthogonalized(answer.responses)
     updated = behaviours(answer, paths, kinds)
     rates: list[Any] = [
         tensor.rate(one.kind) for tensor, one in zip(tensors, updated, strict=True)
@@ -129,14 +139,30 @@ def _rates(
     # Only an update that sums over entries, as a norm or a matrix product does, can
     # depend on the shape. For all others the table is right, and one trial is enough.
     if shaped and not isinstance(answer, str):
-        base = elsewhere(answered(list(map(_base, tensors))), answer, updated)
+        base = elsewhere(
+            _answered(tx, tree, list(map(_base, tensors))), answer, updated
+        )
         wide: list[float | None] = [None] * len(tensors)
         if any(base[i] is None for i in shaped):
-            wide = elsewhere(answered(list(map(_wider, tensors))), answer, updated)
+            wide = elsewhere(
+                _answered(tx, tree, list(map(_wider, tensors))), answer, updated
+            )
         for i in shaped:
             rates[i] = _rate(tensors[i], updated[i], base[i], wide[i], kinds[i])
         raise_doubts(paths, rates)
     return list(zip(updated, rates, strict=True))
+
+
+def _orthogonalized(responses: Sequence[Response]) -> list[str | None]:
+    """Return "muon" for each tensor that may be orthogonalized, and else None.
+
+    One word is for the optimizer, and `optax.contrib.muon` is Adam for some tensors.
+    """
+    some = any(one.multiplies for one in responses)
+    return [
+        None if some and one.trial and not one.multiplies else "muon"
+        for one in responses
+    ]
 
 
 def _wider(tensor: Tensor) -> tuple[int, ...]:
