@@ -57,7 +57,7 @@ def side_by_side(panels: int) -> tuple[Any, list[Any]]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.5 * panels + 2, 4.5), layout="constrained")
-    axes = list(figure.subplots(1, panels))
+    axes = list(figure.subplots(1, panels, squeeze=False)[0])
     for one in axes:
         one.grid(alpha=0.25)
     return figure, axes

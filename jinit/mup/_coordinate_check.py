@@ -17,7 +17,7 @@ from .._network.reader.records import Tap
 from .._network.record import Network
 from .._network.taps import Tapped, rows_of
 from .._probe.statistics import rms
-from ._coordinate_models import Model, Settings, model_of
+from ._coordinate_models import Model, Settings, model_of, stacked
 from ._coordinate_report import CoordinateReport, row
 from ._parametrization import Parametrization
 
@@ -100,13 +100,13 @@ def coordinate_check(
         hyperparameter transfer", NeurIPS 2021. Appendix D.1.
     """
     sizes = _widths(widths)
-    stacked = _stacked(batches)
+    pairs = stacked(batches)
     settings = Settings(make_model, tx, loss, parametrize, init, options)
     keys = jax.random.split(jax.random.key(seed), checks.count("seeds", seeds) or 1)
     base = base_width or sizes[0]
     measured = [
         # Every width has the same keys, so that only the width differs.
-        _measured(settings, base, width, jax.random.clone(keys), stacked)
+        _measured(settings, base, width, jax.random.clone(keys), pairs)
         for width in sizes
     ]
     outputs = measured[-1][1]
@@ -114,7 +114,7 @@ def coordinate_check(
         row(path, sizes, values, tolerance, _layer(path) in outputs)
         for path, values in _by_path([layers for layers, _ in measured])
     ]
-    steps = len(jax.tree.leaves(stacked)[0])
+    steps = len(jax.tree.leaves(pairs)[0])
     return CoordinateReport(sizes, tuple(rows), len(keys), steps, tolerance)
 
 
@@ -149,22 +149,6 @@ def _widths(widths: Sequence[int]) -> tuple[int, ...]:
             "[64, 128, 256], for a slope."
         )
     return sizes
-
-
-def _stacked(batches: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
-    try:
-        pairs = [(x, y) for x, y in batches]
-        if not pairs:
-            raise ValueError("there are no batches")
-        # The steps are a scan, so that the training is traced once and not once a
-        # batch.
-        inputs, targets = jax.tree.map(lambda *xs: jnp.stack(xs), *pairs)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            "`batches` must be a sequence of pairs (input, target), all of the same "
-            f"shapes, one for each step of training; stacking them gave: {error}"
-        ) from error
-    return inputs, targets
 
 
 def _measured(
@@ -301,15 +285,7 @@ def _trained(
     import optax
 
     params, rest = start
-
-    def loss(params: Any, x: Any, y: Any) -> Any:
-        value = jnp.asarray(settings.loss(model.apply(params, rest, x), y))
-        if value.shape != ():
-            raise ValueError(
-                f"`loss` returned an array of shape {value.shape}; it must return a "
-                "scalar: take the mean."
-            )
-        return value
+    loss = settings.scalar_loss(model, rest)
 
     def step(carry: Any, batch: Any) -> Any:
         params, state = carry
