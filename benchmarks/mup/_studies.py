@@ -112,13 +112,14 @@ def depth(quick: bool, data: _data.Images) -> Study:
     sizes = (1, 8) if quick else (2, 4, 8, 16, 32)
 
     def parametrize(base: Any, target: Any) -> Any:
-        blocks = [sum("block" in name for name in tree["params"])
-                  for tree in (base, target)]  # fmt: skip
+        first, last = (
+            sum("block" in name for name in tree["params"]) for tree in (base, target)
+        )
         # All depths have one width, so that a third tree has to show which axes grow.
-        wide = Residual(blocks[1], width=2 * RESIDUAL_WIDTH)
+        wide = Residual(last, width=2 * RESIDUAL_WIDTH)
         delta = jax.eval_shape(wide.init, jax.random.key(0), data.train_x[:1])
         return jinit.mup.infer(
-            target, target, delta_shapes=delta, depth=tuple(blocks),
+            target, target, delta_shapes=delta, depth=(first, last),
             depth_rule="completep",
         )  # fmt: skip
 
@@ -151,7 +152,12 @@ def _with_scaled_logits(
 
     def pair(width: int) -> Any:
         module = model(width)
-        return module.init, lambda w, x: base / width * module.apply(w, x)
+
+        def apply(variables: Any, x: jax.Array) -> jax.Array:
+            logits: Any = module.apply(variables, x)
+            return base / width * logits
+
+        return module.init, apply
 
     return pair
 

@@ -54,9 +54,10 @@ def fitted(
     centres, shifts, grids = (np.array(part) for part in zip(*fits, strict=True))
     spread = _standard_error(shifts)
     errors = np.hypot(spread, grids)
-    ends = [_end(one.mean(axis=1)) for one in scores]
-    bests = [Best(*map(float, pair), end)
-             for *pair, end in zip(centres, errors, ends, strict=True)]  # fmt: skip
+    bests = [
+        Best(float(centre), float(error), _end(one.mean(axis=1)))
+        for centre, error, one in zip(centres, errors, scores, strict=True)
+    ]
     return bests, _move(octaves, centres, errors)
 
 
@@ -119,7 +120,7 @@ def _window(means: np.ndarray, least: int, close: float) -> np.ndarray:
     while last < len(means) - 1 and means[last + 1] <= means[least] + close:
         last += 1
     indices = np.arange(max(0, first - 1), min(len(means), last + 2))
-    return indices[np.isfinite(means[indices])]
+    return np.asarray(indices[np.isfinite(means[indices])])
 
 
 def _standard_error(shifts: np.ndarray) -> float:
