@@ -12,11 +12,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from benchmarks import _options
 from benchmarks.mup import _transfer
-from benchmarks.mup._studies import STUDIES, Study
+from benchmarks.mup._studies import STUDIES
 from examples import _data
 
 
@@ -41,53 +40,19 @@ def main(argv: list[str] | None = None) -> int:
     ):  # fmt: skip
         study = STUDIES[name](arguments.quick, images)
         begun = time.perf_counter()
-        result = _transfer.run(study)
+        outcome = _transfer.run(study)
         seconds = round(time.perf_counter() - begun, 1)
-        result.figure.savefig(out / f"{name}.png", dpi=110)
-        report[name] = {**result.to_dict(), "seconds": seconds}
-        console.print(table(study, report[name]))
-        _print_verdict(report[name], console)
+        report[name] = {**outcome.to_dict(), "grows": study.grows, "seconds": seconds}
+        console.print(f"{study.title}, {seconds:.0f} s", style="bold")
+        for rule, one in outcome.reports.items():
+            one.plot(out / f"{name}-{rule}.png")
+            console.print(f"\n{rule}, sizes are {study.grows}s:", one)
+        for check, held in outcome.checks.items():
+            console.print(f"{'yes' if held else 'NO '}  {check}", highlight=False)
         # The file is written after each study, since a study takes minutes.
         (out / "results.json").write_text(json.dumps(report, indent=1) + "\n")
     console.print(f"{out}/results.json, {out}/*.png", soft_wrap=True)
     return 0
-
-
-def table(study: Study, record: dict[str, Any]) -> Table:
-    """Return the best rate and the losses of each size, under both parametrizations."""
-    names = (study.rule, "standard")
-    result = Table(
-        title=f"{study.title}: {record['seconds']:.0f} s", title_justify="left",
-        caption="Losses are means over all steps and seeds, at the best rate and at "
-        f"the best rate of {study.grows} {study.sizes[0]}.", caption_justify="left",
-    )  # fmt: skip
-    result.add_column(study.grows, justify="right")
-    for heading in ("best rate", "loss", f"at {study.sizes[0]}'s", "s"):
-        for name in names:
-            result.add_column(f"{name}: {heading}", justify="right")
-    measured = [record["measured"][name] for name in names]
-    for i, size in enumerate(study.sizes):
-        best = [_rate(sweep, i) for sweep in measured]
-        least = [f"{sweep['least'][i]:.3g}" for sweep in measured]
-        transferred = [_number(sweep["transferred"][i]) for sweep in measured]
-        seconds = [f"{sweep['seconds'][i]:.0f}" for sweep in measured]
-        result.add_row(str(size), *best, *least, *transferred, *seconds)
-    return result
-
-
-def _rate(measured: dict[str, Any], i: int) -> str:
-    """Return a rate as a power of two, with a mark at the edge of the grid."""
-    return f"2^{measured['best'][i]:.1f}" + ("" if measured["inside"][i] else " (edge)")
-
-
-def _number(value: float | None) -> str:
-    return "diverged" if value is None else f"{value:.3g}"
-
-
-def _print_verdict(record: dict[str, Any], console: Console) -> None:
-    for check, held in record["checks"].items():
-        console.print(f"{'yes' if held else 'NO '}  {check}", highlight=False)
-    console.print(record["found"] + "\n", highlight=False)
 
 
 def _parser() -> argparse.ArgumentParser:

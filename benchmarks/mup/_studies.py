@@ -1,6 +1,5 @@
 """Each study has a model that grows, data to learn, and two parametrizations."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ import numpy as np
 
 import jinit
 from examples import _data, transformer
-from examples.mup_transfer import Perceptron, Problem, images, shapes
+from examples.mup_transfer import Perceptron
 
 # The width of a head. A wider model has more heads, so attention stays the same.
 HEAD = 16
@@ -29,24 +28,24 @@ class Study(NamedTuple):
     sizes: tuple[int, ...]
     exponents: range  # rates are powers of two
     seeds: int
-    problem: Problem
-    # model(size, parametrization) returns the model; None is the standard one.
-    model: Callable[[int, Any], nn.Module]
-    # infer(size) returns the parametrization of a size, relative to the smallest.
-    infer: Callable[[int], Any]
+    batches: list[tuple[jax.Array, jax.Array]]
+    # Both take a size; that of the rule applies the scales of its parametrization.
+    model: Callable[[int], Any]
+    standard: Callable[[int], Any]
+    parametrize: Callable[[Any, Any], Any] | None = None
 
-    def standard(self, size: int) -> Any:
-        """Return the parametrization that changes nothing: its base is its target."""
-        same = shapes(self.model(size, None), self.problem)
-        return jinit.mup.infer(same, same)
+    @property
+    def rates(self) -> list[float]:
+        """Return the grid of learning rates."""
+        return [2.0**exponent for exponent in self.exponents]
 
 
 class Residual(nn.Module):
     """The model has blocks of two layers, each with a LayerNorm and a shortcut."""
 
-    width: int
     depth: int
     scale: float = 1.0
+    width: int = RESIDUAL_WIDTH
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -67,102 +66,100 @@ class Block(nn.Module):
 
 def perceptron(quick: bool, data: _data.Images) -> Study:
     """Return the study of a perceptron on images."""
-    problem = images(data, 64, 40 if quick else 150)
-    study = Study(
+    sizes = (32, 256) if quick else (64, 128, 256, 512, 1024)
+    return Study(
         title="perceptron on images",
         grows="width",
         rule="muP",
         paper="Yang, Hu et al. 2021",
-        sizes=(32, 256) if quick else (64, 128, 256, 512, 1024),
+        sizes=sizes,
         exponents=range(-11, -2) if quick else range(-13, -2),
-        seeds=1 if quick else 2,
-        problem=problem,
-        model=lambda width, p: Perceptron(width),
-        infer=lambda width: jinit.mup.infer(
-            shapes_at(study.sizes[0]), shapes_at(width)
-        ),
+        seeds=2,
+        batches=_images(data, quick),
+        model=_with_scaled_logits(Perceptron, sizes[0]),
+        standard=Perceptron,
     )
-
-    @functools.cache
-    def shapes_at(width: int) -> Any:
-        return shapes(Perceptron(width), problem)
-
-    return study
 
 
 def characters(quick: bool, data: _data.Images) -> Study:
     """Return the study of a transformer on the characters of Python's help pages."""
-    problem, vocabulary = _windows(*(4, 40) if quick else (8, 120))
-    layers = 1 if quick else 2
+    tokens, alphabet = transformer.text()
+    size, steps = (4, 40) if quick else (8, 120)
+    starts = np.random.default_rng(0).integers(len(tokens) - LENGTH, size=(steps, size))
+    windows = jnp.asarray(tokens[starts[..., None] + np.arange(LENGTH + 1)])
+    sizes = (32, 128) if quick else (32, 64, 128, 256)
 
-    def model(width: int, p: Any = None) -> nn.Module:
-        return transformer.Transformer(vocabulary, layers, width, width // HEAD)
+    def standard(width: int) -> nn.Module:
+        layers = 1 if quick else 2
+        return transformer.Transformer(len(alphabet), layers, width, width // HEAD)
 
-    study = Study(
+    return Study(
         title="transformer on characters",
         grows="width",
         rule="muP",
         paper="Yang, Hu et al. 2021",
-        sizes=(32, 128) if quick else (32, 64, 128, 256),
+        sizes=sizes,
         exponents=range(-10, -3) if quick else range(-12, -4),
-        seeds=1 if quick else 2,
-        problem=problem,
-        model=model,
-        infer=lambda width: jinit.mup.infer(
-            shapes_at(study.sizes[0]), shapes_at(width)
-        ),
+        seeds=2,
+        batches=[(window[:, :-1], window[:, 1:]) for window in windows],
+        model=_with_scaled_logits(standard, sizes[0]),
+        standard=standard,
     )
-
-    @functools.cache
-    def shapes_at(width: int) -> Any:
-        return shapes(model(width), problem)
-
-    return study
 
 
 def depth(quick: bool, data: _data.Images) -> Study:
     """Return the study of a residual perceptron that deepens by CompleteP's rule."""
-    problem = images(data, 64, 40 if quick else 150)
+    sizes = (1, 8) if quick else (2, 4, 8, 16, 32)
 
-    def shapes_at(width: int, blocks: int) -> Any:
-        return shapes(Residual(width, blocks), problem)
-
-    def infer(blocks: int) -> Any:
-        here = shapes_at(RESIDUAL_WIDTH, blocks)
+    def parametrize(base: Any, target: Any) -> Any:
+        first, last = (
+            sum("block" in name for name in tree["params"]) for tree in (base, target)
+        )
         # All depths have one width, so that a third tree has to show which axes grow.
+        wide = Residual(last, width=2 * RESIDUAL_WIDTH)
+        delta = jax.eval_shape(wide.init, jax.random.key(0), data.train_x[:1])
         return jinit.mup.infer(
-            here, here, delta_shapes=shapes_at(2 * RESIDUAL_WIDTH, blocks),
-            depth=(study.sizes[0], blocks), depth_rule="completep",
+            target, target, delta_shapes=delta, depth=(first, last),
+            depth_rule="completep",
         )  # fmt: skip
 
-    study = Study(
+    return Study(
         title="residual perceptron on images",
         grows="depth",
         rule="CompleteP",
         paper="Dey et al. 2025",
-        sizes=(1, 8) if quick else (2, 4, 8, 16, 32),
+        sizes=sizes,
         exponents=range(-11, -2) if quick else range(-13, -2),
-        seeds=1 if quick else 2,
-        problem=problem,
-        model=lambda blocks, p: Residual(
-            RESIDUAL_WIDTH, blocks, p.residual_scale if p else 1.0
-        ),
-        infer=infer,
+        seeds=2,
+        batches=_images(data, quick),
+        model=lambda blocks: Residual(blocks, sizes[0] / blocks),
+        standard=Residual,
+        parametrize=parametrize,
     )
-    return study
 
 
-def _windows(batch_size: int, steps: int) -> tuple[Problem, int]:
-    """Return windows of text with their next characters, and the alphabet's size."""
-    tokens, alphabet = transformer.text()
-    windows = tokens[: len(tokens) // (LENGTH + 1) * (LENGTH + 1)].reshape(
-        -1, LENGTH + 1
-    )
-    train, test = windows[64:], windows[:64]
-    parts = (jnp.asarray(half) for w in (train, test) for half in (w[:, :-1], w[:, 1:]))
-    x, y, test_x, test_y = parts
-    problem = Problem(x, y, test_x, test_y, batch_size, steps)
-    return problem, len(alphabet)
+def _images(data: _data.Images, quick: bool) -> list[tuple[jax.Array, jax.Array]]:
+    """Return batches of 64 images with their labels."""
+    steps = 40 if quick else 150
+    rows = np.random.default_rng(0).integers(len(data.train_x), size=(steps, 64))
+    return [(jnp.asarray(data.train_x[i]), jnp.asarray(data.train_y[i])) for i in rows]
+
+
+def _with_scaled_logits(
+    model: Callable[[int], nn.Module], base: int
+) -> Callable[[int], Any]:
+    """Multiply the logits by p.readout_scale, the ratio of the widths."""
+
+    def pair(width: int) -> Any:
+        module = model(width)
+
+        def apply(variables: Any, x: jax.Array) -> jax.Array:
+            logits: Any = module.apply(variables, x)
+            return base / width * logits
+
+        return module.init, apply
+
+    return pair
 
 
 STUDIES: dict[str, Callable[[bool, _data.Images], Study]] = {
@@ -170,8 +167,3 @@ STUDIES: dict[str, Callable[[bool, _data.Images], Study]] = {
     "transformer": characters,
     "depth": depth,
 }
-
-
-def rates(study: Study) -> np.ndarray:
-    """Return the grid of learning rates, which are powers of two."""
-    return 2.0 ** np.array(study.exponents)

@@ -21,16 +21,20 @@ from ._coordinate_report import CoordinateReport
 from ._maximal_update import from_rules, infer
 from ._parametrization import Parametrization
 from ._spectral import spectral
+from ._transfer_check import transfer_check
+from ._transfer_report import TransferReport
 from ._unit_scaling import unit_scaling
 
 __all__ = [
     "CoordinateReport",
     "Parametrization",
+    "TransferReport",
     "attention_scale",
     "coordinate_check",
     "from_rules",
     "infer",
     "spectral",
+    "transfer_check",
     "unit_scaling",
 ]
 __dir__ = __all__.copy  # for `dir`, which would show the imports too

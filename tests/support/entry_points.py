@@ -163,6 +163,17 @@ def coordinate_check() -> Any:
     return jinit.mup.coordinate_check(model, [4, 8], batches, sgd, loss=loss).rows
 
 
+def transfer_check() -> Any:
+    def model(width: int) -> Any:
+        return lambda key, x: jnp.zeros((width,)), lambda w, x: jnp.sum(w * x)
+
+    batches = [(np.float32(1.0), np.float32(1.0))] * 2
+    loss = lambda y, target: squares(y - target)  # noqa: E731
+    settings: Any = ([4, 8], [0.01, 0.02, 0.04], batches)
+    tx = lambda rate, p: optax.sgd(rate)  # noqa: E731
+    return jinit.mup.transfer_check(model, *settings, tx, loss=loss).rows
+
+
 def recipes() -> Any:
     """Draw a small transformer's block by every recipe."""
     block = {
@@ -313,6 +324,7 @@ MODEL_FUNCTIONS: dict[str, Callable[[], Any]] = {
     "gradinit": lambda: set_from_data(jinit.gradinit, inputs(), loss=squares, steps=2),
     "metainit": lambda: set_from_data(jinit.metainit, inputs(), steps=2),
     "coordinate_check": coordinate_check,
+    "transfer_check": transfer_check,
 }
 
 NNX_TWINS = {"nnx.probe", "nnx.compare", "nnx.data_dependent"}
