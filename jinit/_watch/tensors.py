@@ -23,6 +23,7 @@ class Tensor(NamedTuple):
     path: str
     shape: tuple[int, ...]
     stack: tuple[int, ...] = ()
+    dtype: Any = jnp.float32
 
     @property
     def rows(self) -> int:
@@ -117,7 +118,10 @@ def tensors_of(params: Any, only: Pattern | None, stacks: Any) -> list[Tensor]:
             "`params` has no array of floating-point numbers, so there is nothing to "
             "watch. Pass the parameters that the optimizer trains."
         )
-    tensors = [Tensor(x.path, tuple(x.value.shape), stacks(x.path)) for x in every]
+    tensors = [
+        Tensor(x.path, tuple(x.value.shape), stacks(x.path), x.value.dtype)
+        for x in every
+    ]
     return sorted(tensors, key=lambda tensor: tensor.keys[0])
 
 
