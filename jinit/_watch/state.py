@@ -24,6 +24,7 @@ COLUMNS = (
     "drift",
     "spectral",
     "zeros",  # how many gradients in a row, up to the last one, were 0
+    "held",  # how many measurements in a row, up to the last one, had no update
     "ratio_peak",  # the largest mean of update_rms / weight_rms
     "spike",  # the largest grad_rms over its usual size
     "spike_step",

@@ -1,7 +1,7 @@
 """The statistics of one step of training, for each row of a watch."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,20 @@ from .tensors import Tensor, over_devices, stacked
 # A column holds this number if a statistic is missing, since no statistic is ever -2.
 # NaN would stop a training program that looks for NaN in its state.
 MISSING = -2.0
+
+
+class OfStep(NamedTuple):
+    """These measurements need the gradients, the updates or Adam's second moments.
+
+    They are mean squares of each row, and samples of each row. The mean squares of the
+    updates are None if a sample is to do, and the moments if there are none.
+    """
+
+    grad_squares: jax.Array
+    update_squares: jax.Array | None
+    grads: jax.Array
+    moves: jax.Array
+    moments: jax.Array | None
 
 
 def squares(tensors: Sequence[Tensor], values: Sequence[jax.Array]) -> jax.Array:
@@ -29,6 +43,19 @@ def squares(tensors: Sequence[Tensor], values: Sequence[jax.Array]) -> jax.Array
 def rms(tensors: Sequence[Tensor], values: Sequence[jax.Array]) -> jax.Array:
     """Return the root mean square of each row."""
     return jnp.sqrt(squares(tensors, values))
+
+
+def update_rms(tensors: Sequence[Tensor], step: OfStep) -> jax.Array:
+    """Return the root mean square of the updates, or its estimate from the sample."""
+    if step.update_squares is not None:
+        return jnp.sqrt(step.update_squares)
+    counts = stacked(lambda x: jnp.full(x.rows, float(x.sampled)), tensors)
+    return jnp.sqrt((step.moves * step.moves).sum(1) / counts)
+
+
+def held(step: OfStep) -> jax.Array:
+    """Tell which rows have a gradient and no update in any entry of their sample."""
+    return (step.grads != 0).any(1) & (step.moves == 0).all(1)
 
 
 def facts(

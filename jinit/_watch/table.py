@@ -34,7 +34,7 @@ def advanced(table: jax.Array, step: jax.Array, new: Columns) -> jax.Array:
       table: the table so far.
       step: the number of the step, from 1.
       new: the measurements: `weight_rms`, `grad_rms`, `update_rms`, `cosine`, `flips`,
-        `lost`, `small`, `drift` and `spectral`, a number for each row.
+        `lost`, `small`, `held`, `drift` and `spectral`, one of each for every row.
     """
     old = {name: table[:, place] for name, place in AT.items()}
     is_finite = jnp.isfinite(new["grad_rms"] + new["update_rms"] + new["weight_rms"])
@@ -48,6 +48,7 @@ def advanced(table: jax.Array, step: jax.Array, new: Columns) -> jax.Array:
         columns[name] = _mean_of_numbers(old[name], new[name], measured)
     columns |= {"drift": new["drift"], "spectral": new["spectral"]}
     columns["zeros"] = jnp.where(new["grad_rms"] == 0, old["zeros"] + 1, 0)
+    columns["held"] = jnp.where(new["held"], old["held"] + 1, 0)
     ratio = columns["update_rms"] / jnp.maximum(new["weight_rms"], 1e-30)
     is_mean = (measured >= _MEAN_AFTER) | (ratio >= _AT_ONCE)
     is_mean &= new["weight_rms"] > 0

@@ -43,6 +43,11 @@ class Tensor(NamedTuple):
         digits = len(str(self.rows - 1))
         return [f"{self.path}[{row:0{digits}}]" for row in range(self.rows)]
 
+    @property
+    def sampled(self) -> int:
+        """Return how many entries of each row a sample has."""
+        return math.prod(_counts(self.layer_shape))
+
     def by_row(self, value: jax.Array) -> jax.Array:
         """Return an array of the tensor's shape with the axes of the stack in front."""
         others = [axis for axis in range(value.ndim) if axis not in self.stack]

@@ -27,16 +27,6 @@ class OfWeights(NamedTuple):
     sample: jax.Array
 
 
-class OfStep(NamedTuple):
-    """These measurements need the gradients, the updates or Adam's second moments."""
-
-    grad_squares: jax.Array
-    update_squares: jax.Array
-    grads: jax.Array
-    moves: jax.Array
-    moments: jax.Array | None
-
-
 def watch(
     tx: Any,
     *,
@@ -52,7 +42,9 @@ def watch(
 
     Args:
       tx: an Optax transformation with its learning rate, such as `optax.adam(1e-3)`.
-      every: measure at each `every`-th step, beginning with the first.
+      every: measure at each `every`-th step, beginning with the first. Above 1 the size
+        of an update is estimated from at most 256 entries of each tensor, which makes
+        the watch cheaper.
       only: a pattern, or a sequence of them, of the tensors to watch; None for all.
       network: a `jinit.Network` of the model, which says which axes of a tensor count
         the layers of a stack. These have a row for each layer. Without it each tensor
@@ -142,9 +134,11 @@ class _Watcher:
         # Sums and slices alone keep every bit: XLA fuses what precedes them with the
         # training step, as without them. A condition on gradients and updates would
         # write these to memory first, and change the last bits of Adam.
-        of_step = OfStep(
+        of_step = statistics.OfStep(
             statistics.squares(tensors, grads),
-            statistics.squares(tensors, moves),
+            # Adam's updates cost a sixth of its step to sum, since XLA computes them once
+            # more. A sample of them costs nothing, and its error is below a tenth.
+            statistics.squares(tensors, moves) if self.every == 1 else None,
             statistics.samples(tensors, grads),
             statistics.samples(tensors, moves),
             statistics.moments(tensors, inner),
@@ -156,22 +150,21 @@ class _Watcher:
 
     def _advanced(
         self, tensors: Sequence[Tensor], state: WatchState, inner: Any,
-        of_weights: OfWeights, of_step: OfStep, is_due: Any,
+        of_weights: OfWeights, of_step: statistics.OfStep, is_due: Any,
     ) -> WatchState:  # fmt: skip
         """Return the state after a step; its measurements change if they are due."""
         grads, moves = of_step.grads, of_step.moves
-        update_rms = jnp.sqrt(of_step.update_squares)
-
         def measured() -> tuple[jax.Array, jax.Array]:
             new = {
                 "weight_rms": of_weights.rms,
                 "spectral": of_weights.norms,
                 "drift": statistics.drift(of_weights.sample, state.starts),
                 "grad_rms": jnp.sqrt(of_step.grad_squares),
-                "update_rms": update_rms,
+                "update_rms": statistics.update_rms(tensors, of_step),
                 "cosine": statistics.cosine(grads, state.gradients),
                 "flips": statistics.flips(grads, state.gradients),
                 "lost": statistics.lost(tensors, of_weights.sample, moves),
+                "held": statistics.held(of_step),
                 "small": statistics.small(of_step.moments, self.epsilon),
             }
             return table.advanced(state.table, state.step + 1, new), grads
