@@ -138,8 +138,18 @@ def _is_learned(leaf: Leaf) -> bool:
 
 
 def values_of(tree: Any, tensors: Sequence[Tensor]) -> list[jax.Array]:
-    """Return the values of the tensors in another tree of the same structure."""
+    """Return the values of the tensors in another tree of the same structure.
+
+    Raises:
+      ValueError: if the tree lacks one of the tensors.
+    """
     at = {leaf.path: leaf.value for leaf in leaves(tree)}
+    missing = [tensor.path for tensor in tensors if tensor.path not in at]
+    if missing:
+        raise ValueError(
+            f"the gradients or updates have no {', '.join(missing)}, which the "
+            "parameters have. Pass gradients of the same tree as the parameters."
+        )
     return [jnp.asarray(at[tensor.path]) for tensor in tensors]
 
 

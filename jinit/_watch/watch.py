@@ -42,9 +42,7 @@ def watch(
 
     Args:
       tx: an Optax transformation with its learning rate, such as `optax.adam(1e-3)`.
-      every: measure at each `every`-th step, beginning with the first. Above 1 the size
-        of an update is estimated from at most 256 entries of each tensor, which makes
-        the watch cheaper.
+      every: measure at each `every`-th step, beginning with the first.
       only: a pattern, or a sequence of them, of the tensors to watch; None for all.
       network: a `jinit.Network` of the model, which says which axes of a tensor count
         the layers of a stack. These have a row for each layer. Without it each tensor
@@ -125,20 +123,19 @@ class _Watcher:
                 "tx.update(grads, state, params)."
             )
         tensors = self._tensors(params)
+        _check_same(tensors, state)
         is_due = None if self.every == 1 else state.step % self.every == 0
         of_weights = _of_weights(tensors, values_of(params, tensors), state, is_due)
         read = of_weights.rms.sum() + of_weights.norms.sum() + of_weights.sample.sum()
         inner = ordering.after(state.inner, state.step, read)
         new, inner = self.tx.update(updates, inner, params, **extra_args)
         grads, moves = (values_of(tree, tensors) for tree in (updates, new))
-        # Sums and slices alone keep every bit: XLA fuses what precedes them with the
+        # The sum of all updates would cost a tenth of a step: XLA computes Adam's updates
+        # again for it. Their sample costs nothing. Sums and slices alone keep every bit: XLA fuses what precedes them with the
         # training step, as without them. A condition on gradients and updates would
         # write these to memory first, and change the last bits of Adam.
         of_step = statistics.OfStep(
             statistics.squares(tensors, grads),
-            # Adam's updates cost a sixth of its step to sum, since XLA computes them once
-            # more. A sample of them costs nothing, and its error is below a tenth.
-            statistics.squares(tensors, moves) if self.every == 1 else None,
             statistics.samples(tensors, grads),
             statistics.samples(tensors, moves),
             statistics.moments(tensors, inner),
@@ -154,13 +151,14 @@ class _Watcher:
     ) -> WatchState:  # fmt: skip
         """Return the state after a step; its measurements change if they are due."""
         grads, moves = of_step.grads, of_step.moves
+
         def measured() -> tuple[jax.Array, jax.Array]:
             new = {
                 "weight_rms": of_weights.rms,
                 "spectral": of_weights.norms,
                 "drift": statistics.drift(of_weights.sample, state.starts),
                 "grad_rms": jnp.sqrt(of_step.grad_squares),
-                "update_rms": statistics.update_rms(tensors, of_step),
+                "update_rms": statistics.sampled_rms(tensors, moves),
                 "cosine": statistics.cosine(grads, state.gradients),
                 "flips": statistics.flips(grads, state.gradients),
                 "lost": statistics.lost(tensors, of_weights.sample, moves),
@@ -174,6 +172,22 @@ class _Watcher:
             inner, state.step + 1, state.paths, after, sample, state.starts,
             of_weights.directions,
         )  # fmt: skip
+
+
+def _check_same(tensors: Sequence[Tensor], state: Any) -> None:
+    """Raise unless a state is that of a watch of these tensors."""
+    if not isinstance(state, WatchState):
+        raise TypeError(
+            f"`state` is of type {type(state).__name__}; it must be the state that "
+            "the init of this jinit.watch returned, or its last update."
+        )
+    keys = {key for tensor in tensors for key in tensor.keys}
+    if keys != state.paths.keys():
+        differ = ", ".join(sorted(keys ^ state.paths.keys()))
+        raise ValueError(
+            "`state` is that of other parameters: only one of the two has "
+            f"{differ}. Call tx.init(params) with the parameters that are trained."
+        )
 
 
 def _of_weights(
