@@ -207,7 +207,8 @@ def _no_gradient(row: Row) -> tuple[float, str]:
 def _stillness(row: Row) -> float:
     # A tensor without a gradient has the finding `no_gradient` already.
     # Updates of exactly 0 beside a gradient are the optimizer's choice: it is frozen.
-    if row["zeros"] or not row["start_rms"] or not row["grad_rms"] or row["frozen"]:
+    is_frozen = row["largest_update"] == 0
+    if row["zeros"] or not row["start_rms"] or not row["grad_rms"] or is_frozen:
         return 0.0
     return float(min(1e-7 / max(row["ratio_peak"], 1e-30), 1e30))
 

@@ -26,14 +26,15 @@ class WatchReport(Result):
     """A report has the measurements of a watch up to now, tensor by tensor.
 
     `rows` are dicts with `path`; `weight_rms`; `grad_rms` and `update_rms`, means over
-    the last ten measurements or so (that of updates is estimated from 256 entries); `update_ratio`, update_rms / weight_rms; `cosine`
-    and `flips`, between a gradient and the one before; `drift`, the distance from the
-    first weights over their size; `spectral`, a lower bound of the spectral norm;
-    `frozen`, whether all updates are 0 and the gradients are not; `lost`, the share of updates that rounding undoes; `small`, the share of Adam's
-    second moments whose root is below epsilon; and `spike`, the largest gradient over
-    its usual size. A number that was not measured is None. `step` counts the updates.
-    `findings` say which tensor has which trouble, the worst first. `print(report)`
-    shows a table.
+    the last ten measurements or so, the updates estimated from up to 256 entries;
+    `update_ratio`, update_rms / weight_rms; `cosine` and `flips`, between a gradient
+    and the one before; `drift`, the distance from the first weights over their size;
+    `spectral`, a lower bound of the spectral norm; `frozen`, whether every update is 0
+    beside a gradient that is not; `lost`, the share of updates that rounding undoes;
+    `small`, the share of Adam's second moments whose root is below epsilon; and
+    `spike`, the largest gradient over its usual size. A number that was not measured is
+    None. `step` counts the updates. `findings` say which tensor has which trouble, the
+    worst first. `print(report)` shows a table.
 
     Example:
       >>> import jax.numpy as jnp, jinit, optax

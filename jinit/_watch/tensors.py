@@ -114,7 +114,7 @@ def tensors_of(params: Any, only: Pattern | None, stacks: Any) -> list[Tensor]:
     Raises:
       ValueError: if `only` matches nothing, or there is no array of real numbers.
     """
-    every = [leaf for leaf in leaves(params) if _is_learned(leaf)]
+    every = [leaf for leaf in leaves(_trained(params)) if _is_learned(leaf)]
     if only is not None:
         only.check_used(every)
         every = [leaf for leaf in every if only.matches(leaf)]
@@ -130,6 +130,12 @@ def tensors_of(params: Any, only: Pattern | None, stacks: Any) -> list[Tensor]:
     return sorted(tensors, key=lambda tensor: tensor.keys[0])
 
 
+def _trained(tree: Any) -> Any:
+    """Return the fast weights of a lookahead, since the slow ones have no gradients."""
+    is_lookahead = getattr(tree, "_fields", ()) == ("fast", "slow")
+    return tree.fast if is_lookahead else tree
+
+
 def _is_learned(leaf: Leaf) -> bool:
     dtype = getattr(leaf.value, "dtype", None)
     is_number = dtype is not None and jnp.issubdtype(dtype, jnp.inexact)
@@ -143,7 +149,7 @@ def values_of(tree: Any, tensors: Sequence[Tensor]) -> list[jax.Array]:
     Raises:
       ValueError: if the tree lacks one of the tensors.
     """
-    at = {leaf.path: leaf.value for leaf in leaves(tree)}
+    at = {leaf.path: leaf.value for leaf in leaves(_trained(tree))}
     missing = [tensor.path for tensor in tensors if tensor.path not in at]
     if missing:
         raise ValueError(

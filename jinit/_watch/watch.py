@@ -14,7 +14,6 @@ from . import ordering, spectral, statistics, table
 from .state import AT, WatchState
 from .tensors import Tensor, tensors_of, values_of
 
-
 T = TypeVar("T")
 
 
@@ -130,10 +129,10 @@ class _Watcher:
         inner = ordering.after(state.inner, state.step, read)
         new, inner = self.tx.update(updates, inner, params, **extra_args)
         grads, moves = (values_of(tree, tensors) for tree in (updates, new))
-        # The sum of all updates would cost a tenth of a step: XLA computes Adam's updates
-        # again for it. Their sample costs nothing. Sums and slices alone keep every bit: XLA fuses what precedes them with the
-        # training step, as without them. A condition on gradients and updates would
-        # write these to memory first, and change the last bits of Adam.
+        # Sums and slices keep every bit: XLA fuses what precedes them with the training
+        # step, as without them. A condition on gradients and updates would write these
+        # to memory first, and change the last bits of Adam. Updates have no sum, since
+        # XLA would compute them again for it, for a tenth of a step.
         of_step = statistics.OfStep(
             statistics.squares(tensors, grads),
             statistics.samples(tensors, grads),

@@ -32,7 +32,7 @@ def test_sizes_are_those_of_whole_arrays(shape):
     (row,) = run(jinit.watch(optax.sgd(0.5)), weights, [gradient]).rows
     assert row["weight_rms"] == pytest.approx(rms(weights), rel=1e-5)
     assert row["grad_rms"] == pytest.approx(rms(gradient), rel=1e-5)
-    # Of n normal numbers the rms has the error 1 / sqrt(2 n); more than 256 are sampled.
+    # The rms of n normal numbers has the error 1 / sqrt(2 n). A sample has 128 to 256.
     bound = 1e-5 if weights.size <= 256 else 3 / (2 * 128) ** 0.5
     assert row["update_rms"] == pytest.approx(rms(gradient) / 2, rel=bound)
     assert row["update_ratio"] == pytest.approx(
