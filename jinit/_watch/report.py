@@ -15,10 +15,14 @@ from .findings import ENOUGH, findings
 from .state import AT, WatchState, states_in
 from .statistics import MISSING
 
-SHOWN = (
-    "weight_rms", "grad_rms", "update_rms", "update_ratio", "cosine", "drift",
-    "spectral", "lost", "small",
-)  # fmt: skip
+# The columns of the table and their short names, so that it fits 80 columns.
+SHOWN = {
+    "weight_rms": "weight", "grad_rms": "grad", "update_rms": "update",
+    "update_ratio": "ratio", "cosine": "cosine", "drift": "drift",
+    "spectral": "norm", "lost": "lost", "small": "small",
+}  # fmt: skip
+# A share below this says nothing, and a column of such shares is left out.
+_LEAST_SHARE = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,17 +57,26 @@ class WatchReport(Result):
 
     def _table(self) -> Table:
         sick = {finding.path for finding in self.findings}
+        names = [name for name in SHOWN if self._says_something(name)]
         lines = [
             (
                 ("! " if row["path"] in sick else "  ") + row["path"],
-                *(_cell(row, name) for name in SHOWN),
+                *(_cell(row, name) for name in names),
             )
             for row in self.rows
         ]
         healthy = "nothing is wrong" if self.step else "nothing was measured yet"
         words = [f"- {finding}" for finding in self.findings] or [f"- {healthy}"]
         above = [f"after {self.step} steps"]
-        return Table(("tensor", *SHOWN), lines, above=above, below=words)
+        if self.step:
+            above.append("rms of weights, gradients and updates; update over weight")
+        head = ("tensor", *(SHOWN[name] for name in names))
+        return Table(head, lines, above=above, below=words)
+
+    def _says_something(self, name: str) -> bool:
+        if name not in ("lost", "small"):
+            return True
+        return any((row[name] or 0) >= _LEAST_SHARE for row in self.rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data with flat keys, for W&B, TensorBoard, MLflow or JSON."""
@@ -123,7 +136,7 @@ def _cell(row: Row, name: str) -> str:
     if name == "update_ratio" and row["frozen"]:
         return "frozen"
     value = row[name]
-    return "-" if value is None else f"{value:.3g}"
+    return "-" if value is None else f"{value:.2g}"
 
 
 def watched(opt_state: Any) -> WatchReport:
