@@ -1,10 +1,11 @@
 """Watch a training that goes wrong, hear why before it breaks, and mend it.
 
-A perceptron on digits is trained by Adam at a rate that is far too high. `jinit.watch`
-names the tensor and the cure some steps before the loss is twice the first one, and the
-run ends there by the finding alone. The second run follows the cure. A live table shows
-the tensors while they train; `jinit.probe` looks at the signal now and then beside it,
-and compiles nothing after its first call. A figure shows both runs.
+A perceptron on digits is trained by Adam, and its rate rises from step to step: the
+warm-up has no end. `jinit.watch` names the tensor, the number and the cure while the
+loss still looks well, some steps before it is twice the first one. In the second run
+the rate is bounded, and the watch finds nothing. A live table shows the tensors while
+they train. `jinit.probe` looks at the signal every few steps, and compiles nothing
+after its first call. A figure shows both runs.
 
     python -m examples.watch --help
 """
@@ -71,28 +72,29 @@ class Run:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Train at a rate too high, read the finding, and train as it says."""
+    """Train at a rising rate, read the finding, and bound the rate."""
     arguments = _parser().parse_args(argv)
     console = Console() if sys.stdout.isatty() else Console(width=110)
     images = _data.digits()
     runs = {}
+    rising = optax.linear_schedule(0.0, arguments.rate, arguments.steps)
     for title, rate in (
-        ("too high", arguments.rate), ("mended", arguments.mended_rate),
-    ):  # fmt: skip
-        title = f"{title}: Adam at {rate:g}"
-        console.rule(title)
+        ("rising", rising),
+        ("bounded", lambda step: jnp.minimum(rising(step), arguments.most)),
+    ):
+        console.rule(f"the rate is {title}")
         runs[title] = run = _train(rate, images, arguments, console)
         console.print(run.report)
         if run.step is not None:
             console.print(f"step {run.step}: {run.finding}", markup=False)
             after = run.doubled or "never"
-            console.print(f"step {after}: the loss is twice the first one")
+            console.print(f"step {after}: the loss is twice the first one, or more")
     _write(runs, arguments, console)
     return 0
 
 
 def _train(
-    rate: float, images: _data.Images, arguments: argparse.Namespace, console: Console
+    rate: Any, images: _data.Images, arguments: argparse.Namespace, console: Console
 ) -> Run:
     """Train with a watch, a live table and a probe at each so many steps."""
     x, y = jnp.asarray(images.train_x), jnp.asarray(images.train_y)
@@ -159,7 +161,7 @@ def _write(
                 run.doubled, color="black", linestyle=":",
                 label=f"step {run.doubled}: the loss has doubled",
             )  # fmt: skip
-    axis.set(xscale="log", yscale="log", xlabel="step", ylabel="loss")
+    axis.set(yscale="log", xlabel="step", ylabel="loss")
     axis.legend(fontsize=8, loc="upper right")
     axis.grid(alpha=0.25)
     figure.savefig(out / "figure.png", dpi=120)
@@ -192,8 +194,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--depth", type=int, default=4, help="layers before the last")
     add("--width", type=int, default=128, help="units of each layer")
     add("--steps", type=int, default=300, help="steps of Adam")
-    add("--rate", type=float, default=0.1, help="learning rate of the first run")
-    add("--mended-rate", type=float, default=1e-3, help="that of the second run")
+    add("--rate", type=float, default=0.3, help="learning rate after all steps")
+    add("--most", type=float, default=3e-3, help="its bound in the second run")
     add("--batch-size", type=int, default=64, help="images of a step")
     add("--probe-every", type=int, default=50, help="steps from probe to probe")
     add("--show-every", type=int, default=10, help="steps from table to table")

@@ -23,6 +23,7 @@ class OfStep(NamedTuple):
     """
 
     grad_squares: jax.Array
+    move_squares: jax.Array
     grads: jax.Array
     moves: jax.Array
     moments: jax.Array | None
@@ -33,8 +34,7 @@ def squares(tensors: Sequence[Tensor], values: Sequence[jax.Array]) -> jax.Array
 
     def of_one(tensor: Tensor, value: jax.Array) -> jax.Array:
         parts = [value.real, value.imag] if jnp.iscomplexobj(value) else [value]
-        wide = [part.astype(jnp.float32) for part in parts]
-        return tensor.mean(sum((part * part for part in wide[1:]), wide[0] * wide[0]))
+        return sum(map(tensor.mean_square, parts[1:]), tensor.mean_square(parts[0]))
 
     return stacked(of_one, tensors, values)
 
@@ -44,13 +44,19 @@ def rms(tensors: Sequence[Tensor], values: Sequence[jax.Array]) -> jax.Array:
     return jnp.sqrt(squares(tensors, values))
 
 
-def sampled_rms(tensors: Sequence[Tensor], sample: jax.Array) -> jax.Array:
-    """Return the root mean square of each row, as its sample estimates it.
+def sampled_squares(
+    tensors: Sequence[Tensor], values: Sequence[jax.Array]
+) -> jax.Array:
+    """Return the mean square of each row, as its sample estimates it.
 
-    The error from n entries of normal numbers is 1 / sqrt(2 n) of it, 0.04 for 256.
+    Its root has the error 1 / sqrt(2 n) from n normal numbers, 0.04 from 256.
     """
-    counts = stacked(lambda x: jnp.full(x.rows, float(x.sampled)), tensors)
-    return jnp.sqrt((sample * sample).sum(1) / counts)
+
+    def of_one(tensor: Tensor, value: jax.Array) -> jax.Array:
+        entries = tensor.sample(jnp.abs(value).astype(jnp.float32))
+        return over_devices((entries * entries).sum(1) / tensor.sampled)
+
+    return stacked(of_one, tensors, values)
 
 
 def held(step: OfStep) -> jax.Array:
@@ -108,7 +114,7 @@ def lost(tensors: Sequence[Tensor], weights: jax.Array, moves: jax.Array) -> jax
     """Return the share of updates that leave their weight as it was, by rounding.
 
     The samples of weights and updates are in float32, so a row of a wider type has no
-    share.
+    share. Neither has one that lies in parts, whose samples are means over them.
     """
     total = weights + moves
     rows = [tensor for tensor in tensors for _ in range(tensor.rows)]
@@ -121,8 +127,8 @@ def lost(tensors: Sequence[Tensor], weights: jax.Array, moves: jax.Array) -> jax
             is_narrow = np.array([tensor.dtype == dtype for tensor in rows])
             rounded = jnp.where(is_narrow[:, None], narrow, rounded)
     is_lost = (rounded == weights) & (moves != 0)
-    is_wide = np.array([jnp.finfo(tensor.dtype).bits > 32 for tensor in rows])
-    return jnp.where(is_wide, MISSING, _ratio(is_lost.sum(1), (moves != 0).sum(1)))
+    has_none = np.array([x.is_part or jnp.finfo(x.dtype).bits > 32 for x in rows])
+    return jnp.where(has_none, MISSING, _ratio(is_lost.sum(1), (moves != 0).sum(1)))
 
 
 def moments(tensors: Sequence[Tensor], inner: Any) -> jax.Array | None:

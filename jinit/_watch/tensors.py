@@ -24,6 +24,8 @@ class Tensor(NamedTuple):
     shape: tuple[int, ...]
     stack: tuple[int, ...] = ()
     dtype: Any = jnp.float32
+    # Whether each device of a `shard_map` has a part of the tensor.
+    is_part: bool = False
 
     @property
     def rows(self) -> int:
@@ -58,6 +60,20 @@ class Tensor(NamedTuple):
         axes = tuple(axis for axis in range(value.ndim) if axis not in self.stack)
         mean = jnp.mean(value, axes, dtype=jnp.float32)
         return over_devices(replicated(mean)).reshape(-1)
+
+    def mean_square(self, value: jax.Array) -> jax.Array:
+        """Return the mean square of the entries of each row, of a real value."""
+        wide = value.astype(jnp.float32)
+        sharding: Any = jax.typeof(value).sharding
+        if self.stack or any(sharding.spec):
+            return self.mean(wide * wide)
+        # On CPUs XLA writes the squares to memory before it sums them, unless the sum
+        # is a product. Elsewhere it makes the product a sum.
+        axes = tuple(range(value.ndim))
+        total = jax.lax.dot_general(
+            wide, wide, ((axes, axes), ((), ())), precision=jax.lax.Precision.HIGHEST
+        )
+        return over_devices(total / value.size).reshape(1)
 
     def sample(self, value: jax.Array) -> jax.Array:
         """Return up to `SAMPLE` entries of each row, always at the same places.
@@ -124,7 +140,13 @@ def tensors_of(params: Any, only: Pattern | None, stacks: Any) -> list[Tensor]:
             "watch. Pass the parameters that the optimizer trains."
         )
     tensors = [
-        Tensor(x.path, tuple(x.value.shape), stacks(x.path), x.value.dtype)
+        Tensor(
+            x.path,
+            tuple(x.value.shape),
+            stacks(x.path),
+            x.value.dtype,
+            bool(varying_axes(x.value)),
+        )
         for x in every
     ]
     return sorted(tensors, key=lambda tensor: tensor.keys[0])

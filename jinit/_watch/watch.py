@@ -135,6 +135,7 @@ class _Watcher:
         # XLA would compute them again for it, for a tenth of a step.
         of_step = statistics.OfStep(
             statistics.squares(tensors, grads),
+            statistics.sampled_squares(tensors, moves),
             statistics.samples(tensors, grads),
             statistics.samples(tensors, moves),
             statistics.moments(tensors, inner),
@@ -157,7 +158,7 @@ class _Watcher:
                 "spectral": of_weights.norms,
                 "drift": statistics.drift(of_weights.sample, state.starts),
                 "grad_rms": jnp.sqrt(of_step.grad_squares),
-                "update_rms": statistics.sampled_rms(tensors, moves),
+                "update_rms": jnp.sqrt(of_step.move_squares),
                 "cosine": statistics.cosine(grads, state.gradients),
                 "flips": statistics.flips(grads, state.gradients),
                 "lost": statistics.lost(tensors, of_weights.sample, moves),

@@ -134,6 +134,19 @@ def test_complex_weights():
     assert row["weight_rms"] == pytest.approx(rms(weights), rel=1e-5)
 
 
+def test_the_table_fits_80_columns():
+    layer = {"kernel": jnp.ones((8, 8)), "bias": jnp.ones(8)}
+    params = {f"hidden_{number}": layer for number in range(3)}
+    tx = jinit.watch(optax.adam(1e-3))
+    state = tx.init(params)
+    for _ in range(3):
+        grads = jax.tree.map(lambda w: 1.2345e-5 * w, params)
+        _, state = tx.update(grads, state, params)
+    lines = str(jinit.watched(state)).splitlines()
+    rows = [line for line in lines if "/kernel" in line]
+    assert len(rows) == 3 and max(map(len, lines[:-1])) <= 80
+
+
 def test_plain_data_is_flat():
     report = run(jinit.watch(optax.sgd(0.1)), jnp.ones((4, 4)), [jnp.ones((4, 4))] * 2)
     data = report.to_dict()
