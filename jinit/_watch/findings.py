@@ -8,7 +8,7 @@ from .._core.results import Finding, Row
 
 _VALUES = {1: "gradient", 2: "update", 3: "weight"}
 # A mean of fewer measurements than this says nothing.
-_ENOUGH = 5
+ENOUGH = 5
 _SPIKE = 100.0
 # An update of a tenth of a weight at each step turns a layer around in ten steps.
 _FAST = 0.1
@@ -24,8 +24,10 @@ def findings(rows: Sequence[Row]) -> list[Finding]:
         # No number after the first NaN means anything. Updates that were too large
         # before it are its likeliest cause.
         return [*_worst("fast", rows, _fastness, _fast), *broken]
-    measured = [row for row in rows if row["measured"] >= _ENOUGH]
+    measured = [row for row in rows if row["measured"] >= ENOUGH]
     return [
+        *_worst("skipped", rows, lambda row: row["skipped"] / ENOUGH, _skipped),
+        *_nothing_moves(measured),
         *_worst("spike", rows, lambda row: row["spike"] / _SPIKE, _spike),
         *_worst("fast", rows, _fastness, _fast),
         *_worst("oscillates", measured, _oscillation, _oscillates),
@@ -81,6 +83,30 @@ def _not_finite(rows: Sequence[Row]) -> Iterator[Finding]:
         "Look at the batch of that step, lower the learning rate, or clip gradients "
         "(optax.clip_by_global_norm(1.0)).",
     )
+
+
+def _skipped(row: Row) -> tuple[float, str]:
+    return row["skipped"], (
+        f"{row['path']}: the last {row['skipped']} gradients were not finite, and the "
+        "optimizer skipped them, where one of a thousand is usual. Lower the scale of "
+        "the loss, or look for the operation that overflows (jax.debug_nans)."
+    )
+
+
+def _nothing_moves(rows: Sequence[Row]) -> Iterator[Finding]:
+    """Find that no tensor moves. A few that do not are frozen on purpose."""
+    if rows and all(row["frozen"] or not row["grad_rms"] for row in rows):
+        frozen = [row for row in rows if row["frozen"]]
+        if frozen:
+            worst = max(frozen, key=lambda row: row["grad_rms"])
+            yield Finding(
+                "still",
+                worst["path"],
+                0.0,
+                f"{worst['path']} does not move, and neither does any other tensor: "
+                f"its gradient is {worst['grad_rms']:.2g}, and all updates are 0. "
+                "Raise the learning rate, or look at its schedule.",
+            )
 
 
 def _is_sized(row: Row) -> bool:
@@ -164,7 +190,7 @@ def _lost(row: Row) -> tuple[float, str]:
 
 
 def _silence(row: Row) -> float:
-    return float(row["zeros"] / _ENOUGH)
+    return float(row["zeros"] / ENOUGH)
 
 
 def _no_gradient(row: Row) -> tuple[float, str]:
@@ -173,13 +199,16 @@ def _no_gradient(row: Row) -> tuple[float, str]:
     )
     return 0.0, (
         f"{row['path']}: the last {row['zeros']} gradients were 0. The loss {began} on "
-        "these weights; jinit.probe shows in which layer the signal ends."
+        "these weights; jinit.probe shows in which layer the signal ends. If it is "
+        "meant so, leave them out: only=lambda path, leaf: not path.startswith(...)."
     )
 
 
 def _stillness(row: Row) -> float:
     # A tensor without a gradient has the finding `no_gradient` already.
-    if row["zeros"] or not row["start_rms"] or not row["grad_rms"]:
+    # Updates of exactly 0 beside a gradient are the optimizer's choice: it is frozen.
+    is_frozen = row["largest_update"] == 0
+    if row["zeros"] or not row["start_rms"] or not row["grad_rms"] or is_frozen:
         return 0.0
     return float(min(1e-7 / max(row["ratio_peak"], 1e-30), 1e30))
 
@@ -188,8 +217,7 @@ def _still(row: Row) -> tuple[float, str]:
     return row["largest_update"], (
         f"{row['path']} does not move: its gradient is {row['grad_rms']:.2g}, and an "
         f"update is {row['ratio_peak']:.1g} times the size of the weights, where 1e-3 "
-        "is usual. Raise its learning rate; if it is frozen on purpose, leave it out: "
-        "only=lambda path, leaf: not path.startswith(...)."
+        "is usual. Raise its learning rate."
     )
 
 

@@ -11,14 +11,18 @@ import numpy as np
 from .._core import figures
 from .._core.figures import Line
 from .._core.results import Finding, Result, Row, Table, plain, saved
-from .findings import findings
+from .findings import ENOUGH, findings
 from .state import AT, WatchState, states_in
 from .statistics import MISSING
 
-SHOWN = (
-    "weight_rms", "grad_rms", "update_rms", "update_ratio", "cosine", "drift",
-    "spectral", "lost", "small",
-)  # fmt: skip
+# The columns of the table and their short names, so that it fits 80 columns.
+SHOWN = {
+    "weight_rms": "weight", "grad_rms": "grad", "update_rms": "update",
+    "update_ratio": "ratio", "cosine": "cosine", "drift": "drift",
+    "spectral": "norm", "lost": "lost", "small": "small",
+}  # fmt: skip
+# A share below this says nothing, and a column of such shares is left out.
+_LEAST_SHARE = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,14 +30,15 @@ class WatchReport(Result):
     """A report has the measurements of a watch up to now, tensor by tensor.
 
     `rows` are dicts with `path`; `weight_rms`; `grad_rms` and `update_rms`, means over
-    the last ten measurements or so; `update_ratio`, update_rms / weight_rms; `cosine`
-    and `flips`, between a gradient and the one before; `drift`, the distance from the
-    first weights over their size; `spectral`, a lower bound of the spectral norm;
-    `lost`, the share of updates that rounding undoes; `small`, the share of Adam's
-    second moments whose root is below epsilon; and `spike`, the largest gradient over
-    its usual size. A number that was not measured is None. `step` counts the updates.
-    `findings` say which tensor has which trouble, the worst first. `print(report)`
-    shows a table.
+    the last ten measurements or so, the updates estimated from up to 256 entries;
+    `update_ratio`, update_rms / weight_rms; `cosine` and `flips`, between a gradient
+    and the one before; `drift`, the distance from the first weights over their size;
+    `spectral`, a lower bound of the spectral norm; `frozen`, whether every update is 0
+    beside a gradient that is not; `lost`, the share of updates that rounding undoes;
+    `small`, the share of Adam's second moments whose root is below epsilon; and
+    `spike`, the largest gradient over its usual size. A number that was not measured is
+    None. `step` counts the updates. `findings` say which tensor has which trouble, the
+    worst first. `print(report)` shows a table.
 
     Example:
       >>> import jax.numpy as jnp, jinit, optax
@@ -52,17 +57,26 @@ class WatchReport(Result):
 
     def _table(self) -> Table:
         sick = {finding.path for finding in self.findings}
+        names = [name for name in SHOWN if self._says_something(name)]
         lines = [
             (
                 ("! " if row["path"] in sick else "  ") + row["path"],
-                *(_cell(row[name]) for name in SHOWN),
+                *(_cell(row, name) for name in names),
             )
             for row in self.rows
         ]
         healthy = "nothing is wrong" if self.step else "nothing was measured yet"
         words = [f"- {finding}" for finding in self.findings] or [f"- {healthy}"]
         above = [f"after {self.step} steps"]
-        return Table(("tensor", *SHOWN), lines, above=above, below=words)
+        if self.step:
+            above.append("rms of weights, gradients and updates; update over weight")
+        head = ("tensor", *(SHOWN[name] for name in names))
+        return Table(head, lines, above=above, below=words)
+
+    def _says_something(self, name: str) -> bool:
+        if name not in ("lost", "small"):
+            return True
+        return any((row[name] or 0) >= _LEAST_SHARE for row in self.rows)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data with flat keys, for W&B, TensorBoard, MLflow or JSON."""
@@ -118,8 +132,11 @@ def _figure(rows: Sequence[Row], troubles: Sequence[Finding], step: int) -> Any:
     return figure
 
 
-def _cell(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
+def _cell(row: Row, name: str) -> str:
+    if name == "update_ratio" and row["frozen"]:
+        return "frozen"
+    value = row[name]
+    return "-" if value is None else f"{value:.2g}"
 
 
 def watched(opt_state: Any) -> WatchReport:
@@ -161,9 +178,18 @@ def _rows(state: WatchState) -> list[Row]:
             f"`opt_state` has the measurements of {table.shape[:-2]} trainings. Pass "
             "one of them: jax.tree.map(lambda x: x[0], opt_state)."
         )
-    return [
+    rows = [
         _row(path, line) for path, line in zip(sorted(state.paths), table, strict=True)
     ]
+    # A tensor whose updates are 0 though its gradient is not is frozen by its optimizer
+    # (optax.set_to_zero), unless that gathers gradients and has made no step yet.
+    nodes = jax.tree.leaves(state.inner, is_leaf=lambda x: hasattr(x, "mini_step"))
+    gathers = any(hasattr(node, "mini_step") for node in nodes)
+    may_freeze = not gathers or any(row["largest_update"] for row in rows)
+    for row in rows:
+        is_held = row["held"] >= ENOUGH and row["largest_update"] == 0
+        row["frozen"] = bool(is_held and may_freeze)
+    return rows
 
 
 def _row(key: str, line: np.ndarray) -> Row:
@@ -173,7 +199,16 @@ def _row(key: str, line: np.ndarray) -> Row:
         row[name] = None if column[name] == MISSING else column[name]
     size = column["weight_rms"]
     row["update_ratio"] = column["update_rms"] / size if size > 0 else None
-    for name in ("bits", "width", "measured", "zeros", "bad_step", "spike_step"):
+    for name in (
+        "bits",
+        "width",
+        "measured",
+        "zeros",
+        "held",
+        "skipped",
+        "bad_step",
+        "spike_step",
+    ):
         row[name] = int(column[name])
     return row
 

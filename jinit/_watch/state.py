@@ -24,10 +24,12 @@ COLUMNS = (
     "drift",
     "spectral",
     "zeros",  # how many gradients in a row, up to the last one, were 0
+    "held",  # how many measurements in a row, up to the last one, had no update
     "ratio_peak",  # the largest mean of update_rms / weight_rms
     "spike",  # the largest grad_rms over its usual size
     "spike_step",
     "largest_update",
+    "skipped",  # how many gradients in a row were not finite, without harm
     "bad_step",  # the first step that was not finite; 0 for none
     "bad_value",  # 1 for the gradient, 2 for the update, 3 for the weight
 )

@@ -34,7 +34,7 @@ def advanced(table: jax.Array, step: jax.Array, new: Columns) -> jax.Array:
       table: the table so far.
       step: the number of the step, from 1.
       new: the measurements: `weight_rms`, `grad_rms`, `update_rms`, `cosine`, `flips`,
-        `lost`, `small`, `drift` and `spectral`, a number for each row.
+        `lost`, `small`, `held`, `drift` and `spectral`, one of each for every row.
     """
     old = {name: table[:, place] for name, place in AT.items()}
     is_finite = jnp.isfinite(new["grad_rms"] + new["update_rms"] + new["weight_rms"])
@@ -48,6 +48,7 @@ def advanced(table: jax.Array, step: jax.Array, new: Columns) -> jax.Array:
         columns[name] = _mean_of_numbers(old[name], new[name], measured)
     columns |= {"drift": new["drift"], "spectral": new["spectral"]}
     columns["zeros"] = jnp.where(new["grad_rms"] == 0, old["zeros"] + 1, 0)
+    columns["held"] = jnp.where(new["held"], old["held"] + 1, 0)
     ratio = columns["update_rms"] / jnp.maximum(new["weight_rms"], 1e-30)
     is_mean = (measured >= _MEAN_AFTER) | (ratio >= _AT_ONCE)
     is_mean &= new["weight_rms"] > 0
@@ -57,6 +58,7 @@ def advanced(table: jax.Array, step: jax.Array, new: Columns) -> jax.Array:
     columns |= _spike(old, new["grad_rms"], step)
     # Means never take up a value that is not finite: what was usual stays known.
     columns = {name: jnp.where(is_finite, columns[name], old[name]) for name in COLUMNS}
+    columns["skipped"] = jnp.where(is_finite, 0, old["skipped"] + 1)
     return _stacked(columns | _first_bad(old, new, step))
 
 
@@ -99,11 +101,14 @@ def _spike(old: Columns, grad_rms: jax.Array, step: jax.Array) -> Columns:
 
 def _first_bad(old: Columns, new: Columns, step: jax.Array) -> Columns:
     """Return at which step something was first not finite, and what it was."""
+    # An optimizer may skip a gradient that is not finite: optax.apply_if_finite, and
+    # every scale of the loss that is found by trial. Then nothing bad has happened.
+    is_harmless = jnp.isfinite(new["update_rms"] + new["weight_rms"])
     bad = jnp.zeros_like(old["bad_value"])
     # The gradient comes before the update, and the update before the weight.
     for number, name in ((3, "weight_rms"), (2, "update_rms"), (1, "grad_rms")):
         bad = jnp.where(jnp.isfinite(new[name]), bad, number)
-    is_first = (old["bad_step"] == 0) & (bad > 0)
+    is_first = (old["bad_step"] == 0) & (bad > 0) & ~is_harmless
     return {
         "bad_step": jnp.where(is_first, step, old["bad_step"]),
         "bad_value": jnp.where(is_first, bad, old["bad_value"]),

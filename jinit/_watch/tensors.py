@@ -23,6 +23,9 @@ class Tensor(NamedTuple):
     path: str
     shape: tuple[int, ...]
     stack: tuple[int, ...] = ()
+    dtype: Any = jnp.float32
+    # Whether each device of a `shard_map` has a part of the tensor.
+    is_part: bool = False
 
     @property
     def rows(self) -> int:
@@ -42,6 +45,11 @@ class Tensor(NamedTuple):
         digits = len(str(self.rows - 1))
         return [f"{self.path}[{row:0{digits}}]" for row in range(self.rows)]
 
+    @property
+    def sampled(self) -> int:
+        """Return how many entries of each row a sample has."""
+        return math.prod(_counts(self.layer_shape))
+
     def by_row(self, value: jax.Array) -> jax.Array:
         """Return an array of the tensor's shape with the axes of the stack in front."""
         others = [axis for axis in range(value.ndim) if axis not in self.stack]
@@ -52,6 +60,20 @@ class Tensor(NamedTuple):
         axes = tuple(axis for axis in range(value.ndim) if axis not in self.stack)
         mean = jnp.mean(value, axes, dtype=jnp.float32)
         return over_devices(replicated(mean)).reshape(-1)
+
+    def mean_square(self, value: jax.Array) -> jax.Array:
+        """Return the mean square of the entries of each row, of a real value."""
+        wide = value.astype(jnp.float32)
+        sharding: Any = jax.typeof(value).sharding
+        if self.stack or any(sharding.spec):
+            return self.mean(wide * wide)
+        # On CPUs XLA writes the squares to memory before it sums them, unless the sum
+        # is a product. Elsewhere it makes the product a sum.
+        axes = tuple(range(value.ndim))
+        total = jax.lax.dot_general(
+            wide, wide, ((axes, axes), ((), ())), precision=jax.lax.Precision.HIGHEST
+        )
+        return over_devices(total / value.size).reshape(1)
 
     def sample(self, value: jax.Array) -> jax.Array:
         """Return up to `SAMPLE` entries of each row, always at the same places.
@@ -108,7 +130,7 @@ def tensors_of(params: Any, only: Pattern | None, stacks: Any) -> list[Tensor]:
     Raises:
       ValueError: if `only` matches nothing, or there is no array of real numbers.
     """
-    every = [leaf for leaf in leaves(params) if _is_learned(leaf)]
+    every = [leaf for leaf in leaves(_trained(params)) if _is_learned(leaf)]
     if only is not None:
         only.check_used(every)
         every = [leaf for leaf in every if only.matches(leaf)]
@@ -117,8 +139,23 @@ def tensors_of(params: Any, only: Pattern | None, stacks: Any) -> list[Tensor]:
             "`params` has no array of floating-point numbers, so there is nothing to "
             "watch. Pass the parameters that the optimizer trains."
         )
-    tensors = [Tensor(x.path, tuple(x.value.shape), stacks(x.path)) for x in every]
+    tensors = [
+        Tensor(
+            x.path,
+            tuple(x.value.shape),
+            stacks(x.path),
+            x.value.dtype,
+            bool(varying_axes(x.value)),
+        )
+        for x in every
+    ]
     return sorted(tensors, key=lambda tensor: tensor.keys[0])
+
+
+def _trained(tree: Any) -> Any:
+    """Return the fast weights of a lookahead, since the slow ones have no gradients."""
+    is_lookahead = getattr(tree, "_fields", ()) == ("fast", "slow")
+    return tree.fast if is_lookahead else tree
 
 
 def _is_learned(leaf: Leaf) -> bool:
@@ -129,8 +166,18 @@ def _is_learned(leaf: Leaf) -> bool:
 
 
 def values_of(tree: Any, tensors: Sequence[Tensor]) -> list[jax.Array]:
-    """Return the values of the tensors in another tree of the same structure."""
-    at = {leaf.path: leaf.value for leaf in leaves(tree)}
+    """Return the values of the tensors in another tree of the same structure.
+
+    Raises:
+      ValueError: if the tree lacks one of the tensors.
+    """
+    at = {leaf.path: leaf.value for leaf in leaves(_trained(tree))}
+    missing = [tensor.path for tensor in tensors if tensor.path not in at]
+    if missing:
+        raise ValueError(
+            f"the gradients or updates have no {', '.join(missing)}, which the "
+            "parameters have. Pass gradients of the same tree as the parameters."
+        )
     return [jnp.asarray(at[tensor.path]) for tensor in tensors]
 
 

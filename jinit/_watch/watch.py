@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -10,17 +10,20 @@ import jax.numpy as jnp
 from .._core import checks
 from .._core.patterns import Pattern
 from .._network.record import Network
-from . import spectral, statistics, table
+from . import ordering, spectral, statistics, table
 from .state import AT, WatchState
 from .tensors import Tensor, tensors_of, values_of
 
+T = TypeVar("T")
 
-class Step(NamedTuple):
-    """A step has the values of all watched tensors before an update of them."""
 
-    weights: list[jax.Array]
-    grads: list[jax.Array]
-    updates: list[jax.Array]
+class OfWeights(NamedTuple):
+    """These measurements need the parameters alone, the input of a step."""
+
+    rms: jax.Array
+    norms: jax.Array
+    directions: jax.Array
+    sample: jax.Array
 
 
 def watch(
@@ -118,63 +121,100 @@ class _Watcher:
                 "`params` is None; jinit.watch compares updates with parameters. Call "
                 "tx.update(grads, state, params)."
             )
-        new, inner = self.tx.update(updates, state.inner, params, **extra_args)
         tensors = self._tensors(params)
-        step = Step(*(values_of(tree, tensors) for tree in (params, updates, new)))
-        return new, self._measured(tensors, step, state, inner)
+        _check_same(tensors, state)
+        is_due = None if self.every == 1 else state.step % self.every == 0
+        of_weights = _of_weights(tensors, values_of(params, tensors), state, is_due)
+        read = of_weights.rms.sum() + of_weights.norms.sum() + of_weights.sample.sum()
+        inner = ordering.after(state.inner, state.step, read)
+        new, inner = self.tx.update(updates, inner, params, **extra_args)
+        grads, moves = (values_of(tree, tensors) for tree in (updates, new))
+        # Sums and slices keep every bit: XLA fuses what precedes them with the training
+        # step, as without them. A condition on gradients and updates would write these
+        # to memory first, and change the last bits of Adam. Updates have no sum, since
+        # XLA would compute them again for it, for a tenth of a step.
+        of_step = statistics.OfStep(
+            statistics.squares(tensors, grads),
+            statistics.sampled_squares(tensors, moves),
+            statistics.samples(tensors, grads),
+            statistics.samples(tensors, moves),
+            statistics.moments(tensors, inner),
+        )
+        return new, self._advanced(tensors, state, inner, of_weights, of_step, is_due)
 
     def _tensors(self, params: Any) -> list[Tensor]:
         return tensors_of(params, self.only, self.stacks)
 
-    def _measured(
-        self, tensors: Sequence[Tensor], step: Step, state: WatchState, inner: Any
-    ) -> WatchState:
-        is_due = state.step % self.every == 0
-        gradients = statistics.samples(tensors, step.grads)
-        of_weights, directions = _of_weights(tensors, step.weights, state, is_due)
-        new = {
-            **of_weights,
-            "weight_rms": statistics.rms(tensors, step.weights),
-            "grad_rms": statistics.rms(tensors, step.grads),
-            "update_rms": statistics.rms(tensors, step.updates),
-            "cosine": statistics.cosine(gradients, state.gradients),
-            "flips": statistics.flips(gradients, state.gradients),
-            "lost": statistics.lost(tensors, step.weights, step.updates),
-            "small": statistics.small(tensors, inner, self.epsilon),
-        }
-        after = table.advanced(state.table, state.step + 1, new)
+    def _advanced(
+        self, tensors: Sequence[Tensor], state: WatchState, inner: Any,
+        of_weights: OfWeights, of_step: statistics.OfStep, is_due: Any,
+    ) -> WatchState:  # fmt: skip
+        """Return the state after a step; its measurements change if they are due."""
+        grads, moves = of_step.grads, of_step.moves
+
+        def measured() -> tuple[jax.Array, jax.Array]:
+            new = {
+                "weight_rms": of_weights.rms,
+                "spectral": of_weights.norms,
+                "drift": statistics.drift(of_weights.sample, state.starts),
+                "grad_rms": jnp.sqrt(of_step.grad_squares),
+                "update_rms": jnp.sqrt(of_step.move_squares),
+                "cosine": statistics.cosine(grads, state.gradients),
+                "flips": statistics.flips(grads, state.gradients),
+                "lost": statistics.lost(tensors, of_weights.sample, moves),
+                "held": statistics.held(of_step),
+                "small": statistics.small(of_step.moments, self.epsilon),
+            }
+            return table.advanced(state.table, state.step + 1, new), grads
+
+        after, sample = _if(is_due, measured, lambda: (state.table, state.gradients))
         return WatchState(
-            inner,
-            state.step + 1,
-            state.paths,
-            jnp.where(is_due, after, state.table),
-            jnp.where(is_due, gradients, state.gradients),
-            state.starts,
-            directions,
+            inner, state.step + 1, state.paths, after, sample, state.starts,
+            of_weights.directions,
+        )  # fmt: skip
+
+
+def _check_same(tensors: Sequence[Tensor], state: Any) -> None:
+    """Raise unless a state is that of a watch of these tensors."""
+    if not isinstance(state, WatchState):
+        raise TypeError(
+            f"`state` is of type {type(state).__name__}; it must be the state that "
+            "the init of this jinit.watch returned, or its last update."
+        )
+    keys = {key for tensor in tensors for key in tensor.keys}
+    if keys != state.paths.keys():
+        differ = ", ".join(sorted(keys ^ state.paths.keys()))
+        raise ValueError(
+            "`state` is that of other parameters: only one of the two has "
+            f"{differ}. Call tx.init(params) with the parameters that are trained."
         )
 
 
 def _of_weights(
     tensors: Sequence[Tensor], weights: Sequence[Any], state: WatchState, is_due: Any
-) -> tuple[dict[str, jax.Array], jax.Array]:
-    """Return the drift and the spectral norm, and the vectors of the power iteration.
+) -> OfWeights:
+    """Return what needs the parameters alone, if it is due."""
 
-    They need the parameters alone, so they are computed when they are due. A condition
-    on gradients and updates would keep XLA from fusing them with the training step, and
-    change its last bits. So their statistics are computed at every step.
-    """
+    def measured() -> OfWeights:
+        return OfWeights(
+            statistics.rms(tensors, weights),
+            *spectral.step(tensors, weights, state.directions),
+            statistics.samples(tensors, weights),
+        )
 
-    def measured() -> tuple[jax.Array, ...]:
-        now = statistics.samples(tensors, weights)
-        norms = spectral.step(tensors, weights, state.directions)
-        return statistics.drift(now, state.starts), *norms
+    def kept() -> OfWeights:
+        rms, norms = (state.table[:, AT[name]] for name in ("weight_rms", "spectral"))
+        return OfWeights(rms, norms, state.directions, state.starts)
 
-    def kept() -> tuple[jax.Array, ...]:
-        drift, norms = (state.table[:, AT[name]] for name in ("drift", "spectral"))
-        return drift, norms, state.directions
+    return _if(is_due, measured, kept)
 
-    drift, norms, directions = jax.lax.cond(is_due, measured, kept)
-    return {"drift": drift, "spectral": norms}, directions
+
+def _if(is_due: Any, measured: Callable[[], T], kept: Callable[[], T]) -> T:
+    """Return the result of one of two functions; `is_due` None means always."""
+    if is_due is None:
+        return measured()
+    result: T = jax.lax.cond(is_due, measured, kept)
+    return result
 
 
 def _stacks_of(network: Any) -> Any:

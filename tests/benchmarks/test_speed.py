@@ -7,7 +7,7 @@ import time
 import pytest
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import _report, _timing, importing, models, probe
+from benchmarks import _report, _timing, importing, models, probe, watch
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -89,3 +89,13 @@ def test_the_cost_of_an_import(capsys):
     # Loading everything takes longer than loading nothing, on any machine.
     inside = {name: times[-1] for name, times in milliseconds.items()}
     assert inside["import jax"] < inside["import jinit"] < inside["every name"]
+
+
+def test_the_cost_of_a_watch(capsys):
+    assert watch.main(["--quick", "perceptron"]) == 0
+    row = re.search(
+        r"perceptron +([\d,]+) +([\d.]+) ms +([+-][\d.]+%) +([+-][\d.]+%)",
+        capsys.readouterr().out,
+    )
+    # A layer of 784 inputs and 32 units, and one of ten classes.
+    assert row and row[1] == "25,450"

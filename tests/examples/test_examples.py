@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from examples import copy_task, diagnose, gallery, sharded_init, transformer
+import jinit
+from examples import copy_task, diagnose, gallery, sharded_init, transformer, watch
+from tests.support.counting import count_compilations
 from tests.support.meshes import make_mesh
 from tests.support.repository import ROOT
 from tests.support.split import slow_unless
@@ -113,4 +115,28 @@ def test_a_network_is_diagnosed_and_mended(tmp_path):
     assert "the signal shrinks" in sick["verdict"][0]
     assert not any("the signal" in words for words in mended["verdict"])
     assert abs(sick["loss"] - np.log(10)) < 0.05 and mended["loss"] < 1.5
+    assert (tmp_path / "figure.png").stat().st_size > 1000
+
+
+def test_a_training_is_watched_and_mended(tmp_path, capsys, monkeypatch):
+    compilations, probe = [], jinit.probe
+
+    def counted(*args, **kwargs):
+        with count_compilations() as count:
+            report = probe(*args, **kwargs)
+        compilations.append(count())
+        return report
+
+    monkeypatch.setattr(jinit, "probe", counted)
+    small = ["--width=64", "--depth=3", "--steps=200", "--probe-every=10"]
+    assert watch.main([*small, f"--out={tmp_path}"]) == 0
+    record = json.loads((tmp_path / "results.json").read_text())
+    rising, bounded = record["rising"], record["bounded"]
+    # The finding comes before the loss doubles, and the mended run has none.
+    assert rising["step"] < rising["doubled"] and rising["finding"]
+    assert bounded["step"] is None and bounded["losses"][-1] < 0.5
+    # The first probe compiles, and those beside the training do not.
+    assert len(bounded["probes"]) == 20
+    assert compilations[0] > 0 and sum(compilations[1:]) == 0
+    assert "the rate is bounded" in capsys.readouterr().out
     assert (tmp_path / "figure.png").stat().st_size > 1000

@@ -170,12 +170,44 @@ def test_one_layer_too_fast():
     assert findings_of(run)["fast"].path == "Dense_1/kernel"
 
 
-@pytest.mark.parametrize(
-    "tx", [optax.adam(1e-9), optax.set_to_zero()], ids=["slow", "frozen"]
-)
-def test_one_layer_does_not_move(tx):
-    run = train(Mlp(), only_second(tx), 20)
+def test_one_layer_does_not_move():
+    run = train(Mlp(), only_second(optax.adam(1e-9)), 20)
     assert findings_of(run)["still"].path == "Dense_1/kernel"
+
+
+@pytest.mark.parametrize("every", [1, 10])
+def test_a_layer_that_its_optimizer_freezes_is_no_fault(every):
+    run = train(Mlp(), only_second(optax.set_to_zero()), 60, every)
+    report = run.reports[60]
+    frozen = [row["path"] for row in report.rows if row["frozen"]]
+    assert frozen == ["Dense_1/bias", "Dense_1/kernel"]
+    assert report.findings == [] and "frozen" in str(report)
+
+
+def test_a_rate_of_zero_freezes_everything():
+    finding = findings_of(train(Mlp(), optax.adam(0.0), 10))["still"]
+    assert "neither does any other tensor" in finding.message
+
+
+@pytest.mark.parametrize("every", [1, 10])
+def test_steps_that_gather_gradients_do_move(every):
+    tx = optax.MultiSteps(optax.adam(1e-3), 32).gradient_transformation()
+    run = train(Mlp(), tx, 60, every, at=(20,))
+    for report in run.reports.values():
+        assert report.findings == []
+        assert not any(row["frozen"] for row in report.rows)
+
+
+def test_a_gradient_that_is_skipped_does_no_harm():
+    tx = optax.apply_if_finite(optax.adam(1e-3), 100)
+    run = train(Mlp(), tx, 25, broken=(20, jnp.inf))
+    assert run.reports[25].findings == []
+
+
+def test_gradients_that_are_all_skipped():
+    tx = optax.apply_if_finite(optax.adam(1e-3), 100)
+    finding = findings_of(train(Mlp(), tx, 10, factor=jnp.inf))["skipped"]
+    assert "the last 10 gradients" in finding.message
 
 
 def test_no_gradient():

@@ -103,11 +103,14 @@ def test_parts_of_the_parameters_under_shard_map():
     (expected,) = report_of_one_device(tx).rows
     from jinit._watch.state import AT
 
-    for name in ("weight_rms", "grad_rms", "update_rms"):
+    # Both updates are estimated from 256 normal numbers or more, the errors are apart.
+    bounds = {"weight_rms": 1e-4, "grad_rms": 1e-4, "update_rms": 5 / 512**0.5}
+    for name, bound in bounds.items():
         measured = float(np.asarray(table)[0, AT[name]])
-        assert measured == pytest.approx(expected[name], rel=1e-4)
+        assert measured == pytest.approx(expected[name], rel=bound)
     # A part has another spectral norm than the whole, so there is none.
-    assert np.asarray(table)[0, AT["spectral"]] == -2
+    for name in ("spectral", "lost"):
+        assert np.asarray(table)[0, AT[name]] == -2
 
 
 def test_a_scan_over_a_mesh():

@@ -32,9 +32,11 @@ def test_sizes_are_those_of_whole_arrays(shape):
     (row,) = run(jinit.watch(optax.sgd(0.5)), weights, [gradient]).rows
     assert row["weight_rms"] == pytest.approx(rms(weights), rel=1e-5)
     assert row["grad_rms"] == pytest.approx(rms(gradient), rel=1e-5)
-    assert row["update_rms"] == pytest.approx(rms(gradient) / 2, rel=1e-5)
+    # The rms of n normal numbers has the error 1 / sqrt(2 n). A sample has 128 to 256.
+    bound = 1e-5 if weights.size <= 256 else 3 / (2 * 128) ** 0.5
+    assert row["update_rms"] == pytest.approx(rms(gradient) / 2, rel=bound)
     assert row["update_ratio"] == pytest.approx(
-        rms(gradient) / 2 / rms(weights), rel=1e-5
+        row["update_rms"] / row["weight_rms"], rel=1e-5
     )
 
 
@@ -130,6 +132,19 @@ def test_complex_weights():
     weights = jax.random.normal(KEY, (8, 8), jnp.complex64)
     (row,) = run(jinit.watch(optax.sgd(0.1)), weights, [weights]).rows
     assert row["weight_rms"] == pytest.approx(rms(weights), rel=1e-5)
+
+
+def test_the_table_fits_80_columns():
+    layer = {"kernel": jnp.ones((8, 8)), "bias": jnp.ones(8)}
+    params = {f"hidden_{number}": layer for number in range(3)}
+    tx = jinit.watch(optax.adam(1e-3))
+    state = tx.init(params)
+    for _ in range(3):
+        grads = jax.tree.map(lambda w: 1.2345e-5 * w, params)
+        _, state = tx.update(grads, state, params)
+    lines = str(jinit.watched(state)).splitlines()
+    rows = [line for line in lines if "/kernel" in line]
+    assert len(rows) == 3 and max(map(len, lines[:-1])) <= 80
 
 
 def test_plain_data_is_flat():

@@ -203,6 +203,60 @@ def test_every_is_a_positive_integer(every):
         jinit.watch(optax.sgd(0.1), every=every)
 
 
+def test_a_state_of_other_parameters():
+    tx = jinit.watch(optax.sgd(0.1))
+    params, other = parameters(), {"z": jnp.ones(3)}
+    with pytest.raises(ValueError, match=r"other parameters.*down/bias.*z\. Call"):
+        tx.update(params, tx.init(other), params)
+    with pytest.raises(TypeError, match=r"the init of this jinit\.watch"):
+        tx.update(params, optax.sgd(0.1).init(params), params)
+
+
+def test_gradients_of_another_tree():
+    tx = jinit.watch(optax.GradientTransformation(lambda p: (), lambda g, s, p: (g, s)))
+    params = parameters()
+    with pytest.raises(ValueError, match="have no down/bias"):
+        tx.update({"up": params["up"]}, tx.init(params), params)
+
+
+def test_the_fast_weights_of_a_lookahead():
+    params = optax.LookaheadParams.init_synced(parameters())
+    tx = jinit.watch(optax.lookahead(optax.sgd(0.1), 2, 0.5))
+    state = tx.init(params)
+    for _ in range(6):
+        updates, state = tx.update(jax.grad(loss)(params.fast), state, params)
+        params = optax.apply_updates(params, updates)
+    report = jinit.watched(state)
+    assert len(report.rows) == 4 and report.findings == []
+
+
+def test_leaves_that_are_no_weights():
+    params = {"w": jnp.ones((3, 3)), "none": None, "count": jnp.zeros(3, jnp.int32)}
+    tx = jinit.watch(optax.sgd(0.1))
+    updates, state = tx.update(params, tx.init(params), params)
+    assert updates["none"] is None
+    assert [row["path"] for row in jinit.watched(state).rows] == ["w"]
+
+
+def copies(tx):
+    """Count the arrays of the parameters that a step with donated arrays copies."""
+    params = {"w": jnp.ones((96, 80)), "v": jnp.ones((80, 96))}
+
+    def one(params, state):
+        grads = jax.tree.map(lambda w: 2 * w, params)
+        updates, state = tx.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    jitted = jax.jit(one, donate_argnums=(0, 1))
+    text = jitted.lower(params, tx.init(params)).compile().as_text()
+    return sum(text.count(f"f32[{shape}]{{1,0}} copy(") for shape in ("96,80", "80,96"))
+
+
+@pytest.mark.parametrize("every", [1, 10])
+def test_no_parameter_is_copied(every):
+    assert copies(jinit.watch(optax.adam(0.1), every=every)) <= copies(optax.adam(0.1))
+
+
 def test_what_is_no_optimizer_is_refused():
     with pytest.raises(TypeError, match="Optax transformation"):
         jinit.watch(1e-3)

@@ -1,0 +1,208 @@
+"""Watch a training that goes wrong, hear why before it breaks, and mend it.
+
+A perceptron on digits is trained by Adam, and its rate rises from step to step: the
+warm-up has no end. `jinit.watch` names the tensor, the number and the cure while the
+loss still looks well, some steps before it is twice the first one. In the second run
+the rate is bounded, and the watch finds nothing. A live table shows the tensors while
+they train. `jinit.probe` looks at the signal every few steps, and compiles nothing
+after its first call. A figure shows both runs.
+
+    python -m examples.watch --help
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import sys
+from typing import Any
+
+if __package__ in (None, ""):  # run by its path
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import optax
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+import jinit
+from examples import _data
+
+# A run that goes wrong trains on for the figure, up to this many steps.
+_AFTER = 40
+
+
+class Perceptron(nn.Module):
+    """The network has equal layers with relu between them, and ten classes."""
+
+    depth: int
+    width: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for number in range(self.depth):
+            layer = nn.Dense(
+                self.width, kernel_init=jinit.he(), name=f"hidden_{number}"
+            )
+            x = nn.relu(layer(x))
+        return nn.Dense(10, kernel_init=jinit.lecun(), name="classes")(x)
+
+
+@dataclasses.dataclass
+class Run:
+    """A run has the losses, the first finding with its step, and the probes."""
+
+    losses: list[float] = dataclasses.field(default_factory=list)
+    finding: str | None = None
+    step: int | None = None
+    probes: dict[int, float] = dataclasses.field(default_factory=dict)
+    report: Any = None
+
+    @property
+    def doubled(self) -> int | None:
+        """Return the first step whose loss is not below twice the first loss."""
+        # A loss of NaN is not below anything.
+        is_high = ~(np.asarray(self.losses) < 2 * self.losses[0])
+        return int(np.argmax(is_high)) + 1 if is_high.any() else None
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train at a rising rate, read the finding, and bound the rate."""
+    arguments = _parser().parse_args(argv)
+    console = Console() if sys.stdout.isatty() else Console(width=110)
+    images = _data.digits()
+    runs = {}
+    rising = optax.linear_schedule(0.0, arguments.rate, arguments.steps)
+    for title, rate in (
+        ("rising", rising),
+        ("bounded", lambda step: jnp.minimum(rising(step), arguments.most)),
+    ):
+        console.rule(f"the rate is {title}")
+        runs[title] = run = _train(rate, images, arguments, console)
+        console.print(run.report)
+        if run.step is not None:
+            console.print(f"step {run.step}: {run.finding}", markup=False)
+            after = run.doubled or "never"
+            console.print(f"step {after}: the loss is twice the first one, or more")
+    _write(runs, arguments, console)
+    return 0
+
+
+def _train(
+    rate: Any, images: _data.Images, arguments: argparse.Namespace, console: Console
+) -> Run:
+    """Train with a watch, a live table and a probe at each so many steps."""
+    x, y = jnp.asarray(images.train_x), jnp.asarray(images.train_y)
+    model = Perceptron(arguments.depth, arguments.width)
+    params = model.init(jax.random.key(arguments.seed), x[:1])["params"]
+    tx = jinit.watch(optax.adam(rate))
+
+    def loss(logits: Any, labels: jax.Array) -> jax.Array:
+        costs = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return costs.mean()
+
+    # The probe is cached by its functions, so they are made once.
+    def of_first(logits: Any) -> jax.Array:
+        return loss(logits, y[:256])
+
+    @jax.jit
+    def step(params: Any, state: Any, key: jax.Array) -> tuple[Any, Any, jax.Array]:
+        chosen = jax.random.randint(key, (arguments.batch_size,), 0, len(x))
+        value, gradient = jax.value_and_grad(
+            lambda params: loss(model.apply({"params": params}, x[chosen]), y[chosen])
+        )(params)
+        updates, state = tx.update(gradient, state, params)
+        return optax.apply_updates(params, updates), state, value
+
+    keys = jax.random.split(jax.random.key(arguments.seed + 1), arguments.steps)
+    state, run = tx.init(params), Run()
+    progress = Progress(
+        TextColumn("step"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"),
+        console=console,
+    )  # fmt: skip
+    task = progress.add_task("train", total=arguments.steps, loss="")
+    with Live(progress, console=console, transient=True) as live:
+        for number, key in enumerate(keys, 1):
+            if number % arguments.probe_every == 1:
+                variables = {"params": params}
+                report = jinit.probe(model, variables, x[:256], loss=of_first)
+                run.probes[number] = float(report.rows[-1]["rms"])
+            params, state, value = step(params, state, key)
+            run.losses.append(float(value))
+            run.report = jinit.watched(state)
+            progress.update(task, advance=1, loss=f"loss {run.losses[-1]:.3f}")
+            if number % arguments.show_every == 0:
+                live.update(Group(progress, run.report))
+            if run.step is None and run.report.findings:
+                run.step, run.finding = number, str(run.report.findings[0])
+            if run.step is not None and number >= run.step + _AFTER:
+                break
+    return run
+
+
+def _write(
+    runs: dict[str, Run], arguments: argparse.Namespace, console: Console
+) -> None:
+    out = pathlib.Path(arguments.out)
+    out.mkdir(parents=True, exist_ok=True)
+    figure, axis = plt.subplots(figsize=(8, 4), layout="constrained")
+    for (title, run), color in zip(runs.items(), ("#D55E00", "#0072B2"), strict=True):
+        axis.plot(range(1, len(run.losses) + 1), run.losses, color=color, label=title)
+        if run.step is not None:
+            words = f"the watch: {run.finding.split('. ')[0]}"
+            axis.axvline(run.step, color=color, linestyle="--", label=_cut(words))
+        if run.doubled is not None:
+            axis.axvline(
+                run.doubled, color="black", linestyle=":",
+                label=f"step {run.doubled}: the loss has doubled",
+            )  # fmt: skip
+    axis.set(yscale="log", xlabel="step", ylabel="loss")
+    axis.legend(fontsize=8, loc="upper right")
+    axis.grid(alpha=0.25)
+    figure.savefig(out / "figure.png", dpi=120)
+    plt.close(figure)
+    record = {
+        title: {
+            "losses": run.losses,
+            "finding": run.finding,
+            "step": run.step,
+            "doubled": run.doubled,
+            "probes": run.probes,
+        }
+        for title, run in runs.items()
+    }
+    (out / "results.json").write_text(json.dumps(record, indent=2) + "\n")
+    console.print(f"{out}/results.json, {out}/figure.png", soft_wrap=True)
+
+
+def _cut(words: str) -> str:
+    return words if len(words) <= 72 else words[:69] + "..."
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.watch",
+        description="Watch a training that goes wrong, and mend it.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--depth", type=int, default=4, help="layers before the last")
+    add("--width", type=int, default=128, help="units of each layer")
+    add("--steps", type=int, default=300, help="steps of Adam")
+    add("--rate", type=float, default=0.3, help="learning rate after all steps")
+    add("--most", type=float, default=3e-3, help="its bound in the second run")
+    add("--batch-size", type=int, default=64, help="images of a step")
+    add("--probe-every", type=int, default=50, help="steps from probe to probe")
+    add("--show-every", type=int, default=10, help="steps from table to table")
+    add("--seed", type=int, default=0, help="seed of all keys")
+    add("--out", default="results/watch", help="the folder of the results")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
