@@ -1,5 +1,6 @@
 """`sweep` runs a function of a key for many seeds, in one compiled program."""
 
+import functools
 import math
 import os
 import weakref
@@ -72,22 +73,60 @@ def sweep(
     checks.key(key)
     num = checks.count("num", checks.integer("num", num)) or 1
     used = _devices(devices)[:num]
-    program = _program(fn, used)
+    programs = _programs(fn, used)
+    size = _size(programs, key, num, checks.count("batch_size", batch_size))
+    if size >= num:
+        return _cut(programs.whole(num)(key), num)
     keys = jax.random.split(key, num)
-    size = _size(program, keys, len(used), checks.count("batch_size", batch_size))
-    starts = range(0, num, size)
     chunks = [
         # Without the wait JAX would queue all chunks at once, and the bar would show
         # what is queued, not what is done.
-        jax.block_until_ready(program(_filled(keys[start : start + size], size)))
-        for start in track(starts, "sweep", show=progress and len(starts) > 1)
+        jax.block_until_ready(programs.chunk(_filled(keys[start : start + size], size)))
+        for start in track(range(0, num, size), "sweep", show=progress)
     ]
-    stacked = (
-        chunks[0]
-        if len(chunks) == 1
-        else jax.tree.map(lambda *parts: jnp.concatenate(parts), *chunks)
-    )
-    return jax.tree.map(lambda leaf: leaf[:num], stacked)
+    return _cut(jax.tree.map(lambda *parts: jnp.concatenate(parts), *chunks), num)
+
+
+def _cut(results: Any, num: int) -> Any:
+    """Return the results without those of the seeds that filled up the last chunk."""
+    # To slice an array whole would be a program for each leaf.
+    return jax.tree.map(lambda x: x if len(x) == num else x[:num], results)
+
+
+class _Programs:
+    """The programs of a function: one for all seeds at once, one for a chunk of keys.
+
+    The first one splits the key, so that a sweep that fits into memory is one call.
+    """
+
+    def __init__(self, function: Callable[[], Any], devices: tuple[Any, ...]) -> None:
+        self.devices = devices
+        self._run = jax.vmap(lambda key: function()(key))
+        self.chunk = _jitted(self._run, devices)
+        self._whole: dict[Hashable, Any] = {}
+        self._needed: dict[Hashable, int] = {}
+
+    def whole(self, num: int) -> Any:
+        """Return the program from the root key to the results of all seeds."""
+        program = self._whole.get(num)
+        if program is None:
+            size = _rounded(num, len(self.devices))
+            split = functools.partial(jax.random.split, num=num)
+            program = _jitted(
+                self._run, self.devices, lambda k: _filled(split(k), size)
+            )
+            keep(self._whole, num, program, _MOST_PROGRAMS)
+        return program
+
+    def bytes(self, num: int, key: Any) -> int:
+        """Return the bytes that all seeds at once would take on a device, by XLA."""
+        # XLA takes milliseconds to count them.
+        kind = num, jax.typeof(key)
+        if kind not in self._needed:
+            memory = self.whole(num).lower(key).compile().memory_analysis()
+            sizes = memory and (memory.temp_size_in_bytes, memory.output_size_in_bytes)
+            keep(self._needed, kind, int(sum(sizes or ())), _MOST_PROGRAMS)
+        return self._needed[kind]
 
 
 # The programs of each function. They hold the data that the function closes over, so
@@ -96,12 +135,12 @@ _PROGRAMS: dict[Hashable, dict[Hashable, Any]] = {}
 _MOST_PROGRAMS = 8
 
 
-def _program(fn: Callable[..., Any], devices: tuple[Any, ...]) -> Any:
-    """Return the program from keys to results, kept for a function and devices."""
+def _programs(fn: Callable[..., Any], devices: tuple[Any, ...]) -> _Programs:
+    """Return the programs from keys to results, kept for a function and devices."""
     try:
         function = weakref.ref(fn)
     except TypeError:
-        return _vmapped(lambda: fn, devices)
+        return _Programs(lambda: fn, devices)
     name = ById(fn)
     if name not in _PROGRAMS:
         _PROGRAMS[name] = {}
@@ -109,24 +148,36 @@ def _program(fn: Callable[..., Any], devices: tuple[Any, ...]) -> Any:
     # The function is the same object, but the values that it closes over may change.
     key = identity(fn), devices
     if key not in _PROGRAMS[name]:
-        keep(_PROGRAMS[name], key, _vmapped(function, devices), _MOST_PROGRAMS)
+        keep(_PROGRAMS[name], key, _Programs(function, devices), _MOST_PROGRAMS)
     return _PROGRAMS[name][key]
 
 
-def _vmapped(function: Callable[[], Any], devices: tuple[Any, ...]) -> Any:
-    run = jax.vmap(lambda key: function()(key))
+def _jitted(
+    run: Callable[..., Any],
+    devices: tuple[Any, ...],
+    keys_of: Callable[[Any], Any] | None = None,
+) -> Any:
+    """Compile a function of keys, or of what `keys_of` makes keys of, for devices."""
     if len(devices) == 1:
-        place = jax.sharding.SingleDeviceSharding(devices[0])
-        return jax.jit(run, in_shardings=place, out_shardings=place)
-    mesh = Mesh(devices, ("seeds",))
-    spread = NamedSharding(mesh, P("seeds"))
-    # Seeds are independent, so each device runs its own without communication. With the
-    # check of varying axes (`check_vma`) a user's scan that begins with zeros, and so
-    # with a carry that no seed varies, would be an error.
-    apart = jax.shard_map(
-        run, mesh=mesh, in_specs=P("seeds"), out_specs=P("seeds"), check_vma=False
-    )
-    return jax.jit(apart, in_shardings=spread, out_shardings=spread)
+        place: Any = jax.sharding.SingleDeviceSharding(devices[0])
+        source = place
+    else:
+        mesh = Mesh(devices, ("seeds",))
+        place = NamedSharding(mesh, P("seeds"))
+        source = place if keys_of is None else NamedSharding(mesh, P())
+        # Seeds are independent, so each device runs its part without communication.
+        # With the check of varying axes (`check_vma`) a user's scan that begins with
+        # zeros, and so with a carry that no seed varies, would be an error.
+        run = jax.shard_map(
+            run, mesh=mesh, in_specs=P("seeds"), out_specs=P("seeds"), check_vma=False
+        )
+
+    def swept(operand: Any) -> Any:
+        # The barrier keeps the split out of the loops that draw with its keys.
+        keys = keys_of and jax.lax.optimization_barrier(keys_of(operand))
+        return run(operand if keys_of is None else keys)
+
+    return jax.jit(swept, in_shardings=source, out_shardings=place)
 
 
 def _devices(devices: Any) -> tuple[Any, ...]:
@@ -143,29 +194,24 @@ def _devices(devices: Any) -> tuple[Any, ...]:
     return several
 
 
-def _size(program: Any, keys: Any, devices: int, batch_size: int | None) -> int:
+def _size(programs: _Programs, key: Any, num: int, batch_size: int | None) -> int:
     """Return the number of seeds in a chunk, a multiple of the number of devices."""
-    num = len(keys)
     most = batch_size or num
     if batch_size is None:
         # XLA knows the memory of a program before it runs, so no attempt has to fail.
-        whole = -(-num // devices) * devices
-        needed = _bytes(program, _filled(keys, whole))
+        needed = programs.bytes(num, key)
         free = _memory()
         if needed and free:
             most = max(1, math.floor(num * min(1.0, _SHARE * free / needed)))
-    chunks = -(-num // most)
     # Chunks of one size: of 10 seeds with at most 6 at once each chunk has 5, not 6, so
     # fewer seeds of the last one are thrown away.
-    return -(-num // (chunks * devices)) * devices
+    chunks = -(-num // most)
+    return _rounded(-(-num // chunks), len(programs.devices))
 
 
-def _bytes(program: Any, keys: Any) -> int:
-    """Return the bytes that all seeds at once would take on a device, by XLA."""
-    memory = program.lower(keys).compile().memory_analysis()
-    if memory is None:
-        return 0
-    return int(memory.temp_size_in_bytes + memory.output_size_in_bytes)
+def _rounded(num: int, devices: int) -> int:
+    """Return a number of seeds, rounded up to a multiple of the number of devices."""
+    return -(-num // devices) * devices
 
 
 def _memory() -> int:

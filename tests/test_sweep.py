@@ -90,24 +90,56 @@ def test_chunks_are_what_memory_holds(monkeypatch):
     def wide(key):
         return jax.random.normal(key, (1000,)).sum()
 
-    program = _sweep._program(wide, tuple(jax.devices()[:1]))
-    keys = jax.random.split(KEY, 100)
-    needed = _sweep._bytes(program, keys)
+    programs = _sweep._programs(wide, tuple(jax.devices()[:1]))
+    needed = programs.bytes(100, KEY)
     assert needed > 0
     for free in (100 * needed, needed, needed / 10, 1):
         monkeypatch.setattr(_sweep, "_memory", lambda free=free: free)
-        sizes.append(_sweep._size(program, keys, 1, None))
+        sizes.append(_sweep._size(programs, KEY, 100, None))
     assert sizes == [100, 50, 5, 1]
     monkeypatch.undo()
     assert _sweep._memory() > 2**20
 
 
-def test_chunks_are_of_one_size_and_spread_evenly():
-    program, keys = None, jax.random.split(KEY, 10)
-    assert _sweep._size(program, keys, 1, 4) == 4  # 4, 4, 2 of 4
-    assert _sweep._size(program, keys, 1, 6) == 5  # not 6 and 4 of 6
-    assert _sweep._size(program, keys, 8, 4) == 8
-    assert _sweep._size(program, keys, 3, 64) == 12
+@pytest.mark.parametrize(
+    ("devices", "batch_size", "size"),
+    # 4, 4, 2 of 4 in the first, and not 6 and 4 of 6 in the second.
+    [(1, 4, 4), (1, 6, 5), (8, 4, 8), (3, 64, 12)],
+)
+def test_chunks_are_of_one_size_and_spread_evenly(devices, batch_size, size):
+    programs = _sweep._programs(trained, tuple(jax.devices()[:devices]))
+    assert _sweep._size(programs, KEY, 10, batch_size) == size
+
+
+def test_a_sweep_that_fits_into_memory_is_one_call(monkeypatch):
+    calls = []
+    whole = _sweep._Programs.whole
+
+    def counted(programs, num):
+        calls.append(num)
+        return whole(programs, num)
+
+    def drawn(key):
+        return jax.random.normal(key)
+
+    jinit.sweep(drawn, KEY, 6)
+    monkeypatch.setattr(_sweep._Programs, "whole", counted)
+    # Nothing else may run for each sweep: a split, a slice, an analysis of the memory.
+    monkeypatch.setattr(jax.random, "split", None)
+    monkeypatch.setattr(jax.stages.Compiled, "memory_analysis", None)
+    found = jinit.sweep(drawn, KEY, 6)
+    monkeypatch.undo()
+    assert calls == [6]
+    wanted = jax.vmap(drawn)(jax.random.split(KEY, 6))
+    assert np.array_equal(found, wanted)
+
+
+def test_inside_a_jit():
+    def drawn(key):
+        return jax.random.normal(key)
+
+    found = jax.jit(lambda key: jinit.sweep(drawn, key, 6))(KEY)
+    assert np.array_equal(found, jax.vmap(drawn)(jax.random.split(KEY, 6)))
 
 
 @pytest.mark.parametrize(

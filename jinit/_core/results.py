@@ -9,8 +9,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import numbers
-from .terminal import plain_text, text
+from . import numbers, terminal
+from .terminal import plain_text
+from .text_table import written
 
 Row = dict[str, Any]
 
@@ -75,10 +76,17 @@ class Table(NamedTuple):
         """Return the table as plain text."""
         parts = [*self.above]
         if self.head:
-            parts.append(text(self.grid()))
+            parts.append(self._written())
         if self.below:
             parts += ["", *self.below]
         return "\n".join(parts)
+
+    def _written(self) -> str:
+        def grid_of(lines: Sequence[Sequence[str]]) -> Any:
+            return self._replace(lines=lines).grid()
+
+        text = written(self.head, self.lines, self.foot, terminal.width(), grid_of)
+        return terminal.text(self.grid()) if text is None else text
 
     def html(self) -> str:
         """Return the table as HTML, every cell escaped."""

@@ -18,15 +18,19 @@ def plain_text(cell: str) -> Any:
     return Text(cell)
 
 
-def text(table: Any) -> str:
-    """Return a table as plain text, as wide as it needs, or as the terminal is."""
-    from rich.console import Console
-
+def width() -> int:
+    """Return the number of columns that text may have: those of a terminal, or many."""
     # Without a terminal rich would fold all lines at 80 columns, in files and doctests
     # too.
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
+
+
+def text(table: Any) -> str:
+    """Return a table of rich as plain text."""
+    from rich.console import Console
+
     printed = io.StringIO()
-    Console(file=printed, width=width, color_system=None).print(table)
+    Console(file=printed, width=width(), color_system=None).print(table)
     lines = printed.getvalue().splitlines()
     # rich fills the last column with spaces, which a doctest would have to repeat.
     return "\n".join(line.rstrip() for line in lines).strip("\n")

@@ -16,7 +16,8 @@ from .._core.meshes import automatic_axes
 from .._core.programs import trace_context
 from .._core.trees import Leaf
 from .._network import jaxpr
-from . import executables, units
+from . import executables, loops, units
+from .skipping import Skip, check_independent
 
 
 class _Known(NamedTuple):
@@ -31,9 +32,28 @@ class _Results:
     This object keeps no tracer, which would outlive its trace.
     """
 
-    def __init__(self, results: Any) -> None:
+    def __init__(self, results: Any, skip: Skip | None) -> None:
         leaves, self.tree = jax.tree.flatten(results)
         self.known = [None if _is_traced(x) else _Known(x) for x in leaves]
+        self.drawn: list[Leaf] = []
+        self.skipped: list[Leaf] = []
+        self.is_skipped = [False] * len(leaves)
+        if skip is not None:
+            self._leave_out(trees.leaves(results), skip)
+
+    def _leave_out(self, leaves: list[Leaf], skip: Skip) -> None:
+        """Let skipped leaves count as known: a struct stands for each of them."""
+        self.is_skipped = skip.of(leaves)
+        for index, (leaf, skipped) in enumerate(
+            zip(leaves, self.is_skipped, strict=True)
+        ):
+            struct = trees.struct(leaf.value)
+            is_traced = self.known[index] is None
+            if skipped:
+                self.known[index] = _Known(struct)
+            if is_traced:
+                rows = self.skipped if skipped else self.drawn
+                rows.append(Leaf(leaf.parts, struct))
 
     def filled(self, values: Iterable[Any]) -> list[Any]:
         """Return all leaves, given the values of those that are not known."""
@@ -57,8 +77,9 @@ class Traces:
 
     _MOST = 8
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], skip: Skip | None) -> None:
         self._function = function
+        self._skip = skip
         self._calls: dict[Hashable, Call] = {}
 
     def of(self, args: Any, kwargs: Any) -> tuple[Call, list[Leaf]]:
@@ -82,7 +103,7 @@ class Traces:
             args, kwargs = jax.tree.unflatten(tree, values)
             return self._function(*args, **kwargs)
 
-        return _traced(function, [x for _, x in leaves if is_array(x)])
+        return _traced(function, [x for _, x in leaves if is_array(x)], self._skip)
 
 
 def is_array(x: Any) -> bool:
@@ -115,19 +136,28 @@ def _argument(path: Any) -> str:
     return ("args", "kwargs")[first.idx] + jax.tree_util.keystr(tuple(rest))
 
 
-def _traced(function: Callable[..., Any], arrays: Sequence[Any]) -> Call:
+def _traced(
+    function: Callable[..., Any], arrays: Sequence[Any], skip: Skip | None
+) -> Call:
     """Trace a function of arrays, and keep its results that are not tracers aside."""
     results: _Results | None = None
 
     def drawn(*values: Any) -> list[Any]:
         nonlocal results
         tree = function(*values)
-        results = _Results(tree)
-        return [x for x in jax.tree.leaves(tree) if _is_traced(x)]
+        results = _Results(tree, skip)
+        pairs = list(zip(jax.tree.leaves(tree), results.is_skipped, strict=True))
+        # The skipped results come last, and are cut off behind a check.
+        return [
+            x for last in (False, True) for x, s in pairs if s is last and _is_traced(x)
+        ]
 
     with automatic_axes():
         closed, shapes = jaxpr.trace(drawn, list(map(_plain, arrays)))
     assert results is not None
-    listing = jaxpr.listing(closed)
-    shapes = list(map(_plain, shapes))
+    first = len(shapes) - len(results.skipped)
+    if results.skipped:
+        check_independent(jaxpr.listing(closed), results.drawn, results.skipped)
+    listing = loops.taken_apart(jaxpr.listing(closed, first))
+    shapes = list(map(_plain, shapes[:first]))
     return Call(listing, units.units(listing), shapes, results, {})

@@ -17,20 +17,26 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
-from .._core import checks, trees
+from .._core import checks
 from .._core.meshes import explicit_axes
+from .._core.patterns import PatternLike
 from .._core.programs import at_top_level, is_drawn_whole, jit_to
 from .._core.terminal import track
 from .._core.trees import Leaf
 from .._network import interpret, jaxpr
-from .._network.shardings import resolve
 from . import executables
 from .call import Call, Traces
+from .results import joined, places_of, separate
+from .skipping import Skip, skip_of
 from .units import ProgramUnit
 
 
 def materialize(
-    init_fn: Callable[..., Any], *, shardings: Any = None, progress: bool = False
+    init_fn: Callable[..., Any],
+    *,
+    shardings: Any = None,
+    skip: PatternLike | None = None,
+    progress: bool = False,
 ) -> Callable[..., Any]:
     """Transform a function that draws parameters into a faster one, of equal results.
 
@@ -40,8 +46,14 @@ def materialize(
     however many layers share it. JAX must be able to trace the function. Results may
     depend on each other, on control flow and on callbacks.
 
+    The function may make a whole state of training: parameters, `tx.init(params)` for
+    any optimizer of Optax, step counts. No two leaves share memory, so that a training
+    step may donate the state.
+
     Args:
-      init_fn: a function of keys, arrays, and any settings.
+      init_fn: a function of keys, arrays, and any settings. A function under `jax.jit`
+        stays one program, which compiles as slowly as before, so pass the function
+        inside it.
       shardings: where each array is drawn and lives: one sharding; a tree of
         `Sharding`s, of `PartitionSpec`s (inside `jax.set_mesh`), or of
         `ShapeDtypeStruct`s that have a sharding, or a prefix of such a tree; a function
@@ -51,7 +63,13 @@ def materialize(
         equal to those on one device. A Python number with a sharding, such as the
         `step=0` of a TrainState, becomes an array, as under `jax.jit`; without a
         sharding it stays a number. Leaves that cannot be arrays need no sharding, and
-        an entry for one is not used.
+        an entry for one is not used. A leaf of an optimizer's state that has none (an
+        entry None, no metadata) gets that of its parameter: a leaf of the same shape in
+        another field of the state, with whose path below the field its path ends.
+      skip: the leaves that a checkpoint brings, in the language of patterns, such as
+        "params/body/**". They are not drawn. In the place of each is a
+        `jax.ShapeDtypeStruct` with the sharding that the array would have, into which
+        Orbax restores. Leaves that cannot be arrays stay.
       progress: whether to show a progress bar, on a terminal.
 
     Returns:
@@ -59,10 +77,12 @@ def materialize(
       replaced by a `jax.ShapeDtypeStruct`.
 
     Raises:
-      TypeError: if `init_fn` is not a function, or an entry of `shardings` is not a
-        sharding.
-      ValueError: when called, if a sharding does not fit (the text names the path), or
-        if the results depend on an array that came as a `ShapeDtypeStruct`.
+      TypeError: if `init_fn` is not a function, `skip` is not a pattern, or an entry of
+        `shardings` is not a sharding.
+      ValueError: when called, if a sharding does not fit (the text names the path), if
+        the results depend on an array that came as a `ShapeDtypeStruct`, if a pattern
+        of `skip` matches no leaf, or if a drawn leaf is computed from a skipped one,
+        such as an average of the weights: it would not be that of the checkpoint.
 
     Example:
       >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit
@@ -70,20 +90,38 @@ def materialize(
       >>> variables = jinit.materialize(nn.Dense(4).init)(jax.random.key(0), x)
       >>> variables["params"]["kernel"].shape
       (3, 4)
+      >>> restored = jinit.materialize(nn.Dense(4).init, skip="**/kernel")
+      >>> restored(jax.random.key(0), x)["params"]["kernel"]
+      ShapeDtypeStruct(shape=(3, 4), dtype=float32, ...)
+    """
+    return transformed(init_fn, shardings, skip_of(skip), progress)
+
+
+def transformed(
+    init_fn: Callable[..., Any],
+    shardings: Any,
+    skip: Skip | None,
+    progress: bool,
+    root: tuple[str, ...] = (),
+) -> Callable[..., Any]:
+    """Return the function that `materialize` returns, for a `skip` that is checked.
+
+    `root` is the path of the user's state in the results.
     """
     if not callable(init_fn):
         raise TypeError(
             f"`init_fn` is {init_fn!r}, of type {type(init_fn).__name__}; it must be a "
             "function that draws parameters, such as model.init."
         )
-    traces = Traces(init_fn)
+    traces = Traces(init_fn, skip)
 
     def materialized(*args: Any, **kwargs: Any) -> Any:
         # `jax.disable_jit` is for debugging a user's code, not for these programs.
         with _without_collecting(), jax.disable_jit(False):
             call, arguments = traces.of(args, kwargs)
-            where = _where(shardings, call)
-            return _joined(call, _run(call, arguments, where, progress), where)
+            where = places_of(shardings, call, root)
+            values = _run(call, arguments, where, progress)
+            return joined(call, values, where)
 
     functools.update_wrapper(materialized, init_fn, updated=())
     return materialized
@@ -99,30 +137,6 @@ def _without_collecting() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
-
-
-def _where(shardings: Any, call: Call) -> list[Any]:
-    """Return the sharding of each result, or None, before anything is drawn."""
-    values = call.results.filled(call.shapes)
-    if shardings is None:
-        return [None] * len(values)
-    tree = jax.tree.unflatten(call.results.tree, values)
-    # A tree of shardings may have entries where the results have None, so these places
-    # count as leaves until the entries are matched.
-    leaves = trees.leaves(tree, lambda node: node is None)
-    places = zip(leaves, resolve(shardings, leaves, tree), strict=True)
-    return [sharding for leaf, sharding in places if leaf.value is not None]
-
-
-def _joined(call: Call, values: Sequence[Any], where: list[Any]) -> Any:
-    """Return the tree of results; move known results to their shardings."""
-    leaves = [
-        x if known is None or sharding is None else jax.device_put(x, sharding)
-        for x, known, sharding in zip(
-            call.results.filled(values), call.results.known, where, strict=True
-        )
-    ]
-    return jax.tree.unflatten(call.results.tree, leaves)
 
 
 def _run(
@@ -149,6 +163,7 @@ def _run(
         for slot in dead:
             del slots[slot]
     values = [_value(output, slots) for output in outputs]
+    values = separate(outputs, values)
     return list(map(_placed, map(jaxpr.typed, values, call.shapes), where))
 
 

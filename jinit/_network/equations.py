@@ -215,14 +215,17 @@ def bind(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
 
 
 def without_dead_code(
-    jaxpr: Jaxpr, *, keep_arguments: bool = False
+    jaxpr: Jaxpr, *, keep_arguments: bool = False, first: int | None = None
 ) -> tuple[Jaxpr, list[bool]]:
     """Drop the equations that no result needs; tell which arguments are still used.
 
-    With `keep_arguments` all arguments count as used.
+    With `keep_arguments` all arguments count as used. With `first` only so many results
+    are kept.
     """
     seeing = jaxpr.replace(eqns=[e for e in jaxpr.eqns if not _only_looks_on(e)])
-    return partial_eval.dce_jaxpr(seeing, [True] * len(jaxpr.outvars), keep_arguments)
+    number = len(jaxpr.outvars)
+    kept = [first is None or place < first for place in range(number)]
+    return partial_eval.dce_jaxpr(seeing, kept, keep_arguments)
 
 
 def _only_looks_on(eqn: JaxprEqn) -> bool:

@@ -51,10 +51,10 @@ def trace(
         return jax.make_jaxpr(function, return_shape=True)(*arguments)
 
 
-def listing(closed: ClosedJaxpr) -> Listing:
-    """List those steps of a traced function that its results depend on."""
+def listing(closed: ClosedJaxpr, first: int | None = None) -> Listing:
+    """List those steps of a traced function that its results, or the first, need."""
     # This drops the forward pass: an init function returns parameters alone.
-    kept, used = equations.without_dead_code(closed.jaxpr)
+    kept, used = equations.without_dead_code(closed.jaxpr, first=first)
     number = itertools.count()
     slots = {var: next(number) for var in (*kept.constvars, *kept.invars)}
     steps = list(_opened(kept, slots, number))
@@ -126,6 +126,11 @@ def typed(value: Any, kind: Any) -> Any:
     if not is_key(kind):
         return value
     return jax.random.wrap_key_data(value, impl=_implementation(kind.dtype))
+
+
+def is_threefry(kind: Any) -> bool:
+    """Tell whether keys of a type are threefry's, whose bits do not depend on vmap."""
+    return _implementation(kind.dtype) == "threefry2x32"
 
 
 @functools.lru_cache(maxsize=64)

@@ -7,7 +7,9 @@ import jax
 from flax import nnx
 
 from .._core.meshes import explicit_axes
-from .._materialize.materialize import materialize as _materialize
+from .._core.patterns import PatternLike
+from .._materialize.materialize import transformed
+from .._materialize.skipping import skip_of
 from .._network.shardings import is_function
 
 Model = TypeVar("Model")
@@ -18,24 +20,33 @@ def materialize(
     rngs: int | jax.Array | nnx.Rngs,
     *,
     shardings: Any = None,
+    skip: PatternLike | None = None,
     progress: bool = False,
 ) -> Model:
     """Build an NNX model as its constructor would, without compiling every layer.
 
+    It may build an optimizer, too, and return both: `model, nnx.Optimizer(model, tx,
+    wrt=nnx.Param)`. The optimizer's state lies where its parameters lie.
+
     Args:
-      make: a function of `nnx.Rngs` that builds the model.
+      make: a function of `nnx.Rngs` that builds the model, or a tuple or dict of it and
+        others. A function under `nnx.jit` stays one program, so pass the function
+        inside it.
       rngs: a seed, a key, or an `nnx.Rngs`, whose counters end where the constructor
         would leave them.
       shardings: as for `jinit.materialize`, with the paths of `nnx.state(model)`, such
         as "encoder/linear/kernel". "metadata" stands for the model's own annotations.
+      skip: the leaves that a checkpoint brings, as for `jinit.materialize`, with the
+        same paths. `nnx.update` fills the model with what was restored.
       progress: whether to show a progress bar, on a terminal.
 
     Returns:
       The model, equal to `make(rngs)` bit for bit.
 
     Raises:
-      TypeError: if `make` is not a function.
-      ValueError: if shardings do not fit; the text names the path.
+      TypeError: if `make` is not a function, or `skip` is not a pattern.
+      ValueError: if shardings do not fit, a pattern of `skip` matches no leaf, or a
+        drawn leaf is computed from a skipped one; the text names the path.
 
     Example:
       >>> from flax import nnx
@@ -61,7 +72,9 @@ def materialize(
         graph, state = nnx.split({"model": make(rngs), "rngs": rngs})
         return dict(state)
 
-    draw = _materialize(init, shardings=_of_model(shardings), progress=progress)
+    root = ("model",)
+    left_out = skip_of(skip, root)
+    draw = transformed(init, _of_model(shardings), left_out, progress, root)
     state = draw(rngs_state)
     built = nnx.merge(graph, nnx.State(state))
     nnx.update(rngs, nnx.state(built["rngs"]))
