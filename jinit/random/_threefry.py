@@ -5,6 +5,8 @@ memory. The same twenty rounds, written out over an iota, are elementwise operat
 XLA fuses them with whatever is done to the bits, and only the result is ever written.
 """
 
+import functools
+import math
 from collections.abc import Sequence
 
 import jax
@@ -14,6 +16,7 @@ from jax import lax
 
 from .._core import checks
 from .._core.erf_inv import depends_on_loop
+from ._apart import drawn_apart
 
 # Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011.
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -23,8 +26,14 @@ _WORD = 0xFFFFFFFF
 Words = tuple[jax.Array, jax.Array]
 
 
-def bits(key: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
-    """Draw words of 8, 16, 32 or 64 random bits, equal to `jax.random.bits`."""
+def bits(
+    key: jax.Array, shape: tuple[int, ...], width: int, *, apart: bool = False
+) -> jax.Array:
+    """Draw words of 8, 16, 32 or 64 random bits, equal to `jax.random.bits`.
+
+    With `apart` words of 32 bits may have a loop of their own, which is faster where a
+    long computation reads them.
+    """
     dtype = np.dtype(f"uint{width}")
     # The stride of a symbolic dimension is no number, and an axis of 2**32 or more has
     # no 32-bit iota; nobody has met one yet.
@@ -36,12 +45,19 @@ def bits(key: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
     words = threefry_words(key)
     if words is None:
         return jax.random.bits(key, shape, dtype)
+    if apart and width == 32:
+        mixed = functools.partial(_mixed, shape=shape)
+        return drawn_apart(mixed, words, math.prod(shape))
     high, low = threefry2x32(words, counters(shape))
     if width == 64:
         both: jax.Array = (high.astype(dtype) << dtype.type(32)) | low.astype(dtype)
         return both
-    mixed: jax.Array = (high ^ low).astype(dtype)
-    return mixed
+    return (high ^ low).astype(dtype)
+
+
+def _mixed(*words: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    high, low = threefry2x32((words[0], words[1]), counters(shape))
+    return high ^ low
 
 
 def threefry_words(key: jax.Array) -> Words | None:
