@@ -39,7 +39,9 @@ def blocks(markdown: str) -> Iterator[Block]:
 def missing(block: Block) -> str:
     """Return the library that a block imports and this environment lacks, or ""."""
     for node in ast.walk(ast.parse(block.code)):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names = (
+            [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        )
         if isinstance(node, ast.ImportFrom):
             names = [node.module or ""]
         for name in names:

@@ -24,9 +24,9 @@ def on_config(config: MkDocsConfig) -> None:
     """Add the made pages to the navigation."""
     _IDENTIFIERS.clear()
     pages = [{page.title: page.path} for page in reference.pages()]
-    named = [{_short(path): path} for path in models.pages()]
-    # The overview is the page of its section.
-    named[0] = f"{models.FOLDER}/index.md"
+    # The overview, which comes first, is the page of its section.
+    overview, *paths = models.pages()
+    named = [overview, *({_short(path): path} for path in paths)]
     for section in config.nav or []:
         ((title, entries),) = section.items()
         if title == "Reference":

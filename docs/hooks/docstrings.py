@@ -17,6 +17,10 @@ from jinit._core.papers import Paper
 
 BY_TITLE = {p.title: p for p in vars(papers).values() if isinstance(p, Paper)}
 SECTION = re.compile(r"^(References|Sources|See):\n((?:  +\S.*\n?|\n(?=  ))+)", re.M)
+# The options of a family, which stand indented below "**options".
+OPTIONS = re.compile(
+    r"^  \*\*options: [^\n]*\n((?:    +\w+: .*\n(?:      +.*\n)*)+)", re.M
+)
 # A name in backquotes, perhaps with the arguments of a call.
 NAME = re.compile(r"`(jinit(?:\.\w+)+)(\([^`]*\))?`(?!\])")
 
@@ -34,63 +38,56 @@ class Docstrings(griffe.Extension):
                 item = pkg[name.removeprefix("jinit.")]
                 target = item.final_target if item.is_alias else item
                 self._rewrite(target, value, name)
+                if isinstance(target, griffe.Function):
+                    options = pkg["_schemes.fan_options.FanOptions"]
+                    _complete(target, value, options)
 
     def _rewrite(self, item: griffe.Object, value: object, name: str) -> None:
         doc = inspect.getdoc(value)
         if item.docstring is not None and doc:
-            item.docstring.value = markdown(doc, reference.card(name))
-        if isinstance(item, griffe.Function):
-            _complete(item, value)
+            text = markdown(doc, reference.card(name))
+            if isinstance(value, type) and issubclass(value, tuple):
+                # griffe knows the fields of a named tuple as attributes.
+                text = re.sub(r"^Args:$", "Attributes:", text, flags=re.M)
+            item.docstring.value = text
         for short, member in item.members.items():
             if not short.startswith("_") and not member.is_alias and member.docstring:
                 member.docstring.value = markdown(member.docstring.value, "")
 
 
-def _complete(item: griffe.Function, value: object) -> None:
-    """Give a maker the options that its decorator wrote into the signature."""
+def _complete(item: griffe.Function, value: object, options: griffe.Object) -> None:
+    """Give a maker the options that its decorator wrote into the signature.
+
+    Their annotations are those of `FanOptions`, as they are written there.
+    """
     parameters = inspect.signature(value).parameters  # type: ignore[arg-type]
     if {*parameters} == {parameter.name for parameter in item.parameters}:
         return
-    kinds = {kind.name: griffe.ParameterKind[_snake(kind.name)] for kind in _KINDS}
-    old = {parameter.name: parameter for parameter in item.parameters}
+    kept = [p for p in item.parameters if p.name in parameters]
+    names = {parameter.name for parameter in kept}
     item.parameters = griffe.Parameters(
-        *[
-            old.get(p.name)
-            or griffe.Parameter(
-                p.name,
-                kind=kinds[p.kind.name],
-                annotation=_spelled(p.annotation),
-                default=None if p.default is p.empty else repr(p.default),
+        *kept,
+        *(
+            griffe.Parameter(
+                name,
+                kind=griffe.ParameterKind.keyword_only,
+                annotation=options[name].annotation,
+                default=repr(parameter.default),
             )
-            for p in parameters.values()
-        ]
+            for name, parameter in parameters.items()
+            if name not in names
+        ),
     )
-
-
-_KINDS = (
-    inspect.Parameter.POSITIONAL_ONLY,
-    inspect.Parameter.POSITIONAL_OR_KEYWORD,
-    inspect.Parameter.VAR_POSITIONAL,
-    inspect.Parameter.KEYWORD_ONLY,
-    inspect.Parameter.VAR_KEYWORD,
-)
-
-
-def _snake(kind: str) -> str:
-    return kind.lower()
-
-
-def _spelled(annotation: object) -> str | None:
-    if annotation is inspect.Parameter.empty:
-        return None
-    return inspect.formatannotation(annotation)
 
 
 def markdown(doc: str, card: str) -> str:
     """Return a docstring with its card, lists of papers, and links between names."""
     first, blank, rest = inspect.cleandoc(doc).partition("\n\n")
     text = f"{first}\n\n{card}\n\n{rest}" if card else first + blank + rest
-    text = SECTION.sub(_listed, text + "\n")
+    text = OPTIONS.sub(
+        lambda match: textwrap.indent(textwrap.dedent(match[1]), "  "), text + "\n"
+    )
+    text = SECTION.sub(_listed, text)
     text = re.sub(r"^Example:$", "Examples:", text, flags=re.M)
     return "\n".join(map(_linked, text.splitlines()))
 

@@ -3,12 +3,16 @@
 import contextlib
 import io
 import pathlib
+import re
 from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from docs.hooks import blocks, pictures
+
+MARK = "<!-- figure -->"
+FIGURE = re.compile(r"\n\n!\[The figure .*\n")
 
 
 def executed(markdown: str, page: str) -> tuple[str, dict[str, bytes]]:
@@ -40,7 +44,15 @@ def executed(markdown: str, page: str) -> tuple[str, dict[str, bytes]]:
                     shown[id(figure)] = figure
                     pieces.append(f"\n\n{_image(path, page)}\n")
             plt.close("all")
-    return "".join([*pieces, markdown[place:]]), drawn
+    return _placed("".join([*pieces, markdown[place:]])), drawn
+
+
+def _placed(text: str) -> str:
+    """Move the first figure to the comment "figure", where a page has one."""
+    image = FIGURE.search(text)
+    if image is None or MARK not in text:
+        return text
+    return text.replace(image[0], "", 1).replace(MARK, image[0].strip(), 1)
 
 
 def _figures(namespace: dict[str, Any]) -> list[Figure]:

@@ -83,7 +83,9 @@ class _Reader:
 
     def peek(self, ahead: int = 0) -> Token:
         place = self.place + ahead
-        return self.tokens[place] if place < len(self.tokens) else Token("end", "", True)
+        return (
+            self.tokens[place] if place < len(self.tokens) else Token("end", "", True)
+        )
 
     def take(self) -> Token:
         token = self.peek()
@@ -135,7 +137,9 @@ class _Reader:
     def is_plain(self, token: Token) -> bool:
         word = token.text
         known = word in GREEK or word in OPERATORS or word in ("sqrt", "abs", "eps")
-        return len(word) > 1 and "_" not in word and not word[-1].isdigit() and not known
+        return (
+            len(word) > 1 and "_" not in word and not word[-1].isdigit() and not known
+        )
 
     def calls(self, ahead: int = 0) -> bool:
         after = self.peek(ahead + 1)
@@ -144,15 +148,21 @@ class _Reader:
     def prose(self) -> str:
         """Read a run of words, as text with its spaces."""
         words: list[str] = []
-        while self.peek().kind == "code" or self.is_word() or (
-            # The article, which is a symbol elsewhere.
-            words and self.peek().text == "a" and self.is_word(1)
+        while (
+            self.peek().kind == "code"
+            or self.is_word()
+            or (
+                # The article, which is a symbol elsewhere.
+                words and self.peek().text == "a" and self.is_word(1)
+            )
         ):
             words.append(self.take().text)
         if words == ["mod"]:
             return r"\bmod"
         texts = [
-            rf"\texttt{{{_escaped(word[1:-1])}}}" if word[0] == "`" else rf"\text{{{word}}}"
+            rf"\texttt{{{_escaped(word[1:-1])}}}"
+            if word[0] == "`"
+            else rf"\text{{{word}}}"
             for word in words
         ]
         return r"\;" + r"\ ".join(texts) + r"\;"
@@ -258,8 +268,10 @@ class _Reader:
         if word == "prod":
             return r"\prod" + self.base()
         if word in OPERATORS:
-            name = rf"\{word}" if word in ("log", "exp", "cos", "sin", "max", "min") else (
-                rf"\operatorname{{{word}}}"
+            name = (
+                rf"\{word}"
+                if word in ("log", "exp", "cos", "sin", "max", "min")
+                else (rf"\operatorname{{{word}}}")
             )
             return name + (self.base() if self.is_sign("(") else " " + self.primed(""))
         return self.primed(self.symbol(word))

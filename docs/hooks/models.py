@@ -27,32 +27,16 @@ def _overview(names: list[str]) -> str:
         f"| {_cell(RECIPES[name].law)} |"
         for name in names
     ]
-    return "\n".join(
-        [
-            "# Named models",
-            "",
-            "A recipe holds the initialization of a published model: a law for each role "
-            "of a parameter, read from the model's official code. In the plan of a "
-            "network a recipe finds the roles in the equations, so the names of layers "
-            "do not matter:",
-            "",
-            EXAMPLE,
-            "",
-            "In the laws, N(0, s^2) is a normal law, TN a truncated one and U a uniform "
-            "one. L is the number of layers, l the index of a layer, from 0, and d the "
-            "width.",
-            "",
-            "| recipe | use it for | laws |",
-            "| --- | --- | --- |",
-            *rows,
-            "",
-            "[`jinit.recipes.which`][jinit.recipes.which] does the reverse: it tells "
-            "which recipe the weights of a model agree with.",
-        ]
-    )
+    return OVERVIEW.replace("ROWS", "\n".join(rows))
 
 
-EXAMPLE = """\
+OVERVIEW = """\
+# Named models
+
+A recipe holds the initialization of a published model: a law for each role of a
+parameter, read from the model's official code. In the plan of a network a recipe finds
+the roles in the equations, so the names of layers do not matter:
+
 ```python
 import flax.linen as nn
 import jax
@@ -76,12 +60,26 @@ net = jinit.network(Decoder(), variables, tokens)
 plan = jinit.plan(net, jinit.recipes.gpt2())
 print(plan)                                  # a row for each parameter
 variables = plan.init(jax.random.key(1))
-```"""
+```
+
+In the laws, N(0, s^2) is a normal law, TN a truncated one and U a uniform one. L is the
+number of layers, l the index of a layer, from 0, and d the width.
+
+| recipe | use it for | laws |
+| --- | --- | --- |
+ROWS
+
+[`jinit.recipes.which`][jinit.recipes.which] does the reverse: it tells which recipe the
+weights of a model agree with.
+"""
 
 
 def _page(name: str, entry: Entry) -> str:
     recipe = entry.make(**entry.example)
-    laws = [f"| {law.role} | {_law(law.law)} | {_cell(law.applies_to)} |" for law in recipe.laws]
+    laws = [
+        f"| {law.role} | {_law(law.law)} | {_cell(law.applies_to)} |"
+        for law in recipe.laws
+    ]
     settings = "".join(f", {key}={value!r}" for key, value in entry.example.items())
     return "\n".join(
         [
@@ -148,9 +146,14 @@ def _law(law: str) -> str:
 
 def _source(source: Source | Paper) -> str:
     if isinstance(source, Paper):
-        return f'- {source.reference.replace(source.title, f"[{source.title}]({source.url})")}'
-    address = f"https://github.com/{source.repository}/blob/{source.commit}/{source.file}"
-    return f"- [{source.repository}, `{source.file}`]({address}), commit {source.commit}"
+        link = f"[{source.title}]({source.url})"
+        return f"- {source.reference.replace(source.title, link)}"
+    address = (
+        f"https://github.com/{source.repository}/blob/{source.commit}/{source.file}"
+    )
+    return (
+        f"- [{source.repository}, `{source.file}`]({address}), commit {source.commit}"
+    )
 
 
 def _cell(text: str) -> str:

@@ -10,25 +10,34 @@ from typing import Any
 import jax
 import matplotlib
 import matplotlib.pyplot as plt
+from cycler import cycler
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from examples import gallery
 
 ROOT = Path(__file__).resolve().parents[2]
 # This gray has a contrast of 4 to 1 on white and on the dark theme alike.
 INK = "#7d8590"
-# The colours of Okabe and Ito, which colour-blind readers can tell apart.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# The colours of Okabe and Ito, which colour-blind readers can tell apart; the blue is
+# lighter than theirs, for dark pages.
+COLORS = ("#3187C4", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
     """Draw figures without a background, in ink that is seen on any."""
-    inks = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
-    settings: dict[str, Any] = {
+    inks = (
+        "text.color",
+        "axes.edgecolor",
+        "axes.labelcolor",
+        "xtick.color",
+        "ytick.color",
+    )
+    settings: Any = {
         **dict.fromkeys(inks, INK),
         "axes.facecolor": "none",
-        "axes.prop_cycle": matplotlib.cycler(color=COLORS),
+        "axes.prop_cycle": cycler(color=COLORS),
         "axes.spines.right": False,
         "axes.spines.top": False,
         "figure.facecolor": "none",
@@ -84,9 +93,9 @@ def architecture() -> Figure:
         for place, name in enumerate(packages):
             public = not name.startswith("_")
             axes.add_patch(
-                plt.Rectangle(
+                Rectangle(
                     (place * width + 0.006, -number - 0.78), width - 0.012, 0.7,
-                    facecolor=COLORS[0 if public else 2], alpha=0.25, edgecolor=INK,
+                    facecolor="none", edgecolor=COLORS[0 if public else 2], linewidth=2,
                 )
             )  # fmt: skip
             axes.text((place + 0.5) * width, -number - 0.43, name, ha="center",

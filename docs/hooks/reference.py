@@ -72,7 +72,12 @@ def markdown(page: Page) -> str:
     lines = [f"# {page.title}", ""]
     module = page.path.removeprefix("reference/").removesuffix(".md")
     if module in MODULES:
-        lines = [f"# {page.title} {{ #jinit.{module} }}", "", *_introduction(module), ""]
+        lines = [
+            f"# {page.title} {{ #jinit.{module} }}",
+            "",
+            *_introduction(module),
+            "",
+        ]
     lines += [_contents(page), ""]
     entries = canonical()
     for name in page.names:
