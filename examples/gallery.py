@@ -2,9 +2,9 @@
 
 Each scheme of `jinit.registry` is drawn once at a small shape. An image shows the
 matrix; for kernels of more axes it shows the last two axes, with the taps of the window
-side by side. Beside it are the singular values, and a histogram of the entries with the
-standard deviation that `std(shape)` gives. A scheme that takes a weight or data gets an
-example of them.
+side by side. Beside it are the singular values, and a histogram of the entries with red
+lines at their mean plus and minus the standard deviation that `std(shape)` gives. A
+scheme that takes a weight or data gets an example of them.
 
     python -m examples.gallery --help
 """
@@ -157,14 +157,14 @@ def panel(
     spectrum.plot(values, linewidth=1, marker="." if len(values) == 1 else "")
     spectrum.set_ylim(0, 1.1 * max(float(values.max()), 1e-12))
     histogram.hist(flat, bins=40, range=(-limit, limit), color="gray")
-    for edge in () if not std else (-std, std):
-        histogram.axvline(edge, color="tab:red", linewidth=1)
+    for side in () if not std else (-std, std):
+        histogram.axvline(flat.mean() + side, color="tab:red", linewidth=1)
     if labels:
         place.colorbar(shown, ax=image)
         image.set_title(f"the entries, {tuple(array.shape)}", fontsize=10)
         spectrum.set_title("singular values", fontsize=10)
         spectrum.set_xlabel("index")
-        promise = "" if not std else f", +-std = {std:.3g} in red"
+        promise = "" if not std else f", mean +- {std:.3g} in red"
         histogram.set_title(f"histogram{promise}", fontsize=10)
         histogram.set(xlabel="entry", yticks=[])
         return

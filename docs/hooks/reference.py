@@ -91,7 +91,7 @@ def _introduction(module: str) -> list[str]:
 
 def _contents(page: Page) -> str:
     """Return a table of the names, each with the first sentence of its docstring."""
-    rows = [f"| [`{name}`][{name}] | {_summary(name)} |" for name in page.names]
+    rows = [f"| [`{_short(name)}`][{name}] | {_summary(name)} |" for name in page.names]
     return "\n".join(["| name | purpose |", "| --- | --- |", *rows])
 
 
@@ -151,9 +151,10 @@ def card(name: str) -> str:
     facts += [("paper", papers)] if papers else []
     rows = [f"| {name} | {_cell(text)} |" for name, text in facts]
     picture = (
-        f'<img class="scheme" src="../../assets/schemes/{entry.name}.png" '
+        '<p class="picture">'
+        f'<img class="drawn" src="../../assets/schemes/{entry.name}.png" '
         f'alt="A draw of {entry.name}: its entries, singular values and histogram" '
-        'loading="lazy">'
+        'loading="lazy"></p>'
     )
     table = "\n".join(["| | |", "| --- | --- |", *rows])
     return f"$$\n{latex(entry.formula)}\n$$\n\n{table}\n\n{picture}"
