@@ -55,7 +55,8 @@ def latex(formula: str) -> str:
     """Return the LaTeX of a formula, without delimiters."""
     # Two matrices in a row are a product, and no word.
     apart = re.sub(r"\b([A-Z])\1(?=')", r"\1 \1", formula)
-    return _Reader(_tokens(apart)).everything()
+    text = _Reader(_tokens(apart)).everything()
+    return text.removeprefix(r"\;").removesuffix(r"\;")
 
 
 def _tokens(formula: str) -> list[Token]:
@@ -104,7 +105,8 @@ class _Reader:
         while self.peek().kind != "end" and not self.is_sign(*ends):
             pieces.append(self.piece())
         text = " ".join(pieces)
-        return re.sub(r" ([,;:])", r"\1", text)
+        # Words have spaces around them, but not before a comma and not twice.
+        return re.sub(r"(?:\\;)? ([,;:]\\;)", r"\1", text).replace(r"\; \;", r"\;")
 
     def piece(self) -> str:
         if self.is_sign(",", ";"):

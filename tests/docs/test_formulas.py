@@ -37,7 +37,8 @@ from jinit.recipes._recipe import RECIPES
     ("[a | b]", r"\left[a \mid b\right]"),
     ("x +-2", r"x \pm 2"),
     # Words break a product: the 1 is over n alone.
-    ("first layer 1 / n", r"\;\text{first}\ \text{layer}\; \frac{1}{n}"),
+    ("first layer 1 / n", r"\text{first}\ \text{layer}\; \frac{1}{n}"),
+    ("the part, or x", r"\text{the}\ \text{part},\;\text{or}\; x"),
     ("gain H / n", r"\frac{\mathrm{gain}\,H}{n}"),
 ])  # fmt: skip
 def test_a_formula_in_latex(text, expected):

@@ -8,7 +8,7 @@ from tests.support.pages import LIBRARIES_OF, PAGES
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_code_of_a_page_runs(page, quick_compilation):
+def test_the_code_of_a_page_runs(page):
     namespace = {}
     for block in blocks.blocks(PAGES[page]):
         if not blocks.missing(block):
