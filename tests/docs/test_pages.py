@@ -1,19 +1,14 @@
 """The code of every page of the site runs, from the top of the page to its end."""
 
-import matplotlib.pyplot as plt
 import pytest
 
 from docs.hooks import blocks, execute
-from tests.support.pages import LIBRARIES_OF, PAGES
+from tests.support.pages import LIBRARIES_OF, PAGES, run
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_code_of_a_page_runs(page):
-    namespace = {}
-    for block in blocks.blocks(PAGES[page]):
-        if not blocks.missing(block):
-            blocks.run(block, page, namespace)
-    plt.close("all")
+    run(page)
 
 
 @pytest.mark.parametrize("page, library", LIBRARIES_OF)

@@ -1,5 +1,8 @@
 """The pages of the site that have code: those in `docs`, and those of the recipes."""
 
+import jax
+import matplotlib.pyplot as plt
+
 from docs.hooks import blocks, models
 from tests.support.repository import ROOT
 
@@ -23,3 +26,16 @@ LIBRARIES_OF = [
     for library in blocks.LIBRARIES
     if any(f"import {library}" in block.code for block in blocks.blocks(text))
 ]
+
+
+def run(page: str) -> None:
+    """Run the blocks of a page whose libraries are installed, in one namespace.
+
+    A reader has JAX's defaults, and Keras promotes ranks, which the tests forbid.
+    """
+    namespace: dict[str, object] = {}
+    with jax.numpy_rank_promotion("allow"):
+        for block in blocks.blocks(PAGES[page]):
+            if not blocks.missing(block):
+                blocks.run(block, page, namespace)
+    plt.close("all")
