@@ -50,8 +50,11 @@ class Docstrings(griffe.Extension):
                 # griffe knows the fields of a named tuple as attributes.
                 text = re.sub(r"^Args:$", "Attributes:", text, flags=re.M)
             item.docstring.value = text
-        for short, member in item.members.items():
-            if not short.startswith("_") and not member.is_alias and member.docstring:
+        for short, member in [*item.members.items()]:
+            if short.startswith("_") and not member.is_alias and member.is_attribute:
+                # Private fields of a dataclass are not for its users.
+                del item.members[short]
+            elif not short.startswith("_") and not member.is_alias and member.docstring:
                 member.docstring.value = markdown(member.docstring.value, "")
 
 
