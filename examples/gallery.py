@@ -2,9 +2,9 @@
 
 Each scheme of `jinit.registry` is drawn once at a small shape. An image shows the
 matrix; for kernels of more axes it shows the last two axes, with the taps of the window
-side by side. Beside it are the singular values, and a histogram of the entries with the
-standard deviation that `std(shape)` gives. A scheme that takes a weight or data gets an
-example of them.
+side by side. Beside it are the singular values, and a histogram of the entries with red
+lines at their mean plus and minus the standard deviation that `std(shape)` gives. A
+scheme that takes a weight or data gets an example of them.
 
     python -m examples.gallery --help
 """
@@ -22,7 +22,7 @@ if __package__ in (None, ""):  # run by its path
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.figure import SubFigure
+from matplotlib.figure import FigureBase
 from rich.console import Console
 from rich.progress import track
 
@@ -127,7 +127,7 @@ def main(argv: list[str] | None = None) -> int:
         pairs, "drawing", console=console, transient=True,
         disable=not console.is_terminal,
     ):  # fmt: skip
-        _panel(place, name, array, std)
+        panel(place, name, array, std)
     out = pathlib.Path(arguments.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     page.savefig(out, dpi=arguments.dpi)
@@ -136,19 +136,38 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _panel(place: SubFigure, name: str, array: np.ndarray, std: float | None) -> None:
-    """Draw a matrix, its singular values, and the histogram of its entries."""
+def panel(
+    place: FigureBase,
+    name: str,
+    array: np.ndarray,
+    std: float | None,
+    *,
+    labels: bool = False,
+) -> None:
+    """Draw a matrix, its singular values, and the histogram of its entries.
+
+    With `labels` the axes have names and scales, for a figure of one scheme.
+    """
     image, spectrum, histogram = place.subplots(1, 3)
     flat = np.real(array).ravel()
     matrix = _as_image(np.real(array))
     limit = max(float(np.abs(matrix).max()), 1e-12)
-    image.imshow(matrix, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
+    shown = image.imshow(matrix, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
     values = np.linalg.svd(_as_matrix(array), compute_uv=False)
-    spectrum.plot(values, linewidth=1)
+    spectrum.plot(values, linewidth=1, marker="." if len(values) == 1 else "")
     spectrum.set_ylim(0, 1.1 * max(float(values.max()), 1e-12))
     histogram.hist(flat, bins=40, range=(-limit, limit), color="gray")
-    for edge in () if not std else (-std, std):
-        histogram.axvline(edge, color="tab:red", linewidth=1)
+    for side in () if not std else (-std, std):
+        histogram.axvline(flat.mean() + side, color="tab:red", linewidth=1)
+    if labels:
+        place.colorbar(shown, ax=image)
+        image.set_title(f"the entries, {tuple(array.shape)}", fontsize=10)
+        spectrum.set_title("singular values", fontsize=10)
+        spectrum.set_xlabel("index")
+        promise = "" if not std else f", mean +- {std:.3g} in red"
+        histogram.set_title(f"histogram{promise}", fontsize=10)
+        histogram.set(xlabel="entry", yticks=[])
+        return
     image.set_title(name, fontsize=8, loc="left")
     spectrum.set_title(f"{tuple(array.shape)}", fontsize=6)
     histogram.set_title("" if std is None else f"std {std:.3g}", fontsize=6)

@@ -9,7 +9,7 @@ import pytest
 from tests.support.repository import ROOT
 
 
-@pytest.mark.parametrize("folder", ["jinit", "tests", "examples", "benchmarks"])
+@pytest.mark.parametrize("folder", ["jinit", "tests", "examples", "benchmarks", "docs"])
 def test_files_stay_small(folder):
     for path in (ROOT / folder).rglob("*.py"):
         assert len(path.read_text().splitlines()) <= 400, path.relative_to(ROOT)
