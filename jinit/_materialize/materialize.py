@@ -8,9 +8,10 @@ distinct unit is compiled once, in threads, while the next one is lowered.
 import contextlib
 import functools
 import gc
+import math
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -18,15 +19,21 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from .._core import checks, trees
+from .._core.erf_inv import is_exact
 from .._core.meshes import explicit_axes
 from .._core.programs import at_top_level, is_drawn_whole, jit_to
 from .._core.terminal import track
 from .._core.trees import Leaf
 from .._network import interpret, jaxpr
 from .._network.shardings import resolve
-from . import executables
+from . import chunks, executables, flat
 from .call import Call, Traces
 from .units import ProgramUnit
+
+
+# From this many entries on the short form of erf_inv saves more time than the check
+# takes that it is exact on this machine.
+_LONG = 1 << 27
 
 
 def materialize(
@@ -138,17 +145,22 @@ def _run(
     if checks.flag("jax_debug_key_reuse"):
         interpret.spend_keys(call.listing, inputs)
     programs = _programs(call, _places(call, where), _committed(inputs))
-    _compile(programs)
     slots = dict(enumerate(map(jaxpr.raw, inputs)))
     numbers = _Numbers(outputs)
-    for unit, program, dead in _tracked(call.units, programs, outputs, progress):
-        operands = [_value(read, slots) for read in unit.reads]
-        results = numbers.once(unit, functools.partial(program, *operands))
-        slots |= zip(unit.writes, results, strict=True)
-        # The arrays that no later unit reads are freed at once.
-        for slot in dead:
-            del slots[slot]
-    values = [_value(output, slots) for output in outputs]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        _compile(programs, pool)
+        for unit, program, dead in _tracked(call.units, programs, outputs, progress):
+            operands = [_value(read, slots) for read in unit.reads]
+            if isinstance(program, chunks.Draw):
+                (slot,) = unit.writes
+                slots[slot] = pool.submit(lambda p, xs: p(*xs)[0], program, operands)
+            else:
+                results = numbers.once(unit, functools.partial(program, *operands))
+                slots |= zip(unit.writes, results, strict=True)
+            # The arrays that no later unit reads are freed at once.
+            for slot in dead:
+                del slots[slot]
+        values = [_value(output, slots) for output in outputs]
     return list(map(_placed, map(jaxpr.typed, values, call.shapes), where))
 
 
@@ -178,7 +190,10 @@ def _inputs(listing: jaxpr.Listing, arguments: list[Leaf]) -> list[Any]:
 
 
 def _value(read: Any, slots: dict[int, Any]) -> Any:
-    return jaxpr.literal_value(read) if jaxpr.is_literal(read) else slots[read]
+    if jaxpr.is_literal(read):
+        return jaxpr.literal_value(read)
+    value = slots[read]
+    return value.result() if isinstance(value, Future) else value
 
 
 def _places(call: Call, where: list[Any]) -> dict[int, Any]:
@@ -219,6 +234,7 @@ def _programs(
     # place gets the empty spec.
     nowhere = PartitionSpec() if explicit_axes() else None
     context = executables.context()
+    samplers = _Samplers(call, context)
     programs: list[Callable[..., Sequence[Any]]] = []
     for unit in call.units:
         here = {} if unit.is_small else places
@@ -230,8 +246,17 @@ def _programs(
             programs.append(fill)
             continue
         shared = call.programs if unit.holds_arrays else executables.PROGRAMS
+        if not (placed or follows or unit.holds_arrays):
+            draw = samplers.draw(unit)
+            if draw is not None:
+                programs.append(draw)
+                continue
         program = executables.program(
-            unit, shardings if placed else None, context, shared
+            unit,
+            shardings if placed else None,
+            context,
+            shared,
+            samplers.bound(unit),
         )
         # A compiled program has fixed devices; a jitted function follows its operands.
         programs.append(program.jitted if follows else program)
@@ -240,13 +265,40 @@ def _programs(
     return programs
 
 
-def _compile(programs: Iterable[Callable[..., Any]]) -> None:
+class _Samplers:
+    """This object knows the flat samplers of a call: those that can share programs."""
+
+    def __init__(self, call: Call, context: Hashable) -> None:
+        self._context = context
+        self._buffers = chunks.Buffers()
+        self._is_available = chunks.available()
+        flats = [(unit, self._flat(unit)) for unit in call.units]
+        sizes = [math.prod(u.write_types()[0].shape) for u, flat in flats if flat]
+        self._is_short = sum(sizes) >= _LONG or is_exact.cache_info().currsize > 0
+
+    def _flat(self, unit: ProgramUnit) -> flat.Flat | None:
+        return None if unit.is_small or not self._is_available else flat.flat(unit)
+
+    def bound(self, unit: ProgramUnit) -> float:
+        """Return a bound for erf_inv, or infinity if its short form does not pay."""
+        sampler = self._flat(unit)
+        return sampler.bound if sampler and self._is_short else math.inf
+
+    def draw(self, unit: ProgramUnit) -> chunks.Draw | None:
+        """Return the program that draws an array in chunks, or None."""
+        sampler = self._flat(unit)
+        if sampler is None or math.prod(unit.write_types()[0].shape) > chunks.MOST:
+            return None
+        bound = self.bound(unit)
+        key = sampler.key, bound, self._context
+        return chunks.Draw(unit, chunks.program(unit, bound, key), self._buffers)
+
+
+def _compile(programs: Iterable[Callable[..., Any]], pool: Executor) -> None:
     """Compile all programs in threads; each lowers here while others compile."""
-    pool = ThreadPoolExecutor(os.cpu_count())
     for program in programs:
-        if isinstance(program, executables.Program):
+        if isinstance(program, executables.Program | chunks.Draw):
             program.start(pool)
-    pool.shutdown(wait=False)
 
 
 class _Numbers:

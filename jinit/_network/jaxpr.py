@@ -125,11 +125,11 @@ def typed(value: Any, kind: Any) -> Any:
     """Undo `raw`: make typed keys of words if `kind` is a type of keys."""
     if not is_key(kind):
         return value
-    return jax.random.wrap_key_data(value, impl=_implementation(kind.dtype))
+    return jax.random.wrap_key_data(value, impl=implementation(kind.dtype))
 
 
 @functools.lru_cache(maxsize=64)
-def _implementation(dtype: Any) -> Hashable:
+def implementation(dtype: Any) -> Hashable:
     """Return the name of the implementation of a dtype of keys.
 
     `jax.random.key_impl` takes arrays of keys and no dtypes, so a key is traced.

@@ -36,7 +36,13 @@ def bits(key: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
     words = threefry_words(key)
     if words is None:
         return jax.random.bits(key, shape, dtype)
-    high, low = threefry2x32(words, counters(shape))
+    return bits_at(words, counters(shape), width)
+
+
+def bits_at(key: Words, counter: Words, width: int) -> jax.Array:
+    """Return the random bits of the elements with the flat indices `counter`."""
+    dtype = np.dtype(f"uint{width}")
+    high, low = threefry2x32(key, counter)
     if width == 64:
         both: jax.Array = (high.astype(dtype) << dtype.type(32)) | low.astype(dtype)
         return both
