@@ -5,6 +5,7 @@ so that a small array takes a short time. The buffer is copied into the array an
 again. Programs run in threads, each with its buffers.
 """
 
+import contextlib
 import ctypes
 import math
 import threading
@@ -22,14 +23,11 @@ from .._core.identity import keep
 from .._core.programs import WIDE, may_choose_options
 from .._network import jaxpr
 from .entries import replayed
-from .flat import Flat
 from .units import ProgramUnit
 
-# A block stays in the nearest cache, and a buffer in the last one.
+# A block stays in the nearest cache of a core, and a chunk in the next one.
 BLOCK = 1 << 11
-CHUNK = 1 << 20
-# A larger array is worth a program that draws it in its place, without a copy.
-MOST = 1 << 22
+CHUNK = 1 << 18
 
 
 def available() -> bool:
@@ -56,31 +54,41 @@ class Chunked:
         """Compile in the background; lowering needs this thread and its settings."""
         if self._executable is not None:
             return
-        words, number = (2,), ()
         types = [
             jax.ShapeDtypeStruct((CHUNK,), self.dtype),
-            jax.ShapeDtypeStruct(words, np.uint32),
-            jax.ShapeDtypeStruct(number, np.int32),
+            jax.ShapeDtypeStruct((), np.int32),
+            jax.ShapeDtypeStruct((2,), np.uint32),
             *map(jaxpr.raw_type, self._unit.read_types()),
         ]
-        lowered = jax.jit(self._fill, donate_argnums=0).lower(*types)
+        lowered = jax.jit(self._filled, donate_argnums=0).lower(*types)
         wide = self.dtype.itemsize >= 4 and may_choose_options()
         self._executable = pool.submit(lowered.compile, WIDE if wide else None)
 
-    def _fill(self, buffer: Any, first: Any, blocks: Any, *values: Any) -> Any:
-        kinds = self._unit.read_types()
-        operands = list(map(jaxpr.typed, values, kinds))
-        within = lax.iota(np.uint32, BLOCK)
+    def _filled(self, buffer: Any, blocks: Any, *values: Any) -> Any:
+        """Fill the first blocks of a buffer."""
 
         def fill(i: Any, buffer: Any) -> Any:
-            start = lax.convert_element_type(i, np.uint32) * np.uint32(BLOCK)
-            low = within + (first[1] + start)
-            numbers = jnp.broadcast_to(first[0], low.shape), low
-            block = replayed(self._unit, operands, numbers, self._bound)
-            at = (i * np.int32(BLOCK),)
-            return lax.dynamic_update_slice(buffer, block, at)
+            # XLA would move what does not depend on i out of the loop, number by
+            # number, and take twice as long to compile. It does not know that i is
+            # never negative.
+            none = [jnp.zeros_like(x) for x in values]
+            first, *operands = (
+                lax.select(jnp.broadcast_to(i < 0, x.shape), zero, x)
+                for x, zero in zip(values, none, strict=True)
+            )
+            block = self._block(first, i, operands)
+            return lax.dynamic_update_slice(buffer, block, (i * np.int32(BLOCK),))
 
         return lax.fori_loop(np.int32(0), blocks, fill, buffer)
+
+    def _block(self, first: Any, i: Any, values: Sequence[Any]) -> jax.Array:
+        """Draw the entries of block i behind the entry with the number `first`."""
+        operands = list(map(jaxpr.typed, values, self._unit.read_types()))
+        start = lax.convert_element_type(i, np.uint32) * np.uint32(BLOCK)
+        # `first` is a multiple of a chunk, so its low word never carries.
+        low = lax.iota(np.uint32, BLOCK) + (first[1] + start)
+        numbers = jnp.broadcast_to(first[0], low.shape), low
+        return replayed(self._unit, operands, numbers, self._bound)
 
     def draw(
         self, shape: tuple[int, ...], operands: Sequence[Any], buffers: "Buffers"
@@ -91,13 +99,14 @@ class Chunked:
         if size <= CHUNK:
             chunk = self._chunk(executable, 0, size, operands, buffers)
             return jnp.array(chunk.reshape(shape), copy=True)
-        whole = np.empty(size, self.dtype)
+        # Pages of NumPy's that nobody has written take neither memory nor much time.
+        array = jnp.array(np.empty(shape, self.dtype), copy=True)
+        entries = memory_of(array, size)
         for start in range(0, size, CHUNK):
             count = min(CHUNK, size - start)
-            whole[start : start + count] = self._chunk(
-                executable, start, count, operands, buffers
-            )
-        return jnp.array(whole.reshape(shape), copy=True)
+            chunk = self._chunk(executable, start, count, operands, buffers)
+            entries[start : start + count] = chunk
+        return array
 
     def _chunk(
         self,
@@ -108,13 +117,26 @@ class Chunked:
         buffers: "Buffers",
     ) -> np.ndarray:
         """Return a view of a buffer, which the next chunk overwrites."""
-        first, blocks = words_of(start), np.int32(-(-count // BLOCK))
-        buffer = executable(buffers.take(self.dtype), first, blocks, *operands)
+        blocks, first = np.int32(-(-count // BLOCK)), words_of(start)
+        buffer = executable(buffers.take(self.dtype), blocks, first, *operands)
         buffers.put(buffer)
-        # NumPy's view of an array would keep the array from being donated.
-        address = buffer.block_until_ready().unsafe_buffer_pointer()
-        memory = (ctypes.c_char * (count * self.dtype.itemsize)).from_address(address)
-        return np.frombuffer(memory, self.dtype)
+        return memory_of(buffer, count)
+
+
+def words_of(number: int) -> np.ndarray:
+    """Return a number of 64 bits as its (high, low) words."""
+    return np.array([number >> 32, number & 0xFFFFFFFF], np.uint32)
+
+
+def memory_of(array: jax.Array, count: int) -> np.ndarray:
+    """Return the first entries of an array that nobody else has, for writing, too.
+
+    NumPy's own view of an array of JAX would keep the array from being donated.
+    """
+    address = array.block_until_ready().unsafe_buffer_pointer()
+    size = count * array.dtype.itemsize
+    memory = (ctypes.c_char * size).from_address(address)
+    return np.frombuffer(memory, array.dtype)
 
 
 class Draw:
@@ -122,15 +144,15 @@ class Draw:
 
     def __init__(self, unit: ProgramUnit, program: Chunked, buffers: "Buffers") -> None:
         (kind,) = unit.write_types()
-        self._shape, self._buffers = kind.shape, buffers
-        self.program = program
+        self._shape, self._program, self._buffers = kind.shape, program, buffers
 
     def start(self, pool: Executor) -> None:
         """Compile the program in the background, unless it is compiled."""
-        self.program.start(pool)
+        self._program.start(pool)
 
-    def __call__(self, *operands: Any) -> list[jax.Array]:
-        return [self.program.draw(self._shape, operands, self._buffers)]
+    def __call__(self, *operands: Any) -> jax.Array:
+        with self._buffers.settings():
+            return self._program.draw(self._shape, operands, self._buffers)
 
 
 _PROGRAMS: dict[Hashable, Chunked] = {}
@@ -139,25 +161,38 @@ _MOST_PROGRAMS = 1024
 
 def program(unit: ProgramUnit, bound: float, key: Hashable) -> Chunked:
     """Return the program of a law, which arrays of all shapes share."""
-    if key not in _PROGRAMS:
-        keep(_PROGRAMS, key, Chunked(unit, bound), _MOST_PROGRAMS)
-    return _PROGRAMS[key]
+    known = _PROGRAMS.get(key)
+    if known is None:
+        known = Chunked(unit, bound)
+        keep(_PROGRAMS, key, known, _MOST_PROGRAMS)
+    return known
 
 
-def words_of(number: int) -> np.ndarray:
-    """Return a number of 64 bits as its (high, low) words."""
-    return np.array([number >> 32, number & 0xFFFFFFFF], np.uint32)
-
-
-class Buffers(threading.local):
-    """Each thread has a buffer for each dtype."""
+class Buffers:
+    """Each thread of one call has a buffer for each dtype, and the call's settings."""
 
     def __init__(self) -> None:
-        self._free: dict[np.dtype, jax.Array] = {}
+        self._local = threading.local()
+        self._x64 = bool(checks.flag("jax_enable_x64"))
+        self._device = checks.flag("jax_default_device")
+
+    @contextlib.contextmanager
+    def settings(self) -> Any:
+        """Give this thread the settings of the thread that has made the call."""
+        with jax.enable_x64(self._x64), jax.default_device(self._device):
+            yield
 
     def take(self, dtype: np.dtype) -> jax.Array:
-        buffer = self._free.pop(dtype, None)
-        return jnp.zeros(CHUNK, dtype) if buffer is None else buffer
+        """Return the thread's buffer of a dtype, which then belongs to the caller."""
+        buffer: jax.Array | None = self._free().pop(dtype, None)
+        # `jnp.zeros` would compile a program.
+        empty = np.empty(CHUNK, dtype)
+        return jnp.array(empty, copy=True) if buffer is None else buffer
 
     def put(self, buffer: jax.Array) -> None:
-        self._free[buffer.dtype] = buffer
+        """Return a buffer to the thread."""
+        self._free()[buffer.dtype] = buffer
+
+    def _free(self) -> dict[np.dtype, jax.Array]:
+        free: dict[np.dtype, jax.Array] = self._local.__dict__.setdefault("free", {})
+        return free

@@ -92,9 +92,7 @@ def program(
     return program
 
 
-def _jitted(
-    unit: ProgramUnit, shardings: tuple[Any, ...] | None, bound: float
-) -> Any:
+def _jitted(unit: ProgramUnit, shardings: tuple[Any, ...] | None, bound: float) -> Any:
     reads = unit.read_types()
 
     def draw(*values: Any) -> tuple[Any, ...]:

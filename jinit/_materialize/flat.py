@@ -216,7 +216,7 @@ class _Reader:
         size, width = math.prod(eqn.params["shape"]), eqn.params["bit_width"]
         if size != self._size or eqn.invars[0].aval.shape != ():
             raise NotFlatError
-        if not isinstance(key, _Number) or not _is_threefry(eqn.invars[0].aval):
+        if not isinstance(key, _Number) or not jaxpr.is_threefry(eqn.invars[0].aval):
             raise NotFlatError
         name = self._new("bits", width, key.name)
         top = 2**width - 1
@@ -265,7 +265,3 @@ def _ends(x: Any) -> Interval | None:
     if isinstance(x, _Entries):
         return x.interval
     return None if x.value is None else Interval(x.value, x.value)
-
-
-def _is_threefry(kind: Any) -> bool:
-    return jaxpr.is_key(kind) and jaxpr.implementation(kind.dtype) == "threefry2x32"

@@ -12,7 +12,7 @@ import numpy as np
 from jax.extend.core import JaxprEqn
 
 from .._core.erf_inv import CENTRAL, INSIDE
-from .._network import equations, jaxpr
+from .._network import equations
 
 
 class Interval(NamedTuple):

@@ -26,10 +26,9 @@ from .._core.terminal import track
 from .._core.trees import Leaf
 from .._network import interpret, jaxpr
 from .._network.shardings import resolve
-from . import chunks, executables, flat
+from . import chunks, executables, flat, numbers
 from .call import Call, Traces
 from .units import ProgramUnit
-
 
 # From this many entries on the short form of erf_inv saves more time than the check
 # takes that it is exact on this machine.
@@ -146,16 +145,18 @@ def _run(
         interpret.spend_keys(call.listing, inputs)
     programs = _programs(call, _places(call, where), _committed(inputs))
     slots = dict(enumerate(map(jaxpr.raw, inputs)))
-    numbers = _Numbers(outputs)
+    known_numbers = _Numbers(outputs)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         _compile(programs, pool)
         for unit, program, dead in _tracked(call.units, programs, outputs, progress):
             operands = [_value(read, slots) for read in unit.reads]
             if isinstance(program, chunks.Draw):
                 (slot,) = unit.writes
-                slots[slot] = pool.submit(lambda p, xs: p(*xs)[0], program, operands)
+                slots[slot] = pool.submit(program, *operands)
             else:
-                results = numbers.once(unit, functools.partial(program, *operands))
+                results = known_numbers.once(
+                    unit, functools.partial(program, *operands)
+                )
                 slots |= zip(unit.writes, results, strict=True)
             # The arrays that no later unit reads are freed at once.
             for slot in dead:
@@ -235,13 +236,14 @@ def _programs(
     nowhere = PartitionSpec() if explicit_axes() else None
     context = executables.context()
     samplers = _Samplers(call, context)
+    results = {o for o in call.listing.outputs if not jaxpr.is_literal(o)}
     programs: list[Callable[..., Sequence[Any]]] = []
     for unit in call.units:
         here = {} if unit.is_small else places
         shardings = tuple(here.get(slot, nowhere) for slot in unit.writes)
         placed = any(s is not None for s in shardings)
         follows = any(r in bound for r in unit.reads if not jaxpr.is_literal(r))
-        fill = None if placed or follows else executables.fill(unit)
+        fill = None if placed or follows else _without_program(unit, results, context)
         if fill is not None:
             programs.append(fill)
             continue
@@ -263,6 +265,25 @@ def _programs(
         if placed or follows:
             bound.update(unit.writes)
     return programs
+
+
+def _without_program(
+    unit: ProgramUnit, results: set[int], context: Hashable
+) -> Callable[..., Sequence[Any]] | None:
+    """Return a function that computes a unit without XLA, or None."""
+    # A number that the caller gets has to be an array of JAX.
+    compute = numbers.on_host(unit) if results.isdisjoint(unit.writes) else None
+    if compute is None:
+        return executables.fill(unit)
+
+    def computed(*operands: Any) -> Sequence[Any]:
+        values = compute(*operands)
+        if values is None:
+            shared = executables.PROGRAMS
+            values = executables.program(unit, None, context, shared)(*operands)
+        return values
+
+    return computed
 
 
 class _Samplers:
@@ -287,7 +308,7 @@ class _Samplers:
     def draw(self, unit: ProgramUnit) -> chunks.Draw | None:
         """Return the program that draws an array in chunks, or None."""
         sampler = self._flat(unit)
-        if sampler is None or math.prod(unit.write_types()[0].shape) > chunks.MOST:
+        if sampler is None:
             return None
         bound = self.bound(unit)
         key = sampler.key, bound, self._context

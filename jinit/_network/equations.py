@@ -59,6 +59,7 @@ CUSTOM_VJP = _primitive("custom_vjp_call")
 # The mark that `jax.ad_checkpoint.checkpoint_name` leaves in the equations.
 NAME = _primitive("name")
 RANDOM_BITS = _primitive("random_bits")
+FOLD_IN = _primitive("random_fold_in")
 MULTIPLY = _primitive("mul")
 INVERSE_ERF = _primitive("erf_inv")
 BROADCAST = _primitive("broadcast_in_dim")

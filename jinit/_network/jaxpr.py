@@ -107,6 +107,11 @@ def is_key(kind: Any) -> bool:
     return bool(jax.numpy.issubdtype(kind.dtype, jax.dtypes.prng_key))
 
 
+def is_threefry(kind: Any) -> bool:
+    """Tell whether an array, or its type, is one of keys of JAX's default kind."""
+    return is_key(kind) and implementation(kind.dtype) == "threefry2x32"
+
+
 def raw_type(kind: Any) -> jax.ShapeDtypeStruct:
     """Return the type of an array, or that of the words of a key."""
     plain = jax.ShapeDtypeStruct(kind.shape, kind.dtype)

@@ -92,6 +92,19 @@ def threefry2x32(key: Words, counter: Words) -> Words:
     return x0, x1
 
 
+def encrypted(key: tuple[int, int], counter: tuple[int, int]) -> tuple[int, int]:
+    """Encrypt a counter as `threefry2x32` does, with numbers of Python."""
+    schedule = (key[0], key[1], key[0] ^ key[1] ^ _PARITY)
+    x0, x1 = counter[0] + schedule[0] & _WORD, counter[1] + schedule[1] & _WORD
+    for group in range(5):
+        for distance in _ROTATIONS[group % 2]:
+            x0 = x0 + x1 & _WORD
+            x1 = (x1 << distance | x1 >> 32 - distance) & _WORD ^ x0
+        x0 = x0 + schedule[(group + 1) % 3] & _WORD
+        x1 = x1 + schedule[(group + 2) % 3] + group + 1 & _WORD
+    return x0, x1
+
+
 def _rotate_left(x: jax.Array, distance: int) -> jax.Array:
     return lax.bitwise_or(
         lax.shift_left(x, np.uint32(distance)),
