@@ -28,6 +28,8 @@ from .units import ProgramUnit
 # A block stays in the nearest cache of a core, and a chunk in the next one.
 BLOCK = 1 << 11
 CHUNK = 1 << 18
+# JAX takes an array of NumPy's as it is if its address is a multiple of this.
+_ALIGNED = 64
 
 
 def available() -> bool:
@@ -96,11 +98,7 @@ class Chunked:
         """Draw an array; its memory is JAX's, so that a caller can donate it."""
         assert self._executable is not None
         executable, size = self._executable.result(), math.prod(shape)
-        if size <= CHUNK:
-            chunk = self._chunk(executable, 0, size, operands, buffers)
-            return jnp.array(chunk.reshape(shape), copy=True)
-        # Pages of NumPy's that nobody has written take neither memory nor much time.
-        array = jnp.array(np.empty(shape, self.dtype), copy=True)
+        array = buffers.new(shape, self.dtype)
         entries = memory_of(array, size)
         for start in range(0, size, CHUNK):
             count = min(CHUNK, size - start)
@@ -169,10 +167,16 @@ def program(unit: ProgramUnit, bound: float, key: Hashable) -> Chunked:
 
 
 class Buffers:
-    """Each thread of one call has a buffer for each dtype, and the call's settings."""
+    """Each thread of one call has a buffer for each dtype, and the call's settings.
 
-    def __init__(self) -> None:
+    No array of the call is larger than `largest` bytes.
+    """
+
+    def __init__(self, largest: int) -> None:
+        largest = max(largest, CHUNK * 8)
         self._local = threading.local()
+        # Pages that nobody has written take no memory.
+        self._zeros = np.zeros(largest + 2 * _ALIGNED, np.uint8)
         self._x64 = bool(checks.flag("jax_enable_x64"))
         self._device = checks.flag("jax_default_device")
 
@@ -182,12 +186,24 @@ class Buffers:
         with jax.enable_x64(self._x64), jax.default_device(self._device):
             yield
 
+    def new(self, shape: tuple[int, ...], dtype: np.dtype) -> jax.Array:
+        """Return an array that nobody else has, and whose memory is JAX's.
+
+        `jnp.zeros` would compile a program for each shape, and `jnp.array` copies
+        twice. An array of NumPy's that is not aligned is copied once.
+        """
+        size, start = math.prod(shape) * dtype.itemsize, -self._zeros.ctypes.data
+        first = start % _ALIGNED + dtype.itemsize
+        zeros = self._zeros[first : first + size].view(dtype).reshape(shape)
+        array = jax.device_put(zeros)
+        address = array.block_until_ready().unsafe_buffer_pointer()
+        is_shared = address == zeros.ctypes.data
+        return jnp.array(zeros, copy=True) if is_shared else array
+
     def take(self, dtype: np.dtype) -> jax.Array:
         """Return the thread's buffer of a dtype, which then belongs to the caller."""
         buffer: jax.Array | None = self._free().pop(dtype, None)
-        # `jnp.zeros` would compile a program.
-        empty = np.empty(CHUNK, dtype)
-        return jnp.array(empty, copy=True) if buffer is None else buffer
+        return self.new((CHUNK,), dtype) if buffer is None else buffer
 
     def put(self, buffer: jax.Array) -> None:
         """Return a buffer to the thread."""

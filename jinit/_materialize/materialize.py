@@ -291,11 +291,12 @@ class _Samplers:
 
     def __init__(self, call: Call, context: Hashable) -> None:
         self._context = context
-        self._buffers = chunks.Buffers()
         self._is_available = chunks.available()
-        flats = [(unit, self._flat(unit)) for unit in call.units]
-        sizes = [math.prod(u.write_types()[0].shape) for u, flat in flats if flat]
+        kinds = [unit.write_types()[0] for unit in call.units if self._flat(unit)]
+        sizes = [math.prod(kind.shape) for kind in kinds]
         self._is_short = sum(sizes) >= _LONG or is_exact.cache_info().currsize > 0
+        widest = max((kind.dtype.itemsize for kind in kinds), default=0)
+        self._buffers = chunks.Buffers(max(sizes, default=0) * widest)
 
     def _flat(self, unit: ProgramUnit) -> flat.Flat | None:
         return None if unit.is_small or not self._is_available else flat.flat(unit)
