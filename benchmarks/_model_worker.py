@@ -53,11 +53,13 @@ def _jax(how: str, setting: dict[str, Any]) -> tuple[Callable, Callable]:
     import jinit
 
     jax.config.update("jax_enable_compilation_cache", False)
+    optimizer = setting.pop("optimizer", None)
     model = zoo.Transformer(zoo.Size(**setting))
     tokens = jax.ShapeDtypeStruct((1, zoo.LENGTH), jnp.int32)
     zeros = jnp.zeros(tokens.shape, tokens.dtype)
     keys = [jax.block_until_ready(jax.random.key(seed)) for seed in range(2)]
-    materialized, jitted = jinit.materialize(model.init), jax.jit(model.init)
+    init = model.init if optimizer is None else _whole_state(model, optimizer)
+    materialized, jitted = jinit.materialize(init), jax.jit(init)
 
     @functools.cache
     def plan() -> jinit.Plan:
@@ -67,14 +69,32 @@ def _jax(how: str, setting: dict[str, Any]) -> tuple[Callable, Callable]:
     ways: dict[str, Callable[[jax.Array], Any]] = {
         "materialize": lambda key: materialized(key, tokens),
         "jit": lambda key: jitted(key, zeros),
-        "eager": lambda key: model.init(key, zeros),
+        "eager": lambda key: init(key, zeros),
         "plan": lambda key: plan().init(key),
     }
 
     def start(seed: int) -> Any:
         return jax.block_until_ready(ways[how](keys[seed]))
 
-    return start, lambda tree: [leaf.nbytes for leaf in jax.tree.leaves(tree)]
+    def sizes(tree: Any) -> list[int]:
+        # The step count of a state is a Python number, and behind a jit an int32.
+        return [getattr(leaf, "nbytes", 4) for leaf in jax.tree.leaves(tree)]
+
+    return start, sizes
+
+
+def _whole_state(model: Any, optimizer: str) -> Callable[..., Any]:
+    """Return a function that makes the parameters and the state of an optimizer."""
+    import optax
+    from flax.training.train_state import TrainState
+
+    tx = getattr(optax, optimizer)(1e-3)
+
+    def make(key: Any, tokens: Any) -> Any:
+        params = model.init(key, tokens)["params"]
+        return TrainState.create(apply_fn=model.apply, params=params, tx=tx)
+
+    return make
 
 
 def _torch(setting: dict[str, Any]) -> tuple[Callable, Callable]:

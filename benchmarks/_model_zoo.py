@@ -21,6 +21,8 @@ class Size(NamedTuple):
     heads: int
     vocabulary: int
     dtype: str = "float32"
+    # Whether the layers are stacked along axis 1 of their kernels, as in T5.
+    scanned: bool = False
 
 
 LENGTH = 16
@@ -40,6 +42,16 @@ class Block(nn.Module):
         return x + nn.Dense(self.size.width, **options)(nn.gelu(y))
 
 
+class Step(nn.Module):
+    """A step of a scan is one block."""
+
+    size: Size
+
+    @nn.compact
+    def __call__(self, x: jax.Array, _: None) -> tuple[jax.Array, None]:
+        return Block(self.size)(x), None
+
+
 class Transformer(nn.Module):
     """The model maps tokens to logits, with a learned position for each token."""
 
@@ -52,7 +64,13 @@ class Transformer(nn.Module):
         x = nn.Embed(size.vocabulary, size.width, name="tokens", **options)(tokens)
         places = jnp.arange(tokens.shape[-1])
         x = x + nn.Embed(LENGTH, size.width, name="positions", **options)(places)
-        for _ in range(size.layers):
+        if size.scanned:
+            scan = nn.scan(
+                Step, variable_axes={"params": 1}, split_rngs={"params": True},
+                length=size.layers,
+            )  # fmt: skip
+            x, _ = scan(size)(x, None)
+        for _ in range(0 if size.scanned else size.layers):
             x = Block(size)(x)
         return nn.Dense(size.vocabulary, name="readout", **options)(
             nn.LayerNorm(**options)(x)

@@ -40,11 +40,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--out", default="results/models", help="the folder of the results"
     )
+    parser.add_argument(
+        "--only", default="", help="measure the models whose names contain this text"
+    )
     arguments = parser.parse_args(argv)
     console = Console() if sys.stdout.isatty() else Console(width=140)
     out = pathlib.Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
-    runs = list(_quick() if arguments.quick else _full())
+    every = list(_quick() if arguments.quick else _full())
+    runs = [run for run in every if arguments.only in run.model]
+    if not runs:
+        names = ", ".join(dict.fromkeys(repr(run.model) for run in every))
+        parser.error(f"no model has {arguments.only!r} in its name; they are {names}")
     rows = measure(runs, console, out / "starts.jsonl")
     bounds = _model_report.bounds(rows)
     environment = _report.environment()
@@ -134,12 +141,25 @@ def _full() -> Iterator[Run]:
             times = {(24, "jit"): 2, (96, "jit"): 1}.get((layers, how), 5)
             name = f"{layers} layers, width 256"
             yield Run(name, how, _setting(layers, 256), times)
+    yield from _whole(24, 256, 3)
     for dtype in ("float32", "bfloat16"):
         for how in ("materialize", "plan", "eager", "torch"):
             setting = _setting(18, 2048, dtype)
             if _fits(10**9 * (2 if dtype == "bfloat16" else 4)):
                 times = 1 if how == "eager" else 3
                 yield Run(f"10^9 parameters, {dtype}", how, setting, times)
+
+
+def _whole(layers: int, width: int, times: int) -> Iterator[Run]:
+    """Yield starts of a whole state with an optimizer, and of stacked layers."""
+    for how in ("materialize", "jit", "eager"):
+        setting = _setting(layers, width) | {"optimizer": "adamw"}
+        name = f"{layers} layers, width {width}, AdamW's state too"
+        yield Run(name, how, setting, times)
+    for how in ("materialize", "jit", "eager"):
+        setting = _setting(layers // 2, 2 * width) | {"scanned": True}
+        name = f"{layers // 2} layers, width {2 * width}, in a scan along axis 1"
+        yield Run(name, how, setting, times)
 
 
 def _fits(parameters: int) -> bool:
@@ -153,6 +173,7 @@ def _fits(parameters: int) -> bool:
 def _quick() -> Iterator[Run]:
     for how in WAYS:
         yield Run("2 layers, width 32", how, _setting(2, 32), 1)
+    yield from _whole(4, 16, 1)
 
 
 if __name__ == "__main__":

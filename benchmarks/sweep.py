@@ -1,9 +1,10 @@
-"""Compare the seeds per second of `jinit.sweep`, of a Python loop and of torch.
+"""Compare the seeds per second of `jinit.sweep`, a plain vmap, a Python loop and torch.
 
 python -m benchmarks.sweep --help
 
 One seed draws a perceptron 64-64-10 with He's law, trains it on handwritten digits by
-SGD on batches of 64, and gives its last loss.
+SGD on batches of 64, and gives its last loss. With `--steps 10` a seed is so small that
+the cost of a call of `sweep` would show.
 """
 
 import argparse
@@ -40,9 +41,11 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--quick", action="store_true", help="run a small size, for CI")
     parser.add_argument("--seeds", type=int, help="number of seeds: 64, or 4 if quick")
+    parser.add_argument("--steps", type=int, help="steps of SGD: 100, or 5 if quick")
     arguments = parser.parse_args(argv)
+    steps = arguments.steps or (5 if arguments.quick else 100)
     seeds = arguments.seeds or (4 if arguments.quick else 64)
-    calls = _calls(_digits(5 if arguments.quick else 100), seeds)
+    calls = _calls(_digits(steps), seeds)
     timings = _timing.interleaved(calls, 1 if arguments.quick else 7)
     table = Table("how", "seeds per second", "sweep is faster by")
     ours = timings["jinit.sweep"].median
@@ -50,7 +53,8 @@ def main(argv: list[str] | None = None) -> int:
         ratio = timing.median / ours
         table.add_row(name, f"{seeds / timing.median:.1f}", f"{ratio:.1f}")
     console = Console()
-    console.print(f"{seeds} seeds, {jax.device_count()} {jax.default_backend()} device")
+    devices = f"{jax.device_count()} {jax.default_backend()} device"
+    console.print(f"{seeds} seeds of {steps} steps, {devices}")
     console.print(table)
     return 0
 
@@ -70,8 +74,14 @@ def _calls(digits: Digits, seeds: int) -> dict[str, Any]:
     def swept(key: jax.Array) -> jax.Array:
         return trained(key, digits)
 
+    @jax.jit
+    @jax.vmap
+    def mapped(key: jax.Array) -> jax.Array:
+        return trained(key, digits)
+
     calls = {
         "jinit.sweep": lambda: jinit.sweep(swept, key, seeds, progress=False),
+        "jax.jit(jax.vmap)": lambda: mapped(jax.random.split(key, seeds)),
         "Python loop over a jitted function": lambda: [one(key) for key in keys],
     }
     if torch is not None:

@@ -173,11 +173,18 @@ def _jitted(
         )
 
     def swept(operand: Any) -> Any:
-        # The barrier keeps the split out of the loops that draw with its keys.
-        keys = keys_of and jax.lax.optimization_barrier(keys_of(operand))
-        return run(operand if keys_of is None else keys)
+        return run(operand if keys_of is None else _apart(keys_of(operand)))
 
     return jax.jit(swept, in_shardings=source, out_shardings=place)
+
+
+def _apart(keys: Any) -> Any:
+    """Keep the split of a key out of the loops that draw with its results."""
+    if not jnp.issubdtype(keys.dtype, jax.dtypes.prng_key):
+        return jax.lax.optimization_barrier(keys)
+    # JAX's checker of key reuse takes a barrier for a use of the keys, not of words.
+    words = jax.lax.optimization_barrier(jax.random.key_data(keys))
+    return jax.random.wrap_key_data(words, impl=jax.random.key_impl(keys))
 
 
 def _devices(devices: Any) -> tuple[Any, ...]:

@@ -43,9 +43,11 @@ def fill(unit: ProgramUnit) -> Callable[[Any], list[jax.Array]] | None:
 class Program:
     """A program is a unit compiled for one placement; it serves all equal units."""
 
-    def __init__(self, unit: ProgramUnit, shardings: tuple[Any, ...] | None) -> None:
+    def __init__(
+        self, unit: ProgramUnit, shardings: tuple[Any, ...] | None, bound: float
+    ) -> None:
         self.unit = unit
-        self.jitted = _jitted(unit, shardings)
+        self.jitted = _jitted(unit, shardings, bound)
         self.executable: Future[Callable[..., Any]] | None = None
 
     def start(self, pool: Executor) -> None:
@@ -79,22 +81,23 @@ def program(
     shardings: tuple[Any, ...] | None,
     context: Hashable,
     shared: dict[Hashable, Program],
+    bound: float = math.inf,
 ) -> Program:
     """Return the program of a unit, which all units that do the same share."""
-    key = unit.signature, shardings, context
+    key = unit.signature, shardings, context, bound
     program = shared.get(key)
     if program is None:
-        program = Program(unit, shardings)
+        program = Program(unit, shardings, bound)
         keep(shared, key, program, _MOST_PROGRAMS)
     return program
 
 
-def _jitted(unit: ProgramUnit, shardings: tuple[Any, ...] | None) -> Any:
+def _jitted(unit: ProgramUnit, shardings: tuple[Any, ...] | None, bound: float) -> Any:
     reads = unit.read_types()
 
     def draw(*values: Any) -> tuple[Any, ...]:
         # Programs start faster on the words of keys than on typed keys.
         operands = list(map(jaxpr.typed, values, reads))
-        return tuple(map(jaxpr.raw, run(unit, operands)))
+        return tuple(map(jaxpr.raw, run(unit, operands, bound)))
 
     return jit_to(draw, (), shardings, explicit_axes())

@@ -8,27 +8,34 @@ distinct unit is compiled once, in threads, while the next one is lowered.
 import contextlib
 import functools
 import gc
+import math
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import PartitionSpec
 
 from .._core import checks
+from .._core.erf_inv import is_exact
 from .._core.meshes import explicit_axes
 from .._core.patterns import PatternLike
-from .._core.programs import at_top_level, is_drawn_whole, jit_to
+from .._core.programs import at_top_level, jit_to
 from .._core.terminal import track
 from .._core.trees import Leaf
 from .._network import interpret, jaxpr
-from . import executables
+from . import chunks, executables, flat, numbers
 from .call import Call, Traces
+from .places import committed, places
 from .results import joined, places_of, separate
 from .skipping import Skip, skip_of
 from .units import ProgramUnit
+
+# From this many entries on the short form of erf_inv saves more time than the check
+# takes that it is exact on this machine.
+_LONG = 1 << 27
 
 
 def materialize(
@@ -151,18 +158,25 @@ def _run(
         return _run_inside(call, inputs, where)
     if checks.flag("jax_debug_key_reuse"):
         interpret.spend_keys(call.listing, inputs)
-    programs = _programs(call, _places(call, where), _committed(inputs))
-    _compile(programs)
+    programs = _programs(call, places(call, where), committed(inputs))
     slots = dict(enumerate(map(jaxpr.raw, inputs)))
-    numbers = _Numbers(outputs)
-    for unit, program, dead in _tracked(call.units, programs, outputs, progress):
-        operands = [_value(read, slots) for read in unit.reads]
-        results = numbers.once(unit, functools.partial(program, *operands))
-        slots |= zip(unit.writes, results, strict=True)
-        # The arrays that no later unit reads are freed at once.
-        for slot in dead:
-            del slots[slot]
-    values = [_value(output, slots) for output in outputs]
+    known_numbers = _Numbers(outputs)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        _compile(programs, pool)
+        for unit, program, dead in _tracked(call.units, programs, outputs, progress):
+            operands = [_value(read, slots) for read in unit.reads]
+            if isinstance(program, chunks.Draw):
+                (slot,) = unit.writes
+                slots[slot] = pool.submit(program, *operands)
+            else:
+                results = known_numbers.once(
+                    unit, functools.partial(program, *operands)
+                )
+                slots |= zip(unit.writes, results, strict=True)
+            # The arrays that no later unit reads are freed at once.
+            for slot in dead:
+                del slots[slot]
+        values = [_value(output, slots) for output in outputs]
     values = separate(outputs, values)
     return list(map(_placed, map(jaxpr.typed, values, call.shapes), where))
 
@@ -193,37 +207,10 @@ def _inputs(listing: jaxpr.Listing, arguments: list[Leaf]) -> list[Any]:
 
 
 def _value(read: Any, slots: dict[int, Any]) -> Any:
-    return jaxpr.literal_value(read) if jaxpr.is_literal(read) else slots[read]
-
-
-def _places(call: Call, where: list[Any]) -> dict[int, Any]:
-    """Return the shardings of the results, and of the arrays that they are made of."""
-    places = {
-        slot: sharding
-        for slot, sharding in zip(call.listing.outputs, where, strict=True)
-        if sharding is not None and not jaxpr.is_literal(slot)
-    }
-    for unit in reversed(call.units):
-        if len(unit.writes) == 1 and unit.writes[0] in places:
-            sharding, shape = places[unit.writes[0]], unit.write_types()[0].shape
-            # An operation on the parts of an array reads arrays in the same parts. A
-            # result that is drawn whole, and then cut, needs its operands whole.
-            in_parts = not is_drawn_whole(shape, sharding)
-            for slot, read_shape in unit.array_reads():
-                same = read_shape == shape and in_parts
-                places.setdefault(slot, sharding if same else _replicated(sharding))
-    return places
-
-
-def _replicated(sharding: Any) -> Any:
-    if isinstance(sharding, NamedSharding):
-        return NamedSharding(sharding.mesh, PartitionSpec())
-    return PartitionSpec() if isinstance(sharding, PartitionSpec) else None
-
-
-def _committed(inputs: Sequence[Any]) -> set[int]:
-    """Return the slots of the inputs that are bound to their devices."""
-    return {i for i, x in enumerate(inputs) if getattr(x, "committed", False)}
+    if jaxpr.is_literal(read):
+        return jaxpr.literal_value(read)
+    value = slots[read]
+    return value.result() if isinstance(value, Future) else value
 
 
 def _programs(
@@ -234,19 +221,30 @@ def _programs(
     # place gets the empty spec.
     nowhere = PartitionSpec() if explicit_axes() else None
     context = executables.context()
+    samplers = _Samplers(call, context)
+    results = {o for o in call.listing.outputs if not jaxpr.is_literal(o)}
     programs: list[Callable[..., Sequence[Any]]] = []
     for unit in call.units:
         here = {} if unit.is_small else places
         shardings = tuple(here.get(slot, nowhere) for slot in unit.writes)
         placed = any(s is not None for s in shardings)
         follows = any(r in bound for r in unit.reads if not jaxpr.is_literal(r))
-        fill = None if placed or follows else executables.fill(unit)
+        fill = None if placed or follows else _without_program(unit, results, context)
         if fill is not None:
             programs.append(fill)
             continue
         shared = call.programs if unit.holds_arrays else executables.PROGRAMS
+        if not (placed or follows or unit.holds_arrays):
+            draw = samplers.draw(unit)
+            if draw is not None:
+                programs.append(draw)
+                continue
         program = executables.program(
-            unit, shardings if placed else None, context, shared
+            unit,
+            shardings if placed else None,
+            context,
+            shared,
+            samplers.bound(unit),
         )
         # A compiled program has fixed devices; a jitted function follows its operands.
         programs.append(program.jitted if follows else program)
@@ -255,13 +253,60 @@ def _programs(
     return programs
 
 
-def _compile(programs: Iterable[Callable[..., Any]]) -> None:
+def _without_program(
+    unit: ProgramUnit, results: set[int], context: Hashable
+) -> Callable[..., Sequence[Any]] | None:
+    """Return a function that computes a unit without XLA, or None."""
+    # A number that the caller gets has to be an array of JAX.
+    compute = numbers.on_host(unit) if results.isdisjoint(unit.writes) else None
+    if compute is None:
+        return executables.fill(unit)
+
+    def computed(*operands: Any) -> Sequence[Any]:
+        values = compute(*operands)
+        if values is None:
+            shared = executables.PROGRAMS
+            values = executables.program(unit, None, context, shared)(*operands)
+        return values
+
+    return computed
+
+
+class _Samplers:
+    """This object knows the flat samplers of a call: those that can share programs."""
+
+    def __init__(self, call: Call, context: Hashable) -> None:
+        self._context = context
+        self._is_available = chunks.available()
+        kinds = [unit.write_types()[0] for unit in call.units if self._flat(unit)]
+        sizes = [math.prod(kind.shape) for kind in kinds]
+        self._is_short = sum(sizes) >= _LONG or is_exact.cache_info().currsize > 0
+        widest = max((kind.dtype.itemsize for kind in kinds), default=0)
+        self._buffers = chunks.Buffers(max(sizes, default=0) * widest)
+
+    def _flat(self, unit: ProgramUnit) -> flat.Flat | None:
+        return None if unit.is_small or not self._is_available else flat.flat(unit)
+
+    def bound(self, unit: ProgramUnit) -> float:
+        """Return a bound for erf_inv, or infinity if its short form does not pay."""
+        sampler = self._flat(unit)
+        return sampler.bound if sampler and self._is_short else math.inf
+
+    def draw(self, unit: ProgramUnit) -> chunks.Draw | None:
+        """Return the program that draws an array in chunks, or None."""
+        sampler = self._flat(unit)
+        if sampler is None:
+            return None
+        bound = self.bound(unit)
+        key = sampler.key, bound, self._context
+        return chunks.Draw(unit, chunks.program(unit, bound, key), self._buffers)
+
+
+def _compile(programs: Iterable[Callable[..., Any]], pool: Executor) -> None:
     """Compile all programs in threads; each lowers here while others compile."""
-    pool = ThreadPoolExecutor(os.cpu_count())
     for program in programs:
-        if isinstance(program, executables.Program):
+        if isinstance(program, executables.Program | chunks.Draw):
             program.start(pool)
-    pool.shutdown(wait=False)
 
 
 class _Numbers:

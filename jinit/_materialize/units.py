@@ -19,10 +19,10 @@ import jax
 import numpy as np
 from jax.extend.core import JaxprEqn
 
-from .._core.erf_inv import depends_on_loop
+from .._core.erf_inv import depends_on_loop, erf_inv
 from .._core.programs import LARGE
 from .._network import interpret, jaxpr, signature
-from .._network.equations import INVERSE_ERF, MULTIPLY, NEGATE, moves
+from .._network.equations import INVERSE_ERF, JIT, MULTIPLY, NEGATE, moves
 from .._network.jaxpr import Step
 
 
@@ -176,19 +176,37 @@ def _unit(steps: list[Step]) -> ProgramUnit:
     return ProgramUnit(tuple(renumbered), operands, steps[-1].writes)
 
 
-def run(unit: ProgramUnit, values: Sequence[Any]) -> list[Any]:
-    """Return the results of a unit for the values of its operands."""
+def run(unit: ProgramUnit, values: Sequence[Any], bound: float = math.inf) -> list[Any]:
+    """Return the results of a unit for the values of its operands.
+
+    A finite `bound` says that the short form of erf_inv is exact here (see flat.py).
+    """
     first, *others = unit.steps
     slots = dict(enumerate(values))
-    interpret.evaluate([first], slots, (), interpret.fused)
-    return interpret.evaluate(others, slots, unit.steps[-1].writes, _after_the_first)
+    short = functools.partial(_short, bound)
+    handler = functools.partial(_after_the_first, short)
+    interpret.evaluate([first], slots, (), short)
+    return interpret.evaluate(others, slots, unit.steps[-1].writes, handler)
 
 
-def _after_the_first(eqn: JaxprEqn, values: list[Any]) -> Sequence[Any] | None:
+def _short(bound: float, eqn: JaxprEqn, values: list[Any]) -> Sequence[Any] | None:
+    """Draw bits in one fused loop, and use the short form of erf_inv if it is exact."""
+    if math.isinf(bound):
+        return interpret.fused(eqn, values)
+    if eqn.primitive is INVERSE_ERF:
+        return [erf_inv(values[0], bound)]
+    if eqn.primitive is JIT and jaxpr.draws(eqn):
+        return interpret.inside(eqn, values, functools.partial(_short, bound))
+    return interpret.fused(eqn, values)
+
+
+def _after_the_first(
+    handler: interpret.Handler, eqn: JaxprEqn, values: list[Any]
+) -> Sequence[Any] | None:
     """Handle the steps behind a sampler: keep their factor apart from the sampler's."""
     if eqn.primitive is MULTIPLY and _joins_factors():
         values = jax.lax.optimization_barrier(values)
-    return interpret.run(eqn, values, interpret.fused)
+    return interpret.run(eqn, values, handler)
 
 
 @functools.cache

@@ -59,6 +59,7 @@ CUSTOM_VJP = _primitive("custom_vjp_call")
 # The mark that `jax.ad_checkpoint.checkpoint_name` leaves in the equations.
 NAME = _primitive("name")
 RANDOM_BITS = _primitive("random_bits")
+FOLD_IN = _primitive("random_fold_in")
 MULTIPLY = _primitive("mul")
 INVERSE_ERF = _primitive("erf_inv")
 BROADCAST = _primitive("broadcast_in_dim")
@@ -83,6 +84,19 @@ _MOVING_BY_NAME = {"reshard", "pvary"}
 # The same holds for products of rows with the kernels of groups.
 _RAGGED_BY_NAME = {"ragged_dot_general", "ragged_dot"}
 IDENTITIES = _primitives("reduce_precision stop_gradient") | {NAME}
+# Operations that keep the order of the entries wherever they keep their number.
+_IN_ORDER = _primitives("reshape squeeze broadcast_in_dim copy")
+_RESHAPE = _primitive("reshape")
+IOTA = _primitive("iota")
+ADD = _primitive("add")
+
+# Operations on each entry by itself. Those that no sampler of the normal, the uniform
+# and the truncated normal law uses are left out.
+ELEMENTWISE = _primitives(
+    "add sub mul div max min neg abs sign sqrt square not and or xor shift_left "
+    "shift_right_logical eq ne lt le gt ge select_n clamp convert_element_type "
+    "bitcast_convert_type reduce_precision erf erf_inv nextafter integer_pow"
+)
 
 PARTS = _primitives("slice dynamic_slice gather")
 SUMS = _primitives("reduce_sum reduce_window_sum")
@@ -114,6 +128,19 @@ MIXING = _CUMULATIVE | _primitives(
 )
 
 
+def platform_index(eqn: JaxprEqn, platform: str) -> int | None:
+    """Return what `jax.lax.platform_dependent` asks: which branch a platform takes.
+
+    The result is None for any other equation.
+    """
+    # JAX exports no object for this primitive either.
+    if eqn.primitive.name != "platform_index":
+        return None
+    platforms = eqn.params["platforms"]
+    named = (i for i, p in enumerate(platforms) if p is None or platform in p)
+    return next(named, None)
+
+
 def moves(eqn: JaxprEqn) -> bool:
     """Tell whether an equation only moves or casts the entries of its operand."""
     return eqn.primitive in _MOVING or eqn.primitive.name in _MOVING_BY_NAME
@@ -126,6 +153,13 @@ def multiplies(eqn: JaxprEqn) -> bool:
     """
     is_plain = eqn.primitive in (PRODUCT, CONVOLUTION)
     return is_plain or eqn.primitive.name in _RAGGED_BY_NAME
+
+
+def keeps_order(eqn: JaxprEqn) -> bool:
+    """Tell whether an equation of equal sizes leaves all entries as they are."""
+    # `lax.reshape` can transpose before it reshapes.
+    is_plain = eqn.primitive is not _RESHAPE or eqn.params.get("dimensions") is None
+    return eqn.primitive in _IN_ORDER and is_plain
 
 
 def body_of(eqn: JaxprEqn) -> ClosedJaxpr:

@@ -107,6 +107,11 @@ def is_key(kind: Any) -> bool:
     return bool(jax.numpy.issubdtype(kind.dtype, jax.dtypes.prng_key))
 
 
+def is_threefry(kind: Any) -> bool:
+    """Tell whether an array, or its type, is one of keys of JAX's default kind."""
+    return is_key(kind) and implementation(kind.dtype) == "threefry2x32"
+
+
 def raw_type(kind: Any) -> jax.ShapeDtypeStruct:
     """Return the type of an array, or that of the words of a key."""
     plain = jax.ShapeDtypeStruct(kind.shape, kind.dtype)
@@ -125,16 +130,11 @@ def typed(value: Any, kind: Any) -> Any:
     """Undo `raw`: make typed keys of words if `kind` is a type of keys."""
     if not is_key(kind):
         return value
-    return jax.random.wrap_key_data(value, impl=_implementation(kind.dtype))
-
-
-def is_threefry(kind: Any) -> bool:
-    """Tell whether keys of a type are threefry's, whose bits do not depend on vmap."""
-    return _implementation(kind.dtype) == "threefry2x32"
+    return jax.random.wrap_key_data(value, impl=implementation(kind.dtype))
 
 
 @functools.lru_cache(maxsize=64)
-def _implementation(dtype: Any) -> Hashable:
+def implementation(dtype: Any) -> Hashable:
     """Return the name of the implementation of a dtype of keys.
 
     `jax.random.key_impl` takes arrays of keys and no dtypes, so a key is traced.

@@ -48,7 +48,13 @@ def bits(
     if apart and width == 32:
         mixed = functools.partial(_mixed, shape=shape)
         return drawn_apart(mixed, words, math.prod(shape))
-    high, low = threefry2x32(words, counters(shape))
+    return bits_at(words, counters(shape), width)
+
+
+def bits_at(key: Words, counter: Words, width: int) -> jax.Array:
+    """Return the random bits of the elements with the flat indices `counter`."""
+    dtype = np.dtype(f"uint{width}")
+    high, low = threefry2x32(key, counter)
     if width == 64:
         both: jax.Array = (high.astype(dtype) << dtype.type(32)) | low.astype(dtype)
         return both
@@ -56,8 +62,7 @@ def bits(
 
 
 def _mixed(*words: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    high, low = threefry2x32((words[0], words[1]), counters(shape))
-    return high ^ low
+    return bits_at((words[0], words[1]), counters(shape), 32)
 
 
 def threefry_words(key: jax.Array) -> Words | None:
@@ -99,6 +104,19 @@ def threefry2x32(key: Words, counter: Words) -> Words:
             x1 = lax.bitwise_xor(_rotate_left(x1, distance), x0)
         x0 = lax.add(x0, schedule[(group + 1) % 3])
         x1 = lax.add(x1, schedule[(group + 2) % 3] + np.uint32(group + 1))
+    return x0, x1
+
+
+def encrypted(key: tuple[int, int], counter: tuple[int, int]) -> tuple[int, int]:
+    """Encrypt a counter as `threefry2x32` does, with numbers of Python."""
+    schedule = (key[0], key[1], key[0] ^ key[1] ^ _PARITY)
+    x0, x1 = counter[0] + schedule[0] & _WORD, counter[1] + schedule[1] & _WORD
+    for group in range(5):
+        for distance in _ROTATIONS[group % 2]:
+            x0 = x0 + x1 & _WORD
+            x1 = (x1 << distance | x1 >> 32 - distance) & _WORD ^ x0
+        x0 = x0 + schedule[(group + 1) % 3] & _WORD
+        x1 = x1 + schedule[(group + 2) % 3] + group + 1 & _WORD
     return x0, x1
 
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import _report, _timing, importing, models, probe, watch
+from benchmarks import _report, _timing, importing, models, probe, tables, watch
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -52,8 +52,9 @@ def test_starting_models(tmp_path, capsys, monkeypatch):
     assert models.main(["--quick", "--out", str(tmp_path)]) == 0
     rows = json.loads((tmp_path / "results.json").read_text())["rows"]
     assert {"materialize", "plan", "jit", "eager"} <= {row["how"] for row in rows}
-    ours = {row["bytes"] for row in rows if row["how"] != "torch"}
-    assert len(ours) == 1
+    ours = {(row["model"], row["bytes"]) for row in rows if row["how"] != "torch"}
+    # A model, a whole state, and stacked layers; all ways draw the same arrays.
+    assert len(ours) == len({row["model"] for row in rows}) == 3
     for row in rows:
         assert row["seconds"] > 0 and row["again"] > 0
         assert 0 < row["largest"] < row["bytes"]
@@ -99,3 +100,15 @@ def test_the_cost_of_a_watch(capsys):
     )
     # A layer of 784 inputs and 32 units, and one of ten classes.
     assert row and row[1] == "25,450"
+
+
+def test_the_time_of_a_table(capsys):
+    assert tables.main(["--quick"]) == 0
+    (row,) = re.findall(r"│ 40 +│ ([\d.]+) +│ ([\d.]+) +│", capsys.readouterr().out)
+    assert 0 < float(row[0]) < 10 and 0 < float(row[1]) < 10
+
+
+def test_an_unknown_model_is_an_error(capsys):
+    with pytest.raises(SystemExit):
+        models.main(["--quick", "--only", "3 layers"])
+    assert "no model has '3 layers'" in capsys.readouterr().err

@@ -1,0 +1,216 @@
+"""One program for each law draws arrays of every shape, a chunk at a time.
+
+A program fills a buffer with the entries from a given number on, in a loop over blocks,
+so that a small array takes a short time. The buffer is copied into the array and used
+again. Programs run in threads, each with its buffers.
+"""
+
+import contextlib
+import ctypes
+import math
+import threading
+from collections.abc import Hashable, Sequence
+from concurrent.futures import Executor, Future
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from .._core import checks
+from .._core.identity import keep
+from .._core.programs import WIDE, may_choose_options
+from .._network import jaxpr
+from .entries import replayed
+from .units import ProgramUnit
+
+# A block stays in the nearest cache of a core, and a chunk in the next one.
+BLOCK = 1 << 11
+CHUNK = 1 << 18
+# JAX takes an array of NumPy's as it is if its address is a multiple of this.
+_ALIGNED = 64
+
+
+def available() -> bool:
+    """Tell whether arrays may be drawn in chunks now, on this backend."""
+    device: Any = checks.flag("jax_default_device")
+    platform = getattr(device, "platform", device) or jax.default_backend()
+    # The check for nan looks at the results of programs, and here these are buffers.
+    checked = checks.flag("jax_debug_nans") or checks.flag("jax_debug_infs")
+    partitionable = checks.flag("jax_threefry_partitionable")
+    # Inside `jax.set_mesh` a program puts its results on all devices of the mesh.
+    alone = jax.sharding.get_mesh().empty and not checked
+    return platform == "cpu" and bool(partitionable) and alone
+
+
+class Chunked:
+    """A chunked program draws all arrays of one law and one dtype."""
+
+    def __init__(self, unit: ProgramUnit, bound: float) -> None:
+        self._unit = unit
+        self._bound = bound
+        (kind,) = unit.write_types()
+        self.dtype = np.dtype(kind.dtype)
+        self._executable: Future[Any] | None = None
+
+    def start(self, pool: Executor) -> None:
+        """Compile in the background; lowering needs this thread and its settings."""
+        if self._executable is not None:
+            return
+        types = [
+            jax.ShapeDtypeStruct((CHUNK,), self.dtype),
+            jax.ShapeDtypeStruct((), np.int32),
+            jax.ShapeDtypeStruct((2,), np.uint32),
+            *map(jaxpr.raw_type, self._unit.read_types()),
+        ]
+        lowered = jax.jit(self._filled, donate_argnums=0).lower(*types)
+        wide = self.dtype.itemsize >= 4 and may_choose_options()
+        self._executable = pool.submit(lowered.compile, WIDE if wide else None)
+
+    def _filled(self, buffer: Any, blocks: Any, *values: Any) -> Any:
+        """Fill the first blocks of a buffer."""
+
+        def fill(i: Any, buffer: Any) -> Any:
+            # XLA would move what does not depend on i out of the loop, number by
+            # number, and take twice as long to compile. It does not know that i is
+            # never negative.
+            none = [jnp.zeros_like(x) for x in values]
+            first, *operands = (
+                lax.select(jnp.broadcast_to(i < 0, x.shape), zero, x)
+                for x, zero in zip(values, none, strict=True)
+            )
+            block = self._block(first, i, operands)
+            return lax.dynamic_update_slice(buffer, block, (i * np.int32(BLOCK),))
+
+        return lax.fori_loop(np.int32(0), blocks, fill, buffer)
+
+    def _block(self, first: Any, i: Any, values: Sequence[Any]) -> jax.Array:
+        """Draw the entries of block i behind the entry with the number `first`."""
+        operands = list(map(jaxpr.typed, values, self._unit.read_types()))
+        start = lax.convert_element_type(i, np.uint32) * np.uint32(BLOCK)
+        # `first` is a multiple of a chunk, so its low word never carries.
+        low = lax.iota(np.uint32, BLOCK) + (first[1] + start)
+        numbers = jnp.broadcast_to(first[0], low.shape), low
+        return replayed(self._unit, operands, numbers, self._bound)
+
+    def draw(
+        self, shape: tuple[int, ...], operands: Sequence[Any], buffers: "Buffers"
+    ) -> jax.Array:
+        """Draw an array; its memory is JAX's, so that a caller can donate it."""
+        assert self._executable is not None
+        executable, size = self._executable.result(), math.prod(shape)
+        array = buffers.new(shape, self.dtype)
+        entries = memory_of(array, size)
+        for start in range(0, size, CHUNK):
+            count = min(CHUNK, size - start)
+            chunk = self._chunk(executable, start, count, operands, buffers)
+            entries[start : start + count] = chunk
+        return array
+
+    def _chunk(
+        self,
+        executable: Any,
+        start: int,
+        count: int,
+        operands: Sequence[Any],
+        buffers: "Buffers",
+    ) -> np.ndarray:
+        """Return a view of a buffer, which the next chunk overwrites."""
+        blocks, first = np.int32(-(-count // BLOCK)), words_of(start)
+        buffer = executable(buffers.take(self.dtype), blocks, first, *operands)
+        buffers.put(buffer)
+        return memory_of(buffer, count)
+
+
+def words_of(number: int) -> np.ndarray:
+    """Return a number of 64 bits as its (high, low) words."""
+    return np.array([number >> 32, number & 0xFFFFFFFF], np.uint32)
+
+
+def memory_of(array: jax.Array, count: int) -> np.ndarray:
+    """Return the first entries of an array that nobody else has, for writing, too.
+
+    NumPy's own view of an array of JAX would keep the array from being donated.
+    """
+    address = array.block_until_ready().unsafe_buffer_pointer()
+    size = count * array.dtype.itemsize
+    memory = (ctypes.c_char * size).from_address(address)
+    return np.frombuffer(memory, array.dtype)
+
+
+class Draw:
+    """A draw is a unit whose array comes in chunks; it runs in a thread."""
+
+    def __init__(self, unit: ProgramUnit, program: Chunked, buffers: "Buffers") -> None:
+        (kind,) = unit.write_types()
+        self._shape, self._program, self._buffers = kind.shape, program, buffers
+
+    def start(self, pool: Executor) -> None:
+        """Compile the program in the background, unless it is compiled."""
+        self._program.start(pool)
+
+    def __call__(self, *operands: Any) -> jax.Array:
+        with self._buffers.settings():
+            return self._program.draw(self._shape, operands, self._buffers)
+
+
+_PROGRAMS: dict[Hashable, Chunked] = {}
+_MOST_PROGRAMS = 1024
+
+
+def program(unit: ProgramUnit, bound: float, key: Hashable) -> Chunked:
+    """Return the program of a law, which arrays of all shapes share."""
+    known = _PROGRAMS.get(key)
+    if known is None:
+        known = Chunked(unit, bound)
+        keep(_PROGRAMS, key, known, _MOST_PROGRAMS)
+    return known
+
+
+class Buffers:
+    """Each thread of one call has a buffer for each dtype, and the call's settings.
+
+    No array of the call is larger than `largest` bytes.
+    """
+
+    def __init__(self, largest: int) -> None:
+        largest = max(largest, CHUNK * 8)
+        self._local = threading.local()
+        # Pages that nobody has written take no memory.
+        self._zeros = np.zeros(largest + 2 * _ALIGNED, np.uint8)
+        self._x64 = bool(checks.flag("jax_enable_x64"))
+        self._device = checks.flag("jax_default_device")
+
+    @contextlib.contextmanager
+    def settings(self) -> Any:
+        """Give this thread the settings of the thread that has made the call."""
+        with jax.enable_x64(self._x64), jax.default_device(self._device):
+            yield
+
+    def new(self, shape: tuple[int, ...], dtype: np.dtype) -> jax.Array:
+        """Return an array that nobody else has, and whose memory is JAX's.
+
+        `jnp.zeros` would compile a program for each shape, and `jnp.array` copies
+        twice. An array of NumPy's that is not aligned is copied once.
+        """
+        size, start = math.prod(shape) * dtype.itemsize, -self._zeros.ctypes.data
+        first = start % _ALIGNED + dtype.itemsize
+        zeros = self._zeros[first : first + size].view(dtype).reshape(shape)
+        array = jax.device_put(zeros)
+        address = array.block_until_ready().unsafe_buffer_pointer()
+        is_shared = address == zeros.ctypes.data
+        return jnp.array(zeros, copy=True) if is_shared else array
+
+    def take(self, dtype: np.dtype) -> jax.Array:
+        """Return the thread's buffer of a dtype, which then belongs to the caller."""
+        buffer: jax.Array | None = self._free().pop(dtype, None)
+        return self.new((CHUNK,), dtype) if buffer is None else buffer
+
+    def put(self, buffer: jax.Array) -> None:
+        """Return a buffer to the thread."""
+        self._free()[buffer.dtype] = buffer
+
+    def _free(self) -> dict[np.dtype, jax.Array]:
+        free: dict[np.dtype, jax.Array] = self._local.__dict__.setdefault("free", {})
+        return free
