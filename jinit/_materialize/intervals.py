@@ -58,9 +58,9 @@ def _of_ends(function: Callable[..., Any]) -> Callable[..., Interval]:
     """Return the rule of an operation that is monotone in each of its operands."""
 
     def rule(eqn: JaxprEqn, *ends: Interval) -> Interval:
-        dtype = eqn.outvars[0].aval.dtype
+        kind: Any = eqn.outvars[0].aval
         corners = np.meshgrid(*(np.stack(x) for x in ends))
-        results = np.asarray(function(*corners)).astype(dtype)
+        results = np.asarray(function(*corners)).astype(kind.dtype)
         return Interval(results.min(), results.max())
 
     return rule
