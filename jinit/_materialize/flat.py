@@ -162,7 +162,8 @@ def _read(unit: ProgramUnit) -> Flat:
     reader.lines.append("the first step ends")
     results = interpret.evaluate(others, slots, unit.steps[-1].writes, reader)
     (kind,) = unit.write_types()
-    if not isinstance(results[0], _Entries) or kind.weak_type:
+    # A complex division is many operations, which no loop need round alike.
+    if not isinstance(results[0], _Entries) or kind.weak_type or kind.dtype.kind == "c":
         raise NotFlatError
     types = tuple((str(k.dtype), k.weak_type, k.size) for k in kinds)
     lines = tuple(reader.lines), results[0].name
