@@ -9,9 +9,9 @@ import contextlib
 import ctypes
 import math
 import threading
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,8 @@ from .units import ProgramUnit
 # A block stays in the nearest cache of a core, and a chunk in the next one.
 BLOCK = 1 << 11
 CHUNK = 1 << 18
+# A thread draws at most so many entries at once; a larger array is drawn by several.
+PIECE = 1 << 22
 # JAX takes an array of NumPy's as it is if its address is a multiple of this.
 _ALIGNED = 64
 
@@ -66,7 +68,8 @@ class Chunked:
         ]
         lowered = jax.jit(self._filled, donate_argnums=0).lower(*types)
         wide = self.dtype.itemsize >= 4 and may_choose_options()
-        self._executable = pool.submit(lowered.compile, WIDE if wide else None)
+        options: Any = WIDE if wide else None
+        self._executable = pool.submit(lowered.compile, options)
 
     def _filled(self, buffer: Any, blocks: Any, *values: Any) -> Any:
         """Fill the first blocks of a buffer."""
@@ -94,29 +97,30 @@ class Chunked:
         numbers = jnp.broadcast_to(first[0], low.shape), low
         return replayed(self._unit, operands, numbers, self._bound)
 
-    def draw(
-        self, shape: tuple[int, ...], operands: Sequence[Any], buffers: "Buffers"
-    ) -> jax.Array:
-        """Draw an array; its memory is JAX's, so that a caller can donate it."""
-        assert self._executable is not None
-        executable, size = self._executable.result(), math.prod(shape)
-        array = buffers.new(shape, self.dtype)
-        entries = memory_of(array, size)
-        for start in range(0, size, CHUNK):
-            count = min(CHUNK, size - start)
-            chunk = self._chunk(executable, start, count, operands, buffers)
+    def fill(
+        self,
+        array: jax.Array,
+        numbers: range,
+        operands: Sequence[Any],
+        buffers: "Buffers",
+    ) -> None:
+        """Draw the entries with some numbers of an array that nobody else has."""
+        entries = memory_of(array, array.size)
+        for start in numbers[::CHUNK]:
+            count = min(CHUNK, numbers.stop - start)
+            chunk = self._chunk(start, count, operands, buffers)
             entries[start : start + count] = chunk
-        return array
 
     def _chunk(
         self,
-        executable: Any,
         start: int,
         count: int,
         operands: Sequence[Any],
         buffers: "Buffers",
     ) -> np.ndarray:
         """Return a view of a buffer, which the next chunk overwrites."""
+        assert self._executable is not None
+        executable = self._executable.result()
         blocks, first = np.int32(-(-count // BLOCK)), words_of(start)
         buffer = executable(buffers.take(self.dtype), blocks, first, *operands)
         buffers.put(buffer)
@@ -135,8 +139,9 @@ def memory_of(array: jax.Array, count: int) -> np.ndarray:
     """
     address = array.block_until_ready().unsafe_buffer_pointer()
     size = count * array.dtype.itemsize
-    memory = (ctypes.c_char * size).from_address(address)
-    return np.frombuffer(memory, array.dtype)
+    memory: Any = (ctypes.c_char * size).from_address(address)
+    entries: np.ndarray = np.frombuffer(memory, array.dtype)
+    return entries
 
 
 class Draw:
@@ -150,9 +155,45 @@ class Draw:
         """Compile the program in the background, unless it is compiled."""
         self._program.start(pool)
 
-    def __call__(self, *operands: Any) -> jax.Array:
+    def submit(self, pool: Executor, operands: Sequence[Any]) -> "Pending":
+        """Let the threads of a pool draw the array; a large one in several pieces."""
+        every = range(math.prod(self._shape))
+        if len(every) <= PIECE:
+            return Pending(pool.submit(self._whole, every, operands), [])
+        array = pool.submit(self._new)
+        starts = every[::PIECE]
+        pieces = [every[start : start + PIECE] for start in starts]
+        # A pool begins its tasks in order, so no piece waits for an array that is not
+        # begun.
+        tasks = [pool.submit(self._piece, array, part, operands) for part in pieces]
+        return Pending(array, tasks)
+
+    def _new(self) -> jax.Array:
         with self._buffers.settings():
-            return self._program.draw(self._shape, operands, self._buffers)
+            return self._buffers.new(self._shape, self._program.dtype)
+
+    def _whole(self, every: range, operands: Sequence[Any]) -> jax.Array:
+        with self._buffers.settings():
+            array = self._buffers.new(self._shape, self._program.dtype)
+            self._program.fill(array, every, operands, self._buffers)
+            return array
+
+    def _piece(self, array: Any, part: range, operands: Sequence[Any]) -> None:
+        with self._buffers.settings():
+            self._program.fill(array.result(), part, operands, self._buffers)
+
+
+class Pending(NamedTuple):
+    """A Pending is an array that threads draw."""
+
+    array: "Future[jax.Array]"
+    pieces: "list[Future[None]]"
+
+    def result(self) -> jax.Array:
+        """Return the array when it is drawn."""
+        for piece in self.pieces:
+            piece.result()
+        return self.array.result()
 
 
 _PROGRAMS: dict[Hashable, Chunked] = {}
@@ -183,7 +224,7 @@ class Buffers:
         self._device = checks.flag("jax_default_device")
 
     @contextlib.contextmanager
-    def settings(self) -> Any:
+    def settings(self) -> Iterator[None]:
         """Give this thread the settings of the thread that has made the call."""
         with jax.enable_x64(self._x64), jax.default_device(self._device):
             yield

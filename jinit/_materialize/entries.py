@@ -81,9 +81,9 @@ class _Replay:
         repeats = not many and eqn.primitive is equations.BROADCAST
         if repeats or passes_on(eqn):
             return values[0]
-        kinds = [atom.aval.dtype for atom in eqn.invars]
-        pairs = zip(values, kinds, strict=True)
-        values = [self._arranged(x, kind, many) for x, kind in pairs]
+        avals: list[Any] = [atom.aval for atom in eqn.invars]
+        pairs = zip(values, avals, strict=True)
+        values = [self._arranged(x, kind.dtype, many) for x, kind in pairs]
         if eqn.primitive is equations.MULTIPLY and many and not self.is_sampler:
             # XLA must not multiply the factor with a factor of the sampler first.
             values = list(lax.optimization_barrier(values))

@@ -162,7 +162,8 @@ def _read(unit: ProgramUnit) -> Flat:
     reader.lines.append("the first step ends")
     results = interpret.evaluate(others, slots, unit.steps[-1].writes, reader)
     (kind,) = unit.write_types()
-    if not isinstance(results[0], _Entries) or kind.weak_type:
+    # A complex division is many operations, which no loop need round alike.
+    if not isinstance(results[0], _Entries) or kind.weak_type or kind.dtype.kind == "c":
         raise NotFlatError
     types = tuple((str(k.dtype), k.weak_type, k.size) for k in kinds)
     lines = tuple(reader.lines), results[0].name
@@ -214,9 +215,10 @@ class _Reader:
     def _bits(self, eqn: JaxprEqn, values: list[Any]) -> _Entries:
         (key,) = values
         size, width = math.prod(eqn.params["shape"]), eqn.params["bit_width"]
-        if size != self._size or eqn.invars[0].aval.shape != ():
+        kind: Any = eqn.invars[0].aval
+        if size != self._size or kind.shape != ():
             raise NotFlatError
-        if not isinstance(key, _Number) or not jaxpr.is_threefry(eqn.invars[0].aval):
+        if not isinstance(key, _Number) or not jaxpr.is_threefry(kind):
             raise NotFlatError
         name = self._new("bits", width, key.name)
         top = 2**width - 1
@@ -224,7 +226,8 @@ class _Reader:
 
     def _of_entries(self, eqn: JaxprEqn, values: list[Any]) -> _Entries:
         (out,) = eqn.outvars
-        if jaxpr.size(out) != self._size or depends_on_loop(out.aval.shape):
+        kind: Any = out.aval
+        if jaxpr.size(out) != self._size or depends_on_loop(kind.shape):
             raise NotFlatError
         if passes_on(eqn):
             result: _Entries = values[0]
@@ -240,17 +243,19 @@ class _Reader:
     def _of_numbers(self, eqn: JaxprEqn, values: list[Any]) -> _Number:
         (out,) = eqn.outvars
         single = all(jaxpr.size(a) == 1 for a in eqn.invars)
+        first: _Number = values[0] if values else _Number(None)
         if eqn.primitive is equations.BROADCAST and single:
             # A number that is repeated goes on as a number.
-            return values[0]
+            return first
         if jaxpr.size(out) > _MOST_WORDS:
             raise NotFlatError
-        if single and passes_on(eqn):
-            return values[0]
+        if single and values and passes_on(eqn):
+            return first
         if single and eqn.primitive in equations.ELEMENTWISE:
             name = self._new(*self._line(eqn, values))
             return _Number(name, number(eqn, [x.value for x in values]))
-        if any(a.aval.ndim and jaxpr.size(a) == 1 for a in eqn.invars):
+        kinds: list[Any] = [atom.aval for atom in eqn.invars]
+        if any(kind.ndim and kind.size == 1 for kind in kinds):
             raise NotFlatError
         names = tuple(x.name for x in values)
         return _Number(self._new(signature.signature(eqn), names))

@@ -8,10 +8,9 @@ distinct unit is compiled once, in threads, while the next one is lowered.
 import contextlib
 import functools
 import gc
-import math
 import os
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -19,23 +18,19 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from .._core import checks
-from .._core.erf_inv import is_exact
 from .._core.meshes import explicit_axes
 from .._core.patterns import PatternLike
 from .._core.programs import at_top_level, jit_to
 from .._core.terminal import track
 from .._core.trees import Leaf
 from .._network import interpret, jaxpr
-from . import chunks, executables, flat, numbers
+from . import chunks
 from .call import Call, Traces
 from .places import committed, places
+from .programs import Run, compile_all, programs_of
 from .results import joined, places_of, separate
 from .skipping import Skip, skip_of
 from .units import ProgramUnit
-
-# From this many entries on the short form of erf_inv saves more time than the check
-# takes that it is exact on this machine.
-_LONG = 1 << 27
 
 
 def materialize(
@@ -158,16 +153,16 @@ def _run(
         return _run_inside(call, inputs, where)
     if checks.flag("jax_debug_key_reuse"):
         interpret.spend_keys(call.listing, inputs)
-    programs = _programs(call, places(call, where), committed(inputs))
+    programs = programs_of(call, places(call, where), committed(inputs))
     slots = dict(enumerate(map(jaxpr.raw, inputs)))
     known_numbers = _Numbers(outputs)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        _compile(programs, pool)
+        compile_all(programs, pool)
         for unit, program, dead in _tracked(call.units, programs, outputs, progress):
             operands = [_value(read, slots) for read in unit.reads]
             if isinstance(program, chunks.Draw):
                 (slot,) = unit.writes
-                slots[slot] = pool.submit(program, *operands)
+                slots[slot] = program.submit(pool, operands)
             else:
                 results = known_numbers.once(
                     unit, functools.partial(program, *operands)
@@ -210,103 +205,7 @@ def _value(read: Any, slots: dict[int, Any]) -> Any:
     if jaxpr.is_literal(read):
         return jaxpr.literal_value(read)
     value = slots[read]
-    return value.result() if isinstance(value, Future) else value
-
-
-def _programs(
-    call: Call, places: dict[int, Any], bound: set[int]
-) -> list[Callable[..., Sequence[Any]]]:
-    """Return a function for each unit; a unit follows the arrays bound to devices."""
-    # In an explicit mesh the type of every array has a spec, so an array without a
-    # place gets the empty spec.
-    nowhere = PartitionSpec() if explicit_axes() else None
-    context = executables.context()
-    samplers = _Samplers(call, context)
-    results = {o for o in call.listing.outputs if not jaxpr.is_literal(o)}
-    programs: list[Callable[..., Sequence[Any]]] = []
-    for unit in call.units:
-        here = {} if unit.is_small else places
-        shardings = tuple(here.get(slot, nowhere) for slot in unit.writes)
-        placed = any(s is not None for s in shardings)
-        follows = any(r in bound for r in unit.reads if not jaxpr.is_literal(r))
-        fill = None if placed or follows else _without_program(unit, results, context)
-        if fill is not None:
-            programs.append(fill)
-            continue
-        shared = call.programs if unit.holds_arrays else executables.PROGRAMS
-        if not (placed or follows or unit.holds_arrays):
-            draw = samplers.draw(unit)
-            if draw is not None:
-                programs.append(draw)
-                continue
-        program = executables.program(
-            unit,
-            shardings if placed else None,
-            context,
-            shared,
-            samplers.bound(unit),
-        )
-        # A compiled program has fixed devices; a jitted function follows its operands.
-        programs.append(program.jitted if follows else program)
-        if placed or follows:
-            bound.update(unit.writes)
-    return programs
-
-
-def _without_program(
-    unit: ProgramUnit, results: set[int], context: Hashable
-) -> Callable[..., Sequence[Any]] | None:
-    """Return a function that computes a unit without XLA, or None."""
-    # A number that the caller gets has to be an array of JAX.
-    compute = numbers.on_host(unit) if results.isdisjoint(unit.writes) else None
-    if compute is None:
-        return executables.fill(unit)
-
-    def computed(*operands: Any) -> Sequence[Any]:
-        values = compute(*operands)
-        if values is None:
-            shared = executables.PROGRAMS
-            values = executables.program(unit, None, context, shared)(*operands)
-        return values
-
-    return computed
-
-
-class _Samplers:
-    """This object knows the flat samplers of a call: those that can share programs."""
-
-    def __init__(self, call: Call, context: Hashable) -> None:
-        self._context = context
-        self._is_available = chunks.available()
-        kinds = [unit.write_types()[0] for unit in call.units if self._flat(unit)]
-        sizes = [math.prod(kind.shape) for kind in kinds]
-        self._is_short = sum(sizes) >= _LONG or is_exact.cache_info().currsize > 0
-        widest = max((kind.dtype.itemsize for kind in kinds), default=0)
-        self._buffers = chunks.Buffers(max(sizes, default=0) * widest)
-
-    def _flat(self, unit: ProgramUnit) -> flat.Flat | None:
-        return None if unit.is_small or not self._is_available else flat.flat(unit)
-
-    def bound(self, unit: ProgramUnit) -> float:
-        """Return a bound for erf_inv, or infinity if its short form does not pay."""
-        sampler = self._flat(unit)
-        return sampler.bound if sampler and self._is_short else math.inf
-
-    def draw(self, unit: ProgramUnit) -> chunks.Draw | None:
-        """Return the program that draws an array in chunks, or None."""
-        sampler = self._flat(unit)
-        if sampler is None:
-            return None
-        bound = self.bound(unit)
-        key = sampler.key, bound, self._context
-        return chunks.Draw(unit, chunks.program(unit, bound, key), self._buffers)
-
-
-def _compile(programs: Iterable[Callable[..., Any]], pool: Executor) -> None:
-    """Compile all programs in threads; each lowers here while others compile."""
-    for program in programs:
-        if isinstance(program, executables.Program | chunks.Draw):
-            program.start(pool)
+    return value.result() if isinstance(value, chunks.Pending) else value
 
 
 class _Numbers:
@@ -350,10 +249,10 @@ class _Numbers:
 
 def _tracked(
     units: list[ProgramUnit],
-    programs: list[Callable[..., Sequence[Any]]],
+    programs: list[Run],
     outputs: Sequence[Any],
     progress: bool,
-) -> Iterator[tuple[ProgramUnit, Callable[..., Sequence[Any]], list[int]]]:
+) -> Iterator[tuple[ProgramUnit, Run, list[int]]]:
     """Yield the units with their programs, and the slots that no later unit reads."""
     last = {slot: -1 for slot in outputs if not jaxpr.is_literal(slot)}
     dead: list[list[int]] = [[] for _ in units]
@@ -368,7 +267,9 @@ def _tracked(
 
 def _placed(value: Any, sharding: Any) -> jax.Array:
     """Return a result in its place; move it only if it was not drawn there."""
-    result: jax.Array = jnp.asarray(value) if sharding is None else value
+    result: jax.Array = value
+    if sharding is None and not isinstance(value, jax.Array):
+        result = jnp.asarray(value)
     if sharding is not None and getattr(value, "sharding", None) != sharding:
         result = jax.device_put(value, sharding)
     return result

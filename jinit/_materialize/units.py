@@ -39,7 +39,7 @@ class ProgramUnit:
     reads: tuple[Any, ...]
     writes: tuple[int, ...]
 
-    @property
+    @functools.cached_property
     def is_small(self) -> bool:
         """Tell whether it makes single values: a key, a standard deviation."""
         return all(jaxpr.size(var) <= 1 for var in self.steps[-1].eqn.outvars)

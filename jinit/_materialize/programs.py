@@ -1,0 +1,120 @@
+"""Each unit of a call gets the function that computes it.
+
+Numbers and keys are computed on the host, flat samplers share a program for all shapes
+(chunks.py), and each other distinct unit has a program.
+"""
+
+import math
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from concurrent.futures import Executor
+from typing import Any
+
+from jax.sharding import PartitionSpec
+
+from .._core.erf_inv import is_known
+from .._core.meshes import explicit_axes
+from .._network import jaxpr
+from . import chunks, executables, flat, numbers
+from .call import Call
+from .units import ProgramUnit
+
+# From this many entries on the short form of erf_inv saves more time than the check
+# takes that it is exact on this machine.
+_LONG = 1 << 27
+
+
+# What computes a unit: a function of its operands, or an array drawn by threads.
+Run = Callable[..., Sequence[Any]] | chunks.Draw
+
+
+def programs_of(call: Call, places: dict[int, Any], bound: set[int]) -> list[Run]:
+    """Return a function for each unit; a unit follows the arrays bound to devices."""
+    # In an explicit mesh the type of every array has a spec, so an array without a
+    # place gets the empty spec.
+    nowhere = PartitionSpec() if explicit_axes() else None
+    context = executables.context()
+    samplers = _Samplers(call, context)
+    results = {o for o in call.listing.outputs if not jaxpr.is_literal(o)}
+    programs: list[Run] = []
+    for unit in call.units:
+        here = {} if unit.is_small else places
+        shardings = tuple(here.get(slot, nowhere) for slot in unit.writes)
+        placed = any(s is not None for s in shardings)
+        follows = any(r in bound for r in unit.reads if not jaxpr.is_literal(r))
+        if not (placed or follows):
+            run: Run | None = _without_program(unit, results, context)
+            run = samplers.draw(unit) if run is None else run
+            if run is not None:
+                programs.append(run)
+                continue
+        shared = call.programs if unit.holds_arrays else executables.PROGRAMS
+        program = executables.program(
+            unit,
+            shardings if placed else None,
+            context,
+            shared,
+            samplers.bound(unit),
+        )
+        # A compiled program has fixed devices; a jitted function follows its operands.
+        programs.append(program.jitted if follows else program)
+        if placed or follows:
+            bound.update(unit.writes)
+    return programs
+
+
+def _without_program(
+    unit: ProgramUnit, results: set[int], context: Hashable
+) -> Callable[..., Sequence[Any]] | None:
+    """Return a function that computes a unit without XLA, or None."""
+    # A number that the caller gets has to be an array of JAX.
+    compute = numbers.on_host(unit) if results.isdisjoint(unit.writes) else None
+    if compute is None:
+        return executables.fill(unit)
+
+    def computed(*operands: Any) -> Sequence[Any]:
+        values = compute(*operands)
+        if values is None:
+            shared = executables.PROGRAMS
+            values = executables.program(unit, None, context, shared)(*operands)
+        return values
+
+    return computed
+
+
+class _Samplers:
+    """This object knows the flat samplers of a call: those that can share programs."""
+
+    def __init__(self, call: Call, context: Hashable) -> None:
+        self._context = context
+        self._flats: dict[int, flat.Flat] = {}
+        kinds: list[Any] = []
+        large = call.units if chunks.available() else []
+        for unit in (unit for unit in large if not unit.is_small):
+            sampler = flat.flat(unit)
+            if sampler is not None:
+                self._flats[unit.writes[0]] = sampler
+                kinds += unit.write_types()
+        self._is_short = sum(k.size for k in kinds) >= _LONG or is_known()
+        largest = max((k.size * k.dtype.itemsize for k in kinds), default=0)
+        self._buffers = chunks.Buffers(largest)
+
+    def bound(self, unit: ProgramUnit) -> float:
+        """Return a bound for erf_inv, or infinity if its short form does not pay."""
+        sampler = self._flats.get(unit.writes[0]) if unit.writes else None
+        return sampler.bound if sampler and self._is_short else math.inf
+
+    def draw(self, unit: ProgramUnit) -> chunks.Draw | None:
+        """Return the program that draws an array in chunks, or None."""
+        sampler = self._flats.get(unit.writes[0]) if unit.writes else None
+        if sampler is None:
+            return None
+        bound = self.bound(unit)
+        key = sampler.key, bound, self._context
+        return chunks.Draw(unit, chunks.program(unit, bound, key), self._buffers)
+
+
+def compile_all(programs: Iterable[Run], pool: Executor) -> None:
+    """Compile all programs in threads; each lowers here while others compile."""
+    for program in programs:
+        if isinstance(program, executables.Program | chunks.Draw):
+            program.start(pool)
