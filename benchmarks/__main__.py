@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import jax
 from rich.console import Console
 from rich.progress import track
 
@@ -22,7 +23,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--out", default="results/benchmarks", help="the folder of the results"
     )
+    parser.add_argument(
+        "--backend", choices=("cpu", "gpu", "tpu"), help="the backend; by default JAX's"
+    )
     arguments = parser.parse_args(argv)
+    _choose(arguments.backend)
     console = Console() if sys.stdout.isatty() else Console(width=170)
     plan = list(_quick() if arguments.quick else _full())
     rows = [
@@ -33,12 +38,33 @@ def main(argv: list[str] | None = None) -> int:
         )
     ]  # fmt: skip
     out = pathlib.Path(arguments.out)
-    _report.write(rows, out)
+    memory = _cases.memory([(256, 256)] if arguments.quick else _SIZES)
+    _report.write(rows, memory, out)
     for name, value in _report.environment().items():
         console.print(f"{name}: {value}", highlight=False)
     console.print(_report.table(rows))
+    beside = max(row["beside"] for row in memory) / 2**20
+    console.print(f"Memory beside the result of a draw: at most {beside:.1f} MiB.")
     console.print(f"{out}/results.json, {out}/figure.png", soft_wrap=True)
     return 0
+
+
+# Side by side: arrays with room beside them for their bits, and larger ones.
+_SIZES = [(1024, 1024), (2048, 2048), (4096, 4096), (16384, 4096)]
+
+
+def _choose(backend: str | None) -> None:
+    """Let JAX use one backend; exit if it is not there."""
+    if backend is None:
+        return
+    jax.config.update("jax_platforms", backend)
+    try:
+        chosen = jax.default_backend()
+    except RuntimeError as error:
+        raise SystemExit(f"There is no backend {backend!r} here: {error}") from None
+    # Once JAX has a backend it keeps it.
+    if chosen != backend:
+        raise SystemExit(f"`--backend` is {backend}, but JAX uses {chosen} already.")
 
 
 def _measured(case: _cases.Case, rounds: int) -> dict[str, Any]:

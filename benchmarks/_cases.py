@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import itertools
 import os
 import subprocess
 import sys
@@ -128,6 +129,26 @@ def _other_calls(scheme: Scheme, shape: tuple[int, ...], dtype: str) -> Calls:
         generator = np.random.default_rng(0)
         calls["numpy"] = lambda: scheme.numpy(generator, shape)
     return calls
+
+
+def memory(shapes: Sequence[tuple[int, ...]]) -> list[dict[str, Any]]:
+    """Return the bytes of each draw's result, and of what it needs beside it."""
+    rows = []
+    for name in ("normal", "he_normal", "he_uniform"):
+        for shape, dtype in itertools.product(shapes, ("float32", "bfloat16")):
+            draw = functools.partial(SCHEMES[name].jinit, shape=shape, dtype=dtype)
+            run = jax.jit(draw).lower(jax.random.key(0)).compile()
+            sizes = run.memory_analysis()
+            rows.append(
+                {
+                    "scheme": name,
+                    "shape": list(shape),
+                    "dtype": dtype,
+                    "result": sizes.output_size_in_bytes,
+                    "beside": sizes.temp_size_in_bytes,
+                }
+            )
+    return rows
 
 
 def sweeps(

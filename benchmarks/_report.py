@@ -82,10 +82,12 @@ def _times(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def write(rows: list[dict[str, Any]], out: pathlib.Path) -> None:
+def write(
+    rows: list[dict[str, Any]], memory: list[dict[str, Any]], out: pathlib.Path
+) -> None:
     """Write results.json and figure.png into the folder."""
     out.mkdir(parents=True, exist_ok=True)
-    report = {"environment": environment(), "rows": rows}
+    report = {"environment": environment(), "rows": rows, "memory": memory}
     (out / "results.json").write_text(json.dumps(report, indent=1) + "\n")
     figure(rows, out / "figure.png")
 

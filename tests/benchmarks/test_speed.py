@@ -4,16 +4,29 @@ import json
 import re
 import time
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import _report, _timing, importing, models, probe, tables, watch
+from benchmarks import (
+    _cases,
+    _report,
+    _timing,
+    importing,
+    models,
+    probe,
+    tables,
+    watch,
+)
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def test_quick(tmp_path, capsys):
-    assert benchmarks.main(["--quick", "--out", str(tmp_path)]) == 0
+    arguments = ["--quick", "--backend", "cpu", "--out", str(tmp_path)]
+    assert benchmarks.main(arguments) == 0
     report = json.loads((tmp_path / "results.json").read_text())
     assert report["environment"]["backend"] == "cpu"
     kinds = {row["what"] for row in report["rows"]}
@@ -23,7 +36,27 @@ def test_quick(tmp_path, capsys):
         for timing in row["seconds"].values():
             assert 0 < timing["low"] <= timing["median"] <= timing["high"]
     assert (tmp_path / "figure.png").read_bytes()[:4] == b"\x89PNG"
-    assert "jax / jinit" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "jax / jinit" in printed and "Memory beside the result" in printed
+    for row in report["memory"]:
+        size = np.prod(row["shape"]) * jnp.dtype(row["dtype"]).itemsize
+        assert row["result"] == size
+        assert row["beside"] <= 64 << 20
+
+
+def test_memory_of_large_draws():
+    rows = _cases.memory([(2048, 2048), (16384, 4096)])
+    assert {row["result"] for row in rows} == {2**23, 2**24, 2**27, 2**28}
+    assert max(row["beside"] for row in rows) <= 64 << 20
+
+
+def test_a_backend_that_is_not_there():
+    platforms = jax.config.jax_platforms
+    try:
+        with pytest.raises(SystemExit, match="`--backend` is tpu, but JAX uses cpu"):
+            benchmarks._choose("tpu")
+    finally:
+        jax.config.update("jax_platforms", platforms)
 
 
 def test_calls_take_turns():

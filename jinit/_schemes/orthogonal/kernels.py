@@ -1,6 +1,7 @@
 """Orthogonal kernels keep norms: a whole kernel, or the centre tap of a convolution."""
 
 import dataclasses
+import functools
 import math
 from typing import Any, ClassVar
 
@@ -23,6 +24,7 @@ from .matrices import (
     Method,
     as_matrices,
     back_to_shape,
+    draw_shared,
     draw_stack,
     layout_of_column,
     mesh_of,
@@ -83,14 +85,15 @@ class Orthogonal(Initializer):
         layout = self._layout(spec.shape)
         # A shape that does not fit must raise before anything is compiled.
         as_matrices(spec.shape, layout)
-        return _orthogonal(
+        draw = functools.partial(
+            _orthogonal,
             key,
             spec.factor * self._scale(spec.shape),
             layout=layout,
             method=self.method,
             mesh=mesh_of(self.method, spec.sharding),
-            **spec.settings,
         )
+        return draw_shared(draw, self.method, spec.settings)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -134,15 +137,16 @@ class DeltaOrthogonal(Initializer):
             )
 
     def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
-        return _delta_orthogonal(
+        draw = functools.partial(
+            _delta_orthogonal,
             key,
             spec.factor * self.scale,
             # The column axis counts within the tap, as in JAX.
             layout=layout_of_column(spec.shape[-2:], self.column_axis),
             method=self.method,
             mesh=mesh_of(self.method, spec.sharding),
-            **spec.settings,
         )
+        return draw_shared(draw, self.method, spec.settings)
 
 
 @compiled
@@ -224,8 +228,7 @@ def orthogonal(
     "polar" shares the work. Reflections come one after the other, so with the other
     methods each device computes the whole matrix and keeps its part, which suits
     matrices that fit a device. "polar" spreads every matrix over the devices, and no
-    device holds the whole (XLA may gather it at the end, if the sharding leaves out an
-    axis of the mesh). It takes up to 80 times the operations.
+    device ever holds the whole. It takes up to 80 times the operations.
 
     The values of "polar" agree on all meshes up to rounding errors, which the inverse
     of the least singular value of the Gaussian matrix amplifies. In float32 they are

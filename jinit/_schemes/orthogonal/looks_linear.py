@@ -1,6 +1,7 @@
 """Mirrored orthogonal kernels make a ReLU network that is linear when it starts."""
 
 import dataclasses
+import functools
 import math
 from typing import Any, ClassVar, Literal
 
@@ -23,6 +24,7 @@ from .matrices import (
     Method,
     as_matrices,
     back_to_shape,
+    draw_shared,
     draw_stack,
     mesh_of,
 )
@@ -104,7 +106,8 @@ class LooksLinear(Initializer):
 
     def _sample(self, key: jax.Array, spec: DrawSpec) -> jax.Array:
         layout = self._layout(spec.shape)
-        return _looks_linear(
+        draw = functools.partial(
+            _looks_linear,
             key,
             spec.factor * self.scale,
             layout=layout,
@@ -112,8 +115,8 @@ class LooksLinear(Initializer):
             mirrored=_MIRRORED[self.part],
             method=self.method,
             mesh=mesh_of(self.method, spec.sharding),
-            **spec.settings,
         )
+        return draw_shared(draw, self.method, spec.settings)
 
 
 def _tap(shape: checks.Shape, layout: str) -> tuple[checks.Shape, str]:

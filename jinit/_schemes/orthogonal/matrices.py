@@ -1,16 +1,18 @@
 """A shape is read as a stack of matrices, which are drawn and put in that shape."""
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding
+from jax.sharding import NamedSharding, PartitionSpec
 
 from ..._core import checks
 from ..._core.dtypes import is_narrow
-from ..._core.meshes import Sharding
+from ..._core.meshes import Sharding, check_fits, mesh_and_spec
+from ..._core.programs import compiled
 from ..._core.rounding import round_once
 from ..._scale.fans import fans
 from .haar import haar
@@ -73,6 +75,62 @@ def mesh_of(method: str, out_sharding: Sharding) -> Any:
         return out_sharding.mesh
     # A PartitionSpec refers to the mesh of the context.
     return jax.sharding.get_abstract_mesh()
+
+
+def draw_shared(
+    draw: Callable[..., jax.Array], method: Method, settings: dict[str, Any]
+) -> jax.Array:
+    """Call a compiled `draw` so that its result is laid out in two steps.
+
+    Reflections are computed whole on each device, which then keeps its part. XLA would
+    cut the products and sum their parts in another order on each mesh, with ten times
+    as many collectives. A matrix by "polar" is drawn over all axes of the mesh, and
+    then gathered along those that the sharding leaves out. In one step XLA would gather
+    the whole matrix on every device, and cut it again.
+    """
+    shape, sharding = settings["shape"], settings["out_sharding"]
+    if sharding is None:
+        return draw(**settings)
+    check_fits(sharding, shape)
+    spec = _over_all_axes(sharding, shape) if method == "polar" else PartitionSpec()
+    if spec is None:
+        return draw(**settings)
+    is_named = isinstance(sharding, NamedSharding)
+    first = NamedSharding(sharding.mesh, spec) if is_named else spec
+    return _moved(draw(**{**settings, "out_sharding": first}), **settings)
+
+
+@compiled
+def _moved(x: jax.Array, *, shape: checks.Shape, dtype: np.dtype) -> jax.Array:
+    del shape, dtype
+    return x
+
+
+def _over_all_axes(sharding: Sharding, shape: checks.Shape) -> PartitionSpec | None:
+    """Return the spec of a sharding with the other axes of the mesh, where they fit.
+
+    The result is None if there is nothing to add, or the sharding cuts nothing.
+    """
+    mesh, spec = mesh_and_spec(sharding)
+    entries = [_names(entry) for entry in (*spec, *[None] * (len(shape) - len(spec)))]
+    named = {name for names in entries for name in names}
+    others = [name for name in mesh.axis_names if name not in named]
+    if not named or not others:
+        return None
+    for name in others:
+        for i, size in enumerate(shape):
+            parts = math.prod(mesh.shape[n] for n in (*entries[i], name))
+            if size % parts == 0:
+                entries[i] = (*entries[i], name)
+                break
+    return PartitionSpec(*(names or None for names in entries))
+
+
+def _names(entry: Any) -> tuple[str, ...]:
+    """Return the axes of the mesh that an entry of a PartitionSpec names."""
+    if entry is None:
+        return ()
+    return tuple(entry) if isinstance(entry, tuple) else (entry,)
 
 
 def draw_stack(

@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 import jinit
 from jinit._schemes.orthogonal import polar
 from tests.support.matrices import orthogonality_error
-from tests.support.meshes import make_mesh
+from tests.support.meshes import COLLECTIVES, make_mesh
 from tests.support.split import slow_unless
 
 POLAR = jinit.orthogonal(method="polar")
@@ -121,10 +121,36 @@ def test_no_device_holds_the_whole(spec, key):
     assert not re.search(rf"f32\[(1,)?{size},{size}\]", text)
 
 
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize("spec", [P(None, "y"), P("x")])
+def test_an_axis_that_the_sharding_leaves_out(spec, kind, key):
+    """The matrix is cut along all axes first, and gathered along those left out."""
+    size = 256
+    mesh = make_mesh((2, 4), kind)
+    sharding = NamedSharding(mesh, spec)
+    run = jax.jit(lambda k: POLAR(k, (size, size), None, sharding)).lower(key).compile()
+    text = run.as_text()
+    sizes = {
+        np.prod([int(d) for d in dimensions.split(",")])
+        for dimensions in re.findall(r"f32\[([\d,]+)\]", text)
+    }
+    part = size * size // mesh.shape[next(filter(None, spec))]
+    # The ring also adds up an eighth of X'X, so nothing is larger than the result.
+    assert max(sizes) == part
+    assert run.memory_analysis().temp_size_in_bytes < 4 * size * size
+    q = POLAR(key, (size, size), None, sharding)
+    assert q.sharding.is_equivalent_to(sharding, 2)
+    np.testing.assert_allclose(q, POLAR(key, (size, size)), atol=1e-3)
+    assert orthogonality_error(q) < 4e-6
+
+
 def test_reflections_are_computed_whole_on_each_device(key):
     """As the docstring says of other methods; and the test above can fail."""
     run = program(jinit.orthogonal(), key, 256, P("x", "y"))
     assert run.memory_analysis().temp_size_in_bytes > 4 * 256 * 256
+    # Nothing is sent, so the order of no sum depends on the mesh, and no bit does.
+    assert not COLLECTIVES.search(run.as_text())
+    np.testing.assert_array_equal(run(key), jinit.orthogonal()(key, (256, 256)))
 
 
 def test_copies_are_sharded_too(key):
