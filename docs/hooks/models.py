@@ -113,7 +113,8 @@ def _page(name: str, entry: Entry) -> str:
 SYMBOLS = (
     r"\(\mathcal{N}\) is a normal law, \(\mathcal{TN}\) a truncated one and "
     r"\(\mathcal{U}\) a uniform one; \(L\) is the number of layers, \(l\) the index of "
-    r"a layer, from 0, and \(d\) the width of the residual stream."
+    r"a layer, from 0, \(d\) the width of the residual stream, \(n\) the index of a "
+    r"channel, \(k\) the length of a window and \(V\) the size of the vocabulary."
 )
 
 
