@@ -78,8 +78,8 @@ def infer(
         or the same tree at another width.
       overrides: pairs (pattern, class), or (pattern, layout) with a letter per axis as
         in `jinit.fans`. They win over networks, whose roles are patterns, too
-        ("@router"), and tell what shapes leave open: that of a router and a readout.
-        A tied embedding is ("**/embedding", "output"): a scale on the logits, and
+        ("@gate"), and tell what shapes leave open, as ("**/gate/kernel", "router")
+        does. A tied embedding is ("**/embedding", "output"): a scale on the logits, and
         nothing else.
       delta_shapes: the model at a third width. It shows the axes that grow if those of
         base and target have one length by chance, or all are equal.

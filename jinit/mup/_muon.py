@@ -8,6 +8,7 @@ import jax
 from .._core.patterns import skipped
 from .._core.trees import Leaf
 from .._network.record import Network
+from ._factors import Tensor
 from ._matrices import Matrix
 from ._rescale import find
 
@@ -35,8 +36,7 @@ def labelled(
             "do not tell which matrices are hidden. Make it from networks, which do: "
             "jinit.mup.infer(jinit.network(base, ...), jinit.network(model, ...))."
         )
-    leaves = [Leaf(t.parts, t, t.roles and frozenset(t.roles)) for t in tensors]
-    skips = skipped(skip, leaves)
+    skips = skipped(skip, list(map(_leaf, tensors)))
     labels = {
         tensor.parts: label(None if is_skipped else tensor.matrix)
         for tensor, is_skipped in zip(tensors, skips, strict=True)
@@ -49,6 +49,12 @@ def labelled(
     tree = jax.tree.unflatten(structure, [labels[one.parts] for one in ordered])
     # Optax calls what can be called, and a module of Equinox would run on parameters.
     return (lambda _: tree) if callable(tree) else tree
+
+
+def _leaf(tensor: Tensor) -> Leaf:
+    """Return a tensor as patterns match it, with its roles."""
+    roles = None if tensor.roles is None else frozenset(tensor.roles)
+    return Leaf(tensor.parts, tensor, roles)
 
 
 def _nested(labels: dict[tuple[str, ...], Any]) -> Any:

@@ -22,9 +22,10 @@ from ._optimizer_kind import (
     answered,
     behaviours,
     elsewhere,
+    raise_contradictions,
     raise_doubts,
 )
-from ._optimizer_trial import Answer, Response
+from ._optimizer_trial import Answer, NotByTensor, Response
 from ._rescale import find, named_leaves, times
 
 # Two measured sizes whose relative difference is less count as equal: at another width
@@ -41,7 +42,12 @@ class Scales(NamedTuple):
 
 
 def wrapped(
-    tensors: Sequence[Tensor], tx: Any, kind: Any, rule: DecayRule, epsilon: bool
+    tensors: Sequence[Tensor],
+    tx: Any,
+    kind: Any,
+    rule: DecayRule,
+    epsilon: bool,
+    structure: Any,
 ) -> Any:
     """Return `tx` with the factors of a parametrization around it.
 
@@ -55,6 +61,7 @@ def wrapped(
             "transformation with its learning rate, such as optax.adam(1e-3)."
         )
     _check_kind(kind)
+    _check_words(tensors, tx, kind, rule, structure)
     # So that a loss or a value that a chain asks for passes through the wrapper.
     inner = optax.with_extra_args_support(tx)
     if all(factor == 1 for tensor in tensors for factor in tensor.factors):
@@ -108,8 +115,37 @@ def _check_kind(kind: Any) -> None:
         checks.choice("kind", name, KINDS)
 
 
-def _kinds(kind: Any, tensors: Sequence[Tensor], tree: Any) -> list[str | None]:
+def _check_words(
+    tensors: Sequence[Tensor], tx: Any, kind: Any, rule: DecayRule, structure: Any
+) -> None:
+    """Raise if a kind or a rule that a user names contradicts a trial.
+
+    The trial is on a tree like the one that the parametrization was made from. So an
+    error comes with the call, and also at the base width, where nothing is scaled.
+    """
+    if structure is None or (kind is None and not rule.is_named):
+        return
+    shapes = [tensor.shape for tensor in tensors]
+    leaves = [jax.ShapeDtypeStruct(shape, np.float32) for shape in shapes]
+    tree = jax.tree.unflatten(structure, leaves)
+    try:
+        answer = _answered(tx, tree, shapes)
+    except NotByTensor:
+        # At the base width it works all the same.
+        return
+    # The parameters may have another structure, for which `tx` has its labels.
+    if not isinstance(answer, str):
+        rule.check(answer)
+        paths = [tensor.path for tensor in tensors]
+        raise_contradictions(answer, paths, _kinds(kind, tensors, tree, answer))
+
+
+def _kinds(
+    kind: Any, tensors: Sequence[Tensor], tree: Any, answer: Answer | str
+) -> list[str | None]:
     """Return the kind that a user names for each leaf."""
+    if kind == "muon" and not isinstance(answer, str):
+        return _orthogonalized(answer.responses)
     if kind is None or isinstance(kind, str):
         return [kind] * len(tensors)
     return overridden(kind, named_leaves(tensors, tree), "kind")
@@ -126,11 +162,10 @@ def _rates(
     tx: Any, tensors: Sequence[Tensor], tree: Any, kind: Any, rule: DecayRule
 ) -> list[tuple[Behaviour, float]]:
     """Return how each tensor is updated, and the factor of its learning rate."""
-    paths, kinds = [tensor.path for tensor in tensors], _kinds(kind, tensors, tree)
     answer = _answered(tx, tree, [tensor.shape for tensor in tensors])
     rule.check(answer)
-    if kind == "muon" and not isinstance(answer, str):
-        kinds = _orthogonalized(answer.responses)
+    paths = [tensor.path for tensor in tensors]
+    kinds = _kinds(kind, tensors, tree, answer)
     updated = behaviours(answer, paths, kinds)
     rates: list[Any] = [
         tensor.rate(one.kind) for tensor, one in zip(tensors, updated, strict=True)

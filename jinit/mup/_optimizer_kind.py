@@ -66,8 +66,8 @@ def behaviours(
     # A rate of 0, as at the start of a long warm-up, shows nothing about the kind.
     if None in kinds and None not in trials and not any(map(any, filter(None, trials))):
         raise ValueError(f"`tx` changed nothing in {STEPS} steps; {ADVICE}")
+    raise_contradictions(answer, paths, kinds)
     clipped = any(map(_is_clipped, itertools.count(), responses))
-    _raise_contradictions(answer, paths, kinds, clipped)
     judged = [
         _judged(index, path, kind or ("adam" if gathers else None), response, clipped)
         for index, (path, kind, response, gathers) in enumerate(
@@ -92,10 +92,11 @@ def raise_doubts(paths: Sequence[str], judged: Sequence[Any]) -> None:
         )
 
 
-def _raise_contradictions(
-    answer: Answer, paths: Sequence[str], kinds: Sequence[str | None], clipped: bool
+def raise_contradictions(
+    answer: Answer, paths: Sequence[str], kinds: Sequence[str | None]
 ) -> None:
     """Raise if the trial shows another kind than a user names, for some tensors."""
+    clipped = any(map(_is_clipped, itertools.count(), answer.responses))
     lines = []
     for index, (path, kind) in enumerate(zip(paths, kinds, strict=True)):
         shown = _shown(answer, index, path, clipped) if kind else None

@@ -263,10 +263,10 @@ class Parametrization(Result):
 
         Raises:
           TypeError: if `tx` is not an Optax transformation, or `kind` not a kind.
-          ValueError: for an unknown kind or rule. The new optimizer's `init` raises it
-            for parameters that do not fit, for tensors whose kind cannot be measured or
-            is another than `kind` says (the error names them), if `decay` is named and
-            `tx` decays nothing, and if `tx` cannot be scaled tensor by tensor.
+          ValueError: for an unknown kind or rule, a `kind` that is another than the
+            measured one, or a `decay` if `tx` decays nothing. The new optimizer's
+            `init` raises it for parameters that do not fit, for tensors whose kind
+            cannot be measured, and if `tx` cannot be scaled tensor by tensor.
 
         Example:
           >>> import jax.numpy as jnp, jinit, optax
@@ -292,7 +292,7 @@ class Parametrization(Result):
         # well.
         if scale_epsilon is None:
             scale_epsilon = self.depth_rule == "completep"
-        return wrapped(self.tensors, tx, kind, rule, scale_epsilon)
+        return wrapped(self.tensors, tx, kind, rule, scale_epsilon, self.structure)
 
     def labels(self, params: Any = None, *, skip: Any = ()) -> Any:
         """Return "muon" or "adam" for each tensor, as `optax.multi_transform` takes it.

@@ -11,6 +11,7 @@ from ._classify import KINDS, checked_leaves, is_looked_up
 from ._factors import Factors, Tensor, muon_norm
 from ._growth import (
     CLASSES,
+    EXPERT_CLASSES,
     ClassifiedTensor,
     ambiguous,
     check_layout,
@@ -62,7 +63,8 @@ def spectral(
     checks.choice("kind", kind, KINDS)
     leaves = checked_leaves(shapes)
     texts = overridden(overrides, leaves, "overrides")
-    pairs = zip(leaves, texts, strict=True)
+    plain = [EXPERT_CLASSES.get(text or "", text) for text in texts]
+    pairs = zip(leaves, plain, strict=True)
     return Parametrization(
         tuple(_tensor(leaf, text) for leaf, text in pairs),
         kind,

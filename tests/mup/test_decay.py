@@ -114,8 +114,13 @@ def test_a_rule_for_an_optimizer_without_a_decay():
         optax.adamw(RATE, weight_decay=0.0),
     ):
         MUP.optimizer(tx).init(PARAMS)
-        with pytest.raises(ValueError, match="no weight decay.*optax.adamw.*leave"):
-            MUP.optimizer(tx, decay="per_width").init(PARAMS)
+        # The error comes with the call, and also where nothing is scaled.
+        for p in (MUP, mup.infer(PARAMS, PARAMS)):
+            with pytest.raises(ValueError, match="no weight decay.*optax.adamw.*leave"):
+                p.optimizer(tx, decay="per_width")
+        saved = mup.Parametrization.from_dict(MUP.to_dict())
+        with pytest.raises(ValueError, match="no weight decay"):
+            saved.optimizer(tx, decay="per_width").init(PARAMS)
     with pytest.raises(ValueError, match="`decay` is 'scaled'.*'per_width'"):
         MUP.optimizer(optax.adamw(RATE), decay="scaled")
     with pytest.raises(ValueError, match="which is 'per_width'; pass `decay` alone"):

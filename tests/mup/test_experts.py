@@ -81,6 +81,9 @@ def test_a_user_may_name_them():
     assert p.readout_scale == 1 and p.labels()["head"] == "muon"
     q = mup.infer(shapes(16), shapes(64), overrides=[("up", "expert")])
     assert factors(q, "up") == EXPERT and factors(q, "down")[0] == "hidden"
+    # A spectral scheme has the rate 1 / n_in for all matrices.
+    rates = mup.spectral({"w": struct(16, 4)}, overrides=[("w", "router")])
+    assert rates.rows[0]["lr"] == 1 / 16
     with pytest.raises(ValueError, match="'router', 'expert'.*Did you mean 'router'"):
         mup.infer(shapes(16), shapes(64), overrides=[("router", "routter")])
 
