@@ -4,10 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from .._core import checks
-from ._coordinate_models import Settings
+from ._coordinate_models import Settings, stacked
 from ._coordinate_report import CoordinateReport
 from ._coordinate_run import measured
 from ._coordinate_summary import rows_of_runs
@@ -118,16 +117,16 @@ def coordinate_check(
         2024. Alignment exponents.
     """
     sizes, refined = _widths(widths), checks.boolean("refined", refined)
-    stacked = _stacked(batches)
+    pairs = stacked(batches)
     settings = Settings(make_model, tx, loss, parametrize, init, options)
     keys = jax.random.split(jax.random.key(seed), checks.count("seeds", seeds) or 1)
     base = base_width or sizes[0]
     runs = [
         # Every width has the same keys, so that only the width differs.
-        measured(settings, base, width, jax.random.clone(keys), stacked, refined)
+        measured(settings, base, width, jax.random.clone(keys), pairs, refined)
         for width in sizes
     ]
-    steps = len(jax.tree.leaves(stacked)[0])
+    steps = len(jax.tree.leaves(pairs)[0])
     rows, parts = rows_of_runs(settings, sizes, runs, tolerance)
     return CoordinateReport(sizes, rows, len(keys), steps, tolerance, parts)
 
@@ -141,19 +140,3 @@ def _widths(widths: Sequence[int]) -> tuple[int, ...]:
             "[64, 128, 256], for a slope."
         )
     return sizes
-
-
-def _stacked(batches: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
-    try:
-        pairs = [(x, y) for x, y in batches]
-        if not pairs:
-            raise ValueError("there are no batches")
-        # The steps are a scan, so that the training is traced once and not once a
-        # batch.
-        inputs, targets = jax.tree.map(lambda *xs: jnp.stack(xs), *pairs)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            "`batches` must be a sequence of pairs (input, target), all of the same "
-            f"shapes, one for each step of training; stacking them gave: {error}"
-        ) from error
-    return inputs, targets

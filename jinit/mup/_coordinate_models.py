@@ -3,10 +3,11 @@
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from .._network.adapters import adapt, is_linen
 from .._network.record import Network, network
@@ -57,6 +58,20 @@ class Settings:
             )
         return tx
 
+    def scalar_loss(self, model: "Model", rest: Any) -> Callable[..., jax.Array]:
+        """Return the loss of a model as a function of parameters, input and target."""
+
+        def loss(params: Any, x: Any, y: Any) -> jax.Array:
+            value = jnp.asarray(self.loss(model.apply(params, rest, x), y))
+            if value.shape != ():
+                raise ValueError(
+                    f"`loss` returned an array of shape {value.shape}; it must return "
+                    "a scalar: take the mean."
+                )
+            return value
+
+        return loss
+
 
 @dataclasses.dataclass(frozen=True)
 class Model:
@@ -71,6 +86,23 @@ class Model:
     def apply(self, params: Any, rest: Any, x: Any) -> Any:
         """Return the output for an input."""
         return self.net.apply(params, x, *rest)
+
+
+def stacked(batches: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
+    """Return the inputs and the targets of all batches, each stacked in one array."""
+    try:
+        pairs = [(x, y) for x, y in batches]
+        if not pairs:
+            raise ValueError("there are no batches")
+        # The steps are a scan, so that the training is traced once and not once a
+        # batch.
+        inputs, targets = jax.tree.map(lambda *xs: jnp.stack(xs), *pairs)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "`batches` must be a sequence of pairs (input, target), all of the same "
+            f"shapes, one for each step of training; stacking them gave: {error}"
+        ) from error
+    return inputs, targets
 
 
 # (key) -> a model, and the arguments before the input.

@@ -241,15 +241,7 @@ def _trained(
     import optax
 
     params, rest = start
-
-    def loss(params: Any, x: Any, y: Any) -> Any:
-        value = jnp.asarray(settings.loss(model.apply(params, rest, x), y))
-        if value.shape != ():
-            raise ValueError(
-                f"`loss` returned an array of shape {value.shape}; it must return a "
-                "scalar: take the mean."
-            )
-        return value
+    loss = settings.scalar_loss(model, rest)
 
     def step(carry: Any, batch: Any) -> Any:
         params, state = carry
