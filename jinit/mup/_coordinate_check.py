@@ -76,8 +76,9 @@ def coordinate_check(
       seeds: the number of models of each width.
       seed: the seed of the root key.
       tolerance: the largest slope that counts as flat.
-      refined: whether to split the change of each layer, for `report.refined`. This
-        compiles more programs.
+      refined: whether to split the change of each layer, for `report.refined`. The
+        first call compiles a program for each shape of a layer, and the inputs and
+        kernels of all layers of one width are in memory at once.
       **options: more arguments of a Linen or NNX model, such as `train=True`.
 
     Returns:
