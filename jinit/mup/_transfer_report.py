@@ -262,8 +262,9 @@ class TransferReport(Result):
         rate, error = self.best[width], self.errors[width]
         bar = [[rate - rate / 2**error], [rate * 2**error - rate]]
         axes.errorbar(
-            [rate], [height], xerr=bar, fmt="*", color=color, markersize=13,
-            markeredgecolor="white", capsize=4, zorder=4,
+            [rate], [height], xerr=bar, fmt="*", color=color, markersize=12,
+            markeredgecolor="white", ecolor="black", elinewidth=1.2, capsize=6,
+            zorder=4,
         )  # fmt: skip
         if width in self.ends:
             axes.annotate(
