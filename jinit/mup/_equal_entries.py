@@ -38,9 +38,11 @@ from .._network.jaxpr import size
 # the inputs.
 SUMMED, MULTIPLIED, TRACED, FIRST_MARK = 1, 2, 4, 8
 
-# A learning rate that is traced, as in a sweep of rates under `vmap`, has no value yet.
-# This number stands for it: small, as rates, decays and epsilons are, and no momentum.
-_STAND_IN = 1e-3
+# A learning rate that is traced, as in a sweep of rates under `vmap`, has no value yet,
+# and this number stands for it. How an update depends on gradients does not depend on
+# the rate. It is small since an epsilon may be traced, too, and has to stay negligible
+# beside the gradients of a trial.
+_STAND_IN = 1e-8
 
 # Constants with unequal entries are only followed below this size, and loops only for
 # fewer rounds.
