@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, JaxprEqn
 
@@ -38,9 +39,10 @@ from .._network.jaxpr import size
 # the inputs.
 SUMMED, MULTIPLIED, TRACED, FIRST_MARK = 1, 2, 4, 8
 
-# A learning rate that is traced, as in a sweep of rates under `vmap`, has no value yet.
-# This number stands for it. It is small, since an epsilon may be traced as well, and
-# has to stay negligible beside the gradients of a trial.
+# A learning rate that is traced, as in a sweep of rates under `vmap`, has no value yet,
+# and this number stands for it. How an update depends on gradients does not depend on
+# the rate. It is small since an epsilon may be traced, too, and has to stay negligible
+# beside the gradients of a trial.
 _STAND_IN = 1e-8
 
 # Constants with unequal entries are only followed below this size, and loops only for
@@ -86,7 +88,7 @@ def _value(value: Any) -> Value:
 def _constant(array: Any) -> Value:
     """Return a constant, as one number where its entries are equal."""
     if isinstance(array, jax.core.Tracer):
-        if array.ndim or not np.issubdtype(array.dtype, np.inexact):
+        if array.ndim or not jnp.issubdtype(array.dtype, jnp.floating):
             return Unknown("it holds an array that is traced outside of it")
         return Uniform(np.float64(_STAND_IN), TRACED)
     try:

@@ -96,7 +96,8 @@ def _fit(
     near = _window(means, least, _APART * noise * np.sqrt(2 / seeds))
     gap = float(np.max(np.diff(x[max(0, least - 1) : least + 2])))
     nothing = np.zeros(seeds)
-    if len(near) < 3:
+    # Beside an end of the grid, or a rate that diverged, there are no three.
+    if _end(means) or len(near) < 3:
         return float(x[least]), nothing, gap / 2
     # Around its mean the columns of the fit are of one size.
     centre = x[near].mean()

@@ -194,8 +194,8 @@ class TransferReport(Result):
         least = means.argmin(axis=1)
         lines = [
             (f"{rate:.3g}", *(
-                ("diverged" if np.isinf(one[i]) else f"{self._shown(one[i]):.3g}")
-                + (" *" if i == place else "")
+                "diverged" if np.isinf(one[i])
+                else f"{self._shown(one[i]):.3g}" + (" *" if i == place else "")
                 for one, place in zip(means, least, strict=True)
             ))
             for i, rate in enumerate(self.rates)
@@ -246,7 +246,8 @@ class TransferReport(Result):
             style = figures.style_of(number)
             finite = np.where(np.isfinite(one), self._shown(one), np.nan)
             axes.plot(self.rates, finite, **style, label=f"width {width}")
-            self._mark(axes, width, float(np.nanmin(finite)), style["color"])
+            if np.isfinite(one).any():
+                self._mark(axes, width, float(np.nanmin(finite)), style["color"])
         axes.set_xscale("log", base=2)
         axes.set_yscale("log" if self.score in LOGARITHMS else "linear")
         axes.set(xlabel="learning rate (log)", ylabel=self._what())
@@ -261,8 +262,9 @@ class TransferReport(Result):
         rate, error = self.best[width], self.errors[width]
         bar = [[rate - rate / 2**error], [rate * 2**error - rate]]
         axes.errorbar(
-            [rate], [height], xerr=bar, fmt="*", color=color, markersize=13,
-            markeredgecolor="white", capsize=4, zorder=4,
+            [rate], [height], xerr=bar, fmt="*", color=color, markersize=12,
+            markeredgecolor="white", ecolor="black", elinewidth=1.2, capsize=6,
+            zorder=4,
         )  # fmt: skip
         if width in self.ends:
             axes.annotate(

@@ -26,6 +26,7 @@ OPTIMIZERS = {
     "muon": optax.contrib.muon,
     "adafactor": optax.adafactor,
     "schedule": warmed,
+    "epsilon": lambda rate: optax.adam(rate, eps=1e-7 * rate),
     "injected": lambda rate: optax.inject_hyperparams(optax.adam)(learning_rate=rate),
 }
 

@@ -250,9 +250,17 @@ def test_runs_that_diverge_are_the_worst(tmp_path):
     data = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert data["rows"][len(RATES) - 1]["score"] is None
     report.plot(tmp_path / "rates.png")
-    # Without a neighbour above, half a step is the error.
-    near = checked(exploding(RATES[3] * 1.01), rates=RATES[2:7])
-    assert near.errors[16] == pytest.approx(0.1) or near.errors[16] == 0.5
+    # Beside a rate that diverged there is no parabola, and the error is half a step.
+    scores = np.tile([3.0, 2.0, math.inf, math.inf], (2, 1))[..., None]
+    bests, _ = fitted([16, 32], RATES[:4], scores)
+    assert bests[0].octave == math.log2(RATES[1]) and bests[0].error > 0.5
+    assert bests[0].end == ""
+    # One width may have diverged altogether, which lower rates would show.
+    scores[1] = math.inf
+    bests, move = fitted([16, 32], RATES[:4], scores)
+    report = report_of((16, 32), tuple(RATES[:4]), scores, bests, move, "late", 2, [])
+    assert report.ends == {32: "lowest"} and "add lower rates" in report.verdict
+    report.plot(tmp_path / "lost.png")
     with pytest.raises(ValueError, match="at every width and rate a run diverged"):
         checked(exploding(1e-9))
 
