@@ -1,8 +1,9 @@
 """`materialize` makes an init function faster: each distinct sampler is compiled once.
 
 The function is traced once, to equations. The equations that no result needs are
-dropped: they are the forward pass. The others run in units (see units.py). Each
-distinct unit is compiled once, in threads, while the next one is lowered.
+dropped: they are the forward pass. The others run in units (see units.py). Each law,
+and each other distinct unit, is compiled once, in threads, while the next one is
+lowered (see programs.py).
 """
 
 import contextlib

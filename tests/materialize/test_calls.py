@@ -14,28 +14,37 @@ from tests.support.trees import assert_equal
 
 class Stack(nn.Module):
     layers: int
+    kernel_init: object = nn.initializers.he_normal()
 
     @nn.compact
     def __call__(self, x):
         for _ in range(self.layers):
-            x = nn.Dense(x.shape[-1], kernel_init=nn.initializers.he_normal())(x)
+            x = nn.Dense(x.shape[-1], kernel_init=self.kernel_init)(x)
         return x
 
 
-def test_each_distinct_sampler_is_compiled_once(key):
-    def compiled(layers, width, key=key):
-        x = jax.ShapeDtypeStruct((1, width), jnp.float32)
-        with count_compilations() as count:
-            jax.block_until_ready(jinit.materialize(Stack(layers).init)(key, x))
-        return count()
+def compiled(layers, width, key, **options):
+    x = jax.ShapeDtypeStruct((1, width), jnp.float32)
+    with count_compilations() as count:
+        init = Stack(layers, **options).init
+        jax.block_until_ready(jinit.materialize(init)(key, x))
+    return count()
 
+
+def test_each_distinct_sampler_is_compiled_once(key):
     # Widths that no other test draws. The first compiles what all of them share; to
     # clear JAX's caches instead would make all later tests compile anew.
-    compiled(2, 61)
-    few = compiled(4, 62)
-    assert few >= 1 and compiled(40, 63) == few
-    # Another key, another depth, another std: nothing new.
-    assert compiled(7, 63, jax.random.fold_in(key, 1)) == 0
+    orthogonal = {"kernel_init": nn.initializers.orthogonal()}
+    compiled(2, 61, key, **orthogonal)
+    few = compiled(4, 62, key, **orthogonal)
+    assert few >= 1 and compiled(40, 63, key, **orthogonal) == few
+    # Another key, another depth: nothing new.
+    assert compiled(7, 63, jax.random.fold_in(key, 1), **orthogonal) == 0
+
+
+def test_all_shapes_of_a_law_share_a_program(key):
+    compiled(2, 61, key)
+    assert compiled(40, 63, key) == 0
 
 
 def test_a_second_call_traces_nothing(key):
