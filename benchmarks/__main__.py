@@ -4,6 +4,7 @@ python -m benchmarks --help
 """
 
 import argparse
+import math
 import pathlib
 import sys
 from collections.abc import Iterator
@@ -43,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     for name, value in _report.environment().items():
         console.print(f"{name}: {value}", highlight=False)
     console.print(_report.table(rows))
-    beside = max(row["beside"] for row in memory) / 2**20
+    beside = max((row["beside"] for row in memory), default=math.nan) / 2**20
     console.print(f"Memory beside the result of a draw: at most {beside:.1f} MiB.")
     console.print(f"{out}/results.json, {out}/figure.png", soft_wrap=True)
     return 0

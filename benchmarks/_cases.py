@@ -139,6 +139,9 @@ def memory(shapes: Sequence[tuple[int, ...]]) -> list[dict[str, Any]]:
             draw = functools.partial(SCHEMES[name].jinit, shape=shape, dtype=dtype)
             run = jax.jit(draw).lower(jax.random.key(0)).compile()
             sizes = run.memory_analysis()
+            if sizes is None:
+                # Not every backend tells.
+                continue
             rows.append(
                 {
                     "scheme": name,
