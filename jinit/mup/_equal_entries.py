@@ -35,18 +35,19 @@ from .._network.interpret import fused, inside, interpret, run, unrolled
 from .._network.jaxpr import size
 
 # The bits of a mark say what a number depends on: on a sum over something marked, on a
-# product of two marked arrays. The higher bits mark the inputs.
-SUMMED, MULTIPLIED, FIRST_MARK = 1, 2, 4
+# product of two marked arrays, on a number that is traced outside. The higher bits mark
+# the inputs.
+SUMMED, MULTIPLIED, TRACED, FIRST_MARK = 1, 2, 4, 8
+
+# A learning rate that is traced, as in a sweep of rates under `vmap`, has no value yet,
+# and this number stands for it. How an update depends on gradients does not depend on
+# the rate. It is small since an epsilon may be traced, too, and has to stay negligible
+# beside the gradients of a trial.
+_STAND_IN = 1e-8
 
 # Constants with unequal entries are only followed below this size, and loops only for
 # fewer rounds.
 _SMALL = 2**14
-
-# A program that maps over learning rates makes its optimizer inside, and the rate is a
-# tracer without a value. How an update depends on gradients and shapes does not depend
-# on the value of a rate, so this number takes its place. It is small since an epsilon
-# may be traced as well, and has to stay negligible beside the gradients of a trial.
-_TRACED = 1e-8
 
 
 class Uniform(NamedTuple):
@@ -87,9 +88,9 @@ def _value(value: Any) -> Value:
 def _constant(array: Any) -> Value:
     """Return a constant, as one number where its entries are equal."""
     if isinstance(array, jax.core.Tracer):
-        if array.ndim == 0 and jnp.issubdtype(array.dtype, jnp.floating):
-            return Uniform(np.asarray(_TRACED, array.dtype)[()])
-        return Unknown("it holds a value that is traced outside of it")
+        if array.ndim or not jnp.issubdtype(array.dtype, jnp.floating):
+            return Unknown("it holds an array that is traced outside of it")
+        return Uniform(np.float64(_STAND_IN), TRACED)
     try:
         entries: np.ndarray = np.asarray(array)
     except TypeError:
@@ -111,6 +112,11 @@ def _handler(eqn: JaxprEqn, values: list[Any]) -> list[Value]:
     if eqn.primitive in _WITH_UNKNOWNS:
         return _WITH_UNKNOWNS[eqn.primitive](eqn, values)
     numbers = [value for value in values if isinstance(value, Uniform)]
+    if eqn.primitive in _ORDERS and _marks(numbers) & TRACED:
+        # The number that stands for a traced one would decide, such as a norm at which
+        # gradients are clipped.
+        reason = "it compares with a number that is traced outside of it"
+        return [Unknown(reason)] * len(eqn.outvars)
     if values and len(numbers) == len(values) and eqn.primitive in _RULES:
         return [_RULES[eqn.primitive](eqn, numbers)] * len(eqn.outvars)
     if len(values) == 1 and isinstance(values[0], np.ndarray):
@@ -366,6 +372,9 @@ _RULES: dict[Any, Callable[[JaxprEqn, Sequence[Uniform]], Any]] = by_primitive(
         "integer_pow": lambda eqn, values: _power(values[0], eqn.params["y"]),
         "pad": _joined,
     }
+)
+_ORDERS = by_primitive(
+    dict.fromkeys(("clamp", "ge", "gt", "le", "lt", "max", "min"), True)
 )
 _PARTS: dict[Any, Callable[[JaxprEqn, np.ndarray], np.ndarray]] = by_primitive(
     {"reshape": _reshaped, "slice": _slice, "squeeze": _reshaped}
