@@ -52,12 +52,17 @@ def figure_of(panels: int, layers: int) -> tuple[Any, list[Any]]:
     return figure, list(axes)
 
 
-def side_by_side(panels: int) -> tuple[Any, list[Any]]:
-    """Return a figure of panels beside each other, without names of layers."""
+def side_by_side(panels: int, rows: int = 1) -> tuple[Any, list[Any]]:
+    """Return a figure of panels beside each other, without names of layers.
+
+    With several rows the panels fill one row after the other.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.5 * panels + 2, 4.5), layout="constrained")
-    axes = list(figure.subplots(1, panels, squeeze=False)[0])
+    columns = math.ceil(panels / rows)
+    size = 4.5 * columns + 2, 4.5 * rows
+    figure = Figure(figsize=size, layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
     for one in axes:
         one.grid(alpha=0.25)
     return figure, axes
@@ -223,7 +228,7 @@ def name_layers(axes: Any, paths: Sequence[str], sick: Sequence[int] = ()) -> No
     figure = axes.get_figure()
     room = int((figure.get_figwidth() - 2.5) / _PITCH)
     shown = _spread(len(paths), room, sorted(set(sick)))
-    axes.set_xticks(shown, [_short(paths[i]) for i in shown], rotation=90)
+    axes.set_xticks(shown, [short(paths[i]) for i in shown], rotation=90)
     axes.tick_params(axis="x", labelsize=_SIZE)
     for place, label in zip(shown, axes.get_xticklabels(), strict=True):
         if place in sick:
@@ -241,11 +246,11 @@ def _spread(count: int, room: int, wanted: Sequence[int]) -> list[int]:
     return sorted(chosen)
 
 
-def _short(path: str) -> str:
-    """Return a path that fits below an axis: its beginning and its end."""
-    if len(path) <= _LONGEST:
+def short(path: str, longest: int = _LONGEST) -> str:
+    """Return a path that fits beside an axis: its beginning and its end."""
+    if len(path) <= longest:
         return path
-    half = _LONGEST // 2 - 1
+    half = longest // 2 - 1
     return f"{path[: half - 2]}...{path[-half:]}"
 
 

@@ -140,6 +140,10 @@ GU_2024 = Paper(("Gu", "Dao"), 2024,
 GUPTA_2022 = Paper(("Gupta", "Gu", "Berant"), 2022,
     "Diagonal state spaces are as effective as structured state spaces",
     "https://arxiv.org/abs/2203.14343", "NeurIPS")
+HAAS_2025 = Paper(("Haas", "Bordt", "von Luxburg", "Vankadara"), 2025,
+    "On the surprising effectiveness of large learning rates under standard width "
+    "scaling",
+    "https://arxiv.org/abs/2505.22491", "NeurIPS")
 HANIN_2018 = Paper(("Hanin", "Rolnick"), 2018,
     "How to start training: the effect of initialization and architecture",
     "https://arxiv.org/abs/1803.01719", "NeurIPS")

@@ -80,6 +80,8 @@ _MOVING = _primitives(
 NEGATE = _primitive("neg")
 # JAX exports no objects for these two primitives, so they are told by their names.
 _MOVING_BY_NAME = {"reshard", "pvary"}
+# The same holds for products of rows with the kernels of groups.
+_RAGGED_BY_NAME = {"ragged_dot_general", "ragged_dot"}
 IDENTITIES = _primitives("reduce_precision stop_gradient") | {NAME}
 
 PARTS = _primitives("slice dynamic_slice gather")
@@ -115,6 +117,15 @@ MIXING = _CUMULATIVE | _primitives(
 def moves(eqn: JaxprEqn) -> bool:
     """Tell whether an equation only moves or casts the entries of its operand."""
     return eqn.primitive in _MOVING or eqn.primitive.name in _MOVING_BY_NAME
+
+
+def multiplies(eqn: JaxprEqn) -> bool:
+    """Tell whether an equation is a product, linear in each of its first two operands.
+
+    Further operands are the sizes of groups.
+    """
+    is_plain = eqn.primitive in (PRODUCT, CONVOLUTION)
+    return is_plain or eqn.primitive.name in _RAGGED_BY_NAME
 
 
 def body_of(eqn: JaxprEqn) -> ClosedJaxpr:

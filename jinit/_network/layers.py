@@ -45,6 +45,28 @@ def _leaf(net: Network, layer: Adjustable) -> trees.Leaf:
     return trees.Leaf(tuple(layer.path.split("/")), leaf, parameter.roles)
 
 
+def weights_by_layer(net: Network) -> dict[str, str]:
+    """Return the path of the weight of each layer, by the layer's name."""
+    reading = net._read.reading
+    return {
+        reading.taps[product.output].name: reading.layers[product.layer].path
+        for product in reading.products
+    }
+
+
+def readouts_of(net: Network) -> dict[str, str]:
+    """Return the path of the weight of each layer that gives the output."""
+    paths = net.paths
+    kernels = {
+        layer.path: paths[layer.kernel.number] for layer in net._read.reading.adjustable
+    }
+    return {
+        layer: path
+        for layer, path in kernels.items()
+        if "readout" in net.parameters[path].roles
+    }
+
+
 def with_taps(
     net: Network, layers: Sequence[Adjustable]
 ) -> tuple[list[Adjustable], tuple[Tap, ...]]:

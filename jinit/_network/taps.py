@@ -19,6 +19,7 @@ from .interpret import inside, interpret, run, scanned
 from .kept import Traced
 from .open_loops import forward
 from .reader.records import Tap
+from .record import Network
 
 # on_value(index, value, perturbation) -> (the value that goes on, the value to record).
 OnValue = Callable[[int, Any, Any], tuple[Any, Any]]
@@ -28,6 +29,18 @@ def add(index: int, value: Any, perturbation: Any) -> tuple[Any, Any]:
     """Add its perturbation to a value; record the sum."""
     perturbed = value + perturbation
     return perturbed, perturbed
+
+
+def recorded(index: int, value: Any, perturbation: Any) -> tuple[Any, Any]:
+    """Record a value, with its perturbation if it has one.
+
+    An empty tuple stands for no perturbation: an operand may be a whole number.
+    """
+    return (
+        (value, value)
+        if isinstance(perturbation, tuple)
+        else add(index, value, perturbation)
+    )
 
 
 @dataclasses.dataclass
@@ -83,6 +96,17 @@ class Tapped:
         results = interpret(jaxpr, consts, flat, handler)
         records = [handler.records[index] for index in range(len(self.taps))]
         return jax.tree.unflatten(self.trace.tree, results), records
+
+
+def tapped(net: Network, keep: Callable[[Tap], bool]) -> tuple[Tapped, dict[int, int]]:
+    """Return a network with the taps that `keep` chooses.
+
+    The second result maps the number of a tap in the network to its new number.
+    """
+    every = net._read.reading.taps
+    numbers = [number for number, tap in enumerate(every) if keep(tap)]
+    chosen = Tapped(net._read.trace, tuple(every[number] for number in numbers))
+    return chosen, {number: i for i, number in enumerate(numbers)}
 
 
 def _tree_of(taps: Sequence[Tap]) -> dict[int, _Node]:

@@ -1,27 +1,16 @@
 """A coordinate check trains models of several widths and compares their activations."""
 
-import functools
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
 from .._core import checks
-from .._core.trees import strip_collection
-from .._materialize.materialize import materialize
-from .._network.behavior import key_of
-from .._network.kept import Kept, Traced, context, program, traced, types_of
-from .._network.reader.records import Tap
-from .._network.record import Network
-from .._network.taps import Tapped, rows_of
-from .._probe.statistics import rms
-from ._coordinate_models import Model, Settings, model_of, stacked
-from ._coordinate_report import CoordinateReport, row
+from ._coordinate_models import Settings, stacked
+from ._coordinate_report import CoordinateReport
+from ._coordinate_run import measured
+from ._coordinate_summary import rows_of_runs
 from ._parametrization import Parametrization
-
-_MASKED = 1e8
 
 
 def coordinate_check(
@@ -37,6 +26,7 @@ def coordinate_check(
     seeds: int = 4,
     seed: int = 0,
     tolerance: float = 0.2,
+    refined: bool = False,
     **options: Any,
 ) -> CoordinateReport:
     """Train a few steps at each width, and fit how activations grow with the width.
@@ -45,8 +35,27 @@ def coordinate_check(
     takes the output of every layer (as `jinit.probe` names them), the logits of every
     attention and the output of the model. It fits the rms of each value, and of its
     change since the start: log rms = slope log width + c. Learning rates that are tuned
-    at one width hold at another if the slopes are 0. The output of a readout is left
-    out before its multiplier: the multiplied output counts.
+    at one width hold at another only if the slopes are 0. The output of a readout is
+    left out before its multiplier: the multiplied output counts.
+
+    A layer that is not flat has a finding, which says the expected slopes and what to
+    do. The cure follows from what is measured: whether the std of the layer's kernel
+    and the size of its update depend on the width as the parametrization says.
+
+    With `refined` the change of each product of data with a kernel is split in two,
+
+      W_t x_t - W_0 x_0 = (W_t - W_0) x_t + W_0 (x_t - x_0),
+
+    the effective part, which the layer itself has learned, and the propagated part,
+    which comes from the layers before. One part may hide the other at moderate width,
+    and in muP neither depends on it. The equation of the product is evaluated again
+    with another kernel or input, so this holds for dense layers, convolutions, stacks
+    and experts. Tables that are looked up, and kernels that data choose or scale, have
+    no such row.
+
+    The check looks at activations in a few steps. It cannot see weight decay,
+    schedules, a batch size that changes or later training, so a rate may fail to
+    transfer although every layer is flat: `jinit.mup.transfer_check` measures that.
 
     Args:
       make_model: a function of the width that returns a Linen module, or a pair of
@@ -67,15 +76,19 @@ def coordinate_check(
       seeds: the number of models of each width.
       seed: the seed of the root key.
       tolerance: the largest slope that counts as flat.
+      refined: whether to split the change of each layer, for `report.refined`. The
+        first call compiles a program for each shape of a layer, and the inputs and
+        kernels of all layers of one width are in memory at once.
       **options: more arguments of a Linen or NNX model, such as `train=True`.
 
     Returns:
       A `CoordinateReport`: print it, look at its `rows`, `plot` or `check` it.
 
     Raises:
-      TypeError: if `make_model` or `tx` does not return what it should.
+      TypeError: if `make_model` or `tx` does not return what it should, or `refined` is
+        not True or False.
       ValueError: if there are fewer than two widths, the batches have different shapes,
-        or the loss is not a scalar.
+        the loss is not a scalar, or `refined` is true and the model has no product.
 
     Example:
       >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit, optax
@@ -98,46 +111,24 @@ def coordinate_check(
     References:
       Yang et al., "Tensor programs V: tuning large neural networks via zero-shot
         hyperparameter transfer", NeurIPS 2021. Appendix D.1.
+      Haas, Bordt, von Luxburg and Vankadara, "On the surprising effectiveness of large
+        learning rates under standard width scaling", NeurIPS 2025. The refined check.
+      Everett et al., "Scaling exponents across parameterizations and optimizers", ICML
+        2024. Alignment exponents.
     """
-    sizes = _widths(widths)
+    sizes, refined = _widths(widths), checks.boolean("refined", refined)
     pairs = stacked(batches)
     settings = Settings(make_model, tx, loss, parametrize, init, options)
     keys = jax.random.split(jax.random.key(seed), checks.count("seeds", seeds) or 1)
     base = base_width or sizes[0]
-    measured = [
+    runs = [
         # Every width has the same keys, so that only the width differs.
-        _measured(settings, base, width, jax.random.clone(keys), pairs)
+        measured(settings, base, width, jax.random.clone(keys), pairs, refined)
         for width in sizes
     ]
-    outputs = measured[-1][1]
-    rows = [
-        row(path, sizes, values, tolerance, _layer(path) in outputs)
-        for path, values in _by_path([layers for layers, _ in measured])
-    ]
     steps = len(jax.tree.leaves(pairs)[0])
-    return CoordinateReport(sizes, tuple(rows), len(keys), steps, tolerance)
-
-
-def _layer(path: str) -> str:
-    """Return the layer of a row: "readout[3]" is a step of it, "readout#2" a use."""
-    return path.partition("#")[0].partition("[")[0]
-
-
-def _by_path(
-    widths: Sequence[dict[str, dict[str, Any]]],
-) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    """Yield the layers that all widths have, with their sizes as (widths, seeds)."""
-    for path in widths[0]:
-        if all(path in layers for layers in widths):
-            # A layer that one width lacks, such as one more head, has no slope.
-            several = [layers[path] for layers in widths]
-            yield (
-                path,
-                {
-                    name: np.stack([np.asarray(one[name], float) for one in several])
-                    for name in _COMPARED
-                },
-            )
+    rows, parts = rows_of_runs(settings, sizes, runs, tolerance)
+    return CoordinateReport(sizes, rows, len(keys), steps, tolerance, parts)
 
 
 def _widths(widths: Sequence[int]) -> tuple[int, ...]:
@@ -149,191 +140,3 @@ def _widths(widths: Sequence[int]) -> tuple[int, ...]:
             "[64, 128, 256], for a slope."
         )
     return sizes
-
-
-def _measured(
-    settings: Settings, base: int, width: int, keys: Any, batches: Any
-) -> tuple[dict[str, Any], frozenset[str]]:
-    """Return each layer's rms before, after, and of the change, by seed, at one width.
-
-    The second result is the set of the modules of output tensors.
-    """
-    types = types_of((keys, batches)), context()
-
-    def key() -> Hashable | None:
-        settings_key = key_of(vars(settings), base, width)
-        return None if settings_key is None else (settings_key, types)
-
-    run = _RUNS.made(key, lambda: _run_of(settings, base, width, keys, batches))
-    layers, output = run(keys, batches)
-    sizes = {
-        path: dict(zip(_COMPARED, values, strict=True))
-        for _, path, values in rows_of(run.taps, layers)
-        if _layer(path) not in run.hidden
-    }
-    return {**sizes, "output": dict(zip(_COMPARED, output, strict=True))}, run.outputs
-
-
-class _Run(NamedTuple):
-    """A run draws and trains a model of one width for several seeds."""
-
-    taps: tuple[Tap, ...]
-    # Modules whose output the model has yet to multiply, and modules of output tensors.
-    hidden: frozenset[str]
-    outputs: frozenset[str]
-    draw: Callable[..., tuple[Any, Any]]
-    trained: Traced
-
-    def __call__(self, keys: Any, batches: Any) -> tuple[list[Any], Any]:
-        bare = self.trained.bare
-        run = program(
-            ("coordinates", self.trained.form), lambda: functools.partial(bare.run)
-        )
-        named, output = run(self.trained.consts, *self.draw(keys), batches)
-        layers = []
-        # Layers of one shape share a program, so this compiles faster than one program
-        # for all layers.
-        for tap in self.taps:
-            # Taken out of the list, so that the activations can be freed once they are
-            # compared.
-            layers.append(_compared(named.pop(0), over=tap.scans))
-        on_host: tuple[list[Any], Any] = jax.device_get((layers, _compared(output)))
-        return on_host
-
-
-_RUNS: Kept[_Run] = Kept(16)
-
-
-def _unknown() -> None:
-    """Return None, the key of a trace that is not kept by itself.
-
-    A run keeps its traces, so a store of its own for them would hold each twice.
-    """
-
-
-def _run_of(settings: Settings, base: int, width: int, keys: Any, batches: Any) -> _Run:
-    """Trace the drawing, the training and the activations of one width."""
-    x = jax.tree.map(lambda values: values[0], batches[0])
-    # Only shapes are needed here, so nothing of the models is drawn.
-    first = jax.eval_shape(lambda keys: keys[0], keys)
-    model = model_of(settings, width, first, x)
-    narrow = model_of(settings, base, first, x)
-    p = settings.parametrization(narrow.net, model.net)
-    trace = model.net._read.trace
-    taps = Tapped(trace, tuple(filter(_is_compared, model.net._read.reading.taps)))
-    tx = settings.transformation(p)
-
-    def start(key: jax.Array) -> tuple[Any, Any]:
-        params, rest = model.draw(key)
-        return settings.start(p, params), rest
-
-    def train(params: Any, rest: Any, batches: Any) -> Any:
-        trained = _trained(settings, model, tx, (params, rest), batches)
-        x = jax.tree.map(lambda values: values[0], batches[0])
-        return _activations(taps, trace.consts, params, trained, rest, x)
-
-    # All seeds in one program: their models are small, and a program takes seconds to
-    # compile and milliseconds to run.
-    several = jax.vmap(start)
-    arguments = (*jax.eval_shape(several, keys), batches)
-    trained = traced(_unknown, jax.vmap(train, (0, 0, None)), arguments)
-    # A raw readout grows with the width by design, as does the output of a module that
-    # returns it as it is. Both are measured behind the multiplier instead.
-    hidden = _multiplied(p) if settings.is_parametrized else set()
-    names = frozenset(hidden), frozenset(_outputs(p) | _readouts(model.net))
-    return _Run(taps.taps, *names, materialize(several), trained)
-
-
-def _is_compared(tap: Tap) -> bool:
-    # The output of the model has a row of its own.
-    return tap.kind != "output" and bool(jnp.issubdtype(tap.dtype, jnp.floating))
-
-
-def _multiplied(p: Parametrization) -> set[str]:
-    """Return modules whose output the model has yet to multiply, and their parents."""
-    if all(tensor.factors.multiplier == 1 for tensor in p.tensors):
-        return set()
-    parts = [path.split("/") for path in _outputs(p)]
-    return {"/".join(some[:n]) for some in parts for n in range(1, len(some) + 1)}
-
-
-def _readouts(net: Network) -> set[str]:
-    """Return the layers that give the output, which may shrink as the width grows."""
-    paths = net.paths
-    return {
-        layer.path
-        for layer in net._read.reading.adjustable
-        if "readout" in net.parameters[paths[layer.kernel.number]].roles
-    }
-
-
-def _outputs(p: Parametrization) -> set[str]:
-    """Return the modules of output tensors."""
-    paths = (
-        strip_collection(tensor.parts)
-        for tensor in p.tensors
-        if tensor.mup_class == "output"
-    )
-    # A layer has the path of its module, or that of its weight.
-    return {"/".join(parts[:n]) for parts in paths for n in (len(parts) - 1, None)}
-
-
-def _trained(
-    settings: Settings, model: Model, tx: Any, start: tuple[Any, Any], batches: Any
-) -> Any:
-    """Train from the start of one seed, one step on each batch."""
-    import optax
-
-    params, rest = start
-    loss = settings.scalar_loss(model, rest)
-
-    def step(carry: Any, batch: Any) -> Any:
-        params, state = carry
-        updates, state = tx.update(jax.grad(loss)(params, *batch), state, params)
-        return (optax.apply_updates(params, updates), state), None
-
-    (trained, _), _ = jax.lax.scan(step, (params, tx.init(params)), batches)
-    return trained
-
-
-def _activations(
-    tapped: Tapped, consts: Any, params: Any, trained: Any, rest: Any, x: Any
-) -> Any:
-    """Return the activations for the parameters before and after the training."""
-
-    def activations(params: Any) -> tuple[list[Any], Any]:
-        perturbations = [jnp.zeros(tap.shape, tap.dtype) for tap in tapped.taps]
-        output, named = tapped.run(consts, (params, x, rest), perturbations)
-        return named, output
-
-    # A vmap over both is half of the program to compile.
-    both = jax.tree.map(lambda *pair: jnp.stack(pair), params, trained)
-    return jax.vmap(activations)(both)
-
-
-_COMPARED = ("init", "size", "change")
-
-
-@functools.partial(jax.jit, static_argnames="over")
-def _compared(pairs: Any, over: int = 0) -> jax.Array:
-    """Return the rms of the start, of the end, and of their difference.
-
-    `pairs` are arrays (seed, start or end, ..). The result has a row for each index of
-    the `over` axes of scans, with the seeds last.
-    """
-
-    def compare(pairs: Any) -> jax.Array:
-        values = list(map(_flat, jax.tree.leaves(pairs)))
-        first, last = jnp.concatenate(values, axis=1)
-        return jnp.stack([rms(first), rms(last), rms(last - first)])
-
-    function: Callable[..., Any] = compare
-    for _ in range(over):
-        function = jax.vmap(function, in_axes=1)
-    return jnp.asarray(jax.vmap(function, out_axes=-1)(pairs))
-
-
-def _flat(x: Any) -> jax.Array:
-    wide = jnp.asarray(x, jnp.promote_types(x.dtype, np.float32)).reshape(2, -1)
-    # A mask's -1e9 would decide the rms of all logits, and hide their growth.
-    return jnp.where(wide < -_MASKED, 0.0, wide)

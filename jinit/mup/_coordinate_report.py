@@ -1,13 +1,20 @@
 """A `CoordinateReport` has the sizes at each width, their slopes, and verdicts."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
-from .._core import figures
 from .._core.results import Finding, Result, Row, Table, plain, saved
+from ._coordinate_figure import Panel, figure_of
+from ._coordinate_rows import row as row
+
+_SLOPES = ("init", "size", "change")
+_PARTS = ("effective", "propagated")
+_NOTES = (
+    "Flat activations over a few steps do not prove that a rate transfers: weight "
+    "decay, schedules, batch sizes and later training do not show here. "
+    "mup.transfer_check trains over rates and widths and measures the best rate."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,8 +25,10 @@ class CoordinateReport(Result):
     with one number for each width (the rms before training, after training, and of the
     difference, averaged over seeds); `init_slope`, `size_slope` and `change_slope`, the
     slopes of their logarithms over the logarithm of the width; `init_error` and so on,
-    the standard errors of the slopes, from the scatter of the seeds; and `verdict`:
-    "flat", "grows" or "shrinks". `print(report)` shows a table.
+    the standard errors of the slopes, from the scatter of the seeds; `init_expected`
+    and so on, the slopes that muP expects in the limit of infinite width (None where
+    that hangs on the model); `verdict`: "flat", "grows" or "shrinks"; and `cure`, a
+    sentence for a layer that is not flat, else None. `print(report)` shows a table.
 
     A layer grows if the slope of its size or of its change is above the tolerance. It
     shrinks if the slope of its change, or of its size at the start, is below minus the
@@ -31,8 +40,36 @@ class CoordinateReport(Result):
       cancels the random initial output, and a narrow model has more of it to cancel;
     - attention's logits, which take more than a few steps, never count as shrinking.
 
+    With refined=True `refined` has a row for each product of data with a kernel. Its
+    keys are `path` and, for each of the names below, a tuple of numbers by width and
+    `..._slope` and `..._error`:
+
+    - `change`: W_t x_t - W_0 x_0, without the bias;
+    - `effective`: (W_t - W_0) x_t, which the layer itself has learned;
+    - `propagated`: W_0 (x_t - x_0), which comes from the layers before;
+    - `input` and `input_change`: x_t and x_t - x_0;
+    - `effective_spectral` = |D x| / (|D|_2 |x|) with D = W_t - W_0 and x = x_t, and
+      `effective_frobenius` = |D x| / (|D|_F |x|); `propagated_spectral` and
+      `propagated_frobenius` are those of W_0 and x_t - x_0. Their slopes are alignment
+      exponents: 0 says that a kernel meets its input as well aligned as at any width,
+      -1/2 that it meets it like a random one. For convolutions and experts |D|_2 is the
+      norm of the whole linear map.
+
+    Further keys are `effective_expected`, `propagated_expected` and the verdicts
+    `effective_verdict` and `propagated_verdict`, with `effective_cure` and
+    `propagated_cure`. Both expected slopes are 0, and 1 for a readout whose multiplier
+    stands behind it. A propagated part grows only if it grows more than the change of
+    its input, and it never counts as shrinking. An effective part shrinks if its slope
+    is below minus twice the tolerance, since narrow models align their updates better.
+
     A slope near the tolerance often comes from a narrow model, or from few steps: look
-    at the columns, and check wider models.
+    at the columns, and check wider models. And a check that passes says only that these
+    activations keep their size in these steps. It cannot see what decides about a rate
+    later or elsewhere: weight decay, a schedule, Adam's epsilon under gradients that
+    become small, a batch size that changes, a depth that grows, an output that
+    diverges after many steps, or a loss whose best rate moves for another reason.
+    `jinit.mup.transfer_check` trains at several rates and widths, and measures whether
+    the best rate stays.
 
     Example:
       >>> import jax, jax.numpy as jnp, jinit, optax
@@ -53,6 +90,7 @@ class CoordinateReport(Result):
     seeds: int
     steps: int
     tolerance: float = 0.2
+    refined: tuple[Row, ...] = ()
 
     @property
     def verdict(self) -> dict[str, str]:
@@ -61,14 +99,14 @@ class CoordinateReport(Result):
 
     def _table(self) -> Table:
         changes = [f"change at {width}" for width in self.widths]
-        head = ("layer", "at init", "size", "change", *changes, "verdict")
+        head = (
+            "layer", *(f"{name} (expected)" for name in ("at init", "size", "change")),
+            *changes, "verdict",
+        )  # fmt: skip
         lines = [
             (
                 ("  " if row["verdict"] == "flat" else "! ") + row["path"],
-                *(
-                    f"{row[f'{name}_slope']:+.2f}"
-                    for name in ("init", "size", "change")
-                ),
+                *(_slope(row, name) for name in _SLOPES),
                 *(f"{value:.3g}" for value in row["change"]),
                 row["verdict"],
             )
@@ -76,43 +114,36 @@ class CoordinateReport(Result):
         ]
         notes = [f"- {finding}" for finding in self.findings]
         notes = notes or ["- every layer is flat: nothing depends on the width"]
+        notes += _refined_lines(self.refined)
         title = f"slopes over width: {self.steps} steps, {self.seeds} seeds"
-        return Table(head, lines, above=[title], below=notes)
+        return Table(head, lines, above=[title], below=[*notes, f"- {_NOTES}"])
 
     @property
     def findings(self) -> list[Finding]:
         """Return a finding for each layer that grows or shrinks with the width.
 
-        Its category is "grows" or "shrinks", its value the slope of the change.
+        Its category is "grows" or "shrinks", its value the slope of the change. With
+        refined=True a part of a change has one too, with the slope of the part.
         """
-        return [
-            Finding(
-                row["verdict"],
-                row["path"],
-                row["change_slope"],
-                f"{row['path']} {row['verdict']} with width: slopes "
-                f"{row['init_slope']:+.2f} at init, {row['size_slope']:+.2f} trained, "
-                f"{row['change_slope']:+.2f} of the change",
-            )
-            for row in self.rows
-            if row["verdict"] != "flat"
-        ]
+        return [*_findings(self.rows), *_findings_of_parts(self.refined)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, for JSON, with None for numbers that are not finite."""
         return {
             "widths": list(self.widths),
             "rows": plain(self.rows),
+            "refined": plain(self.refined),
             "seeds": self.seeds,
             "steps": self.steps,
             "tolerance": self.tolerance,
+            "findings": [str(finding) for finding in self.findings],
         }
 
     def check(self) -> None:
         """Raise unless every layer is flat.
 
         Raises:
-          AssertionError: if a layer grows or shrinks; the text has their slopes.
+          AssertionError: if a layer grows or shrinks; the text has slopes and cures.
         """
         if findings := self.findings:
             raise AssertionError("\n".join(map(str, findings)))
@@ -120,115 +151,93 @@ class CoordinateReport(Result):
     def plot(self, path: Any = None) -> Any:
         """Draw size and change against width, a line for each layer.
 
+        With refined=True two more panels have the effective and the propagated part of
+        each change. All panels have one range, and thin lines of slope 0, 1/2 and 1.
+
         Args:
           path: the file to write the picture to; None to write no file.
 
         Returns:
           The matplotlib figure.
         """
-        figure, panels = figures.side_by_side(2)
-        for axes, name in zip(panels, ("size", "change"), strict=True):
-            for number, row in enumerate(self.rows):
-                is_flat = row["verdict"] == "flat"
-                style = figures.style_of(number, is_sick=not is_flat)
-                label = row["path"] + ("" if is_flat else f": {row['verdict']}")
-                axes.plot(self.widths, row[name], **style, label=label)
-            axes.set_xscale("log", base=2)
-            axes.set(
-                yscale="log", xlabel="width (log)", ylabel=f"rms of the {name} (log)"
-            )
-        figures.legend(axes)
+        panels = [Panel(name, _marked(self.rows, ""), name) for name in _SLOPES[1:]]
+        panels += [
+            Panel(f"{name} part of the change", _marked(self.refined, f"{name}_"), name)
+            for name in (_PARTS if self.refined else ())
+        ]
         healthy = f"nothing depends on the width in {len(self.rows)} layers"
-        figures.title(figure, figures.headline(self.findings, healthy))
-        return saved(figure, path)
+        return saved(figure_of(self.widths, panels, self.findings, healthy), path)
 
 
-def row(
-    path: str,
-    widths: Sequence[int],
-    sizes: dict[str, np.ndarray],
-    tolerance: float,
-    is_output: bool = False,
-) -> Row:
-    """Return the row of one layer, from its sizes, arrays (widths, seeds)."""
-    last = path.rpartition("/")[2].partition("#")[0]
-    slopes = {name: _slope(widths, values) for name, values in sizes.items()}
-    errors = {name: _error(widths, values) for name, values in sizes.items()}
-    # A slope within two standard errors of 0 counts as 0.
-    known = {n: s if abs(s) > 2 * errors[n] else 0.0 for n, s in slopes.items()}
-    # Narrow models are far from the limit of infinite width, so a layer shrinks only if
-    # it does so among the wider half, too.
-    wide = np.argsort(widths)[-max(2, (len(widths) + 1) // 2) :]
-    lasting = {
-        name: max(known[name], _slope([widths[i] for i in wide], values[wide]))
-        for name, values in sizes.items()
-    }
-    averages = {
-        name: tuple(float(v) for v in _average(values))
-        for name, values in sizes.items()
-    }
-    return {
-        "path": path,
-        **averages,
-        **{f"{name}_slope": slope for name, slope in slopes.items()},
-        **{f"{name}_error": error for name, error in errors.items()},
-        "verdict": _verdict(
-            known, lasting, tolerance, is_output or last == "output", last == "softmax"
-        ),
-    }
+def _marked(rows: tuple[Row, ...], prefix: str) -> list[Row]:
+    """Return rows that say whether they are sick."""
+    return [{**one, "is_sick": one[f"{prefix}verdict"] != "flat"} for one in rows]
 
 
-# The slope is one of logarithms, in which a single seed that diverged does not decide
-# the mean as it would in an arithmetic one.
-def _average(values: np.ndarray) -> np.ndarray:
-    """Return the geometric mean over the seeds; 0 if one of them is 0."""
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.exp(np.mean(np.log(values), axis=1)))
+def _findings(rows: tuple[Row, ...]) -> Iterator[Finding]:
+    for one in rows:
+        if one["verdict"] == "flat":
+            continue
+        expected = (_expected(one[f"{name}_expected"]) for name in _SLOPES)
+        text = (
+            f"{one['path']} {one['verdict']} with width: slopes "
+            f"{one['init_slope']:+.2f} at init, {one['size_slope']:+.2f} trained, "
+            f"{one['change_slope']:+.2f} of the change, where {{}}, {{}} and {{}} are "
+            "expected."
+        ).format(*expected)
+        yield Finding(
+            one["verdict"], one["path"], one["change_slope"], _with_cure(text, one, "")
+        )
 
 
-def _slope(widths: Sequence[int], values: np.ndarray) -> float:
-    """Return the slope of log size over log width.
+def _findings_of_parts(rows: tuple[Row, ...]) -> Iterator[Finding]:
+    for one in rows:
+        for name in _PARTS:
+            verdict = one[f"{name}_verdict"]
+            if verdict == "flat":
+                continue
+            slope, expected = one[f"{name}_slope"], one[f"{name}_expected"]
+            text = (
+                f"The {name} part of the change of {one['path']}, {_FORMULAS[name]}, "
+                f"{verdict} with width: its slope is {slope:+.2f}, where "
+                f"{_expected(expected)} is expected."
+            )
+            yield Finding(
+                verdict, one["path"], slope, _with_cure(text, one, f"{name}_")
+            )
 
-    It is infinite if the size at one of the widths is, and 0 for sizes of 0.
-    """
-    means = _average(values)
-    if not np.all(np.isfinite(means)):
-        return float("inf")
-    known = means > 0
-    if known.sum() < 2:
-        return 0.0
-    return float(
-        np.polyfit(np.log(np.asarray(widths)[known]), np.log(means[known]), 1)[0]
+
+_FORMULAS = {"effective": "(W_t - W_0) x_t", "propagated": "W_0 (x_t - x_0)"}
+
+
+def _with_cure(text: str, row: Row, prefix: str) -> str:
+    cure = row.get(f"{prefix}cure")
+    return f"{text} {cure}" if cure else text
+
+
+def _refined_lines(rows: tuple[Row, ...]) -> list[str]:
+    """Return a line for each product, with its slopes and alignment exponents."""
+    if not rows:
+        return []
+    head = (
+        "slopes of the parts of each change, and exponents of the spectral alignment:"
     )
+    lines = [
+        f"  {row['path']}: "
+        + "; ".join(
+            f"{name} {_slope(row, name)}, aligned {row[f'{name}_spectral_slope']:+.2f}"
+            for name in _PARTS
+        )
+        for row in rows
+    ]
+    return ["", head, *lines]
 
 
-def _error(widths: Sequence[int], values: np.ndarray) -> float:
-    """Return the standard error of the slope, from the scatter of the seeds."""
-    seeds = values.shape[1]
-    if seeds < 2 or not np.all(np.isfinite(values) & (values > 0)):
-        return 0.0
-    # Least squares: the variance of a slope is that of a point over the sum of squares
-    # of log width. All widths share one estimate of it, since four seeds give a poor
-    # one.
-    scatter = np.mean(np.var(np.log(values), axis=1, ddof=1)) / seeds
-    spread = len(widths) * np.var(np.log(np.asarray(widths)))
-    return float(np.sqrt(scatter / spread))
+def _slope(row: Row, name: str) -> str:
+    expected = row[f"{name}_expected"]
+    text = f"{row[f'{name}_slope']:+.2f}"
+    return text if expected is None else f"{text} ({_expected(expected)})"
 
 
-def _verdict(
-    slopes: dict[str, float],
-    lasting: dict[str, float],
-    tolerance: float,
-    is_output: bool,
-    is_logits: bool,
-) -> str:
-    if max(slopes.values()) > tolerance:
-        return "grows"
-    if is_logits:
-        # Logits start small in a wide model by design, and take many steps to grow.
-        return "flat"
-    init, size, change = (lasting[name] for name in ("init", "size", "change"))
-    # Training also cancels the random output of the start, of which a narrow model has
-    # more. So the change of a right output shrinks with width while its size does not.
-    least = max(change, size) if is_output else min(change, init)
-    return "shrinks" if least < -tolerance else "flat"
+def _expected(slope: float | None) -> str:
+    return "any slope" if slope is None else f"{round(slope, 2) + 0.0:g}"

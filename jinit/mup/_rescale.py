@@ -73,7 +73,7 @@ def rescaled(tensors: Sequence[Tensor], absolute: bool, params: Any, drawn: Any)
         return jax.tree.unflatten(structure, values)
     laws = _laws(drawn, named_leaves(tensors, params))
     factors = [
-        tensor.factors.std / _drawn(tensor, law)
+        tensor.factors.std / drawn_growth(tensor, law)
         for tensor, law in zip(ordered, laws, strict=True)
     ]
     return times(params, factors)
@@ -109,7 +109,7 @@ def _laws(drawn: Any, in_tree: list[Leaf]) -> list[str | None]:
     return first_matches(pairs, in_tree)
 
 
-def _drawn(tensor: Tensor, law: str | None) -> float:
+def drawn_growth(tensor: Tensor, law: str | None) -> float:
     """Return the growth of the initializer's std from base to target."""
     if law is None and tensor.drawn is not None:
         return tensor.drawn

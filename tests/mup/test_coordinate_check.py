@@ -81,6 +81,21 @@ def test_rows_and_figure(flat, tmp_path):
     figure = flat.plot(tmp_path / "check.png")
     assert (tmp_path / "check.png").stat().st_size > 1000
     assert len(figure.axes) == 2
+    assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
+    labels = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
+    assert labels == [*flat.verdict, "slope 0", "slope 1/2", "slope 1"]
+
+
+def test_the_table_shows_what_is_expected(flat):
+    last = flat.rows[-1]
+    names = "init_expected", "size_expected", "change_expected"
+    assert [last[name] for name in names] == [-0.5, 0, 0]
+    text = str(flat)
+    assert "change (expected)" in text and "(-0.5)" in text
+    assert flat.to_dict()["rows"][-1]["init_expected"] == -0.5
+    # It says what it cannot see.
+    assert "mup.transfer_check" in text and "weight decay" in text
+    assert "mup.transfer_check" in mup.coordinate_check.__doc__
 
 
 def test_the_sizes_are_those_of_a_loop():
@@ -111,16 +126,28 @@ def test_standard_parametrization_grows():
     with pytest.raises(AssertionError, match="output grows with width: slopes"):
         report.check()
     assert "! output" in str(report)
+    # A cure for each layer: what is expected, and what to do.
+    messages = {finding.path: finding.message for finding in report.findings}
+    assert "of the change, where -0.5, 0 and 0 are expected." in messages["output"]
+    assert "pass `tx=lambda p: p.optimizer(tx)`" in messages["Dense_1"]
+    assert "multiply the logits by p.readout_scale" in messages["output"]
 
 
 def test_a_forgotten_readout_multiplier():
     report = checked(lambda width: MLP(width, 1.0))
     assert report.verdict["output"] == "grows"
+    (message,) = [f.message for f in report.findings if f.path == "output"]
+    assert "the readout multiplier is missing" in message
 
 
 def test_a_hidden_rate_that_is_not_divided():
     report = checked(tx=lambda p: ADAM)
     assert report.verdict["Dense_1"] == "grows"
+    messages = {finding.path: finding.message for finding in report.findings}
+    assert "The update of Dense_1/kernel has the slope" in messages["Dense_1"]
+    assert "wrap the whole optimizer" in messages["Dense_1"]
+    # What follows from it is sent there.
+    assert all("mend Dense_1 first" in m for p, m in messages.items() if p != "Dense_1")
 
 
 def test_a_std_divided_by_m():
@@ -134,6 +161,10 @@ def test_a_std_divided_by_m():
     report = checked(init=init)
     assert report.verdict["Dense_0"] == "flat"
     assert report.verdict["Dense_1"] == "shrinks"
+    (cure,) = [row["cure"] for row in report.rows if row["path"] == "Dense_1"]
+    assert "starts with the slope -1.0" in cure and "has -0.50" in cure
+    assert "let `init` return p.init(params)" in cure
+    assert all(row["cure"] is None for row in report.rows if row["verdict"] == "flat")
 
 
 def test_weights_of_outputs_by_inputs():
@@ -188,6 +219,8 @@ def test_attention():
     wrong = checked(lambda w: Attention(w, None), batches=SEQUENCES)
     assert set(good.verdict.values()) == {"flat"}, str(good)
     assert wrong.verdict[path] == "grows", str(wrong)
+    (message,) = [f.message for f in wrong.findings if f.path == path]
+    assert "mup.attention_scale(head_dim, base_head_dim)" in message, message
     # The masked logits are no numbers.
     assert all(r["size"][0] < 1e3 for r in wrong.rows)
     assert jax.nn.softmax is nn.softmax

@@ -60,10 +60,10 @@ def loss(y):
     return jnp.mean(y**2)
 
 
-def coordinates(make):
+def coordinates(make, **options):
     return lambda: jinit.mup.coordinate_check(
         make, [4, 8], [(X, X)] * 2, lambda p: p.optimizer(optax.sgd(0.1)),
-        loss=lambda y, target: jnp.mean((y - target) ** 2), seeds=2,
+        loss=lambda y, target: jnp.mean((y - target) ** 2), seeds=2, **options,
     )  # fmt: skip
 
 
@@ -102,6 +102,7 @@ CASES = {
     "autoinit of NNX": lambda: jinit.nnx.autoinit(NNX[0], batch=X),
     "coordinate_check": coordinates(lambda width: MLP(width)),
     "coordinate_check of NNX": coordinates(widths),
+    "coordinate_check with refined": coordinates(widths, refined=True),
 }  # fmt: skip
 
 

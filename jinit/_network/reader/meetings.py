@@ -111,6 +111,8 @@ def modulated(log: Log, new: Data, kernel: Data) -> Data:
     """Let a product descend from what has scaled or chosen its kernel, too."""
     log.followed |= kernel.layers
     assert kernel.pending is not None
+    for product in log.members(new.last):
+        product.is_modulated = True
     parameters = {term.parameter for term in kernel.pending[0].terms}
     for use in log.members(kernel.layers):
         if {term.parameter for term in use.view.terms} == parameters:

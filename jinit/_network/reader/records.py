@@ -184,7 +184,8 @@ class Product(NamedTuple):
     `layer` is the number of its record, `output` that of its tap. `input` is the
     operand of the product, if it is known, and `units` are the dimensions of the
     operand that are summed. `shared` says for each scan around it whether the steps of
-    the scan share its weights.
+    the scan share its weights. `is_modulated` says that data have scaled or chosen the
+    kernel.
     """
 
     layer: int
@@ -192,6 +193,7 @@ class Product(NamedTuple):
     input: Tap | None
     units: tuple[int, ...]
     shared: tuple[bool, ...]
+    is_modulated: bool = False
 
 
 class Sum(NamedTuple):

@@ -68,7 +68,9 @@ def _products(uses: Sequence[Use], numbers: dict[int, int]) -> Iterator[Product]
             )
             units = () if fed is None else tuple(dim for dim, _ in fed.dims)
             tap = None if fed is None else fed.tap
-            yield Product(number, numbers[id(use)], tap, units, shared)
+            yield Product(
+                number, numbers[id(use)], tap, units, shared, use.is_modulated
+            )
 
 
 def sums_of(additions: Sequence[Addition], names: Names) -> tuple[Sum, ...]:

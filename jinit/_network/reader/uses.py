@@ -61,6 +61,8 @@ class Use:
     point: Any = None
     # Whether the name of the output is that of a module.
     is_module: bool = False
+    # Whether data have scaled or chosen the kernel.
+    is_modulated: bool = False
 
     @property
     def bit(self) -> int:
