@@ -164,6 +164,9 @@ HU_2022 = Paper(
 HUANG_2020 = Paper(("Huang", "Perez", "Ba", "Volkovs"), 2020,
     "Improving transformer optimization through better initialization",
     "https://proceedings.mlr.press/v119/huang20f.html", "ICML")
+JIANG_2026 = Paper(("Jiang", "Bordelon", "Pehlevan", "Hanin"), 2026,
+    "Hyperparameter transfer with mixture-of-experts layers",
+    "https://arxiv.org/abs/2601.20205", "ICML")
 JORDAN_2024 = Paper(("Jordan",), 2024,
     "94% on CIFAR-10 in 3.29 seconds on a single GPU",
     "https://arxiv.org/abs/2404.00498", "arXiv")
@@ -173,6 +176,9 @@ JOZEFOWICZ_2015 = Paper(("Jozefowicz", "Zaremba", "Sutskever"), 2015,
 KLAMBAUER_2017 = Paper(("Klambauer", "Unterthiner", "Mayr", "Hochreiter"), 2017,
     "Self-normalizing neural networks",
     "https://arxiv.org/abs/1706.02515", "NeurIPS")
+KOSSON_2025 = Paper(("Kosson", "Welborn", "Liu", "Jaggi", "Chen"), 2025,
+    "Weight decay may matter more than muP for learning rate transfer in practice",
+    "https://arxiv.org/abs/2510.19093", "arXiv")
 KRAHENBUHL_2016 = Paper(("Krähenbühl", "Doersch", "Donahue", "Darrell"), 2016,
     "Data-dependent initializations of convolutional neural networks",
     "https://arxiv.org/abs/1511.06856", "ICLR")
@@ -185,12 +191,23 @@ LECUN_1998 = Paper(("LeCun", "Bottou", "Orr", "Müller"), 1998,
 LIN_2017 = Paper(("Lin", "Goyal", "Girshick", "He", "Dollár"), 2017,
     "Focal loss for dense object detection",
     "https://arxiv.org/abs/1708.02002", "ICCV")
+LIU_2025 = Paper(
+    ("Liu", "Su", "Yao", "Jiang", "Lai", "Du", "Qin", "Xu", "Lu", "Yan", "Chen",
+     "Zheng", "Liu", "Liu", "Yin", "He", "Zhu", "Wang", "Wang", "Dong", "Zhang",
+     "Kang", "Zhang", "Xu", "Zhang", "Wu", "Zhou", "Yang"), 2025,
+    "Muon is scalable for LLM training",
+    "https://arxiv.org/abs/2502.16982", "arXiv")
 LONG_2015 = Paper(("Long", "Shelhamer", "Darrell"), 2015,
     "Fully convolutional networks for semantic segmentation",
     "https://arxiv.org/abs/1411.4038", "CVPR")
 LOSHCHILOV_2025 = Paper(("Loshchilov", "Hsieh", "Sun", "Ginsburg"), 2025,
     "nGPT: normalized transformer with representation learning on the hypersphere",
     "https://arxiv.org/abs/2410.01131", "ICLR")
+MALASNICKI_2025 = Paper(
+    ("Małaśnicki", "Ciebiera", "Boruń", "Pióro", "Ludziejewski", "Stefaniak", "Krutul",
+     "Jaszczur", "Cygan", "Adamczewski", "Krajewski"), 2025,
+    "Mu-parametrization for mixture of experts",
+    "https://arxiv.org/abs/2508.09752", "arXiv")
 MARTENS_2010 = Paper(("Martens",), 2010,
     "Deep learning via Hessian-free optimization",
     "https://icml.cc/Conferences/2010/papers/458.pdf", "ICML")
@@ -316,6 +333,9 @@ WANG_2023 = Paper(
 WANG_2024 = Paper(("Wang", "Ma", "Dong", "Huang", "Zhang", "Wei"), 2024,
     "DeepNet: scaling transformers to 1,000 layers",
     "https://arxiv.org/abs/2203.00555", "TPAMI")
+WANG_2025 = Paper(("Wang", "Aitchison"), 2025,
+    "How to set AdamW's weight decay as you scale model and dataset size",
+    "https://arxiv.org/abs/2405.13698", "ICML")
 WIGHTMAN_2019 = Paper(("Wightman",), 2019,
     "PyTorch image models",
     "https://doi.org/10.5281/zenodo.4414861", "GitHub")

@@ -12,6 +12,7 @@ and the target model, which is trained:
 
 Attention takes q k' / head_dim in the place of q k' / sqrt(head_dim); the function
 `attention_scale` returns the factor. At the base width nothing changes, bit for bit.
+`p.muon_dimension_numbers()` and `p.labels()` tell which tensors Muon takes.
 """
 
 from .._core.names import publish

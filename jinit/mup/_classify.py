@@ -7,8 +7,10 @@ from .._core import checks
 from .._core.trees import Leaf, leaves, listed, stand_in, strip_collection
 from .._network.record import Network
 from ._drawn import with_drawn
+from ._experts import with_experts
 from ._growth import (
     CLASSES,
+    EXPERT_CLASSES,
     ClassifiedTensor,
     ambiguous,
     checked,
@@ -57,7 +59,8 @@ def classify(
     ]
     texts = overridden(overrides, ordered[1], "overrides")
     by_kind = _by_networks if are_networks == {True} else _by_shapes
-    tensors = by_kind(list(models.values()), ordered, texts)
+    plain = [EXPERT_CLASSES.get(text or "", text) for text in texts]
+    tensors = with_experts(by_kind(list(models.values()), ordered, plain), texts)
     base, target, *_ = places.values()
     pairs = [(base[place][1], target[place][1]) for place in places["shapes"]]
     return with_drawn(tensors, pairs)
@@ -200,16 +203,16 @@ def classify_by_rules(shapes: Any, rules: Any, width: Any) -> list[ClassifiedTen
         )
     texts = overridden(rules, tensors, "rules")
     classified = [
-        _by_rule(leaf, str(text), base, target)
+        _by_rule(leaf, EXPERT_CLASSES.get(str(text), str(text)), base, target)
         for leaf, text in zip(tensors, texts, strict=True)
     ]
-    if not isinstance(shapes, Network):
-        return classified
-    readings = readings_of(shapes)
-    return [
-        one._replace(is_readout=is_readout(readings[one.path], one.axes))
-        for one in classified
-    ]
+    if isinstance(shapes, Network):
+        readings = readings_of(shapes)
+        classified = [
+            one._replace(is_readout=is_readout(readings[one.path], one.axes))
+            for one in classified
+        ]
+    return with_experts(classified, texts)
 
 
 def _by_rule(leaf: Leaf, text: str, base: int, target: int) -> ClassifiedTensor:
@@ -241,6 +244,8 @@ def _by_rule(leaf: Leaf, text: str, base: int, target: int) -> ClassifiedTensor:
         axes,
         is_readout=not is_beside_others(leaf),
         is_looked_up=is_looked_up(leaf),
+        roles=leaf.roles,
+        groups=getattr(leaf.value, "groups", 1),
     )
 
 

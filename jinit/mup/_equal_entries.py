@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import ClosedJaxpr, JaxprEqn
 
@@ -87,7 +88,7 @@ def _value(value: Any) -> Value:
 def _constant(array: Any) -> Value:
     """Return a constant, as one number where its entries are equal."""
     if isinstance(array, jax.core.Tracer):
-        if array.ndim or not np.issubdtype(array.dtype, np.inexact):
+        if array.ndim or not jnp.issubdtype(array.dtype, jnp.floating):
             return Unknown("it holds an array that is traced outside of it")
         return Uniform(np.float64(_STAND_IN), TRACED)
     try:

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from .._scale.fans import fans
 from ._growth import ClassifiedTensor
+from ._matrices import Matrix, matrix_of
 
 KINDS = ("adam", "sgd", "muon")
 # alpha of each rule: a residual branch is divided by L^alpha.
@@ -46,7 +47,9 @@ class Tensor:
     `axes` are the axes that grow with the width; `layout` has a letter per axis, as in
     `jinit.fans`; `factors` are relative to the base model, or absolute. `is_folded`
     tells that std and rates have taken the multiplier of an output in. `drawn` is the
-    growth of the initializer's std from base to target, if it was measured.
+    growth of the initializer's std from base to target, if it was measured. `roles` are
+    those of a network; `moe` is "router" or "expert" in a mixture of experts; `matrix`
+    has the axes of inputs and of outputs of a matrix that Muon takes.
     """
 
     parts: tuple[str, ...]
@@ -58,6 +61,9 @@ class Tensor:
     factors: Factors
     is_folded: bool = False
     drawn: float | None = None
+    roles: tuple[str, ...] | None = None
+    moe: str = ""
+    matrix: Matrix | None = None
 
     @property
     def path(self) -> str:
@@ -178,4 +184,7 @@ def tensor_of(
         Factors(*map(float, factors)),
         is_folded,
         tensor.drawn,
+        None if tensor.roles is None else tuple(sorted(tensor.roles)),
+        tensor.moe,
+        matrix_of(tensor),
     )

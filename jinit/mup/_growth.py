@@ -16,6 +16,8 @@ from .._core.trees import Leaf
 from .._scale.fans import Fans, fans
 
 CLASSES = ("input", "hidden", "output", "vector", "scalar")
+# The classes of a mixture of experts, and the class whose factors each of them has.
+EXPERT_CLASSES = {"router": "output", "expert": "hidden"}
 
 Shape = tuple[int, ...]
 
@@ -27,7 +29,8 @@ class ClassifiedTensor(NamedTuple):
     results, so that a multiplier may stand behind it. `is_looked_up` tells an
     embedding, also a tied one. `counted` are the fans that the layout cannot tell.
     `drawn` is the growth of the initializer's std, if it is known. `doubts` are the
-    keys of sentences that the table says about the tensor.
+    keys of sentences that the table says about the tensor. `roles` and `groups` are
+    those of a network, and `moe` is "router" or "expert" in a mixture of experts.
     """
 
     parts: tuple[str, ...]
@@ -41,6 +44,9 @@ class ClassifiedTensor(NamedTuple):
     counted: tuple[Fans, Fans] | None = None
     drawn: float | None = None
     doubts: tuple[str, ...] = ()
+    roles: frozenset[str] | None = None
+    groups: int = 1
+    moe: str = ""
 
     @property
     def path(self) -> str:
@@ -133,13 +139,13 @@ def layout_by_override(
 
 def check_layout(leaf: Leaf, layout: str) -> None:
     """Raise unless a layout has one of the four letters for each axis of a leaf."""
-    ndim = len(leaf.value.shape)
+    ndim, known = len(leaf.value.shape), (*CLASSES, *EXPERT_CLASSES)
     if len(layout) != ndim or set(layout) - set("iokb"):
         raise ValueError(
             f"the override of {leaf} is {layout!r}; it must be a class "
-            f"({', '.join(map(repr, CLASSES))}) or a letter per axis, {ndim} of "
+            f"({', '.join(map(repr, known))}) or a letter per axis, {ndim} of "
             "them: i input, o output, k window, b batch."
-            f"{names.did_you_mean(layout, CLASSES)}"
+            f"{names.did_you_mean(layout, known)}"
         )
 
 

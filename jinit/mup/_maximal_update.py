@@ -13,6 +13,7 @@ from .._network.record import Network
 from ._classify import KINDS, blocks_of, classify, classify_by_rules, pair
 from ._factors import DEPTH_RULES, Depth, factors, tensor_of
 from ._growth import ClassifiedTensor
+from ._muon import structure_of
 from ._parametrization import Parametrization
 from ._remarks import remarks
 
@@ -43,10 +44,15 @@ def infer(
     | hidden | n^(-1/2) | 1 | 1 / n | o / n |
     | output | 1 | 1 / n | 1 | n |
     | scalar | 1 | 1 | 1 | 1 |
+    | expert | n^(-1/2) | 1 | 1 / n | o / n |
+    | router | 1 / n | 1 | 1 / n | 1 / n |
 
-    An output that is no readout (keys and values of grouped queries, a router, a
-    bottleneck) has its multiplier in the weights: std 1 / n, Adam's rate 1 / n, SGD's
-    rate 1 / n. So p.readout_scale belongs to readouts alone, which the table names.
+    An expert is hidden, with the fans of one expert: more experts are more copies. A
+    router is an output for each expert, whose weights take the multiplier in.
+
+    An output that is no readout (keys and values of grouped queries, a bottleneck) has
+    the factors of a router. So p.readout_scale belongs to readouts alone, which the
+    table names.
 
     Two trees of shapes tell less. Then the bias beside a kernel shows the outputs,
     names show the kernels of attention and convolutions, and other matrices are
@@ -72,8 +78,9 @@ def infer(
         or the same tree at another width.
       overrides: pairs (pattern, class), or (pattern, layout) with a letter per axis as
         in `jinit.fans`. They win over networks, whose roles are patterns, too
-        ("@router"), and tell what shapes leave open. A tied embedding is
-        ("**/embedding", "output"): a scale on the logits, and nothing else.
+        ("@gate"), and tell what shapes leave open, as ("**/gate/kernel", "router")
+        does. A tied embedding is ("**/embedding", "output"): a scale on the logits, and
+        nothing else.
       delta_shapes: the model at a third width. It shows the axes that grow if those of
         base and target have one length by chance, or all are equal.
       kind: the optimizer whose rates the table shows, "adam" or "sgd". `p.optimizer`
@@ -130,6 +137,8 @@ def infer(
         transformers", NeurIPS 2025. The source of "completep".
       Everett et al., "Scaling exponents across parameterizations and optimizers", ICML
         2024. The source of the scale of epsilon.
+      Małaśnicki et al., "Mu-parametrization for mixture of experts", arXiv 2025. The
+        classes of experts and routers.
     """
     tensors = classify(base_shapes, shapes, delta_shapes, overrides)
     if depth is None and depth_rule is not None and isinstance(shapes, Network):
@@ -216,7 +225,7 @@ def _maximal_update(
         relative = factors(tensor, fold)
         # Keys of grouped queries lie in a branch. Shapes alone may take a readout for
         # such an output.
-        is_inside = by_network and fold and not tensor.is_readout
+        is_inside = fold and not tensor.is_readout and (by_network or tensor.moe)
         # Dey et al. (2025) scale the rates of norms and biases inside of blocks as
         # well: they act through the branch's factor, too.
         if tensor.mup_class == "hidden" or is_inside or _is_in_block(tensor, blocks):
@@ -228,6 +237,7 @@ def _maximal_update(
         residual_scale=depth.residual,
         depth_rule=depth.rule,
         remarks=remarks(tensors, by_network=by_network),
+        structure=structure_of(shapes),
     )
 
 

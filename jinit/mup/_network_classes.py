@@ -89,6 +89,8 @@ def classify_by_network(
         is_readout=is_readout(target, axes),
         is_looked_up="embedding" in roles,
         counted=_counted(base, target) if override is None else None,
+        roles=roles,
+        groups=target.parameter.groups,
     )
     return tensor if override else tensor._replace(doubts=_doubts(roles, tensor))
 

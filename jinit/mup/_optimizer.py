@@ -13,11 +13,19 @@ import jax
 import numpy as np
 
 from .._core import checks
+from ._decay_rule import DecayRule
 from ._factors import KINDS, Tensor, muon_norm
 from ._growth import checked, overridden
-from ._optimizer_kind import Behaviour, alike, behaviours, elsewhere, raise_doubts
-from ._optimizer_kind import answered as answered_by
-from ._optimizer_trial import Answer
+from ._optimizer_kind import (
+    Behaviour,
+    alike,
+    answered,
+    behaviours,
+    elsewhere,
+    raise_contradictions,
+    raise_doubts,
+)
+from ._optimizer_trial import Answer, NotByTensor, Response
 from ._rescale import find, named_leaves, times
 
 # Two measured sizes whose relative difference is less count as equal: at another width
@@ -34,7 +42,12 @@ class Scales(NamedTuple):
 
 
 def wrapped(
-    tensors: Sequence[Tensor], tx: Any, kind: Any, independent: bool, epsilon: bool
+    tensors: Sequence[Tensor],
+    tx: Any,
+    kind: Any,
+    rule: DecayRule,
+    epsilon: bool,
+    structure: Any,
 ) -> Any:
     """Return `tx` with the factors of a parametrization around it.
 
@@ -48,12 +61,13 @@ def wrapped(
             "transformation with its learning rate, such as optax.adam(1e-3)."
         )
     _check_kind(kind)
+    _check_words(tensors, tx, kind, rule, structure)
     # So that a loss or a value that a chain asks for passes through the wrapper.
     inner = optax.with_extra_args_support(tx)
     if all(factor == 1 for tensor in tensors for factor in tensor.factors):
         # At the base width it is `tx` itself.
         return inner
-    scales_of = _scales_by_structure(tensors, tx, kind, independent, epsilon)
+    scales_of = _scales_by_structure(tensors, tx, kind, rule, epsilon)
 
     def init(params: Any) -> Any:
         scales = scales_of(params, "params")
@@ -73,7 +87,7 @@ def wrapped(
 
 
 def _scales_by_structure(
-    tensors: Sequence[Tensor], tx: Any, kind: Any, independent: bool, epsilon: bool
+    tensors: Sequence[Tensor], tx: Any, kind: Any, rule: DecayRule, epsilon: bool
 ) -> Callable[[Any, str], list[Scales]]:
     """Return a function from a tree and its name to the scales of its leaves."""
     kept: dict[Any, list[Scales]] = {}
@@ -81,9 +95,9 @@ def _scales_by_structure(
     def scales_of(tree: Any, name: str) -> list[Scales]:
         ordered, structure = find(tensors, tree, name), jax.tree.structure(tree)
         if structure not in kept:
-            rates = _rates(tx, ordered, tree, kind)
+            rates = _rates(tx, ordered, tree, kind, rule)
             kept[structure] = [
-                _scales(tensor, *rate, independent, epsilon)
+                _scales(tensor, *rate, rule.is_independent, epsilon)
                 for tensor, rate in zip(ordered, rates, strict=True)
             ]
         return kept[structure]
@@ -101,26 +115,57 @@ def _check_kind(kind: Any) -> None:
         checks.choice("kind", name, KINDS)
 
 
-def _kinds(kind: Any, tensors: Sequence[Tensor], tree: Any) -> list[str | None]:
+def _check_words(
+    tensors: Sequence[Tensor], tx: Any, kind: Any, rule: DecayRule, structure: Any
+) -> None:
+    """Raise if a kind or a rule that a user names contradicts a trial.
+
+    The trial is on a tree like the one that the parametrization was made from. So an
+    error comes with the call, and also at the base width, where nothing is scaled.
+    """
+    if structure is None or (kind is None and not rule.is_named):
+        return
+    shapes = [tensor.shape for tensor in tensors]
+    leaves = [jax.ShapeDtypeStruct(shape, np.float32) for shape in shapes]
+    tree = jax.tree.unflatten(structure, leaves)
+    try:
+        answer = _answered(tx, tree, shapes)
+    except NotByTensor:
+        # At the base width it works all the same.
+        return
+    # The parameters may have another structure, for which `tx` has its labels.
+    if not isinstance(answer, str):
+        rule.check(answer)
+        paths = [tensor.path for tensor in tensors]
+        raise_contradictions(answer, paths, _kinds(kind, tensors, tree, answer))
+
+
+def _kinds(
+    kind: Any, tensors: Sequence[Tensor], tree: Any, answer: Answer | str
+) -> list[str | None]:
     """Return the kind that a user names for each leaf."""
+    if kind == "muon" and not isinstance(answer, str):
+        return _orthogonalized(answer.responses)
     if kind is None or isinstance(kind, str):
         return [kind] * len(tensors)
     return overridden(kind, named_leaves(tensors, tree), "kind")
 
 
+def _answered(tx: Any, tree: Any, shapes: Sequence[tuple[int, ...]]) -> Answer | str:
+    """Return what a trial shows for a tree whose leaves have such shapes."""
+    flat, structure = jax.tree.flatten(tree)
+    types = [np.dtype(leaf.dtype) for leaf in flat]
+    return answered(tx, structure, tuple(zip(shapes, types, strict=True)))
+
+
 def _rates(
-    tx: Any, tensors: Sequence[Tensor], tree: Any, kind: Any
+    tx: Any, tensors: Sequence[Tensor], tree: Any, kind: Any, rule: DecayRule
 ) -> list[tuple[Behaviour, float]]:
     """Return how each tensor is updated, and the factor of its learning rate."""
-    flat, structure = jax.tree.flatten(tree)
-    dtypes = [np.dtype(leaf.dtype) for leaf in flat]
-
-    def answered(shapes: Sequence[tuple[int, ...]]) -> Answer | str:
-        types = tuple(zip(shapes, dtypes, strict=True))
-        return answered_by(tx, structure, types)
-
-    paths, kinds = [tensor.path for tensor in tensors], _kinds(kind, tensors, tree)
-    answer = answered([tensor.shape for tensor in tensors])
+    answer = _answered(tx, tree, [tensor.shape for tensor in tensors])
+    rule.check(answer)
+    paths = [tensor.path for tensor in tensors]
+    kinds = _kinds(kind, tensors, tree, answer)
     updated = behaviours(answer, paths, kinds)
     rates: list[Any] = [
         tensor.rate(one.kind) for tensor, one in zip(tensors, updated, strict=True)
@@ -129,14 +174,30 @@ def _rates(
     # Only an update that sums over entries, as a norm or a matrix product does, can
     # depend on the shape. For all others the table is right, and one trial is enough.
     if shaped and not isinstance(answer, str):
-        base = elsewhere(answered(list(map(_base, tensors))), answer, updated)
+        base = elsewhere(
+            _answered(tx, tree, list(map(_base, tensors))), answer, updated
+        )
         wide: list[float | None] = [None] * len(tensors)
         if any(base[i] is None for i in shaped):
-            wide = elsewhere(answered(list(map(_wider, tensors))), answer, updated)
+            wide = elsewhere(
+                _answered(tx, tree, list(map(_wider, tensors))), answer, updated
+            )
         for i in shaped:
             rates[i] = _rate(tensors[i], updated[i], base[i], wide[i], kinds[i])
         raise_doubts(paths, rates)
     return list(zip(updated, rates, strict=True))
+
+
+def _orthogonalized(responses: Sequence[Response]) -> list[str | None]:
+    """Return "muon" for each tensor that may be orthogonalized, and else None.
+
+    One word is for the optimizer, and `optax.contrib.muon` is Adam for some tensors.
+    """
+    some = any(one.multiplies for one in responses)
+    return [
+        None if some and one.trial and not one.multiplies else "muon"
+        for one in responses
+    ]
 
 
 def _wider(tensor: Tensor) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from .._core.trees import listed
+from ._factors import KINDS
 from ._optimizer_trial import STEPS, Answer, NotByTensor, Response, Trial
 from ._optimizer_trial import answer as answer_of
 
@@ -65,6 +66,7 @@ def behaviours(
     # A rate of 0, as at the start of a long warm-up, shows nothing about the kind.
     if None in kinds and None not in trials and not any(map(any, filter(None, trials))):
         raise ValueError(f"`tx` changed nothing in {STEPS} steps; {ADVICE}")
+    raise_contradictions(answer, paths, kinds)
     clipped = any(map(_is_clipped, itertools.count(), responses))
     judged = [
         _judged(index, path, kind or ("adam" if gathers else None), response, clipped)
@@ -90,6 +92,55 @@ def raise_doubts(paths: Sequence[str], judged: Sequence[Any]) -> None:
         )
 
 
+def raise_contradictions(
+    answer: Answer, paths: Sequence[str], kinds: Sequence[str | None]
+) -> None:
+    """Raise if the trial shows another kind than a user names, for some tensors."""
+    clipped = any(map(_is_clipped, itertools.count(), answer.responses))
+    lines = []
+    for index, (path, kind) in enumerate(zip(paths, kinds, strict=True)):
+        shown = _shown(answer, index, path, clipped) if kind else None
+        # The update of Muon does not grow with the gradient, as "adam" says.
+        if shown and shown != kind and (kind, shown) != ("adam", "muon"):
+            lines.append(
+                f"{path}: `kind` says {kind!r}, and the trial shows {shown!r}, since "
+                f"{_EVIDENCE[shown]}"
+            )
+    if lines:
+        raise ValueError(
+            f"`kind` and a trial of `tx` disagree on {len(lines)} of {len(paths)} "
+            f"tensors:{listed(lines[:10])}\nThe kinds are "
+            f"{', '.join(map(repr, KINDS))}. Name the one that the updates have, or "
+            "leave `kind` out, and the trial decides."
+        )
+
+
+_EVIDENCE = {
+    "adam": "with twice the gradient the update is the same",
+    "sgd": "with twice the gradient the update is twice as large",
+    "muon": "the update is a product of matrices, the same for twice the gradient",
+}
+
+
+def _shown(answer: Answer, index: int, path: str, clipped: bool) -> str | None:
+    """Return the kind that the trial shows for a tensor, or None if that is unclear."""
+    response = answer.responses[index]
+    trial = response.trial
+    if trial is None or not response.depends:
+        return None
+    if answer.gathers[index]:
+        return "adam"
+    relative = _is_relative(path, trial)
+    kind = _kind(index, response, relative, clipped)
+    # An update of 0, as at the start of a long warm-up, shows nothing.
+    if kind not in KINDS or not any(_pair(trial, relative, small=False)):
+        return None
+    if not response.multiplies:
+        return kind
+    # With adaptive=True the update of Muon grows with the gradient.
+    return "muon" if kind == "adam" else None
+
+
 def _judged(
     index: int, path: str, kind: str | None, response: Response, clipped: bool
 ) -> Behaviour | str:
@@ -110,7 +161,7 @@ def _judged(
             )
         kind = measured
     if measured != ("sgd" if kind == "sgd" else "adam"):
-        # The user names a kind because the trial may be wrong.
+        # What the trial shows is unclear, so that the word of the user counts.
         return Behaviour(kind, relative)
     entry = _entry(measured, response, relative) if response.sums else None
     return Behaviour(measured, relative, entry, response.multiplies)

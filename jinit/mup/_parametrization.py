@@ -5,15 +5,16 @@
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .._core import checks
 from .._core.results import Result, Table, plain
 from .._core.trees import listed
-from ._factors import Factors, Tensor
+from ._decay_rule import decay_rule
+from ._factors import Tensor
+from ._muon import dimension_numbers, labelled, text_of
 from ._optimizer import wrapped
+from ._plain_tensors import cell_of, config_of, tensor_from
 from ._remarks import enumerated
 from ._rescale import rescaled, rescaled_rules
 
@@ -46,6 +47,8 @@ class Parametrization(Result):
     residual_scale: float = 1.0
     depth_rule: str | None = None
     remarks: tuple[str, ...] = ()
+    # Plain data has no form for the structure of the tree.
+    structure: Any = dataclasses.field(default=None, compare=False)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -57,7 +60,7 @@ class Parametrization(Result):
         return {
             "path": tensor.path,
             "shape": tensor.shape,
-            "class": tensor.mup_class,
+            "class": tensor.moe or tensor.mup_class,
             "grows": tensor.axes,
             "std": tensor.factors.std,
             "multiplier": tensor.factors.multiplier,
@@ -106,8 +109,11 @@ class Parametrization(Result):
         return str(self)
 
     def _table(self) -> Table:
-        lines = [tuple(map(_cell, map(row.get, _COLUMNS))) for row in self.rows]
-        head = (*_COLUMNS[:6], f"lr ({self.kind})", "decay")
+        lines = [tuple(map(cell_of, map(row.get, _COLUMNS))) for row in self.rows]
+        # Without the sign a std of 1 is taken for a std, and it is a factor.
+        x = "" if self.absolute else "x "
+        rate = f"{x}lr ({self.kind})"
+        head = (*_COLUMNS[:4], f"{x}std", "multiplier", rate, f"{x}decay")
         return Table(head, lines, below=self._notes())
 
     def _notes(self) -> list[str]:
@@ -207,24 +213,33 @@ class Parametrization(Result):
         tx: Any,
         kind: str | Sequence[tuple[Any, str]] | None = None,
         *,
+        decay: str | None = None,
         weight_decay: str = "independent",
         scale_epsilon: bool | None = None,
     ) -> Any:
         """Wrap an Optax transformation: per-tensor rates, decays and epsilons.
 
         update = f tx(g / e, w / f), where f is the factor of the rate and e that of
-        epsilon. A decay of lr * decay * w in `tx` stays the same, since dividing the
-        parameters by f cancels f in the decay alone. That is AdamW with the rate f lr
-        and decay / f for each tensor. For a decay that is added to the gradient it is
-        MuAdam's and MuSGD's. The state is that of `tx`, so jit, sharding and
-        checkpoints work as before.
+        epsilon. With the rate eta and the decay lambda of `tx`, u without decay:
+
+        | decay | update |
+        | --- | --- |
+        | independent | - f eta u - eta lambda w |
+        | per_width | - f eta (u + lambda w) |
+
+        "independent" is AdamW with the rate f eta and the decay lambda / f for each
+        tensor: dividing the parameters by f cancels f in the decay alone. For a decay
+        that is added to the gradient it is MuAdam's and MuSGD's. Weights then forget
+        their start after 1 / (eta lambda) steps at every width. The state is that of
+        `tx`, so jit, sharding and checkpoints work as before.
 
         The kind of each update is measured. `tx` is traced at the parameters' own
         shapes, so that labels, masks and factored states that depend on sizes are those
         of the training. It is evaluated on gradients and parameters of equal entries,
         without an array of their size. Updates that depend on the shape (Muon with any
         of its scalings, NovoGrad) are also measured at the base shapes: their spectral
-        norm has to grow as sqrt(n_out / n_in).
+        norm has to grow as sqrt(n_out / n_in). Rates and decays may be traced, as in a
+        program that maps over rates.
 
         Args:
           tx: an Optax transformation with its learning rate or schedule: sgd, adam,
@@ -232,11 +247,13 @@ class Parametrization(Result):
           kind: "adam" if the update does not grow with the gradient, "sgd" if it grows
             in proportion, "muon" for orthogonalized updates with Optax's own norm,
             sqrt(max(1, n_out / n_in)); or pairs (pattern, kind) for some tensors. By
-            default the kind is measured. Name it if that is not possible: if `tx` needs
-            more than gradients and parameters, draws random numbers, uses
+            default it is measured. The measurement checks a kind that is named, and
+            raises if it clearly shows another. Name it if it cannot be measured: if
+            `tx` needs more than gradients and parameters, draws random numbers, uses
             decompositions, is another optimizer at the base shapes, or is Muon with
             adaptive=True, whose updates depend on the rank of the gradient.
-          weight_decay: "independent" of the factor, or "scaled" by it.
+          decay: "independent" (by default) or "per_width", as in the table.
+          weight_decay: its first name: "independent", or "scaled" for "per_width".
           scale_epsilon: whether Adam's epsilon follows the size of the gradient. It
             divides the gradients, so clipping inside of `tx` sees other norms. By
             default only with CompleteP, which asks for it.
@@ -246,9 +263,10 @@ class Parametrization(Result):
 
         Raises:
           TypeError: if `tx` is not an Optax transformation, or `kind` not a kind.
-          ValueError: for an unknown kind. The new optimizer's `init` raises it for
-            parameters that do not fit, for tensors whose kind cannot be measured (the
-            error names them), and if `tx` cannot be scaled tensor by tensor.
+          ValueError: for an unknown kind or rule, a `kind` that is another than the
+            measured one, or a `decay` if `tx` decays nothing. The new optimizer's
+            `init` raises it for parameters that do not fit, for tensors whose kind
+            cannot be measured, and if `tx` cannot be scaled tensor by tensor.
 
         Example:
           >>> import jax.numpy as jnp, jinit, optax
@@ -261,17 +279,90 @@ class Parametrization(Result):
         References:
           Yang et al., "Tensor programs V: tuning large neural networks via zero-shot
             hyperparameter transfer", NeurIPS 2021.
+          Wang and Aitchison, "How to set AdamW's weight decay as you scale model and
+            dataset size", ICML 2025. It keeps eta lambda, as "independent" does.
+          Kosson, Welborn, Liu, Jaggi and Chen, "Weight decay may matter more than muP
+            for learning rate transfer in practice", arXiv 2025. It finds rates to
+            transfer with "independent".
           Yang, Simon and Bernstein, "A spectral condition for feature learning", arXiv
             2023.
         """
-        checks.choice("weight_decay", weight_decay, ("independent", "scaled"))
+        rule = decay_rule(decay, weight_decay)
         # Dey et al. (2025) let epsilon follow the gradient, which the depth divides as
         # well.
         if scale_epsilon is None:
             scale_epsilon = self.depth_rule == "completep"
-        return wrapped(
-            self.tensors, tx, kind, weight_decay == "independent", scale_epsilon
-        )
+        return wrapped(self.tensors, tx, kind, rule, scale_epsilon, self.structure)
+
+    def labels(self, params: Any = None, *, skip: Any = ()) -> Any:
+        """Return "muon" or "adam" for each tensor, as `optax.multi_transform` takes it.
+
+        Muon takes the matrices inside of the model: hidden ones, those of experts, of
+        routers and of all heads together, keys and values of grouped queries,
+        bottlenecks, and convolutions. Adam takes embeddings, readouts, layers that read
+        data, norms, biases, kernels with one input or one output, and grouped and
+        depthwise convolutions. A fused kernel is one matrix, since dimension numbers
+        cannot cut an axis. A network tells all of them; shapes tell the hidden ones.
+
+        Args:
+          params: the tree to label, such as `variables["params"]`; by default one like
+            the tree that the parametrization was made from.
+          skip: patterns of tensors that Adam shall take as well, such as "@router".
+
+        Returns:
+          A tree of texts; for a tree that can be called, as a module of Equinox, a
+          function that returns it, since Optax would call the tree.
+
+        Raises:
+          ValueError: if nothing grows in the shapes that the parametrization was made
+            from, or `params` or `skip` do not fit.
+
+        Example:
+          >>> import jax, jinit
+          >>> def shapes(d):
+          ...     sizes = {"into": (8, d), "middle": (d, d), "out": (d, 10)}
+          ...     return {k: jax.ShapeDtypeStruct(v, "f4") for k, v in sizes.items()}
+          >>> jinit.mup.infer(shapes(64), shapes(256)).labels()
+          {'into': 'adam', 'middle': 'muon', 'out': 'adam'}
+
+        References:
+          Liu et al., "Muon is scalable for LLM training", arXiv 2025. Its Adam has the
+            embedding, the readout and the norms alone.
+        """
+        return labelled(self, params, skip, text_of)
+
+    def muon_dimension_numbers(self, params: Any = None, *, skip: Any = ()) -> Any:
+        """Return the axes along which Muon takes each tensor, as Optax has them.
+
+        They are the axes of a matrix's inputs and outputs. All others are batch axes:
+        experts, scanned layers.
+
+        Args:
+          params: as for `labels`, which says which tensors Muon takes.
+          skip: as for `labels`.
+
+        Returns:
+          A tree of `optax.contrib.MuonDimensionNumbers`, and of None for Adam; or a
+          function that returns it, as for `labels`.
+
+        Raises:
+          ValueError: as for `labels`.
+
+        Example:
+          >>> import jax, jinit, optax
+          >>> def shapes(d):
+          ...     return {"query": jax.ShapeDtypeStruct((d, 4, d // 4), "float32")}
+          >>> p = jinit.mup.infer(shapes(64), shapes(256))
+          >>> dims = p.muon_dimension_numbers()
+          >>> dims["query"]
+          MuonDimensionNumbers(reduction_axis=(0,), output_axis=(1, 2))
+          >>> muon = optax.contrib.muon(1e-2, muon_weight_dimension_numbers=dims)
+          >>> tx = p.optimizer(muon)
+
+        References:
+          Liu et al., "Muon is scalable for LLM training", arXiv 2025.
+        """
+        return labelled(self, params, skip, dimension_numbers)
 
     def __reduce__(self) -> Any:
         return Parametrization.from_dict, (self.to_dict(),)
@@ -288,7 +379,8 @@ class Parametrization(Result):
           True
         """
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        fields |= {"tensors": list(map(_config, self.tensors))}
+        fields |= {"tensors": list(map(config_of, self.tensors))}
+        del fields["structure"]
         return {name: plain(value) for name, value in fields.items()}
 
     @classmethod
@@ -299,33 +391,10 @@ class Parametrization(Result):
           TypeError: if `config` is not such a description.
         """
         try:
-            tensors = tuple(map(_tensor, config["tensors"]))
+            tensors = tuple(map(tensor_from, config["tensors"]))
             remarks = tuple(config.get("remarks", ()))
             return cls(**{**config, "tensors": tensors, "remarks": remarks})
         except (KeyError, TypeError) as error:
             raise TypeError(
                 f"`config` is {config!r}; it must be what p.to_dict() returns."
             ) from error
-
-
-def _config(tensor: Tensor) -> dict[str, Any]:
-    # Saved parametrizations keep the first name of the class.
-    config = dataclasses.asdict(tensor).items()
-    return {"role" if k == "mup_class" else k: v for k, v in config}
-
-
-def _tensor(config: Mapping[str, Any]) -> Tensor:
-    fields = {"mup_class" if k == "role" else k: v for k, v in config.items()}
-    # JSON has no NaN, and `plain` wrote None for it.
-    factors = {k: math.nan if v is None else v for k, v in config["factors"].items()}
-    sequences = {
-        name: None if config[name] is None else tuple(config[name])
-        for name in ("parts", "shape", "base", "axes")
-    }
-    return Tensor(**{**fields, **sequences, "factors": Factors(**factors)})
-
-
-def _cell(value: Any) -> str:
-    if not isinstance(value, float):
-        return str(value)
-    return "-" if math.isnan(value) else f"{value:.4g}"

@@ -1,5 +1,6 @@
 """`spectral` makes a parametrization from the shapes of one model, without a base."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -8,7 +9,17 @@ from .._core.trees import Leaf
 from .._scale.fans import fans
 from ._classify import KINDS, checked_leaves, is_looked_up
 from ._factors import Factors, Tensor, muon_norm
-from ._growth import CLASSES, ambiguous, check_layout, class_of, overridden
+from ._growth import (
+    CLASSES,
+    EXPERT_CLASSES,
+    ClassifiedTensor,
+    ambiguous,
+    check_layout,
+    class_of,
+    overridden,
+)
+from ._matrices import matrix_of
+from ._muon import structure_of
 from ._parametrization import Parametrization
 from ._shape_layouts import heads_layout, names_of
 
@@ -52,9 +63,13 @@ def spectral(
     checks.choice("kind", kind, KINDS)
     leaves = checked_leaves(shapes)
     texts = overridden(overrides, leaves, "overrides")
-    pairs = zip(leaves, texts, strict=True)
+    plain = [EXPERT_CLASSES.get(text or "", text) for text in texts]
+    pairs = zip(leaves, plain, strict=True)
     return Parametrization(
-        tuple(_tensor(leaf, text) for leaf, text in pairs), kind, absolute=True
+        tuple(_tensor(leaf, text) for leaf, text in pairs),
+        kind,
+        absolute=True,
+        structure=structure_of(shapes),
     )
 
 
@@ -65,7 +80,17 @@ def _tensor(leaf: Leaf, override: str | None) -> Tensor:
     mup_class, layout = read(leaf, override, shape)
     is_table = is_looked_up(leaf) and mup_class == "input"
     factors = _factors(shape, mup_class, layout, is_table)
-    return Tensor(leaf.parts, shape, None, mup_class, layout, (), factors)
+    tensor = Tensor(leaf.parts, shape, None, mup_class, layout, (), factors)
+    if leaf.roles is None:
+        return tensor
+    # One width does not show what grows, so that the roles alone tell what Muon takes.
+    classified = ClassifiedTensor(
+        leaf.parts, shape, shape, "scalar", layout, (), is_looked_up=is_looked_up(leaf),
+        roles=leaf.roles, groups=leaf.value.groups,
+    )  # fmt: skip
+    return dataclasses.replace(
+        tensor, roles=tuple(sorted(leaf.roles)), matrix=matrix_of(classified)
+    )
 
 
 def _factors(

@@ -7,6 +7,7 @@ from .._network.record import Network
 from ._classify import classify
 from ._factors import Factors, Tensor, tensor_of
 from ._growth import ClassifiedTensor
+from ._muon import structure_of
 from ._parametrization import Parametrization
 from ._remarks import remarks
 
@@ -59,7 +60,11 @@ def unit_scaling(
     tensors = classify(base_shapes, shapes, delta_shapes, overrides)
     said = remarks(tensors, by_network=isinstance(shapes, Network), absolute=True)
     return Parametrization(
-        tuple(map(_tensor, tensors)), "adam", absolute=True, remarks=said
+        tuple(map(_tensor, tensors)),
+        "adam",
+        absolute=True,
+        remarks=said,
+        structure=structure_of(shapes),
     )
 
 

@@ -123,6 +123,10 @@ def test_the_table():
     text = str(mup.infer(mlp_shapes(16), mlp_shapes(64)))
     assert "params/Dense_1/kernel" in text and "hidden" in text
     assert "multiply the logits by p.readout_scale = 0.25" in text
+    # A factor is no std, and the column says so; absolute numbers are what they are.
+    assert "x std" in text and "x lr (adam)" in text and "x decay" in text
+    absolute = str(mup.spectral({"w": struct(8, 8)}))
+    assert "std" in absolute and "x std" not in absolute and "x lr" not in absolute
 
 
 def test_errors_of_inference():

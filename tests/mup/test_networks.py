@@ -137,6 +137,9 @@ def test_routers_and_experts():
         "down": ("hidden", 1, 0.5),
         "head": ("output", 0.25, 1),
     }
+    # The table has the names of the field for these hidden kernels and this output.
+    names = {row["path"]: row["class"] for row in p.rows}
+    assert names["router"] == "router" and names["up"] == names["down"] == "expert"
     assert p.readout_scale == 0.25
     # More experts are more copies, and no growth of the width.
     wide = {"into": (5, "d"), "router": ("d", 8), "up": (8, "d", "h"),
@@ -381,9 +384,10 @@ def test_mixtures_of_experts(name):
     rows = rows_of(inferred(experts, name))
     router = "gate" if "mixed" in name else "router"
     chosen = {path: row for path, row in rows.items() if f"/{router}" in path}
-    assert {(r["class"], r["std"], r["lr"]) for r in chosen.values()} == {FOLDED}
+    routers = {(r["class"], r["std"], r["lr"]) for r in chosen.values()}
+    assert routers == {("router", *FOLDED[1:])}
     others = {
         (r["class"], r["std"], r["lr"]) for path, r in rows.items()
         if path.startswith("blocks") and path not in chosen
     }  # fmt: skip
-    assert others == {HIDDEN}
+    assert others == {("expert", *HIDDEN[1:])}

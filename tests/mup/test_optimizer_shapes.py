@@ -119,14 +119,35 @@ REFUSED = {
 }  # fmt: skip
 
 
+# The kinds that settle it: "muon" is for the tensors that Muon takes.
+SETTLED = {
+    "muon by size": [("hidden", "muon"), ("embedding", "muon")],
+    "nuclear norm": [(name, "muon") for name in ("hidden", "embedding", "output")],
+}
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_where_a_trial_is_unsure_it_names_the_tensors(name):
     tx, text = REFUSED[name]
     with pytest.raises(ValueError, match=f"(?s){text}.*pass kind='adam'"):
         MUP.optimizer(tx).init(WIDE)
     # A kind settles it, for some tensors or for all.
-    jax.eval_shape(MUP.optimizer(tx, "sgd").init, WIDE)
-    jax.eval_shape(MUP.optimizer(tx, [("**", "sgd")]).init, WIDE)
+    kinds = SETTLED.get(name, [("**", "sgd")])
+    jax.eval_shape(MUP.optimizer(tx, kinds[0][1]).init, WIDE)
+    jax.eval_shape(MUP.optimizer(tx, kinds).init, WIDE)
+
+
+def test_a_kind_that_the_trial_contradicts_is_an_error_that_says_both():
+    """One word is for the optimizer, which may be Adam for vectors; a pair is not."""
+    tx = contrib.muon(0.1)
+    jax.eval_shape(MUP.optimizer(tx, "muon").init, WIDE)
+    with pytest.raises(ValueError, match="(?s)2 of 5 .*bias: .*'muon', .*shows 'adam'"):
+        MUP.optimizer(tx, [("**", "muon")])
+    with pytest.raises(ValueError, match="hidden: .*'sgd', and the trial shows 'muon'"):
+        MUP.optimizer(tx, [("hidden", "sgd")])
+    text = "(?s)5 of 5 .*says 'muon', .*shows 'adam'.*kinds are 'adam', 'sgd', 'muon'"
+    with pytest.raises(ValueError, match=text):
+        MUP.optimizer(optax.adam(0.1), "muon")
 
 
 def test_kinds_by_pattern():
