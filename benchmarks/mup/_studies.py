@@ -112,12 +112,10 @@ def depth(quick: bool, data: _data.Images) -> Study:
     sizes = (1, 8) if quick else (2, 4, 8, 16, 32)
 
     def parametrize(base: Any, target: Any) -> Any:
-        first, last = (
-            sum("block" in name for name in tree["params"]) for tree in (base, target)
-        )
+        first, last = (sum("block" in name for name in tree) for tree in (base, target))
         # All depths have one width, so that a third tree has to show which axes grow.
         wide = Residual(last, width=2 * RESIDUAL_WIDTH)
-        delta = jax.eval_shape(wide.init, jax.random.key(0), data.train_x[:1])
+        delta = jax.eval_shape(wide.init, jax.random.key(0), data.train_x[:1])["params"]
         return jinit.mup.infer(
             target, target, delta_shapes=delta, depth=(first, last),
             depth_rule="completep",

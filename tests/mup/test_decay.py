@@ -186,7 +186,5 @@ def test_a_norm_that_is_traced_asks_for_a_kind():
         tx = optax.chain(optax.clip_by_global_norm(norm), optax.sgd(RATE))
         return MUP.optimizer(tx).init(PARAMS)
 
-    with pytest.raises(
-        ValueError, match="(?s)compares with a number that is traced.*pass kind="
-    ):
+    with pytest.raises(ValueError, match="(?s)a number that is traced.*pass kind="):
         jax.vmap(update)(jnp.array([0.1, 1.0]))
