@@ -147,9 +147,11 @@ def _programs(fn: Callable[..., Any], devices: tuple[Any, ...]) -> _Programs:
         weakref.finalize(fn, _PROGRAMS.pop, name, None)
     # The function is the same object, but the values that it closes over may change.
     key = identity(fn), devices
-    if key not in _PROGRAMS[name]:
-        keep(_PROGRAMS[name], key, _Programs(function, devices), _MOST_PROGRAMS)
-    return _PROGRAMS[name][key]
+    programs: _Programs | None = _PROGRAMS[name].get(key)
+    if programs is None:
+        programs = _Programs(function, devices)
+        keep(_PROGRAMS[name], key, programs, _MOST_PROGRAMS)
+    return programs
 
 
 def _jitted(

@@ -61,7 +61,8 @@ def _taken_apart(eqn: JaxprEqn) -> Listing | None:
     def run(*operands: Any) -> list[Any]:
         return _run(scan, parts, operands)
 
-    kinds = [jax.ShapeDtypeStruct(x.aval.shape, x.aval.dtype) for x in eqn.invars]
+    avals: list[Any] = [x.aval for x in eqn.invars]
+    kinds = [jax.ShapeDtypeStruct(kind.shape, kind.dtype) for kind in avals]
     closed, _ = jaxpr.trace(run, kinds)
     inside = jaxpr.listing(closed)
     computed = {slot for step in inside.steps for slot in step.writes}
