@@ -154,7 +154,7 @@ def _write(
     figure, axis = plt.subplots(figsize=(8, 4), layout="constrained")
     for (title, run), color in zip(runs.items(), ("#D55E00", "#0072B2"), strict=True):
         axis.plot(range(1, len(run.losses) + 1), run.losses, color=color, label=title)
-        if run.step is not None:
+        if run.step is not None and run.finding is not None:
             words = f"the watch: {run.finding.split('. ')[0]}"
             axis.axvline(run.step, color=color, linestyle="--", label=_cut(words))
         if run.doubled is not None:
