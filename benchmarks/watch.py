@@ -127,8 +127,8 @@ def _perceptron(size: Size) -> Model:
     x = jax.random.normal(keys[-1], (64 * size.batch, sizes[0]))
     labels = jnp.arange(len(x)) % 10
     params = [
-        {"kernel": jinit.he()(key, shape), "bias": jnp.zeros(shape[1])}
-        for key, *shape in zip(keys, sizes[:-1], sizes[1:], strict=False)
+        {"kernel": jinit.he()(key, (before, after)), "bias": jnp.zeros(after)}
+        for key, before, after in zip(keys, sizes[:-1], sizes[1:], strict=False)
     ]
 
     def loss(params: Any) -> jax.Array:

@@ -1,11 +1,11 @@
 """Watch a training that goes wrong, hear why before it breaks, and mend it.
 
 A perceptron on digits is trained by Adam, and its rate rises from step to step: the
-warm-up has no end. `jinit.watch` names the tensor, the number and the cure while the
-loss still looks well, some steps before it is twice the first one. In the second run
-the rate is bounded, and the watch finds nothing. A live table shows the tensors while
-they train. `jinit.probe` looks at the signal every few steps, and compiles nothing
-after its first call. A figure shows both runs.
+warm-up has no end. `jinit.watch` names the tensor, the number and the cure some steps
+before the loss is twice the first one. In the second run the rate is bounded, and the
+watch finds nothing. A live table shows the tensors while
+they train. `jinit.probe` looks at the signal every few steps; its first call compiles
+the model, and the later ones do not. A figure shows both runs.
 
     python -m examples.watch --help
 """
@@ -122,7 +122,8 @@ def _train(
     keys = jax.random.split(jax.random.key(arguments.seed + 1), arguments.steps)
     state, run = tx.init(params), Run()
     progress = Progress(
-        TextColumn("step"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"),
+        TextColumn("step"), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[loss]}"),
         console=console,
     )  # fmt: skip
     task = progress.add_task("train", total=arguments.steps, loss="")
@@ -153,7 +154,7 @@ def _write(
     figure, axis = plt.subplots(figsize=(8, 4), layout="constrained")
     for (title, run), color in zip(runs.items(), ("#D55E00", "#0072B2"), strict=True):
         axis.plot(range(1, len(run.losses) + 1), run.losses, color=color, label=title)
-        if run.step is not None:
+        if run.step is not None and run.finding is not None:
             words = f"the watch: {run.finding.split('. ')[0]}"
             axis.axvline(run.step, color=color, linestyle="--", label=_cut(words))
         if run.doubled is not None:
@@ -162,7 +163,7 @@ def _write(
                 label=f"step {run.doubled}: the loss has doubled",
             )  # fmt: skip
     axis.set(yscale="log", xlabel="step", ylabel="loss")
-    axis.legend(fontsize=8, loc="upper right")
+    axis.legend(fontsize=8, loc="lower left")
     axis.grid(alpha=0.25)
     figure.savefig(out / "figure.png", dpi=120)
     plt.close(figure)
@@ -194,7 +195,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--depth", type=int, default=4, help="layers before the last")
     add("--width", type=int, default=128, help="units of each layer")
     add("--steps", type=int, default=300, help="steps of Adam")
-    add("--rate", type=float, default=0.3, help="learning rate after all steps")
+    add("--rate", type=float, default=0.1, help="learning rate after all steps")
     add("--most", type=float, default=3e-3, help="its bound in the second run")
     add("--batch-size", type=int, default=64, help="images of a step")
     add("--probe-every", type=int, default=50, help="steps from probe to probe")
