@@ -65,6 +65,8 @@ INVERSE_ERF = _primitive("erf_inv")
 BROADCAST = _primitive("broadcast_in_dim")
 CONVERT = _primitive("convert_element_type")
 SPLIT = _primitive("split")
+BARRIER = _primitive("optimization_barrier")
+BITCAST = _primitive("bitcast_convert_type")
 
 # Calls that every interpreter looks through: they do what their body does.
 LOOKED_THROUGH = _primitives(
@@ -141,6 +143,12 @@ def platform_index(eqn: JaxprEqn, platform: str) -> int | None:
     return next(named, None)
 
 
+def has_own_vmap(eqn: JaxprEqn) -> bool:
+    """Tell whether an equation calls a function that has its own rule for `vmap`."""
+    # JAX exports no object for this primitive either.
+    return eqn.primitive.name == "custom_vmap_call"
+
+
 def moves(eqn: JaxprEqn) -> bool:
     """Tell whether an equation only moves or casts the entries of its operand."""
     return eqn.primitive in _MOVING or eqn.primitive.name in _MOVING_BY_NAME
@@ -164,7 +172,8 @@ def keeps_order(eqn: JaxprEqn) -> bool:
 
 def body_of(eqn: JaxprEqn) -> ClosedJaxpr:
     """Return the jaxpr that a call executes."""
-    body: Any = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
+    names = ("jaxpr", "call_jaxpr", "call")
+    body: Any = next((eqn.params[n] for n in names if n in eqn.params), None)
     return body if isinstance(body, ClosedJaxpr) else ClosedJaxpr(body, ())
 
 

@@ -138,12 +138,13 @@ def flat_index(index: Sequence[jax.Array], shape: tuple[int, ...]) -> Words:
     high, low = jnp.uint32(0), jnp.uint32(0)
     stride, size = 1, int(np.prod(shape, dtype=object))
     for axis in reversed(range(len(shape))):
-        if shape[axis] > 1:
+        # An array of up to 2**32 elements never carries: the high word is 0.
+        if shape[axis] > 1 and size <= _WORD:
+            low = low + index[axis] * np.uint32(stride)
+        elif shape[axis] > 1:
             add_high, add_low = _times(index[axis], stride)
             low = low + add_low
-            # An array of up to 2**32 elements never carries: the high word is 0.
-            if size > _WORD:
-                high = high + add_high + (low < add_low).astype(np.uint32)
+            high = high + add_high + (low < add_low).astype(np.uint32)
         stride *= shape[axis]
     return high, jnp.broadcast_to(low, jnp.shape(index[0]) if index else ())
 
