@@ -35,9 +35,10 @@ def joined(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any] | None:
 
 
 def _bitcast(eqn: JaxprEqn, value: Any) -> list[Any] | None:
-    (before,), (after,) = eqn.invars, eqn.outvars
-    if isinstance(value, Halves) and after.aval.dtype == value.dtype:
+    before: Any = eqn.invars[0].aval
+    after: Any = eqn.outvars[0].aval
+    if isinstance(value, Halves) and after.dtype == value.dtype:
         return [value.whole]
-    if jaxpr.size(after) > jaxpr.size(before):
-        return [Halves(value, before.aval.dtype)]
+    if after.size > before.size:
+        return [Halves(value, before.dtype)]
     return None

@@ -1,7 +1,7 @@
 """A run trains a model of one width from several seeds, and measures its values."""
 
 import functools
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +20,7 @@ from .._network.taps import Tapped, names_of, recorded, rows_of, tapped
 from .._probe.statistics import rms
 from ._coordinate_models import Model, Settings, model_of
 from ._coordinate_parts import PARTS, statistics_of
+from ._factors import Tensor
 from ._parametrization import Parametrization
 
 COMPARED = ("init", "size", "change")
@@ -206,7 +207,7 @@ def _products(net: Network, numbers: dict[int, int]) -> tuple[LinearProduct, ...
 def _facts(p: Parametrization, net: Network) -> Facts:
     # Readouts give the output, which may shrink as the width grows.
     readouts = readouts_of(net)
-    outputs = frozenset(_outputs(p) | set(readouts))
+    outputs = frozenset(_modules(p.tensors) | set(readouts))
     return Facts(p, outputs, tuple(readouts.values()), weights_by_layer(net))
 
 
@@ -219,15 +220,17 @@ def _multiplied(p: Parametrization) -> set[str]:
     """Return modules whose output the model has yet to multiply, and their parents."""
     if all(tensor.factors.multiplier == 1 for tensor in p.tensors):
         return set()
-    parts = [path.split("/") for path in _outputs(p)]
+    # The model multiplies no folded tensor, such as the kernel of a router.
+    paths = _modules(tensor for tensor in p.tensors if not tensor.is_folded)
+    parts = [path.split("/") for path in paths]
     return {"/".join(some[:n]) for some in parts for n in range(1, len(some) + 1)}
 
 
-def _outputs(p: Parametrization) -> set[str]:
-    """Return the modules of output tensors."""
+def _modules(tensors: Iterable[Tensor]) -> set[str]:
+    """Return the modules of the output tensors among some tensors."""
     paths = (
         strip_collection(tensor.parts)
-        for tensor in p.tensors
+        for tensor in tensors
         if tensor.mup_class == "output"
     )
     # A layer has the path of its module, or that of its weight.
