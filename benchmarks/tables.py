@@ -26,7 +26,8 @@ def main(argv: list[str] | None = None) -> int:
     table = Table("leaves", "print(plan), s", "by rich, s", "times faster")
     for leaves in (40,) if arguments.quick else (1000, 10_000):
         plan = _plan(leaves)
-        calls = {"ours": plan.__str__, "rich": functools.partial(_by_rich, plan)}
+        calls: dict[str, Callable[[], Any]] = {
+            "ours": plan.__str__, "rich": functools.partial(_by_rich, plan)}
         timings = _timing.interleaved(calls, 1 if arguments.quick else 3)
         ours, theirs = (timings[name].median for name in ("ours", "rich"))
         ratio = f"{theirs / ours:.1f}"
