@@ -7,6 +7,8 @@ import argparse
 import functools
 import io
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import jax
 from rich.console import Console
@@ -27,7 +29,9 @@ def main(argv: list[str] | None = None) -> int:
     for leaves in (40,) if arguments.quick else (1000, 10_000):
         plan = _plan(leaves)
         calls: dict[str, Callable[[], Any]] = {
-            "ours": plan.__str__, "rich": functools.partial(_by_rich, plan)}
+            "ours": plan.__str__,
+            "rich": functools.partial(_by_rich, plan),
+        }
         timings = _timing.interleaved(calls, 1 if arguments.quick else 3)
         ours, theirs = (timings[name].median for name in ("ours", "rich"))
         ratio = f"{theirs / ours:.1f}"
