@@ -15,6 +15,7 @@ import dataclasses
 import json
 import pathlib
 import sys
+import textwrap
 from typing import Any
 
 if __package__ in (None, ""):  # run by its path
@@ -151,19 +152,22 @@ def _write(
 ) -> None:
     out = pathlib.Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
-    figure, axis = plt.subplots(figsize=(8, 4), layout="constrained")
+    figure, axis = plt.subplots(figsize=(10, 4), layout="constrained")
     for (title, run), color in zip(runs.items(), ("#D55E00", "#0072B2"), strict=True):
-        axis.plot(range(1, len(run.losses) + 1), run.losses, color=color, label=title)
+        steps = range(1, len(run.losses) + 1)
+        label = f"the rate is {title}"
+        axis.plot(steps, run.losses, color=color, label=label)
         if run.step is not None and run.finding is not None:
-            words = f"the watch: {run.finding.split('. ')[0]}"
-            axis.axvline(run.step, color=color, linestyle="--", label=_cut(words))
+            label = f"step {run.step}: the watch has a finding"
+            axis.axvline(run.step, color=color, linestyle="--", label=label)
+            axis.set_title(textwrap.fill(run.finding.split(". ")[0], 100), fontsize=9)
         if run.doubled is not None:
             axis.axvline(
                 run.doubled, color="black", linestyle=":",
                 label=f"step {run.doubled}: the loss has doubled",
             )  # fmt: skip
-    axis.set(yscale="log", xlabel="step", ylabel="loss")
-    axis.legend(fontsize=8, loc="lower left")
+    axis.set(yscale="log", xlabel="step", ylabel="training loss (log)")
+    axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     axis.grid(alpha=0.25)
     figure.savefig(out / "figure.png", dpi=120)
     plt.close(figure)
@@ -179,10 +183,6 @@ def _write(
     }
     (out / "results.json").write_text(json.dumps(record, indent=2) + "\n")
     console.print(f"{out}/results.json, {out}/figure.png", soft_wrap=True)
-
-
-def _cut(words: str) -> str:
-    return words if len(words) <= 72 else words[:69] + "..."
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -170,9 +170,10 @@ def _growth(rows: Sequence[Row]) -> Callable[[Row], float]:
 
 def _grows(row: Row) -> tuple[float, str]:
     growth = row["weight_rms"] / row["start_rms"]
+    usual = "3 is usual" if growth > 3 else "2 is usual for most tensors together"
     return growth, (
         f"{row['path']}: the weights are {growth:.3g} times as large as at the start, "
-        "where a factor below 3 is usual, and they still grow. Lower the learning "
+        f"where a factor below {usual}, and they still grow. Lower the learning "
         "rate, or decay the weights (optax.adamw)."
     )
 
