@@ -59,7 +59,8 @@ variables = jax.eval_shape(Decoder().init, jax.random.key(0), tokens)
 net = jinit.network(Decoder(), variables, tokens)
 plan = jinit.plan(net, jinit.recipes.gpt2())
 print(plan)                                  # a row for each parameter
-variables = plan.init(jax.random.key(1))
+params = plan.init(jax.random.key(1))
+variables = net.replace(params).model()      # for Decoder().apply(variables, tokens)
 ```
 
 In the laws, N(0, s^2) is a normal law, TN a truncated one and U a uniform one. L is the
