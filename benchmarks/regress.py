@@ -29,7 +29,7 @@ TOLERANCE = 0.05
 # The median of n rounds has 1.25 / sqrt(n) times the standard deviation of a round, and
 # a normal law's standard deviation is 1.48 times the median distance from the median.
 _ERROR = 1.25 * 1.48
-# One false alarm in 3,000 cases.
+# At this limit there is one false alarm in 3,000 cases.
 _SIGMAS = 3.4
 
 
@@ -90,7 +90,7 @@ def _all_cases() -> list[str]:
 
 @contextlib.contextmanager
 def _files(repository: pathlib.Path, commit: str | None) -> Iterator[pathlib.Path]:
-    """Give a folder with the files of a commit, or the repository's own if None."""
+    """Yield a folder with the files of a commit, or the repository itself for None."""
     if commit is None:
         yield repository
         return
@@ -121,7 +121,7 @@ def _name(repository: pathlib.Path, commit: str | None) -> str:
 @contextlib.contextmanager
 def _worker(folder: pathlib.Path) -> Iterator[subprocess.Popen[str]]:
     environment = {**os.environ, "PYTHONPATH": str(folder)}
-    # From another folder than the repository, whose files Python would find first.
+    # Each worker runs this checkout's file, and imports the jinit of PYTHONPATH.
     with subprocess.Popen(
         [sys.executable, str(WORKER)], cwd=folder, env=environment,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -137,7 +137,7 @@ def _measured(
 ) -> list[list[tuple[float, float]]]:
     """Return the seconds of jinit and of JAX, by round and by worker.
 
-    A round before the others, which is not counted, starts what sleeps.
+    One more round comes first and is not counted, since it compiles and warms up.
     """
     return [[_asked(w, case) for w in workers] for _ in range(rounds + 1)][1:]
 
@@ -156,10 +156,10 @@ def _asked(worker: subprocess.Popen[str], case: str) -> tuple[float, float]:
 
 
 def _row(case: str, rounds: list[list[tuple[float, float]]]) -> dict[str, Any]:
-    """Return what a case's times say, from the ratios within each round."""
+    """Compare the times of a case by their ratios within each round."""
     ours = [[worker[0] for worker in each] for each in rounds]
     again = [math.log(b / a) for a, b, _ in ours]
-    # Two processes of the first commit are two chances to be compared with.
+    # The second commit is compared with both processes of the first one: their mean.
     growth = [math.log(c / math.sqrt(a * b)) for a, b, c in ours]
     error = _SIGMAS * max(_error(again), _error(growth))
     noise = abs(statistics.median(again)) + error

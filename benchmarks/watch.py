@@ -2,10 +2,10 @@
 
 python -m benchmarks.watch --help
 
-A step is that of a user: the loss, its gradient, the optimizer and the new parameters
-under one `jax.jit`, with the parameters and the state donated. The plain step and those
-with a watch run in turns, some steps in a row at a time, so that steps which measure
-and steps which do not are in their true proportion. Medians are divided.
+A step is one of a user's training: the loss, its gradient, the optimizer and the new
+parameters under one `jax.jit`, with the parameters and the state donated. The plain
+step and those with a watch run in turns, some steps in a row at a time, so that steps
+which measure and steps which do not are in their true proportion. Medians are divided.
 """
 
 import argparse
@@ -88,7 +88,7 @@ def _timed(model: Model, make_tx: Callable[[], Any], rounds: int) -> list[str]:
 
 
 def _training(model: Model, tx: Any) -> Callable[[], Any]:
-    """Return a call that makes one step of a training of its own."""
+    """Return a function without arguments that makes one step of its own training."""
 
     def step(params: Any, state: Any) -> tuple[Any, Any]:
         updates, state = tx.update(jax.grad(model.loss)(params), state, params)
@@ -120,7 +120,7 @@ def _transformer(size: Size) -> Model:
 
 
 def _perceptron(size: Size) -> Model:
-    """Return a perceptron of twice the width on 64 rows for each of the batch."""
+    """Return a perceptron of twice the width, on 64 times as many rows."""
     width = 2 * size.width
     sizes = [784, *[width] * size.layers, 10]
     keys = jax.random.split(jax.random.key(0), len(sizes) + 1)

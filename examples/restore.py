@@ -26,7 +26,7 @@ if __package__ in (None, ""):  # run by its path
 
 
 def is_in_checkpoint(path: str, leaf: Any) -> bool:
-    """Tell whether the checkpoint has a leaf, the pattern that `skip` gets.
+    """Tell whether the checkpoint has a leaf; `skip` gets this function as a pattern.
 
     The new head has another shape, and so have its moments in the optimizer's state.
     """
@@ -120,7 +120,7 @@ def _placement() -> Callable[[str, Any], Any]:
 
 
 def _pretrained(arguments: argparse.Namespace) -> Any:
-    """Return a state after three steps, whose moments are no zeros any more."""
+    """Return a state after three steps, whose moments are no longer zero."""
     import jax
     import jax.numpy as jnp
 

@@ -3,9 +3,9 @@
 A perceptron on digits is trained by Adam, and its rate rises from step to step: the
 warm-up has no end. `jinit.watch` names the tensor, the number and the cure some steps
 before the loss is twice the first one. In the second run the rate is bounded, and the
-watch finds nothing. A live table shows the tensors while
-they train. `jinit.probe` looks at the signal every few steps; its first call compiles
-the model, and the later ones do not. A figure shows both runs.
+watch finds nothing. A live table shows the tensors while they train. `jinit.probe`
+looks at the signal every few steps; its first call compiles the model, and later calls
+do not. A figure shows both runs.
 
     python -m examples.watch --help
 """
@@ -88,8 +88,8 @@ def main(argv: list[str] | None = None) -> int:
         console.print(run.report)
         if run.step is not None:
             console.print(f"step {run.step}: {run.finding}", markup=False)
-            after = run.doubled or "never"
-            console.print(f"step {after}: the loss is twice the first one, or more")
+            when = f"from step {run.doubled} on" if run.doubled else "never"
+            console.print(f"the loss is at least twice the first loss: {when}")
     _write(runs, arguments, console)
     return 0
 
@@ -97,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
 def _train(
     rate: Any, images: _data.Images, arguments: argparse.Namespace, console: Console
 ) -> Run:
-    """Train with a watch, a live table and a probe at each so many steps."""
+    """Train with a watch and a live table, and probe once in so many steps."""
     x, y = jnp.asarray(images.train_x), jnp.asarray(images.train_y)
     model = Perceptron(arguments.depth, arguments.width)
     params = model.init(jax.random.key(arguments.seed), x[:1])["params"]
@@ -196,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--width", type=int, default=128, help="units of each layer")
     add("--steps", type=int, default=300, help="steps of Adam")
     add("--rate", type=float, default=0.1, help="learning rate after all steps")
-    add("--most", type=float, default=3e-3, help="its bound in the second run")
+    add("--most", type=float, default=3e-3, help="bound of the rate in the second run")
     add("--batch-size", type=int, default=64, help="images of a step")
     add("--probe-every", type=int, default=50, help="steps from probe to probe")
     add("--show-every", type=int, default=10, help="steps from table to table")

@@ -1,8 +1,8 @@
 """A table becomes plain text, line for line as rich prints it, without rich's objects.
 
 rich makes several objects for each cell: a plan of 10,000 leaves took it 5 s. Here rich
-is asked for the widths of the columns alone, if the table is wider than its console,
-and for the lines of the cells that do not fit into their column.
+computes only two things: the widths of the columns if the table is wider than its
+console, and the lines of the cells that do not fit into their column.
 """
 
 import itertools

@@ -1,8 +1,8 @@
-"""Bits that have a loop of their own (random/_apart.py) are read as bits like others.
+"""Bits that have a loop of their own (random/_apart.py) are read like other bits.
 
-Such bits stand behind a conditional on a true that a barrier hides from XLA, and their
-words are stored as halves. Both change nothing: the condition is true, and the halves
-become words again.
+Such bits stand behind a conditional whose predicate a barrier hides from XLA, and their
+words are stored as halves. Neither changes a bit: the predicate is always true, and the
+halves become words again.
 """
 
 from collections.abc import Sequence

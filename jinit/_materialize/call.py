@@ -147,7 +147,7 @@ def _traced(
         tree = function(*values)
         results = _Results(tree, skip)
         pairs = list(zip(jax.tree.leaves(tree), results.is_skipped, strict=True))
-        # The skipped results come last, and are cut off behind a check.
+        # The skipped results come last, so that they can be cut off after a check.
         return [
             x for last in (False, True) for x, s in pairs if s is last and _is_traced(x)
         ]

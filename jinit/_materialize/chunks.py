@@ -30,7 +30,7 @@ BLOCK = 1 << 11
 CHUNK = 1 << 18
 # A thread draws at most so many entries at once; a larger array is drawn by several.
 PIECE = 1 << 22
-# JAX takes an array of NumPy's as it is if its address is a multiple of this.
+# JAX shares the memory of a NumPy array whose address is a multiple of this number.
 _ALIGNED = 64
 
 
@@ -133,7 +133,7 @@ def words_of(number: int) -> np.ndarray:
 
 
 def memory_of(array: jax.Array, count: int) -> np.ndarray:
-    """Return the first entries of an array that nobody else has, for writing, too.
+    """Return a view, to read and to write, of the first entries of an unshared array.
 
     NumPy's own view of an array of JAX would keep the array from being donated.
     """
@@ -145,7 +145,7 @@ def memory_of(array: jax.Array, count: int) -> np.ndarray:
 
 
 class Draw:
-    """A draw is a unit whose array comes in chunks; it runs in a thread."""
+    """A draw is a program unit whose array comes in chunks; it runs in threads."""
 
     def __init__(self, unit: ProgramUnit, program: Chunked, buffers: "Buffers") -> None:
         (kind,) = unit.write_types()
@@ -163,8 +163,8 @@ class Draw:
         array = pool.submit(self._new)
         starts = every[::PIECE]
         pieces = [every[start : start + PIECE] for start in starts]
-        # A pool begins its tasks in order, so no piece waits for an array that is not
-        # begun.
+        # A pool begins its tasks in order, so no piece waits for an array that is
+        # behind it in the queue.
         tasks = [pool.submit(self._piece, array, part, operands) for part in pieces]
         return Pending(array, tasks)
 
@@ -190,7 +190,7 @@ class Pending(NamedTuple):
     pieces: "list[Future[None]]"
 
     def result(self) -> jax.Array:
-        """Return the array when it is drawn."""
+        """Wait until the array is drawn, and return it."""
         for piece in self.pieces:
             piece.result()
         return self.array.result()
@@ -233,7 +233,7 @@ class Buffers:
         """Return an array that nobody else has, and whose memory is JAX's.
 
         `jnp.zeros` would compile a program for each shape, and `jnp.array` copies
-        twice. An array of NumPy's that is not aligned is copied once.
+        twice. `device_put` copies an unaligned NumPy array once.
         """
         size, start = math.prod(shape) * dtype.itemsize, -self._zeros.ctypes.data
         first = start % _ALIGNED + dtype.itemsize

@@ -29,13 +29,13 @@ def replayed(
     numbers: Words,
     bound: float,
 ) -> jax.Array:
-    """Return the entries with some numbers of what a flat unit draws.
+    """Return some entries of the array that a flat sampler draws.
 
     Args:
-      unit: a flat unit.
+      unit: the program unit of the sampler.
       operands: the values of its operands.
       numbers: the numbers of the entries, as (high, low) words.
-      bound: what flat.py has found for erf_inv, or infinity for JAX's erf_inv.
+      bound: the bound for erf_inv from flat.py, or infinity for JAX's erf_inv.
     """
     handler = _Replay(numbers, bound)
     first, *others = unit.steps

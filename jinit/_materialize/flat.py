@@ -4,8 +4,8 @@ The random bits of entry i are those of the key and of the number i (threefry in
 partitionable form), and JAX's samplers of the normal, the uniform and the truncated
 normal law do the same to the bits of every entry. So the equations of such a sampler
 say what happens to an array of any size, and all shapes can share one program
-(chunks.py). The equations are read and not their names: whatever is not understood here
-is not flat, and gets a program of its own.
+(chunks.py). Only the equations are read, never a sampler's name. A sampler with an
+equation that is not understood here is not flat, and gets a program of its own.
 """
 
 import dataclasses
@@ -38,7 +38,7 @@ class Flat(NamedTuple):
 
 
 class NotFlatError(Exception):
-    """A unit has an operation that is not understood, or that mixes entries."""
+    """A program unit has an operation that is not understood, or that mixes entries."""
 
 
 _KNOWN: dict[Hashable, Flat | None] = {}
@@ -46,7 +46,7 @@ _MOST_KNOWN = 4096
 
 
 def flat(unit: ProgramUnit) -> Flat | None:
-    """Return what a unit does to each entry, or None if it is not a flat sampler."""
+    """Return what a program unit does to each entry, or None if it is not flat."""
     numbers = tuple(
         jaxpr.literal_value(r).tobytes() if jaxpr.is_literal(r) else None
         for r in unit.reads
@@ -129,7 +129,7 @@ def _literal(atom: Any) -> int | None:
 def opened(
     eqn: JaxprEqn, values: list[Any], handler: interpret.Handler
 ) -> list[Any] | None:
-    """Return the results of a call, or of the branch that a CPU takes."""
+    """Return the results of a call, or of the case that a CPU takes."""
     if eqn.primitive in equations.LOOKED_THROUGH or equations.has_own_vmap(eqn):
         return interpret.inside(eqn, values, handler)
     if eqn.primitive is equations.COND and isinstance(values[0], int):
@@ -163,7 +163,7 @@ def _read(unit: ProgramUnit) -> Flat:
     reader.lines.append("the first step ends")
     results = interpret.evaluate(others, slots, unit.steps[-1].writes, reader)
     (kind,) = unit.write_types()
-    # A complex division is many operations, which no loop need round alike.
+    # A complex division is many operations, which two loops may round differently.
     if not isinstance(results[0], _Entries) or kind.weak_type or kind.dtype.kind == "c":
         raise NotFlatError
     types = tuple((str(k.dtype), k.weak_type, k.size) for k in kinds)
@@ -173,7 +173,7 @@ def _read(unit: ProgramUnit) -> Flat:
 
 
 class _Reader:
-    """A reader goes through the equations of a unit and notes what they do."""
+    """A reader goes through the equations of a program unit and notes what they do."""
 
     def __init__(self, size: int) -> None:
         self._size = size

@@ -16,8 +16,8 @@ def followed(
 
     "params/Dense_0/kernel" is the parameter of "opt_state/0/mu/Dense_0/kernel": it has
     the same shape and lies in another field of the state, its path below that field
-    ends the path of the leaf, and so it is for all leaves beside the two. If a leaf has
-    two parameters with different shardings, nothing is inferred.
+    ends the path of the leaf, and the leaves beside the two match in the same way. If a
+    leaf has two parameters with different shardings, nothing is inferred.
 
     Args:
       leaves: the leaves of a state.

@@ -29,7 +29,7 @@ def bound_of(u: Interval | None) -> float:
     most = max(abs(float(u.low)), abs(float(u.high)))
     if most < math.erf(CENTRAL / math.sqrt(2)):
         return CENTRAL
-    # A product and a sum that XLA rounds once may end one number higher.
+    # A product and a sum that XLA fuses and rounds once may end one number higher.
     is_inside = u.low > -1 and u.high <= 1 - 2.0**-23
     return INSIDE if is_inside else math.inf
 
@@ -57,7 +57,7 @@ def number(eqn: JaxprEqn, values: Sequence[Any]) -> Any:
 
 
 def _of_ends(function: Callable[..., Any]) -> Callable[..., Interval]:
-    """Return the rule of an operation that is monotone in each of its operands."""
+    """Return the bounds of an operation that is monotone in each of its operands."""
 
     def rule(eqn: JaxprEqn, *ends: Interval) -> Interval:
         kind: Any = eqn.outvars[0].aval
@@ -78,7 +78,7 @@ def _converted(eqn: JaxprEqn, x: Interval) -> Interval:
 
 
 def _bits_of(eqn: JaxprEqn, x: Interval) -> Interval | None:
-    """Bits of no sign are ordered as the numbers are that they spell."""
+    """Return the interval of floats with given bits, which rise alike if unsigned."""
     dtype = np.dtype(eqn.params["new_dtype"])
     ends = Interval(*(np.asarray(end).view(dtype) for end in x))
     ordered = x.low.dtype.kind == "u" and bool(ends.high >= 0)
@@ -86,7 +86,7 @@ def _bits_of(eqn: JaxprEqn, x: Interval) -> Interval | None:
 
 
 def _or(eqn: JaxprEqn, x: Interval, y: Interval) -> Interval | None:
-    """Words that have no bit in common are added."""
+    """Return the interval of an "or" of words without a common bit, which is a sum."""
     values, (word, other) = (x, y) if y.low == y.high else (y, x)
     lowest = int(word) & -int(word)
     apart = word == other and int(values.high) < lowest

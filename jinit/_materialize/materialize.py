@@ -1,9 +1,9 @@
 """`materialize` makes an init function faster: each distinct sampler is compiled once.
 
 The function is traced once, to equations. The equations that no result needs are
-dropped: they are the forward pass. The others run in units (see units.py). Each law,
-and each other distinct unit, is compiled once, in threads, while the next one is
-lowered (see programs.py).
+dropped: they are the forward pass. The others run in program units (see units.py).
+Each law, and each other distinct program unit, is compiled once, in threads, while the
+next one is lowered (see programs.py).
 """
 
 import contextlib
@@ -49,8 +49,8 @@ def materialize(
     however many layers share it. JAX must be able to trace the function. Results may
     depend on each other, on control flow and on callbacks.
 
-    The function may make a whole state of training: parameters, `tx.init(params)` for
-    any optimizer of Optax, step counts. No two leaves share memory, so that a training
+    The function may make a whole training state: parameters, `tx.init(params)` for any
+    optimizer of Optax, step counts. No two leaves share memory, so that a training
     step may donate the state.
 
     Args:
@@ -66,12 +66,13 @@ def materialize(
         equal to those on one device. A Python number with a sharding, such as the
         `step=0` of a TrainState, becomes an array, as under `jax.jit`; without a
         sharding it stays a number. Leaves that cannot be arrays need no sharding, and
-        an entry for one is not used. A leaf of an optimizer's state that has none (an
-        entry None, no metadata) gets that of its parameter: a leaf of the same shape in
-        another field of the state, with whose path below the field its path ends.
-      skip: the leaves that a checkpoint brings, in the language of patterns, such as
-        "params/body/**". They are not drawn. In the place of each is a
-        `jax.ShapeDtypeStruct` with the sharding that the array would have, into which
+        an entry for one is not used. A leaf of an optimizer's state without a sharding
+        (an entry None, no metadata) gets the sharding of its parameter: of the leaf of
+        the same shape in another field of the state whose path below that field is the
+        end of the leaf's path.
+      skip: a pattern of the leaves that a checkpoint brings, such as
+        "params/body/**". These leaves are not drawn. Each becomes a
+        `jax.ShapeDtypeStruct` with the sharding that its array would have, into which
         Orbax restores. Leaves that cannot be arrays stay.
       progress: whether to show a progress bar, on a terminal.
 
@@ -85,7 +86,7 @@ def materialize(
       ValueError: when called, if a sharding does not fit (the text names the path), if
         the results depend on an array that came as a `ShapeDtypeStruct`, if a pattern
         of `skip` matches no leaf, or if a drawn leaf is computed from a skipped one,
-        such as an average of the weights: it would not be that of the checkpoint.
+        such as an average of the weights, which would then not match the checkpoint.
 
     Example:
       >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit

@@ -28,7 +28,7 @@ _FLOATS = (np.float32, np.float64)
 
 
 def on_host(unit: ProgramUnit) -> Callable[..., Sequence[Any] | None] | None:
-    """Return a function that computes a unit on the host, or None.
+    """Return a function that computes a program unit on the host, or None.
 
     The function returns None where XLA may differ: for numbers that are not ordinary.
     """
@@ -54,7 +54,7 @@ def on_host(unit: ProgramUnit) -> Callable[..., Sequence[Any] | None] | None:
 
 
 def _is_ordinary(x: np.ndarray) -> bool:
-    """Tell whether a number is finite and no subnormal one, which XLA takes for 0."""
+    """Tell whether a number is finite and not subnormal, which XLA would take for 0."""
     return bool(np.isfinite(x) and (x == 0 or abs(x) >= np.finfo(x.dtype).tiny))
 
 

@@ -1,4 +1,4 @@
-"""Where arrays are drawn: the results in their shardings, and what they are made of."""
+"""Results are drawn in their shardings, and so is what they are computed from."""
 
 from collections.abc import Sequence
 from typing import Any

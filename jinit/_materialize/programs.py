@@ -1,7 +1,7 @@
-"""Each unit of a call gets the function that computes it.
+"""Each program unit of a call gets the function that computes it.
 
 Numbers and keys are computed on the host, flat samplers share a program for all shapes
-(chunks.py), and each other distinct unit has a program.
+(chunks.py), and each other distinct program unit has its own program.
 """
 
 import math
@@ -18,17 +18,17 @@ from . import chunks, executables, flat, numbers
 from .call import Call
 from .units import ProgramUnit
 
-# From this many entries on the short form of erf_inv saves more time than the check
-# takes that it is exact on this machine.
+# From this many entries on, the short form of erf_inv saves more time than it takes to
+# check that the form is exact on this machine.
 _LONG = 1 << 27
 
 
-# What computes a unit: a function of its operands, or an array drawn by threads.
+# A program unit is computed by a function of its operands, or drawn by threads.
 Run = Callable[..., Sequence[Any]] | chunks.Draw
 
 
 def programs_of(call: Call, places: dict[int, Any], bound: set[int]) -> list[Run]:
-    """Return a function for each unit; a unit follows the arrays bound to devices."""
+    """Return a function for each program unit; it follows arrays bound to devices."""
     # In an explicit mesh the type of every array has a spec, so an array without a
     # place gets the empty spec.
     nowhere = PartitionSpec() if explicit_axes() else None
@@ -65,7 +65,7 @@ def programs_of(call: Call, places: dict[int, Any], bound: set[int]) -> list[Run
 def _without_program(
     unit: ProgramUnit, results: set[int], context: Hashable
 ) -> Callable[..., Sequence[Any]] | None:
-    """Return a function that computes a unit without XLA, or None."""
+    """Return a function that computes a program unit without XLA, or None."""
     # A number that the caller gets has to be an array of JAX.
     compute = numbers.on_host(unit) if results.isdisjoint(unit.writes) else None
     if compute is None:
@@ -82,7 +82,7 @@ def _without_program(
 
 
 class _Samplers:
-    """This object knows the flat samplers of a call: those that can share programs."""
+    """These are the flat samplers of a call, which can share programs."""
 
     def __init__(self, call: Call, context: Hashable) -> None:
         self._context = context

@@ -47,7 +47,7 @@ def joined(call: Call, values: Sequence[Any], where: list[Any]) -> Any:
 
 
 def separate(outputs: Sequence[Any], values: Sequence[Any]) -> list[Any]:
-    """Return the values of outputs, with a copy of each that comes twice.
+    """Return the values of outputs, and copy a value that comes a second time.
 
     An optimizer may begin with a copy of the weights, which in an eager call is the
     same array. A training step that donates its state could not take it twice.

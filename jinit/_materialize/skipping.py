@@ -37,7 +37,7 @@ class Skip(NamedTuple):
             for leaf in leaves
         ]
         self.pattern.check_used([leaf for leaf in inside if leaf is not None])
-        # A leaf that cannot be an array, such as a text, costs nothing: it is there.
+        # A leaf that cannot be an array, such as a text, costs nothing, so it stays.
         return [
             leaf is not None
             and isinstance(leaf.value, jax.ShapeDtypeStruct)
@@ -51,7 +51,7 @@ def skip_of(skip: Any, within: tuple[str, ...] = ()) -> Skip | None:
 
     Raises:
       TypeError: if it is not a pattern.
-      ValueError: if a glob or a role is not one.
+      ValueError: if a glob or a role is invalid.
     """
     # An empty sequence is no mistake here: nothing is skipped.
     is_empty = skip is None or (isinstance(skip, tuple | list) and not skip)
@@ -76,8 +76,8 @@ def check_independent(
     Raises:
       ValueError: with the paths of both leaves.
     """
-    # An average of the weights starts as a copy of them. Made from a fresh draw it
-    # would not be that of the checkpoint, and nobody would notice.
+    # An average of the weights starts as a copy of them. An average made from a fresh
+    # draw would not match the checkpoint's weights, and nobody would notice.
     outputs = listing.outputs
     source = {
         slot: leaf
@@ -102,8 +102,8 @@ def check_independent(
 def abstract(struct: jax.ShapeDtypeStruct, sharding: Any) -> jax.ShapeDtypeStruct:
     """Return the struct of a skipped leaf, with the sharding that its array would have.
 
-    A checkpoint is read to that sharding, so it must not be missing: Orbax would read
-    the array to the devices that it was saved from.
+    The sharding must not be missing, since Orbax reads the array to it. Without one,
+    Orbax would read to the devices that the array was saved from.
     """
     if isinstance(sharding, PartitionSpec):
         sharding = NamedSharding(jax.sharding.get_mesh(), sharding)
@@ -113,7 +113,7 @@ def abstract(struct: jax.ShapeDtypeStruct, sharding: Any) -> jax.ShapeDtypeStruc
 
 
 def _default() -> Any:
-    """Return the sharding that JAX gives an array for which nothing else is said."""
+    """Return the sharding that JAX gives to an array by default."""
     mesh = jax.sharding.get_mesh()
     if not mesh.empty:
         return NamedSharding(mesh, PartitionSpec())

@@ -177,7 +177,7 @@ def _unit(steps: list[Step]) -> ProgramUnit:
 
 
 def run(unit: ProgramUnit, values: Sequence[Any], bound: float = math.inf) -> list[Any]:
-    """Return the results of a unit for the values of its operands.
+    """Return the results of a program unit for the values of its operands.
 
     A finite `bound` says that the short form of erf_inv is exact here (see flat.py).
     """

@@ -88,7 +88,7 @@ def _not_finite(rows: Sequence[Row]) -> Iterator[Finding]:
 def _skipped(row: Row) -> tuple[float, str]:
     return row["skipped"], (
         f"{row['path']}: the last {row['skipped']} gradients were not finite, and the "
-        "optimizer skipped them, where one of a thousand is usual. Lower the scale of "
+        "optimizer skipped them, where one in a thousand is usual. Lower the scale of "
         "the loss, or look for the operation that overflows (jax.debug_nans)."
     )
 

@@ -9,11 +9,10 @@ import jax.numpy as jnp
 def after(inner: Any, step: jax.Array, read: jax.Array) -> Any:
     """Return the state of an optimizer, which depends on `read` as far as XLA knows.
 
-    A step with donated arrays writes the new parameters where the old ones lie. If the
-    order of a reader and this writer is open, XLA copies the parameters first, all of
-    them and at every step: measured, that is 3 % of a step. Here the writer needs the
-    state, and the state seems to need what was read. No step is negative, so the values
-    are those of `inner`.
+    A step with donated arrays writes the new parameters where the old ones lie. If a
+    reader may come after this writer, XLA first copies all parameters, at every step:
+    3 % of a step, as measured. Here the writer needs the state, and the state seems to
+    need what was read. No step is negative, so the values are those of `inner`.
 
     Args:
       inner: the state of the optimizer.

@@ -113,8 +113,9 @@ def drift(now: jax.Array, start: jax.Array) -> jax.Array:
 def lost(tensors: Sequence[Tensor], weights: jax.Array, moves: jax.Array) -> jax.Array:
     """Return the share of updates that leave their weight as it was, by rounding.
 
-    The samples of weights and updates are in float32, so a row of a wider type has no
-    share. Neither has one that lies in parts, whose samples are means over them.
+    The samples of weights and updates are in float32, so a row of a wider dtype has no
+    share. Neither has a row that is split over devices, whose samples are means over
+    them.
     """
     total = weights + moves
     rows = [tensor for tensor in tensors for _ in range(tensor.rows)]

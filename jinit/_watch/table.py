@@ -101,8 +101,8 @@ def _spike(old: Columns, grad_rms: jax.Array, step: jax.Array) -> Columns:
 
 def _first_bad(old: Columns, new: Columns, step: jax.Array) -> Columns:
     """Return at which step something was first not finite, and what it was."""
-    # An optimizer may skip a gradient that is not finite: optax.apply_if_finite, and
-    # every scale of the loss that is found by trial. Then nothing bad has happened.
+    # An optimizer may skip a gradient that is not finite, as optax.apply_if_finite and
+    # dynamic loss scales do. Such a step does no harm.
     is_harmless = jnp.isfinite(new["update_rms"] + new["weight_rms"])
     bad = jnp.zeros_like(old["bad_value"])
     # The gradient comes before the update, and the update before the weight.

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class OfWeights(NamedTuple):
-    """These measurements need the parameters alone, the input of a step."""
+    """These measurements need only the parameters that a step reads."""
 
     rms: jax.Array
     norms: jax.Array
@@ -131,8 +131,8 @@ class _Watcher:
         grads, moves = (values_of(tree, tensors) for tree in (updates, new))
         # Sums and slices keep every bit: XLA fuses what precedes them with the training
         # step, as without them. A condition on gradients and updates would write these
-        # to memory first, and change the last bits of Adam. Updates have no sum, since
-        # XLA would compute them again for it, for a tenth of a step.
+        # to memory first, and change the last bits of Adam. Updates have no sum, for
+        # which XLA would compute them again: a tenth of a step.
         of_step = statistics.OfStep(
             statistics.squares(tensors, grads),
             statistics.sampled_squares(tensors, moves),
@@ -179,7 +179,8 @@ def _check_same(tensors: Sequence[Tensor], state: Any) -> None:
     if not isinstance(state, WatchState):
         raise TypeError(
             f"`state` is of type {type(state).__name__}; it must be the state that "
-            "the init of this jinit.watch returned, or its last update."
+            "the init of this jinit.watch returned, or its last update. Call "
+            "tx.init(params) for a first state."
         )
     keys = {key for tensor in tensors for key in tensor.keys}
     if keys != state.paths.keys():
@@ -193,7 +194,7 @@ def _check_same(tensors: Sequence[Tensor], state: Any) -> None:
 def _of_weights(
     tensors: Sequence[Tensor], weights: Sequence[Any], state: WatchState, is_due: Any
 ) -> OfWeights:
-    """Return what needs the parameters alone, if it is due."""
+    """Measure the parameters if it is due, else return the last measurements."""
 
     def measured() -> OfWeights:
         return OfWeights(

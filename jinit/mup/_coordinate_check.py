@@ -38,8 +38,8 @@ def coordinate_check(
     at one width hold at another only if the slopes are 0. The output of a readout is
     left out before its multiplier: the multiplied output counts.
 
-    A layer that is not flat has a finding, which says the expected slopes and what to
-    do. The cure follows from what is measured: whether the std of the layer's kernel
+    A layer that is not flat has a finding, which names the expected slopes and the
+    cure. The cure follows from what is measured: whether the std of the layer's kernel
     and the size of its update depend on the width as the parametrization says.
 
     With `refined` the change of each product of data with a kernel is split in two,
@@ -48,10 +48,10 @@ def coordinate_check(
 
     the effective part, which the layer itself has learned, and the propagated part,
     which comes from the layers before. One part may hide the other at moderate width,
-    and in muP neither depends on it. The equation of the product is evaluated again
-    with another kernel or input, so this holds for dense layers, convolutions, stacks
-    and experts. Tables that are looked up, and kernels that data choose or scale, have
-    no such row.
+    and in muP neither part depends on the width. The equation of the product is
+    evaluated again with another kernel or input, so this holds for dense layers,
+    convolutions, stacks and experts. Tables that are looked up, and kernels that data
+    choose or scale, have no such row.
 
     The check looks at activations in a few steps. It cannot see weight decay,
     schedules, a batch size that changes or later training, so a rate may fail to

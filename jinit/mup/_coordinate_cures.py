@@ -215,7 +215,7 @@ def _lacks_multiplier(evidence: Evidence) -> bool:
 
     Its kernel keeps its std at every width, so that the output starts with the root of
     the width where it should start with the inverse root. A readout of zeros shows in
-    its change: of the width where it should have none.
+    the slope of its change: 1 where it should be 0.
     """
     readouts = [x for x in evidence.readouts if x.multiplier < -_NEAR]
     outputs = [row for row in evidence.rows if row["path"] == "output"]
@@ -244,11 +244,11 @@ def _start(kernel: Kernel, has_init: bool) -> str:
     law = _law_of(kernel)
     if law is None:
         return (
-            f"{begin}: its initializer follows no usual law, so give `init=` a "
-            "function that sets its std."
+            f"{begin}: the std of its initializer grows in no usual way, so give "
+            "`init=` a function that sets the std."
         )
     return (
-        f"{begin}, since p.init takes another law of its initializer: give "
+        f"{begin}, since p.init expects another std of its initializer: give "
         f"init=lambda p, params: p.init(params, drawn=[({f'**/{kernel.path}'!r}, "
         f"{law!r})])."
     )
@@ -272,7 +272,7 @@ def _update(kernel: Kernel) -> str:
 
 
 def _law_of(kernel: Kernel) -> str | None:
-    """Return the law that the initializer's std follows, or None for no usual one.
+    """Return how the initializer's std grows, as a word of `LAWS`, or None.
 
     p.init has multiplied by factor / (assumed growth), so that the std of the start has
     the slope of the law, plus that of the factor, minus that of the assumed growth.

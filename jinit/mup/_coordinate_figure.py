@@ -36,7 +36,7 @@ def figure_of(
       widths: the widths.
       panels: the panels.
       findings: the findings, of which the title has the first.
-      healthy: the title where there is no finding.
+      healthy: the title if there is no finding.
     """
     columns = len(panels) if len(panels) < 3 else math.ceil(len(panels) / 2)
     figure, axes = figures.side_by_side(len(panels), math.ceil(len(panels) / columns))
@@ -52,7 +52,7 @@ def figure_of(
 
 
 class _Layers(NamedTuple):
-    """The layers of a figure: all, those that the legend names, and the sick ones.
+    """A figure has all layers, those that its legend names, and the sick ones.
 
     `lines` and `labels` are filled while the figure is drawn.
     """

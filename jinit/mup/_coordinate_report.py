@@ -27,7 +27,7 @@ class CoordinateReport(Result):
     slopes of their logarithms over the logarithm of the width; `init_error` and so on,
     the standard errors of the slopes, from the scatter of the seeds; `init_expected`
     and so on, the slopes that muP expects in the limit of infinite width (None where
-    that hangs on the model); `verdict`: "flat", "grows" or "shrinks"; and `cure`, a
+    that depends on the model); `verdict`: "flat", "grows" or "shrinks"; and `cure`, a
     sentence for a layer that is not flat, else None. `print(report)` shows a table.
 
     A layer grows if the slope of its size or of its change is above the tolerance. It
@@ -51,8 +51,9 @@ class CoordinateReport(Result):
     - `effective_spectral` = |D x| / (|D|_2 |x|) with D = W_t - W_0 and x = x_t, and
       `effective_frobenius` = |D x| / (|D|_F |x|); `propagated_spectral` and
       `propagated_frobenius` are those of W_0 and x_t - x_0. Their slopes are alignment
-      exponents: 0 says that a kernel meets its input as well aligned as at any width,
-      -1/2 that it meets it like a random one. For convolutions and experts |D|_2 is the
+      exponents: 0 says that the alignment does not depend on the width, and -1/2 is
+      the exponent of random directions. The spectral exponent of a random kernel of
+      full rank, such as W_0, is 0 as well. For convolutions and experts |D|_2 is the
       norm of the whole linear map.
 
     Further keys are `effective_expected`, `propagated_expected` and the verdicts

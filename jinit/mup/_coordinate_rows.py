@@ -74,8 +74,8 @@ def _propagated(
 ) -> str:
     """Return the verdict on the propagated part.
 
-    Where the input's change grows, the layers before are to blame, which have a row of
-    their own. And a part that shrinks is a change of theirs that shrinks.
+    If the change of the input grows, the layers before cause it, and have their own
+    rows. If the part shrinks, the change of those layers shrinks.
     """
     limits = max(expected, expected + _known(numbers, "input_change")), tolerance
     return _part_verdict(numbers, widths, sizes, "propagated", limits, False)
@@ -124,8 +124,9 @@ def _expected(
     """Return the slopes that muP expects in the limit of infinite width.
 
     An output is a sum over the width of independent products, divided by the width: it
-    starts with width^(-1/2), and training aligns it. Attention's logits do so if heads
-    become larger, and do not if there are more of them, so they have no one slope.
+    starts with width^(-1/2), and training aligns it. Attention's logits start so if
+    heads become larger, and not if there are more heads, so no single slope is
+    expected.
     """
     if is_logits:
         return {"init_expected": None, "size_expected": None, "change_expected": 0.0}

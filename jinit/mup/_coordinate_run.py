@@ -31,7 +31,7 @@ Sizes = dict[str, dict[str, Any]]
 
 
 class Measured(NamedTuple):
-    """The sizes that a run has measured at one width, by path and by seed.
+    """A run has measured these sizes at one width, by path and by seed.
 
     `layers` have the rms before, after, and of the change, and `parts` those of the two
     parts of a product's change. `weights` are arrays (seed, start or end, ..).
@@ -43,7 +43,7 @@ class Measured(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """Facts about the model of one width.
+    """These facts describe the model of one width.
 
     `parametrization` has no tensors if none is needed. `outputs` are the modules of
     output tensors, `readouts` the weights that give the output. `kernels` maps the
@@ -99,8 +99,8 @@ class _Run(NamedTuple):
         # Layers of one shape share a program, so this compiles faster than one program
         # for all layers.
         for tap in self.taps:
-            # Taken out of the list, so that the activations can be freed once they are
-            # compared.
+            # The pop drops the last reference, so that the activations are freed once
+            # they are compared.
             layers.append(_compared(named.pop(0), over=tap.scans))
         parts = [
             statistics_of(product, [operands.pop(0) for _ in product.operands])

@@ -8,10 +8,11 @@ such as AdamW, w <- w - eta (u + lambda w), becomes
 
 With "independent" a weight forgets its start after 1 / (eta lambda) steps at every
 width; in terms of parameter groups it is the decay lambda / f. With "per_width" the
-hidden weights of a model that is n times as wide forget it after n times as many steps.
+hidden weights of a model that is n times as wide forget their start after n times as
+many steps.
 
-Wang and Aitchison (2024) and Kosson et al. (2025) find that rates transfer with the
-first; Dey et al. (2025) derive it, too.
+Wang and Aitchison (2024) and Kosson et al. (2025) find that rates transfer with
+"independent", and Dey et al. (2025) derive this rule.
 """
 
 from typing import Any, NamedTuple
@@ -20,12 +21,12 @@ from .._core import checks
 from ._optimizer_trial import Answer
 
 RULES = ("independent", "per_width")
-# The names that the argument `weight_decay` had for the rules first.
+# The older argument `weight_decay` has these names for the rules.
 _FIRST_NAMES = {"independent": "independent", "scaled": "per_width"}
 
 
 class DecayRule(NamedTuple):
-    """A decay rule has a name, and tells whether a user asked for it."""
+    """A decay rule has a name, and says whether a user named it."""
 
     name: str
     is_named: bool = False
@@ -39,7 +40,7 @@ class DecayRule(NamedTuple):
         """Raise if a user named the rule, and a trial shows that nothing decays.
 
         Raises:
-          ValueError: if so.
+          ValueError: if the trial changes no parameter at gradients of 0.
         """
         if not self.is_named or isinstance(answer, str):
             return
@@ -54,8 +55,8 @@ class DecayRule(NamedTuple):
                 "gradients of 0 it changes no parameter. Pass an optimizer that "
                 "decays, such as optax.adamw(rate, weight_decay=0.1), or with "
                 "optax.add_decayed_weights in its chain, or leave `decay` out. A "
-                "decay that is chained behind p.optimizer(tx) is no part of `tx`; it "
-                "stays as it is at every width."
+                "decay that is chained behind p.optimizer(tx) is no part of `tx`, and "
+                "is the same at every width."
             )
 
 
@@ -63,7 +64,7 @@ def decay_rule(decay: Any, weight_decay: Any) -> DecayRule:
     """Return the rule of the arguments `decay` and `weight_decay`.
 
     Raises:
-      ValueError: if one of them is unknown, or they differ.
+      ValueError: if one of them is unknown, or they name different rules.
     """
     checks.choice("weight_decay", weight_decay, tuple(_FIRST_NAMES))
     if decay is None:

@@ -9,8 +9,8 @@ With entries of size sigma at initialization and steps of size eta (Adam),
     W x is of size sqrt(n) sigma   and   dW x of size n eta,
 
 since a step is aligned with its inputs and random weights are not. Both stay as the
-width n grows with sigma = 1 / n (the first vanishes, as the logits of a readout do) and
-eta = 1 / n. No multiplier stands behind a router, so its weights take the factor.
+width n grows with sigma = 1 / n and eta = 1 / n; W x then vanishes as the logits of a
+readout do. No multiplier stands behind a router, so its weights take the factor.
 
 Małaśnicki et al., "Mu-parametrization for mixture of experts", 2025, and Jiang et al.,
 "Hyperparameter transfer with mixture-of-experts layers", 2026, have the same classes.

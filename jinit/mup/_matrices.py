@@ -1,4 +1,4 @@
-"""Muon takes the hidden matrices of a model, along the axes that a network tells.
+"""Muon takes the hidden matrices of a model, along the axes of its inputs and outputs.
 
 Muon makes an update orthogonal as a matrix (inputs, outputs). It is for the matrices
 between the first layer and the last one. Embeddings, readouts, layers that read data,

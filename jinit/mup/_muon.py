@@ -33,8 +33,9 @@ def labelled(
     if all(one.roles is None and not one.axes for one in tensors):
         raise ValueError(
             "the parametrization was made from shapes in which nothing grows, so they "
-            "do not tell which matrices are hidden. Make it from networks, which do: "
-            "jinit.mup.infer(jinit.network(base, ...), jinit.network(model, ...))."
+            "do not show which matrices are hidden. Make it from networks, which show "
+            "them: jinit.mup.infer(jinit.network(base, ...), jinit.network(model, "
+            "...))."
         )
     skips = skipped(skip, list(map(_leaf, tensors)))
     labels = {
@@ -47,7 +48,7 @@ def labelled(
     if params is not None:
         structure, ordered = jax.tree.structure(params), find(tensors, params, "params")
     tree = jax.tree.unflatten(structure, [labels[one.parts] for one in ordered])
-    # Optax calls what can be called, and a module of Equinox would run on parameters.
+    # Optax calls a callable tree, and a module of Equinox would run on the parameters.
     return (lambda _: tree) if callable(tree) else tree
 
 
@@ -58,7 +59,7 @@ def _leaf(tensor: Tensor) -> Leaf:
 
 
 def _nested(labels: dict[tuple[str, ...], Any]) -> Any:
-    """Return nested dicts; a parametrization that was saved has no other tree."""
+    """Return nested dicts, the only tree that a saved parametrization can give."""
     if () in labels:
         return labels[()]
     tree: dict[str, Any] = {}

@@ -120,8 +120,8 @@ def _check_words(
 ) -> None:
     """Raise if a kind or a rule that a user names contradicts a trial.
 
-    The trial is on a tree like the one that the parametrization was made from. So an
-    error comes with the call, and also at the base width, where nothing is scaled.
+    The trial runs on a tree like the one that the parametrization was made from, so the
+    call itself raises the error, also at the base width, where nothing is scaled.
     """
     if structure is None or (kind is None and not rule.is_named):
         return
@@ -131,7 +131,7 @@ def _check_words(
     try:
         answer = _answered(tx, tree, shapes)
     except NotByTensor:
-        # At the base width it works all the same.
+        # At the base width such an optimizer works all the same.
         return
     # The parameters may have another structure, for which `tx` has its labels.
     if not isinstance(answer, str):
@@ -191,7 +191,8 @@ def _rates(
 def _orthogonalized(responses: Sequence[Response]) -> list[str | None]:
     """Return "muon" for each tensor that may be orthogonalized, and else None.
 
-    One word is for the optimizer, and `optax.contrib.muon` is Adam for some tensors.
+    One kind names the whole optimizer, and `optax.contrib.muon` runs Adam on some
+    tensors.
     """
     some = any(one.multiplies for one in responses)
     return [

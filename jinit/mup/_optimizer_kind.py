@@ -100,7 +100,7 @@ def raise_contradictions(
     lines = []
     for index, (path, kind) in enumerate(zip(paths, kinds, strict=True)):
         shown = _shown(answer, index, path, clipped) if kind else None
-        # The update of Muon does not grow with the gradient, as "adam" says.
+        # The kind "adam" says that updates do not grow with the gradient: true of Muon.
         if shown and shown != kind and (kind, shown) != ("adam", "muon"):
             lines.append(
                 f"{path}: `kind` says {kind!r}, and the trial shows {shown!r}, since "

@@ -110,7 +110,7 @@ class Parametrization(Result):
 
     def _table(self) -> Table:
         lines = [tuple(map(cell_of, map(row.get, _COLUMNS))) for row in self.rows]
-        # Without the sign a std of 1 is taken for a std, and it is a factor.
+        # Without the sign a factor of 1 would be read as a std of 1.
         x = "" if self.absolute else "x "
         rate = f"{x}lr ({self.kind})"
         head = (*_COLUMNS[:4], f"{x}std", "multiplier", rate, f"{x}decay")
@@ -228,8 +228,8 @@ class Parametrization(Result):
         | per_width | - f eta (u + lambda w) |
 
         "independent" is AdamW with the rate f eta and the decay lambda / f for each
-        tensor: dividing the parameters by f cancels f in the decay alone. For a decay
-        that is added to the gradient it is MuAdam's and MuSGD's. Weights then forget
+        tensor: dividing the parameters by f cancels f in the decay alone. If `tx` adds
+        the decay to the gradient, this is the rule of MuAdam and MuSGD. Weights forget
         their start after 1 / (eta lambda) steps at every width. The state is that of
         `tx`, so jit, sharding and checkpoints work as before.
 
@@ -253,7 +253,8 @@ class Parametrization(Result):
             decompositions, is another optimizer at the base shapes, or is Muon with
             adaptive=True, whose updates depend on the rank of the gradient.
           decay: "independent" (by default) or "per_width", as in the table.
-          weight_decay: its first name: "independent", or "scaled" for "per_width".
+          weight_decay: the older name of `decay`: "independent", or "scaled" for
+            "per_width".
           scale_epsilon: whether Adam's epsilon follows the size of the gradient. It
             divides the gradients, so clipping inside of `tx` sees other norms. By
             default only with CompleteP, which asks for it.
@@ -263,7 +264,7 @@ class Parametrization(Result):
 
         Raises:
           TypeError: if `tx` is not an Optax transformation, or `kind` not a kind.
-          ValueError: for an unknown kind or rule, a `kind` that is another than the
+          ValueError: for an unknown kind or rule, a `kind` that differs from the
             measured one, or a `decay` if `tx` decays nothing. The new optimizer's
             `init` raises it for parameters that do not fit, for tensors whose kind
             cannot be measured, and if `tx` cannot be scaled tensor by tensor.
@@ -282,7 +283,7 @@ class Parametrization(Result):
           Wang and Aitchison, "How to set AdamW's weight decay as you scale model and
             dataset size", ICML 2025. It keeps eta lambda, as "independent" does.
           Kosson, Welborn, Liu, Jaggi and Chen, "Weight decay may matter more than muP
-            for learning rate transfer in practice", arXiv 2025. It finds rates to
+            for learning rate transfer in practice", arXiv 2025. It finds that rates
             transfer with "independent".
           Yang, Simon and Bernstein, "A spectral condition for feature learning", arXiv
             2023.
@@ -297,17 +298,18 @@ class Parametrization(Result):
     def labels(self, params: Any = None, *, skip: Any = ()) -> Any:
         """Return "muon" or "adam" for each tensor, as `optax.multi_transform` takes it.
 
-        Muon takes the matrices inside of the model: hidden ones, those of experts, of
-        routers and of all heads together, keys and values of grouped queries,
-        bottlenecks, and convolutions. Adam takes embeddings, readouts, layers that read
-        data, norms, biases, kernels with one input or one output, and grouped and
-        depthwise convolutions. A fused kernel is one matrix, since dimension numbers
-        cannot cut an axis. A network tells all of them; shapes tell the hidden ones.
+        Muon takes the matrices inside the model: hidden kernels, experts, routers, all
+        heads together, the keys and values of grouped queries, bottlenecks, and
+        convolutions. Adam takes embeddings, readouts, layers that read data, norms,
+        biases, kernels with one input or one output, and grouped and depthwise
+        convolutions. A fused kernel is one matrix, since dimension numbers cannot cut
+        an axis. A network shows all of these classes; shapes show only the hidden
+        kernels.
 
         Args:
           params: the tree to label, such as `variables["params"]`; by default one like
             the tree that the parametrization was made from.
-          skip: patterns of tensors that Adam shall take as well, such as "@router".
+          skip: patterns of further tensors for Adam, such as "@router".
 
         Returns:
           A tree of texts; for a tree that can be called, as a module of Equinox, a

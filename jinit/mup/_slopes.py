@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 
-# The slope is one of logarithms, in which a single seed that diverged does not decide
-# the mean as it would in an arithmetic one.
+# The slope is one of logarithms, so the mean is geometric. A single seed that diverged
+# would decide an arithmetic mean.
 def average(values: np.ndarray) -> np.ndarray:
     """Return the geometric mean over the seeds; 0 if one of them is 0."""
     with np.errstate(divide="ignore"):
@@ -16,7 +16,7 @@ def average(values: np.ndarray) -> np.ndarray:
 def slope(widths: Sequence[int], values: np.ndarray) -> float:
     """Return the slope of log size over log width, for sizes (widths, seeds).
 
-    It is infinite if the size at one of the widths is, and 0 for sizes of 0.
+    The slope is infinite if the size at one of the widths is, and 0 for sizes of 0.
     """
     means = average(values)
     if not np.all(np.isfinite(means)):
@@ -50,8 +50,8 @@ def error(widths: Sequence[int], values: np.ndarray) -> float:
 def lasting(widths: Sequence[int], values: np.ndarray, known: float) -> float:
     """Return the larger of a slope and of that among the wider half of the models.
 
-    Narrow models are far from the limit of infinite width, so that a size shrinks only
-    if it does so among the wider half, too.
+    Narrow models are far from the limit of infinite width, so a size counts as
+    shrinking only if it also shrinks among the wider half.
     """
     wide = np.argsort(widths)[-max(2, (len(widths) + 1) // 2) :]
     return max(known, slope([widths[i] for i in wide], values[wide]))

@@ -47,10 +47,11 @@ def transfer_check(
     slope is 0 if rates transfer, and -1 for Adam in a wide standard network, whose best
     rate is proportional to 1 / width. A slope of -0.2 to 0.3 counts as no move.
 
-    The check knows by `tx` how models start. If `tx` reads anything of `p`, they start
-    from `p.init(params)`; if not, from their own initializers, as the standard
-    parametrization does. It sees what a coordinate check cannot: a weight decay whose
-    product with the rate changes with the width, and whether training is long enough.
+    `tx` also decides how the models start. If it reads anything of `p`, they start from
+    `p.init(params)`; if not, from their own initializers, as the standard
+    parametrization does. The check sees what a coordinate check cannot: a weight decay
+    whose product with the rate changes with the width, and whether training is long
+    enough.
 
     Args:
       make_model: a function of the width that returns a Linen module, or a pair of
@@ -64,11 +65,11 @@ def transfer_check(
       tx: a function of the rate and of the `Parametrization` p from the first width to
         this one, such as `lambda rate, p: p.optimizer(optax.adam(rate))`, or
         `lambda rate, p: optax.adam(rate)` for the standard parametrization. The rate is
-        a traced number; if `tx` needs a Python number, such as for `float(rate)`, each
-        rate has a program.
+        a traced number; if `tx` needs a Python number, as `float(rate)` does, each rate
+        compiles its own program.
       loss: a function of output and target that returns a scalar.
-      seeds: the number of runs at each width and rate. One seed does not show what it
-        moves the minimum by, for which a quarter of an octave is assumed.
+      seeds: the number of runs at each width and rate. One seed does not show how
+        far seeds move the minimum, so a quarter of an octave is assumed.
       score: "late" for the mean of the log loss over the last tenth of the steps,
         "mean" for that over all steps, or a function of the losses of a run, an array
         (steps,), that returns a number, smaller for better runs. A run whose score is

@@ -19,9 +19,9 @@ _APART = 2.0
 # (rms), and by up to 0.22 where the noise of the seeds adds to it.
 _GRID = 0.1
 
-# What one seed moves the minimum by, in octaves, where no second seed shows it. In the
-# same sweeps, and in those of a transformer, the standard deviation over seeds was 0.02
-# to 0.49, at a mean of 0.15.
+# How far a single seed moves the minimum, in octaves, if no second seed shows it. In
+# the same sweeps, and in those of a transformer, the standard deviation over seeds was
+# 0.02 to 0.49, at a mean of 0.15.
 _ALONE = 0.25
 
 
@@ -62,7 +62,7 @@ def fitted(
 
 
 def _noise(scores: np.ndarray) -> float:
-    """Return the noise of a score: what a seed changes at one rate and not at others.
+    """Return the noise of a score: the change by a seed at one rate and not at others.
 
     A seed that is better at all rates moves no minimum, so its mean over the rates is
     taken out. Single runs that went wrong hardly change a median.
@@ -88,15 +88,15 @@ def _fit(
     """Return the minimum over the rates, its shift for each seed, and the grid's error.
 
     score = a + b x + c x^2 is least at -b / (2 c). It is fitted to the least score and
-    its two neighbours. Where noise hides which score is the least, all that may be it
-    count, with the neighbours of the outermost ones.
+    its two neighbours. Where noise hides which score is the least, it is fitted to all
+    candidates and the neighbours of the outermost ones.
     """
     means, seeds = scores.mean(axis=1), scores.shape[1]
     least = int(np.argmin(means))
     near = _window(means, least, _APART * noise * np.sqrt(2 / seeds))
     gap = float(np.max(np.diff(x[max(0, least - 1) : least + 2])))
     nothing = np.zeros(seeds)
-    # Beside an end of the grid, or a rate that diverged, there are no three.
+    # Beside an end of the grid, or a rate that diverged, there are no three scores.
     if _end(means) or len(near) < 3:
         return float(x[least]), nothing, gap / 2
     # Around its mean the columns of the fit are of one size.

@@ -25,11 +25,11 @@ LOGARITHMS: dict[str, Callable[[int], int]] = {
 # | standard              |  -0.43 to -0.63    | -0.92 to -1.25    |
 # | no readout multiplier |  -0.11 to -0.42    | -0.21 to -0.70    |
 #
-# Under muP the best rate rises a little, since narrow models bear less. Slips make it
-# fall, so the limits are not symmetric.
+# On the perceptron the best rate under muP rises a little, since narrow models bear
+# only lower rates. Mistakes make it fall, so the limits are not symmetric.
 LIMITS = (-0.2, 0.3)
-# A slope within the limits has to be known this well. The standard parametrization is
-# then three uncertainties away.
+# A slope within the limits has to be known this well. The smallest slope of the
+# standard parametrization is then three uncertainties from 0.
 _RESOLUTION = 0.15
 
 
@@ -38,9 +38,9 @@ class TransferReport(Result):
     """A report shows the best learning rate of each width, and how it moves.
 
     `rows` are dicts, one for each width and rate, with these keys: `width`, `rate`;
-    `score`, the mean over the seeds, smaller for better runs, of which those of "late"
-    and "mean" are logarithms of losses; `std` over the seeds; `scores`, one for each
-    seed; and `diverged`, the number of runs whose score is infinite.
+    `score`, the mean over the seeds, smaller for better runs ("late" and "mean" are
+    means of the log loss); `std` over the seeds; `scores`, one for each seed; and
+    `diverged`, the number of runs whose score is infinite.
 
     `best` has the best rate of each width, and `errors` its standard error in octaves
     (factors of two). `octaves_per_doubling` is the slope of the log best rate over the
@@ -53,8 +53,8 @@ class TransferReport(Result):
     - "moves": the slope is beyond these limits, by more than its uncertainty;
     - "undecided": neither, or the grid does not hold the minimum.
 
-    Measured slopes of Adam under muP are -0.2 to 0.3, since narrow models bear lower
-    rates, and those of the standard parametrization -0.4 to -1.3.
+    Measured slopes of Adam are -0.2 to 0.3 under muP, and -0.4 to -1.3 under the
+    standard parametrization.
 
     Example:
       >>> import jax.numpy as jnp, jinit, optax

@@ -67,7 +67,7 @@ def sweep(
     first = jax.eval_shape(lambda keys: keys[0], keys)
     model = model_of(settings, width, first, x)
     p = Observed(lambda: _parametrization(settings, base, model.net, first, x))
-    # With a number the optimizer says whether it is one, and whether it reads `p`.
+    # A call with a number shows whether `tx` returns an optimizer and reads `p`.
     _check(settings.tx(rates[0], p), rates[0])
     is_parametrized = is_read(p)
 
@@ -85,8 +85,8 @@ def sweep(
     train = functools.partial(_losses, settings, model, p)
     grid = jnp.asarray(rates, float)
     trace: Traced | None = None
-    # An optimizer may need a number, for example to compare it. Any other error comes
-    # again with a number, and then goes to the caller.
+    # An optimizer may need a number, for example to compare it. Any other error is
+    # raised again by the runs with numbers, and reaches the caller.
     with contextlib.suppress(Exception):
         trace = traced(key, _over_rates(train), (*drawn, grid, batches))
     if trace is not None:

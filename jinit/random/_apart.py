@@ -2,13 +2,14 @@
 
 XLA fuses the rounds of threefry with all that is done to the bits. Two chains of
 operations, one after the other, are too long for a processor to overlap an iteration of
-the loop with the next one, so that most of its units wait. Two loops, with the bits in
-memory between them, take half to two thirds of the time. The first loop stores halves
-of words: LLVM fills its vectors by the type that is stored, and draws two vectors of
+the loop with the next one, so it mostly waits. Two loops, with the bits in memory
+between them, take half to three quarters of the time. The first loop stores halves of
+words: LLVM fills its vectors by the type that is stored, and so it draws two vectors of
 words at a time.
 
-XLA would fuse the two loops again. It leaves a branch of a conditional alone while it
-does not know the predicate, and an optimization barrier hides that this one is true.
+XLA would fuse the two loops again. It leaves a case of a conditional alone while it
+does not know the predicate, and an optimization barrier hides that the predicate is
+true.
 """
 
 import functools
@@ -20,14 +21,14 @@ import numpy as np
 from jax import lax
 
 # Two loops win between these numbers of words. Fewer words take microseconds anyway,
-# and for more the system needs as long to find the memory as the bits need.
+# and for more words the system needs as long to provide the memory as to draw them.
 _FEWEST, _MOST = 1 << 14, 1 << 22
 
 Draw = Callable[..., jax.Array]
 
 
 def drawn_apart(draw: Draw, key: tuple[jax.Array, ...], size: int) -> jax.Array:
-    """Return `draw(*key)`, `size` words of 32 bits; on CPUs, from a loop of their own.
+    """Return `draw(*key)`, `size` words of 32 bits, on CPUs by a loop of their own.
 
     The memory for the words is as large as the result, and at most 16 MiB.
     """
@@ -69,5 +70,5 @@ def _halves(draw: Draw, *key: jax.Array) -> jax.Array:
 
 
 def _zeros(draw: Draw, *key: jax.Array) -> jax.Array:
-    """Return zeros of the same type: on a mesh it says where the entries lie."""
+    """Return zeros of the same type, which on a mesh says where the entries lie."""
     return _halves(draw, *key) & np.uint16(0)

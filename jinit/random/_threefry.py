@@ -31,8 +31,8 @@ def bits(
 ) -> jax.Array:
     """Draw words of 8, 16, 32 or 64 random bits, equal to `jax.random.bits`.
 
-    With `apart` words of 32 bits may have a loop of their own, which is faster where a
-    long computation reads them.
+    With `apart`, words of 32 bits may be drawn in a loop of their own, which is faster
+    if a long computation reads them.
     """
     dtype = np.dtype(f"uint{width}")
     # The stride of a symbolic dimension is no number, and an axis of 2**32 or more has
