@@ -253,8 +253,7 @@ class Parametrization(Result):
             decompositions, is another optimizer at the base shapes, or is Muon with
             adaptive=True, whose updates depend on the rank of the gradient.
           decay: "independent" (by default) or "per_width", as in the table.
-          weight_decay: the older name of `decay`: "independent", or "scaled" for
-            "per_width".
+          weight_decay: the older `decay`: "independent", or "scaled" for "per_width".
           scale_epsilon: whether Adam's epsilon follows the size of the gradient. It
             divides the gradients, so clipping inside of `tx` sees other norms. By
             default only with CompleteP, which asks for it.
@@ -303,8 +302,7 @@ class Parametrization(Result):
         convolutions. Adam takes embeddings, readouts, layers that read data, norms,
         biases, kernels with one input or one output, and grouped and depthwise
         convolutions. A fused kernel is one matrix, since dimension numbers cannot cut
-        an axis. A network shows all of these classes; shapes show only the hidden
-        kernels.
+        an axis. A network shows all of these; shapes show only the hidden kernels.
 
         Args:
           params: the tree to label, such as `variables["params"]`; by default one like
