@@ -42,7 +42,7 @@ def available() -> bool:
     checked = checks.flag("jax_debug_nans") or checks.flag("jax_debug_infs")
     partitionable = checks.flag("jax_threefry_partitionable")
     # Programs that XLA does not optimize have bits that depend on the shape.
-    quick = checks.flag("jax_disable_most_optimizations")
+    quick = jax.config.read("jax_disable_most_optimizations")
     # Inside `jax.set_mesh` a program puts its results on all devices of the mesh.
     alone = jax.sharding.get_mesh().empty and not (checked or quick)
     return platform == "cpu" and bool(partitionable) and alone
