@@ -36,9 +36,11 @@ class Paper:
         """Return the name of the paper's constant in papers.py."""
         # NFKD splits a letter from its accent, so that only the accent is dropped and a
         # constant can be typed on any keyboard.
-        split = unicodedata.normalize("NFKD", self.authors[0])
-        surname = split.encode("ascii", "ignore").decode().upper()
-        return f"{re.sub('[^A-Z]', '_', surname)}_{self.year}"
+        # The stroke of an l is no accent to it.
+        surname = self.authors[0].replace("ł", "l").replace("Ł", "L")
+        split = unicodedata.normalize("NFKD", surname)
+        name = split.encode("ascii", "ignore").decode().upper()
+        return f"{re.sub('[^A-Z]', '_', name)}_{self.year}"
 
     @property
     def cite(self) -> str:

@@ -16,6 +16,7 @@ from .._core.meshes import automatic_axes
 from .._core.programs import trace_context
 from .._core.trees import Leaf
 from .._network import jaxpr
+from .._network.adapters.nnx import shared_objects
 from . import executables, loops, units
 from .skipping import Skip, check_independent
 
@@ -136,6 +137,16 @@ def _argument(path: Any) -> str:
     return ("args", "kwargs")[first.idx] + jax.tree_util.keystr(tuple(rest))
 
 
+def _check_unshared(tree: Any) -> None:
+    """Raise if NNX modules share a part, which JAX's trees would untie."""
+    if groups := shared_objects(tree):
+        raise ValueError(
+            f"`init_fn` returns an NNX model in which {'; '.join(groups)} are one "
+            "object, and would come back as several. jinit.nnx.materialize keeps them "
+            "one."
+        )
+
+
 def _traced(
     function: Callable[..., Any], arrays: Sequence[Any], skip: Skip | None
 ) -> Call:
@@ -145,6 +156,7 @@ def _traced(
     def drawn(*values: Any) -> list[Any]:
         nonlocal results
         tree = function(*values)
+        _check_unshared(tree)
         results = _Results(tree, skip)
         pairs = list(zip(jax.tree.leaves(tree), results.is_skipped, strict=True))
         # The skipped results come last, so that they can be cut off after a check.

@@ -41,25 +41,34 @@ def joined(call: Call, values: Sequence[Any], where: list[Any]) -> Any:
         if skipped:
             x = abstract(x, sharding)
         elif known is not None and sharding is not None:
-            x = jax.device_put(x, sharding)
+            x = jax.device_put(x, sharding, may_alias=False)
+        elif known is not None and isinstance(x, jax.Array):
+            # The caller still has this array, which the function only returns.
+            x = _copied(x)
         leaves.append(x)
     return jax.tree.unflatten(results.tree, leaves)
 
 
-def separate(outputs: Sequence[Any], values: Sequence[Any]) -> list[Any]:
-    """Return the values of outputs, and copy a value that comes a second time.
+def separate(outputs: Sequence[Any], values: Sequence[Any], inputs: int) -> list[Any]:
+    """Return the values of outputs, and copy a value that the caller or a leaf has.
 
     An optimizer may begin with a copy of the weights, which in an eager call is the
-    same array. A training step that donates its state could not take it twice.
+    same array. A training step that donates its state could not take it twice, and
+    would delete an argument that the function only returns. The first slots are those
+    of the `inputs`.
     """
     copies: list[Any] = []
-    before: set[int] = set()
+    before: set[int] = set(range(inputs))
     for output, value in zip(outputs, values, strict=True):
         if not jaxpr.is_literal(output):
-            if output in before:
-                place = value.sharding if getattr(value, "committed", False) else None
-                # `jnp.copy` would compile a program for each shape.
-                value = jax.device_put(value, place, may_alias=False)
+            copies.append(_copied(value) if output in before else value)
             before.add(output)
-        copies.append(value)
+        else:
+            copies.append(value)
     return copies
+
+
+def _copied(value: jax.Array) -> jax.Array:
+    place = value.sharding if getattr(value, "committed", False) else None
+    # `jnp.copy` would compile a program for each shape.
+    return jax.device_put(value, place, may_alias=False)

@@ -132,10 +132,12 @@ def _fastness(row: Row) -> float:
 
 def _fast(row: Row) -> tuple[float, str]:
     peak = row["ratio_peak"]
+    times = max(2, round(2 * peak / _FAST))
+    factor = f"{times} times" if times <= 1000 else "a thousand times or more"
     return peak, (
         f"{row['path']}: an update was {peak:.2g} times as large as the weights, where "
         f"1e-3 is usual and {_FAST:g} is the most that trains well. Lower the learning "
-        f"rate {max(2, round(2 * peak / _FAST)):d} times, or warm it up."
+        f"rate {factor}, or warm it up."
     )
 
 

@@ -4,6 +4,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+
+from .tensors import SAMPLE
 
 # The columns of a watch's table, one number of each for every row.
 COLUMNS = (
@@ -53,6 +56,15 @@ class WatchState(NamedTuple):
     gradients: jax.Array
     starts: jax.Array
     directions: jax.Array
+
+
+def empty(inner: Any) -> WatchState:
+    """Return the state of a watch of no tensor, around the state of an optimizer."""
+    none = jnp.zeros((0, SAMPLE))
+    return WatchState(
+        inner, jnp.zeros((), jnp.int32), {}, jnp.zeros((0, len(COLUMNS))), none, none,
+        jnp.zeros((0,)),
+    )  # fmt: skip
 
 
 def states_in(tree: Any) -> Iterator[WatchState]:

@@ -130,7 +130,11 @@ def tensors_of(params: Any, only: Pattern | None, stacks: Any) -> list[Tensor]:
     Raises:
       ValueError: if `only` matches nothing, or there is no array of real numbers.
     """
-    every = [leaf for leaf in leaves(_trained(params)) if _is_learned(leaf)]
+    present = leaves(_trained(params))
+    if not present:
+        # A group of `optax.multi_transform` may be empty.
+        return []
+    every = [leaf for leaf in present if _is_learned(leaf)]
     if only is not None:
         only.check_used(every)
         every = [leaf for leaf in every if only.matches(leaf)]

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 
-from .._core import checks
+from .._core import checks, trees
 from .._core.patterns import Pattern
 from .._network.record import Network
 from . import ordering, spectral, statistics, table
-from .state import AT, WatchState
+from .state import AT, WatchState, empty
 from .tensors import Tensor, tensors_of, values_of
 
 T = TypeVar("T")
@@ -98,6 +98,8 @@ class _Watcher:
     def init(self, params: Any) -> WatchState:
         """Return the state before the first step."""
         tensors = self._tensors(params)
+        if not tensors:
+            return empty(self.tx.init(params))
         weights = values_of(params, tensors)
         facts = statistics.facts(tensors, weights)
         # The samples of weights are a copy: the weights themselves may be donated.
@@ -123,6 +125,9 @@ class _Watcher:
             )
         tensors = self._tensors(params)
         _check_same(tensors, state)
+        if not tensors:
+            new, inner = self.tx.update(updates, state.inner, params, **extra_args)
+            return new, state._replace(inner=inner, step=state.step + 1)
         is_due = None if self.every == 1 else state.step % self.every == 0
         of_weights = _of_weights(tensors, values_of(params, tensors), state, is_due)
         read = of_weights.rms.sum() + of_weights.norms.sum() + of_weights.sample.sum()
@@ -230,7 +235,14 @@ def _stacks_of(network: Any) -> Any:
     layouts = {path: p.layout for path, p in network.parameters.items()}
 
     def axes(path: str) -> tuple[int, ...]:
-        layout = layouts.get(path) or ""
+        inside = "/".join(trees.strip_collection(path.split("/")))
+        if path not in layouts and inside not in layouts:
+            raise ValueError(
+                f"`network` has no parameter {path}; its parameters are "
+                f"{', '.join(list(layouts)[:5])} and others. Pass the network of the "
+                "model that is trained."
+            )
+        layout = layouts.get(path, layouts.get(inside)) or ""
         return tuple(axis for axis, letter in enumerate(layout) if letter == "b")
 
     return axes

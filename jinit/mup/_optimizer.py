@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from .._core import checks
+from .._watch.state import states_in
 from ._decay_rule import DecayRule
 from ._factors import KINDS, Tensor, muon_norm
 from ._growth import checked, overridden
@@ -70,6 +71,7 @@ def wrapped(
     scales_of = _scales_by_structure(tensors, tx, kind, rule, epsilon)
 
     def init(params: Any) -> Any:
+        _check_unwatched(jax.eval_shape(inner.init, params))
         scales = scales_of(params, "params")
         return inner.init(times(params, [s.parameter for s in scales]))
 
@@ -84,6 +86,16 @@ def wrapped(
         return times(changes, [s.update for s in scales]), state
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _check_unwatched(state: Any) -> None:
+    """Raise if a watch is inside of an optimizer with this state."""
+    if any(True for _ in states_in(state)):
+        raise ValueError(
+            "a jinit.watch is inside of `tx`, where parameters and updates are scaled, "
+            "so that it would measure wrong sizes. Watch the result in its place: "
+            "jinit.watch(p.optimizer(tx))."
+        )
 
 
 def _scales_by_structure(

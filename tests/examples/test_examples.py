@@ -132,8 +132,8 @@ def test_a_training_is_watched_and_mended(tmp_path, capsys, monkeypatch):
     assert watch.main([*small, f"--out={tmp_path}"]) == 0
     record = json.loads((tmp_path / "results.json").read_text())
     rising, bounded = record["rising"], record["bounded"]
-    # The finding comes before the loss doubles, and the mended run has none. Whether the
-    # loss of a training that goes wrong doubles within these steps, rounding decides.
+    # The finding comes before the loss doubles, and the mended run has none. Rounding
+    # decides whether the loss of the other run doubles within these steps.
     assert rising["finding"] and rising["step"] < (rising["doubled"] or 200)
     assert bounded["step"] is None and bounded["losses"][-1] < 0.5
     assert min(rising["losses"][-20:]) > max(bounded["losses"][-20:])

@@ -69,3 +69,17 @@ def adapt_objects(
         return merged(params, rest)
 
     return adapted("NNX", [graph, behavior], params, call, run, rebuild)
+
+
+def shared_objects(tree: Any) -> list[str]:
+    """Return the paths of modules and variables that NNX modules in a tree share."""
+    if "flax.nnx" not in sys.modules:
+        return []
+    from flax import nnx
+
+    def is_module(node: Any) -> bool:
+        return isinstance(node, nnx.Module)
+
+    nodes = jax.tree.leaves(tree, is_leaf=is_module)
+    groups = nnx.find_duplicates([node for node in nodes if is_module(node)])
+    return [" and ".join(".".join(map(str, p[1:])) for p in group) for group in groups]
