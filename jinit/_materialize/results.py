@@ -71,4 +71,5 @@ def separate(outputs: Sequence[Any], values: Sequence[Any], inputs: int) -> list
 def _copied(value: jax.Array) -> jax.Array:
     place = value.sharding if getattr(value, "committed", False) else None
     # `jnp.copy` would compile a program for each shape.
-    return jax.device_put(value, place, may_alias=False)
+    copy: jax.Array = jax.device_put(value, place, may_alias=False)
+    return copy

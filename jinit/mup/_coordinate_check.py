@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from .._core import checks
-from ._coordinate_models import Settings, stacked
+from ._coordinate_models import Settings, check_width_matters, stacked
 from ._coordinate_report import CoordinateReport
 from ._coordinate_run import measured
 from ._coordinate_summary import rows_of_runs
@@ -126,6 +126,7 @@ def coordinate_check(
         measured(settings, base, width, jax.random.clone(keys), pairs, refined)
         for width in sizes
     ]
+    check_width_matters([values.layers for values, _ in runs])
     steps = len(jax.tree.leaves(pairs)[0])
     rows, parts = rows_of_runs(settings, sizes, runs, tolerance)
     return CoordinateReport(sizes, rows, len(keys), steps, tolerance, parts)

@@ -3,11 +3,13 @@
 import dataclasses
 import functools
 import inspect
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .._network.adapters import adapt, is_linen
 from .._network.record import Network, network
@@ -86,6 +88,17 @@ class Model:
     def apply(self, params: Any, rest: Any, x: Any) -> Any:
         """Return the output for an input."""
         return self.net.apply(params, x, *rest)
+
+
+def check_width_matters(runs: Sequence[Any]) -> None:
+    """Raise if the models of all widths have equal shapes, or give equal numbers."""
+    leaves = [jax.tree.leaves(run) for run in runs]
+    pairs = itertools.pairwise(leaves)
+    if all(len(a) == len(b) and all(map(np.array_equal, a, b)) for a, b in pairs):
+        raise ValueError(
+            "the models of all widths are the same, so `make_model` seems to ignore "
+            "its width. Pass a function such as lambda width: MLP(width)."
+        )
 
 
 def stacked(batches: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from .._core import checks
-from ._coordinate_models import Settings, stacked
+from ._coordinate_models import Settings, check_width_matters, stacked
 from ._parametrization import Parametrization
 from ._transfer_fit import fitted
 from ._transfer_report import LOGARITHMS, TransferReport, report_of
@@ -134,6 +134,9 @@ def transfer_check(
         for width in sizes
     ]
     losses = np.stack([one.losses for one in sweeps])
+    if any(len(shape) > 1 for shape in sweeps[0].shapes):
+        # Models of numbers alone have no width that could change shapes.
+        check_width_matters([one.shapes for one in sweeps])
     scores = _scores(losses, score)
     _check_some_are_finite(scores, grid)
     bests, move = fitted(sizes, grid, scores)

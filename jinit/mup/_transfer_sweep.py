@@ -52,6 +52,8 @@ class Sweep:
     # took a traced rate, so that one program served all rates.
     is_parametrized: bool
     is_one_program: bool
+    # The shapes of the parameters, in the order of the tree.
+    shapes: tuple[tuple[int, ...], ...]
 
 
 def sweep(
@@ -89,10 +91,11 @@ def sweep(
     # raised again by the runs with numbers, and reaches the caller.
     with contextlib.suppress(Exception):
         trace = traced(key, _over_rates(train), (*drawn, grid, batches))
+    shapes = tuple(jnp.shape(x) for x in jax.tree.leaves(model.net.params))
     if trace is not None:
-        return Sweep(_run(trace, *drawn, grid, batches), is_parametrized, True)
+        return Sweep(_run(trace, *drawn, grid, batches), is_parametrized, True, shapes)
     losses = [_of_one_rate(key, train, rate, drawn, batches) for rate in rates]
-    return Sweep(np.stack(losses), is_parametrized, False)
+    return Sweep(np.stack(losses), is_parametrized, False, shapes)
 
 
 def _check(tx: Any, rate: float) -> None:

@@ -5,6 +5,8 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from flax import nnx
 
 import jinit
 from tests.support.counting import count_compilations
@@ -128,3 +130,32 @@ def test_no_tracer_outlives_its_trace(key):
     with jax.checking_leaks():
         got = jinit.materialize(nn.Dense(3).init)(key, X)
     assert_equal(got, nn.Dense(3).init(key, x))
+
+
+def test_what_the_caller_has_is_copied(key):
+    table, argument = jnp.ones((10, 4)), jnp.ones(300)
+
+    def start(key, x):
+        params = {"table": table, "w": jax.random.normal(key, (4, 4)), "x": x}
+        return {"params": params, "average": params}
+
+    step = jax.jit(lambda s: jax.tree.map(lambda x: x + 1, s), donate_argnums=0)
+    draw = jinit.materialize(start)
+    for _ in range(2):
+        after = step(draw(key, argument))
+        np.testing.assert_array_equal(after["average"]["table"], 2)
+    # A step that donates its state deletes neither.
+    np.testing.assert_array_equal(table, 1)
+    np.testing.assert_array_equal(argument, 1)
+
+
+def test_nnx_models_whose_parts_are_one_object(key):
+    class Tied(nnx.Module):
+        def __init__(self, rngs):
+            self.encoder = nnx.Linear(4, 4, rngs=rngs)
+            self.decoder = self.encoder
+
+    with pytest.raises(ValueError, match="decoder and encoder are one object"):
+        jinit.materialize(lambda key: Tied(nnx.Rngs(key)))(key)
+    model = jinit.nnx.materialize(Tied, key)
+    assert model.decoder is model.encoder

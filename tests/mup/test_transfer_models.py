@@ -131,3 +131,12 @@ def test_functions_that_do_not_fit():
         trained(MLP, lambda rate, p: optax.adam(rate), loss=lambda y, t: y - t)
     with pytest.raises(TypeError, match="Linen module or a pair"):
         trained(lambda width: None, lambda rate, p: optax.adam(rate))
+
+
+def test_models_that_ignore_their_width():
+    with pytest.raises(ValueError, match="ignore its width"):
+        trained(lambda width: MLP(16), lambda rate, p: optax.adam(rate))
+    with pytest.raises(ValueError, match="ignore its width"):
+        mup.coordinate_check(
+            lambda width: MLP(16), [16, 32], PAIRS, optax.adam(0.1), loss=squares
+        )

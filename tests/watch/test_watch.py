@@ -311,3 +311,27 @@ def test_a_watch_of_a_watch_is_one_report():
 def test_a_report_before_the_first_step_says_so():
     state = jinit.watch(optax.adam(1e-2)).init(parameters())
     assert "nothing was measured yet" in str(jinit.watched(state))
+
+
+def test_a_group_without_parameters_is_watched_in_silence():
+    groups = {"a": jinit.watch(optax.sgd(0.1)), "b": jinit.watch(optax.adam(0.1))}
+    params = {"kernel": jnp.ones(3)}
+    tx = optax.multi_transform(groups, {"kernel": "a"})
+    updates, state = tx.update(params, tx.init(params), params)
+    np.testing.assert_allclose(updates["kernel"], -0.1, rtol=1e-6)
+    assert [row["path"] for row in jinit.watched(state).rows] == ["kernel"]
+
+
+def test_a_network_of_another_model():
+    net = jinit.network(lambda p, x: x @ p["w"], {"w": jnp.ones((3, 3))}, jnp.ones(3))
+    tx = jinit.watch(optax.sgd(0.1), network=net)
+    with pytest.raises(ValueError, match="`network` has no parameter"):
+        tx.init(parameters())
+
+
+def test_a_watch_stands_around_the_optimizer_of_a_parametrization():
+    shapes = [{"w": jax.ShapeDtypeStruct((n, n), jnp.float32)} for n in (4, 16)]
+    p, params = jinit.mup.infer(*shapes), {"w": jnp.ones((16, 16))}
+    with pytest.raises(ValueError, match=r"jinit\.watch\(p\.optimizer\(tx\)\)"):
+        p.optimizer(jinit.watch(optax.adam(0.1))).init(params)
+    assert jinit.watch(p.optimizer(optax.adam(0.1))).init(params).table.shape[0] == 1
