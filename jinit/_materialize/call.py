@@ -78,7 +78,7 @@ class Traces:
 
     _MOST = 8
 
-    def __init__(self, function: Callable[..., Any], skip: Skip | None) -> None:
+    def __init__(self, function: Callable[..., Any], skip: Skip | None = None) -> None:
         self._function = function
         self._skip = skip
         self._calls: dict[Hashable, Call] = {}
