@@ -61,7 +61,7 @@ class TransferReport(Result):
       >>> def model(width):
       ...     return lambda key, x: jnp.zeros(()), lambda w, x: width * w * x
       >>> report = jinit.mup.transfer_check(
-      ...     model, [4, 8, 16], [2.0**k for k in range(-8, 0)], [(1.0, 1.0)] * 3,
+      ...     model, [4, 8, 16], [2.0**k for k in range(-11, -3)], [(1.0, 1.0)] * 3,
       ...     lambda rate, p: optax.sgd(rate),
       ...     loss=lambda y, target: (y - target) ** 2 + 1e-3)
       >>> report.verdict
