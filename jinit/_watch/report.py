@@ -66,6 +66,7 @@ class WatchReport(Result):
             for row in self.rows
         ]
         healthy = "nothing is wrong" if self.step else "nothing was measured yet"
+        healthy = healthy if self.rows else "no tensor is watched"
         words = [f"- {finding}" for finding in self.findings] or [f"- {healthy}"]
         above = [f"after {self.step} steps"]
         if self.step:

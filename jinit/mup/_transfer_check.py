@@ -49,9 +49,10 @@ def transfer_check(
 
     `tx` also decides how the models start. If it reads anything of `p`, they start from
     `p.init(params)`; if not, from their own initializers, as the standard
-    parametrization does. The check sees what a coordinate check cannot: a weight decay
-    whose product with the rate changes with the width, and whether training is long
-    enough.
+    parametrization does. The check sees what a coordinate check cannot, such as a
+    weight decay whose product with the rate changes with the width. A readout without
+    its multiplier may move the best rate of long runs by -0.1 only, which counts as no
+    move; `coordinate_check` names this mistake.
 
     Args:
       make_model: a function of the width that returns a Linen module, or a pair of
