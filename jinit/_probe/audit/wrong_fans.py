@@ -111,8 +111,8 @@ def _of_fans(one: Audited, law: Law) -> Finding:
         p.path,
         one.measured.std,
         f"{p.path or 'the array'} {p.shape}: its std {one.measured.std:.4g} is that of "
-        f"{law.text}; the product contracts {_axes(axes)} alone: fan_in {p.fans.fan_in}, std "
-        f"{right:.4g}. {why}, so it starts {size}: draw it with "
+        f"{law.text}; the product contracts {_axes(axes)} alone: fan_in "
+        f"{p.fans.fan_in}, std {right:.4g}. {why}, so it starts {size}: draw it with "
         f"jinit.{_maker(name, p.layout, groups)}, or by jinit.plan(net, rules), "
         "which reads the layout.",
     )
