@@ -174,7 +174,7 @@ def _run(
             for slot in dead:
                 del slots[slot]
         values = [_value(output, slots) for output in outputs]
-    values = separate(outputs, values, len(inputs))
+    values = separate(outputs, values)
     return list(map(_placed, map(jaxpr.typed, values, call.shapes), where))
 
 

@@ -43,22 +43,21 @@ def joined(call: Call, values: Sequence[Any], where: list[Any]) -> Any:
         elif known is not None and sharding is not None:
             x = jax.device_put(x, sharding, may_alias=False)
         elif known is not None and isinstance(x, jax.Array):
-            # The caller still has this array, which the function only returns.
+            # The function holds this array for its next call.
             x = _copied(x)
         leaves.append(x)
     return jax.tree.unflatten(results.tree, leaves)
 
 
-def separate(outputs: Sequence[Any], values: Sequence[Any], inputs: int) -> list[Any]:
-    """Return the values of outputs, and copy a value that the caller or a leaf has.
+def separate(outputs: Sequence[Any], values: Sequence[Any]) -> list[Any]:
+    """Return the values of outputs, and copy a value that comes a second time.
 
     An optimizer may begin with a copy of the weights, which in an eager call is the
-    same array. A training step that donates its state could not take it twice, and
-    would delete an argument that the function only returns. The first slots are those
-    of the `inputs`.
+    same array. A training step that donates its state could not take it twice. The
+    first of them may be an argument, such as restored weights, and is not copied.
     """
     copies: list[Any] = []
-    before: set[int] = set(range(inputs))
+    before: set[int] = set()
     for output, value in zip(outputs, values, strict=True):
         if not jaxpr.is_literal(output):
             copies.append(_copied(value) if output in before else value)

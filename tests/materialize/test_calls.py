@@ -132,21 +132,20 @@ def test_no_tracer_outlives_its_trace(key):
     assert_equal(got, nn.Dense(3).init(key, x))
 
 
-def test_what_the_caller_has_is_copied(key):
-    table, argument = jnp.ones((10, 4)), jnp.ones(300)
+def test_what_the_function_holds_is_copied(key):
+    table = jnp.ones((10, 4))
 
-    def start(key, x):
-        params = {"table": table, "w": jax.random.normal(key, (4, 4)), "x": x}
+    def start(key):
+        params = {"table": table, "w": jax.random.normal(key, (4, 4))}
         return {"params": params, "average": params}
 
     step = jax.jit(lambda s: jax.tree.map(lambda x: x + 1, s), donate_argnums=0)
     draw = jinit.materialize(start)
     for _ in range(2):
-        after = step(draw(key, argument))
+        after = step(draw(key))
         np.testing.assert_array_equal(after["average"]["table"], 2)
-    # A step that donates its state deletes neither.
+    # A step that donates its state does not delete it.
     np.testing.assert_array_equal(table, 1)
-    np.testing.assert_array_equal(argument, 1)
 
 
 def test_nnx_models_whose_parts_are_one_object(key):
