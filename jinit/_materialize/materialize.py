@@ -51,7 +51,8 @@ def materialize(
 
     The function may make a whole training state: parameters, `tx.init(params)` for any
     optimizer of Optax, step counts. No two leaves share memory, so that a training
-    step may donate the state.
+    step may donate the state. Arrays that the function holds are copied; an argument
+    that it returns, such as restored weights, is not, and is donated with the state.
 
     Args:
       init_fn: a function of keys, arrays, and any settings. A function under `jax.jit`
