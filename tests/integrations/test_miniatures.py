@@ -113,8 +113,8 @@ class TestViTMoE(Checks):
             classes={
                 "patches/kernel": "input",
                 "attention_0/query/kernel": "hidden",
-                "mlp_1/experts/up/kernel": "hidden",
-                "mlp_1/router/kernel": "output",
+                "mlp_1/experts/up/kernel": "expert",
+                "mlp_1/router/kernel": "router",
                 "head/kernel": "output",
             },
         ),

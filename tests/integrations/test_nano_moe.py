@@ -55,8 +55,8 @@ Dense_0/kernel     io  16  48  readout
             classes={
                 "Embed_0/embedding": "input",
                 "block_0/MultiHeadAttention_0/Dense_0/kernel": "hidden",
-                "block_0/MoELayer_0/expert_1/Dense_0/kernel": "hidden",
-                "block_0/MoELayer_0/Router_0/Dense_0/kernel": "output",
+                "block_0/MoELayer_0/expert_1/Dense_0/kernel": "expert",
+                "block_0/MoELayer_0/Router_0/Dense_0/kernel": "router",
                 "block_0/LayerNorm_0/scale": "vector",
                 "Dense_0/kernel": "output",
             },
