@@ -1,5 +1,6 @@
 """A transfer check sweeps learning rates at several widths, and compares the best."""
 
+import inspect
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -120,12 +121,7 @@ def transfer_check(
     count = checks.positive("seeds", seeds)
     if not callable(score):
         checks.choice("score", score, tuple(LOGARITHMS))
-    if not callable(tx):
-        raise TypeError(
-            f"`tx` is {tx!r}, of type {type(tx).__name__}; it must be a function of "
-            "the rate and the parametrization, such as "
-            "lambda rate, p: p.optimizer(optax.adam(rate))."
-        )
+    _check_takes_two(tx)
     pairs = stacked(batches)
     settings = Settings(make_model, tx, loss, parametrize, init, options)
     keys = jax.random.split(jax.random.key(seed), count)
@@ -142,6 +138,18 @@ def transfer_check(
     _check_some_are_finite(scores, grid)
     bests, move = fitted(sizes, grid, scores)
     return report_of(sizes, grid, scores, bests, move, score, losses.shape[-1], sweeps)
+
+
+def _check_takes_two(tx: Any) -> None:
+    """Raise unless `tx` is a function of two arguments."""
+    try:
+        inspect.signature(tx).bind(1.0, None)
+    except TypeError as error:
+        raise TypeError(
+            f"`tx` is {tx!r}, of type {type(tx).__name__}; it must be a function of "
+            "the rate and the parametrization, such as "
+            "lambda rate, p: p.optimizer(optax.adam(rate))."
+        ) from error
 
 
 def _widths(widths: Sequence[int]) -> tuple[int, ...]:

@@ -133,6 +133,12 @@ def test_functions_that_do_not_fit():
         trained(lambda width: None, lambda rate, p: optax.adam(rate))
 
 
+@pytest.mark.parametrize("tx", [optax.adam(0.1), lambda rate: optax.adam(rate)])
+def test_an_optimizer_is_a_function_of_two(tx):
+    with pytest.raises(TypeError, match="function of the rate and the parametrization"):
+        trained(MLP, tx)
+
+
 def test_models_that_ignore_their_width():
     with pytest.raises(ValueError, match="ignore its width"):
         trained(lambda width: MLP(16), lambda rate, p: optax.adam(rate))
