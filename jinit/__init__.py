@@ -11,7 +11,7 @@ import typing as _typing
 # threads at once fails, so JAX is imported here.
 import jax as _jax
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Names are loaded when they are first used, so that `import jinit` costs next to
 # nothing. Each group is a page of the reference: its caption, and the files with its

@@ -23,7 +23,8 @@ _IDENTIFIERS: set[str] = set()
 def on_config(config: MkDocsConfig) -> None:
     """Add the made pages to the navigation."""
     _IDENTIFIERS.clear()
-    pages = [{page.title: page.path} for page in reference.pages()]
+    pages = [{"All schemes": reference.SCHEMES}]
+    pages += [{page.title: page.path} for page in reference.pages()]
     # The overview, which comes first, is the page of its section.
     overview, *paths = models.pages()
     named = [overview, *({_short(path): path} for path in paths)]
@@ -43,7 +44,8 @@ def _short(path: str) -> str:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages and the pictures that are made of the code."""
     texts = {page.path: reference.markdown(page) for page in reference.pages()}
-    for path, text in (texts | models.pages()).items():
+    texts |= {reference.SCHEMES: reference.schemes(), **models.pages()}
+    for path, text in texts.items():
         files.append(File.generated(config, path, content=text))
     for path, picture in pictures.everything():
         files.append(File.generated(config, path, content=picture))

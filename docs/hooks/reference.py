@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jinit
 from docs.hooks.formulas import latex
+from jinit._initializer.scheme import Entry
 
 # Each module, with a title that says what it is for.
 MODULES = {
@@ -61,6 +62,48 @@ def contents() -> str:
         file = page.path.removeprefix("reference/")
         rows.append(f"| [{page.title}]({file}) | {', '.join(names)} |")
     return "\n".join(["| page | names |", "| --- | --- |", *rows])
+
+
+SCHEMES = "reference/schemes.md"
+
+
+def schemes() -> str:
+    """Return the page with one row for each scheme, in the order of the reference.
+
+    Schemes of modules such as `jinit.ssm` follow those of jinit itself.
+    """
+    place = {name: number for number, name in enumerate(jinit._FILES)}
+    entries = sorted(
+        jinit.registry.values(), key=lambda entry: place.get(entry.name, len(place))
+    )
+    rows = [
+        f"| [`{entry.name}`][jinit.{entry.name}] | {_cell(entry.law)} "
+        f"| {_formula(entry.formula)} | {_cell(entry.use)} | {_papers(entry)} "
+        f"| {_cell(entry.pitfall)} |"
+        for entry in entries
+    ]
+    return f"{SCHEMES_HEAD}\n" + "\n".join(rows) + "\n"
+
+
+SCHEMES_HEAD = """\
+# All schemes
+
+A scheme is an initializer that [`jinit.registry`][jinit.registry] lists. The link in
+the first column leads to its arguments, its figure and an example.
+[`jinit.get("he_normal")`][jinit.get] finds a scheme by its name. The guide [Choosing a
+scheme](../guides/schemes.md) leads from a network to its scheme.
+
+| scheme | law | formula | use it for | paper | watch out |
+| --- | --- | --- | --- | --- | --- |"""
+
+
+def _formula(text: str) -> str:
+    # A bar would begin a new cell of the table.
+    return rf"\({latex(text)}\)".replace("|", r"\vert ")
+
+
+def _papers(entry: Entry) -> str:
+    return "; ".join(f"[{_cell(paper.cite)}]({paper.url})" for paper in entry.papers)
 
 
 def _short(name: str) -> str:
@@ -147,8 +190,7 @@ def card(name: str) -> str:
         return ""
     facts = [("law", entry.law), ("use it for", entry.use)]
     facts += [("watch out", entry.pitfall)] if entry.pitfall else []
-    papers = "; ".join(f"[{paper.cite}]({paper.url})" for paper in entry.papers)
-    facts += [("paper", papers)] if papers else []
+    facts += [("paper", _papers(entry))] if entry.papers else []
     rows = [f"| {name} | {_cell(text)} |" for name, text in facts]
     picture = (
         '<p class="picture">'

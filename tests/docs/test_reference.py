@@ -44,6 +44,15 @@ def test_a_scheme_has_a_card(name):
     assert ("watch out" in card) == bool(entry.pitfall)
 
 
+def test_one_table_has_every_scheme():
+    lines = [line for line in reference.schemes().splitlines() if line[:1] == "|"]
+    assert {line.count("|") - line.count(r"\|") for line in lines} == {7}
+    for name, entry in jinit.registry.items():
+        (row,) = (line for line in lines if f"[`{name}`][jinit.{name}]" in line)
+        assert all(paper.url in row for paper in entry.papers)
+        assert entry.use.replace("|", r"\|") in row
+
+
 def test_other_names_have_no_card():
     assert reference.card("jinit.plan") == ""
 
