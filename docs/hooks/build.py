@@ -26,7 +26,7 @@ def on_config(config: MkDocsConfig) -> None:
     pages = [{"All schemes": reference.SCHEMES}]
     pages += [{page.title: page.path} for page in reference.pages()]
     # The overview, which comes first, is the page of its section.
-    overview, *paths = models.pages()
+    overview, *paths = models.paths()
     named = [overview, *({_short(path): path} for path in paths)]
     for section in config.nav or []:
         ((title, entries),) = section.items()

@@ -2,6 +2,7 @@
 
 import inspect
 
+from docs.hooks import proofs
 from docs.hooks.formulas import latex
 from jinit._core.papers import Paper
 from jinit.recipes._recipe import RECIPES, Entry, Source
@@ -9,11 +10,20 @@ from jinit.recipes._recipe import RECIPES, Entry, Source
 FOLDER = "guides/models"
 
 
-def pages() -> dict[str, str]:
-    """Return the text of each page by its place in `docs`, the overview first."""
+def pages(with_proofs: bool = True) -> dict[str, str]:
+    """Return the text of each page by its place in `docs`, the overview first.
+
+    Proofs read a network for each recipe, which takes seconds. Tests that want the code
+    of the pages alone leave them out.
+    """
     names = sorted(RECIPES)
     overview = {f"{FOLDER}/index.md": _overview(names)}
-    return overview | {path(name): _page(name, RECIPES[name]) for name in names}
+    return overview | {path(name): page(name, with_proofs) for name in names}
+
+
+def paths() -> list[str]:
+    """Return the place of each page, the overview first."""
+    return [f"{FOLDER}/index.md", *map(path, sorted(RECIPES))]
 
 
 def path(name: str) -> str:
@@ -75,7 +85,9 @@ weights of a model agree with.
 """
 
 
-def _page(name: str, entry: Entry) -> str:
+def page(name: str, with_proofs: bool = True) -> str:
+    """Return the text of a recipe's page."""
+    entry = RECIPES[name]
     recipe = entry.make(**entry.example)
     laws = [
         f"| {law.role} | {_law(law.law)} | {_cell(law.applies_to)} |"
@@ -102,6 +114,7 @@ def _page(name: str, entry: Entry) -> str:
             "Pass the recipe to [`jinit.plan`][jinit.plan] in the place of rules, as "
             "[Named models](index.md) shows.",
             "",
+            *(proofs.section(name, entry, recipe) if with_proofs else []),
             *_settings(name, entry),
             "## Sources",
             "",

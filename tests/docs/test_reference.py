@@ -58,7 +58,8 @@ def test_other_names_have_no_card():
 
 
 def test_every_recipe_has_a_page():
-    pages = models.pages()
+    pages = models.pages(with_proofs=False)
+    assert [*pages] == models.paths()
     assert {*pages} == {f"guides/models/{name}.md" for name in (*RECIPES, "index")}
     llama = pages["guides/models/llama3.md"]
     assert (
@@ -70,3 +71,13 @@ def test_every_recipe_has_a_page():
         # A bar would end the cell of a table.
         table = pages[f"guides/models/{name}.md"].split("\n\n")[1]
         assert {line.count("|") for line in table.splitlines()} == {4}
+
+
+def test_a_page_has_a_proof_of_each_law():
+    page = models.page("llama3")
+    table = page.split("## Proofs")[1].split("\n\n")[2].splitlines()
+    assert {line.count("|") for line in table} == {6}
+    assert len(table) == 2 + len(jinit.recipes.llama3().laws)
+    (row,) = (line for line in table if line.startswith("| readout |"))
+    assert "/torchtitan/models/llama3/__init__.py#L54-L59)" in row
+    assert "`truncated(d**-0.5, 3 * d**-0.5)` | 0.1233 | distribution |" in row

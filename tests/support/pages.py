@@ -13,7 +13,7 @@ def _pages() -> dict[str, str]:
     written = {
         str(path.relative_to(DOCS)): path.read_text() for path in DOCS.rglob("*.md")
     }
-    texts = dict(sorted(written.items())) | models.pages()
+    texts = dict(sorted(written.items())) | models.pages(with_proofs=False)
     return {page: text for page, text in texts.items() if [*blocks.blocks(text)]}
 
 
