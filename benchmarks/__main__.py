@@ -14,7 +14,7 @@ import jax
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks import _cases, _report, _timing
+from benchmarks import _cases, _page, _report, _speed_page, _timing
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,7 +27,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--backend", choices=("cpu", "gpu", "tpu"), help="the backend; by default JAX's"
     )
+    _page.add_option(parser)
     arguments = parser.parse_args(argv)
+    docs = _page.folder(parser, arguments)
     _choose(arguments.backend)
     console = Console() if sys.stdout.isatty() else Console(width=170)
     plan = list(_quick() if arguments.quick else _full())
@@ -41,6 +43,8 @@ def main(argv: list[str] | None = None) -> int:
     out = pathlib.Path(arguments.out)
     memory = _cases.memory([(256, 256)] if arguments.quick else _SIZES)
     _report.write(rows, memory, out)
+    if docs:
+        _speed_page.write(docs, rows, memory)
     for name, value in _report.environment().items():
         console.print(f"{name}: {value}", highlight=False)
     console.print(_report.table(rows))
