@@ -181,9 +181,7 @@ def merged(
         [[*row, letters[when]] for row, when in kept],
         left=left,
     )
-    listed = [
-        _filled(f"- **{letter}**: {when}", "  ") for when, letter in letters.items()
-    ]
+    listed = [item(f"- **{letter}**: {when}") for when, letter in letters.items()]
     return Merged([row for row, _ in kept], "\n".join([text, "", "Runs:", "", *listed]))
 
 
@@ -193,6 +191,11 @@ def _filled(paragraph: str, indent: str = "") -> str:
         " ".join(paragraph.split()), 88, subsequent_indent=indent,
         break_long_words=False, break_on_hyphens=False,
     )  # fmt: skip
+
+
+def item(text: str) -> str:
+    """Break an item of a list, which begins with "- ", into lines of 88 columns."""
+    return _filled(text, "  ")
 
 
 def _earlier(
