@@ -275,9 +275,9 @@ def _markdown(part: Part) -> str:
     return "\n".join(pieces)
 
 
-def measured() -> str:
+def measured(before: str = "") -> str:
     """Return the sentence that ends a part whose numbers are all of one run."""
-    return _filled(f"Measured: {run()}.")
+    return _filled(f"{before} Measured: {run()}.")
 
 
 @contextlib.contextmanager

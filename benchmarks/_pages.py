@@ -29,7 +29,16 @@ above 1 jinit is faster, and below 1, in **bold** type, it is slower.
 
 Only CPUs are measured. jinit runs on GPUs and TPUs with the same operations, and no
 claim is made about its speed there.""",
-        ("draws", "sweep", "network", "importing", "tables"),
+        (
+            "draws",
+            "small",
+            "seeds",
+            "compile",
+            "sweep",
+            "network",
+            "importing",
+            "tables",
+        ),
     ),
     "models": Page(
         "Starts of whole models",

@@ -26,26 +26,47 @@ at two sigma), `jinit.he_uniform` and `jinit.orthogonal`, and by their namesakes
 call, in rounds of its own, since XLA's threads fall asleep during a long call of
 another library."""
 _SMALL = """\
-### Small arrays, called eagerly
-
 An array of 8 x 8 entries. "In a row" makes fifty calls and waits for the last one,
 which is the cost of Python and the dispatch in a program that makes many calls; "waited
-for" waits for each call."""
+for" waits for each call. torch runs no compiled program, and its calls are
+shorter."""
 _SEEDS = """\
-### Many seeds of one array
-
 The keys are mapped by `jax.vmap` inside `jax.jit`, in jinit's column and in JAX's."""
-_COMPILED = """\
-### Compilation
-
+_COMPILE = """\
 A sampler that is new to the process is traced, lowered and compiled."""
 
 
 def write(
     place: pathlib.Path, rows: list[dict[str, Any]], memory: list[dict[str, Any]]
 ) -> None:
-    """Write the part "draws" of the page "speed"."""
-    draws = [*_together(rows)]
+    """Write the parts of the page "speed" whose rows were measured."""
+    if draws := _together(rows):
+        _write_draws(place, draws, memory)
+    for name, title, about, kind, ours, factor, unit in (
+        ("small", "Small arrays, called eagerly", _SMALL, "eager", "jinit", 1e6, "us"),
+        (
+            "seeds",
+            "Many seeds of one array",
+            _SEEDS,
+            "sweep",
+            "jinit in jit",
+            1e3,
+            "ms",
+        ),
+        ("compile", "Compilation", _COMPILE, "compile", "jinit", 1e3, "ms"),
+    ):
+        if chosen := [row for row in rows if row["what"].startswith(kind)]:
+            body = [_pairs(chosen, ours, factor, unit), _page.measured()]
+            command = f"python -m benchmarks --only {kind}"
+            part = _page.Part("speed", name, title, command, about, body)
+            _page.write(place, part)
+
+
+def _write_draws(
+    place: pathlib.Path,
+    draws: Sequence[dict[str, Any]],
+    memory: list[dict[str, Any]],
+) -> None:
     beside = max((row["beside"] for row in memory), default=0) / 2**20
     with _page.style():
         image = _page.image(place, "speed", figure(draws), _alt(draws))
@@ -53,22 +74,12 @@ def write(
         image,
         _draws(draws),
         _page.paragraphs(_lost(draws)),
-        _SMALL,
-        _pairs(rows, ("eager call", "eager, waited for"), "jinit", 1e6, "us"),
-        _SEEDS,
-        _pairs(rows, ("sweep of",), "jinit in jit", 1e3, "ms"),
-        _COMPILED,
-        _pairs(rows, ("compile",), "jinit", 1e3, "ms"),
-        f"A draw of up to 2^26 entries needs at most {beside:.0f} MiB of memory beside "
-        "its result.",
+        f"A draw needs at most {beside:.0f} MiB of memory beside its result.",
         _page.measured(),
     ]
-    _page.write(
-        place,
-        _page.Part(
-            "speed", "draws", "Draws of one array", "python -m benchmarks", _ABOUT, body
-        ),
-    )
+    command = "python -m benchmarks --only draw"
+    part = _page.Part("speed", "draws", "Draws of one array", command, _ABOUT, body)
+    _page.write(place, part)
 
 
 def _together(rows: list[dict[str, Any]]) -> Sequence[dict[str, Any]]:
@@ -131,16 +142,9 @@ def _lost(draws: Sequence[dict[str, Any]]) -> str:
     return f"In this run jinit was slower {'; '.join(lost)}."
 
 
-def _pairs(
-    rows: list[dict[str, Any]],
-    kinds: Sequence[str],
-    ours: str,
-    factor: float,
-    unit: str,
-) -> str:
+def _pairs(rows: list[dict[str, Any]], ours: str, factor: float, unit: str) -> str:
     """Return a table of times of jinit and its peers, and their ratios."""
-    chosen = [row for row in rows if row["what"].startswith(tuple(kinds))]
-    peers = [p for p in ("jax", "torch") if any(p in r["seconds"] for r in chosen)]
+    peers = [p for p in ("jax", "torch") if any(p in r["seconds"] for r in rows)]
     names = {"jax": "JAX", "torch": "torch"}
     head = ["case", f"jinit, {unit}", *(f"{names[peer]}, {unit}" for peer in peers),
             *(f"times faster than {names[peer]}" for peer in peers)]  # fmt: skip
@@ -151,7 +155,7 @@ def _pairs(
             *(_time(row, peer, factor) for peer in peers),
             *(_page.ratio(ratio(row, peer, ours)) for peer in peers),
         ]
-        for row in chosen
+        for row in rows
     ]
     return _page.table(head, lines)
 

@@ -67,12 +67,11 @@ def main(argv: list[str] | None = None) -> int:
         head = ("after `import jax`", "process, ms", "beyond `import jax`, ms",
                 "inside, ms")  # fmt: skip
         text = _page.table(head, _page.rows_of(table))
-        rounds_of = f"Medians of {rounds} rounds."
         _page.write(
             docs,
             _page.Part(
                 "speed", "importing", "Imports", "python -m benchmarks.importing",
-                _ABOUT, [text, f"{rounds_of} {_page.measured()}"],
+                _ABOUT, [text, _page.measured(f"Medians of {rounds} rounds.")],
             ),
         )  # fmt: skip
     return 0

@@ -128,7 +128,7 @@ def _write(docs: pathlib.Path, table: Table, size: Size) -> None:
     head = ("model", "call", "parameters", "`jax.make_jaxpr`", "`jinit.network`",
             "ratio")  # fmt: skip
     text = _page.table(head, _page.rows_of(table), left=2)
-    measured = f"Medians of {size.rounds} rounds. {_page.measured()}"
+    measured = _page.measured(f"Medians of {size.rounds} rounds.")
     part = _page.Part(
         "speed", "network", "Reading a network", "python -m benchmarks.network",
         _ABOUT.format(layers=size.layers), [text, measured],
