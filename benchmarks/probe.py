@@ -115,11 +115,11 @@ def main(argv: list[str] | None = None) -> int:
 
 _ABOUT = """\
 The functions are timed as users call them. The first call, with all caches empty,
-stands beside the first call of `jax.jit(jax.value_and_grad(...))` of the same model. A
-later call stands beside a plain pass forward and back, in turns. "Models" is the number
-of models that a call runs: a comparison of two schemes with two seeds runs four. The
-decoder has 12 layers of width 48; `compare` is of a residual perceptron with LayerNorm,
-and so are the rows of NNX.
+stands beside the plain one: the first call of `jax.jit(jax.value_and_grad(...))` of the
+same model. A later call stands beside a plain pass forward and back, in turns. "Models"
+is the number of models that a call runs: a comparison of two schemes with two seeds
+runs four. The decoder has 12 layers of width 48; `compare` is of a residual perceptron
+with LayerNorm, and so are the rows of NNX.
 
 Both ratios are costs: a call is slower than a plain pass by so many times. On models of
 a few milliseconds a pass, Python and the dispatch of many small programs cost more than
@@ -128,8 +128,8 @@ for each of its widths."""
 
 
 def _write(docs: pathlib.Path, table: Table, names: list[str]) -> None:
-    head = ("function", "`value_and_grad`, first call", "first call", "ratio",
-            "one pass", "later call", "models", "passes")  # fmt: skip
+    head = ("function", "plain, first call", "first call", "ratio",
+            "plain pass", "later call", "models", "passes")  # fmt: skip
     rows = _page.rows_of(table)
     order = [(name,) for name in names]
     text = _page.merged(docs, "diagnosis", "probe", head, rows, order=order).text

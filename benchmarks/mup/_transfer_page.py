@@ -46,7 +46,7 @@ def write(
     order = [(f"`{one}`", rule) for one in STUDIES
              for rule in ("muP", "CompleteP", "standard")]  # fmt: skip
     table = _page.merged(
-        place, "transfer", "transfer", _HEAD, rows, keys=2, order=order, left=2
+        place, "transfer", "transfer", _HEAD, rows, keys=2, order=order, left=5
     )
     with _page.style():
         _page.image(place, f"transfer-{name}", figure(study, outcome), "")
