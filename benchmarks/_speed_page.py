@@ -119,7 +119,7 @@ def _draws(draws: Sequence[dict[str, Any]]) -> str:
     rows = [
         [
             one["name"],
-            f"{one['milliseconds']:.3g}",
+            _number(one["milliseconds"]),
             *(_page.ratio(one[name]) for name in columns),
         ]
         for one in draws
@@ -151,7 +151,7 @@ def _pairs(rows: list[dict[str, Any]], ours: str, factor: float, unit: str) -> s
     lines = [
         [
             _case(row),
-            f"{factor * row['seconds'][ours]['median']:.3g}",
+            _number(factor * row["seconds"][ours]["median"]),
             *(_time(row, peer, factor) for peer in peers),
             *(_page.ratio(ratio(row, peer, ours)) for peer in peers),
         ]
@@ -172,7 +172,12 @@ def _case(row: dict[str, Any]) -> str:
 
 def _time(row: dict[str, Any], peer: str, factor: float) -> str:
     timing = row["seconds"].get(peer)
-    return "-" if timing is None else f"{factor * timing['median']:.3g}"
+    return "-" if timing is None else _number(factor * timing["median"])
+
+
+def _number(value: float) -> str:
+    """Return a number with three digits, without an exponent."""
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
 def figure(draws: Sequence[dict[str, Any]]) -> Figure:

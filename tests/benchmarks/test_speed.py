@@ -17,6 +17,7 @@ from benchmarks import (
     importing,
     models,
     probe,
+    sweep,
     tables,
     watch,
 )
@@ -154,6 +155,17 @@ def test_the_cost_of_a_watch(tmp_path, capsys):
     )
     # A layer of 784 inputs and 32 units, and one of ten classes.
     assert row and row[1] == "25,450"
+
+
+def test_seeds_per_second(tmp_path, capsys):
+    small = ["--quick", "--seeds=2", "--steps=2"]
+    assert sweep.main([*small, f"--docs={tmp_path}"]) == 0
+    rows = re.findall(
+        r"^\| 2 seeds of 2 steps, devices: \d \| (.*?) \| [\d.]+ \| \**([\d.]+)",
+        (tmp_path / "speed.md").read_text(), re.M,
+    )  # fmt: skip
+    assert dict(rows)["jinit.sweep"] == "1.00" and len(rows) >= 3
+    assert "seeds per second" in capsys.readouterr().out
 
 
 def test_the_time_of_a_table(tmp_path, capsys):
