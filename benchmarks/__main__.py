@@ -14,7 +14,7 @@ import jax
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks import _cases, _report, _timing
+from benchmarks import _cases, _page, _report, _speed_page, _timing
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,10 +27,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--backend", choices=("cpu", "gpu", "tpu"), help="the backend; by default JAX's"
     )
+    parser.add_argument(
+        "--only", default="", help="measure the rows whose names begin with this text"
+    )
+    _page.add_option(parser)
     arguments = parser.parse_args(argv)
+    docs = _page.folder(parser, arguments)
     _choose(arguments.backend)
     console = Console() if sys.stdout.isatty() else Console(width=170)
-    plan = list(_quick() if arguments.quick else _full())
+    every = _quick() if arguments.quick else _full()
+    plan = [row for row in every if row[0].what.startswith(arguments.only)]
+    if not plan:
+        parser.error(f"no row has a name that begins with {arguments.only!r}")
     rows = [
         _measured(case, rounds)
         for case, rounds in track(
@@ -41,6 +49,8 @@ def main(argv: list[str] | None = None) -> int:
     out = pathlib.Path(arguments.out)
     memory = _cases.memory([(256, 256)] if arguments.quick else _SIZES)
     _report.write(rows, memory, out)
+    if docs:
+        _speed_page.write(docs, rows, memory)
     for name, value in _report.environment().items():
         console.print(f"{name}: {value}", highlight=False)
     console.print(_report.table(rows))

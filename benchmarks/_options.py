@@ -3,11 +3,13 @@
 import argparse
 from collections.abc import Sequence
 
+from benchmarks import _page
+
 
 def parser(
     prog: str, description: str, parts: str, names: Sequence[str], out: str
 ) -> argparse.ArgumentParser:
-    """Return a parser of part names, `--quick`, the data and the folder of results."""
+    """Return a parser of part names, `--quick`, the data and the folders."""
 
     def name(text: str) -> str:
         if text not in names:
@@ -38,4 +40,5 @@ def parser(
         help="the folder of the four MNIST files; by default they are downloaded",
     )
     add("--out", default=out, help="the folder of the results")
+    _page.add_option(result)
     return result

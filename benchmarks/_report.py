@@ -1,5 +1,6 @@
 """Turn measured rows into a table, a JSON file and a figure."""
 
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -7,42 +8,63 @@ import platform
 from typing import Any
 
 import jax
-import jaxlib.version
 import matplotlib.pyplot as plt
 import numpy as np
 from rich.table import Table
+
+import jinit
 
 PEERS = ("jinit", "jinit in jit", "jax", "torch", "numpy", "fill")
 
 
 def environment() -> dict[str, Any]:
     """Return the versions and the hardware that the figures depend on."""
-    try:
-        import torch
-    except ImportError:
-        torch_version = None
-    else:
-        torch_version = torch.__version__
     return {
         "backend": jax.default_backend(),
         "device": jax.devices()[0].device_kind,
-        "processor": _processor(),
+        "processor": _fact("/proc/cpuinfo", "model name") or platform.processor(),
+        "architecture": platform.machine(),
+        "vector_bits": vector_bits(_fact("/proc/cpuinfo", "flags").split()),
         "cores": os.cpu_count(),
+        "memory_gib": _gibibytes(_fact("/proc/meminfo", "MemTotal")),
         "python": platform.python_version(),
-        "jax": jax.__version__,
-        "jaxlib": jaxlib.version.__version__,
-        "numpy": np.__version__,
-        "torch": torch_version,
+        # The package may be imported from a checkout that is not installed.
+        "jinit": jinit.__version__,
+        **{name: _version(name) for name in _PACKAGES},
     }
 
 
-def _processor() -> str:
-    info = pathlib.Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _fact(file: str, name: str) -> str:
+    """Return the first value of a name in a file of Linux, or "" elsewhere."""
+    path = pathlib.Path(file)
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
+    return ""
+
+
+def vector_bits(flags: list[str]) -> int | None:
+    """Return the width of the vectors of an x86 processor with these flags."""
+    for flag, bits in (("avx512f", 512), ("avx2", 256), ("sse2", 128)):
+        if flag in flags:
+            return bits
+    return None
+
+
+def _gibibytes(text: str) -> int | None:
+    """Return the number of GiB of a text such as "24605112 kB"."""
+    return round(int(text.split()[0]) / 2**20) if text else None
 
 
 def ratio(row: dict[str, Any], peer: str, ours: str) -> float | None:

@@ -16,6 +16,8 @@ import time
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import _page
+
 CODES = {
     "import jax": "",
     "import jinit": "import jinit",
@@ -23,6 +25,13 @@ CODES = {
     "jinit.plan": "import jinit; jinit.plan",
     "every name": "import jinit; [getattr(jinit, n) for n in jinit.__all__]",
 }
+
+_ABOUT = """\
+`import jinit` loads JAX and no other file of jinit: each name is loaded when it is
+first used. New processes run in turns, one for each row. The columns are the whole
+process, its time beyond a process of the same round that only imports JAX, and the time
+after `import jax` as the process measures it. Byte code and files are in the machine's
+memory."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,7 +43,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--rounds", type=int, help="number of rounds: 21, or 1 if quick"
     )
+    _page.add_option(parser)
     arguments = parser.parse_args(argv)
+    docs = _page.folder(parser, arguments)
     rounds = arguments.rounds or (1 if arguments.quick else 21)
     runs = measured(rounds)
     table = Table(
@@ -52,6 +63,17 @@ def main(argv: list[str] | None = None) -> int:
         f"{rounds} rounds of fresh processes, Python {sys.version.split()[0]}"
     )
     console.print(table)
+    if docs:
+        head = ("after `import jax`", "process, ms", "beyond `import jax`, ms",
+                "inside, ms")  # fmt: skip
+        text = _page.table(head, _page.rows_of(table))
+        _page.write(
+            docs,
+            _page.Part(
+                "speed", "importing", "Imports", "python -m benchmarks.importing",
+                _ABOUT, [text, _page.measured(f"Medians of {rounds} rounds.")],
+            ),
+        )  # fmt: skip
     return 0
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks import _model_report, _report
+from benchmarks import _model_page, _model_report, _page, _report
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WAYS = ("materialize", "plan", "jit", "eager", "torch")
@@ -43,7 +43,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--only", default="", help="measure the models whose names contain this text"
     )
+    _page.add_option(parser)
     arguments = parser.parse_args(argv)
+    docs = _page.folder(parser, arguments)
     console = Console() if sys.stdout.isatty() else Console(width=140)
     out = pathlib.Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -62,6 +64,8 @@ def main(argv: list[str] | None = None) -> int:
     }
     (out / "results.json").write_text(json.dumps(report, indent=1) + "\n")
     _model_report.figure(rows, out / "figure.png")
+    if docs:
+        _model_page.write(docs, rows, [(run.model, run.how) for run in every])
     for name, value in environment.items():
         console.print(f"{name}: {value}", highlight=False)
     console.print(_model_report.table(rows))

@@ -12,6 +12,7 @@ All arrays are abstract.
 import argparse
 import functools
 import gc
+import pathlib
 import statistics
 import sys
 import time
@@ -26,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jinit
-from benchmarks import _timing
+from benchmarks import _page, _timing
 from jinit._network import kept
 
 
@@ -39,6 +40,14 @@ class Size(NamedTuple):
 
 FULL, QUICK = Size(96, 7), Size(2, 1)
 WIDTH, HEADS, LENGTH, VOCABULARY = 64, 4, 16, 256
+_ABOUT = """\
+`jinit.network` of a transformer of {layers} layers is timed beside `jax.make_jaxpr` of
+the same function, in turns, with abstract arrays. In the first call nothing is kept:
+the caches of JAX and of jinit are emptied before each call of either. In the second
+call the model and the shapes are those of the call before. The trace is a part of the
+first call of `jinit.network`, and reading the equations costs the rest, so that a first
+call is slower than a trace; the ratio says by how many times. A second call finds the
+reading of an equal model."""
 
 
 class Block(nn.Module):
@@ -89,7 +98,10 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m benchmarks.network", description=__doc__
     )
     parser.add_argument("--quick", action="store_true", help="small, for CI")
-    size = QUICK if parser.parse_args(argv).quick else FULL
+    _page.add_option(parser)
+    arguments = parser.parse_args(argv)
+    docs = _page.folder(parser, arguments)
+    size = QUICK if arguments.quick else FULL
     table = Table("model", "call", "parameters", "make_jaxpr", "network", "ratio",
                   box=box.SIMPLE)  # fmt: skip
     for name, (model, variables, tokens) in _models(size.layers).items():
@@ -107,7 +119,21 @@ def main(argv: list[str] | None = None) -> int:
             table.add_row(name, call, count, f"{1e3 * one:.0f} ms",
                           f"{1e3 * other:.0f} ms", f"{other / one:.2f}")  # fmt: skip
     Console(width=110).print(table)
+    if docs:
+        _write(docs, table, size)
     return 0
+
+
+def _write(docs: pathlib.Path, table: Table, size: Size) -> None:
+    head = ("model", "call", "parameters", "`jax.make_jaxpr`", "`jinit.network`",
+            "ratio")  # fmt: skip
+    text = _page.table(head, _page.rows_of(table), left=2)
+    measured = _page.measured(f"Medians of {size.rounds} rounds.")
+    part = _page.Part(
+        "speed", "network", "Reading a network", "python -m benchmarks.network",
+        _ABOUT.format(layers=size.layers), [text, measured],
+    )  # fmt: skip
+    _page.write(docs, part)
 
 
 def _models(layers: int) -> dict[str, tuple[Any, Any, Any]]:

@@ -8,6 +8,7 @@ the cost of a call of `sweep` would show.
 """
 
 import argparse
+import pathlib
 import sys
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jinit
-from benchmarks import _cases, _timing
+from benchmarks import _cases, _page, _timing
 from examples import _data
 
 torch = _cases.torch
@@ -42,7 +43,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="run a small size, for CI")
     parser.add_argument("--seeds", type=int, help="number of seeds: 64, or 4 if quick")
     parser.add_argument("--steps", type=int, help="steps of SGD: 100, or 5 if quick")
+    _page.add_option(parser)
     arguments = parser.parse_args(argv)
+    docs = _page.folder(parser, arguments)
     steps = arguments.steps or (5 if arguments.quick else 100)
     seeds = arguments.seeds or (4 if arguments.quick else 64)
     calls = _calls(_digits(steps), seeds)
@@ -56,7 +59,35 @@ def main(argv: list[str] | None = None) -> int:
     devices = f"{jax.device_count()} {jax.default_backend()} device"
     console.print(f"{seeds} seeds of {steps} steps, {devices}")
     console.print(table)
+    if docs:
+        _write(docs, table, seeds, steps)
     return 0
+
+
+_ABOUT = """\
+One seed draws a perceptron 64-64-10 by He's law, trains it on scikit-learn's digits by
+SGD in batches of 64, and gives its last loss. `jinit.sweep` is timed in turns with a
+plain `jax.vmap` under `jax.jit`, with a Python loop over the jitted function of one
+seed, and with a loop in torch. A product of many small matrices is not faster on a CPU
+than single products: a sweep gains the second core, and saves dispatches. The number of
+devices is that of JAX: `XLA_FLAGS=--xla_force_host_platform_device_count=2` makes a
+device of each of two cores."""
+
+
+def _write(docs: pathlib.Path, table: Table, seeds: int, steps: int) -> None:
+    """Write the row of this number of seeds, steps and devices."""
+    setting = f"{seeds} seeds of {steps} steps, devices: {jax.device_count()}"
+    head = ("setting", "how", "seeds per second", "sweep: times faster")
+    rows = [
+        (setting, how, seconds, _page.ratio(float(times)))
+        for how, seconds, times in _page.rows_of(table)
+    ]
+    text = _page.merged(docs, "speed", "sweep", head, rows, keys=2, left=2).text
+    part = _page.Part(
+        "speed", "sweep", "Many seeds: training in a sweep",
+        "python -m benchmarks.sweep", _ABOUT, [text],
+    )  # fmt: skip
+    _page.write(docs, part)
 
 
 def _digits(steps: int) -> Digits:

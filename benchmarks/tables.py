@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jinit
-from benchmarks import _timing
+from benchmarks import _page, _timing
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,7 +24,9 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m benchmarks.tables", description=__doc__
     )
     parser.add_argument("--quick", action="store_true", help="run a small size, for CI")
+    _page.add_option(parser)
     arguments = parser.parse_args(argv)
+    docs = _page.folder(parser, arguments)
     table = Table("leaves", "print(plan), s", "by rich, s", "times faster")
     for leaves in (40,) if arguments.quick else (1000, 10_000):
         plan = _plan(leaves)
@@ -37,6 +39,15 @@ def main(argv: list[str] | None = None) -> int:
         ratio = f"{theirs / ours:.1f}"
         table.add_row(f"{leaves:,}", f"{ours:.3f}", f"{theirs:.3f}", ratio)
     Console().print(table)
+    if docs:
+        head = ("leaves", "`print(plan)`, s", "by rich, s", "times faster")
+        text = _page.table(head, _page.rows_of(table))
+        about = "The text of a plan's table, beside the same table printed by rich."
+        part = _page.Part(
+            "speed", "tables", "Printing a plan", "python -m benchmarks.tables", about,
+            [text, _page.measured()],
+        )  # fmt: skip
+        _page.write(docs, part)
     return 0
 
 

@@ -13,8 +13,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks import _options
-from benchmarks.mup import _transfer
+from benchmarks import _options, _page
+from benchmarks.mup import _transfer, _transfer_page
 from benchmarks.mup._studies import STUDIES
 from examples import _data
 
@@ -24,7 +24,9 @@ def main(argv: list[str] | None = None) -> int:
 
     A claim that does not reproduce is a result, not an error.
     """
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    docs = _page.folder(parser, arguments)
     console = Console() if sys.stdout.isatty() else Console(width=120)
     try:
         images = _data.load(arguments.data, arguments.data_dir)
@@ -51,6 +53,8 @@ def main(argv: list[str] | None = None) -> int:
             console.print(f"{'yes' if held else 'NO '}  {check}", highlight=False)
         # The file is written after each study, since a study takes minutes.
         (out / "results.json").write_text(json.dumps(report, indent=1) + "\n")
+        if docs:
+            _transfer_page.write(docs, name, study, outcome, arguments.data)
     console.print(f"{out}/results.json, {out}/*.png", soft_wrap=True)
     return 0
 

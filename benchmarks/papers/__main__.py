@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks import _options
+from benchmarks import _options, _page
 from benchmarks.papers._result import Result
 from examples import _data
 
@@ -31,7 +31,9 @@ def main(argv: list[str] | None = None) -> int:
 
     A claim that does not reproduce is a result, not an error.
     """
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    docs = _page.folder(parser, arguments)
     console = Console() if sys.stdout.isatty() else Console(width=120)
     try:
         images = _data.load(arguments.data, arguments.data_dir)
@@ -48,6 +50,8 @@ def main(argv: list[str] | None = None) -> int:
         )
     }  # fmt: skip
     _write(records, arguments, out)
+    if docs:
+        _write_page(docs, records, arguments.data)
     console.print(_table(records))
     console.print(f"{out}/results.json, {out}/summary.md", soft_wrap=True)
     return int(any("error" in record for record in records.values()))
@@ -107,6 +111,62 @@ def _write(
         if "error" not in record:
             lines += [f"![{record['claim']}]({name}.png)", ""]
     (out / "summary.md").write_text("\n".join(lines))
+
+
+_ABOUT = """\
+Each row has a claim of a paper, or of an issue about widely used code, and the numbers
+that were measured. The verdict is computed from them: "yes" if all checks hold,
+"partly" if some do. Their limits come from the papers' formulas, and from the widths,
+batches and seeds of the runs; the limits of the experiments that train were set before
+the full runs, except that He against Xavier got 600 steps after 400 had fallen short on
+MNIST. The images are scikit-learn's digits, unless the row says otherwise. A claim that
+does not reproduce is a result, and stays in the table.
+
+Names behind the command choose some of the experiments. Each experiment draws a figure
+into `results/papers`."""
+_NOTES = """\
+Notes on the experiments:
+
+- `delta_orthogonal`: Xavier's variance 1 / n without a bias lies on tanh's own edge of
+  chaos, so 256 convolutions learn from it as well, slowly. `looks_linear`: He's network
+  of 200 relu layers learns slowly, too.
+- `edge_of_chaos`: at the edge itself 6 xi_c is deeper than 200 steps train, so that
+  ranks agree with it and depths do not.
+- `fixup`: the readout is not zero, because with a zero readout the first step would be
+  equal at any depth without any scheme. `siren`: the PSNR is on the pixels that were
+  fitted.
+- `batch_norm`: finite batches of size B differ from pi / (pi - 1) by terms of order 1 /
+  B. `pre_norm`: the gradient is that of the loss of one token, as in the theorem; in a
+  mean over tokens it would also grow as these become alike.
+- `rank_collapse`: softmax attention cubes the distance of the tokens from rank one, so
+  that float64 has no digits left after four layers. `deep_linear`: the rates are the
+  best of ten for each depth.
+- `t5_head`: the head has its true size, V = 32,128 and d = 768, and reads random
+  vectors behind an RMS norm."""
+
+
+def _write_page(
+    docs: pathlib.Path, records: dict[str, dict[str, Any]], data: str
+) -> None:
+    """Write the experiments that ran into their rows of the page "papers"."""
+    suffix = "" if data == "digits" else f", {data}"
+    rows = [
+        (f"`{name}`{suffix}", *_cells(record)[:3])
+        for name, record in records.items()
+        if "error" not in record
+    ]
+    head = ("experiment", "claim", "measured", "reproduced")
+    order = [(f"`{name}`",) for name in NAMES]
+    table = _page.merged(docs, "papers", "papers", head, rows, order=order, left=5)
+    verdicts = [row[3] for row in table.rows]
+    counts = ", ".join(
+        f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(verdicts)
+    )
+    part = _page.Part(
+        "papers", "papers", "Claims and measurements", "python -m benchmarks.papers",
+        _ABOUT, [f"Reproduced: {counts}, of {len(verdicts)}.", table.text, _NOTES],
+    )  # fmt: skip
+    _page.write(docs, part)
 
 
 def _parser() -> argparse.ArgumentParser:

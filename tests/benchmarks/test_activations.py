@@ -7,8 +7,9 @@ from benchmarks import activations
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
-def test_the_quick_run_trains_from_every_scheme(capsys):
-    assert activations.main(["--quick"]) == 0
+def test_the_quick_run_trains_from_every_scheme(tmp_path, capsys):
+    assert activations.main(["--quick", f"--docs={tmp_path}"]) == 0
+    assert (tmp_path / "diagnosis.md").read_text().count(" % (") == 2 * 7
     table = capsys.readouterr().out
     for scheme in ("he()", "orthogonal(gain", "kaiming(", "lsuv()", "data_dependent()"):
         assert scheme in table

@@ -30,7 +30,8 @@ def test_the_rate_of_a_shallow_network_serves_a_deep_one(images):
 
 
 def test_the_command_writes_tables_verdicts_and_figures(tmp_path, capsys):
-    assert benchmark.main(["perceptron", "--quick", f"--out={tmp_path}"]) == 0
+    folders = [f"--out={tmp_path}", f"--docs={tmp_path}"]
+    assert benchmark.main(["perceptron", "--quick", *folders]) == 0
     report = json.loads((tmp_path / "results.json").read_text())
     assert report["quick"] and report["data"] == "digits"
     record = report["perceptron"]
@@ -46,6 +47,11 @@ def test_the_command_writes_tables_verdicts_and_figures(tmp_path, capsys):
         assert (tmp_path / f"perceptron-{name}.png").read_bytes()[:4] == b"\x89PNG"
     text = capsys.readouterr().out
     assert "yes  muP: the best rate transfers" in text and "moves: -" in text
+    page = (tmp_path / "transfer.md").read_text()
+    assert "| `perceptron` | muP | width 32 to 256 | " in page
+    assert "| `perceptron` | standard | width 32 to 256 | -" in page
+    assert "](transfer-perceptron.svg)" in page
+    assert "<svg" in (tmp_path / "transfer-perceptron.svg").read_text()
 
 
 @pytest.mark.slow

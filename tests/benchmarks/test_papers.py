@@ -198,7 +198,8 @@ def test_what_is_not_finite_is_none_in_the_record():
 
 
 def test_the_command_writes_a_table_a_summary_and_figures(tmp_path, capsys):
-    assert papers.main(["glorot", "--quick", f"--out={tmp_path}"]) == 0
+    folders = [f"--out={tmp_path}", f"--docs={tmp_path}"]
+    assert papers.main(["glorot", "--quick", *folders]) == 0
     report = json.loads((tmp_path / "results.json").read_text())
     assert report["quick"] and report["data"] == "digits"
     record = report["experiments"]["glorot"]
@@ -209,6 +210,9 @@ def test_the_command_writes_a_table_a_summary_and_figures(tmp_path, capsys):
     assert record["found"] in summary and "(glorot.png)" in summary
     text = capsys.readouterr().out
     assert "Bengio" in text and "yes" in text
+    page = (tmp_path / "papers.md").read_text()
+    assert f" {record['found']} | yes | a |" in page
+    assert "Reproduced: 1 yes, of 1." in page
 
 
 def test_an_experiment_that_cannot_run_is_reported(tmp_path, capsys, monkeypatch):

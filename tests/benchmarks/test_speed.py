@@ -17,6 +17,7 @@ from benchmarks import (
     importing,
     models,
     probe,
+    sweep,
     tables,
     watch,
 )
@@ -25,8 +26,8 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def test_quick(tmp_path, capsys):
-    arguments = ["--quick", "--backend", "cpu", "--out", str(tmp_path)]
-    assert benchmarks.main(arguments) == 0
+    folders = ["--out", str(tmp_path), "--docs", str(tmp_path)]
+    assert benchmarks.main(["--quick", "--backend", "cpu", *folders]) == 0
     report = json.loads((tmp_path / "results.json").read_text())
     assert report["environment"]["backend"] == "cpu"
     kinds = {row["what"] for row in report["rows"]}
@@ -36,6 +37,15 @@ def test_quick(tmp_path, capsys):
         for timing in row["seconds"].values():
             assert 0 < timing["low"] <= timing["median"] <= timing["high"]
     assert (tmp_path / "figure.png").read_bytes()[:4] == b"\x89PNG"
+    page = (tmp_path / "speed.md").read_text()
+    parts = ("draws", "small", "seeds", "compile")
+    assert [page.count(f"<!-- part: {name} -->") for name in parts] == [1] * 4
+    for cell in (
+        "truncated normal, 256 x 256, bfloat16",
+        "uniform, 4 seeds of 64 x 64",
+    ):
+        assert f"\n| {cell} | " in page
+    assert "<svg" in (tmp_path / "speed.svg").read_text()
     printed = capsys.readouterr().out
     assert "jax / jinit" in printed and "Memory beside the result" in printed
     for row in report["memory"]:
@@ -82,7 +92,8 @@ def test_ratio_says_how_many_times_faster():
 def test_starting_models(tmp_path, capsys, monkeypatch):
     # In the processes that it starts, as here: the times are not what is tested.
     monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-    assert models.main(["--quick", "--out", str(tmp_path)]) == 0
+    folders = ["--out", str(tmp_path), "--docs", str(tmp_path)]
+    assert models.main(["--quick", *folders]) == 0
     rows = json.loads((tmp_path / "results.json").read_text())["rows"]
     assert {"materialize", "plan", "jit", "eager"} <= {row["how"] for row in rows}
     ours = {(row["model"], row["bytes"]) for row in rows if row["how"] != "torch"}
@@ -92,10 +103,18 @@ def test_starting_models(tmp_path, capsys, monkeypatch):
         assert row["seconds"] > 0 and row["again"] > 0
         assert 0 < row["largest"] < row["bytes"]
     assert "materialize" in capsys.readouterr().out
+    page = (tmp_path / "models.md").read_text()
+    lines = [line for line in page.splitlines() if line.startswith("| ")]
+    assert len(lines) == 2 + len(rows)
+    assert "<svg" in (tmp_path / "models.svg").read_text()
 
 
-def test_the_cost_of_a_probe(capsys):
-    assert probe.main(["--quick", "probe", "nnx.probe"]) == 0
+def test_the_cost_of_a_probe(tmp_path, capsys):
+    assert probe.main(["--quick", "probe", "nnx.probe", f"--docs={tmp_path}"]) == 0
+    page = (tmp_path / "diagnosis.md").read_text()
+    assert (
+        len(re.findall(r"^\| (nnx\.)?probe \| .* s \| .* ms \| 1 \| ", page, re.M)) == 2
+    )
     rows = re.findall(
         r"^ *(probe|nnx.probe) +([\d.]+) s +([\d.]+) s +([\d.]+) +([\d.]+) ms "
         r"+([\d.]+) ms +(\d) +([\d.]+)", capsys.readouterr().out, re.M
@@ -110,8 +129,9 @@ def test_the_cost_of_a_probe(capsys):
         assert float(later) < 1e3 * float(first) / 3
 
 
-def test_the_cost_of_an_import(capsys):
-    assert importing.main(["--quick"]) == 0
+def test_the_cost_of_an_import(tmp_path, capsys):
+    assert importing.main(["--quick", f"--docs={tmp_path}"]) == 0
+    assert "Medians of 1 rounds. Measured: 2" in (tmp_path / "speed.md").read_text()
     printed = capsys.readouterr().out
     milliseconds = {
         name: [float(number) for number in re.findall(r"-?\d+\.\d", line)]
@@ -125,8 +145,10 @@ def test_the_cost_of_an_import(capsys):
     assert inside["import jax"] < inside["import jinit"] < inside["every name"]
 
 
-def test_the_cost_of_a_watch(capsys):
-    assert watch.main(["--quick", "perceptron"]) == 0
+def test_the_cost_of_a_watch(tmp_path, capsys):
+    assert watch.main(["--quick", "perceptron", f"--docs={tmp_path}"]) == 0
+    page = (tmp_path / "diagnosis.md").read_text()
+    assert "\n| perceptron | adamw | 25,450 | " in page
     row = re.search(
         r"perceptron +([\d,]+) +([\d.]+) ms +([+-][\d.]+%) +([+-][\d.]+%)",
         capsys.readouterr().out,
@@ -135,8 +157,20 @@ def test_the_cost_of_a_watch(capsys):
     assert row and row[1] == "25,450"
 
 
-def test_the_time_of_a_table(capsys):
-    assert tables.main(["--quick"]) == 0
+def test_seeds_per_second(tmp_path, capsys):
+    small = ["--quick", "--seeds=2", "--steps=2"]
+    assert sweep.main([*small, f"--docs={tmp_path}"]) == 0
+    rows = re.findall(
+        r"^\| 2 seeds of 2 steps, devices: \d \| (.*?) \| [\d.]+ \| \**([\d.]+)",
+        (tmp_path / "speed.md").read_text(), re.M,
+    )  # fmt: skip
+    assert dict(rows)["jinit.sweep"] == "1.00" and len(rows) >= 3
+    assert "seeds per second" in capsys.readouterr().out
+
+
+def test_the_time_of_a_table(tmp_path, capsys):
+    assert tables.main(["--quick", f"--docs={tmp_path}"]) == 0
+    assert "\n| 40 | 0." in (tmp_path / "speed.md").read_text()
     (row,) = re.findall(r"│ 40 +│ ([\d.]+) +│ ([\d.]+) +│", capsys.readouterr().out)
     assert 0 < float(row[0]) < 10 and 0 < float(row[1]) < 10
 

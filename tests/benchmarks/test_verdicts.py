@@ -37,7 +37,11 @@ def test_all_architectures(half):
     assert alarms == [] and caught >= CAUGHT and right >= RIGHT
 
 
-def test_the_table(capsys):
-    assert verdicts.main(["coordinates"]) == 0
+def test_the_table(tmp_path, capsys):
+    assert verdicts.main(["coordinates", f"--docs={tmp_path}"]) == 0
+    page = (tmp_path / "diagnosis.md").read_text()
+    assert "\n| init x 3 | 1 | 1 | 1 |\n" in page
+    assert "\n- wrong fans, set aside: coordinates (function as before)\n" in page
+    assert page.index("| wrong fans |") < page.index("| spoiled in all |")
     text = capsys.readouterr().out
     assert "set aside" in text and "init x 3" in text and "healthy" in text

@@ -1,0 +1,68 @@
+"""The pages of docs/results, with the order of their parts."""
+
+from typing import NamedTuple
+
+
+class Page(NamedTuple):
+    """A page has a title, an opening, and the names of its parts in their order."""
+
+    title: str
+    about: str
+    parts: tuple[str, ...]
+
+
+_WRITTEN = """\
+Each part of this page is written by the command that stands in it, with the date, the
+machine and the versions of the run."""
+
+PAGES = {
+    "speed": Page(
+        "Speed: draws, seeds, imports",
+        f"""\
+How long jinit takes, beside `jax.nn.initializers`, `torch.nn.init` and NumPy.
+{_WRITTEN}
+
+The calls that are compared take turns in one process: each round calls all of them, one
+after the other, so that a load on the machine slows all alike. The numbers are medians
+of the rounds. "Times faster" is the other library's median divided by that of jinit:
+above 1 jinit is faster, and below 1, in **bold** type, it is slower.
+
+Only CPUs are measured. jinit runs on GPUs and TPUs with the same operations, and no
+claim is made about its speed there.""",
+        (
+            "draws",
+            "small",
+            "seeds",
+            "compile",
+            "sweep",
+            "network",
+            "importing",
+            "tables",
+        ),
+    ),
+    "models": Page(
+        "Starts of whole models",
+        f"""\
+How long a model takes from nothing to its first parameters. {_WRITTEN}""",
+        ("starts",),
+    ),
+    "papers": Page(
+        "Published results",
+        f"""\
+What papers claim about initialization, and what jinit measures. {_WRITTEN}""",
+        ("papers",),
+    ),
+    "transfer": Page(
+        "muP: transfer of learning rates",
+        f"""\
+Whether the best learning rate of a small model is that of a large one. {_WRITTEN}""",
+        ("transfer",),
+    ),
+    "diagnosis": Page(
+        "Diagnosis: how far to trust it, and its cost",
+        f"""\
+False alarms and misses of `jinit.probe`, and the cost of the functions that look at a
+model. {_WRITTEN}""",
+        ("verdicts", "activations", "probe", "watch"),
+    ),
+}
