@@ -4,6 +4,8 @@ A result has `rows`, dicts with keys in snake_case. A subclass says which table 
 them (`_table`), and the base class writes it: as text, for rich, as HTML.
 """
 
+import functools
+import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -168,7 +170,19 @@ def plain(value: Any) -> Any:
 
 
 def saved(figure: Any, path: Any) -> Any:
-    """Write a figure to a file, unless `path` is None, and return the figure."""
+    """Write a figure to a file, unless `path` is None, and return the figure.
+
+    A notebook shows the figure where it is the value of a cell.
+    """
     if path is not None:
         figure.savefig(path, dpi=120)
+    # By themselves notebooks show the figures of pyplot alone, which would stay in its
+    # memory until they are closed.
+    figure._repr_png_ = functools.partial(_png, figure)
     return figure
+
+
+def _png(figure: Any) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=100)
+    return stream.getvalue()

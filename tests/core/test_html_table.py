@@ -2,6 +2,7 @@
 
 import html.parser
 import math
+import pickle
 import re
 
 import jax.numpy as jnp
@@ -239,6 +240,14 @@ def test_long_tables_scroll_and_short_ones_do_not():
         return Table(("a",), [("x",)] * count).html()
 
     assert "max-height" in page(31) and "max-height" not in page(30)
+
+
+@pytest.mark.parametrize("name", ["report", "coordinates"])
+def test_a_figure_shows_in_a_notebook_and_can_be_copied(name):
+    figure = RESULTS[name]().plot()
+    picture = figure._repr_png_()
+    assert picture[:4] == b"\x89PNG" and len(picture) > 5_000
+    assert pickle.loads(pickle.dumps(figure))._repr_png_()[:4] == picture[:4]
 
 
 def test_a_page_has_no_colours_of_its_own():
