@@ -8,7 +8,7 @@ a gradient clipped to norm 1. Unlike Adam, it does not adapt its steps to the la
     python -m examples.compare_schemes --help
 """
 
-import argparse
+import dataclasses
 import functools
 import json
 import math
@@ -28,7 +28,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import jinit
-from examples import _data, _mlp, _show
+from examples import _cli, _data, _mlp, _show
+from examples._cli import option, parse
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": jax.nn.relu,
@@ -55,25 +56,49 @@ SCHEMES: dict[str, Callable[[str], _mlp.Init]] = {
     "zeros": lambda activation: jinit.zeros,
 }
 
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Compare initialization schemes on real images."""
+
+    data: str = option("digits", "the images to train on", choices=("digits", "mnist"))
+    data_dir: str | None = option(
+        None, "the folder of the four MNIST files; by default they are downloaded"
+    )
+    depth: tuple[int, ...] = option((5, 30), "hidden layers")
+    width: int = option(128, "units of a hidden layer")
+    activation: str = option("relu", "activation of the layers", choices=ACTIVATIONS)
+    steps: int = option(400, "steps of the optimizer")
+    every: int = option(20, "steps between two measurements")
+    learning_rate: float = option(0.02, "learning rate of SGD")
+    batch_size: int = option(64, "images of one step")
+    seeds: int = option(3, "networks of each scheme")
+    seed: int = option(0, "seed of all keys", least=0)
+    schemes: tuple[str, ...] = option(
+        tuple(SCHEMES), f"some of {', '.join(SCHEMES)}", choices=SCHEMES
+    )
+    out: str = option("results/compare_schemes", "the folder of the results")
+
+
 _CLASSES = 10
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the comparison; return 0, or 2 if the data cannot be used."""
-    arguments = _parser().parse_args(argv)
+    options = parse(Options, argv)
     # A pipe has no width, and a table of 80 columns would cut its numbers.
-    console = Console() if sys.stdout.isatty() else Console(width=120)
+    console = _cli.console(120)
     try:
-        images = _data.load(arguments.data, arguments.data_dir)
+        images = _data.load(options.data, options.data_dir)
     except _data.DataError as error:
         console.print(f"error: {error}", style="red", markup=False, highlight=False)
         return 2
-    records = compare(arguments, images, console)
-    out = pathlib.Path(arguments.out)
+    records = compare(options, images, console)
+    out = pathlib.Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     (out / "results.json").write_text(json.dumps(records, indent=1) + "\n")
-    _show.figure(records, arguments.data, out / "figure.png")
-    console.print(_show.table(records, arguments.data))
+    _show.figure(records, options.data, out / "figure.png")
+    console.print(_show.table(records, options.data))
     for sentence in _show.findings(records):
         console.print(sentence, soft_wrap=True)
     console.print(f"{out}/results.json, {out}/figure.png", soft_wrap=True)
@@ -81,60 +106,58 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def compare(
-    arguments: argparse.Namespace, images: _data.Images, console: Console
+    options: Options, images: _data.Images, console: Console
 ) -> list[dict[str, Any]]:
     """Train every scheme at every depth; return a record of each."""
-    names = [s for s in arguments.schemes for _ in arguments.depth]
+    names = [s for s in options.schemes for _ in options.depth]
     with Progress(
         TextColumn("{task.description:>28}"), BarColumn(), TimeElapsedColumn(),
         console=console, disable=not console.is_terminal, transient=True,
     ) as progress:  # fmt: skip
-        rounds = math.ceil(arguments.steps / arguments.every)
+        rounds = math.ceil(options.steps / options.every)
         task = progress.add_task("", total=len(names) * rounds)
         return [
             _run(
-                scheme, depth, arguments, images,
+                scheme, depth, options, images,
                 lambda label: progress.update(task, description=label, advance=1),
             )
-            for depth in arguments.depth
-            for scheme in arguments.schemes
+            for depth in options.depth
+            for scheme in options.schemes
         ]  # fmt: skip
 
 
 def _run(
     scheme: str,
     depth: int,
-    arguments: argparse.Namespace,
+    options: Options,
     images: _data.Images,
     advance: Callable[[str], None],
 ) -> dict[str, Any]:
     """Train all seeds of one scheme together, vmapped in one compiled program."""
     train = _mlp.Batch(jnp.asarray(images.train_x), jnp.asarray(images.train_y))
     test = _mlp.Batch(jnp.asarray(images.test_x), jnp.asarray(images.test_y))
-    settings = _settings(
-        arguments.activation, arguments.learning_rate, arguments.batch_size
-    )
+    settings = _settings(options.activation, options.learning_rate, options.batch_size)
     draw = functools.partial(
         _mlp.init,
-        SCHEMES[scheme](arguments.activation),
+        SCHEMES[scheme](options.activation),
         inputs=train.x.shape[1],
-        width=arguments.width,
+        width=options.width,
         depth=depth,
         classes=_CLASSES,
     )
-    init_key, train_key = jax.random.split(jax.random.key(arguments.seed))
-    params = jax.jit(jax.vmap(draw))(jax.random.split(init_key, arguments.seeds))
+    init_key, train_key = jax.random.split(jax.random.key(options.seed))
+    params = jax.jit(jax.vmap(draw))(jax.random.split(init_key, options.seeds))
     signal = _signals(params, _mlp.Batch(train.x[:512], train.y[:512]), settings)
     state = params, jax.vmap(settings.optimizer.init)(params)
     steps, curves = [], []
-    for done in range(0, arguments.steps, arguments.every):
-        size = min(arguments.every, arguments.steps - done)
-        keys = jax.random.split(jax.random.fold_in(train_key, done), arguments.seeds)
+    for done in range(0, options.steps, options.every):
+        size = min(options.every, options.steps - done)
+        keys = jax.random.split(jax.random.fold_in(train_key, done), options.seeds)
         state, curve = _round(state, keys, train, test, size, settings)
         steps.append(done + size)
         curves.append(jax.tree.map(np.asarray, curve))
         advance(f"{scheme}, depth {depth}")
-    return _record(scheme, depth, arguments, signal, steps, curves)
+    return _record(scheme, depth, options, signal, steps, curves)
 
 
 @functools.lru_cache
@@ -173,7 +196,7 @@ def _signals(
 def _record(
     scheme: str,
     depth: int,
-    arguments: argparse.Namespace,
+    options: Options,
     signal: _mlp.Signal,
     steps: list[int],
     curves: list[_mlp.Curves],
@@ -184,12 +207,12 @@ def _record(
     return {
         "scheme": scheme,
         "depth": depth,
-        "activation": arguments.activation,
-        "data": arguments.data,
-        "width": arguments.width,
-        "steps": arguments.steps,
-        "learning_rate": arguments.learning_rate,
-        "batch_size": arguments.batch_size,
+        "activation": options.activation,
+        "data": options.data,
+        "width": options.width,
+        "steps": options.steps,
+        "learning_rate": options.learning_rate,
+        "batch_size": options.batch_size,
         "test_accuracy": accuracy[:, -1].tolist(),
         "final_loss": _finite(losses[:, -1]),
         "steps_to_90": [_first(row >= 0.9, steps) for row in accuracy],
@@ -210,52 +233,6 @@ def _finite(values: Any) -> list[float | None]:
 
 def _first(reached: np.ndarray, steps: list[int]) -> int | None:
     return steps[int(np.argmax(reached))] if reached.any() else None
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m examples.compare_schemes",
-        description="Compare initialization schemes on real images.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    add = parser.add_argument
-    add(
-        "--data",
-        choices=("digits", "mnist"),
-        default="digits",
-        help="the images to train on",
-    )
-    add(
-        "--data-dir",
-        help="the folder of the four MNIST files; by default they are downloaded",
-    )
-    add("--depth", type=_count, nargs="+", default=[5, 30], help="hidden layers")
-    add("--width", type=_count, default=128, help="units of a hidden layer")
-    add(
-        "--activation",
-        choices=tuple(ACTIVATIONS),
-        default="relu",
-        help="activation of the layers",
-    )
-    add("--steps", type=_count, default=400, help="steps of the optimizer")
-    add("--every", type=_count, default=20, help="steps between two measurements")
-    add("--learning-rate", type=float, default=0.02, help="learning rate of SGD")
-    add("--batch-size", type=_count, default=64, help="images of one step")
-    add("--seeds", type=_count, default=3, help="networks of each scheme")
-    add("--seed", type=int, default=0, help="seed of all keys")
-    add(
-        "--schemes", choices=tuple(SCHEMES), nargs="+", default=list(SCHEMES),
-        metavar="SCHEME", help=f"some of {', '.join(SCHEMES)}",
-    )  # fmt: skip
-    add("--out", default="results/compare_schemes", help="the folder of the results")
-    return parser
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} must be 1 or more")
-    return value
 
 
 if __name__ == "__main__":

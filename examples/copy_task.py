@@ -9,8 +9,7 @@ about four with a forget bias of 1, and all times up to t_max with chrono biases
     python -m examples.copy_task --help
 """
 
-import argparse
-import json
+import dataclasses
 import math
 import pathlib
 import sys
@@ -30,9 +29,26 @@ from rich.progress import track
 from rich.table import Table
 
 import jinit
+from examples import _cli
+from examples._cli import option, parse
 
 SYMBOLS = 8
 BLANK, SIGN = SYMBOLS, SYMBOLS + 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Train LSTMs to remember, with three sets of biases."""
+
+    lag: int = option(100, "steps between showing and asking", least=0)
+    length: int = option(5, "symbols to remember")
+    units: int = option(64, "units of the LSTM")
+    batch_size: int = option(32, "sequences of a step")
+    steps: int = option(1500, "steps of Adam")
+    rate: float = option(3e-3, "learning rate of Adam")
+    seeds: int = option(3, "networks that train together")
+    seed: int = option(0, "seed of all keys", least=0)
+    out: str = option("results/copy_task", "the folder of the results")
 
 
 class Copier(nn.Module):
@@ -65,25 +81,25 @@ def sequences(key: jax.Array, batch: int, length: int, lag: int) -> tuple[Any, A
 
 def main(argv: list[str] | None = None) -> int:
     """Train with each set of biases from several seeds; write a table and a figure."""
-    arguments = _parser().parse_args(argv)
-    console = Console() if sys.stdout.isatty() else Console(width=100)
-    t_max = arguments.lag + 2 * arguments.length
+    options = parse(Options, argv)
+    console = _cli.console(100)
+    t_max = options.lag + 2 * options.length
     losses = {
-        name: train(rules, arguments, f"{name} biases", console)
+        name: train(rules, options, f"{name} biases", console)
         for name, rules in biases(t_max).items()
     }
-    console.print(_table(losses, arguments))
-    _write(losses, arguments, console)
+    console.print(_table(losses, options))
+    _write(losses, options, console)
     return 0
 
 
 def train(
-    rules: list[Any], arguments: argparse.Namespace, title: str, console: Console
+    rules: list[Any], options: Options, title: str, console: Console
 ) -> np.ndarray:
     """Train all seeds together; return their losses in nats per symbol, by step."""
-    model, length = Copier(arguments.units), arguments.length
-    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(arguments.rate))
-    window = jax.ShapeDtypeStruct((1, 2 * length + arguments.lag), jnp.int32)
+    model, length = Copier(options.units), options.length
+    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(options.rate))
+    window = jax.ShapeDtypeStruct((1, 2 * length + options.lag), jnp.int32)
     shapes = jax.eval_shape(model.init, jax.random.key(0), window)
     rest = [
         ("**/h*/kernel", jinit.orthogonal()),
@@ -93,7 +109,7 @@ def train(
     plan = jinit.plan(shapes, [*rules, *rest])
 
     def loss(params: Any, key: jax.Array) -> jax.Array:
-        tokens, shown = sequences(key, arguments.batch_size, length, arguments.lag)
+        tokens, shown = sequences(key, options.batch_size, length, options.lag)
         logits: Any = model.apply(params, tokens)
         asked = logits[:, -length:]
         return optax.softmax_cross_entropy_with_integer_labels(asked, shown).mean()
@@ -104,14 +120,14 @@ def train(
         updates, state = tx.update(gradient, state, params)
         return (optax.apply_updates(params, updates), state), value
 
-    keys = jax.random.split(jax.random.key(arguments.seed), arguments.seeds)
+    keys = jax.random.split(jax.random.key(options.seed), options.seeds)
     carry = jax.vmap(lambda key: (p := plan.init(key), tx.init(p)))(keys)
-    chunk = math.gcd(arguments.steps, 50)
+    chunk = math.gcd(options.steps, 50)
     run = jax.jit(jax.vmap(lambda c, key: jax.lax.scan(
         step, c, jax.random.split(key, chunk))))  # fmt: skip
     chunks = []
     for number in track(
-        range(arguments.steps // chunk), title, console=console, transient=True,
+        range(options.steps // chunk), title, console=console, transient=True,
         disable=not console.is_terminal,
     ):  # fmt: skip
         chunk_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, number)
@@ -125,9 +141,9 @@ def _last(losses: np.ndarray) -> np.ndarray:
     return losses[:, -min(50, losses.shape[1]) :].mean(axis=1)
 
 
-def _table(losses: dict[str, np.ndarray], arguments: argparse.Namespace) -> Table:
+def _table(losses: dict[str, np.ndarray], options: Options) -> Table:
     table = Table(
-        title=f"{arguments.length} symbols over {arguments.lag} steps; guessing costs "
+        title=f"{options.length} symbols over {options.lag} steps; guessing costs "
         f"{math.log(SYMBOLS):.2f} nats"
     )
     for heading in ("biases", "median loss", "loss of each seed"):
@@ -139,41 +155,15 @@ def _table(losses: dict[str, np.ndarray], arguments: argparse.Namespace) -> Tabl
     return table
 
 
-def _write(
-    losses: dict[str, np.ndarray], arguments: argparse.Namespace, console: Console
-) -> None:
-    out = pathlib.Path(arguments.out)
-    out.mkdir(parents=True, exist_ok=True)
+def _write(losses: dict[str, np.ndarray], options: Options, console: Console) -> None:
     record = {name: _last(values).tolist() for name, values in losses.items()}
-    (out / "results.json").write_text(json.dumps(record) + "\n")
     figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
     for name, values in losses.items():
         axes.plot(np.median(values, axis=0), linewidth=1, label=name)
     axes.axhline(math.log(SYMBOLS), color="gray", linestyle=":", label="guessing")
     axes.set(xlabel="step", ylabel="loss, nats per symbol", title="copy task")
     axes.legend()
-    figure.savefig(out / "figure.png", dpi=120)
-    plt.close(figure)
-    console.print(f"{out}/results.json, {out}/figure.png", soft_wrap=True)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m examples.copy_task",
-        description="Train LSTMs to remember, with three sets of biases.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--lag", type=int, default=100, help="steps between showing and asking")
-    add("--length", type=int, default=5, help="symbols to remember")
-    add("--units", type=int, default=64, help="units of the LSTM")
-    add("--batch-size", type=int, default=32, help="sequences of a step")
-    add("--steps", type=int, default=1500, help="steps of Adam")
-    add("--rate", type=float, default=3e-3, help="learning rate of Adam")
-    add("--seeds", type=int, default=3, help="networks that train together")
-    add("--seed", type=int, default=0, help="seed of all keys")
-    add("--out", default="results/copy_task", help="the folder of the results")
-    return parser
+    _cli.write(options.out, record, figure, console)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,7 @@ trains. A figure shows the signal by layer and the loss by step of both networks
     python -m examples.diagnose --help
 """
 
-import argparse
-import json
+import dataclasses
 import pathlib
 import sys
 from typing import Any
@@ -26,7 +25,21 @@ import optax
 from rich.console import Console
 
 import jinit
-from examples import _data
+from examples import _cli, _data
+from examples._cli import option, parse
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Find out why a deep network does not train, and mend it."""
+
+    depth: int = option(30, "layers before the last")
+    width: int = option(128, "units of each layer")
+    steps: int = option(400, "steps of SGD with momentum")
+    rate: float = option(0.01, "learning rate of SGD")
+    batch_size: int = option(64, "images of a step")
+    seed: int = option(0, "seed of all keys", least=0)
+    out: str = option("results/diagnose", "the folder of the results")
 
 
 class Perceptron(nn.Module):
@@ -49,17 +62,17 @@ class Perceptron(nn.Module):
 
 def main(argv: list[str] | None = None) -> int:
     """Probe, train, change one argument, probe and train again."""
-    arguments = _parser().parse_args(argv)
-    console = Console() if sys.stdout.isatty() else Console(width=110)
+    options = parse(Options, argv)
+    console = _cli.console()
     images = _data.digits()
     runs = {}
     for title, init in (
         ("Flax's default", nn.initializers.lecun_normal()),
         ("jinit.he()", jinit.he()),
     ):
-        model = Perceptron(arguments.depth, arguments.width, init)
-        runs[title] = _look_and_train(title, model, images, arguments, console)
-    _write(runs, arguments, console)
+        model = Perceptron(options.depth, options.width, init)
+        runs[title] = _look_and_train(title, model, images, options, console)
+    _write(runs, options, console)
     return 0
 
 
@@ -67,12 +80,12 @@ def _look_and_train(
     title: str,
     model: nn.Module,
     images: _data.Images,
-    arguments: argparse.Namespace,
+    options: Options,
     console: Console,
 ) -> dict[str, Any]:
     """Probe the fresh network and train it; return the report and the losses."""
     x, y = jnp.asarray(images.train_x, np.float32), jnp.asarray(images.train_y)
-    params = model.init(jax.random.key(arguments.seed), x[:1])
+    params = model.init(jax.random.key(options.seed), x[:1])
 
     def loss(logits: Any, labels: jax.Array) -> jax.Array:
         costs = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
@@ -82,32 +95,28 @@ def _look_and_train(
     console.rule(title)
     for words in list(map(str, report.verdict)) or ["the probe reports no problem"]:
         console.print(f"- {words}", markup=False)
-    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(arguments.rate, 0.9))
+    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(options.rate, 0.9))
 
     def step(carry: Any, key: jax.Array) -> tuple[Any, jax.Array]:
         params, state = carry
-        chosen = jax.random.randint(key, (arguments.batch_size,), 0, len(x))
+        chosen = jax.random.randint(key, (options.batch_size,), 0, len(x))
         value, gradient = jax.value_and_grad(
             lambda params: loss(model.apply(params, x[chosen]), y[chosen])
         )(params)
         updates, state = tx.update(gradient, state, params)
         return (optax.apply_updates(params, updates), state), value
 
-    keys = jax.random.split(jax.random.key(arguments.seed + 1), arguments.steps)
+    keys = jax.random.split(jax.random.key(options.seed + 1), options.steps)
     (params, _), losses = jax.jit(lambda carry: jax.lax.scan(step, carry, keys))(
         (params, tx.init(params))
     )
     logits: Any = model.apply(params, jnp.asarray(images.test_x, np.float32))
     accuracy = float(jnp.mean(logits.argmax(-1) == jnp.asarray(images.test_y)))
-    console.print(f"after {arguments.steps} steps: test accuracy {accuracy:.1%}")
+    console.print(f"after {options.steps} steps: test accuracy {accuracy:.1%}")
     return {"report": report, "losses": np.asarray(losses), "accuracy": accuracy}
 
 
-def _write(
-    runs: dict[str, Any], arguments: argparse.Namespace, console: Console
-) -> None:
-    out = pathlib.Path(arguments.out)
-    out.mkdir(parents=True, exist_ok=True)
+def _write(runs: dict[str, Any], options: Options, console: Console) -> None:
     figure, (signal, training) = plt.subplots(
         1, 2, figsize=(9, 3.5), layout="constrained"
     )
@@ -121,8 +130,6 @@ def _write(
     training.set(xlabel="step", ylabel="loss")
     signal.legend(fontsize=7)
     training.legend(fontsize=7)
-    figure.savefig(out / "figure.png", dpi=120)
-    plt.close(figure)
     record = {
         title: {
             "verdict": [str(finding) for finding in run["report"].verdict],
@@ -131,25 +138,7 @@ def _write(
         }
         for title, run in runs.items()
     }
-    (out / "results.json").write_text(json.dumps(record, indent=2) + "\n")
-    console.print(f"{out}/results.json, {out}/figure.png", soft_wrap=True)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m examples.diagnose",
-        description="Find out why a deep network does not train, and mend it.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--depth", type=int, default=30, help="layers before the last")
-    add("--width", type=int, default=128, help="units of each layer")
-    add("--steps", type=int, default=400, help="steps of SGD with momentum")
-    add("--rate", type=float, default=0.01, help="learning rate of SGD")
-    add("--batch-size", type=int, default=64, help="images of a step")
-    add("--seed", type=int, default=0, help="seed of all keys")
-    add("--out", default="results/diagnose", help="the folder of the results")
-    return parser
+    _cli.write(options.out, record, figure, console)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ scheme that takes a weight or data gets an example of them.
     python -m examples.gallery --help
 """
 
-import argparse
+import dataclasses
 import math
 import pathlib
 import sys
@@ -23,10 +23,11 @@ import jax
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import FigureBase
-from rich.console import Console
 from rich.progress import track
 
 import jinit
+from examples import _cli
+from examples._cli import option, parse
 
 DENSE = (48, 32)
 CONV = (3, 3, 8, 16)
@@ -82,6 +83,16 @@ SHAPES: dict[str, tuple[int, ...]] = {
 }
 
 
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Draw every scheme into one picture."""
+
+    schemes: tuple[str, ...] = option((), "names of schemes; by default all")
+    seed: int = option(0, "seed of all keys", least=0)
+    dpi: int = option(80, "dots per inch of the picture")
+    out: str = option("results/gallery.png", "the file of the picture")
+
+
 def samples(key: jax.Array) -> Iterator[tuple[str, np.ndarray, float | None]]:
     """Yield the name of each scheme, an array that it draws, and the promised std."""
     for number, (name, entry) in enumerate(jinit.registry.items()):
@@ -108,15 +119,15 @@ def _init(name: str) -> jinit.Initializer:
 
 def main(argv: list[str] | None = None) -> int:
     """Draw the schemes into one picture."""
-    arguments = _parser().parse_args(argv)
-    console = Console() if sys.stdout.isatty() else Console(width=100)
-    chosen = set(arguments.schemes or jinit.registry)
+    options = parse(Options, argv)
+    console = _cli.console(100)
+    chosen = set(options.schemes or jinit.registry)
     if unknown := chosen - set(jinit.registry):
         console.print(
             f"unknown schemes: {', '.join(sorted(unknown))}; see jinit.registry"
         )
         return 2
-    every = samples(jax.random.key(arguments.seed))
+    every = samples(jax.random.key(options.seed))
     drawn = [sample for sample in every if sample[0] in chosen]
     columns = 4
     rows = -(-len(drawn) // columns)
@@ -128,9 +139,9 @@ def main(argv: list[str] | None = None) -> int:
         disable=not console.is_terminal,
     ):  # fmt: skip
         panel(place, name, array, std)
-    out = pathlib.Path(arguments.out)
+    out = pathlib.Path(options.out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    page.savefig(out, dpi=arguments.dpi)
+    page.savefig(out, dpi=options.dpi)
     plt.close(page)
     console.print(f"{len(drawn)} schemes in {out}", soft_wrap=True)
     return 0
@@ -189,20 +200,6 @@ def _as_image(array: np.ndarray) -> np.ndarray:
     blank = np.zeros((-len(taps) % across, *taps.shape[1:]))
     rows = np.concatenate([taps, blank]).reshape(-1, across, *taps.shape[1:])
     return rows.transpose(0, 2, 1, 3).reshape(-1, across * taps.shape[2])
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m examples.gallery",
-        description="Draw every scheme into one picture.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--schemes", nargs="*", default=None, help="names of schemes; by default all")
-    add("--seed", type=int, default=0, help="seed of all keys")
-    add("--dpi", type=int, default=80, help="dots per inch of the picture")
-    add("--out", default="results/gallery.png", help="the file of the picture")
-    return parser
 
 
 if __name__ == "__main__":

@@ -8,8 +8,7 @@ parametrization, and with that network at the rate of the narrow one.
     python -m examples.mup_transfer --help
 """
 
-import argparse
-import json
+import dataclasses
 import pathlib
 import sys
 import time
@@ -28,7 +27,22 @@ from rich.console import Console
 from rich.table import Table
 
 import jinit
-from examples import _data
+from examples import _cli, _data
+from examples._cli import option, parse
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Tune on a narrow network, train a wide one at the same rate."""
+
+    narrow: int = option(64, "the width at which rates are tuned")
+    wide: int = option(1024, "the width that is trained")
+    steps: int = option(150, "steps of Adam")
+    batch_size: int = option(64, "images of a step")
+    seeds: int = option(2, "seeds of each run")
+    seed: int = option(0, "seed of all keys", least=0)
+    out: str = option("results/mup_transfer", "the folder of the results")
+
 
 # Powers of two: one step of this grid is what a practitioner's sweep would resolve.
 EXPONENTS = range(-13, -2)
@@ -130,10 +144,10 @@ def images(data: _data.Images, batch_size: int, steps: int) -> Problem:
 
 def main(argv: list[str] | None = None) -> int:
     """Tune narrow, train wide, tune wide; print a table, write a figure."""
-    arguments = _parser().parse_args(argv)
-    console = Console() if sys.stdout.isatty() else Console(width=110)
-    problem = images(_data.digits(), arguments.batch_size, arguments.steps)
-    narrow, wide = Perceptron(arguments.narrow), Perceptron(arguments.wide)
+    options = parse(Options, argv)
+    console = _cli.console()
+    problem = images(_data.digits(), options.batch_size, options.steps)
+    narrow, wide = Perceptron(options.narrow), Perceptron(options.wide)
     base, target = shapes(narrow, problem), shapes(wide, problem)
     standard = jinit.mup.infer(target, target)  # equal shapes change nothing
     mup = jinit.mup.infer(base, target)
@@ -146,19 +160,19 @@ def main(argv: list[str] | None = None) -> int:
             jinit.mup.infer(base, base),
             problem,
             rates,
-            arguments,
+            options,
         )
     ]
     rate = [rows[0]["rate"]]
     rows += [
-        _sweep("muP, the narrow one's rate", wide, mup, problem, rate, arguments),
+        _sweep("muP, the narrow one's rate", wide, mup, problem, rate, options),
         _sweep(
-            "standard, the narrow one's rate", wide, standard, problem, rate, arguments
+            "standard, the narrow one's rate", wide, standard, problem, rate, options
         ),
-        _sweep("standard, tuned", wide, standard, problem, rates, arguments),
+        _sweep("standard, tuned", wide, standard, problem, rates, options),
     ]
     console.print(_table(rows))
-    _write(rows, arguments, console)
+    _write(rows, options, console)
     return 0
 
 
@@ -168,12 +182,12 @@ def _sweep(
     p: Any,
     problem: Problem,
     rates: Any,
-    arguments: argparse.Namespace,
+    options: Options,
 ) -> dict[str, Any]:
     """Train at several rates; return the best one, its curve, and the cost of all."""
     begun = time.perf_counter()
-    key = jax.random.key(arguments.seed)
-    curves = train(model, p, problem, rates, key, arguments.seeds)
+    key = jax.random.key(options.seed)
+    curves = train(model, p, problem, rates, key, options.seeds)
     scores = score(curves.loss).mean(axis=0)
     best = int(np.argmin(scores))
     return {
@@ -207,12 +221,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _write(
-    rows: list[dict[str, Any]], arguments: argparse.Namespace, console: Console
-) -> None:
-    out = pathlib.Path(arguments.out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
+def _write(rows: list[dict[str, Any]], options: Options, console: Console) -> None:
     figure, (sweeps, training) = plt.subplots(
         1, 2, figsize=(10, 3.8), layout="constrained"
     )
@@ -227,26 +236,7 @@ def _write(
     sweeps.set_xscale("log", base=2)
     training.set(yscale="log", xlabel="step", ylabel="loss")
     sweeps.legend(fontsize=7)
-    figure.savefig(out / "figure.png", dpi=120)
-    plt.close(figure)
-    console.print(f"{out}/results.json, {out}/figure.png", soft_wrap=True)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m examples.mup_transfer",
-        description="Tune on a narrow network, train a wide one at the same rate.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--narrow", type=int, default=64, help="the width at which rates are tuned")
-    add("--wide", type=int, default=1024, help="the width that is trained")
-    add("--steps", type=int, default=150, help="steps of Adam")
-    add("--batch-size", type=int, default=64, help="images of a step")
-    add("--seeds", type=int, default=2, help="seeds of each run")
-    add("--seed", type=int, default=0, help="seed of all keys")
-    add("--out", default="results/mup_transfer", help="the folder of the results")
-    return parser
+    _cli.write(options.out, rows, figure, console)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ shardings for the leaves that the checkpoint brings, and fresh draws for the new
 and its part of the optimizer's state. Orbax restores each array to its devices.
 """
 
-import argparse
+import dataclasses
 import os
 import pathlib
 import sys
@@ -18,11 +18,27 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 if __package__ in (None, ""):  # run by its path
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from examples import _cli
+from examples._cli import option, parse
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Restore a body from a checkpoint, and draw a new head."""
+
+    devices: int = option(8, "devices of the mesh")
+    layers: int = option(4, "layers of the model")
+    width: int = option(256, "width of the model")
+    classes: int = option(10, "classes of the checkpoint's head")
+    new_classes: int = option(24, "classes of the new head")
+    out: str | None = option(
+        None, "the folder of the checkpoint; by default a temporary one"
+    )
 
 
 def is_in_checkpoint(path: str, leaf: Any) -> bool:
@@ -35,33 +51,33 @@ def is_in_checkpoint(path: str, leaf: Any) -> bool:
 
 def main(argv: list[str] | None = None) -> int:
     """Save and restore; print where each leaf comes from; return 1 if values differ."""
-    arguments = _parser().parse_args(argv)
-    _prepare(arguments)
+    options = parse(Options, argv)
+    _prepare(options)
     try:
         import orbax.checkpoint  # noqa: F401
     except ImportError:
         print("this example needs Orbax: pip install orbax-checkpoint", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as temporary:
-        folder = pathlib.Path(arguments.out or temporary).resolve() / "checkpoint"
-        return _run(arguments, folder)
+        folder = pathlib.Path(options.out or temporary).resolve() / "checkpoint"
+        return _run(options, folder)
 
 
-def _prepare(arguments: argparse.Namespace) -> None:
+def _prepare(options: Options) -> None:
     """Apply the settings that JAX reads when it starts: the number of its devices."""
-    flag = f"--xla_force_host_platform_device_count={arguments.devices}"
+    flag = f"--xla_force_host_platform_device_count={options.devices}"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}"
 
 
-def _run(arguments: argparse.Namespace, folder: pathlib.Path) -> int:
+def _run(options: Options, folder: pathlib.Path) -> int:
     import jax
 
     import jinit
 
-    saved = _pretrained(arguments)
+    saved = _pretrained(options)
     _save(folder, saved)
     start = time.perf_counter()
-    initial = _maker(arguments, arguments.new_classes)
+    initial = _maker(options, options.new_classes)
     state = jinit.materialize(
         initial, shardings=_placement(), skip=is_in_checkpoint, progress=True
     )(jax.random.key(1))
@@ -78,7 +94,7 @@ def _run(arguments: argparse.Namespace, folder: pathlib.Path) -> int:
     return 0 if equal else 1
 
 
-def _maker(arguments: argparse.Namespace, classes: int) -> Callable[[Any], Any]:
+def _maker(options: Options, classes: int) -> Callable[[Any], Any]:
     """Return the function that makes the whole state: parameters and optimizer."""
     import flax.linen as nn
     import jax
@@ -89,13 +105,13 @@ def _maker(arguments: argparse.Namespace, classes: int) -> Callable[[Any], Any]:
     class Classifier(nn.Module):
         @nn.compact
         def __call__(self, x: jax.Array) -> jax.Array:
-            for layer in range(arguments.layers):
-                y = nn.gelu(nn.Dense(4 * arguments.width, name=f"up_{layer}")(x))
-                x = x + nn.Dense(arguments.width, name=f"down_{layer}")(y)
+            for layer in range(options.layers):
+                y = nn.gelu(nn.Dense(4 * options.width, name=f"up_{layer}")(x))
+                x = x + nn.Dense(options.width, name=f"down_{layer}")(y)
             return nn.Dense(classes, name="head")(x)
 
     model, tx = Classifier(), optax.adamw(1e-3)
-    x = jnp.ones((1, arguments.width))
+    x = jnp.ones((1, options.width))
 
     def make(key: jax.Array) -> TrainState:
         params = model.init(key, x)["params"]
@@ -119,16 +135,16 @@ def _placement() -> Callable[[str, Any], Any]:
     return sharding
 
 
-def _pretrained(arguments: argparse.Namespace) -> Any:
+def _pretrained(options: Options) -> Any:
     """Return a state after three steps, whose moments are no longer zero."""
     import jax
     import jax.numpy as jnp
 
     import jinit
 
-    state = jinit.materialize(_maker(arguments, arguments.classes))(jax.random.key(0))
-    x = jax.random.normal(jax.random.key(2), (32, arguments.width))
-    y = jnp.arange(32) % arguments.classes
+    state = jinit.materialize(_maker(options, options.classes))(jax.random.key(0))
+    x = jax.random.normal(jax.random.key(2), (32, options.width))
+    y = jnp.arange(32) % options.classes
 
     @jax.jit
     def step(state: Any) -> Any:
@@ -189,7 +205,7 @@ def _report(state: Any, whole: Any) -> None:
             str(leaf.sharding.shard_shape(leaf.shape)),
             "the checkpoint" if is_restored else "a draw",
         )
-    console = Console() if sys.stdout.isatty() else Console(width=110)
+    console = _cli.console()
     console.print(table)
 
 
@@ -214,22 +230,6 @@ def _path(path: Any) -> str:
     import jax
 
     return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m examples.restore",
-        description="Restore a body from a checkpoint, and draw a new head.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--devices", type=int, default=8, help="devices of the mesh")
-    add("--layers", type=int, default=4, help="layers of the model")
-    add("--width", type=int, default=256, help="width of the model")
-    add("--classes", type=int, default=10, help="classes of the checkpoint's head")
-    add("--new-classes", type=int, default=24, help="classes of the new head")
-    add("--out", help="the folder of the checkpoint; by default a temporary one")
-    return parser
 
 
 if __name__ == "__main__":

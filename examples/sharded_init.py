@@ -11,7 +11,7 @@ Each device draws its part of each parameter. No device holds more, no data are 
 and the values are those of a model that is drawn on one device.
 """
 
-import argparse
+import dataclasses
 import os
 import pathlib
 import socket
@@ -22,26 +22,42 @@ from typing import Any
 if __package__ in (None, ""):  # run by its path
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+from examples._cli import option, parse
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Draw a model on a mesh of devices."""
+
+    devices: int = option(8, "devices over all processes")
+    layers: int = option(4, "layers of the model")
+    width: int = option(256, "width of the model")
+    processes: int = option(1, "processes that share the mesh")
+    process_id: int | None = option(
+        None, "number of this process; by default all start here", least=0
+    )
+    coordinator: str = option("localhost:9911", "address of process 0")
+
 
 def main(argv: list[str] | None = None) -> int:
     """Draw a model on a mesh; print each device's share; return 1 if values differ."""
-    arguments = _parser().parse_args(argv)
-    if arguments.processes > 1 and arguments.process_id is None:
-        return _start_all(arguments)
-    _prepare(arguments)
-    return _draw(arguments)
+    options = parse(Options, argv)
+    if options.processes > 1 and options.process_id is None:
+        return _start_all(options)
+    _prepare(options)
+    return _draw(options)
 
 
-def _start_all(arguments: argparse.Namespace) -> int:
+def _start_all(options: Options) -> int:
     """Start a process for each part of the mesh, all on this machine."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         coordinator = f"localhost:{free.getsockname()[1]}"
     settings = {
-        "devices": arguments.devices,
-        "layers": arguments.layers,
-        "width": arguments.width,
-        "processes": arguments.processes,
+        "devices": options.devices,
+        "layers": options.layers,
+        "width": options.width,
+        "processes": options.processes,
         "coordinator": coordinator,
     }
     words = [
@@ -49,26 +65,26 @@ def _start_all(arguments: argparse.Namespace) -> int:
     ]
     started = [
         subprocess.Popen([sys.executable, __file__, *words, "--process-id", str(index)])
-        for index in range(arguments.processes)
+        for index in range(options.processes)
     ]
     return max(abs(process.wait()) for process in started)
 
 
-def _prepare(arguments: argparse.Namespace) -> None:
+def _prepare(options: Options) -> None:
     """Apply settings that JAX reads when it starts: its devices and other processes."""
-    local = arguments.devices // arguments.processes
+    local = options.devices // options.processes
     flag = f"--xla_force_host_platform_device_count={local}"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}"
-    if arguments.processes > 1:
+    if options.processes > 1:
         import jax
 
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(
-            arguments.coordinator, arguments.processes, arguments.process_id
+            options.coordinator, options.processes, options.process_id
         )
 
 
-def _draw(arguments: argparse.Namespace) -> int:
+def _draw(options: Options) -> int:
     import flax.linen as nn
     import jax
     import jax.numpy as jnp
@@ -80,10 +96,10 @@ def _draw(arguments: argparse.Namespace) -> int:
     class Model(nn.Module):
         @nn.compact
         def __call__(self, x: jax.Array) -> jax.Array:
-            for _ in range(arguments.layers):
+            for _ in range(options.layers):
                 x = x + nn.MultiHeadDotProductAttention(8)(nn.LayerNorm()(x))
-                y = nn.gelu(nn.Dense(4 * arguments.width)(nn.LayerNorm()(x)))
-                x = x + nn.Dense(arguments.width)(y)
+                y = nn.gelu(nn.Dense(4 * options.width)(nn.LayerNorm()(x)))
+                x = x + nn.Dense(options.width)(y)
             return x
 
     mesh = jax.make_mesh((jax.device_count(),), ("model",))
@@ -93,11 +109,11 @@ def _draw(arguments: argparse.Namespace) -> int:
         axes = [i for i, n in enumerate(leaf.shape) if n % mesh.size == 0]
         return NamedSharding(mesh, P(*[None] * axes[-1], "model") if axes else P())
 
-    x = jax.ShapeDtypeStruct((1, 16, arguments.width), jnp.float32)
+    x = jax.ShapeDtypeStruct((1, 16, options.width), jnp.float32)
     key = jax.random.key(0)
     variables = jinit.materialize(Model().init, shardings=sharding)(key, x)
     shapes = jax.eval_shape(Model().init, key, x)
-    plan = jinit.plan(shapes, jinit.recipes.gpt2(arguments.layers))
+    plan = jinit.plan(shapes, jinit.recipes.gpt2(options.layers))
     planned = plan.init(key, sharding)
 
     alone = jinit.materialize(Model().init)(key, x)
@@ -136,26 +152,6 @@ def _report(variables: Any, equal: bool) -> None:
         )
         print(f"  {device}: {held / 2**20:.2f} MiB")
     print(f"  equal to the model drawn on one device: {equal}", flush=True)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m examples.sharded_init",
-        description="Draw a model on a mesh of devices.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--devices", type=int, default=8, help="devices over all processes")
-    add("--layers", type=int, default=4, help="layers of the model")
-    add("--width", type=int, default=256, help="width of the model")
-    add("--processes", type=int, default=1, help="processes that share the mesh")
-    add(
-        "--process-id",
-        type=int,
-        help="number of this process; by default all start here",
-    )
-    add("--coordinator", default="localhost:9911", help="address of process 0")
-    return parser
 
 
 if __name__ == "__main__":

@@ -8,8 +8,7 @@ from a recipe, make a plan that says how each tensor will be drawn, and draw by 
     python -m examples.transformer --help
 """
 
-import argparse
-import json
+import dataclasses
 import pathlib
 import sys
 import time
@@ -29,6 +28,8 @@ from rich.console import Console
 from rich.progress import track
 
 import jinit
+from examples import _cli
+from examples._cli import option, parse
 
 # Each recipe takes the number of layers and returns rules.
 RECIPES: dict[str, Callable[[int], Any]] = {
@@ -37,6 +38,22 @@ RECIPES: dict[str, Callable[[int], Any]] = {
     "t_fixup": jinit.recipes.t_fixup,
     "torch_defaults": jinit.recipes.torch_defaults,
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Start a transformer by a recipe and train it on text."""
+
+    recipe: str = option("gpt2", "recipe of the rules", choices=RECIPES)
+    layers: int = option(4, "layers of the model")
+    width: int = option(96, "width of the residual stream")
+    heads: int = option(4, "heads of attention")
+    length: int = option(64, "characters of a window")
+    batch_size: int = option(32, "windows of a step")
+    steps: int = option(300, "steps of Adam")
+    rate: float = option(3e-3, "learning rate of Adam")
+    seed: int = option(0, "seed of all keys", least=0)
+    out: str = option("results/transformer", "the folder of the results")
 
 
 class Block(nn.Module):
@@ -74,20 +91,18 @@ class Transformer(nn.Module):
 
 def main(argv: list[str] | None = None) -> int:
     """Plan, print, draw and train; write the losses and a figure."""
-    arguments = _parser().parse_args(argv)
-    console = Console() if sys.stdout.isatty() else Console(width=140)
+    options = parse(Options, argv)
+    console = _cli.console(140)
     tokens, alphabet = text()
-    model = Transformer(
-        len(alphabet), arguments.layers, arguments.width, arguments.heads
-    )
-    key = jax.random.key(arguments.seed)
-    window = jax.ShapeDtypeStruct((1, arguments.length), jnp.int32)
+    model = Transformer(len(alphabet), options.layers, options.width, options.heads)
+    key = jax.random.key(options.seed)
+    window = jax.ShapeDtypeStruct((1, options.length), jnp.int32)
     _time_materialize(model, key, window, console)
     shapes = jax.eval_shape(model.init, key, window)
-    plan = jinit.plan(shapes, RECIPES[arguments.recipe](arguments.layers))
+    plan = jinit.plan(shapes, RECIPES[options.recipe](options.layers))
     console.print(plan)
-    losses = _train(model, plan.init(key), tokens, arguments, console)
-    _write(losses, arguments, console)
+    losses = _train(model, plan.init(key), tokens, options, console)
+    _write(losses, options, console)
     return 0
 
 
@@ -115,11 +130,11 @@ def _train(
     model: nn.Module,
     params: Any,
     tokens: np.ndarray,
-    arguments: argparse.Namespace,
+    options: Options,
     console: Console,
 ) -> list[float]:
     """Train by Adam; return the loss of each step."""
-    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(arguments.rate))
+    tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(options.rate))
 
     def loss(params: Any, batch: jax.Array) -> jax.Array:
         logits = model.apply(params, batch[:, :-1])
@@ -134,54 +149,27 @@ def _train(
         return optax.apply_updates(params, updates), state, value
 
     state, losses = tx.init(params), []
-    generator = np.random.default_rng(arguments.seed)
+    generator = np.random.default_rng(options.seed)
     for _ in track(
-        range(arguments.steps), "training", console=console, transient=True,
+        range(options.steps), "training", console=console, transient=True,
         disable=not console.is_terminal,
     ):  # fmt: skip
-        size = (arguments.batch_size, 1)
-        starts = generator.integers(len(tokens) - arguments.length - 1, size=size)
-        batch = tokens[starts + np.arange(arguments.length + 1)]
+        size = (options.batch_size, 1)
+        starts = generator.integers(len(tokens) - options.length - 1, size=size)
+        batch = tokens[starts + np.arange(options.length + 1)]
         params, state, value = step(params, state, batch)
         losses.append(value)
     return [float(value) for value in losses]
 
 
-def _write(
-    losses: list[float], arguments: argparse.Namespace, console: Console
-) -> None:
-    out = pathlib.Path(arguments.out)
-    out.mkdir(parents=True, exist_ok=True)
-    record = {"recipe": arguments.recipe, "losses": losses}
-    (out / "results.json").write_text(json.dumps(record) + "\n")
+def _write(losses: list[float], options: Options, console: Console) -> None:
+    record = {"recipe": options.recipe, "losses": losses}
     figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
     axes.plot(losses, linewidth=1)
-    axes.set(xlabel="step", ylabel="loss, nats per character", title=arguments.recipe)
-    figure.savefig(out / "figure.png", dpi=120)
-    plt.close(figure)
+    axes.set(xlabel="step", ylabel="loss, nats per character", title=options.recipe)
     last = float(np.mean(losses[-10:]))
     console.print(f"loss {losses[0]:.3f} -> {last:.3f} in {len(losses)} steps")
-    console.print(f"{out}/results.json, {out}/figure.png", soft_wrap=True)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m examples.transformer",
-        description="Start a transformer by a recipe and train it on text.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--recipe", choices=tuple(RECIPES), default="gpt2", help="recipe of the rules")
-    add("--layers", type=int, default=4, help="layers of the model")
-    add("--width", type=int, default=96, help="width of the residual stream")
-    add("--heads", type=int, default=4, help="heads of attention")
-    add("--length", type=int, default=64, help="characters of a window")
-    add("--batch-size", type=int, default=32, help="windows of a step")
-    add("--steps", type=int, default=300, help="steps of Adam")
-    add("--rate", type=float, default=3e-3, help="learning rate of Adam")
-    add("--seed", type=int, default=0, help="seed of all keys")
-    add("--out", default="results/transformer", help="the folder of the results")
-    return parser
+    _cli.write(options.out, record, figure, console)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,7 @@ do not. A figure shows both runs.
     python -m examples.watch --help
 """
 
-import argparse
 import dataclasses
-import json
 import pathlib
 import sys
 import textwrap
@@ -32,10 +30,27 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 import jinit
-from examples import _data
+from examples import _cli, _data
+from examples._cli import option, parse
 
 # A run that goes wrong trains on for the figure, up to this many steps.
 _AFTER = 40
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Watch a training that goes wrong, and mend it."""
+
+    depth: int = option(4, "layers before the last")
+    width: int = option(128, "units of each layer")
+    steps: int = option(300, "steps of Adam")
+    rate: float = option(0.1, "learning rate after all steps")
+    most: float = option(3e-3, "bound of the rate in the second run")
+    batch_size: int = option(64, "images of a step")
+    probe_every: int = option(50, "steps from probe to probe")
+    show_every: int = option(10, "steps from table to table")
+    seed: int = option(0, "seed of all keys", least=0)
+    out: str = option("results/watch", "the folder of the results")
 
 
 class Perceptron(nn.Module):
@@ -74,33 +89,31 @@ class Run:
 
 def main(argv: list[str] | None = None) -> int:
     """Train at a rising rate, read the finding, and bound the rate."""
-    arguments = _parser().parse_args(argv)
-    console = Console() if sys.stdout.isatty() else Console(width=110)
+    options = parse(Options, argv)
+    console = _cli.console()
     images = _data.digits()
     runs = {}
-    rising = optax.linear_schedule(0.0, arguments.rate, arguments.steps)
+    rising = optax.linear_schedule(0.0, options.rate, options.steps)
     for title, rate in (
         ("rising", rising),
-        ("bounded", lambda step: jnp.minimum(rising(step), arguments.most)),
+        ("bounded", lambda step: jnp.minimum(rising(step), options.most)),
     ):
         console.rule(f"the rate is {title}")
-        runs[title] = run = _train(rate, images, arguments, console)
+        runs[title] = run = _train(rate, images, options, console)
         console.print(run.report)
         if run.step is not None:
             console.print(f"step {run.step}: {run.finding}", markup=False)
             when = f"from step {run.doubled} on" if run.doubled else "never"
             console.print(f"the loss is at least twice the first loss: {when}")
-    _write(runs, arguments, console)
+    _write(runs, options, console)
     return 0
 
 
-def _train(
-    rate: Any, images: _data.Images, arguments: argparse.Namespace, console: Console
-) -> Run:
+def _train(rate: Any, images: _data.Images, options: Options, console: Console) -> Run:
     """Train with a watch and a live table, and probe once in so many steps."""
     x, y = jnp.asarray(images.train_x), jnp.asarray(images.train_y)
-    model = Perceptron(arguments.depth, arguments.width)
-    params = model.init(jax.random.key(arguments.seed), x[:1])["params"]
+    model = Perceptron(options.depth, options.width)
+    params = model.init(jax.random.key(options.seed), x[:1])["params"]
     tx = jinit.watch(optax.adam(rate))
 
     def loss(logits: Any, labels: jax.Array) -> jax.Array:
@@ -113,24 +126,24 @@ def _train(
 
     @jax.jit
     def step(params: Any, state: Any, key: jax.Array) -> tuple[Any, Any, jax.Array]:
-        chosen = jax.random.randint(key, (arguments.batch_size,), 0, len(x))
+        chosen = jax.random.randint(key, (options.batch_size,), 0, len(x))
         value, gradient = jax.value_and_grad(
             lambda params: loss(model.apply({"params": params}, x[chosen]), y[chosen])
         )(params)
         updates, state = tx.update(gradient, state, params)
         return optax.apply_updates(params, updates), state, value
 
-    keys = jax.random.split(jax.random.key(arguments.seed + 1), arguments.steps)
+    keys = jax.random.split(jax.random.key(options.seed + 1), options.steps)
     state, run = tx.init(params), Run()
     progress = Progress(
         TextColumn("step"), BarColumn(), MofNCompleteColumn(),
         TextColumn("{task.fields[loss]}"),
         console=console,
     )  # fmt: skip
-    task = progress.add_task("train", total=arguments.steps, loss="")
+    task = progress.add_task("train", total=options.steps, loss="")
     with Live(progress, console=console, transient=True) as live:
         for number, key in enumerate(keys, 1):
-            if number % arguments.probe_every == 1:
+            if number % options.probe_every == 1:
                 variables = {"params": params}
                 report = jinit.probe(model, variables, x[:256], loss=of_first)
                 run.probes[number] = float(report.rows[-1]["rms"])
@@ -138,7 +151,7 @@ def _train(
             run.losses.append(float(value))
             run.report = jinit.watched(state)
             progress.update(task, advance=1, loss=f"loss {run.losses[-1]:.3f}")
-            if number % arguments.show_every == 0:
+            if number % options.show_every == 0:
                 live.update(Group(progress, run.report))
             if run.step is None and run.report.findings:
                 run.step, run.finding = number, str(run.report.findings[0])
@@ -147,11 +160,7 @@ def _train(
     return run
 
 
-def _write(
-    runs: dict[str, Run], arguments: argparse.Namespace, console: Console
-) -> None:
-    out = pathlib.Path(arguments.out)
-    out.mkdir(parents=True, exist_ok=True)
+def _write(runs: dict[str, Run], options: Options, console: Console) -> None:
     figure, axis = plt.subplots(figsize=(10, 4), layout="constrained")
     for (title, run), color in zip(runs.items(), ("#D55E00", "#0072B2"), strict=True):
         steps = range(1, len(run.losses) + 1)
@@ -169,8 +178,6 @@ def _write(
     axis.set(yscale="log", xlabel="step", ylabel="training loss (log)")
     axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     axis.grid(alpha=0.25)
-    figure.savefig(out / "figure.png", dpi=120)
-    plt.close(figure)
     record = {
         title: {
             "losses": run.losses,
@@ -181,28 +188,7 @@ def _write(
         }
         for title, run in runs.items()
     }
-    (out / "results.json").write_text(json.dumps(record, indent=2) + "\n")
-    console.print(f"{out}/results.json, {out}/figure.png", soft_wrap=True)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m examples.watch",
-        description="Watch a training that goes wrong, and mend it.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--depth", type=int, default=4, help="layers before the last")
-    add("--width", type=int, default=128, help="units of each layer")
-    add("--steps", type=int, default=300, help="steps of Adam")
-    add("--rate", type=float, default=0.1, help="learning rate after all steps")
-    add("--most", type=float, default=3e-3, help="bound of the rate in the second run")
-    add("--batch-size", type=int, default=64, help="images of a step")
-    add("--probe-every", type=int, default=50, help="steps from probe to probe")
-    add("--show-every", type=int, default=10, help="steps from table to table")
-    add("--seed", type=int, default=0, help="seed of all keys")
-    add("--out", default="results/watch", help="the folder of the results")
-    return parser
+    _cli.write(options.out, record, figure, console)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ biases are zero, a forget bias of 1, or chrono's, which give the units memories 
 lengths up to that of the task.
 """
 
-import argparse
 import math
 
 import numpy as np
@@ -48,14 +47,14 @@ def run(quick: bool, images: Images) -> Result:
     )
 
 
-def _task(quick: bool) -> argparse.Namespace:
+def _task(quick: bool) -> copy_task.Options:
     """Return settings in the form of `python -m examples.copy_task`."""
     sizes = (
         {"lag": 30, "length": 2, "units": 32, "batch_size": 16, "steps": 200}
         if quick
         else {"lag": 100, "length": 3, "units": 64, "batch_size": 32, "steps": 600}
     )
-    return argparse.Namespace(**sizes, rate=5e-3, seed=0, seeds=1 if quick else 3)
+    return copy_task.Options(**sizes, rate=5e-3, seeds=1 if quick else 3, out="")
 
 
 def _last(losses: np.ndarray) -> np.ndarray:

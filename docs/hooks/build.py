@@ -13,7 +13,7 @@ from mkdocs.exceptions import PluginError  # noqa: E402
 from mkdocs.structure.files import File, Files  # noqa: E402
 from mkdocs.structure.pages import Page  # noqa: E402
 
-from docs.hooks import execute, models, pictures, reference  # noqa: E402
+from docs.hooks import execute, models, notebooks, pictures, reference  # noqa: E402
 
 IDENTIFIER = re.compile(r'id="(jinit\.[\w.]+)"')
 LIST_OF_PAGES = "<!-- pages of the reference -->"
@@ -32,6 +32,11 @@ def on_config(config: MkDocsConfig) -> None:
         ((title, entries),) = section.items()
         if title == "Reference":
             entries += pages
+        if title == "Examples":
+            entries += [
+                {notebooks.title(source): path}
+                for path, source in notebooks.sources().items()
+            ]
         for entry in entries:
             if isinstance(entry, dict) and "Named models" in entry:
                 entry["Named models"] = named
@@ -47,6 +52,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     texts |= {reference.SCHEMES: reference.schemes(), **models.pages()}
     for path, text in texts.items():
         files.append(File.generated(config, path, content=text))
+    for path, source in notebooks.sources().items():
+        files.append(File.generated(config, path, content=source))
+        download = notebooks.ipynb(source, config.site_url or "")
+        place = path.replace(".md", ".ipynb")
+        files.append(File.generated(config, place, content=download))
     for path, picture in pictures.everything():
         files.append(File.generated(config, path, content=picture))
     return files
@@ -55,11 +65,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(
     markdown: str, page: Page, config: MkDocsConfig, files: Files
 ) -> str:
-    """Run the code of a page that says `execute: true`, and show what comes out."""
+    """Run a notebook, or a page that says `execute: true`, and show what comes out."""
     markdown = markdown.replace(LIST_OF_PAGES, reference.contents())
-    if not page.meta.get("execute"):
+    place = page.file.src_uri
+    if source := notebooks.sources().get(place):
+        text, drawn = notebooks.executed(source, place)
+    elif page.meta.get("execute"):
+        text, drawn = execute.executed(markdown, place)
+    else:
         return markdown
-    text, drawn = execute.executed(markdown, page.file.src_uri)
     for path, picture in drawn.items():
         files.append(File.generated(config, path, content=picture))
     return text

@@ -4,14 +4,14 @@ A result has `rows`, dicts with keys in snake_case. A subclass says which table 
 them (`_table`), and the base class writes it: as text, for rich, as HTML.
 """
 
-import html
+import functools
+import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import numbers, terminal
+from . import html_table, numbers, terminal, text_table
 from .terminal import plain_text
-from .text_table import written
 
 Row = dict[str, Any]
 
@@ -34,33 +34,30 @@ class Finding(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table is a head and lines of cells, and the sentences above and below it."""
+    """A table is a head and lines of cells, and the sentences above and below it.
+
+    `marks` say for each line whether it is sick; the text of its first cell shows it.
+    """
 
     head: Sequence[str]
     lines: Sequence[Sequence[str]]
     foot: Sequence[str] = ()
     above: Sequence[str] = ()
     below: Sequence[str] = ()
+    marks: Sequence[bool] = ()
+
+    def marked_lines(self) -> Sequence[Sequence[str]]:
+        """Return the lines with the mark of each in its first cell."""
+        if not self.marks:
+            return self.lines
+        return [
+            (("! " if mark else "  ") + first, *rest)
+            for mark, (first, *rest) in zip(self.marks, self.lines, strict=True)
+        ]
 
     def grid(self) -> Any:
         """Return the head, the lines and the foot as a rich table."""
-        from rich import box
-        from rich.table import Table as RichTable
-
-        grid = RichTable(box=box.SIMPLE_HEAD, show_footer=bool(self.foot))
-        feet = self.foot or [""] * len(self.head)
-        for name, foot in zip(self.head, feet, strict=True):
-            # A foot that is a sum stands under its numbers, which end at the right.
-            is_sum = foot[:1].isdigit()
-            justify: Any = "right" if is_sum else "left"
-            # A path that is cut by an ellipsis could neither be told from others nor
-            # copied.
-            grid.add_column(
-                name, foot, overflow="fold", justify=justify, no_wrap=is_sum
-            )
-        for line in self.lines:
-            grid.add_row(*map(plain_text, line))
-        return grid
+        return _grid(self.head, self.marked_lines(), self.foot)
 
     def for_rich(self) -> Any:
         """Return what rich prints: the table, with its sentences if it has any."""
@@ -83,35 +80,43 @@ class Table(NamedTuple):
 
     def _written(self) -> str:
         def grid_of(lines: Sequence[Sequence[str]]) -> Any:
-            return self._replace(lines=lines).grid()
+            return _grid(self.head, lines, self.foot)
 
-        text = written(self.head, self.lines, self.foot, terminal.width(), grid_of)
+        lines, width = self.marked_lines(), terminal.width()
+        text = text_table.written(self.head, lines, self.foot, width, grid_of)
         return terminal.text(self.grid()) if text is None else text
 
-    def html(self) -> str:
-        """Return the table as HTML, every cell escaped."""
-        groups = (
-            ("thead", "th", [self.head]),
-            ("tbody", "td", self.lines),
-            ("tfoot", "td", [self.foot] if self.foot else []),
+    def html(self, name: str = "Table") -> str:
+        """Return the table as HTML: the lines of the text, below a name."""
+        below = html_table.sentences(self.below)
+        if not self.head:
+            return html_table.sentences(self.above) + below
+        rows = "row" if len(self.lines) == 1 else "rows"
+        caption = [f"{name}: {len(self.lines):,} {rows}", *self.above]
+        lines = self.marked_lines()
+        return (
+            html_table.written(caption, self.head, lines, self.foot, self.marks) + below
         )
-        body = "".join(
-            f"<{group}>{''.join(_html_line(tag, line) for line in lines)}</{group}>"
-            for group, tag, lines in groups
-            if lines
-        )
-        grid = f"<table>{body}</table>" if self.head else ""
-        return _paragraphs(self.above) + grid + _paragraphs(self.below)
 
 
-# A cell may hold a predicate's name, and "<lambda>" would be taken for a tag.
-def _html_line(tag: str, cells: Sequence[str]) -> str:
-    inside = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
-    return f"<tr>{inside}</tr>"
+def _grid(
+    head: Sequence[str], lines: Sequence[Sequence[str]], foot: Sequence[str]
+) -> Any:
+    """Return a head, lines and a foot as a rich table."""
+    from rich import box
+    from rich.table import Table as RichTable
 
-
-def _paragraphs(sentences: Sequence[str]) -> str:
-    return "".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences)
+    grid = RichTable(box=box.SIMPLE_HEAD, show_footer=bool(foot))
+    for name, below in zip(head, foot or [""] * len(head), strict=True):
+        # A foot that is a sum stands under its numbers, which end at the right.
+        is_sum = below[:1].isdigit()
+        justify: Any = "right" if is_sum else "left"
+        # A path that is cut by an ellipsis could neither be told from others nor
+        # copied.
+        grid.add_column(name, below, overflow="fold", justify=justify, no_wrap=is_sum)
+    for line in lines:
+        grid.add_row(*map(plain_text, line))
+    return grid
 
 
 class Result:
@@ -135,7 +140,7 @@ class Result:
         return self._table().for_rich()
 
     def _repr_html_(self) -> str:
-        return self._table().html()
+        return self._table().html(type(self).__name__)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON, with None for numbers that are not finite."""
@@ -165,7 +170,19 @@ def plain(value: Any) -> Any:
 
 
 def saved(figure: Any, path: Any) -> Any:
-    """Write a figure to a file, unless `path` is None, and return the figure."""
+    """Write a figure to a file, unless `path` is None, and return the figure.
+
+    A notebook shows the figure where it is the value of a cell.
+    """
     if path is not None:
         figure.savefig(path, dpi=120)
+    # By themselves notebooks show the figures of pyplot alone, which would stay in its
+    # memory until they are closed.
+    figure._repr_png_ = functools.partial(_png, figure)
     return figure
+
+
+def _png(figure: Any) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=100)
+    return stream.getvalue()

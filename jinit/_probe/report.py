@@ -52,14 +52,7 @@ class Report(Result):
     def _table(self) -> Table:
         sick = {finding.path for finding in self.verdict}
         head = ("layer", "shape", *OUTPUT_STATISTICS)
-        lines = [
-            (
-                ("! " if row["path"] in sick else "  ") + row["path"],
-                str(row["shape"]),
-                *_cells(row),
-            )
-            for row in self.rows
-        ]
+        lines = [(row["path"], str(row["shape"]), *_cells(row)) for row in self.rows]
         words = [f"- {finding}" for finding in self.verdict] or ["- nothing is wrong"]
         if self.jacobian is not None:
             top, bottom = self.jacobian["top"], self.jacobian["bottom"]
@@ -67,7 +60,10 @@ class Report(Result):
                 f"- singular values of the Jacobian: {bottom:.3g} to {top:.3g}"
             )
         words += [f"- note: {note}" for note in self.notes]
-        return Table(head, lines, below=[*words, *self._heads(), *self._formats()])
+        return Table(
+            head, lines, below=[*words, *self._heads(), *self._formats()],
+            marks=[row["path"] in sick for row in self.rows],
+        )  # fmt: skip
 
     def _heads(self) -> Iterator[str]:
         """Yield a sentence about the heads of attention, if there are any."""

@@ -59,11 +59,7 @@ class WatchReport(Result):
         sick = {finding.path for finding in self.findings}
         names = [name for name in SHOWN if self._says_something(name)]
         lines = [
-            (
-                ("! " if row["path"] in sick else "  ") + row["path"],
-                *(_cell(row, name) for name in names),
-            )
-            for row in self.rows
+            (row["path"], *(_cell(row, name) for name in names)) for row in self.rows
         ]
         healthy = "nothing is wrong" if self.step else "nothing was measured yet"
         healthy = healthy if self.rows else "no tensor is watched"
@@ -72,7 +68,10 @@ class WatchReport(Result):
         if self.step:
             above.append("rms of weights, gradients and updates; update over weight")
         head = ("tensor", *(SHOWN[name] for name in names))
-        return Table(head, lines, above=above, below=words)
+        return Table(
+            head, lines, above=above, below=words,
+            marks=[row["path"] in sick for row in self.rows],
+        )  # fmt: skip
 
     def _says_something(self, name: str) -> bool:
         if name not in ("lost", "small"):

@@ -106,7 +106,7 @@ class CoordinateReport(Result):
         )  # fmt: skip
         lines = [
             (
-                ("  " if row["verdict"] == "flat" else "! ") + row["path"],
+                row["path"],
                 *(_slope(row, name) for name in _SLOPES),
                 *(f"{value:.3g}" for value in row["change"]),
                 row["verdict"],
@@ -117,7 +117,10 @@ class CoordinateReport(Result):
         notes = notes or ["- every layer is flat: nothing depends on the width"]
         notes += _refined_lines(self.refined)
         title = f"slopes over width: {self.steps} steps, {self.seeds} seeds"
-        return Table(head, lines, above=[title], below=[*notes, f"- {_NOTES}"])
+        return Table(
+            head, lines, above=[title], below=[*notes, f"- {_NOTES}"],
+            marks=[row["verdict"] != "flat" for row in self.rows],
+        )  # fmt: skip
 
     @property
     def findings(self) -> list[Finding]:

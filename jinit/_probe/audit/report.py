@@ -56,13 +56,15 @@ class Audit(Result):
 
     def _table(self) -> Table:
         sick = {finding.path for finding in self.findings}
-        lines = [_cells(row, row["path"] in sick) for row in self.rows]
         words = [f"- {finding}" for finding in self.findings[:_SHOWN]]
         if len(self.findings) > _SHOWN:
             words.append(f"- and {len(self.findings) - _SHOWN} more, in `findings`")
         words = words or ["- nothing is wrong"]
         words += [f"- note: {note}" for note in self.notes]
-        return Table(_HEAD, lines, below=words)
+        return Table(
+            _HEAD, list(map(_cells, self.rows)), below=words,
+            marks=[row["path"] in sick for row in self.rows],
+        )  # fmt: skip
 
     def plot(self, path: Any = None) -> Any:
         """Draw the measured std over the one that keeps the signal, by parameter.
@@ -78,9 +80,9 @@ class Audit(Result):
         return saved(of_audit(self.rows, self.findings), path)
 
 
-def _cells(row: Row, is_sick: bool) -> tuple[str, ...]:
+def _cells(row: Row) -> tuple[str, ...]:
     return (
-        ("! " if is_sick else "  ") + row["path"],
+        row["path"],
         str(row["shape"]),
         row["layout"] or "-",
         _number(row["fan_in"]),
