@@ -237,22 +237,6 @@ def test_patterns_that_are_refused(only, error, match, params, plan, key):
         plan.reinit(key, params, only=only)
 
 
-def test_a_leaf_of_another_size_is_sent_to_fill_missing(key):
-    body = jax.numpy.ones((4, 4))
-    old = {"body": body, "head": jax.numpy.ones((4, 10))}
-    shapes = {"body": struct(4, 4), "head": struct(4, 7)}
-    plan = jinit.plan(shapes, [("**", jinit.lecun())])
-    with pytest.raises(ValueError, match=r"jinit\.fill_missing\(params, shapes, plan"):
-        plan.reinit(key, old, only="head")
-    with pytest.raises(
-        ValueError, match=r"from `params`, or put `\.\.\.` in its place"
-    ):
-        jinit.fill_missing(old, shapes, plan, key)
-    for checkpoint in ({"body": body}, {**old, "head": ...}):
-        grown = jinit.fill_missing(checkpoint, shapes, plan, key)
-        assert grown["body"] is body and grown["head"].shape == (4, 7)
-
-
 def test_missing_parameters_are_drawn(params, plan, key):
     checkpoint = {"params": {"body": params["params"]["body"]}}
     checkpoint["batch_stats"] = params["batch_stats"]
