@@ -4,7 +4,7 @@ import difflib
 import importlib
 import inspect
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 
@@ -21,6 +21,18 @@ def did_you_mean(value: object, allowed: Iterable[str], cutoff: float = 0.5) -> 
     near = difflib.get_close_matches(value.lower(), list(names), n=3, cutoff=cutoff)
     several = [repr(name) for one in near for name in names[one]]
     return f" Did you mean {' or '.join(several)}?" if several else ""
+
+
+def absent(module: str, names: Sequence[str]) -> Callable[[str], Any]:
+    """Return the `__getattr__` of a module, which suggests names like a wrong one."""
+
+    def __getattr__(name: str) -> Any:
+        # The import system asks for private names, which are no misspelled ones.
+        near = "" if name.startswith("_") else did_you_mean(name, names)
+        dot = "." if near else ""
+        raise AttributeError(f"module {module!r} has no attribute {name!r}{dot}{near}")
+
+    return __getattr__
 
 
 def publish(module: str, *values: Any) -> None:

@@ -93,10 +93,21 @@ class Pattern:
                 raise ValueError(
                     f"the pattern {spell(one)} matches no leaf. {_near(one, leaves)}\n"
                     f"Correct the pattern{permit and f', or {permit}'}."
+                    f"{_wider(one, leaves)}"
                 )
 
     def __str__(self) -> str:
         return " or ".join(map(spell, self.alternatives))
+
+
+def _wider(pattern: Any, leaves: Sequence[Leaf]) -> str:
+    """Return a sentence with the glob of the subtree that a pattern names, or ""."""
+    if not isinstance(pattern, str) or pattern.startswith(("@", "**")):
+        return ""
+    for glob in (f"{pattern}/**", f"**/{pattern}", f"**/{pattern}/**"):
+        if number := sum(_matches(glob, leaf) for leaf in leaves):
+            return f" The pattern {glob!r} matches {number} of the leaves."
+    return ""
 
 
 def several(pattern: Any) -> tuple[Any, ...]:

@@ -185,7 +185,11 @@ def is_number(value: Any) -> bool:
 
 
 def align(
-    name: str, tree: Any, expected: Mapping[tuple[str, ...], Leaf], owner: str
+    name: str,
+    tree: Any,
+    expected: Mapping[tuple[str, ...], Leaf],
+    owner: str,
+    cure: str = "",
 ) -> list[Leaf]:
     """Return the leaves of a tree, after a check of its paths, shapes and dtypes."""
     every = leaves(tree)
@@ -200,14 +204,17 @@ def align(
         if wrong:
             raise ValueError(f"{text}:{listed(wrong)}")
     for leaf in every:
-        check_like(name, leaf, expected[leaf.parts].value, owner)
+        check_like(name, leaf, expected[leaf.parts].value, owner, cure)
     return every
 
 
-def check_like(name: str, leaf: Leaf, expected: Any, owner: str) -> None:
+def check_like(
+    name: str, leaf: Leaf, expected: Any, owner: str, cure: str = ""
+) -> None:
     """Raise unless a leaf has the shape and the dtype of `expected`.
 
-    Two leaves that cannot be arrays, such as strings, always agree.
+    Two leaves that cannot be arrays, such as strings, always agree. The sentence `cure`
+    ends the error about a shape or a dtype.
     """
     has, needs = struct(leaf.value), struct(expected)
     if _type(has) == _type(needs):
@@ -220,7 +227,7 @@ def check_like(name: str, leaf: Leaf, expected: Any, owner: str) -> None:
         )
     raise ValueError(
         f"`{name}` has at {leaf.path!r} {_spelled(leaf.value, has)}, where {owner} has "
-        f"{_spelled(expected, needs)}; they must agree."
+        f"{_spelled(expected, needs)}; they must agree.{cure}"
     )
 
 

@@ -17,20 +17,23 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 
-def align(plan: "Plan", name: str, tree: Any) -> list[tuple[Planned, Leaf]]:
+def align(
+    plan: "Plan", name: str, tree: Any, cure: str = ""
+) -> list[tuple[Planned, Leaf]]:
     """Pair the leaves of a tree with those of a plan, in the order of the tree.
 
     Args:
       plan: the plan, whose leaves may be in another order.
       name: the argument that the tree was passed as.
       tree: a tree with the plan's paths, shapes and dtypes.
+      cure: the sentence that ends the error about a shape, with a space in front.
 
     Raises:
       ValueError: if the tree has other paths, shapes or dtypes.
     """
     by_path = {leaf.parts: leaf for leaf in plan.leaves}
     structs = {parts: leaf.leaf for parts, leaf in by_path.items()}
-    leaves = trees.align(name, tree, structs, "the plan")
+    leaves = trees.align(name, tree, structs, "the plan", cure)
     return [(by_path[leaf.parts], leaf) for leaf in leaves]
 
 

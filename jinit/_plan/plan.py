@@ -23,6 +23,11 @@ from .model import Model
 from .rules import bind, choose, keep, notes_of, resolve, rules_of
 from .table import table
 
+_ANOTHER_SIZE = (
+    " A leaf of another size, such as a head with more classes, is drawn by "
+    "jinit.fill_missing(params, shapes, plan, key): leave it out of `params` there."
+)
+
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Plan(Result):
@@ -164,7 +169,7 @@ class Plan(Result):
           (True, False)
         """
         checks.key(key)
-        pairs = align(self, "params", params)
+        pairs = align(self, "params", params, _ANOTHER_SIZE)
         chosen = chosen_by(pairs, only)
         values = [leaf.value for _, leaf in pairs]
         # All errors of arguments are raised before this line: after the first deletion

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from .._core import numbers
 from .._core.results import Row, Table
 from .._network.network_table import shown_roles
+from .folding import Line, folded, short_numbers
 
 _HEAD = (
     "path", "shape", "dtype", "roles", "layout", "fans", "initializer", "std",
@@ -19,22 +20,31 @@ def table(rows: Sequence[Row], notes: Sequence[str] = ()) -> Table:
     head = [name for name in _HEAD if has_roles or name != "roles"]
     total = sum(row["parameters"] for row in rows)
     foot = ("total", *[""] * (len(head) - 2), f"{total:,}")
-    return Table(head, [_cells(row) for row in rows], foot, below=notes)
+    lines = folded([Line(row["path"], _cells(row), row["parameters"]) for row in rows])
+    cells = [(line.path, *line.cells, f"{line.parameters:,}") for line in lines]
+    return Table(head, cells, foot, below=[*_remark(rows, lines), *notes])
+
+
+def _remark(rows: Sequence[Row], lines: Sequence[Line]) -> list[str]:
+    if len(lines) == len(rows):
+        return []
+    return [
+        f"{len(rows)} leaves: a line with a range such as 0..3 stands for equal layers"
+    ]
 
 
 def _cells(row: Row) -> tuple[str, ...]:
+    """Return the cells between the path and the number of parameters."""
     fans = (row["fan_in"], row["fan_out"])
     roles = row.get("roles")
     return (
-        row["path"],
         "-" if row["shape"] is None else str(row["shape"]),
         row["dtype"] or "-",
         *([] if roles is None else [", ".join(shown_roles(frozenset(roles)))]),
         row["layout"] or "-",
         "-" if fans == (None, None) else " -> ".join(map(_number, fans)),
-        row["initializer"],
+        short_numbers(row["initializer"]),
         _number(row["std"]),
-        f"{row['parameters']:,}",
     )
 
 

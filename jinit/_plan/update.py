@@ -86,12 +86,20 @@ def _present(params: Any, whole: list[Leaf]) -> dict[tuple[str, ...], Any]:
     for leaf in single:
         # A struct in the place of an array has a shape that must fit; `...` has none.
         if leaf.value is not ...:
-            trees.check_like("params", leaf, expected[leaf.parts].value, "`shapes`")
+            trees.check_like(
+                "params", leaf, expected[leaf.parts].value, "`shapes`", _LEFT_OUT
+            )
     return {
         leaf.parts: leaf.value
         for leaf in single
         if not trees.is_placeholder(leaf.value)
     }
+
+
+_LEFT_OUT = (
+    " Remove a leaf that shall have a new shape from `params`, or put `...` in its "
+    "place; then it is drawn."
+)
 
 
 def _planned(plan: Plan, missing: list[Leaf]) -> list[Planned]:

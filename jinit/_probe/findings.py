@@ -42,7 +42,7 @@ def findings(
         *layer_findings.large(stream),
         *layer_findings.branches(stream),
         *layer_findings.unnormalized(stream),
-        *signal_findings.drifts(stream, layers),
+        *signal_findings.drifts(stream, layers, parameters),
         *layer_findings.small(stream),
         *layer_findings.attention(stream),
         *loss_findings.first_loss(stream, loss),

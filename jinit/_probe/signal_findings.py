@@ -141,7 +141,9 @@ def _varied(stage: Stage) -> float | None:
     return share if math.isfinite(share) else None
 
 
-def drifts(stream: Stream, layers: Sequence[Row]) -> Iterator[Finding]:
+def drifts(
+    stream: Stream, layers: Sequence[Row], parameters: Sequence[Row]
+) -> Iterator[Finding]:
     """Find a signal that grows or shrinks from layer to layer."""
     sizes = [
         stage.reads["rms"]
@@ -163,7 +165,8 @@ def drifts(stream: Stream, layers: Sequence[Row]) -> Iterator[Finding]:
         row["rms"],
         f"the signal {verb} from layer to layer: its rms is {first['rms']:.3g} at "
         f"{first['path']}, {row['rms']:.3g} at {row['path']} and {last['rms']:.3g} at "
-        f"{last['path']} (usual: within a factor of {_GROWN:g}). {_cure(stream)}",
+        f"{last['path']} (usual: within a factor of {_GROWN:g}). "
+        f"{_cure(stream, parameters, verb)}",
     )
 
 
@@ -171,7 +174,7 @@ def _is_beyond(factor: float, grows: bool) -> bool:
     return factor > _GROWN if grows else factor < 1 / _GROWN
 
 
-def _cure(stream: Stream) -> str:
+def _cure(stream: Stream, parameters: Sequence[Row], verb: str) -> str:
     """Say what to try, from what is there."""
     if stream.joints:
         return (
@@ -186,7 +189,20 @@ def _cure(stream: Stream) -> str:
     measured = None if is_normed else advice.cure(name, gain)
     if measured is not None:
         return measured
-    if name == "relu" and abs(gain / math.sqrt(2) - 1) > 0.1:
+    if name == "relu" and verb == "grows" and gain < math.sqrt(2):
+        # A larger std would make it worse: something between the layers is at fault.
+        return (
+            f"Try lsuv(), or a mean in the place of a sum: the layers have a gain of "
+            f"{gain:.3g}, which is no more than the 1.41 that a relu asks for, so what "
+            "stands between them, such as a sum over neighbours, makes it larger."
+        )
+    if name == "relu" and not _is_of_he(gain):
+        if _is_of_he(_gain_of_weights(stream, parameters)):
+            return (
+                "Try lsuv(), which measures: the kernels have the std of he() already, "
+                f"and the layers have a gain of {gain:.3g}, not 1.41, since a padding "
+                "with zeros, a stride or inputs that depend on each other change it."
+            )
         return (
             f"Try he(): the layers have a gain of {gain:.3g}, and a relu, which drops "
             "half of the signal, asks for 1.41."
@@ -195,6 +211,21 @@ def _cure(stream: Stream) -> str:
         f"Try kaiming({name!r}) or lsuv(), which set the gain that your activation "
         f"asks for; it is {gain:.3g} here."
     )
+
+
+def _is_of_he(gain: float) -> bool:
+    return abs(gain / math.sqrt(2) - 1) <= 0.1
+
+
+def _gain_of_weights(stream: Stream, parameters: Sequence[Row]) -> float:
+    """Return the median over the layers of the weights' rms times sqrt(fan_in)."""
+    rms = {row["path"]: row["rms"] for row in parameters}
+    gains = [
+        rms[stage.layer.path] * math.sqrt(stage.layer.fans.fan_in)
+        for stage in stream.stages
+        if stage.layer.fans is not None and stage.layer.path in rms
+    ]
+    return float(np.median(gains)) if gains else math.nan
 
 
 def _drift(sizes: Sequence[float]) -> float:

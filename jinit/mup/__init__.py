@@ -15,7 +15,9 @@ Attention takes q k' / head_dim in the place of q k' / sqrt(head_dim); the funct
 `p.muon_dimension_numbers()` and `p.labels()` tell which tensors Muon takes.
 """
 
-from .._core.names import publish
+from typing import TYPE_CHECKING
+
+from .._core.names import absent, publish
 from ._attention import attention_scale
 from ._coordinate_check import coordinate_check
 from ._coordinate_report import CoordinateReport
@@ -39,4 +41,6 @@ __all__ = [
     "unit_scaling",
 ]
 __dir__ = __all__.copy  # for `dir`, which would show the imports too
+if not TYPE_CHECKING:  # a type checker would take any name for an attribute
+    __getattr__ = absent(__name__, __all__)
 publish(__name__, *map(globals().get, __all__))

@@ -4,7 +4,9 @@ An NNX model holds its parameters, so that these functions take no `variables`. 
 the functions of `jinit` with the same name, which take models of any library.
 """
 
-from .._core.names import publish
+from typing import TYPE_CHECKING
+
+from .._core.names import absent, publish
 from .._from_data.autoinit import autoinit
 from .._from_data.first_layer import whiten_first_layer
 from .._from_data.gradinit import gradinit
@@ -29,4 +31,6 @@ __all__ = [
     "whiten_first_layer",
 ]
 __dir__ = __all__.copy  # for `dir`, which would show the imports too
+if not TYPE_CHECKING:  # a type checker would take any name for an attribute
+    __getattr__ = absent(__name__, __all__)
 publish(__name__, compare, materialize)

@@ -29,7 +29,9 @@ Put your own rules before those of a recipe. If a recipe does not know a leaf, `
 raises an error that names the leaf.
 """
 
-from .._core.names import publish
+from typing import TYPE_CHECKING
+
+from .._core.names import absent, publish
 from ._big_vision import big_vision_vit
 from ._contrastive import clip, siglip
 from ._dit import dit
@@ -99,4 +101,6 @@ __all__ = [
     "xlstm",
 ]
 __dir__ = __all__.copy  # for `dir`, which would show the imports too
+if not TYPE_CHECKING:  # a type checker would take any name for an attribute
+    __getattr__ = absent(__name__, __all__)
 publish(__name__, *map(globals().get, __all__))

@@ -275,3 +275,16 @@ def test_a_legacy_key_of_the_default_implementation():
             jinit.he()(key[:2], (3, 4))
     with pytest.raises(ValueError, match="a batch of keys, of shape .3,"):
         jinit.he()(np.zeros((3, 2), np.uint32), (3, 4))
+
+
+@pytest.mark.parametrize("call", [
+    lambda init, key: init((8, 4), key),
+    lambda init, key: init(key, jnp.ones((8, 4))),
+    lambda init, key: init.std(jnp.ones(3)),
+])  # fmt: skip
+def test_an_array_in_the_place_of_a_shape(call):
+    with pytest.raises(TypeError, match="`shape` is an array of shape") as caught:
+        call(jinit.he(), KEYS["typed"])
+    assert str(caught.value).endswith("called as init(key, shape), with the key first.")
+    # An array of integers may be a shape.
+    assert jinit.he()(KEYS["typed"], np.array([8, 4])).shape == (8, 4)

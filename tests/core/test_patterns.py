@@ -104,6 +104,17 @@ def test_each_pattern_of_a_sequence_must_match():
 
 
 @pytest.mark.parametrize(
+    "pattern, glob",
+    [("block_0", "'block_0/**' matches 2"), ("up", "matches 1"), ("o?t/x", None)],
+)
+def test_the_error_names_the_glob_of_a_subtree(pattern, glob):
+    with pytest.raises(ValueError, match="matches no leaf") as error:
+        Pattern.of("`only`", pattern).check_used(LEAVES)
+    assert (glob or "Correct the pattern") in str(error.value)
+    assert ("of the leaves" in str(error.value)) == (glob is not None)
+
+
+@pytest.mark.parametrize(
     ("pattern", "indices", "instead"),
     [
         # The layer "out" itself was not among those that fnmatch's "*/out" matches.

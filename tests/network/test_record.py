@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import jinit
 from jinit._network import record
@@ -182,6 +183,11 @@ def test_bad_input():
         jinit.network(lambda p, x: x, {}, floats(2))
     with pytest.raises(TypeError, match="must be a Linen module"):
         jinit.network("model", floats(2))
+    for kind in (nn.Dense, nnx.Linear):
+        with pytest.raises(
+            TypeError, match=r"is the class \w+; it must be an instance"
+        ):
+            jinit.network(kind, floats(2))
     with pytest.raises(TypeError, match="effects"):
         network(
             lambda p, x: (jax.debug.print("{}", x), x @ p["w"])[1],

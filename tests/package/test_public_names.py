@@ -88,3 +88,15 @@ def test_unknown_names(name, text):
     assert not hasattr(jinit, name) and getattr(jinit, name, 3) == 3
     with pytest.raises(ImportError, match="cannot import name"):
         exec(f"from jinit import {name}")
+
+
+@pytest.mark.parametrize("module, name, text", [
+    ("recipes", "llama", "'jinit.recipes' .* 'llama'. Did you mean 'llama3'"),
+    ("mup", "spectrl", "Did you mean 'spectral'"),
+    ("nnx", "materialise", "Did you mean 'materialize'"),
+    ("nnx", "zzz", "no attribute 'zzz'$"),
+    ("mup", "__path_", "no attribute '__path_'$"),
+])  # fmt: skip
+def test_unknown_names_of_a_module(module, name, text):
+    with pytest.raises(AttributeError, match=text):
+        getattr(getattr(jinit, module), name)

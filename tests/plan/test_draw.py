@@ -224,3 +224,19 @@ def test_leaves_that_do_not_fit(tree, init, error, match):
     # When the plan is made: nothing is ever half-initialized.
     with pytest.raises(error, match=match):
         jinit.plan(tree, [("**", init)])
+
+
+def test_a_leaf_of_another_size_is_sent_to_fill_missing(key):
+    body = jax.numpy.ones((4, 4))
+    old = {"body": body, "head": jax.numpy.ones((4, 10))}
+    shapes = {"body": struct(4, 4), "head": struct(4, 7)}
+    plan = jinit.plan(shapes, [("**", jinit.lecun())])
+    with pytest.raises(ValueError, match=r"jinit\.fill_missing\(params, shapes, plan"):
+        plan.reinit(key, old, only="head")
+    with pytest.raises(
+        ValueError, match=r"from `params`, or put `\.\.\.` in its place"
+    ):
+        jinit.fill_missing(old, shapes, plan, key)
+    for checkpoint in ({"body": body}, {**old, "head": ...}):
+        grown = jinit.fill_missing(checkpoint, shapes, plan, key)
+        assert grown["body"] is body and grown["head"].shape == (4, 7)

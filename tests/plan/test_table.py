@@ -109,3 +109,42 @@ def test_a_plan_in_rich():
     rich_table = pytest.importorskip("rich.table")
     plan = jinit.plan({"w": struct(2, 3)}, [("w", jinit.he())])
     assert isinstance(plan.__rich__(), rich_table.Table)
+
+
+def deep(layers=4):
+    """Return the shapes of a network whose third block has another width."""
+    blocks = {
+        str(i): {"attn": struct(8, 8), "w_1": struct(8, 12), "w_2": struct(8, 12)}
+        for i in range(layers)
+    }
+    blocks["2"]["attn"] = struct(8, 16)
+    return {"blocks": blocks, "head": struct(8, 5)}
+
+
+def test_equal_layers_are_one_line():
+    plan = jinit.plan(deep(6), [("**", jinit.normal(0.02 / 8**0.5))])
+    assert len(plan.rows) == 19  # the rows, as data, are one for each leaf
+    lines = str(plan).splitlines()
+    assert [line.split()[0] for line in lines[2:9]] == [
+        "blocks/0/attn",  # two equal layers are no range
+        "blocks/0..5/w_1",
+        "blocks/0..5/w_2",
+        "blocks/1/attn",
+        "blocks/2/attn",  # this one is wider
+        "blocks/3..5/attn",
+        "head",
+    ]
+    row = next(line for line in lines if "0..5/w_1" in line)
+    assert row.split()[-3:] == ["jinit.normal(stddev=0.007071)", "0.007071", "576"]
+    assert "19 leaves: a line with a range such as" in lines[-1]
+    assert eval(plan.rows[0]["initializer"]) == jinit.normal(0.02 / 8**0.5)
+
+
+def test_layers_are_folded_at_every_depth():
+    tree = {f"stage_{i}": [struct(2, 2)] * 3 for i in range(3)}
+    (line,) = [
+        line.split()
+        for line in str(jinit.plan(tree, [("**", jinit.he())])).splitlines()
+        if "stage" in line
+    ]
+    assert line[0] == "stage_0..2/0..2" and line[-1] == "36"

@@ -55,6 +55,41 @@ def test_relu_is_advised_as_before():
     assert cure(nn.relu, jinit.lecun()).startswith("he(): the layers have a gain")
 
 
+def relu_layers(between):
+    """Return a network that changes the signal between its layers, without weights."""
+
+    def model(p, x):
+        for name in sorted(p):
+            x = jax.nn.relu(between(x) @ p[name])
+        return x
+
+    return model
+
+
+def params(init):
+    return {f"w{i:02}": init(jax.random.fold_in(KEY, i), (64, 64)) for i in range(20)}
+
+
+def test_weights_of_he_behind_a_padding_are_told_to_measure():
+    half = jax.numpy.arange(64)[None] % 2
+    verdict = jinit.probe(
+        relu_layers(lambda x: x * half), params(jinit.he()), X
+    ).verdict
+    (message,) = (one.message for one in verdict if one.category == "signal shrinks")
+    assert "Try lsuv(), which measures: the kernels have the std of he()" in message
+
+
+@pytest.mark.parametrize("scheme", ["lecun", "he"])
+def test_a_sum_between_the_layers_is_not_answered_with_larger_weights(scheme):
+    def with_neighbours(x):
+        return x + sum(jax.numpy.roll(x, i, axis=0) for i in (1, 2, 3))
+
+    weights = params(jinit.get(scheme))
+    verdict = jinit.probe(relu_layers(with_neighbours), weights, X).verdict
+    (message,) = (one.message for one in verdict if one.category == "signal grows")
+    assert "Try lsuv()" in message and "Try he()" not in message
+
+
 def test_a_comparison_of_a_deep_gelu_network_says_the_order():
     schemes = ["he", "lecun"]
     result = jinit.compare(deep(nn.gelu, 6), schemes, X, KEY)

@@ -35,6 +35,7 @@ def adapt(
       TypeError: if `model` is none of these, or the arguments are of a wrong type.
       ValueError: if the model has no parameters.
     """
+    _refuse_class(model)
     owner, method = _method_of(model)
     if is_linen(owner):
         if method not in ("__call__", "apply"):
@@ -90,6 +91,18 @@ def _is_from(model: Any, library: str, *names: str) -> bool:
         kind.__name__ in names and f"{kind.__module__}.".startswith(f"{library}.")
         for kind in type(model).__mro__
     )
+
+
+def _refuse_class(model: Any) -> None:
+    """Raise for a class of models, which would count as a function that makes one."""
+    roots = {
+        kind.__module__.partition(".")[0] for kind in getattr(model, "__mro__", ())
+    }
+    if isinstance(model, type) and roots & {"flax", "equinox", "keras", "penzai"}:
+        raise TypeError(
+            f"`model` is the class {model.__name__}; it must be an instance of it, "
+            f"such as {model.__name__}(...)."
+        )
 
 
 def _require_variables_first(model: Any) -> None:
