@@ -1,28 +1,40 @@
 """All figures have one style: named layers, marks for sick layers, one palette.
 
 The colours are those of Okabe and Ito, which people who are colour-blind can tell
-apart; curves differ by markers and dashes, too. Matplotlib takes long to load, and only
-figures need it, so it is imported where a figure is made.
+apart; curves differ by markers and dashes, too. Each colour is seen on white and on
+black, and texts have the ink of Matplotlib's style, so that a dark style works, too.
+Matplotlib takes long to load, and only figures need it, so it is imported where a
+figure is made.
 """
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from .figure_axes import NAMES, Places, log_ticks
+from .figure_labels import label_ends, readable
+from .figure_titles import headline, statement, title
 from .results import Finding
 
+__all__ = [
+    "GREY", "NAMES", "ORDER", "PALETTE", "SICK", "Line", "boxed", "curves",
+    "dots", "figure_of", "headline", "label_ends", "legend", "log_ticks", "mark",
+    "marks_of", "name_layers", "place_of", "points", "readable", "short",
+    "side_by_side", "statement", "style_of", "title",
+]  # fmt: skip
+
 SICK = "#D55E00"
-PALETTE = ("#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#000000")
-_MARKERS, _DASHES = "osD^vP", ("-", "--", "-.", ":")
+# The blue is lighter than that of Okabe and Ito, and there is no black, for dark pages.
+PALETTE = ("#3187C4", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+# Lines that only guide the eye.
+GREY = "#808890"
+_MARKERS, _DASHES = "osD^P", ("-", "--", "-.", ":")
 ORDER = "layer, in the order of execution"
 # The size of a tick's label in points, and the inches that each label takes.
 _SIZE, _PITCH = 7, 0.125
 _LONGEST = 30
-# A logarithmic axis spans this factor or more.
-_LEAST_SPAN = 100.0
 # A figure has texts at this many marks at most, so that they do not overlap.
 _TEXTS = 6
 
@@ -52,15 +64,18 @@ def figure_of(panels: int, layers: int) -> tuple[Any, list[Any]]:
     return figure, list(axes)
 
 
-def side_by_side(panels: int, rows: int = 1) -> tuple[Any, list[Any]]:
+def side_by_side(
+    panels: int, rows: int = 1, width: float = 4.5
+) -> tuple[Any, list[Any]]:
     """Return a figure of panels beside each other, without names of layers.
 
-    With several rows the panels fill one row after the other.
+    With several rows the panels fill one row after the other. A panel, with the names
+    beside it, is `width` inches wide.
     """
     from matplotlib.figure import Figure
 
     columns = math.ceil(panels / rows)
-    size = 4.5 * columns + 2, 4.5 * rows
+    size = width * columns + 2, 4.5 * rows
     figure = Figure(figsize=size, layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).ravel())
     for one in axes:
@@ -79,32 +94,18 @@ def style_of(number: int, *, is_sick: bool = False) -> dict[str, Any]:
     }
 
 
-def title(figure: Any, sentence: str) -> None:
-    """Put the finding above a figure, in lines that fit it."""
-    width = int(11 * figure.get_figwidth())
-    figure.suptitle(textwrap.fill(sentence, width), fontsize=11)
-
-
-def headline(findings: Sequence[Finding], healthy: str) -> str:
-    """Return the first finding in one line, with the number of further findings."""
-    if not findings:
-        return healthy
-    first = findings[0]
-    more = len(findings) - 1
-    rest = f", and {more} more finding{'s' * (more > 1)}" if more else ""
-    return f"{first.category}: {first.path}{rest}"
-
-
 def curves(axes: Any, lines: Sequence[Line], *, log: bool = False) -> None:
     """Draw lines over the layers; lines that are equal are drawn as one.
 
     On a logarithmic axis a 0 is drawn below all other values, and an infinite value
-    above them, each at a separate tick. A value that is NaN leaves a gap.
+    above them, each at a separate tick and as a hollow triangle. A value that is NaN
+    leaves a gap.
     """
     groups = _merged(lines)
-    places = _Places.of(lines) if log else None
-    for number, members in enumerate(groups):
-        line, style = lines[members[0]], style_of(number)
+    places = Places.of([x for line in lines for x in line[1:]]) if log else None
+    for members in groups:
+        # A line has the style of its number, so that it looks the same in all panels.
+        line, style = lines[members[0]], style_of(members[0])
         label = " = ".join(lines[member].label for member in members)
         values, low, high = (
             x if places is None or x is None else places.shown(x)
@@ -119,6 +120,8 @@ def curves(axes: Any, lines: Sequence[Line], *, log: bool = False) -> None:
             **style,
             label=label,
         )
+        if places is not None:
+            places.triangles(axes, order, line.values, style["color"])
         if low is not None:
             axes.fill_between(
                 order, low, high, alpha=0.2, color=style["color"], linewidth=0
@@ -149,66 +152,9 @@ def _is_equal(one: Line, other: Line) -> bool:
     )
 
 
-class _Places(NamedTuple):
-    """The places of 0 and of infinity on a logarithmic axis, and whether it has them.
-
-    A place lies half a decade, or a twentieth of the axis, beyond all other values,
-    whose exponents are `ends`.
-    """
-
-    ends: tuple[float, float]
-    has_zero: bool
-    has_infinity: bool
-
-    @classmethod
-    def of(cls, lines: Sequence[Line]) -> "_Places":
-        arrays = [x for line in lines for x in line[1:] if x is not None]
-        values = np.concatenate([np.asarray(x, np.float64).ravel() for x in arrays])
-        usual = values[np.isfinite(values) & (values > 0)]
-        low, high = np.log10([usual.min(), usual.max()]) if usual.size else (0.0, 0.0)
-        has = bool((values == 0).any()), bool(np.isinf(values).any())
-        return cls((float(low), float(high)), *has)
-
-    def beyond(self) -> tuple[float, float]:
-        """Return the places of 0 and of infinity."""
-        low, high = self.ends
-        gap = 0.5 + 0.05 * (high - low)
-        # The exponents of float64 end at -308 and 308.
-        return 10 ** max(low - gap, -300.0), 10 ** min(high + gap, 300.0)
-
-    def shown(self, values: np.ndarray) -> np.ndarray:
-        """Return the values at which numbers are drawn."""
-        zero, infinity = self.beyond()
-        shown = np.where(values == 0, zero, values)
-        return np.where(np.isinf(values), infinity, shown)
-
-    def mark(self, axes: Any) -> None:
-        """Give 0 and infinity a tick and a dotted line."""
-        axes.set_yscale("log")
-        bottom, top = axes.get_ylim()
-        if top < _LEAST_SPAN * bottom:
-            # A healthy signal would look wild on an axis that it fills.
-            middle, half = math.sqrt(bottom * top), math.sqrt(_LEAST_SPAN)
-            axes.set_ylim(middle / half, middle * half)
-        if not (self.has_zero or self.has_infinity):
-            return
-        low, high = math.ceil(self.ends[0]), math.floor(self.ends[1])
-        decades = range(low, high + 1, max(1, (high - low) // 6))
-        ticks = {10.0**k: f"$10^{{{k}}}$" for k in decades}
-        if not ticks:
-            ticks = {10**end: f"{10**end:.2g}" for end in self.ends}
-        has = self.has_zero, self.has_infinity
-        for place, name, is_there in zip(self.beyond(), ("0", "inf"), has, strict=True):
-            if is_there:
-                ticks[place] = name
-                axes.axhline(place, color="gray", linestyle=":", linewidth=0.8)
-        axes.set_yticks(list(ticks), list(ticks.values()))
-        axes.minorticks_off()
-
-
 def points(axes: Any, values: np.ndarray, sick: Sequence[int]) -> None:
     """Draw a point for each value on a logarithmic axis, sick ones as large crosses."""
-    places = _Places.of([Line("", values)])
+    places = Places.of([values])
     order = np.arange(len(values))
     is_sick = np.isin(order, list(sick))
     shown = places.shown(values)
@@ -220,7 +166,39 @@ def points(axes: Any, values: np.ndarray, sick: Sequence[int]) -> None:
             order[chosen], shown[chosen], marker, color=color, markersize=size,
             linestyle="none",
         )  # fmt: skip
+        places.triangles(axes, order[chosen], values[chosen], color)
     places.mark(axes)
+
+
+def dots(
+    axes: Any, columns: Mapping[str, np.ndarray], limits: Sequence[float] = ()
+) -> None:
+    """Draw values of things without an order: marks on a stem, joined by no line.
+
+    Args:
+      axes: the panel; its y axis becomes logarithmic.
+      columns: the values of each series, by its name.
+      limits: further values that the axis reaches to.
+    """
+    places = Places.of([*columns.values(), np.asarray(limits)])
+    shown = [places.shown(values) for values in columns.values()]
+    order = np.arange(len(shown[0]))
+    if len(shown) > 1 and order.size:
+        ends = (pick(shown, axis=0) for pick in (np.fmin.reduce, np.fmax.reduce))
+        axes.vlines(order, *ends, color=GREY, alpha=0.4, linewidth=1)
+    for number, (label, values) in enumerate(columns.items()):
+        style = style_of(number) | {"linestyle": "none", "markersize": 5}
+        axes.plot(order, shown[number], label=label, **style)
+        places.triangles(axes, order, values, style["color"])
+    for limit in limits:
+        axes.update_datalim([(0, limit)])
+    axes.autoscale_view()
+    places.mark(axes)
+
+
+def legend(axes: Any) -> None:
+    """Put a legend beside a panel of marks, which have no ends to write names at."""
+    axes.legend(loc="upper left", bbox_to_anchor=(1.005, 1), fontsize=8, frameon=False)
 
 
 def name_layers(axes: Any, paths: Sequence[str], sick: Sequence[int] = ()) -> None:
@@ -263,7 +241,7 @@ def mark(axes: Any, marks: Mapping[int, str]) -> None:
     low, high = axes.get_xlim()
     for number, (place, text) in enumerate(sorted(marks.items())):
         axes.axvspan(place - 0.5, place + 0.5, color=SICK, alpha=0.18, linewidth=0)
-        if number >= _TEXTS:
+        if number >= _TEXTS or not text:
             continue
         level = (level + 1) % 3 if place - last < 0.25 * (high - low) else 0
         last = place
@@ -271,9 +249,13 @@ def mark(axes: Any, marks: Mapping[int, str]) -> None:
         axes.annotate(
             text, (place, 1), (0, -4 - 11 * level), ("data", "axes fraction"),
             "offset points", ha=side, va="top", fontsize=8, color=SICK,
-            fontweight="bold", zorder=5,
-            bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 1},
+            fontweight="bold", zorder=5, bbox=boxed(axes),
         )  # fmt: skip
+
+
+def boxed(axes: Any) -> dict[str, Any]:
+    """Return the box of a text that stands over curves: the colour of its panel."""
+    return {"facecolor": axes.get_facecolor(), "alpha": 0.75, "linewidth": 0, "pad": 1}
 
 
 def _make_room(axes: Any) -> None:
@@ -292,7 +274,7 @@ def marks_of(findings: Sequence[Finding], paths: Sequence[str]) -> dict[int, str
     for finding in findings:
         place = place_of(finding.path, paths)
         if place is not None:
-            marks.setdefault(place, []).append(finding.category)
+            marks.setdefault(place, []).append(readable(finding.category))
     return {place: ", ".join(dict.fromkeys(names)) for place, names in marks.items()}
 
 
@@ -307,8 +289,3 @@ def place_of(path: str, paths: Sequence[str]) -> int | None:
             if name and (one == name or is_part):
                 return number
     return None
-
-
-def legend(axes: Any) -> None:
-    """Put the legend beside the curves, where it hides none of them."""
-    axes.legend(loc="upper left", bbox_to_anchor=(1.005, 1), fontsize=8, frameon=False)

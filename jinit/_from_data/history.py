@@ -86,10 +86,32 @@ class History(Result):
             axes.set_ylabel(_spaced(name) + " (log)" * is_log)
         panels[-1].set_xlabel(figures.ORDER if by_layer else "step")
         if by_layer:
-            figures.legend(panels[0])
             figures.name_layers(panels[-1], _paths(self.rows, self.drawn[-1]))
-        figures.title(figure, f"{self.name}: {self.steps} steps")
+        figures.title(figure, self._headline(by_layer))
+        if by_layer:
+            figures.label_ends(*panels)
         return saved(figure, path)
+
+    def _headline(self, by_layer: bool) -> str:
+        """Say from which value to which the first measurement went."""
+        name = self.drawn[0]
+        lines = [line.values for line in _by_step(self.rows, name)]
+        if not any(len(line) for line in lines):
+            return f"{self.name}: nothing to do"
+        unit = "passes" if by_layer else "steps"
+        before, after = lines[0], lines[-1]
+        if not by_layer:
+            before, after = before[:1], after[-1:]
+        where = f" in {len(before)} layers" if by_layer else ""
+        return (
+            f"{self.name}: the {_spaced(name)}{where} goes from {_range(before)} to "
+            f"{_range(after)} in {self.steps} {unit}"
+        )
+
+
+def _range(values: np.ndarray) -> str:
+    low, high = f"{values.min():.3g}", f"{values.max():.3g}"
+    return low if low == high else f"{low}...{high}"
 
 
 def _by_step(rows: Sequence[Row], name: str) -> list[figures.Line]:

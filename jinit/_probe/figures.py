@@ -10,6 +10,7 @@ import numpy as np
 from .._core import figures
 from .._core.figures import Line
 from .._core.results import Finding, Row
+from . import drift
 
 _SIZES = {"rms": "rms of the output\n(log)", "grad_rms": "rms of the gradient\n(log)"}
 _SHARES = {
@@ -17,9 +18,14 @@ _SHARES = {
     "saturation": "entries at the largest value",
     "cosine": "cosine of two inputs",
 }
+# The band of ratios that are usual, and the number of verdicts that a title has.
+_BAND = 0.5, 2.0
+_VERDICTS = 3
 
 
-def of_report(rows: Sequence[Row], verdict: Sequence[Finding]) -> Any:
+def of_report(
+    rows: Sequence[Row], verdict: Sequence[Finding], parameters: Sequence[Row] = ()
+) -> Any:
     """Draw sizes, gradients and shares by layer; mark the layers of findings."""
     paths = [row["path"] for row in rows]
     marks = figures.marks_of(verdict, paths)
@@ -29,12 +35,23 @@ def of_report(rows: Sequence[Row], verdict: Sequence[Finding]) -> Any:
         axes.set_ylabel(label)
     lines = [Line(label, _column(rows, name)) for name, label in _SHARES.items()]
     figures.curves(panels[2], lines)
-    panels[2].set(ylabel="share of the layer,\ncosine", ylim=(-1.05, 1.05))
-    figures.legend(panels[2])
+    panels[2].set(ylabel="share of the layer,\nor cosine", ylim=(-1.05, 1.05))
     _finish(figure, panels, paths, marks)
-    healthy = f"nothing is wrong in the {len(rows)} rows of this report"
-    figures.title(figure, figures.headline(verdict, healthy))
+    is_drift = bool(verdict) and verdict[0].category in drift.CATEGORIES
+    first = drift.sentence(rows, parameters, verdict[0].category) if is_drift else ""
+    figures.title(figure, figures.headline(verdict, _healthy(rows), first))
+    figures.label_ends(panels[2])
     return figure
+
+
+def _healthy(rows: Sequence[Row]) -> str:
+    sizes = _column(rows, "rms")
+    if not sizes.size:
+        return "No finding, and no layer was measured"
+    return (
+        f"No finding: the rms of the output is {sizes.min():.2g} to {sizes.max():.2g} "
+        f"in all {len(rows)} rows"
+    )
 
 
 def _finish(
@@ -72,13 +89,17 @@ def of_comparison(
         lines = [_median(scheme, rows, name) for scheme, rows in reports.items()]
         figures.curves(axes, lines, log=True)
         axes.set_ylabel(label)
-    figures.legend(panels[0])
     marks: dict[int, str] = {}
     for scheme, (place, category) in ((s, m) for s, m in sick.items() if m):
-        text = f"{scheme}: {category}"
+        text = f"{scheme}: {figures.readable(category)}"
         marks[place] = f"{marks[place]}\n{text}" if place in marks else text
     _finish(figure, panels, paths, marks)
+    seeds = max(map(len, reports.values()))
+    if seeds > 1:
+        bands = f"lines: medians of {seeds} seeds; bands: the least to the largest"
+        panels[-1].set_xlabel(f"{figures.ORDER}\n({bands})")
     figures.title(figure, _schemes_in_words(words))
+    figures.label_ends(*panels)
     return figure
 
 
@@ -101,13 +122,17 @@ def _sick(
 
 
 def _schemes_in_words(words: Mapping[str, str]) -> str:
-    healthy = [name for name, verdict in words.items() if verdict == "healthy"]
-    sick = [f"{name}: {text}" for name, text in words.items() if text != "healthy"]
-    parts = [f"healthy: {', '.join(healthy)}"] if healthy else []
-    shown = sick[:3]
-    if len(sick) > len(shown):
-        shown.append(f"and {len(sick) - len(shown)} more with findings")
-    return "; ".join([*parts, *shown])
+    """Say which schemes share which verdict, the healthy ones first."""
+    schemes: dict[str, list[str]] = {}
+    for name, verdict in words.items():
+        schemes.setdefault(verdict, []).append(name)
+    sick = [verdict for verdict in schemes if verdict != "healthy"]
+    order = [*(["healthy"] if "healthy" in schemes else []), *sick[:_VERDICTS]]
+    parts = [f"{verdict}: {', '.join(schemes[verdict])}" for verdict in order]
+    if rest := sum(len(schemes[verdict]) for verdict in sick[_VERDICTS:]):
+        parts.append(f"{rest} more with findings")
+    text = "; ".join(parts)
+    return text[:1].upper() + text[1:]
 
 
 def of_audit(rows: Sequence[Row], findings: Sequence[Finding]) -> Any:
@@ -120,15 +145,29 @@ def of_audit(rows: Sequence[Row], findings: Sequence[Finding]) -> Any:
     figure.set_figheight(5)
     if drawn:
         figures.points(axes, ratios, list(marks))
-    axes.axhspan(0.5, 2, color=figures.PALETTE[1], alpha=0.08, linewidth=0)
-    axes.axhline(1, color="gray", linewidth=1)
-    axes.set_ylabel("std / the std that keeps the signal\n(log; band: 1/2 to 2)")
+    axes.axhspan(*_BAND, color=figures.PALETTE[1], alpha=0.12, linewidth=0)
+    axes.axhline(1, color=figures.GREY, linewidth=1)
+    axes.set_ylabel("std of the parameter,\nover the std that keeps the signal (log)")
     figures.name_layers(axes, paths, list(marks))
     figures.mark(axes, marks)
     axes.set_xlabel("parameter, in the order of first use")
-    healthy = f"nothing is wrong in {len(rows)} parameters"
+    _name_band(axes)
+    inside = sum(_BAND[0] <= ratio <= _BAND[1] for ratio in ratios)
+    healthy = (
+        f"No finding in {len(rows)} parameters: {inside} of {len(drawn)} kernels have "
+        "1/2 to 2 times the std that keeps the signal"
+    )
     figures.title(figure, figures.headline(findings, healthy))
     return figure
+
+
+def _name_band(axes: Any) -> None:
+    """Say beside the panel what its band and its line are."""
+    for height, text in ((_BAND[1], "2 times"), (1, "keeps the signal"), (0.5, "half")):
+        axes.annotate(
+            text, (1, height), (4, 0), ("axes fraction", "data"), "offset points",
+            va="center", fontsize=8, color=figures.PALETTE[1], annotation_clip=False,
+        )  # fmt: skip
 
 
 def _is_drawn(ratio: float | None) -> bool:

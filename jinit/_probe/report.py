@@ -129,7 +129,7 @@ class Report(Result):
         Returns:
           The matplotlib figure.
         """
-        return saved(of_report(self.rows, self.verdict), path)
+        return saved(of_report(self.rows, self.verdict, self.parameters), path)
 
 
 def _check_limits(name: str, pair: Any) -> None:

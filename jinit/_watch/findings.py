@@ -11,7 +11,7 @@ _VALUES = {1: "gradient", 2: "update", 3: "weight"}
 ENOUGH = 5
 _SPIKE = 100.0
 # An update of a tenth of a weight at each step turns a layer around in ten steps.
-_FAST = 0.1
+FAST = 0.1
 # The gradient of a key's bias is 0 but for rounding. Such noise, so much below the
 # other gradients, says nothing about Adam's epsilon.
 _NOISE = 1e-5
@@ -127,16 +127,16 @@ def _spike(row: Row) -> tuple[float, str]:
 
 
 def _fastness(row: Row) -> float:
-    return row["ratio_peak"] / _FAST if _is_sized(row) else 0.0
+    return row["ratio_peak"] / FAST if _is_sized(row) else 0.0
 
 
 def _fast(row: Row) -> tuple[float, str]:
     peak = row["ratio_peak"]
-    times = max(2, round(2 * peak / _FAST))
+    times = max(2, round(2 * peak / FAST))
     factor = f"{times} times" if times <= 1000 else "a thousand times or more"
     return peak, (
         f"{row['path']}: an update was {peak:.2g} times as large as the weights, where "
-        f"1e-3 is usual and {_FAST:g} is the most that trains well. Lower the learning "
+        f"1e-3 is usual and {FAST:g} is the most that trains well. Lower the learning "
         f"rate {factor}, or warm it up."
     )
 

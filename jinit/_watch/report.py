@@ -2,15 +2,13 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from .._core import figures
-from .._core.figures import Line
 from .._core.results import Finding, Result, Row, Table, plain, saved
+from .figure import figure_of
 from .findings import ENOUGH, findings
 from .state import AT, WatchState, states_in
 from .statistics import MISSING
@@ -97,7 +95,7 @@ class WatchReport(Result):
         Returns:
           The matplotlib figure.
         """
-        return saved(_figure(self.rows, self.findings, self.step), path)
+        return saved(figure_of(self.rows, self.findings, self.step), path)
 
     def check(self) -> None:
         """Raise if there is a finding.
@@ -107,29 +105,6 @@ class WatchReport(Result):
         """
         if self.findings:
             raise AssertionError("\n".join(map(str, self.findings)))
-
-
-def _figure(rows: Sequence[Row], troubles: Sequence[Finding], step: int) -> Any:
-    paths = [row["path"] for row in rows]
-    marks = figures.marks_of(troubles, paths)
-    figure, panels = figures.figure_of(2, len(rows))
-    columns = {
-        name: np.array([row[name] for row in rows], np.float64)  # None becomes NaN.
-        for name in ("weight_rms", "grad_rms", "update_rms", "update_ratio")
-    }
-    sizes = ("weight_rms", "grad_rms", "update_rms")
-    figures.curves(panels[0], [Line(name, columns[name]) for name in sizes], log=True)
-    panels[0].set_ylabel("rms\n(log)")
-    figures.legend(panels[0])
-    figures.curves(panels[1], [Line("", columns["update_ratio"])], log=True)
-    panels[1].set(ylabel="update / weight\n(log)", xlabel="tensor, by name")
-    figures.name_layers(panels[1], paths, list(marks))
-    figures.mark(panels[0], marks)
-    figures.mark(panels[1], dict.fromkeys(marks, ""))
-    figure.align_ylabels()
-    healthy = f"nothing is wrong in {len(rows)} tensors after {step} steps"
-    figures.title(figure, figures.headline(troubles, healthy))
-    return figure
 
 
 def _cell(row: Row, name: str) -> str:

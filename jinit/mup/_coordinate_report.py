@@ -9,6 +9,7 @@ from ._coordinate_figure import Panel, figure_of
 from ._coordinate_rows import row as row
 
 _SLOPES = ("init", "size", "change")
+_TITLES = {"size": "size after training", "change": "change by training"}
 _PARTS = ("effective", "propagated")
 _NOTES = (
     "Flat activations over a few steps do not prove that a rate transfers: weight "
@@ -156,7 +157,8 @@ class CoordinateReport(Result):
         """Draw size and change against width, a line for each layer.
 
         With refined=True two more panels have the effective and the propagated part of
-        each change. All panels have one range, and thin lines of slope 0, 1/2 and 1.
+        each change. All panels have one range, and thin lines of slope 0, 1/2 and 1. A
+        decade of the width is as long as one of the size, unless sizes explode.
 
         Args:
           path: the file to write the picture to; None to write no file.
@@ -164,12 +166,17 @@ class CoordinateReport(Result):
         Returns:
           The matplotlib figure.
         """
-        panels = [Panel(name, _marked(self.rows, ""), name) for name in _SLOPES[1:]]
+        rows = _marked(self.rows, "")
+        panels = [Panel(title, rows, name) for name, title in _TITLES.items()]
         panels += [
             Panel(f"{name} part of the change", _marked(self.refined, f"{name}_"), name)
             for name in (_PARTS if self.refined else ())
         ]
-        healthy = f"nothing depends on the width in {len(self.rows)} layers"
+        slopes = [row["change_slope"] for row in self.rows] or [0.0]
+        healthy = (
+            f"Nothing depends on the width in {len(self.rows)} layers: the slopes of "
+            f"their changes are {min(slopes):+.2f} to {max(slopes):+.2f}"
+        )
         return saved(figure_of(self.widths, panels, self.findings, healthy), path)
 
 

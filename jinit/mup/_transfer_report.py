@@ -250,11 +250,14 @@ class TransferReport(Result):
                 self._mark(axes, width, float(np.nanmin(finite)), style["color"])
         axes.set_xscale("log", base=2)
         axes.set_yscale("log" if self.score in LOGARITHMS else "linear")
-        axes.set(xlabel="learning rate (log)", ylabel=self._what())
+        star = "star: the best rate of a width, with its error"
+        axes.set(xlabel=f"learning rate (log)\n({star})", ylabel=self._what())
         _limit(axes, self._shown(_top(means)))
-        figures.legend(axes)
+        if self.score in LOGARITHMS:
+            figures.log_ticks(axes)
         unit = " octaves per doubling of the width" if not self.ends else ""
-        figures.title(figure, f"the best rate {self.verdict}{unit}")
+        figures.title(figure, f"The best rate {self.verdict}{unit}")
+        figures.label_ends(axes)
         return saved(figure, path)
 
     def _mark(self, axes: Any, width: int, height: float, color: str) -> None:
@@ -263,8 +266,8 @@ class TransferReport(Result):
         bar = [[rate - rate / 2**error], [rate * 2**error - rate]]
         axes.errorbar(
             [rate], [height], xerr=bar, fmt="*", color=color, markersize=12,
-            markeredgecolor="white", ecolor="black", elinewidth=1.2, capsize=6,
-            zorder=4,
+            markeredgecolor=axes.get_facecolor(), ecolor=figures.GREY,
+            elinewidth=1.2, capsize=6, zorder=4,
         )  # fmt: skip
         if width in self.ends:
             axes.annotate(

@@ -82,8 +82,14 @@ def test_rows_and_figure(flat, tmp_path):
     assert (tmp_path / "check.png").stat().st_size > 1000
     assert len(figure.axes) == 2
     assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
-    labels = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
-    assert labels == [*flat.verdict, "slope 0", "slope 1/2", "slope 1"]
+    texts = [text.get_text() for text in figure.axes[1].texts]
+    assert texts == ["slope 0", "slope 1/2", "slope 1", *flat.verdict]
+    assert figure.get_suptitle().startswith("Nothing depends on the width in ")
+    # A decade of the width is as long as one of the size: slope 1 is 45 degrees.
+    axes = figure.axes[1]
+    box, limits = axes.get_window_extent(), (axes.get_xlim(), axes.get_ylim())
+    x, y = (np.log10(high / low) for low, high in limits)
+    np.testing.assert_allclose(box.height / box.width, y / x, rtol=1e-3)
 
 
 def test_the_table_shows_what_is_expected(flat):

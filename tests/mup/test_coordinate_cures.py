@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
+from matplotlib.text import Text
 
 import jinit
 from jinit import mup
+from jinit._core import figures
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -115,17 +117,31 @@ def test_a_figure_of_many_layers_names_the_sick_ones():
         for i, verdict in enumerate(["flat"] * 30 + ["grows"] + ["flat"] * 20)
     )
     figure = mup.CoordinateReport((64, 128), rows, 1, 1).plot()
-    legend = figure.axes[-1].get_legend()
-    labels = [text.get_text() for text in legend.get_texts()]
-    assert "block_30/mlp/down (not flat)" in labels and len(labels) == 22
-    assert "33 more layers" in labels
-    assert figure.get_suptitle() == "grows: block_30/mlp/down"
+    texts = {text.get_text(): text for text in figure.axes[-1].texts}
+    assert set(texts) == {
+        "slope 0", "slope 1/2", "slope 1", "block_30/mlp/down (not flat)",
+        "50 more layers",
+    }  # fmt: skip
+    assert texts["block_30/mlp/down (not flat)"].get_color() == figures.SICK
+    assert figure.get_suptitle().startswith("block_30/mlp/down grows with width: ")
     figure.draw_without_rendering()
-    boxes = [text.get_window_extent() for text in legend.get_texts()]
-    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    boxes = [Text.get_window_extent(text) for text in texts.values()]
+    assert not any(
+        a.overlaps(b) for i, a in enumerate(boxes[3:]) for b in boxes[3:][:i]
+    )
     assert min(box.y0 for box in boxes) > 0 and max(box.x1 for box in boxes) < (
         figure.bbox.x1
     )
+
+
+def test_a_size_of_zero_is_drawn_at_the_foot():
+    sizes = {"init": (0.0, 0.0), "size": (1.0, 1.1), "change": (0.0, 0.0)}
+    slopes = {f"{n}_{x}": 0.0 for n in sizes for x in ("slope", "expected", "error")}
+    row = {"path": "out", **sizes, **slopes, "verdict": "flat"}
+    axes = mup.CoordinateReport((64, 128), (row,), 1, 1).plot().axes[1]
+    ticks = dict(zip([x.get_text() for x in axes.get_yticklabels()],
+                     axes.get_yticks(), strict=True))  # fmt: skip
+    assert (axes.lines[0].get_ydata() == ticks["exactly 0"]).all()
 
 
 def test_a_training_that_diverges(tmp_path):
