@@ -84,7 +84,7 @@ def formula(fact: Fact) -> str:
     assert isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
     if call.func.id == "exact":
         (words,) = call.args
-        assert isinstance(words, ast.Constant)
+        assert isinstance(words, ast.Constant) and isinstance(words.value, str)
         return f"`{words.value}`"
     return f"`{fact.formula}`"
 
