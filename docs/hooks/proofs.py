@@ -99,7 +99,7 @@ def _std(name: str, fact: Fact) -> str:
 
 def _checked(fact: Fact, law: Law) -> str:
     if not fact.path:
-        return "by the tests below"
+        return "not in the example"
     if law.family in ("constant", "exact"):
         return "values"
     return "std" if fact.std_only else "distribution"
