@@ -84,7 +84,7 @@ def formula(fact: Fact) -> str:
     assert isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
     if call.func.id == "exact":
         (words,) = call.args
-        assert isinstance(words, ast.Constant)
+        assert isinstance(words, ast.Constant) and isinstance(words.value, str)
         return f"`{words.value}`"
     return f"`{fact.formula}`"
 
@@ -99,7 +99,7 @@ def _std(name: str, fact: Fact) -> str:
 
 def _checked(fact: Fact, law: Law) -> str:
     if not fact.path:
-        return "by the tests below"
+        return "not in the example"
     if law.family in ("constant", "exact"):
         return "values"
     return "std" if fact.std_only else "distribution"
