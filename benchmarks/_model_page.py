@@ -81,7 +81,7 @@ def _cells(row: dict[str, Any], ours: float) -> list[str]:
 def figure(rows: Sequence[Sequence[str]]) -> Figure:
     """Draw the seconds of each first start, a line for each model."""
     models = list(dict.fromkeys(row[0] for row in rows))
-    result = Figure(figsize=(7.6, 1.4 + 0.42 * len(models)))
+    result = Figure(figsize=(7.6, 1.4 + 0.42 * len(models)), layout="constrained")
     axes = result.add_subplot()
     for number, (how, marker) in enumerate(
         zip(_LABELS, ("o", "D", "s", "^", "v"), strict=True)

@@ -26,7 +26,7 @@ from docs.hooks import pictures
 FOLDER = "docs/results"
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
-_RUN = re.compile(r"^- \*\*([a-z])\*\*: (.*(?:\n  .*)*)", re.M)
+_RUN = re.compile(r"^- \*\*([a-z]+)\*\*: (.*(?:\n  .*)*)", re.M)
 
 
 class Part(NamedTuple):
@@ -166,8 +166,8 @@ def merged(
     """
     known = {tuple(key): number for number, key in enumerate(order)}
     latest = run()
-    lines = _earlier(part_of(place / f"{page}.md", name), head)
-    lines = {tuple(row[:keys]): (row, when) for row, when in lines}
+    earlier = _earlier(part_of(place / f"{page}.md", name), head)
+    lines = {row[:keys]: (row, when) for row, when in earlier}
     lines |= {tuple(row[:keys]): (tuple(row), latest) for row in rows}
     # A row that is not in `order` is too large for this machine, or it is of a case
     # that is no more: nothing that was measured is removed without being seen.
@@ -175,7 +175,8 @@ def merged(
     kept = [lines[key] for key in places]
     letters: dict[str, str] = {}
     for _, when in kept:
-        letters.setdefault(when, _LETTERS[len(letters)])
+        repeats, index = divmod(len(letters), len(_LETTERS))
+        letters.setdefault(when, _LETTERS[index] * (repeats + 1))
     text = table(
         [*head, "run"],
         [[*row, letters[when]] for row, when in kept],

@@ -182,7 +182,7 @@ def _number(value: float) -> str:
 
 def figure(draws: Sequence[dict[str, Any]]) -> Figure:
     """Draw how many times faster than JAX and torch each draw is."""
-    result = Figure(figsize=(7.6, 1.3 + 0.27 * len(draws)))
+    result = Figure(figsize=(7.6, 1.3 + 0.27 * len(draws)), layout="constrained")
     axes = result.add_subplot()
     y = np.arange(len(draws))
     for number, (column, label, marker) in enumerate((

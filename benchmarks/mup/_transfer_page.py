@@ -87,7 +87,7 @@ def _loss(score: float) -> str:
 
 def figure(study: Study, outcome: Outcome) -> Figure:
     """Draw the best rate over the size; a level line is a rate that transfers."""
-    result = Figure(figsize=(7.6, 3.4))
+    result = Figure(figsize=(7.6, 3.4), layout="constrained")
     axes = result.add_subplot()
     for number, (rule, report) in enumerate(outcome.reports.items()):
         sizes = list(report.best)
