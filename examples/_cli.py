@@ -88,7 +88,7 @@ def _add(
         default=field.default,
         type=_integer(least) if hint is int else hint,
         choices=choices,
-        nargs=count,  # type: ignore[arg-type]
+        nargs=count,
         help=field.metadata["help"],
         metavar="NAME" if several and choices else None,
     )

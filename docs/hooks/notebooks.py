@@ -145,6 +145,8 @@ def _shown(value: Any) -> str:
     if hasattr(value, "_repr_html_"):
         # Markdown would end a block of HTML at an empty line, and reads none here.
         html = re.sub(r"\s*\n\s*", " ", value._repr_html_())
+        # The theme puts tables without a class into a second box that scrolls.
+        html = html.replace("<table>", '<table class="jinit">')
         return f'<div class="result">{html}</div>'
     return _fenced(repr(value))
 

@@ -20,7 +20,7 @@ _LONG = 60
 # The class is named twice, since the longest of two selectors wins, and notebooks and
 # sites have rules for tables of their own.
 _STYLE = "".join(
-    f".jinit-box.jinit-box table:not([class]){rule}"
+    f".jinit-box.jinit-box table{rule}"
     for rule in (
         "{border-collapse:collapse;border:0;margin:0;font-size:0.85em;width:auto;"
         "display:table;color:inherit;background:none}",
@@ -33,7 +33,7 @@ _STYLE = "".join(
         " tfoot td{border-top:1px solid currentColor}",
         " .number{text-align:right;font-variant-numeric:tabular-nums}",
         " .long{white-space:normal;min-width:20em}",
-        " tr:has(strong){font-weight:bold}",
+        " tr:has(strong) td{font-weight:bold}",
     )
 )
 

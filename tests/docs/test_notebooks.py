@@ -73,7 +73,7 @@ def test_a_page_shows_what_cells_print_draw_and_return():
     assert all(picture.startswith(b"\x89PNG") for picture in drawn.values())
     parts = [
         "# A heading", "[Download it](page.ipynb)", "print(3 * 4)", "```text\n12\n```",
-        '<div class="result"><table> <tr><td>1</td></tr></table></div>',
+        '<div class="result"><table class="jinit"> <tr><td>1</td></tr></table></div>',
         "page-0.png", "page-1.png", "\nMore.\n", "```text\n'texts'\n```", "x = 1",
     ]  # fmt: skip
     places = [text.index(part) for part in parts]
