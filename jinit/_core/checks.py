@@ -55,15 +55,14 @@ def shape(value: object, *, symbolic: bool = False) -> Shape:
 
 def _refuse_array(value: object) -> None:
     """Raise if a shape is an array of numbers that are no dimensions, or a key."""
-    dtype = getattr(value, "dtype", None)
     # An array of a few integers may be a shape, as it may for NumPy.
     if not isinstance(value, (jax.Array, np.ndarray)) or (
-        jnp.issubdtype(dtype, jnp.integer) and value.ndim < 2
+        jnp.issubdtype(value.dtype, jnp.integer) and value.ndim < 2
     ):
         return
     raise TypeError(
-        f"`shape` is an array of shape {value.shape} and dtype {dtype}; it must be a "
-        "sequence of non-negative integers, such as (784, 256). An initializer is "
+        f"`shape` is an array of shape {value.shape} and dtype {value.dtype}; it must "
+        "be a sequence of non-negative integers, such as (784, 256). An initializer is "
         "called as init(key, shape), with the key first."
     )
 

@@ -71,10 +71,20 @@ def params(init):
 
 
 def test_weights_of_he_behind_a_padding_are_told_to_measure():
-    half = jax.numpy.arange(64)[None] % 2
-    verdict = jinit.probe(
-        relu_layers(lambda x: x * half), params(jinit.he()), X
-    ).verdict
+    def model(p, x):
+        return jax.lax.scan(layer, x, p["hidden"])[0]
+
+    def layer(x, kernel):
+        axes = ("NHWC", "HWIO", "NHWC")
+        x = jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), "SAME", dimension_numbers=axes
+        )
+        return jax.nn.relu(x), None
+
+    # Of the nine places of a window 25 / 4 lie on an image of 4 x 4.
+    kernels = jinit.stacked(jinit.he())(KEY, (20, 3, 3, 8, 8))
+    images = jax.random.normal(KEY, (16, 4, 4, 8))
+    verdict = jinit.probe(model, {"hidden": kernels}, images).verdict
     (message,) = (one.message for one in verdict if one.category == "signal shrinks")
     assert "Try lsuv(), which measures: the kernels have the std of he()" in message
 
