@@ -26,7 +26,7 @@ import optax
 from rich.console import Console
 
 import jinit
-from examples import _data
+from examples import _data, _figures
 
 
 class Perceptron(nn.Module):
@@ -108,19 +108,7 @@ def _write(
 ) -> None:
     out = pathlib.Path(arguments.out)
     out.mkdir(parents=True, exist_ok=True)
-    figure, (signal, training) = plt.subplots(
-        1, 2, figsize=(9, 3.5), layout="constrained"
-    )
-    for title, run in runs.items():
-        rows = [row for row in run["report"].rows if "relu" not in row["path"]]
-        (line,) = signal.plot([row["rms"] for row in rows], label=f"{title}: signal")
-        gradients = [row["grad_rms"] for row in rows]
-        signal.plot(gradients, ":", color=line.get_color(), label=f"{title}: gradient")
-        training.plot(run["losses"], linewidth=1, label=title)
-    signal.set(yscale="log", xlabel="layer", ylabel="rms before training")
-    training.set(xlabel="step", ylabel="loss")
-    signal.legend(fontsize=7)
-    training.legend(fontsize=7)
+    figure = _figures.diagnosis(runs)
     figure.savefig(out / "figure.png", dpi=120)
     plt.close(figure)
     record = {
