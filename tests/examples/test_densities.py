@@ -1,6 +1,9 @@
 """The densities of the gallery are those of the draws below them."""
 
+import typing
+
 import jax
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -9,12 +12,15 @@ from examples import _densities, _figures, gallery
 from jinit._core import figures
 
 X = np.linspace(-8, 8, 160_001)
+
+
+def has_density(name):
+    init, shape = gallery.init_or_none(name), gallery.SHAPES.get(name, gallery.DENSE)
+    return bool(init and init.std(shape) and _densities.law_of(name, init))
+
+
 # Schemes whose law has a formula.
-NAMES = [
-    name for name in jinit.registry
-    if gallery.init_or_none(name) is not None
-    and _densities.law_of(name, gallery.init_or_none(name))
-]  # fmt: skip
+NAMES = list(filter(has_density, jinit.registry))
 
 
 def test_every_common_law_has_a_density():
@@ -44,3 +50,25 @@ def test_a_density_is_that_of_the_draws(name):
 
 def test_the_examples_have_the_colours_of_the_library():
     assert (*figures.PALETTE, figures.SICK) == _figures.COLORS
+
+
+class Report(typing.NamedTuple):
+    rows: list
+
+
+def test_the_figure_of_the_diagnosis_says_what_was_measured():
+    def run(ratio, loss):
+        rows = [{"path": f"Dense_{i}", "rms": ratio**i, "grad_rms": 1.0}
+                for i in range(4)]  # fmt: skip
+        return {"report": Report(rows), "losses": np.full(30, loss), "accuracy": 0.5}
+
+    runs = {"default": run(0.1, 2.3), "he": run(1.0, 0.125)}
+    figure = _figures.diagnosis(runs)
+    assert figure.get_suptitle() == (
+        "default keeps 1/1,000 of the signal, and the loss ends at 2.30; he keeps the "
+        "signal, and the loss ends at 0.12"
+    )
+    names = [text.get_text() for text in figure.axes[2].texts]
+    assert sorted(names) == ["default", "guessing: ln 10", "he"]
+    assert figure.get_facecolor()[3] == 0
+    plt.close(figure)
