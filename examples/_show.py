@@ -12,6 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from rich.table import Table
 
+from examples import _figures
+
 _COLUMNS = (
     "test acc. %",
     "final loss",
@@ -98,35 +100,73 @@ def _state(record: dict[str, Any]) -> str:
 def figure(records: list[dict[str, Any]], data: str, path: pathlib.Path) -> Figure:
     """Draw a row per depth: learning curves with bands, and signals before training."""
     depths = sorted({record["depth"] for record in records})
-    fig, grid = plt.subplots(
-        len(depths), 3, figsize=(15, 4.2 * len(depths)), squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
-    schemes = list(dict.fromkeys(record["scheme"] for record in records))
-    # Dashes differ too: for relu, He and both rules of Kaiming are one curve.
-    palette, dashes = plt.get_cmap("tab10"), ("-", "--", "-.", ":")
+    names = _names(records)
     styles: dict[str, dict[str, Any]] = {
-        scheme: {"color": palette(i % 10), "linestyle": dashes[i % 4]}
-        for i, scheme in enumerate(schemes)
+        scheme: {
+            "color": _figures.COLORS[i % len(_figures.COLORS)],
+            "linestyle": ("-", "--", "-.", ":")[i // len(_figures.COLORS) % 4],
+        }
+        for i, scheme in enumerate(names)
     }
-    for row, depth in zip(grid, depths, strict=True):
-        for record in (r for r in records if r["depth"] == depth):
-            style = styles[record["scheme"]]
-            _band(row[0], record, style)
-            layers = np.arange(1, depth + 1)
-            for axes, field in zip(
-                row[1:], ("activation_rms", "gradient_rms"), strict=True
-            ):
-                # Medians over seeds; an exact zero has no place on a log axis.
-                values = np.median(np.asarray(record[field], np.float64), axis=1)
-                values[values == 0] = np.nan
-                axes.plot(layers, values, **style)
-        _label(row, depth)
-    handles = [Line2D([], [], label=s, **styles[s]) for s in schemes]
-    fig.legend(handles=handles, loc="outside lower center", ncols=len(schemes))
-    fig.suptitle(f"Initialization schemes on {data}", fontsize=14)
-    fig.savefig(path, dpi=110)
+    with _figures.style():
+        fig, grid = plt.subplots(
+            len(depths), 3, figsize=(15, 4.2 * len(depths)), squeeze=False
+        )
+        for row, depth in zip(grid, depths, strict=True):
+            for record in (r for r in records if r["depth"] == depth):
+                if record["scheme"] in names:
+                    _draw(row, record, styles[record["scheme"]])
+            _label(row, depth)
+        handles = [Line2D([], [], label=names[s], **styles[s]) for s in names]
+        fig.legend(handles=handles, loc="outside lower center", ncols=len(names))
+        fig.suptitle(_trained(records, data), fontsize=14)
+        fig.savefig(path, dpi=110)
     return fig
+
+
+def _names(records: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the schemes that are drawn, with the names of all that give their curves.
+
+    For relu, He and both rules of Kaiming are one curve.
+    """
+    curves: dict[str, str] = {}
+    for record in records:
+        drawn = ("depth", "test_accuracy_curve", "activation_rms", "gradient_rms")
+        curve = repr([record[name] for name in drawn])
+        curves[record["scheme"]] = curves.get(record["scheme"], "") + curve
+    groups: dict[str, list[str]] = {}
+    for scheme, curve in curves.items():
+        groups.setdefault(curve, []).append(scheme)
+    return {schemes[0]: " = ".join(schemes) for schemes in groups.values()}
+
+
+def _trained(records: list[dict[str, Any]], data: str) -> str:
+    """Say which schemes train the deepest network."""
+    deepest = max(record["depth"] for record in records)
+    deep = [record for record in records if record["depth"] == deepest]
+    trained = [record["scheme"] for record in deep if _state(record) == "trained"]
+    layers = f"{deepest} {deep[0]['activation']} layers on {data}"
+    names = f": {', '.join(trained)}" if trained else ""
+    return f"{len(trained)} of {len(deep)} schemes train {layers}{names}"
+
+
+def _draw(row: np.ndarray, record: dict[str, Any], style: dict[str, Any]) -> None:
+    """Draw one scheme: its learning curve, and its signals before training."""
+    _band(row[0], record, style)
+    layers = np.arange(1, record["depth"] + 1)
+    fields = ("activation_rms", "gradient_rms")
+    for axes, field in zip(row[1:], fields, strict=True):
+        # Medians over seeds. A zero has no place on a log axis, and stands at its foot.
+        values = np.median(np.asarray(record[field], np.float64), axis=1)
+        is_zero = values == 0
+        axes.plot(layers, np.where(is_zero, np.nan, values), **style)
+        if is_zero.any():
+            axes.plot(
+                layers[is_zero], np.full(is_zero.sum(), 0.02), "v", clip_on=False,
+                transform=axes.get_xaxis_transform(), color=style["color"],
+            )  # fmt: skip
+            if not axes.texts:
+                axes.text(0.02, 0.05, "v: exactly 0", transform=axes.transAxes)
 
 
 def _band(axes: Axes, record: dict[str, Any], style: dict[str, Any]) -> None:

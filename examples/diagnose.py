@@ -19,13 +19,12 @@ if __package__ in (None, ""):  # run by its path
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 import optax
 from rich.console import Console
 
 import jinit
-from examples import _cli, _data
+from examples import _cli, _data, _figures
 from examples._cli import option, parse
 
 
@@ -117,19 +116,6 @@ def _look_and_train(
 
 
 def _write(runs: dict[str, Any], options: Options, console: Console) -> None:
-    figure, (signal, training) = plt.subplots(
-        1, 2, figsize=(9, 3.5), layout="constrained"
-    )
-    for title, run in runs.items():
-        rows = [row for row in run["report"].rows if "relu" not in row["path"]]
-        (line,) = signal.plot([row["rms"] for row in rows], label=f"{title}: signal")
-        gradients = [row["grad_rms"] for row in rows]
-        signal.plot(gradients, ":", color=line.get_color(), label=f"{title}: gradient")
-        training.plot(run["losses"], linewidth=1, label=title)
-    signal.set(yscale="log", xlabel="layer", ylabel="rms before training")
-    training.set(xlabel="step", ylabel="loss")
-    signal.legend(fontsize=7)
-    training.legend(fontsize=7)
     record = {
         title: {
             "verdict": [str(finding) for finding in run["report"].verdict],
@@ -138,7 +124,7 @@ def _write(runs: dict[str, Any], options: Options, console: Console) -> None:
         }
         for title, run in runs.items()
     }
-    _cli.write(options.out, record, figure, console)
+    _cli.write(options.out, record, _figures.diagnosis(runs), console)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 Each scheme of `jinit.registry` is drawn once at a small shape. An image shows the
 matrix; for kernels of more axes it shows the last two axes, with the taps of the window
-side by side. Beside it are the singular values, and a histogram of the entries with red
-lines at their mean plus and minus the standard deviation that `std(shape)` gives. A
-scheme that takes a weight or data gets an example of them.
+side by side. Beside it are the singular values, and a histogram of the entries under
+the law's density, with dashed lines at their mean plus and minus the standard deviation
+that `std(shape)` gives. A scheme that takes a weight or data gets an example of them.
 
     python -m examples.gallery --help
 """
@@ -22,11 +22,13 @@ if __package__ in (None, ""):  # run by its path
 import jax
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.figure import FigureBase
+from matplotlib.figure import Figure, FigureBase
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from rich.progress import track
 
 import jinit
-from examples import _cli
+from examples import _cli, _densities, _figures
 from examples._cli import option, parse
 
 DENSE = (48, 32)
@@ -131,7 +133,7 @@ def main(argv: list[str] | None = None) -> int:
     drawn = [sample for sample in every if sample[0] in chosen]
     columns = 4
     rows = -(-len(drawn) // columns)
-    page = plt.figure(figsize=(5 * columns, 1.5 * rows), layout="constrained")
+    page = plt.figure(figsize=(5 * columns, 1.6 * rows), layout="constrained")
     places = page.subfigures(rows, columns, squeeze=False).ravel()
     pairs = list(zip(places, drawn, strict=False))
     for place, (name, array, std) in track(
@@ -139,6 +141,7 @@ def main(argv: list[str] | None = None) -> int:
         disable=not console.is_terminal,
     ):  # fmt: skip
         panel(place, name, array, std)
+    legend(page)
     out = pathlib.Path(options.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     page.savefig(out, dpi=options.dpi)
@@ -157,7 +160,8 @@ def panel(
 ) -> None:
     """Draw a matrix, its singular values, and the histogram of its entries.
 
-    With `labels` the axes have names and scales, for a figure of one scheme.
+    The law's density lies over the histogram, where the law has one that is known. With
+    `labels` the axes have names and scales, for a figure of one scheme.
     """
     image, spectrum, histogram = place.subplots(1, 3)
     flat = np.real(array).ravel()
@@ -165,25 +169,75 @@ def panel(
     limit = max(float(np.abs(matrix).max()), 1e-12)
     shown = image.imshow(matrix, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
     values = np.linalg.svd(_as_matrix(array), compute_uv=False)
-    spectrum.plot(values, linewidth=1, marker="." if len(values) == 1 else "")
+    index = np.arange(1, len(values) + 1)
+    spectrum.plot(index, values, linewidth=1, marker="." if len(values) == 1 else "")
     spectrum.set_ylim(0, 1.1 * max(float(values.max()), 1e-12))
-    histogram.hist(flat, bins=40, range=(-limit, limit), color="gray")
+    histogram.hist(flat, bins=40, range=(-limit, limit), color="gray", density=True,
+                   label="the draw")  # fmt: skip
+    top = histogram.get_ylim()[1]
+    x = np.linspace(-1.2 * limit, 1.2 * limit, 601)
+    density = _densities.density(name, init_or_none(name), array, std, x)
+    if density is not None:
+        histogram.plot(x, density, color=_figures.COLORS[0], linewidth=1.5,
+                       label="the law")  # fmt: skip
+        top = max(top, 1.1 * float(np.median(density[density > 0])))
     for side in () if not std else (-std, std):
-        histogram.axvline(flat.mean() + side, color="tab:red", linewidth=1)
+        histogram.axvline(
+            flat.mean() + side, color=_figures.COLORS[-1], linewidth=1, linestyle="--",
+            label="mean $\\pm$ std" if side < 0 else None,
+        )  # fmt: skip
+    histogram.set_ylim(0, top)
     if labels:
         place.colorbar(shown, ax=image)
         image.set_title(f"the entries, {tuple(array.shape)}", fontsize=10)
+        image.set(xlabel=_axis_name(array, -1), ylabel=_axis_name(array, -2))
         spectrum.set_title("singular values", fontsize=10)
-        spectrum.set_xlabel("index")
-        promise = "" if not std else f", mean +- {std:.3g} in red"
+        spectrum.set(xlabel="index", ylabel="value")
+        promise = "" if not std else f", std {std:.3g}"
         histogram.set_title(f"histogram{promise}", fontsize=10)
-        histogram.set(xlabel="entry", yticks=[])
+        histogram.set(xlabel="entry", ylabel="density")
+        histogram.legend(
+            loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=3, fontsize=8,
+            handlelength=1.2, columnspacing=1,
+        )  # fmt: skip
         return
     image.set_title(name, fontsize=8, loc="left")
     spectrum.set_title(f"{tuple(array.shape)}", fontsize=6)
     histogram.set_title("" if std is None else f"std {std:.3g}", fontsize=6)
-    for axes in (image, spectrum, histogram):
-        axes.set(xticks=[], yticks=[])
+    image.set(xticks=[], yticks=[])
+    spectrum.set(xticks=[1, len(values)], yticks=[0, float(values.max())])
+    histogram.set(xticks=[-limit, 0, limit], yticks=[])
+    spectrum.set_yticklabels(["0", f"{values.max():.2g}"])
+    histogram.set_xticklabels([f"{-limit:.2g}", "0", f"{limit:.2g}"])
+    for axes in (spectrum, histogram):
+        axes.tick_params(labelsize=5, length=2, pad=1)
+
+
+def legend(page: Figure) -> None:
+    """Say once for a page of many schemes what their panels show."""
+    handles = [
+        Patch(color=plt.get_cmap("RdBu")(0.85), label="image: entries above 0"),
+        Patch(color=plt.get_cmap("RdBu")(0.15), label="image: entries below 0"),
+        Line2D([], [], color="C0", label="curve: singular values by index"),
+        Patch(color="gray", label="histogram: entries of the draw"),
+        Line2D([], [], color=_figures.COLORS[0], label="histogram: density of the law"),
+        Line2D([], [], color=_figures.COLORS[-1], linestyle="--",
+               label="histogram: mean plus and minus std"),
+    ]  # fmt: skip
+    page.legend(handles=handles, loc="outside upper center", ncols=3, fontsize=10)
+
+
+def _axis_name(array: np.ndarray, axis: int) -> str:
+    """Return the name of an axis of the image; taps of a window lie side by side."""
+    if array.ndim < 2:
+        return "entry" if axis == -1 else ""
+    beside = ", taps beside each other" if array.ndim > 2 else ""
+    return f"axis {array.ndim + axis}{beside}"
+
+
+def init_or_none(name: str) -> jinit.Initializer | None:
+    """Return the initializer of a scheme, or None if a weight or data made it."""
+    return None if name in ("pissa", "olora", "whitening_conv") else _init(name)
 
 
 def _as_matrix(array: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from docs.hooks import blocks, pictures
 
 MARK = "<!-- figure -->"
-FIGURE = re.compile(r"\n\n!\[The figure .*\n")
+FIGURE = re.compile(r"\n\n!\[.*\]\(.*\)\{ \.drawn \}\n")
 
 
 def executed(markdown: str, page: str) -> tuple[str, dict[str, bytes]]:
@@ -42,7 +42,7 @@ def executed(markdown: str, page: str) -> tuple[str, dict[str, bytes]]:
                     path = _path(page, len(drawn))
                     drawn[path] = pictures.saved(figure)
                     shown[id(figure)] = figure
-                    pieces.append(f"\n\n{_image(path, page)}\n")
+                    pieces.append(f"\n\n{_image(path, page, figure)}\n")
             plt.close("all")
     return _placed("".join([*pieces, markdown[place:]])), drawn
 
@@ -66,6 +66,15 @@ def _path(page: str, number: int) -> str:
     return f"assets/drawn/{name}-{number}.png"
 
 
-def _image(path: str, page: str) -> str:
+def _image(path: str, page: str, figure: Figure) -> str:
     up = "../" * (len(pathlib.PurePosixPath(page).parts) - 1)
-    return f"![The figure that the code above draws]({up}{path}){{ .drawn }}"
+    return f"![{_finding(figure)}]({up}{path}){{ .drawn }}"
+
+
+def _finding(figure: Figure) -> str:
+    """Return the titles of a figure, which say its finding, for who cannot see it."""
+    titles = [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]
+    text = "; ".join(" ".join(title.split()) for title in titles if title)
+    # A bracket would end the text, and a formula has no sound.
+    text = re.sub(r"[\[\]$\\]", "", text)
+    return text or "The figure that the code above draws"

@@ -5,57 +5,30 @@ import io
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 import matplotlib
 import matplotlib.pyplot as plt
-from cycler import cycler
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from examples import gallery
+from examples import _figures, gallery
 
 ROOT = Path(__file__).resolve().parents[2]
-# This gray has a contrast of 4 to 1 on white and on the dark theme alike.
-INK = "#7d8590"
-# The colours of Okabe and Ito, which colour-blind readers can tell apart; the blue is
-# lighter than theirs, for dark pages.
-COLORS = ("#3187C4", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLORS = _figures.COLORS
 
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
-    """Draw figures without a background, in ink that is seen on any."""
-    inks = (
-        "text.color",
-        "axes.edgecolor",
-        "axes.labelcolor",
-        "xtick.color",
-        "ytick.color",
-    )
-    settings: Any = {
-        **dict.fromkeys(inks, INK),
-        "axes.facecolor": "none",
-        "axes.prop_cycle": cycler(color=COLORS),
-        "axes.spines.right": False,
-        "axes.spines.top": False,
-        "figure.facecolor": "none",
-        "figure.figsize": (7.6, 3.4),
-        "figure.constrained_layout.use": True,
-        "grid.alpha": 0.3,
-        "legend.frameon": False,
-        "savefig.facecolor": "none",
-        "savefig.transparent": True,
-    }
+    """Draw figures that suit a light and a dark page, and open no window."""
     backend = matplotlib.get_backend()
     plt.switch_backend("Agg")
-    with plt.rc_context(settings):
+    with _figures.style():
         yield
     plt.switch_backend(backend)
 
 
-def saved(figure: Figure, dpi: int = 130) -> bytes:
+def saved(figure: Figure, dpi: int = 150) -> bytes:
     """Return a figure as a PNG."""
     stream = io.BytesIO()
     figure.savefig(stream, dpi=dpi, format="png")
@@ -66,7 +39,7 @@ def everything() -> Iterator[tuple[str, bytes]]:
     """Yield each picture with its place in `docs`."""
     with style():
         for name, array, std in gallery.samples(jax.random.key(0)):
-            figure = plt.figure(figsize=(9, 2.5))
+            figure = plt.figure(figsize=(10, 3))
             gallery.panel(figure, name, array, std, labels=True)
             yield f"assets/schemes/{name}.png", saved(figure)
             plt.close(figure)

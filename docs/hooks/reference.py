@@ -195,7 +195,8 @@ def card(name: str) -> str:
     picture = (
         '<p class="picture">'
         f'<img class="drawn" src="../../assets/schemes/{entry.name}.png" '
-        f'alt="A draw of {entry.name}: its entries, singular values and histogram" '
+        f'alt="A draw of {entry.name}: its entries, singular values, and their '
+        'histogram under the density of the law" '
         'loading="lazy"></p>'
     )
     table = "\n".join(["| | |", "| --- | --- |", *rows])

@@ -253,9 +253,15 @@ def mark(axes: Any, marks: Mapping[int, str]) -> None:
         )  # fmt: skip
 
 
-def boxed(axes: Any) -> dict[str, Any]:
-    """Return the box of a text that stands over curves: the colour of its panel."""
-    return {"facecolor": axes.get_facecolor(), "alpha": 0.75, "linewidth": 0, "pad": 1}
+def boxed(axes: Any) -> dict[str, Any] | None:
+    """Return the box of a text that stands over curves: the colour of its panel.
+
+    A panel without a colour has no box, since one of alpha alone would be black.
+    """
+    color = axes.get_facecolor()
+    if not color[3]:
+        return None
+    return {"facecolor": color, "alpha": 0.75, "linewidth": 0, "pad": 1}
 
 
 def _make_room(axes: Any) -> None:

@@ -112,7 +112,7 @@ def _draw(
         path = row["path"]
         values = np.asarray(row[panel.key], float)[order]
         style = layers.style(path, row["is_sick"])
-        label = _label(row, panel.key, layers.labels)
+        label: str | None = _label(row, panel.key, layers.labels)
         if path in rest:
             # One of the lines without a name stands for all of them.
             label = f"{len(rest)} more layers" if path == rest[0] else None

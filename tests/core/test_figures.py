@@ -229,3 +229,6 @@ def test_a_figure_of_a_dark_style_has_light_ink():
     assert [text.get_color() for text in names] == ["white", "white"]
     (mark,) = [text for text in axes.texts if text.get_text() == "dead"]
     assert mark.get_bbox_patch().get_facecolor()[:3] == (0, 0, 0)
+    # A panel without a colour has no box: with an alpha of its own it would be black.
+    axes.set_facecolor("none")
+    assert figures.boxed(axes) is None

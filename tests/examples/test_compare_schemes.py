@@ -9,7 +9,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from examples import _data, compare_schemes
+from examples import _data, _show, compare_schemes
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -47,6 +47,32 @@ def test_records_table_and_figure(tmp_path, capsys):
     assert zeros["final_loss"] == pytest.approx([math.log(10)] * 2)
     assert (tmp_path / "figure.png").read_bytes()[:4] == b"\x89PNG"
     assert "test acc. %" in text and "steps to 90 %" in text
+
+
+def record(scheme, signals, loss):
+    return {"scheme": scheme, "depth": 2, "activation": "relu", "curve_steps": [1, 2],
+            "test_accuracy_curve": [[0.1, 0.5]], "activation_rms": signals,
+            "gradient_rms": signals, "final_loss": [loss]}  # fmt: skip
+
+
+def test_the_figure_merges_equal_curves_keeps_zeros_and_says_who_trains(tmp_path):
+    kept = [[1.0], [1.0]]
+    records = [
+        record("he", kept, 0.1),
+        record("kaiming", kept, 0.1),
+        record("zeros", [[1.0], [0.0]], math.log(10)),
+    ]
+    figure = _show.figure(records, "digits", tmp_path / "figure.png")
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["he = kaiming", "zeros"]
+    assert figure.get_suptitle() == (
+        "2 of 3 schemes train 2 relu layers on digits: he, kaiming"
+    )
+    signal = figure.axes[1]
+    (zero,) = [line for line in signal.lines if line.get_marker() == "v"]
+    assert (
+        list(zero.get_xdata()) == [2] and signal.texts[0].get_text() == "v: exactly 0"
+    )
 
 
 def test_seeds_differ_and_runs_repeat(tmp_path, capsys):

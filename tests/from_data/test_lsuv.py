@@ -272,6 +272,8 @@ def test_a_history_is_rows_a_table_and_a_figure(tmp_path):
     figure = history.plot(tmp_path / "lsuv.png")
     assert (tmp_path / "lsuv.png").stat().st_size > 5000
     assert list(figure.axes[0].lines[0].get_ydata()) == [row["std"] for row in rows]
+    assert figure.get_suptitle().startswith("lsuv: the std in ")
+    assert figure.axes[0].texts[0].get_text() == "pass 1"
 
 
 def broken(kernel=None, x=X, bias=0.0, **options):

@@ -225,8 +225,8 @@ def test_rows_table_figure_and_data(tmp_path):
     assert (tmp_path / "rates.png").read_bytes()[:4] == b"\x89PNG"
     (axes,) = figure.axes
     assert axes.get_xscale() == "log" and "rate moves" in figure._suptitle.get_text()
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert labels == [f"width {width}" for width in WIDTHS]
+    texts = {text.get_text() for text in axes.texts}
+    assert {f"width {width}" for width in WIDTHS} <= texts
 
 
 def exploding(limit):

@@ -222,6 +222,12 @@ def test_the_critical_pair_of_initializers(key):
 def test_the_phase_diagram_is_drawn(tmp_path):
     path = tmp_path / "phase.png"
     figure = theory.plot_phase_diagram("tanh", path)
+    assert figure.get_suptitle().replace("\n", " ") == (
+        "tanh: the edge of chaos is at sigma_w2 = 1 (sigma_b2 = 0) to 3.4 "
+        "(sigma_b2 = 1)"
+    )
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts == ["ordered", "chaotic"]
     assert path.stat().st_size > 5000
     chi1 = np.exp(np.asarray(figure.axes[0].collections[0].get_array()))
     # Without bias the edge is at sigma_w2 = 1; below it ordered, above chaotic.
