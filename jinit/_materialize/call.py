@@ -14,7 +14,7 @@ import numpy as np
 from .._core import erf_inv, trees
 from .._core.identity import identity, keep
 from .._core.meshes import automatic_axes
-from .._core.programs import trace_context
+from .._core.programs import at_top_level, trace_context
 from .._core.trees import Leaf
 from .._network import jaxpr
 from .._network.adapters.nnx import shared_objects
@@ -96,7 +96,7 @@ class Traces:
         key = identity((tree, settings)), types, trace_context()
         call = self._calls.get(key)
         if call is None:
-            if chunks.available() and (os.cpu_count() or 1) > 1:
+            if _has_time_to_look():
                 erf_inv.look_ahead()
             call = self._trace(leaves, tree)
             keep(self._calls, key, call, self._MOST)
@@ -110,6 +110,12 @@ class Traces:
             return self._function(*args, **kwargs)
 
         return _traced(function, [x for _, x in leaves if is_array(x)], self._skip)
+
+
+def _has_time_to_look() -> bool:
+    """Tell whether another core may look at erf_inv while this one traces."""
+    several = (os.cpu_count() or 1) > 1
+    return several and at_top_level() and chunks.available()
 
 
 def is_array(x: Any) -> bool:
