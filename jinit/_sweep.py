@@ -5,7 +5,7 @@ import math
 import os
 import weakref
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 from ._core import checks
 from ._core.identity import ById, identity, keep
+from ._core.snapshot import Snapshot, snapshot
 from ._core.terminal import track
 
 # The share of a device's memory that a chunk may take. The user needs the rest.
@@ -120,8 +121,9 @@ class _Programs:
 
     def bytes(self, num: int, key: Any) -> int:
         """Return the bytes that all seeds at once would take on a device, by XLA."""
-        # XLA takes milliseconds to count them.
-        kind = num, jax.typeof(key)
+        # XLA takes milliseconds to count them. `jax.typeof` of a typed key takes 20
+        # microseconds, which a sweep of a small function would notice.
+        kind = num, key.shape, key.dtype
         if kind not in self._needed:
             memory = self.whole(num).lower(key).compile().memory_analysis()
             sizes = memory and (memory.temp_size_in_bytes, memory.output_size_in_bytes)
@@ -146,12 +148,30 @@ def _programs(fn: Callable[..., Any], devices: tuple[Any, ...]) -> _Programs:
         _PROGRAMS[name] = {}
         weakref.finalize(fn, _PROGRAMS.pop, name, None)
     # The function is the same object, but the values that it closes over may change.
+    stored = _PROGRAMS[name]
+    latest: _Latest | None = stored.get(_LATEST)
+    if latest and latest.devices == devices and latest.snapshot.is_of(fn):
+        return latest.programs
     key = identity(fn), devices
-    programs: _Programs | None = _PROGRAMS[name].get(key)
+    programs: _Programs | None = stored.get(key)
     if programs is None:
         programs = _Programs(function, devices)
-        keep(_PROGRAMS[name], key, programs, _MOST_PROGRAMS)
+        keep(stored, key, programs, _MOST_PROGRAMS)
+    look = snapshot(fn)
+    if look is not None:
+        stored[_LATEST] = _Latest(look, devices, programs)
     return programs
+
+
+class _Latest(NamedTuple):
+    """The latest programs of a function, and how the function looked then."""
+
+    snapshot: Snapshot
+    devices: tuple[Any, ...]
+    programs: _Programs
+
+
+_LATEST = "latest"
 
 
 def _jitted(

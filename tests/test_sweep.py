@@ -161,3 +161,36 @@ def test_inside_a_jit():
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_sweep_follows_what_its_function_closes_over(monkeypatch):
+    table = np.ones(2, np.float32)
+
+    def drawn(key):
+        return jax.random.uniform(key) * jnp.asarray(table).sum() * SCALE
+
+    def sums():
+        return float(jnp.sum(jinit.sweep(drawn, KEY, 3)))
+
+    first = sums()
+    assert sums() == first
+    table[1] = 3
+    np.testing.assert_allclose(sums(), 2 * first, rtol=1e-6)
+    monkeypatch.setitem(globals(), "SCALE", 10.0)
+    np.testing.assert_allclose(sums(), 20 * first, rtol=1e-6)
+    table[1] = 1
+    monkeypatch.undo()
+    assert sums() == first
+
+
+SCALE = 1.0
+
+
+def test_a_later_sweep_reads_its_function_no_second_time(monkeypatch):
+    def drawn(key):
+        return jax.random.normal(key)
+
+    jinit.sweep(drawn, KEY, 3)
+    # To make a key of the function takes as long as a small sweep.
+    monkeypatch.setattr(_sweep, "identity", None)
+    jinit.sweep(drawn, KEY, 3)

@@ -53,10 +53,13 @@ def check_fits(out_sharding: Any, shape: tuple[int, ...]) -> None:
             "call inside `jax.set_mesh(mesh)`, or pass "
             "jax.sharding.NamedSharding(mesh, spec)."
         )
+    # `shard_shape` accepts further entries that are None.
+    if len(spec) > len(shape):
+        raise ValueError(
+            f"`out_sharding` {spec} has {len(spec)} entries, and shape {shape} has "
+            f"{len(shape)} axes; a spec has at most one entry for each axis."
+        )
     try:
-        # `shard_shape` accepts further entries that are None.
-        if len(spec) > len(shape):
-            raise ValueError(f"{len(spec)} entries for {len(shape)} axes")
         NamedSharding(mesh, spec).shard_shape(shape)
     except ValueError as error:
         raise ValueError(

@@ -4,20 +4,21 @@ A call is traced once for its settings, the types of its arrays, and the setting
 that a trace depends on. A later call that agrees in all of these traces nothing.
 """
 
+import os
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from .._core import trees
+from .._core import erf_inv, trees
 from .._core.identity import identity, keep
 from .._core.meshes import automatic_axes
-from .._core.programs import trace_context
+from .._core.programs import at_top_level, trace_context
 from .._core.trees import Leaf
 from .._network import jaxpr
 from .._network.adapters.nnx import shared_objects
-from . import executables, loops, units
+from . import chunks, executables, loops, units
 from .skipping import Skip, check_independent
 
 
@@ -71,6 +72,8 @@ class Call(NamedTuple):
     results: _Results
     # The programs that hold arrays of the function; they live as long as its trace.
     programs: dict[Hashable, executables.Program]
+    # How the results are computed, for each placement (see schedule.py).
+    schedules: dict[Hashable, Any]
 
 
 class Traces:
@@ -93,6 +96,8 @@ class Traces:
         key = identity((tree, settings)), types, trace_context()
         call = self._calls.get(key)
         if call is None:
+            if _has_time_to_look():
+                erf_inv.look_ahead()
             call = self._trace(leaves, tree)
             keep(self._calls, key, call, self._MOST)
         return call, arrays
@@ -105,6 +110,12 @@ class Traces:
             return self._function(*args, **kwargs)
 
         return _traced(function, [x for _, x in leaves if is_array(x)], self._skip)
+
+
+def _has_time_to_look() -> bool:
+    """Tell whether another core may look at erf_inv while this one traces."""
+    several = (os.cpu_count() or 1) > 1
+    return several and at_top_level() and chunks.available()
 
 
 def is_array(x: Any) -> bool:
@@ -172,4 +183,4 @@ def _traced(
         check_independent(jaxpr.listing(closed), results.drawn, results.skipped)
     listing = loops.taken_apart(jaxpr.listing(closed, first))
     shapes = list(map(_plain, shapes[:first]))
-    return Call(listing, units.units(listing), shapes, results, {})
+    return Call(listing, units.units(listing), shapes, results, {}, {})

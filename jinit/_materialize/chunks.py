@@ -1,12 +1,11 @@
 """One program for each law draws arrays of every shape, a chunk at a time.
 
 A program fills a buffer with the entries from a given number on, in a loop over blocks,
-so that a small array takes a short time. The buffer is copied into the array and used
-again. Programs run in threads, each with its buffers.
+so that a small array takes a short time. The buffer is copied, as an array or into one,
+and used again. Programs run in threads, each with its buffers.
 """
 
 import contextlib
-import ctypes
 import math
 import threading
 from collections.abc import Hashable, Iterator, Sequence
@@ -22,6 +21,7 @@ from .._core import checks
 from .._core.identity import keep
 from .._core.programs import WIDE, may_choose_options
 from .._network import jaxpr
+from . import memory
 from .entries import replayed
 from .units import ProgramUnit
 
@@ -30,8 +30,6 @@ BLOCK = 1 << 11
 CHUNK = 1 << 18
 # A thread draws at most so many entries at once; a larger array is drawn by several.
 PIECE = 1 << 22
-# JAX shares the memory of a NumPy array whose address is a multiple of this number.
-_ALIGNED = 64
 
 
 def available() -> bool:
@@ -56,6 +54,8 @@ class Chunked:
         self._bound = bound
         (kind,) = unit.write_types()
         self.dtype = np.dtype(kind.dtype)
+        # A chunk begins behind these entries of its buffer (see memory.py).
+        self._lead = memory.lead(self.dtype)
         self._executable: Future[Any] | None = None
 
     def start(self, pool: Executor) -> None:
@@ -63,7 +63,7 @@ class Chunked:
         if self._executable is not None:
             return
         types = [
-            jax.ShapeDtypeStruct((CHUNK,), self.dtype),
+            jax.ShapeDtypeStruct((CHUNK + self._lead,), self.dtype),
             jax.ShapeDtypeStruct((), np.int32),
             jax.ShapeDtypeStruct((2,), np.uint32),
             *map(jaxpr.raw_type, self._unit.read_types()),
@@ -86,7 +86,8 @@ class Chunked:
                 for x, zero in zip(values, none, strict=True)
             )
             block = self._block(first, i, operands)
-            return lax.dynamic_update_slice(buffer, block, (i * np.int32(BLOCK),))
+            start = i * np.int32(BLOCK) + np.int32(self._lead)
+            return lax.dynamic_update_slice(buffer, block, (start,))
 
         return lax.fori_loop(np.int32(0), blocks, fill, buffer)
 
@@ -99,6 +100,14 @@ class Chunked:
         numbers = jnp.broadcast_to(first[0], low.shape), low
         return replayed(self._unit, operands, numbers, self._bound)
 
+    def array(
+        self, shape: tuple[int, ...], operands: Sequence[Any], buffers: "Buffers"
+    ) -> jax.Array:
+        """Draw an array of at most a chunk."""
+        chunk = self._chunk(0, math.prod(shape), operands, buffers)
+        (array,) = memory.copied([chunk.reshape(shape)])
+        return array
+
     def fill(
         self,
         array: jax.Array,
@@ -107,7 +116,7 @@ class Chunked:
         buffers: "Buffers",
     ) -> None:
         """Draw the entries with some numbers of an array that nobody else has."""
-        entries = memory_of(array, array.size)
+        entries = memory.memory_of(array, 0, array.size)
         for start in numbers[::CHUNK]:
             count = min(CHUNK, numbers.stop - start)
             chunk = self._chunk(start, count, operands, buffers)
@@ -124,9 +133,10 @@ class Chunked:
         assert self._executable is not None
         executable = self._executable.result()
         blocks, first = np.int32(-(-count // BLOCK)), words_of(start)
-        buffer = executable(buffers.take(self.dtype), blocks, first, *operands)
+        buffer = buffers.take(self.dtype, CHUNK + self._lead)
+        buffer = executable(buffer, blocks, first, *operands)
         buffers.put(buffer)
-        return memory_of(buffer, count)
+        return memory.memory_of(buffer, self._lead, count)
 
 
 def words_of(number: int) -> np.ndarray:
@@ -134,55 +144,50 @@ def words_of(number: int) -> np.ndarray:
     return np.array([number >> 32, number & 0xFFFFFFFF], np.uint32)
 
 
-def memory_of(array: jax.Array, count: int) -> np.ndarray:
-    """Return a view, to read and to write, of the first entries of an unshared array.
-
-    NumPy's own view of an array of JAX would keep the array from being donated.
-    """
-    address = array.block_until_ready().unsafe_buffer_pointer()
-    size = count * array.dtype.itemsize
-    memory: Any = (ctypes.c_char * size).from_address(address)
-    entries: np.ndarray = np.frombuffer(memory, array.dtype)
-    return entries
-
-
 class Draw:
     """A draw is a program unit whose array comes in chunks; it runs in threads."""
 
-    def __init__(self, unit: ProgramUnit, program: Chunked, buffers: "Buffers") -> None:
+    def __init__(self, unit: ProgramUnit, program: Chunked) -> None:
         (kind,) = unit.write_types()
-        self._shape, self._program, self._buffers = kind.shape, program, buffers
+        self.program = program
+        self._shape: tuple[int, ...] = kind.shape
 
-    def start(self, pool: Executor) -> None:
-        """Compile the program in the background, unless it is compiled."""
-        self._program.start(pool)
-
-    def submit(self, pool: Executor, operands: Sequence[Any]) -> "Pending":
+    def submit(
+        self, pool: Executor, operands: Sequence[Any], buffers: "Buffers"
+    ) -> "Pending":
         """Let the threads of a pool draw the array; a large one in several pieces."""
         every = range(math.prod(self._shape))
         if len(every) <= PIECE:
-            return Pending(pool.submit(self._whole, every, operands), [])
-        array = pool.submit(self._new)
+            return Pending(pool.submit(self._whole, every, operands, buffers), [])
+        array = pool.submit(self._new, buffers)
         starts = every[::PIECE]
         pieces = [every[start : start + PIECE] for start in starts]
         # A pool begins its tasks in order, so no piece waits for an array that is
         # behind it in the queue.
-        tasks = [pool.submit(self._piece, array, part, operands) for part in pieces]
+        tasks = [
+            pool.submit(self._piece, array, part, operands, buffers) for part in pieces
+        ]
         return Pending(array, tasks)
 
-    def _new(self) -> jax.Array:
-        with self._buffers.settings():
-            return self._buffers.new(self._shape, self._program.dtype)
+    def _new(self, buffers: "Buffers") -> jax.Array:
+        with buffers.settings():
+            return buffers.new(self._shape, self.program.dtype)
 
-    def _whole(self, every: range, operands: Sequence[Any]) -> jax.Array:
-        with self._buffers.settings():
-            array = self._buffers.new(self._shape, self._program.dtype)
-            self._program.fill(array, every, operands, self._buffers)
+    def _whole(
+        self, every: range, operands: Sequence[Any], buffers: "Buffers"
+    ) -> jax.Array:
+        with buffers.settings():
+            if len(every) <= CHUNK:
+                return self.program.array(self._shape, operands, buffers)
+            array = buffers.new(self._shape, self.program.dtype)
+            self.program.fill(array, every, operands, buffers)
             return array
 
-    def _piece(self, array: Any, part: range, operands: Sequence[Any]) -> None:
-        with self._buffers.settings():
-            self._program.fill(array.result(), part, operands, self._buffers)
+    def _piece(
+        self, array: Any, part: range, operands: Sequence[Any], buffers: "Buffers"
+    ) -> None:
+        with buffers.settings():
+            self.program.fill(array.result(), part, operands, buffers)
 
 
 class Pending(NamedTuple):
@@ -218,10 +223,8 @@ class Buffers:
     """
 
     def __init__(self, largest: int) -> None:
-        largest = max(largest, CHUNK * 8)
         self._local = threading.local()
-        # Pages that nobody has written take no memory.
-        self._zeros = np.zeros(largest + 2 * _ALIGNED, np.uint8)
+        self._zeros = memory.zeros(max(largest, CHUNK * 8 + 64))
         self._x64 = bool(checks.flag("jax_enable_x64"))
         self._device = checks.flag("jax_default_device")
 
@@ -232,23 +235,15 @@ class Buffers:
             yield
 
     def new(self, shape: tuple[int, ...], dtype: np.dtype) -> jax.Array:
-        """Return an array that nobody else has, and whose memory is JAX's.
+        """Return an array that nobody else has, and whose memory is JAX's."""
+        zeros = memory.unaligned(self._zeros, math.prod(shape), dtype)
+        (array,) = memory.copied([zeros.reshape(shape)])
+        return array
 
-        `jnp.zeros` would compile a program for each shape, and `jnp.array` copies
-        twice. `device_put` copies an unaligned NumPy array once.
-        """
-        size, start = math.prod(shape) * dtype.itemsize, -self._zeros.ctypes.data
-        first = start % _ALIGNED + dtype.itemsize
-        zeros = self._zeros[first : first + size].view(dtype).reshape(shape)
-        array = jax.device_put(zeros)
-        address = array.block_until_ready().unsafe_buffer_pointer()
-        is_shared = address == zeros.ctypes.data
-        return jnp.array(zeros, copy=True) if is_shared else array
-
-    def take(self, dtype: np.dtype) -> jax.Array:
+    def take(self, dtype: np.dtype, size: int) -> jax.Array:
         """Return the thread's buffer of a dtype, which then belongs to the caller."""
         buffer: jax.Array | None = self._free().pop(dtype, None)
-        return self.new((CHUNK,), dtype) if buffer is None else buffer
+        return self.new((size,), dtype) if buffer is None else buffer
 
     def put(self, buffer: jax.Array) -> None:
         """Return a buffer to the thread."""

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Executor, Future
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -13,7 +13,8 @@ from .._core.identity import keep
 from .._core.meshes import explicit_axes
 from .._core.programs import WIDE, jit_to, may_choose_options, trace_context
 from .._network import jaxpr
-from .._network.equations import BROADCAST
+from .._network.equations import BROADCAST, keeps_order
+from . import memory
 from .units import ProgramUnit, run
 
 # Up to this number of elements a copy from the host costs less than a program. The
@@ -21,10 +22,47 @@ from .units import ProgramUnit, run
 _SMALL_FILL = 1 << 18
 
 
-def fill(unit: ProgramUnit) -> Callable[[Any], list[jax.Array]] | None:
-    """Return a function that repeats a number without a program, if a unit does so."""
+class Fill(NamedTuple):
+    """A Fill makes an array that repeats a number, without a program."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def __call__(self, number: Any) -> list[jax.Array]:
+        return self.all([self], [number])
+
+    @staticmethod
+    def all(fills: "Sequence[Fill]", numbers: Sequence[Any]) -> list[jax.Array]:
+        """Return an array for each fill; many at once take half the time."""
+        # Arrays of equal numbers are copies of the beginnings of one array.
+        pairs = [
+            (fill.dtype, np.asarray(number, fill.dtype).tobytes())
+            for fill, number in zip(fills, numbers, strict=True)
+        ]
+        sizes: dict[tuple[np.dtype, bytes], int] = {}
+        for pair, fill in zip(pairs, fills, strict=True):
+            sizes[pair] = max(sizes.get(pair, 0), math.prod(fill.shape))
+        filled = {pair: _filled(size, *pair) for pair, size in sizes.items()}
+        return memory.copied(
+            [
+                filled[pair][: math.prod(fill.shape)].reshape(fill.shape)
+                for pair, fill in zip(pairs, fills, strict=True)
+            ]
+        )
+
+
+def _filled(size: int, dtype: np.dtype, number: bytes) -> np.ndarray:
+    array = memory.unaligned(memory.zeros(size * dtype.itemsize), size, dtype)
+    array[:] = np.frombuffer(number, dtype)
+    return array
+
+
+def fill(unit: ProgramUnit) -> Fill | None:
+    """Return what repeats a number without a program, if a unit does so."""
     step, *others = unit.steps
-    if others or step.eqn.primitive is not BROADCAST:
+    if step.eqn.primitive is not BROADCAST or not all(
+        keeps_order(x.eqn) for x in others
+    ):
         return None
     (kind,) = unit.write_types()
     repeats = len(unit.reads) == 1 and jaxpr.size(step.eqn.invars[0]) == 1
@@ -32,12 +70,7 @@ def fill(unit: ProgramUnit) -> Callable[[Any], list[jax.Array]] | None:
         return None
     if not 1 < math.prod(kind.shape) <= _SMALL_FILL:
         return None
-
-    def repeat(number: Any) -> list[jax.Array]:
-        array = np.full(kind.shape, np.asarray(number).item(), kind.dtype)
-        return [jax.device_put(array)]
-
-    return repeat
+    return Fill(kind.shape, np.dtype(kind.dtype))
 
 
 class Program:

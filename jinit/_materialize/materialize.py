@@ -10,7 +10,7 @@ import contextlib
 import functools
 import gc
 import os
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -27,11 +27,9 @@ from .._core.trees import Leaf
 from .._network import interpret, jaxpr
 from . import chunks
 from .call import Call, Traces
-from .places import committed, places
-from .programs import Run, compile_all, programs_of
 from .results import joined, places_of, separate
+from .schedule import schedule_of
 from .skipping import Skip, skip_of
-from .units import ProgramUnit
 
 
 def materialize(
@@ -156,25 +154,27 @@ def _run(
         return _run_inside(call, inputs, where)
     if checks.flag("jax_debug_key_reuse"):
         interpret.spend_keys(call.listing, inputs)
-    programs = programs_of(call, places(call, where), committed(inputs))
+    schedule = schedule_of(call, where, inputs)
     slots = dict(enumerate(map(jaxpr.raw, inputs)))
-    known_numbers = _Numbers(outputs)
+    buffers = chunks.Buffers(schedule.largest)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        compile_all(programs, pool)
-        for unit, program, dead in _tracked(call.units, programs, outputs, progress):
-            operands = [_value(read, slots) for read in unit.reads]
-            if isinstance(program, chunks.Draw):
-                (slot,) = unit.writes
-                slots[slot] = program.submit(pool, operands)
+        schedule.compile(pool)
+        slots |= schedule.numbers()
+        for row in track(schedule.rows, "drawing", show=progress):
+            operands = [_value(read, slots) for read in row.reads]
+            if isinstance(row.run, chunks.Draw):
+                (slot,) = row.writes
+                slots[slot] = row.run.submit(pool, operands, buffers)
             else:
-                results = known_numbers.once(
-                    unit, functools.partial(program, *operands)
-                )
-                slots |= zip(unit.writes, results, strict=True)
-            # The arrays that no later unit reads are freed at once.
-            for slot in dead:
+                slots |= zip(row.writes, row.run(*operands), strict=True)
+            # The arrays that no later row reads are freed at once.
+            for slot in row.dead:
                 del slots[slot]
-        values = [_value(output, slots) for output in outputs]
+        slots |= schedule.filled()
+        values = [
+            jaxpr.literal_value(x) if jaxpr.is_literal(x) else _value(x, slots)
+            for x in outputs
+        ]
     values = separate(outputs, values)
     return list(map(_placed, map(jaxpr.typed, values, call.shapes), where))
 
@@ -205,67 +205,9 @@ def _inputs(listing: jaxpr.Listing, arguments: list[Leaf]) -> list[Any]:
 
 
 def _value(read: Any, slots: dict[int, Any]) -> Any:
-    if jaxpr.is_literal(read):
-        return jaxpr.literal_value(read)
-    value = slots[read]
+    """Return the value of a slot; wait for it if threads draw it."""
+    value = slots[read] if isinstance(read, int) else read
     return value.result() if isinstance(value, chunks.Pending) else value
-
-
-class _Numbers:
-    """A _Numbers runs operations on literals alone, as sqrt(2 / 256), only once.
-
-    Layers repeat such operations, and each run of a program takes microseconds.
-    """
-
-    def __init__(self, outputs: Sequence[Any]) -> None:
-        self._outputs = {o for o in outputs if not jaxpr.is_literal(o)}
-        self._names: dict[int, Hashable] = {}
-        self._results: dict[Hashable, Sequence[Any]] = {}
-
-    def once(
-        self, unit: ProgramUnit, run: Callable[[], Sequence[Any]]
-    ) -> Sequence[Any]:
-        """Return the results of a unit, from an equal unit if one has run."""
-        name = self._name(unit)
-        if name is None:
-            return run()
-        if name not in self._results:
-            self._results[name] = run()
-        self._names |= {slot: (name, i) for i, slot in enumerate(unit.writes)}
-        return self._results[name]
-
-    def _name(self, unit: ProgramUnit) -> Hashable | None:
-        """Return a key of a unit that computes numbers from literals, or else None."""
-        # Two results of the function must not be one buffer, since a caller may donate
-        # one of them.
-        is_result = not self._outputs.isdisjoint(unit.writes)
-        if not unit.is_small or unit.has_effects or is_result:
-            return None
-        reads = tuple(
-            jaxpr.literal_value(read).tobytes()
-            if jaxpr.is_literal(read)
-            else self._names.get(read)
-            for read in unit.reads
-        )
-        return None if None in reads else (unit.signature, reads)
-
-
-def _tracked(
-    units: list[ProgramUnit],
-    programs: list[Run],
-    outputs: Sequence[Any],
-    progress: bool,
-) -> Iterator[tuple[ProgramUnit, Run, list[int]]]:
-    """Yield the units with their programs, and the slots that no later unit reads."""
-    last = {slot: -1 for slot in outputs if not jaxpr.is_literal(slot)}
-    dead: list[list[int]] = [[] for _ in units]
-    for index in reversed(range(len(units))):
-        unit = units[index]
-        for slot in {r for r in unit.reads if not jaxpr.is_literal(r)} | {*unit.writes}:
-            if last.setdefault(slot, index) == index:
-                dead[index].append(slot)
-    rows = list(zip(units, programs, dead, strict=True))
-    return iter(track(rows, "drawing", show=progress))
 
 
 def _placed(value: Any, sharding: Any) -> jax.Array:

@@ -5,13 +5,12 @@ Numbers and keys are computed on the host, flat samplers share a program for all
 """
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from jax.sharding import PartitionSpec
 
-from .._core.erf_inv import is_known
+from .._core.erf_inv import is_exact, is_known, is_known_soon
 from .._core.meshes import explicit_axes
 from .._network import jaxpr
 from . import chunks, executables, flat, numbers
@@ -19,12 +18,27 @@ from .call import Call
 from .units import ProgramUnit
 
 # From this many entries on, the short form of erf_inv saves more time than it takes to
-# check that the form is exact on this machine.
-_LONG = 1 << 27
+# check that the form is exact on this machine, or to wait for a check that has begun.
+_LONG, _WORTH_WAITING = 1 << 27, 1 << 22
 
 
 # A program unit is computed by a function of its operands, or drawn by threads.
 Run = Callable[..., Sequence[Any]] | chunks.Draw
+
+
+class OnHost:
+    """This function computes a number or a key without XLA, wherever XLA agrees."""
+
+    def __init__(self, unit: ProgramUnit, compute: Any, context: Hashable) -> None:
+        self._unit, self._compute, self._context = unit, compute, context
+
+    def __call__(self, *operands: Any) -> Sequence[Any]:
+        values: Sequence[Any] | None = self._compute(*operands)
+        if values is None:
+            shared = executables.PROGRAMS
+            program = executables.program(self._unit, None, self._context, shared)
+            values = program(*operands)
+        return values
 
 
 def programs_of(call: Call, places: dict[int, Any], bound: set[int]) -> list[Run]:
@@ -70,15 +84,7 @@ def _without_program(
     compute = numbers.on_host(unit) if results.isdisjoint(unit.writes) else None
     if compute is None:
         return executables.fill(unit)
-
-    def computed(*operands: Any) -> Sequence[Any]:
-        values = compute(*operands)
-        if values is None:
-            shared = executables.PROGRAMS
-            values = executables.program(unit, None, context, shared)(*operands)
-        return values
-
-    return computed
+    return OnHost(unit, compute, context)
 
 
 class _Samplers:
@@ -94,9 +100,9 @@ class _Samplers:
             if sampler is not None:
                 self._flats[unit.writes[0]] = sampler
                 kinds += unit.write_types()
-        self._is_short = sum(k.size for k in kinds) >= _LONG or is_known()
-        largest = max((k.size * k.dtype.itemsize for k in kinds), default=0)
-        self._buffers = chunks.Buffers(largest)
+        count = sum(kind.size for kind in kinds)
+        is_long = count >= (_WORTH_WAITING if is_known_soon() else _LONG)
+        self._is_short = (is_long and is_exact()) or is_known()
 
     def bound(self, unit: ProgramUnit) -> float:
         """Return a bound for erf_inv, or infinity if its short form does not pay."""
@@ -110,11 +116,4 @@ class _Samplers:
             return None
         bound = self.bound(unit)
         key = sampler.key, bound, self._context
-        return chunks.Draw(unit, chunks.program(unit, bound, key), self._buffers)
-
-
-def compile_all(programs: Iterable[Run], pool: Executor) -> None:
-    """Compile all programs in threads; each lowers here while others compile."""
-    for program in programs:
-        if isinstance(program, executables.Program | chunks.Draw):
-            program.start(pool)
+        return chunks.Draw(unit, chunks.program(unit, bound, key))

@@ -74,8 +74,15 @@ class Network(Result):
 
         These are Linen's or Haiku's variables, or a model of NNX, Equinox, Keras or
         penzai that holds its arrays.
+
+        Raises:
+          ValueError: if the parameters have numbers, and other arrays of the model,
+            such as batch statistics, were read as shapes and have none.
         """
-        return self._adapted.rebuild(self.params)
+        model = self._adapted.rebuild(self.params)
+        if not any(map(_is_shape, jax.tree.leaves(self.params))):
+            _require_numbers(model)
+        return model
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, for JSON."""
@@ -98,6 +105,23 @@ class Network(Result):
         return (
             f"<Network of {len(self.parameters)} parameters, {len(self.layers)} "
             f"layers, depth {self.depth}>"
+        )
+
+
+def _is_shape(x: Any) -> bool:
+    return isinstance(x, jax.ShapeDtypeStruct)
+
+
+def _require_numbers(model: Any) -> None:
+    """Raise if a model has shapes in the place of arrays, all of which are named."""
+    shapes = [str(leaf) for leaf in trees.leaves(model) if _is_shape(leaf.value)]
+    if shapes:
+        raise ValueError(
+            "the parameters have numbers, and the network was read from shapes, so "
+            f"these arrays beside the parameters have none:{listed(shapes[:8])}\nRead "
+            "the network from a model that has numbers, such as the variables of "
+            "jinit.materialize(model.init)(key, x), and replace its parameters; or put "
+            "`net.params` into such variables."
         )
 
 

@@ -58,7 +58,8 @@ class Plan(Result):
     # They are not compared, since `==` of two arrays is an array.
     _kept: dict[tuple[str, ...], Any] = dataclasses.field(compare=False)
     _samplers: Samplers = dataclasses.field(compare=False)
-    # What a recipe says it found, such as "residual outputs: 8 of 2 x 4".
+    # What a recipe says it found, such as
+    # "residual outputs: 8 of 8 (4 layers x 2)".
     notes: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
     @property
@@ -67,8 +68,9 @@ class Plan(Result):
 
         Keys: path, shape, dtype, layout, fan_in, fan_out, initializer, std (as the law
         predicts it), parameters (how many numbers), and roles if the plan was made from
-        a network. A value is None if the leaf has no such property: a kept function or
-        string has no shape.
+        a network. The roles are all that a pattern such as "@matrix" matches; the
+        printed table shows the most telling ones. A value is None if the leaf has no
+        such property: a kept function or string has no shape.
         """
         return [row(leaf) for leaf in self.leaves]
 

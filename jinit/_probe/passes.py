@@ -26,9 +26,9 @@ from .places import Places, places_of, routers_of
 from .report import Report
 from .statistics import (
     OUTPUT_STATISTICS,
-    PARAMETER_STATISTICS,
     logit_statistics,
     output_statistics,
+    parameter_row,
     parameter_statistics,
     router_statistics,
     row,
@@ -173,7 +173,7 @@ class Passes(NamedTuple):
             {
                 "path": self.leaves[i].module_path,
                 "shape": tuple(self.leaves[i].value.shape),
-                **row(values, PARAMETER_STATISTICS),
+                **parameter_row(values),
             }
             for i, values in zip(self.trained, statistics.parameters, strict=True)
         ]

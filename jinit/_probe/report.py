@@ -20,14 +20,15 @@ class Report(Result):
     `rows` are dicts, one for each layer in the order of execution, with `path`,
     `shape`, `mean`, `std`, `rms`, `dead`, `kurtosis`, `cosine`, `saturation` and
     `grad_rms`. `parameters` are dicts with `path`, `shape`, `rms`, `grad_rms` and
-    `grad_ratio`. `attention` has a dict for each head of each softmax, with `path`,
-    `head`, `keys`, `std` (of the logits along the keys) and `entropy` (as a share of
-    the largest possible one). `formats` has a dict for each array and format that was
-    asked for, with `path`, `kind` ("layer" or "parameter"), `format`, `overflow`,
-    `underflow`, `grad_overflow` and `grad_underflow`. `jacobian` is None, or a dict
-    with the singular values `top` and `bottom`. `verdict` is a list with a finding for
-    each trouble, the most harmful first: its `category`, the `path` of the
-    layer, the `value`, and a `message` that says what is usual, what to try, and why.
+    `grad_ratio`, grad_rms / rms, which is None for zeros that have a gradient.
+    `attention` has a dict for each head of each softmax, with `path`, `head`, `keys`,
+    `std` (of the logits along the keys) and `entropy` (as a share of the largest
+    possible one). `formats` has a dict for each array and format that was asked for,
+    with `path`, `kind` ("layer" or "parameter"), `format`, `overflow`, `underflow`,
+    `grad_overflow` and `grad_underflow`. `jacobian` is None, or a dict with the
+    singular values `top` and `bottom`. `verdict` is a list with a finding for each
+    trouble, the most harmful first: its `category`, the `path` of the layer, the
+    `value`, and a `message` that says what is usual, what to try, and why.
     `notes` are sentences on what could not be measured. `print(report)` shows a table.
 
     Example:

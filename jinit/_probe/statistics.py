@@ -225,3 +225,10 @@ def row(
 ) -> dict[str, float]:
     """Return numbers by their names, as Python numbers."""
     return dict(zip(names, values.tolist(), strict=True))
+
+
+def parameter_row(values: np.ndarray) -> dict[str, float | None]:
+    """Return the statistics of a parameter; one that is all zeros has no ratio."""
+    numbers: dict[str, float | None] = {**row(values, PARAMETER_STATISTICS)}
+    is_zero = numbers["grad_ratio"] == np.inf
+    return numbers | {"grad_ratio": None} if is_zero else numbers

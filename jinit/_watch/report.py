@@ -125,7 +125,7 @@ def watched(opt_state: Any) -> WatchReport:
       A `WatchReport`. Watches of several parts of a model are one report.
 
     Raises:
-      TypeError: if the state is traced.
+      TypeError: if the state is traced, or has shapes in the place of arrays.
       ValueError: if there is no watch in the state, or if it is that of many seeds.
 
     Example:
@@ -191,6 +191,12 @@ def _row(key: str, line: np.ndarray) -> Row:
 def _array(value: Any) -> np.ndarray:
     # Flax's NNX keeps the arrays of a state in variables.
     (array,) = jax.tree.leaves(value)
+    if isinstance(array, jax.ShapeDtypeStruct):
+        raise TypeError(
+            "`opt_state` has shapes in the place of arrays, as from jax.eval_shape, "
+            "and a report needs numbers. Pass the state that a training step returns, "
+            "or that of tx.init(params)."
+        )
     if isinstance(array, jax.core.Tracer):
         raise TypeError(
             "`opt_state` is traced, and a report needs numbers. Call jinit.watched "

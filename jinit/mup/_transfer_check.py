@@ -91,7 +91,7 @@ def transfer_check(
         `make_model` does not return a model.
       ValueError: if widths or rates are too few or not in rising order, the batches
         have different shapes, the loss is not a scalar, the score is unknown or has no
-        logarithm, or every run diverges.
+        logarithm, the rate has no effect, or every run diverges.
 
     Example:
       >>> import flax.linen as nn, jax, jax.numpy as jnp, jinit, optax
@@ -131,6 +131,7 @@ def transfer_check(
         for width in sizes
     ]
     losses = np.stack([one.losses for one in sweeps])
+    _check_rates_matter(losses, grid)
     if any(len(shape) > 1 for shape in sweeps[0].shapes):
         # Models of numbers alone have no width that could change shapes.
         check_width_matters([one.shapes for one in sweeps])
@@ -210,6 +211,20 @@ def _logarithms(losses: np.ndarray) -> np.ndarray:
         )
     means: np.ndarray = np.mean(np.log(np.maximum(losses, _SMALLEST)), axis=-1)
     return means
+
+
+def _check_rates_matter(losses: np.ndarray, rates: Sequence[float]) -> None:
+    """Raise if the losses (width, rate, seed, step) are those of one rate for all."""
+    later = losses[..., 1:]
+    # A training that diverges at once has no losses that could tell rates apart.
+    same = later.size and np.isfinite(later).all() and (later == later[:, :1]).all()
+    if same:
+        raise ValueError(
+            f"the rate has no effect: at every width the losses are equal at all rates "
+            f"from {rates[0]:g} to {rates[-1]:g}. `tx` must give its first argument to "
+            "the optimizer, as lambda rate, p: p.optimizer(optax.adam(rate)) does, and "
+            "`loss` must depend on the output."
+        )
 
 
 def _check_some_are_finite(scores: np.ndarray, rates: Sequence[float]) -> None:

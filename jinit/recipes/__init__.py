@@ -8,7 +8,7 @@ In the plan of a network, `jinit.plan(jinit.network(model, *arguments), rules)`,
 recipe reads the role and the layout of every parameter and the number of layers from
 the model's equations, in every library and whatever the names are. `num_layers` may be
 left out. The plan says below its table what the recipe found, such as "residual
-outputs: 8 of 2 x 4". A missing role is an error or a warning.
+outputs: 8 of 8 (4 layers x 2)". A missing role is an error or a warning.
 
 In a plan from shapes alone a recipe knows the names of Flax's own modules and of the
 usual ports (q_proj, wq, c_attn, fc1, ...). `stacked=True` is for models whose layers

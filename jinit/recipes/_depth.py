@@ -51,7 +51,7 @@ class Depth:
     def note(self, ends: int, model: Model) -> str:
         """Return what the law counted, beside the number of layers that end branches.
 
-        That is "8 of 2 x 4" for 4 layers of two branches.
+        That is "8 of 8 (4 layers x 2)" for 4 layers of two branches.
         """
         layers = self._shown(model)
         if layers is not None and self.num_layers in (None, layers):
@@ -60,13 +60,12 @@ class Depth:
             if rest:
                 return f"{ends} of {count}" + self._in_layers(layers)
             if each != self.per_layer:
-                return f"{ends} of {layers} layers x {each}"
+                return f"{ends} of {count} ({_counted(layers)} x {each})"
         expected = self.branches(model)
         layers, rest = divmod(expected, self.per_layer)
         is_product = self.per_layer > 1 and not rest
-        return f"{ends} of " + (
-            f"{self.per_layer} x {layers}" if is_product else str(expected)
-        )
+        product = f" ({_counted(layers)} x {self.per_layer})" if is_product else ""
+        return f"{ends} of {expected}{product}"
 
     def _in_layers(self, layers: int) -> str:
         return "" if self.by_branches else f" in {layers} layers"
@@ -189,3 +188,7 @@ class Depth:
             f"which does not fit layers of {self.per_layer}. Pass "
             f"recipes.{self.recipe}(num_layers=...)."
         )
+
+
+def _counted(layers: int) -> str:
+    return "1 layer" if layers == 1 else f"{layers} layers"

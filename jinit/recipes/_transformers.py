@@ -71,7 +71,7 @@ def gpt2(
       >>> net = jinit.network(layer, params, jax.numpy.ones((2, 5, 16)))
       >>> plan = jinit.plan(net, jinit.recipes.gpt2())
       >>> plan.notes
-      ('residual outputs: 2 of 2 x 1',)
+      ('residual outputs: 2 of 2 (1 layer x 2)',)
       >>> {row["path"]: round(row["std"], 4) for row in plan.rows if row["std"] < 0.02}
       {'down': 0.0141, 'o': 0.0141}
 

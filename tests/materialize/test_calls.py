@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 import jinit
+from jinit._materialize import executables, numbers
 from tests.support.counting import count_compilations
 from tests.support.everything import X, x
 from tests.support.trees import assert_equal
@@ -158,3 +159,64 @@ def test_nnx_models_whose_parts_are_one_object(key):
         jinit.materialize(lambda key: Tied(nnx.Rngs(key)))(key)
     model = jinit.nnx.materialize(Tied, key)
     assert model.decoder is model.encoder
+
+
+def test_a_second_call_computes_no_number_again(key, monkeypatch):
+    init = Stack(3).init
+    draw = jinit.materialize(init)
+    first = draw(key, X)
+    monkeypatch.setattr(executables.Program, "__call__", None)
+    monkeypatch.setattr(numbers, "on_host", None)
+    assert_equal(draw(key, X), first)
+    other = jax.random.fold_in(key, 1)
+    monkeypatch.undo()
+    assert_equal(draw(other, X), init(other, x))
+
+
+def test_later_results_share_no_memory_with_earlier_ones(key):
+    def init(key):
+        return jnp.zeros((50,)), jnp.ones((7, 3)), jax.random.normal(key, (50,))
+
+    add = jax.jit(lambda xs: [x + 1 for x in xs], donate_argnums=0)
+    draw = jinit.materialize(init)
+    kept = draw(key)
+    add(draw(key))
+    assert_equal(draw(key), init(key))
+    assert_equal(kept, init(key))
+
+
+def test_a_later_call_follows_the_settings(key):
+    def init(key):
+        scale = jnp.sqrt(jnp.asarray(2.0) / 256)
+        return jax.random.normal(key, (30, 5)) * scale, jnp.zeros(5)
+
+    draw = jinit.materialize(init)
+    for _ in range(2):
+        assert_equal(draw(key), init(key))
+        with jax.enable_x64(True):
+            assert_equal(draw(key), init(key))
+        with jax.default_device(jax.devices()[1]):
+            got = draw(key)
+            assert {x.device for x in got} == {jax.devices()[1]}
+        with jax.threefry_partitionable(False):
+            assert_equal(draw(key), init(key))
+
+
+def test_keys_of_keys(key):
+    def init(key):
+        first = [jax.random.fold_in(key, n) for n in (3, 1 << 31, 2**32 - 1)]
+        second = [jax.random.fold_in(k, 7) for k in first]
+        return [jax.random.normal(k, (6,)) for k in (*first, *second, key)]
+
+    draw = jinit.materialize(init)
+    for seed in range(3):
+        assert_equal(draw(jax.random.key(seed)), init(jax.random.key(seed)))
+
+
+def test_constant_arrays_that_something_reads(key):
+    def init(key):
+        ones = jnp.ones((4, 5), jnp.bfloat16).reshape(5, 4)
+        eye = jnp.full((3, 3), 2.5)
+        return ones, eye @ jax.random.normal(key, (3, 3)), jnp.zeros((2, 6)).T
+
+    assert_equal(jinit.materialize(init)(key), init(key))

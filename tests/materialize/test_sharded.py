@@ -255,6 +255,11 @@ def test_inside_a_jit(key):
 
 ERRORS = [
     (lambda m: NamedSharding(m, P("x")), ValueError, "params/bias.*does not fit"),
+    (
+        lambda m: NamedSharding(m, P(None, None, "x")),
+        ValueError,
+        r"params/bias.*has 3 entries, and shape \(\d+,\) has 1 axes",
+    ),
     (lambda m: {"params": None, "extra": None}, ValueError, "entry at 'extra'"),
     (lambda m: {"params": {"bias": None}}, ValueError, "nothing of 'params/kernel'"),
     (lambda m: {"params": "x"}, TypeError, "must be a jax.sharding.Sharding"),

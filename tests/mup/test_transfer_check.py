@@ -240,6 +240,11 @@ def exploding(limit):
     return make, bounded
 
 
+def test_an_optimizer_that_ignores_its_rate_is_named():
+    with pytest.raises(ValueError, match="the rate has no effect.*`tx` must give"):
+        checked(power(0.0), tx=lambda rate, p: optax.sgd(0.03))
+
+
 def test_runs_that_diverge_are_the_worst(tmp_path):
     report = checked(exploding(0.1))
     assert report.verdict == "transfers: 0.0 +- 0.1"

@@ -213,3 +213,26 @@ def test_a_parameter_that_is_never_used_is_named():
     assert net.parameters["head"].roles == {"other"}
     with pytest.raises(TypeError, match="`allow_unused`"):
         jinit.network(model, params, jnp.ones((4, 3)), allow_unused="yes")
+
+
+class Normed(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.BatchNorm(use_running_average=True)(nn.Dense(4)(x))
+
+
+def test_a_model_has_no_shapes_beside_numbers():
+    x, key = jnp.ones((2, 3)), jax.random.key(0)
+    shapes = jax.eval_shape(Normed().init, key, x)
+    net = jinit.network(Normed(), shapes, x)
+    # A network of shapes alone gives these back.
+    assert jax.tree.structure(net.model()) == jax.tree.structure(shapes)
+    drawn = jinit.plan(net, [("**", jinit.normal(0.1))]).init(key)
+    with pytest.raises(ValueError, match="read from shapes") as error:
+        net.replace(drawn).model()
+    assert "batch_stats/BatchNorm_0/mean" in str(error.value)
+    assert "batch_stats/BatchNorm_0/var" in str(error.value)
+    # The way out that the error names.
+    variables = jinit.materialize(Normed().init)(key, x)
+    net = jinit.network(Normed(), variables, x).replace(drawn)
+    assert isinstance(net.model()["batch_stats"]["BatchNorm_0"]["var"], jax.Array)

@@ -1,6 +1,7 @@
 """The short erf_inv has the bits of XLA's, for every value that a draw can take."""
 
 import itertools
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -62,6 +63,36 @@ def test_all_values_agree_for_every_vector_width(width, bound):
 def test_bounds_that_allow_one_use_lax():
     assert np.isinf(erf_inv(jnp.float32(1)))
     assert erf_inv(jnp.float64(0.5) if jax.config.jax_enable_x64 else jnp.float16(0.5))
+
+
+def test_a_thread_compares_once(monkeypatch):
+    calls = []
+
+    def counted(u):
+        calls.append(threading.current_thread().name)
+        return 0
+
+    monkeypatch.setattr(source, "differences", counted)
+    monkeypatch.setattr(source, "_AHEAD", [])
+    source.is_exact.cache_clear()
+    source.look_ahead()
+    assert source.is_known_soon() and source.is_exact() and source.is_known()
+    source.look_ahead()
+    assert calls == ["jinit-erf-inv"]
+    source.is_exact.cache_clear()
+
+
+def test_an_error_in_the_thread_comes_again(monkeypatch):
+    def fails(u):
+        raise RuntimeError("no transfers")
+
+    monkeypatch.setattr(source, "differences", fails)
+    monkeypatch.setattr(source, "_AHEAD", [])
+    source.is_exact.cache_clear()
+    source.look_ahead()
+    with pytest.raises(RuntimeError, match="no transfers"):
+        source.is_exact()
+    source.is_exact.cache_clear()
 
 
 def test_it_is_compared_while_something_is_traced():

@@ -83,7 +83,9 @@ def test_recipes_agree_about_layers_of_one_branch(layers):
     )
     for recipe in (recipes.gpt2(), recipes.small_init(), GPT2):
         notes = jinit.plan(net, recipe).notes
-        assert notes == (f"residual outputs: {layers} of {layers} layers x 1",)
+        assert notes == (
+            f"residual outputs: {layers} of {layers} ({layers} layers x 1)",
+        )
 
 
 def test_the_note_says_what_the_law_counted():
@@ -155,7 +157,7 @@ def test_branch_ends_at_zero_are_counted_as_all_others():
     net = jinit.network(scanned, stack, X)
     for recipe in (recipes.nanochat(), recipes.gpt2()):
         notes = jinit.plan(net, recipe).notes
-        assert notes == ("residual outputs: 6 of 2 x 3",)
+        assert notes == ("residual outputs: 6 of 6 (3 layers x 2)",)
 
 
 @pytest.mark.parametrize("method", ["normal", "llama", "llama_depth", "fan_in"])

@@ -140,7 +140,7 @@ def test_gpt2_scales_every_residual_output(style):
     assert small == {
         f"block_{index}/{end}/kernel" for index in range(LAYERS) for end in ends
     }
-    assert plan.notes == ("residual outputs: 6 of 2 x 3",)
+    assert plan.notes == ("residual outputs: 6 of 6 (3 layers x 2)",)
 
 
 FUSED = {"c_attn", "c_attn, (out, in)", "qkv", "in_proj", "neox"}
@@ -207,4 +207,4 @@ def test_ends_that_are_missing_are_said():
     block = {"attention": actual["attention"], **block}
     with pytest.warns(UserWarning, match="finds 3 layers .* have 6"):
         plan = jinit.plan(model(block), recipes.gpt2(LAYERS))
-    assert plan.notes == ("residual outputs: 3 of 2 x 3",)
+    assert plan.notes == ("residual outputs: 3 of 6 (3 layers x 2)",)

@@ -61,7 +61,9 @@ def test_the_depth_is_read(name):
     net, branches = network(ZOO[name]()), LAYERS[name]
     plan = jinit.plan(net, recipes.gpt2())
     half = branches // 2
-    assert plan.notes == (f"residual outputs: {branches} of 2 x {half}",)
+    assert plan.notes == (
+        f"residual outputs: {branches} of {2 * half} ({half} layers x 2)",
+    )
     for row in plan.rows:
         is_end = "residual_output" in row["roles"]
         if "matrix" in row["roles"]:
@@ -76,7 +78,7 @@ def test_what_a_recipe_finds_is_said(linen):
     _, net = linen
     with pytest.warns(UserWarning, match="is 5, and the network shows 2 layers"):
         plan = jinit.plan(net, recipes.gpt2(5))
-    assert str(plan).splitlines()[-1] == "residual outputs: 4 of 2 x 5"
+    assert str(plan).splitlines()[-1] == "residual outputs: 4 of 10 (5 layers x 2)"
     assert plan.to_dict()["notes"] == list(plan.notes)
     assert jinit.Plan.from_config(plan.to_config()).notes == plan.notes
     notes = jinit.plan(net, recipes.deepnorm()).notes

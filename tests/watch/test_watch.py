@@ -197,6 +197,13 @@ def test_a_traced_state_has_no_report():
         jax.jit(lambda: jinit.watched(tx.init(parameters())).step)()
 
 
+def test_a_state_of_shapes_has_no_report():
+    tx = jinit.watch(optax.adam(0.1))
+    state = jax.eval_shape(tx.init, {"w": jnp.ones((3, 3))})
+    with pytest.raises(TypeError, match="has shapes in the place of arrays"):
+        jinit.watched(state)
+
+
 @pytest.mark.parametrize("every", [0, -1, 1.5, True])
 def test_every_is_a_positive_integer(every):
     with pytest.raises((TypeError, ValueError), match="`every`"):
