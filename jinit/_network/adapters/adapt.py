@@ -35,6 +35,11 @@ def adapt(
       TypeError: if `model` is none of these, or the arguments are of a wrong type.
       ValueError: if the model has no parameters.
     """
+    if inspect.isclass(model):
+        raise TypeError(
+            f"`model` is the class {model.__name__}, and not a model. Make a model of "
+            f"it first: {model.__name__}(...)."
+        )
     owner, method = _method_of(model)
     if is_linen(owner):
         if method not in ("__call__", "apply"):
