@@ -42,9 +42,10 @@ def shape(value: object, *, symbolic: bool = False) -> Shape:
     if isinstance(value, (str, bytes)) or not isinstance(
         value, (Iterable, numbers.Integral)
     ):
+        advice = _WITHOUT_KEY if isinstance(value, np.dtype | type) else ""
         raise TypeError(
             f"`shape` is {value!r}; it must be a sequence of non-negative integers, "
-            "such as (784, 256)."
+            f"such as (784, 256).{advice}"
         )
     _refuse_array(value)
     dims = (value,) if isinstance(value, numbers.Integral) else tuple(value)
@@ -65,6 +66,13 @@ def _refuse_array(value: object) -> None:
         "be a sequence of non-negative integers, such as (784, 256). An initializer is "
         "called as init(key, shape), with the key first."
     )
+
+
+# Haiku calls `w_init(shape, dtype)`, so the dtype arrives in the place of the shape.
+_WITHOUT_KEY = (
+    " Haiku calls an initializer with (shape, dtype), and jinit's take a key before "
+    "them: pass lambda shape, dtype: init(hk.next_rng_key(), shape, dtype)."
+)
 
 
 def is_static(shape: Shape) -> bool:

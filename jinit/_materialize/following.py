@@ -30,8 +30,11 @@ def followed(
     for leaf, place in zip(below, places, strict=True):
         if place is not None:
             placed.setdefault(_kind(leaf), []).append((leaf.parts, place))
+    # An empty PartitionSpec asks for whole copies on all devices, and is false.
     return [
-        place or state.inferred(leaf.parts, placed.get(_kind(leaf), ()))
+        state.inferred(leaf.parts, placed.get(_kind(leaf), ()))
+        if place is None
+        else place
         for leaf, place in zip(below, places, strict=True)
     ]
 

@@ -197,7 +197,9 @@ def _annotated(tree: Any) -> dict[tuple[str, ...], Any]:
     entries = {}
     for leaf in trees.leaves(tree, lambda node: _is_none(node) or trees.is_box(node)):
         spec = _annotation(leaf.value) if trees.is_box(leaf.value) else None
-        entries[leaf.parts] = spec and NamedSharding(_mesh(leaf.value), spec)
+        # As in `_concrete`, a spec without axes must not ask for a mesh.
+        named = NamedSharding(_mesh(leaf.value), spec) if spec else None
+        entries[leaf.parts] = named
     return entries
 
 

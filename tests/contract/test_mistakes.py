@@ -65,6 +65,15 @@ def test_the_message_is_the_call_to_write():
         jinit.pissa(KEYS["typed"], (8, 4))
 
 
+@pytest.mark.parametrize("dtype", [np.dtype("float32"), np.float32, jnp.float32])
+def test_an_initializer_called_as_haiku_calls_it(dtype):
+    with pytest.raises(TypeError, match=r"Haiku calls .*hk.next_rng_key\(\), shape"):
+        jinit.he()((8, 4), dtype)
+    with pytest.raises(TypeError) as caught:
+        jinit.he()(KEYS["typed"], 2.5)
+    assert "Haiku" not in str(caught.value)
+
+
 @pytest.mark.parametrize("maker", [jinit.he, jinit.he_normal, jinit.zeros_init])
 def test_in_flax(maker):
     x = jnp.ones((1, 8))

@@ -76,6 +76,26 @@ def test_specs_in_the_mesh_of_the_context(kind, key):
     assert_equal(got, wanted)
 
 
+def test_the_empty_spec_copies_to_all_devices(key):
+    # The value of a bias is drawn without a program, and PartitionSpec() is false.
+    mesh = make_mesh((2, 4))
+    for shardings in (
+        P(),
+        {"params": P()},
+        {"params": {"kernel": P("x"), "bias": P()}},
+    ):
+        with jax.set_mesh(mesh):
+            got = jinit.materialize(nn.Dense(4).init, shardings=shardings)(key, X)
+        assert got["params"]["bias"].sharding == NamedSharding(mesh, P())
+
+
+def test_an_annotation_without_axes_needs_no_mesh(key):
+    scale = nn.with_partitioning(jinit.ones, ())
+    model = nn.LayerNorm(use_bias=False, scale_init=scale)
+    got = jinit.materialize(model.init, shardings="metadata")(key, jnp.ones((1, 4)))
+    assert isinstance(got["params"]["scale"].value, jax.Array)
+
+
 def test_specs_follow_the_mesh_and_not_its_names(key):
     x = jnp.ones((1, 8))
     for sizes in ((2, 4), (4, 2), (1, 8)):
