@@ -36,7 +36,8 @@ def cure(activation: object, gain: float) -> str | None:
     if abs(gain / _HE - 1) < _NEAR:
         return (
             "Try lsuv(), which gives each output a std of 1. The gain here, "
-            f"{gain:.3g}, is that of he(): on digits, 20 {name} layers without norms "
+            f"{gain:.3g}, is near that of he(), 1.41: on digits, 20 {name} layers "
+            "without norms "
             f"trained about as well from he() as from lsuv(), and {_TRAILING[name]}."
         )
     return (

@@ -33,7 +33,7 @@ def cure(activation, init):
 @pytest.mark.parametrize("activation", [nn.gelu, nn.silu])
 def test_nobody_who_has_he_is_told_to_try_he(activation):
     text = cure(activation, jinit.he())
-    assert text.startswith("lsuv(), which") and "is that of he()" in text
+    assert text.startswith("lsuv(), which") and "is near that of he()" in text
 
 
 @pytest.mark.parametrize(
