@@ -33,7 +33,9 @@ def findings(rows: Sequence[Row]) -> list[Finding]:
         *_worst("oscillates", measured, _oscillation, _oscillates),
         *_worst("grows", measured, _growth(measured), _grows),
         *_worst("lost", measured, _loss_by_rounding, _lost),
-        *_worst("no_gradient", measured, _silence, _no_gradient),
+        # An unused layer and a network that died are two causes, with two cures.
+        *_worst("no_gradient", measured, _silence_from_the_start, _no_gradient),
+        *_worst("no_gradient", measured, _silence_since_then, _no_gradient),
         *_worst("still", measured, _stillness, _still),
         *_worst("epsilon", measured, _smallness(measured), _epsilon),
     ]
@@ -192,8 +194,12 @@ def _lost(row: Row) -> tuple[float, str]:
     )
 
 
-def _silence(row: Row) -> float:
-    return float(row["zeros"] / ENOUGH)
+def _silence_from_the_start(row: Row) -> float:
+    return row["zeros"] / ENOUGH if row["zeros"] == row["measured"] else 0.0
+
+
+def _silence_since_then(row: Row) -> float:
+    return row["zeros"] / ENOUGH if row["zeros"] < row["measured"] else 0.0
 
 
 def _no_gradient(row: Row) -> tuple[float, str]:

@@ -215,6 +215,22 @@ def test_no_gradient():
     assert finding.path.startswith("Dense_0/") and "10 gradients" in finding.message
 
 
+def test_an_unused_tensor_is_told_apart_from_a_network_that_died():
+    def loss(params, step):
+        return jnp.where(step < 5, params["dead"].sum() ** 2, 0.0)
+
+    params = {"dead": jnp.ones(4), "unused": jnp.ones(4)}
+    tx = jinit.watch(optax.sgd(1e-3))
+    state = tx.init(params)
+    for step in range(30):
+        updates, state = tx.update(jax.grad(loss)(params, step), state, params)
+        params = optax.apply_updates(params, updates)
+    silent = [f for f in jinit.watched(state).findings if f.category == "no_gradient"]
+    assert [finding.path for finding in silent] == ["unused", "dead"]
+    assert "the last 30 gradients were 0. The loss does not depend" in str(silent[0])
+    assert "the last 25 gradients were 0. The loss depends no longer" in str(silent[1])
+
+
 def test_updates_that_rounding_undoes():
     run = train(Mlp(jnp.bfloat16), optax.adam(1e-5), 10)
     finding = findings_of(run)["lost"]
