@@ -5,12 +5,14 @@ rule of each leaf, and `resolve` takes the initializer out of the rule.
 """
 
 import dataclasses
+import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .._core import patterns
 from .._core.patterns import Pattern, PatternLike
 from .._core.trees import Leaf, listed
+from .._initializer.base import Initializer
 from .._initializer.foreign import is_initializer
 from .._initializer.maker import check_called
 from .model import Model
@@ -122,10 +124,23 @@ def rules_of(rules: Any) -> tuple[Rule, ...]:
     # letters, so both would fail later with an error about a rule that nobody wrote.
     if isinstance(rules, str | Mapping) or not isinstance(rules, Iterable):
         raise TypeError(
-            f"`rules` is {rules!r}; it must be a sequence of pairs (pattern, "
-            "initializer), such as [('**/kernel', jinit.he()), ('**', jinit.zeros)]."
+            f"`rules` is {reprlib.repr(rules)}, of type {type(rules).__name__}; it "
+            "must be a sequence of pairs (pattern, initializer), such as "
+            "[('**/kernel', jinit.he()), ('**', jinit.zeros)]."
+            f"{_recipe_meant(rules)}"
         )
     return tuple(_rule(index, rule) for index, rule in enumerate(rules))
+
+
+def _recipe_meant(rules: Any) -> str:
+    """Return the call of a recipe, for its name or its function, or else ""."""
+    if isinstance(rules, str) and rules.isidentifier():
+        return f" For a recipe by its name write jinit.recipes.get({rules!r})."
+    if callable(rules) and (name := getattr(rules, "__name__", "")):
+        return (
+            f" If {name} makes the rules, as a recipe's function does, call it first."
+        )
+    return ""
 
 
 def _rule(index: int, entry: Any) -> Rule:
@@ -143,13 +158,27 @@ def _rule(index: int, entry: Any) -> Rule:
     pattern = patterns.spell(rule.pattern)
     if not (rule.init is keep or callable(rule.init)):
         raise TypeError(
-            f"rule {index} gives {pattern} {rule.init!r}, of type "
+            f"rule {index} gives {pattern} {reprlib.repr(rule.init)}, of type "
             f"{type(rule.init).__name__}; it must give an initializer, a function "
-            "(path, leaf) -> initializer, or jinit.keep."
+            f"(path, leaf) -> initializer, or jinit.keep.{_init_meant(rule)}"
         )
     # A maker such as jinit.he is callable too, and is a mistake for jinit.he().
     check_called(f"the initializer of rule {index}, {pattern},", rule.init)
     return rule
+
+
+def _init_meant(rule: Rule) -> str:
+    """Return what a user probably means by a value that is no initializer."""
+    pattern, init = rule.pattern, rule.init
+    if isinstance(pattern, Initializer):
+        return " The pattern comes first, and the initializer after it."
+    if isinstance(init, str):
+        return f" For a scheme by its name write jinit.get({init!r})."
+    if isinstance(init, int | float):
+        return f" For a number in every entry write jinit.constant({init!r})."
+    if hasattr(init, "shape"):
+        return " For the entries of an array write jinit.from_array(array)."
+    return ""
 
 
 def choose(
@@ -222,7 +251,11 @@ def resolve(rule: Rule, leaf: Leaf) -> Any:
             init = init(leaf.path, leaf.value)
         except Exception as error:
             # A note keeps the type of the user's own exception.
-            error.add_note(f"In the function of the rule {pattern}, for {leaf}.")
+            error.add_note(
+                f"In the function of the rule {pattern}, for {leaf}. A function of two "
+                "arguments is called with (path, leaf); an initializer of your own "
+                "takes (key, shape, dtype), or names its first argument `key`."
+            )
             raise
         check_called(f"the result of the function of the rule {pattern}", init)
     if init is keep or (callable(init) and is_initializer(init)):

@@ -253,11 +253,17 @@ ERRORS = [
     ([("Dense**/bias", A)], ValueError, r"'\*\*' within the part 'Dense\*\*'"),
     ("**", TypeError, "must be a sequence of pairs"),
     ({"**": A}, TypeError, "must be a sequence of pairs"),
+    ("gpt2", TypeError, r"write jinit.recipes.get\('gpt2'\)"),
+    (jinit.recipes.gpt2, TypeError, "If gpt2 makes the rules, .* call it first"),
     ([A], TypeError, "rule 0 is .*; it must be a pair"),
     (["**"], TypeError, "rule 0 is .*; it must be a pair"),
     ([("**", A, True, 3)], TypeError, "must be a pair"),
     ([(3, A)], TypeError, "pattern of rule 0 is 3, of type int; it must be a glob"),
-    ([("**", 0.0)], TypeError, r"gives '\*\*' 0.0, of type float; it must give"),
+    ([("**", 0.0)], TypeError, r"gives '\*\*' 0.0, of type float; it must give.*"
+     r"write jinit.constant\(0.0\)"),
+    ([("**", "he")], TypeError, r"of type str; it must give.*write jinit.get\('he'\)"),
+    ([(A, "**")], TypeError, "The pattern comes first, and the initializer after it"),
+    ([("**", jnp.zeros((99, 99)))], TypeError, r"write jinit.from_array\(array\)\.$"),
     ([("**", jinit.he_normal)], TypeError, r"Call it first: jinit.he_normal\(\)"),
     ([("**", jinit.xavier)], TypeError, r"Call it first: jinit.xavier\(\)"),
     ([("**", jax_initializers.he_normal)], TypeError, "Dense_0/bias.* a maker, so"),
@@ -277,6 +283,14 @@ def test_errors_of_a_user_s_function_say_where():
     with pytest.raises(KeyError) as caught:
         jinit.plan(TREE, [("**", lambda path, leaf: {}[path])])
     assert "rule '**', for 'Dense_0/bias' (3,)" in caught.value.__notes__[0]
+
+
+def test_an_initializer_of_two_arguments_with_other_names_is_told_its_signature():
+    # Only the name of the first argument tells (key, shape) from (path, leaf).
+    with pytest.raises(TypeError) as caught:
+        jinit.plan(TREE, [("**", lambda k, s: jnp.zeros(s))])
+    assert "called with (path, leaf)" in caught.value.__notes__[0]
+    assert "(key, shape, dtype)" in caught.value.__notes__[0]
 
 
 def test_unused_rules_may_be_allowed():
