@@ -15,6 +15,7 @@ from .._core.trees import Leaf, listed
 from .._initializer.base import Initializer
 from .._initializer.foreign import is_initializer
 from .._initializer.maker import check_called
+from .._schemes.recurrent import GateBias
 from .model import Model
 
 
@@ -208,9 +209,20 @@ def choose(
         )
     for rule, pattern in selections:
         if not (allow_unused or rule.optional):
-            pattern.check_used(leaves, "pass allow_unused=True to plan")
+            pattern.check_used(leaves, _other_way(rule))
             _check_not_shadowed(rule, matching)
     return [rules_of_leaf[0] for rules_of_leaf in matching]
+
+
+def _other_way(rule: Rule) -> str:
+    """Return what may be done about a rule without a leaf, beside a better pattern."""
+    # The pattern of such a rule was written by chrono_rules, not by the user.
+    if isinstance(rule.init, GateBias):
+        return (
+            "name the layout of your cell: jinit.recurrent.chrono_rules and "
+            "unit_forget_rules take cell= 'lstm', 'fused_lstm', 'gru' or 'fused_gru'"
+        )
+    return "pass allow_unused=True to plan"
 
 
 def _hints(several: Iterable[Pattern]) -> str:

@@ -1,5 +1,6 @@
 """A plan draws the leaves that a checkpoint lacks, or adds noise to all parameters."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -82,6 +83,7 @@ def _present(params: Any, whole: list[Leaf]) -> dict[tuple[str, ...], Any]:
         raise ValueError(
             f"`params` has {len(extra)} leaves that `shapes` does not know:"
             f"{listed(extra)}\nRemove them, or rename them to the paths of `shapes`."
+            f"{_collection_meant(extra, expected)}"
         )
     for leaf in single:
         # A struct in the place of an array has a shape that must fit; `...` has none.
@@ -94,6 +96,18 @@ def _present(params: Any, whole: list[Leaf]) -> dict[tuple[str, ...], Any]:
         for leaf in single
         if not trees.is_placeholder(leaf.value)
     }
+
+
+def _collection_meant(
+    extra: list[Leaf], expected: Mapping[tuple[str, ...], Leaf]
+) -> str:
+    """Return what to do where one tree is Linen's variables, and the other "params"."""
+    if all(leaf.parts[:1] == ("params",) for leaf in extra):
+        if any(leaf.parts[1:] in expected for leaf in extra):
+            return " Linen's variables hold them under 'params': pass params['params']."
+    elif any(("params", *leaf.parts) in expected for leaf in extra):
+        return " `shapes` has them under 'params': pass {'params': params}."
+    return ""
 
 
 _LEFT_OUT = (

@@ -243,6 +243,8 @@ ERRORS = [
     ([("**/kernl", A), ("**", B)], ValueError,
      r"'\*\*/kernl' matches no leaf.*\n  'Dense_0/kernel'\n  'Dense_1/kernel'\n.*"
      "allow_unused=True"),
+    ([*jinit.recurrent.chrono_rules(9), ("**", B)], ValueError,
+     r"'\*\*/hf/bias' matches no leaf.*layout of your cell: .*'fused_lstm'"),
     ([(re.compile("weight"), A), ("**", B)], ValueError,
      r"re.compile\('weight'\) matches no leaf"),
     ([(lambda path, leaf: False, A), ("**", B)], ValueError, "<lambda> matches no"),
