@@ -10,6 +10,7 @@ import contextlib
 import functools
 import gc
 import os
+import reprlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -25,6 +26,7 @@ from .._core.programs import at_top_level, jit_to
 from .._core.terminal import track
 from .._core.trees import Leaf
 from .._network import interpret, jaxpr
+from .._network.adapters.adapt import is_linen
 from . import chunks
 from .call import Call, Traces
 from .results import joined, places_of, separate
@@ -111,10 +113,12 @@ def transformed(
 
     `root` is the path of the user's state in the results.
     """
-    if not callable(init_fn):
+    if is_linen(init_fn) or not callable(init_fn):
+        # Parameters that are drawn already would be written out with all their numbers.
         raise TypeError(
-            f"`init_fn` is {init_fn!r}, of type {type(init_fn).__name__}; it must be a "
-            "function that draws parameters, such as model.init."
+            f"`init_fn` is {reprlib.repr(init_fn)}, of type {type(init_fn).__name__}; "
+            "it must be a function that draws parameters, such as model.init. Call "
+            "jinit.materialize(model.init)(key, ...)."
         )
     traces = Traces(init_fn, skip)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-from jax.sharding import NamedSharding, PartitionSpec, Sharding
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec, Sharding
 
 from .._core import checks, trees
 from .._core.meshes import check_fits
@@ -73,6 +73,11 @@ def _entries(
     if isinstance(shardings, str):
         checks.choice("shardings", shardings, ("metadata",))
         return _from_entries(_annotated(tree), leaves)
+    if isinstance(shardings, Mesh | AbstractMesh):
+        raise TypeError(
+            "`shardings` is a mesh, which says nothing of the axes of an array; pass a "
+            "sharding on it, such as jax.sharding.NamedSharding(mesh, spec)."
+        )
     if is_function(shardings):
         return [
             None if struct is None else shardings(leaf.path, struct)

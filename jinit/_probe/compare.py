@@ -84,6 +84,13 @@ def compare(
         _require_alone(batch, rngs, options)
         return compared(partial(redrawn, make_model), (), schemes, keys, loss, None, {})
 
+    if is_linen(make_model):
+        raise TypeError(
+            f"`make_model` is a model, of type {type(make_model).__name__}; it must be "
+            "a function that makes one from an initializer, such as "
+            "lambda init: Model(kernel_init=init)."
+        )
+
     def make(scheme: Any) -> Made:
         return _made(make_model(scheme), rngs, options)
 

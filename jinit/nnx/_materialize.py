@@ -1,5 +1,6 @@
 """`materialize` builds an NNX model without compiling every layer."""
 
+import reprlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -55,10 +56,12 @@ def materialize(
       >>> model.kernel.shape
       (3, 4)
     """
-    if not callable(make):
+    # A model is callable, too, and would be called with the streams as its input.
+    if isinstance(make, nnx.Module) or not callable(make):
         raise TypeError(
-            f"`make` is {make!r}, of type {type(make).__name__}; it must be a function "
-            "of nnx.Rngs, such as lambda rngs: Model(rngs=rngs)."
+            f"`make` is {reprlib.repr(make)}, of type {type(make).__name__}; it must "
+            "be a function of nnx.Rngs that makes a model, such as lambda rngs: "
+            "Model(rngs=rngs)."
         )
     rngs = rngs if isinstance(rngs, nnx.Rngs) else nnx.Rngs(rngs)
     rngs_graph, rngs_state = nnx.split(rngs)

@@ -41,3 +41,5 @@ def test_nnx_streams_count_on():
 def test_nnx_wants_a_function():
     with pytest.raises(TypeError, match="`make` is .* must be a function of nnx.Rngs"):
         jinit.nnx.materialize(Model(nnx.Rngs(0)).norm.epsilon, 0)
+    with pytest.raises(TypeError, match="of type Linear; .* that makes a model"):
+        jinit.nnx.materialize(nnx.Linear(2, 3, rngs=nnx.Rngs(0)), 0)

@@ -164,6 +164,11 @@ def test_all_schemes_share_one_program(compare):
         (lambda: jinit.compare(mlp, ["he"], X, 3), TypeError, "`keys` is 3"),
         (lambda: jinit.compare(mlp, ["he"], X, []), TypeError, "`keys` is"),
         (lambda: jinit.compare(mlp, ["he"], X, [1, 2]), TypeError, "`key` is 1"),
+        (
+            lambda: jinit.compare(mlp("he"), ["he"], X, KEYS),
+            TypeError,
+            "is a model, of",
+        ),
         (lambda: jinit.compare(lambda s: 3, ["he"], X, KEYS), TypeError, "gave 3"),
     ],
 )
