@@ -327,6 +327,9 @@ def _unknown(name: str) -> str:
 _SYNONYMS = {
     "glorot": "'xavier', 'glorot_normal' or 'glorot_uniform'",
     "msra": "'he', 'he_normal' or 'he_uniform'",
+    "calculate_gain": "'gain'",
+    "eye": "'identity'",
+    "eye_": "'identity'",
 }
 
 

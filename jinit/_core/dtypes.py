@@ -69,6 +69,17 @@ def _can_be_drawn(dtype: np.dtype) -> bool:
     return bool(info.bits == 8 and info.min < 0)
 
 
+def _number_meant(value: Any) -> str:
+    """Return what a user probably means by a number in the place of a dtype."""
+    # torch's normal_(w, 0, 0.02) and uniform_(w, -b, b) have two numbers.
+    if isinstance(value, int | float):
+        return (
+            " If it is a second number by position: normal(stddev) has the mean 0, "
+            "uniform(scale) begins at 0, and a shape is one tuple."
+        )
+    return ""
+
+
 def dtype_like(value: Any) -> np.dtype:
     """Return the dtype that a value names, as `jnp.dtype` reads it."""
     try:
@@ -76,7 +87,7 @@ def dtype_like(value: Any) -> np.dtype:
     except TypeError:
         raise TypeError(
             f"`dtype` is {value!r}, which names no type; pass one such as jnp.float32 "
-            "or 'bfloat16'."
+            f"or 'bfloat16'.{_number_meant(value)}"
         ) from None
     return dtype
 

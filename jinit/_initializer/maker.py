@@ -198,9 +198,13 @@ def _misfit(
         return_annotation=signature.empty,
     )
     sentences.append(f"Its settings are {plain}.")
-    if "gain" in parameters and (activation := _activation(args, surplus, unknown)):
+    # `he_uniform` and its kin count fans, and have no gain of their own.
+    counts = "gain" in parameters or "in_axis" in parameters
+    if counts and (activation := _activation(args, surplus, unknown)):
+        law = ", distribution='uniform'" if name.endswith("_uniform") else ""
         sentences.append(
-            f"For the scale that an activation needs call jinit.kaiming({activation})."
+            "For the scale that an activation needs call "
+            f"jinit.kaiming({activation}{law})."
         )
     return " ".join(sentences)
 

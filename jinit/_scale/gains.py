@@ -241,6 +241,12 @@ def sampled(function: Function, direction: str) -> tuple[Function, float]:
 
     The second value is the relative precision of what the function returns.
     """
+    # The call of a class may succeed: Linen's modules are dataclasses.
+    if isinstance(function, type):
+        raise TypeError(
+            f"`activation` is the class {function.__name__}; it must be a function of "
+            "a scalar, such as jax.nn.gelu, or the name of one."
+        )
     scalar = function if direction == "forward" else jax.grad(function)
     batched: Function = jax.jit(jax.vmap(scalar))
     try:

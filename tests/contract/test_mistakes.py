@@ -137,6 +137,9 @@ def test_a_maker_where_an_initializer_belongs(make, text):
     (lambda: jinit.he(nonlinearity="elu", a=0.5), r"kaiming\(\('elu', 0.5\)\)"),
     (lambda: jinit.he(nonlinearity="tanh", a=0.5), r"kaiming\('tanh'\)"),
     (lambda: jinit.kaiming("leaky_relu", 0.2), r"kaiming\(\('leaky_relu', 0.2\)\)"),
+    (lambda: jinit.kaiming_uniform(a=5**0.5),
+     r"kaiming\(\('leaky_relu', 2.236.*\), distribution='uniform'\)"),
+    (lambda: jinit.he_normal(a=0.2), r"call jinit.kaiming\(\('leaky_relu', 0.2\)\)"),
     (lambda: jinit.xavier(mode="fan_out"), "no setting `mode`. jinit.he, jinit"),
     (lambda: jinit.he(distributon="normal"), "Did you mean 'distribution'"),
     (lambda: jinit.he(distributon="normal", gian=2), "Did you mean 'gain'"),
@@ -151,6 +154,19 @@ def test_wrong_arguments(make, text):
         make()
     assert "Its settings are (" in str(caught.value)
     assert caught.value.__cause__ is None and caught.value.__suppress_context__ is False
+
+
+@pytest.mark.parametrize("make", [
+    lambda: jinit.normal(0.0, 0.02),
+    lambda: jinit.uniform(-0.1, 0.1),
+    lambda: jinit.truncated_normal(0.0, 0.02, -2.0, 2.0),
+    lambda: jinit.he()(KEYS["typed"], 8, 4),
+])  # fmt: skip
+def test_a_second_number_in_the_place_of_a_dtype(make):
+    with pytest.raises(
+        TypeError, match=r"no type.*normal\(stddev\) has the mean 0, .*"
+    ):
+        make()
 
 
 @pytest.mark.parametrize("make, text", [

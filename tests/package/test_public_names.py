@@ -76,6 +76,8 @@ def test_a_module_shows_its_own_names_only(module):
 @pytest.mark.parametrize("name, text", [
     ("glorot", "Did you mean 'xavier', 'glorot_normal' or 'glorot_uniform'"),
     ("msra", "Did you mean 'he', "),
+    ("calculate_gain", "Did you mean 'gain'"),
+    ("eye_", "Did you mean 'identity'"),
     ("trunc_normal", "Did you mean 'truncated_normal'"),
     ("kaiming_norml", "Did you mean 'kaiming_normal'"),
     ("materialise", "Did you mean 'materialize'"),

@@ -204,6 +204,11 @@ ERRORS = [
     (lambda: gain(jnp.log), ValueError, "not finite at -"),
     (lambda: gain(lambda x: jnp.exp(x * x)), ValueError, "grows so fast"),
     (lambda: gain(lambda x: jnp.sin(1e6 * x)), ValueError, "oscillates too fast"),
+    (
+        lambda: gain(np.float32),
+        TypeError,
+        "is the class float32; it must be a function",
+    ),
     (lambda: gain(jax.nn.softmax), ValueError, "scalar to a scalar"),
     (lambda: gain(lambda x: jnp.stack([x, x])), ValueError, r"gives shape \(2,\)"),
     (lambda: slope_at_zero("gleu"), ValueError, "Did you mean"),
