@@ -2,7 +2,9 @@
 
 import jax
 import jax.numpy as jnp
+import pytest
 
+import jinit
 from tests.support.integration import KEY, Case, Checks, Widths, library, of_equinox
 
 eqx = library("equinox")
@@ -177,3 +179,9 @@ head/layers/1/weight           oi  32  10  readout
             },
         ),
     )
+
+
+def test_a_batch_for_a_module_of_one_example_is_told_about_vmap():
+    model = eqx.nn.Conv2d(3, 8, 3, key=KEY)
+    with pytest.raises(ValueError, match=r"maps one example.*jax.vmap\(model\)\(x\)"):
+        jinit.network(model, IMAGES)

@@ -49,8 +49,15 @@ def _explained(adapted: Adapted, error: Exception) -> str:
     return (
         f"the model ({adapted.library}) could not be called with "
         f"{_shapes(adapted.inputs)}{type(error).__name__}: {_first(error)} "
-        f"{_remedy(error)}"
+        f"{_remedy(error)}{_ONE_EXAMPLE if adapted.library == 'Equinox' else ''}"
     )
+
+
+# The commonest cause by far: a batch where the layers of Equinox take one example.
+_ONE_EXAMPLE = (
+    " An Equinox module maps one example; for a batch pass a function and then the "
+    "model: lambda model, x: jax.vmap(model)(x), model, x."
+)
 
 
 # The names of Flax's errors, and words of Haiku's and NNX's, which are not imported.
