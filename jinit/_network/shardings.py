@@ -73,11 +73,6 @@ def _entries(
     if isinstance(shardings, str):
         checks.choice("shardings", shardings, ("metadata",))
         return _from_entries(_annotated(tree), leaves)
-    if isinstance(shardings, Mesh | AbstractMesh):
-        raise TypeError(
-            "`shardings` is a mesh, which says nothing of the axes of an array; pass a "
-            "sharding on it, such as jax.sharding.NamedSharding(mesh, spec)."
-        )
     if is_function(shardings):
         return [
             None if struct is None else shardings(leaf.path, struct)
@@ -92,6 +87,9 @@ def is_function(shardings: Any) -> bool:
 
     An Equinox module of shardings can be a callable tree.
     """
+    # A mesh is callable, too: JAX's contexts may decorate a function.
+    if isinstance(shardings, Mesh | AbstractMesh):
+        return False
     is_tree = not jax.tree_util.all_leaves([shardings], _is_entry)
     # A jax.tree_util.Partial is a tree, too, and a subclass of functools.partial.
     is_partial = isinstance(shardings, functools.partial)
@@ -146,8 +144,8 @@ def _settled(leaf: Leaf, entry: Any) -> Any:
     if not _is_sharding(entry):
         raise TypeError(
             f"the sharding of {leaf} is {entry!r}, of type "
-            f"{type(entry).__name__}; it must be a jax.sharding.Sharding, a "
-            "PartitionSpec inside `jax.set_mesh`, or None."
+            f"{type(entry).__name__}; it must be a jax.sharding.Sharding such as "
+            "NamedSharding(mesh, spec), a PartitionSpec inside `jax.set_mesh`, or None."
         )
     sharding = _concrete(leaf.value.sharding if entry is None else entry)
     # All shardings are checked before the first array is drawn: an error of XLA would

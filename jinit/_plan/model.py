@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from .._core import trees
 from .._core.patterns import Pattern
 from .._core.trees import Leaf
+from .._network.adapters.adapt import is_linen
 from .._network.record import Network
 from .axes import with_axes_of_network, with_axes_of_shapes
 from .beside import Parts, Reading, axes_beside_biases
@@ -38,6 +39,13 @@ class Model(NamedTuple):
     @classmethod
     def of(cls, shapes: Any) -> "Model":
         """Return the model that a user passed to `plan`."""
+        if is_linen(shapes):
+            # JAX counts a module as one leaf without a name, which no pattern matches.
+            raise TypeError(
+                f"`shapes` is a Linen module, of type {type(shapes).__name__}, which "
+                "has no parameters of its own; pass its network, jinit.network(model, "
+                "variables, x), or its shapes, jax.eval_shape(model.init, key, x)."
+            )
         if not isinstance(shapes, Network):
             leaves = trees.leaves(shapes)
             return cls(shapes, leaves, None, axes_beside_biases(leaves))

@@ -285,7 +285,7 @@ ERRORS = [
     (lambda m: {"params": "x"}, TypeError, "must be a jax.sharding.Sharding"),
     (lambda m: P("x"), ValueError, "no mesh"),
     (lambda m: lambda path, leaf: path, TypeError, "sharding of 'params/bias'"),
-    (lambda m: m, TypeError, "is a mesh, which .*NamedSharding"),
+    (lambda m: m, TypeError, r"is Mesh.* such as NamedSharding\(mesh, spec\)"),
     (lambda m: "meta", ValueError, "'metadata'"),
 ]
 

@@ -295,6 +295,20 @@ def test_an_initializer_of_two_arguments_with_other_names_is_told_its_signature(
     assert "(key, shape, dtype)" in caught.value.__notes__[0]
 
 
+def test_a_linen_module_in_the_place_of_its_shapes():
+    with pytest.raises(TypeError, match=r"module, of type Dense.*jax.eval_shape\("):
+        jinit.plan(nn.Dense(3), [("**", A)])
+
+
+def test_variables_in_the_place_of_their_parameters():
+    variables = {"params": TREE}
+    inside, outside = (jinit.plan(tree, [("**", A)]) for tree in (TREE, variables))
+    with pytest.raises(ValueError, match=r"pass params\['params'\]"):
+        jinit.fill_missing(variables, TREE, inside, jax.random.key(0))
+    with pytest.raises(ValueError, match="pass {'params': params}"):
+        jinit.fill_missing(TREE, variables, outside, jax.random.key(0))
+
+
 def test_unused_rules_may_be_allowed():
     rules = [("nothing", A), ("**", B), ("**/bias", C)]
     assert set(chosen(rules, allow_unused=True).values()) == {repr(B)}

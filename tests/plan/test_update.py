@@ -269,15 +269,6 @@ def test_placeholders_of_orbax_are_missing(params, plan, key):
         jinit.fill_missing(spoil(params, "params/old", ...), shapes, plan, key)
 
 
-def test_variables_in_the_place_of_their_parameters(params, plan, key):
-    inner = params["params"]
-    alone = jinit.plan(inner, [("**", jinit.zeros)])
-    with pytest.raises(ValueError, match=r"Linen's var.*pass params\['params'\]"):
-        jinit.fill_missing({"params": inner}, inner, alone, key)
-    with pytest.raises(ValueError, match="pass {'params': params}"):
-        jinit.fill_missing(inner, {"params": inner}, plan, key)
-
-
 def test_states_that_are_not_all_arrays(key):
     def create(key):
         params = nn.Dense(3).init(key, jnp.ones((1, 4)))["params"]
