@@ -6,6 +6,7 @@ Their errors say which argument is wrong, what it must be, and what to do instea
 import math
 import numbers
 import operator
+import reprlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -206,9 +207,10 @@ def axes(argument: str, value: Any, ndim: int, shape: Shape) -> tuple[int, ...]:
 def key(value: Any) -> None:
     """Raise unless `value` is one PRNG key, typed (`key`) or legacy (`PRNGKey`)."""
     if not isinstance(value, (jax.Array, np.ndarray)):
+        # Swapped arguments put a whole tree of arrays here, so the text is cut short.
         raise TypeError(
-            f"`key` is {value!r}, of type {type(value).__name__}; it must be a PRNG "
-            "key, such as jax.random.key(0)."
+            f"`key` is {reprlib.repr(value)}, of type {type(value).__name__}; it must "
+            "be a PRNG key, such as jax.random.key(0)."
         )
     # A legacy key is an array of words on its last axis, and may come back from a
     # checkpoint as a NumPy array. A typed key has no such axis.

@@ -210,7 +210,10 @@ def _misfit(
 
 
 def _no_setting(name: str, key: str, known: list[str]) -> str:
-    sentence = f"{name} has no setting `{key}`.{did_you_mean(key, known)}"
+    # torch's orthogonal_(w, gain) names by gain what jinit and JAX name by scale.
+    is_scale = key == "gain" and "scale" in known
+    near = " Did you mean 'scale'?" if is_scale else did_you_mean(key, known)
+    sentence = f"{name} has no setting `{key}`.{near}"
     return sentence + (f" {_ELSEWHERE[key]} have it." if key in _ELSEWHERE else "")
 
 

@@ -89,6 +89,14 @@ def test_in_flax(maker):
         nnx.eval_shape(lambda: nnx.Linear(8, 4, bias_init=maker, rngs=nnx.Rngs(0)))
 
 
+def test_a_tree_in_the_place_of_a_key_is_not_written_out():
+    with pytest.raises(
+        TypeError, match="of type dict; it must be a PRNG key"
+    ) as caught:
+        jinit.he()({"w": jnp.ones((99, 99))}, (8, 4))
+    assert len(str(caught.value)) < 200
+
+
 def test_zeros_and_ones_are_initializers():
     for key in KEYS.values():
         assert jinit.zeros(key, (2,)).tolist() == [0, 0]
@@ -143,6 +151,7 @@ def test_a_maker_where_an_initializer_belongs(make, text):
     (lambda: jinit.xavier(mode="fan_out"), "no setting `mode`. jinit.he, jinit"),
     (lambda: jinit.he(distributon="normal"), "Did you mean 'distribution'"),
     (lambda: jinit.he(distributon="normal", gian=2), "Did you mean 'gain'"),
+    (lambda: jinit.orthogonal(gain=2.0), "no setting `gain`. Did you mean 'scale'"),
     (lambda: jinit.normal(std=0.02), "no setting `std`. Did you mean 'stddev'"),
     (lambda: jinit.orthogonal(1, -1, None, "qr"), "'qr' by position.*only `scale`, "),
     (lambda: jinit.variance_scaling(2.0), "missing a required argument: 'mode'"),
