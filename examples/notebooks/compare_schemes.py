@@ -14,7 +14,7 @@
 # %% [markdown]
 # # Comparing schemes
 #
-# Sixteen relu layers on images of digits. Only the scheme of the kernels differs. Which
+# Twelve relu layers on images of digits. Only the scheme of the kernels differs. Which
 # networks train can be seen before any of them is trained.
 
 # %%
@@ -38,7 +38,7 @@ class Perceptron(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        for _ in range(16):
+        for _ in range(12):
             x = nn.relu(nn.Dense(64, kernel_init=self.kernel_init)(x))
         return nn.Dense(10, kernel_init=jinit.lecun())(x)
 
@@ -62,7 +62,7 @@ comparison
 
 # %% [markdown]
 # A relu drops half of the mean square. He's variance 2 / n makes up for it. Xavier's is
-# half of that where a layer is square, so sixteen layers leave 1 / 256 of the signal.
+# half of that where a layer is square, so twelve layers leave 1 / 64 of the signal.
 
 # %%
 comparison.plot()
