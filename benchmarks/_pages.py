@@ -43,7 +43,8 @@ claim is made about its speed there.""",
     "models": Page(
         "Starts of whole models",
         f"""\
-This page says how long a model takes from nothing to its first parameters. {_WRITTEN}""",
+This page says how long a model takes from nothing to its first parameters.
+{_WRITTEN}""",
         ("starts",),
     ),
     "papers": Page(

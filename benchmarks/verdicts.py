@@ -279,7 +279,7 @@ Small networks of {count} architectures are probed as they are, where any findin
 false alarm, and again with each of eight planted faults. A spoiled network is caught if
 there is a finding. The layer is right if the first finding names a layer that was
 spoiled; where all layers are spoiled, any layer is right. "Wrong fans" counts kernels
-whose fan-in was taken from a wrong axis, if that is a factor of 3 or more; "logits x
+whose inputs were counted on a wrong axis, if that is a factor of 3 or more; "logits x
 10" leaves out heads that start near 0.
 
 The limits and rules of `probe` were chosen on the architectures of the first columns.
@@ -301,8 +301,8 @@ Why a fault stays silent:
 - **No similar layers to compare with.** One of four transposed convolutions lacks its
   norm; the rule asks for four others.
 - **Two laws in one network.** The graph network and the highway network have kernels
-  from He's law and from LeCun's. Where all layers are 0.3 times as large, `probe` misses
-  it, since its rule looks for kernels that all follow one law of their fans."""
+  from He's law and from LeCun's. Where all layers are 0.3 times as large, `probe`
+  misses it, since its rule looks for kernels that all follow one law of their fans."""
 
 
 def _write(
