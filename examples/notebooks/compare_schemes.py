@@ -14,8 +14,8 @@
 # %% [markdown]
 # # Comparing schemes
 #
-# Twelve relu layers on images of digits. Only the scheme of the kernels differs. Which
-# networks train can be seen before any of them is trained.
+# Three perceptrons of twelve relu layers learn images of digits. They differ in the
+# scheme of their kernels alone. Which of them learn can be seen before any is trained.
 
 # %%
 import flax.linen as nn
@@ -62,7 +62,7 @@ comparison
 
 # %% [markdown]
 # A relu drops half of the mean square. He's variance 2 / n makes up for it. Xavier's is
-# half of that where a layer is square, so twelve layers leave 1 / 64 of the signal.
+# half of that where a layer is square, so twelve layers leave 1 / 64 of the rms.
 
 # %%
 comparison.plot()
@@ -70,8 +70,8 @@ comparison.plot()
 # %% [markdown]
 # ## After training
 #
-# The same steps of SGD for all. `jinit.materialize` draws a network with the values of
-# `model.init`, and compiles nothing twice.
+# All networks train by the same steps of SGD. `jinit.materialize` draws a network with
+# the values of `model.init`, and compiles nothing twice.
 
 
 # %%
