@@ -78,7 +78,7 @@ def programs_of(call: Call, places: dict[int, Any], bound: set[int]) -> list[Run
 
 def _without_program(
     unit: ProgramUnit, results: set[int], context: Hashable
-) -> Callable[..., Sequence[Any]] | None:
+) -> Run | None:
     """Return a function that computes a program unit without XLA, or None."""
     # A number that the caller gets has to be an array of JAX.
     compute = numbers.on_host(unit) if results.isdisjoint(unit.writes) else None
