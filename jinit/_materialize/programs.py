@@ -23,7 +23,7 @@ _LONG, _WORTH_WAITING = 1 << 27, 1 << 22
 
 
 # A program unit is computed by a function of its operands, or drawn by threads.
-Run = Callable[..., Sequence[Any]] | chunks.Draw
+Run = Callable[..., Sequence[Any]] | executables.Fill | chunks.Draw
 
 
 class OnHost:
