@@ -8,6 +8,7 @@ XLA fuses them with whatever is done to the bits, and only the result is ever wr
 import functools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -107,8 +108,11 @@ def threefry2x32(key: Words, counter: Words) -> Words:
     return x0, x1
 
 
-def encrypted(key: tuple[int, int], counter: tuple[int, int]) -> tuple[int, int]:
-    """Encrypt a counter as `threefry2x32` does, with numbers of Python."""
+def encrypted(key: tuple[int, int], counter: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Encrypt a counter as `threefry2x32` does, with numbers of Python.
+
+    The words of the counter may be arrays of NumPy of 64-bit words.
+    """
     schedule = (key[0], key[1], key[0] ^ key[1] ^ _PARITY)
     x0, x1 = counter[0] + schedule[0] & _WORD, counter[1] + schedule[1] & _WORD
     for group in range(5):
