@@ -17,7 +17,9 @@ SQUARE = jnp.ones((8, 8))
 
 
 def scanned(stack, params, x):
-    step = lambda h, w: (jnp.tanh(h @ w["up"].T) @ w["down"].T, None)
+    def step(h, w):
+        return jnp.tanh(h @ w["up"].T) @ w["down"].T, None
+
     stacked = jax.tree.map(lambda *rows: stack(rows), *params)
     return jax.lax.scan(step, x, stacked)[0]
 
