@@ -1,9 +1,9 @@
 """Samplers are compiled here: one program for each shape, dtype and sharding.
 
-A sampler that is called outside of any `jit` is compiled with 512-bit vectors
-preferred, where XLA's default is 256. Its loop is bound by arithmetic, and processors
-with the wider registers finish it in two thirds of the time; others ignore the
-preference. Inside a user's `jit` a sampler is part of the user's program, with the
+Where XLA's default is vectors of 256 bits, some samplers that are called outside of any
+`jit` are compiled with 512 preferred: their loops are bound by arithmetic, and
+processors with the wider registers finish them in two thirds of the time; others ignore
+the preference. Inside a user's `jit` a sampler is part of the user's program, with the
 user's options. The values are the same.
 """
 
@@ -33,6 +33,10 @@ WIDE = {_VECTOR_WIDTH: 512}
 
 # Below this many elements a draw takes microseconds, whatever the vectors.
 LARGE = 1 << 14
+# Up to this many elements a draw in float32 has a separate loop for its bits, and
+# vectors of 512 bits by the types that it stores (`random/_apart.py`). With 512 bits
+# preferred it would have pairs of such vectors, and be a quarter slower.
+MOST_APART = 1 << 22
 
 # A name of jinit may be loaded while something is being traced.
 with jax.core.eval_context():
@@ -58,7 +62,7 @@ def compiled(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
         if out_sharding is not None:
             check_fits(out_sharding, settings["shape"])
             run = _jit_to(function, static, out_sharding, explicit_axes())
-        elif _is_arithmetic(**settings) and may_choose_options():
+        elif _gains_by_width(**settings) and may_choose_options():
             run = wide
         else:
             run = plain
@@ -67,10 +71,13 @@ def compiled(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     return sample
 
 
-def _is_arithmetic(shape: tuple[int, ...], dtype: np.dtype, **_: Any) -> bool:
-    """Tell whether wide vectors pay: narrow dtypes fill a vector of 256 bits, too."""
+def _gains_by_width(shape: tuple[int, ...], dtype: np.dtype, **_: Any) -> bool:
+    """Tell whether 512 bits pay: narrow dtypes fill a vector of 256 bits, too."""
     # A symbolic dimension occurs only inside a `jit`, whose options are the user's.
-    return dtype.itemsize >= 4 and is_static(shape) and math.prod(shape) >= LARGE
+    if dtype.itemsize < 4 or not is_static(shape):
+        return False
+    is_apart = dtype in (np.float32, np.complex64)
+    return math.prod(shape) >= (MOST_APART + 1 if is_apart else LARGE)
 
 
 def may_choose_options() -> bool:

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from jax.experimental import checkify
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -44,6 +45,26 @@ def test_xla_does_not_join_the_loops(key):
     assert conditionals(lambda key: draw(key, small), key) == 0
     # A large array has no room beside it for its bits.
     assert conditionals(lambda key: draw(key, large), key) == 0
+
+
+def test_uniform_laws_have_two_loops_too(key):
+    assert conditionals(lambda key: jinit.random.uniform(key, SHAPE), key) == 1
+
+
+def test_the_upper_bits_are_those_of_the_word(key):
+    words = jinit.random.bits(key, SHAPE)
+    halves = jax.lax.bitcast_convert_type(words, np.uint16)
+    for number in (16, 23, 32):
+        joined = jax.jit(_apart._joined, static_argnums=1)(halves, number)
+        np.testing.assert_array_equal(joined, words >> (32 - number))
+
+
+def test_nobody_sees_the_nan_inside(key):
+    for errors in (checkify.nan_checks, checkify.float_checks):
+        error, _ = jax.jit(checkify.checkify(draw, errors=errors))(key)
+        error.throw()
+    with jax.disable_jit(), jax.debug_nans(True):
+        draw(key)
 
 
 def test_the_memory_beside_the_result_is_bounded(key):
