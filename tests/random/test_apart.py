@@ -10,6 +10,7 @@ from jax.sharding import PartitionSpec as P
 import jinit
 from jinit.random import _apart
 from tests.support.meshes import make_mesh
+from tests.support.repository import in_a_fresh_process
 
 SHAPE = (128, 128)
 
@@ -118,3 +119,20 @@ def test_keys_that_lie_on_several_devices(kind, key):
         np.asarray(batch)[5], draw(jax.random.split(key, 8)[5])
     )
     np.testing.assert_array_equal(mapped, batch)
+
+
+WITHOUT_NAN = """
+import os
+os.environ["XLA_FLAGS"] = (
+    "--xla_cpu_enable_fast_math=true --xla_cpu_fast_math_honor_nans=false"
+)
+import jax, jinit
+draw = jax.jit(lambda key: jinit.uniform(1.0)(key, (128, 128)))
+print(float(draw(jax.random.key(0)).mean()))
+"""
+
+
+def test_programs_without_nan_have_the_same_words():
+    # The logarithm in the loop, whose result is NaN, may be anything in such programs.
+    expected = float(jinit.uniform(1.0)(jax.random.key(0), (128, 128)).mean())
+    assert float(in_a_fresh_process(WITHOUT_NAN)) == pytest.approx(expected, rel=1e-3)
