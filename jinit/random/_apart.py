@@ -67,9 +67,9 @@ def _joined(halves: jax.Array, number: int) -> jax.Array:
     low, high = (halves[..., i].astype(np.uint32) for i in (0, 1))
     dropped = 32 - number
     kept = (high << np.uint32(16 - dropped)) | (low >> np.uint32(dropped))
-    # Of two successive numbers one is even. Neither XLA nor LLVM knows that this is 0, so
-    # they keep the question, and the words are right even where a program without NaN
-    # (`--xla_cpu_fast_math_honor_nans=false`) answers it with False.
+    # Of two successive numbers one is even. Neither XLA nor LLVM knows that this is 0,
+    # so they keep the question, and the words are right even where a program without
+    # NaN (`--xla_cpu_fast_math_honor_nans=false`) answers it with False.
     zero = (kept * (kept + np.uint32(1))) & np.uint32(1)
     return kept | jnp.where(_is_true(kept), np.uint32(0), zero)
 
