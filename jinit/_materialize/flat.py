@@ -129,13 +129,15 @@ def _literal(atom: Any) -> int | None:
 def opened(
     eqn: JaxprEqn, values: list[Any], handler: interpret.Handler
 ) -> list[Any] | None:
-    """Return the results of a call, or of the case that a CPU takes."""
+    """Return the results of a call, or of the case that is taken."""
     if eqn.primitive in equations.LOOKED_THROUGH or equations.has_own_vmap(eqn):
         return interpret.inside(eqn, values, handler)
     if eqn.primitive is equations.COND and isinstance(values[0], int):
         branch = equations.branches_of(eqn)[values[0]]
         return interpret.interpret(branch.jaxpr, branch.consts, values[1:], handler)
-    index = equations.platform_index(eqn, "cpu")
+    # All platforms have the same bits and values. A CPU has its bits in a loop apart
+    # (`random/_apart.py`), which the chunks do in their own way.
+    index = equations.platform_index(eqn, "cuda")
     return apart.joined(eqn, values) if index is None else [index]
 
 
