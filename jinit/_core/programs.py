@@ -1,12 +1,13 @@
 """Samplers are compiled here: one program for each shape, dtype and sharding.
 
-Where XLA's default is vectors of 256 bits, some samplers that are called outside of any
-`jit` are compiled with 512 preferred: their loops are bound by arithmetic, and
-processors with the wider registers finish them in two thirds of the time; others ignore
-the preference. Inside a user's `jit` a sampler is part of the user's program, with the
+A sampler that is called outside of any `jit` is compiled with 512-bit vectors
+preferred, where XLA's default is 256. Its loop is bound by arithmetic, and processors
+with the wider registers finish it in two thirds of the time; others ignore the
+preference. Inside a user's `jit` a sampler is part of the user's program, with the
 user's options. The values are the same.
 """
 
+import contextvars
 import functools
 import inspect
 import math
@@ -33,10 +34,9 @@ WIDE = {_VECTOR_WIDTH: 512}
 
 # Below this many elements a draw takes microseconds, whatever the vectors.
 LARGE = 1 << 14
-# Up to this many elements a draw in float32 has a separate loop for its bits, and
-# vectors of 512 bits by the types that it stores (`random/_apart.py`). With 512 bits
-# preferred it would have pairs of such vectors, and be a quarter slower.
-MOST_APART = 1 << 22
+
+# Whether the program that is being traced prefers vectors of 512 bits.
+_PREFERS_WIDE = contextvars.ContextVar("prefers_wide", default=False)
 
 # A name of jinit may be loaded while something is being traced.
 with jax.core.eval_context():
@@ -53,16 +53,18 @@ def compiled(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
         for name, parameter in inspect.signature(function).parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY
     )
-    jit = functools.partial(jax.jit, function, static_argnames=static)
     # Two programs, since JAX refuses compiler options inside of another `jit`.
-    plain, wide = jit(), jit(compiler_options=WIDE)
+    plain = jax.jit(function, static_argnames=static)
+    wide = jax.jit(
+        _preferring_wide(function), static_argnames=static, compiler_options=WIDE
+    )
 
     @functools.wraps(function)
     def sample(*operands: Any, out_sharding: Sharding = None, **settings: Any) -> Any:
         if out_sharding is not None:
             check_fits(out_sharding, settings["shape"])
             run = _jit_to(function, static, out_sharding, explicit_axes())
-        elif _gains_by_width(**settings) and may_choose_options():
+        elif _is_arithmetic(**settings) and may_choose_options():
             run = wide
         else:
             run = plain
@@ -71,13 +73,27 @@ def compiled(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     return sample
 
 
-def _gains_by_width(shape: tuple[int, ...], dtype: np.dtype, **_: Any) -> bool:
-    """Tell whether 512 bits pay: narrow dtypes fill a vector of 256 bits, too."""
+def _preferring_wide(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    @functools.wraps(function)
+    def run(*operands: Any, **settings: Any) -> jax.Array:
+        token = _PREFERS_WIDE.set(True)
+        try:
+            return function(*operands, **settings)
+        finally:
+            _PREFERS_WIDE.reset(token)
+
+    return run
+
+
+def prefers_wide() -> bool:
+    """Tell whether the program that is being traced is compiled with `WIDE`."""
+    return _PREFERS_WIDE.get()
+
+
+def _is_arithmetic(shape: tuple[int, ...], dtype: np.dtype, **_: Any) -> bool:
+    """Tell whether wide vectors pay: narrow dtypes fill a vector of 256 bits, too."""
     # A symbolic dimension occurs only inside a `jit`, whose options are the user's.
-    if dtype.itemsize < 4 or not is_static(shape):
-        return False
-    is_apart = dtype in (np.float32, np.complex64)
-    return math.prod(shape) >= (MOST_APART + 1 if is_apart else LARGE)
+    return dtype.itemsize >= 4 and is_static(shape) and math.prod(shape) >= LARGE
 
 
 def may_choose_options() -> bool:

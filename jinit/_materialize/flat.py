@@ -20,7 +20,6 @@ from jax.extend.core import JaxprEqn
 from .._core.erf_inv import depends_on_loop
 from .._core.identity import identity, keep
 from .._network import equations, interpret, jaxpr, signature
-from . import apart
 from .intervals import Interval, bound_of, bounds_after, number
 from .units import ProgramUnit
 
@@ -138,7 +137,7 @@ def opened(
     # All platforms have the same bits and values. A CPU has its bits in a loop apart
     # (`random/_apart.py`), which the chunks do in their own way.
     index = equations.platform_index(eqn, "cuda")
-    return apart.joined(eqn, values) if index is None else [index]
+    return None if index is None else [index]
 
 
 def passes_on(eqn: JaxprEqn) -> bool:
@@ -206,8 +205,6 @@ class _Reader:
             return _Entries("index")
         if isinstance(value, _Number | _Entries):
             return value
-        if isinstance(value, apart.Halves):
-            raise NotFlatError
         constant = np.asarray(value, atom.aval.dtype)
         if constant.size != 1:
             raise NotFlatError

@@ -63,10 +63,7 @@ FOLD_IN = _primitive("random_fold_in")
 MULTIPLY = _primitive("mul")
 INVERSE_ERF = _primitive("erf_inv")
 BROADCAST = _primitive("broadcast_in_dim")
-CONVERT = _primitive("convert_element_type")
 SPLIT = _primitive("split")
-BARRIER = _primitive("optimization_barrier")
-BITCAST = _primitive("bitcast_convert_type")
 
 # Calls that every interpreter looks through: they do what their body does.
 LOOKED_THROUGH = _primitives(

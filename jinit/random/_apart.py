@@ -22,11 +22,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .._core.programs import LARGE, MOST_APART
+from .._core.programs import LARGE, prefers_wide
 
 # Two loops win between these numbers of words. Fewer words take microseconds anyway,
 # and for more words the system needs as long to provide the memory as to draw them.
-_FEWEST, _MOST = LARGE, MOST_APART
+_FEWEST, _MOST = LARGE, 1 << 22
 
 Draw = Callable[..., jax.Array]
 
@@ -52,10 +52,19 @@ def drawn_apart(
         return fused(*key)
     # JAX remembers the trace of a jitted function, so the rounds are traced once.
     draw = jax.jit(draw)
+    # With 512 bits preferred the logarithm would make pairs of such vectors, which are
+    # slower.
+    join = _as_words if prefers_wide() else _joined
     words: jax.Array = lax.platform_dependent(
-        *key, cpu=lambda *key: _joined(_apart(draw, size)(*key), number), default=fused
+        *key, cpu=lambda *key: join(_apart(draw, size)(*key), number), default=fused
     )
     return words
+
+
+def _as_words(halves: jax.Array, number: int) -> jax.Array:
+    """Return the upper bits of words that come in halves, by loads of whole words."""
+    words = lax.bitcast_convert_type(halves, np.uint32)
+    return words >> np.uint32(32 - number)
 
 
 def _joined(halves: jax.Array, number: int) -> jax.Array:
