@@ -63,6 +63,7 @@ FOLD_IN = _primitive("random_fold_in")
 MULTIPLY = _primitive("mul")
 INVERSE_ERF = _primitive("erf_inv")
 BROADCAST = _primitive("broadcast_in_dim")
+CONVERT = _primitive("convert_element_type")
 SPLIT = _primitive("split")
 
 # Calls that every interpreter looks through: they do what their body does.
