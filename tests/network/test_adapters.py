@@ -256,5 +256,7 @@ def test_a_parameter_that_can_be_no_array_is_named():
 
 @pytest.mark.parametrize("kind", [nn.Dense, nnx.Linear])
 def test_a_class_in_the_place_of_a_model_is_named(kind):
-    with pytest.raises(TypeError, match=r"class (Dense|Linear); it must be an instance"):
+    with pytest.raises(
+        TypeError, match=r"class (Dense|Linear); it must be an instance"
+    ):
         adapt(kind, (jnp.ones((2, 4)),), None, {})
