@@ -15,6 +15,7 @@ _COLORS = {
     "eager": "tab:orange",
     "jit": "tab:red",
     "torch": "tab:gray",
+    "draw": "tab:green",
 }
 
 
@@ -85,6 +86,7 @@ def bounds(rows: list[dict[str, Any]]) -> list[Bound]:
         grown = seconds[96, OURS] / seconds[24, OURS]
         what = "materialize: 96 layers / 24 layers"
         limits.append(Bound(what, grown, 2.5, at_least=False))
+    limits += _asked(rows)
     for row in rows:
         if row["how"] == OURS and row["peak_above_parameters"] is not None:
             extra = row["peak_above_parameters"] / MIB
@@ -92,6 +94,33 @@ def bounds(rows: list[dict[str, Any]]) -> list[Bound]:
             what = f"{row['model']}: MiB above the parameters, at the peak"
             limits.append(Bound(what, extra, bound, at_least=False))
     return limits
+
+
+# The seconds that a first start of the transformer of width 256 may take.
+_SECONDS = {24: 0.5, 96: 1.5}
+# From this many bytes on memory decides, and not the trace.
+_LARGE = 10**9
+
+
+def _asked(rows: list[dict[str, Any]]) -> Iterator[Bound]:
+    """Yield the bounds in seconds, and those beside one draw of as many numbers."""
+    again = {(r["model"], r["how"]): r["again"] for r in rows}
+    for row in rows:
+        model, layers = row["model"], row.get("layers")
+        if row["how"] != OURS or row.get("optimizer") or row.get("scanned"):
+            continue
+        if layers in _SECONDS and row.get("width") == 256:
+            what = f"{layers} layers: materialize, seconds"
+            yield Bound(what, row["seconds"], _SECONDS[layers], at_least=False)
+        # A first start compiles, and one draw does, too, so later ones are compared.
+        for rival, times in (("draw", 1.3), ("torch", 1.0)):
+            if row["bytes"] >= _LARGE and (model, rival) in again:
+                what = f"{model}: another key, materialize / {rival}"
+                ratio = row["again"] / again[model, rival]
+                yield Bound(what, ratio, times, at_least=False)
+        if layers == 24 and (model, "jit") in again:
+            what = f"{model}: another key, materialize / jit"
+            yield Bound(what, row["again"] / again[model, "jit"], 1.0, at_least=False)
 
 
 def _never_slower(rows: list[dict[str, Any]]) -> list[Bound]:

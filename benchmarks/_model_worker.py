@@ -66,11 +66,23 @@ def _jax(how: str, setting: dict[str, Any]) -> tuple[Callable, Callable]:
         shapes = jax.eval_shape(model.init, keys[0], tokens)
         return jinit.plan(shapes, jinit.recipes.gpt2(setting["layers"]))
 
+    @functools.cache
+    def one_draw() -> Callable[[jax.Array], Any]:
+        leaves = jax.tree.leaves(jax.eval_shape(init, keys[0], tokens))
+        shape, dtype = (sum(x.size for x in leaves),), leaves[0].dtype
+        # Most kernels of Flax have a law that is cut at two standard deviations.
+        return lambda key: jinit.truncated_normal(0.02)(key, shape, dtype)
+
+    if how == "draw":
+        # The shapes are no part of the draw. In the other ways a trace before the first
+        # start would fill JAX's caches.
+        one_draw()
     ways: dict[str, Callable[[jax.Array], Any]] = {
         "materialize": lambda key: materialized(key, tokens),
         "jit": lambda key: jitted(key, zeros),
         "eager": lambda key: init(key, zeros),
         "plan": lambda key: plan().init(key),
+        "draw": lambda key: one_draw()(key),
     }
 
     def start(seed: int) -> Any:

@@ -19,8 +19,8 @@ PAGES = {
     "speed": Page(
         "Speed: draws, seeds, imports",
         f"""\
-How long jinit takes, beside `jax.nn.initializers`, `torch.nn.init` and NumPy.
-{_WRITTEN}
+This page says how long jinit takes, beside `jax.nn.initializers`, `torch.nn.init` and
+NumPy. {_WRITTEN}
 
 The calls that are compared take turns in one process: each round calls all of them, one
 after the other, so that a load on the machine slows all alike. The numbers are medians
@@ -43,26 +43,29 @@ claim is made about its speed there.""",
     "models": Page(
         "Starts of whole models",
         f"""\
-How long a model takes from nothing to its first parameters. {_WRITTEN}""",
+This page says how long a model takes from nothing to its first parameters.
+{_WRITTEN}""",
         ("starts",),
     ),
     "papers": Page(
         "Published results",
         f"""\
-What papers claim about initialization, and what jinit measures. {_WRITTEN}""",
+This page compares what papers claim about initialization with what jinit measures.
+{_WRITTEN}""",
         ("papers",),
     ),
     "transfer": Page(
         "muP: transfer of learning rates",
         f"""\
-Whether the best learning rate of a small model is that of a large one. {_WRITTEN}""",
+This page says whether the best learning rate of a small model is that of a large one.
+{_WRITTEN}""",
         ("transfer",),
     ),
     "diagnosis": Page(
         "Diagnosis: how far to trust it, and its cost",
         f"""\
-False alarms and misses of `jinit.probe`, and the cost of the functions that look at a
-model. {_WRITTEN}""",
+This page counts the false alarms and the misses of `jinit.probe`, and times the
+functions that look at a model. {_WRITTEN}""",
         ("verdicts", "activations", "probe", "watch"),
     ),
 }

@@ -23,8 +23,8 @@ at two sigma), `jinit.he_uniform` and `jinit.orthogonal`, and by their namesakes
 "Called directly" is the initializer called by itself, which runs one compiled program;
 "inside your jit" is the same call in the user's `jax.jit`. JAX's initializer is under
 `jax.jit` in both columns. torch fills a new tensor; it takes turns with the direct
-call, in rounds of its own, since XLA's threads fall asleep during a long call of
-another library."""
+call, in separate rounds, since XLA's threads fall asleep during a long call of another
+library."""
 _SMALL = """\
 An array of 8 x 8 entries. "In a row" makes fifty calls and waits for the last one,
 which is the cost of Python and the dispatch in a program that makes many calls; "waited

@@ -1,5 +1,7 @@
 """Time the start of whole models, each in a fresh process: jinit, jit, eager, torch.
 
+The way "draw" is one fused draw of as many numbers as the model has: a bound.
+
 python -m benchmarks.models --help
 """
 
@@ -19,7 +21,7 @@ from rich.progress import track
 from benchmarks import _model_page, _model_report, _page, _report
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-WAYS = ("materialize", "plan", "jit", "eager", "torch")
+WAYS = ("materialize", "plan", "jit", "eager", "torch", "draw")
 
 
 class Run(NamedTuple):
@@ -147,7 +149,7 @@ def _full() -> Iterator[Run]:
             yield Run(name, how, _setting(layers, 256), times)
     yield from _whole(24, 256, 3)
     for dtype in ("float32", "bfloat16"):
-        for how in ("materialize", "plan", "eager", "torch"):
+        for how in ("materialize", "plan", "eager", "torch", "draw"):
             setting = _setting(18, 2048, dtype)
             if _fits(10**9 * (2 if dtype == "bfloat16" else 4)):
                 times = 1 if how == "eager" else 3

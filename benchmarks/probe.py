@@ -123,8 +123,8 @@ with LayerNorm, and so are the rows of NNX.
 
 Both ratios are costs: a call is slower than a plain pass by so many times. On models of
 a few milliseconds a pass, Python and the dispatch of many small programs cost more than
-the pass. `mup.coordinate_check` compiles a step of training, two looks and the draws
-for each of its widths."""
+the pass. `mup.coordinate_check` compiles a step of training, two measurements and the
+draws for each of its widths."""
 
 
 def _write(docs: pathlib.Path, table: Table, names: list[str]) -> None:

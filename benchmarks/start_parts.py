@@ -10,6 +10,7 @@ profiler, which slows it down, and the shares of the packages are printed.
 
 import argparse
 import cProfile
+import gc
 import os
 import pathlib
 import pstats
@@ -24,6 +25,7 @@ import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
+import jinit
 from benchmarks import _model_zoo as zoo
 from jinit._core.erf_inv import is_exact
 from jinit._materialize.call import Traces
@@ -39,11 +41,14 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--layers", type=int, default=96)
     parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--scanned", action="store_true", help="layers in nn.scan")
     parser.add_argument("--quick", action="store_true", help="two small layers, for CI")
     parser.add_argument("--profile", action="store_true", help="shares of the packages")
     options = parser.parse_args(argv)
     layers, width = (2, 32) if options.quick else (options.layers, options.width)
-    model = zoo.Transformer(zoo.Size(layers, width, max(2, width // 32), 1000))
+    model = zoo.Transformer(
+        zoo.Size(layers, width, max(2, width // 32), 1000, scanned=options.scanned)
+    )
     tokens = jax.ShapeDtypeStruct((1, zoo.LENGTH), jnp.int32)
     # What is needed once in a process, whatever the model is.
     jax.block_until_ready(jax.random.fold_in(jax.random.key(0), 0))
@@ -73,8 +78,6 @@ def _parts(model: Any, tokens: Any) -> Iterator[tuple[str, float]]:
     schedule, seconds = _timed(lambda: schedule_of(call, where, [key]))
     yield "schedule: which units share a program", seconds
     yield "lower and compile the programs", _timed(lambda: _compile(schedule))[1]
-    import jinit
-
     draw = jinit.materialize(model.init)
     jax.block_until_ready(draw(key, tokens))
     _, seconds = _timed(lambda: jax.block_until_ready(draw(key, tokens)))
@@ -87,9 +90,13 @@ def _compile(schedule: Schedule) -> None:
 
 
 def _timed(function: Callable[[], T]) -> tuple[T, float]:
+    # `materialize` pauses the garbage collector, too.
+    gc.disable()
     begun = time.process_time()
     result = function()
-    return result, time.process_time() - begun
+    seconds = time.process_time() - begun
+    gc.enable()
+    return result, seconds
 
 
 def _shares(model: Any, tokens: Any) -> Table:
@@ -102,7 +109,7 @@ def _shares(model: Any, tokens: Any) -> Table:
     for (file, _, _), (_, _, own, _, _) in stats.stats.items():
         parts = pathlib.PurePath(file).parts
         names = [x for x in ("jax", "flax", "jinit", "numpy") if x in parts]
-        name = names[0] if names else "Python and its built-in functions"
+        name = str(names[0]) if names else "Python and its built-in functions"
         seconds[name] = seconds.get(name, 0.0) + own
     table = Table("package", "share of the trace")
     total = sum(seconds.values())

@@ -275,14 +275,16 @@ def _cases_of(
 
 
 _ABOUT = """\
-Small networks of {count} architectures are probed healthy, where any finding is a false
-alarm, and spoiled in eight ways. A spoiled network is caught if there is a finding. The
-layer is right if the first finding names a layer that was spoiled; where all layers
-are, any will do. "Wrong fans" counts kernels whose fan-in was taken from a wrong axis,
-if that is a factor of 3 or more; "logits x 10" leaves out heads that start near 0.
+Small networks of {count} architectures are probed as they are, where any finding is a
+false alarm, and again with each of eight planted faults. A spoiled network is caught if
+there is a finding. The layer is right if the first finding names a layer that was
+spoiled; where all layers are spoiled, any layer is right. "Wrong fans" counts kernels
+whose inputs were counted on a wrong axis, if that is a factor of 3 or more; "logits x
+10" leaves out heads that start near 0.
 
-The limits and rules were chosen on the first half of the architectures. The second half
-was written afterwards, and no limit was changed after it was run."""
+The limits and rules of `probe` were chosen on the architectures of the first columns.
+Those of the last columns were written afterwards, and no limit was changed after they
+were run."""
 _REASONS = """\
 Why a fault stays silent:
 
@@ -292,15 +294,15 @@ Why a fault stays silent:
   for a generator with normal(0.02), for Fixup, whose branches and head give 0 at any
   size, and for a readout of a regression that is four times as large. Only the relative
   size of the first steps differs, and no limit on it distinguishes such models from
-  healthy ones. "Function as before" says that the spoiled network computes the same, up
-  to a factor.
+  healthy ones. Where a list has "function as before", the spoiled network computes the
+  same, up to a factor.
 - **Too few units.** Two of the four units of a squeezed gate are dead: chance does that
   in a healthy gate, too.
 - **No similar layers to compare with.** One of four transposed convolutions lacks its
   norm; the rule asks for four others.
-- **Missed.** All layers of the graph network and of the highway network are 0.3 times
-  as large. Their kernels follow two laws (He's and LeCun's), so that the rule, which
-  looks for a std that follows the fans alone, does not see that they do."""
+- **Two laws in one network.** The graph network and the highway network have kernels
+  from He's law and from LeCun's. Where all layers are 0.3 times as large, `probe`
+  misses it, since its rule looks for kernels that all follow one law of their fans."""
 
 
 def _write(

@@ -50,7 +50,7 @@ def parse(options: type[T], argv: Sequence[str] | None = None) -> T:
 
 
 def console(width: int = 110) -> Console:
-    """Return the console; a pipe, which has no width of its own, has this one."""
+    """Return the console; a pipe, which tells no width, gets this width."""
     return Console() if sys.stdout.isatty() else Console(width=width)
 
 

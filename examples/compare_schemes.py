@@ -1,9 +1,8 @@
 """Compare initialization schemes on real images, at two depths.
 
-This is the experiment of the article that jinit began from: perceptron, data and steps
-are the same, and only the scheme differs. As in the article, every layer uses the
-formula of the scheme, also the first layer. The optimizer is SGD with momentum 0.9 and
-a gradient clipped to norm 1. Unlike Adam, it does not adapt its steps to the layer.
+The perceptron, the data and the steps are the same for all schemes. Every layer uses
+the formula of its scheme, also the first layer. The optimizer is SGD with momentum 0.9
+and a gradient clipped to norm 1. Unlike Adam, it does not adapt its steps to the layer.
 
     python -m examples.compare_schemes --help
 """

@@ -24,7 +24,7 @@ all steps of a run, since the late loss is near zero at many rates.
 The slope says by how many octaves (factors of 2) the best rate moves where the size
 doubles, with its standard error; the verdict is that of `jinit.mup.transfer_check`,
 whose limits are measured. The last two columns are mean losses of the largest model: at
-the rate that is best for the smallest one, and at the best rate of its own sweep. The
+the rate that is best for the smallest one, and at the best rate of a full sweep. The
 standard parametrization may end lower there: muP saves the sweep of the large model,
 and does not promise a lower loss.
 

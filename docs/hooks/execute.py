@@ -4,6 +4,7 @@ import contextlib
 import io
 import pathlib
 import re
+import warnings
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -28,7 +29,8 @@ def executed(markdown: str, page: str) -> tuple[str, dict[str, bytes]]:
     # The figures are kept, since the number of one that is gone may be used again.
     shown: dict[int, Figure] = {}
     place = 0
-    with pictures.style():
+    with pictures.style(), warnings.catch_warnings():
+        warnings.simplefilter("error")
         for block in blocks.blocks(markdown):
             printed = io.StringIO()
             with contextlib.redirect_stdout(printed):

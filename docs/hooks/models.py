@@ -80,8 +80,8 @@ number of layers, l the index of a layer, from 0, and d the width.
 | --- | --- | --- |
 ROWS
 
-[`jinit.recipes.which`][jinit.recipes.which] does the reverse: it tells which recipe the
-weights of a model agree with.
+[`jinit.recipes.which`][jinit.recipes.which] tells which recipe the weights of a model
+agree with.
 """
 
 

@@ -12,6 +12,7 @@ import io
 import json
 import pathlib
 import re
+import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -92,7 +93,8 @@ def executed(source: str, page: str) -> tuple[str, dict[str, bytes]]:
     name = pathlib.PurePath(page).stem
     namespace: dict[str, Any] = {"__name__": "__main__"}
     pieces, drawn = [], dict[str, bytes]()
-    with pictures.style():
+    with pictures.style(), warnings.catch_warnings():
+        warnings.simplefilter("error")
         for number, cell in enumerate(cells(source)):
             pieces.append(f"```python\n{cell.text}\n```" if cell.is_code else cell.text)
             if number == 0:

@@ -78,7 +78,7 @@ def schemes() -> str:
     )
     rows = [
         f"| [`{entry.name}`][jinit.{entry.name}] | {_cell(entry.law)} "
-        f"| {_formula(entry.formula)} | {_cell(entry.use)} | {_papers(entry)} "
+        f"| `{entry.formula}` | {_cell(entry.use)} | {_papers(entry)} "
         f"| {_cell(entry.pitfall)} |"
         for entry in entries
     ]
@@ -86,20 +86,19 @@ def schemes() -> str:
 
 
 SCHEMES_HEAD = """\
+---
+hide: [toc]
+---
+
 # All schemes
 
 A scheme is an initializer that [`jinit.registry`][jinit.registry] lists. The link in
-the first column leads to its arguments, its figure and an example.
+the first column leads to its formula as it is typeset, its figure and an example.
 [`jinit.get("he_normal")`][jinit.get] finds a scheme by its name. The guide [Choosing a
 scheme](../guides/schemes.md) leads from a network to its scheme.
 
 | scheme | law | formula | use it for | paper | watch out |
 | --- | --- | --- | --- | --- | --- |"""
-
-
-def _formula(text: str) -> str:
-    # A bar would begin a new cell of the table.
-    return rf"\({latex(text)}\)".replace("|", r"\vert ")
 
 
 def _papers(entry: Entry) -> str:

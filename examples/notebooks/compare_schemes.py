@@ -14,8 +14,8 @@
 # %% [markdown]
 # # Comparing schemes
 #
-# Sixteen relu layers on images of digits. Only the scheme of the kernels differs. Which
-# networks train can be seen before any of them is trained.
+# Three perceptrons of twelve relu layers learn images of digits. They differ in the
+# scheme of their kernels alone. Which of them learn can be seen before any is trained.
 
 # %%
 import flax.linen as nn
@@ -38,7 +38,7 @@ class Perceptron(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        for _ in range(16):
+        for _ in range(12):
             x = nn.relu(nn.Dense(64, kernel_init=self.kernel_init)(x))
         return nn.Dense(10, kernel_init=jinit.lecun())(x)
 
@@ -62,7 +62,7 @@ comparison
 
 # %% [markdown]
 # A relu drops half of the mean square. He's variance 2 / n makes up for it. Xavier's is
-# half of that where a layer is square, so sixteen layers leave 1 / 256 of the signal.
+# half of that where a layer is square, so twelve layers leave 1 / 64 of the rms.
 
 # %%
 comparison.plot()
@@ -70,8 +70,8 @@ comparison.plot()
 # %% [markdown]
 # ## After training
 #
-# The same steps of SGD for all. `jinit.materialize` draws a network with the values of
-# `model.init`, and compiles nothing twice.
+# All networks train by the same steps of SGD. `jinit.materialize` draws a network with
+# the values of `model.init`, and compiles nothing twice.
 
 
 # %%

@@ -49,7 +49,7 @@ def loss(logits, labels=y[:256]):
 
 
 # %% [markdown]
-# ## What is wrong?
+# ## The layer that is sick
 #
 # The probe runs one batch through the network, forward and backward. A row with `!` is
 # the layer that its finding names.
@@ -64,7 +64,7 @@ report
 report.plot()
 
 # %% [markdown]
-# ## Which law do the kernels have?
+# ## The law of the kernels
 #
 # The audit reads the network, so it knows the fans of each kernel and what it reads. It
 # recognizes the law of the numbers, and names the one that keeps the signal.

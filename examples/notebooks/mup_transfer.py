@@ -60,10 +60,10 @@ shapes = [
 jinit.mup.infer(*shapes)
 
 # %% [markdown]
-# ## Is it wired up right?
+# ## The coordinate check
 #
-# A few steps at two widths: no activation may grow or shrink with the width. The
-# slopes of narrower models are blurred by chance.
+# The check makes a few steps at two widths: no activation may grow or shrink with the
+# width. In narrower models chance blurs the slopes.
 
 # %%
 rows = jax.random.randint(jax.random.key(1), (40, 64), 0, len(x))
@@ -82,10 +82,10 @@ check
 check.plot()
 
 # %% [markdown]
-# ## Does the rate transfer?
+# ## The transfer check
 #
-# Train at each width and rate, and look where the loss is least: first by muP, then by
-# the standard parametrization, whose optimizer reads nothing of `p`.
+# The check trains at each width and rate, and finds where the loss is least: first by
+# muP, then by the standard parametrization, whose optimizer does not use `p`.
 
 # %%
 widths = [32, 128]

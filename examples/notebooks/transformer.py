@@ -13,9 +13,9 @@
 # %% [markdown]
 # # Starting a transformer
 #
-# A model is read from its equations, a recipe says how its kind starts, and a plan says
-# how each tensor will be drawn, before any of them is. The task is to name the next
-# character of Python's help pages, which every installation has.
+# A model is read from its equations, a recipe has the laws of its architecture, and a
+# plan says how each tensor will be drawn, before any tensor is drawn. The task is to
+# name the next character of Python's help pages, which every installation has.
 
 # %%
 from pydoc_data import topics
@@ -60,8 +60,8 @@ class Transformer(nn.Module):
 # %% [markdown]
 # ## Read the model
 #
-# `jax.eval_shape` gives shapes without arrays. The network knows what each parameter
-# does: no name is asked, so that yours may be other names.
+# `jax.eval_shape` gives shapes without arrays. The network knows from the equations
+# what each parameter does, so the names of parameters do not matter.
 
 # %%
 model, key = Transformer(), jax.random.key(0)
@@ -123,7 +123,7 @@ _ = axes.legend()
 # ## Or start with the model's own initializers
 #
 # `jinit.materialize` gives the values of `model.init`. It runs no forward pass, and it
-# compiles each distinct sampler once, in whatever number of layers it occurs.
+# compiles each distinct sampler once, however many layers have it.
 
 # %%
 variables = jinit.materialize(model.init)(key, window)

@@ -14,8 +14,8 @@
 # # Watching a training
 #
 # The rate of this training rises from step to step: a warm-up without an end.
-# `jinit.watch` names the tensor, the number and the cure before the loss breaks. With
-# the rate bounded there is nothing to find.
+# `jinit.watch` names the tensor, the number and the cure before the loss rises for
+# good. With a bounded rate it finds nothing.
 
 # %%
 import flax.linen as nn

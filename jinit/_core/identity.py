@@ -28,6 +28,8 @@ Result = TypeVar("Result")
 # To read a larger value costs more than to compute the result anew.
 _MOST_NODES = 20_000
 
+_SIMPLE = (type(None), bool, int, str, bytes)
+
 # A NumPy array may change, so its numbers are compared. For a larger one this would
 # take more than 10 ms, and it is compared by identity.
 _MOST_BYTES = 1 << 24
@@ -43,6 +45,10 @@ def identity(value: Any) -> Hashable:
     may change, by their attributes. A value that cannot be compared has a key that
     equals no other key.
     """
+    kind = type(value)
+    if kind in _SIMPLE:
+        # Most settings of an equation, of which a large model has ten thousands.
+        return kind, value
     try:
         return _Reader().read(value)
     except (_TooLargeError, RecursionError):
@@ -266,7 +272,7 @@ def names_in(code: types.CodeType) -> frozenset[str]:
 def _plain(value: Any) -> Hashable | None:
     """Return the key of a value without parts; None for all others."""
     kind = type(value)
-    if value is None or kind in (bool, int, str, bytes):
+    if kind in _SIMPLE:
         return kind, value
     # Bits tell 0.0 from -0.0, and equal nans have equal bits.
     if kind is float:

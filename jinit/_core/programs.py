@@ -7,6 +7,7 @@ preference. Inside a user's `jit` a sampler is part of the user's program, with 
 user's options. The values are the same.
 """
 
+import contextvars
 import functools
 import inspect
 import math
@@ -34,6 +35,9 @@ WIDE = {_VECTOR_WIDTH: 512}
 # Below this many elements a draw takes microseconds, whatever the vectors.
 LARGE = 1 << 14
 
+# Whether the program that is being traced prefers vectors of 512 bits.
+_PREFERS_WIDE = contextvars.ContextVar("prefers_wide", default=False)
+
 # A name of jinit may be loaded while something is being traced.
 with jax.core.eval_context():
     _TOP_LEVEL = get_opaque_trace_state(convention="jinit")
@@ -49,9 +53,11 @@ def compiled(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
         for name, parameter in inspect.signature(function).parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY
     )
-    jit = functools.partial(jax.jit, function, static_argnames=static)
     # Two programs, since JAX refuses compiler options inside of another `jit`.
-    plain, wide = jit(), jit(compiler_options=WIDE)
+    plain = jax.jit(function, static_argnames=static)
+    wide = jax.jit(
+        _preferring_wide(function), static_argnames=static, compiler_options=WIDE
+    )
 
     @functools.wraps(function)
     def sample(*operands: Any, out_sharding: Sharding = None, **settings: Any) -> Any:
@@ -65,6 +71,23 @@ def compiled(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
         return run(*operands, **settings)
 
     return sample
+
+
+def _preferring_wide(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    @functools.wraps(function)
+    def run(*operands: Any, **settings: Any) -> jax.Array:
+        token = _PREFERS_WIDE.set(True)
+        try:
+            return function(*operands, **settings)
+        finally:
+            _PREFERS_WIDE.reset(token)
+
+    return run
+
+
+def prefers_wide() -> bool:
+    """Tell whether the program that is being traced is compiled with `WIDE`."""
+    return _PREFERS_WIDE.get()
 
 
 def _is_arithmetic(shape: tuple[int, ...], dtype: np.dtype, **_: Any) -> bool:

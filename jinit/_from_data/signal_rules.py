@@ -19,6 +19,8 @@ from .._network.equations import (
     REDUCING,
     SELECT,
     SPLIT,
+    STACK,
+    UNSTACK,
     by_primitive,
     moves,
 )
@@ -48,7 +50,7 @@ def dtype_of(atom: Any) -> Any:
 
 def cuts(eqn: JaxprEqn) -> bool:
     """Tell whether the results are entries of the first operand, unchanged."""
-    return _same(eqn) or eqn.primitive in PARTS or eqn.primitive is SPLIT
+    return _same(eqn) or eqn.primitive in PARTS | {SPLIT, UNSTACK}
 
 
 def _same(eqn: JaxprEqn) -> bool:
@@ -120,6 +122,7 @@ def _select(eqn: JaxprEqn, operands: Laws, values: Sequence[Any]) -> SignalLaw |
 
 _RULES: dict[Any, Callable[[JaxprEqn, Laws, Any], SignalLaw | None]] = {
     CONCATENATE: _concatenate,
+    STACK: _concatenate,
     PAD: _pad,
     SELECT: _select,
 }

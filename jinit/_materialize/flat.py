@@ -20,7 +20,6 @@ from jax.extend.core import JaxprEqn
 from .._core.erf_inv import depends_on_loop
 from .._core.identity import identity, keep
 from .._network import equations, interpret, jaxpr, signature
-from . import apart
 from .intervals import Interval, bound_of, bounds_after, number
 from .units import ProgramUnit
 
@@ -129,14 +128,16 @@ def _literal(atom: Any) -> int | None:
 def opened(
     eqn: JaxprEqn, values: list[Any], handler: interpret.Handler
 ) -> list[Any] | None:
-    """Return the results of a call, or of the case that a CPU takes."""
+    """Return the results of a call, or of the case that is taken."""
     if eqn.primitive in equations.LOOKED_THROUGH or equations.has_own_vmap(eqn):
         return interpret.inside(eqn, values, handler)
     if eqn.primitive is equations.COND and isinstance(values[0], int):
         branch = equations.branches_of(eqn)[values[0]]
         return interpret.interpret(branch.jaxpr, branch.consts, values[1:], handler)
-    index = equations.platform_index(eqn, "cpu")
-    return apart.joined(eqn, values) if index is None else [index]
+    # All platforms have the same bits and values. A CPU has its bits in a loop apart
+    # (`random/_apart.py`), which the chunks do in their own way.
+    index = equations.platform_index(eqn, "cuda")
+    return None if index is None else [index]
 
 
 def passes_on(eqn: JaxprEqn) -> bool:
@@ -204,8 +205,6 @@ class _Reader:
             return _Entries("index")
         if isinstance(value, _Number | _Entries):
             return value
-        if isinstance(value, apart.Halves):
-            raise NotFlatError
         constant = np.asarray(value, atom.aval.dtype)
         if constant.size != 1:
             raise NotFlatError

@@ -7,6 +7,7 @@ is copied from NumPy to JAX here lies at other addresses.
 
 import ctypes
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -62,7 +63,7 @@ def memory_of(array: jax.Array, start: int, count: int) -> np.ndarray:
     """
     address = array.block_until_ready().unsafe_buffer_pointer()
     itemsize = array.dtype.itemsize
-    memory = (ctypes.c_char * (count * itemsize)).from_address(
+    memory: Any = (ctypes.c_char * (count * itemsize)).from_address(
         address + start * itemsize
     )
     entries: np.ndarray = np.frombuffer(memory, array.dtype)

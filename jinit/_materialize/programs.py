@@ -23,7 +23,7 @@ _LONG, _WORTH_WAITING = 1 << 27, 1 << 22
 
 
 # A program unit is computed by a function of its operands, or drawn by threads.
-Run = Callable[..., Sequence[Any]] | chunks.Draw
+Run = Callable[..., Sequence[Any]] | executables.Fill | chunks.Draw
 
 
 class OnHost:
@@ -78,7 +78,7 @@ def programs_of(call: Call, places: dict[int, Any], bound: set[int]) -> list[Run
 
 def _without_program(
     unit: ProgramUnit, results: set[int], context: Hashable
-) -> Callable[..., Sequence[Any]] | None:
+) -> Run | None:
     """Return a function that computes a program unit without XLA, or None."""
     # A number that the caller gets has to be an array of JAX.
     compute = numbers.on_host(unit) if results.isdisjoint(unit.writes) else None

@@ -65,8 +65,6 @@ INVERSE_ERF = _primitive("erf_inv")
 BROADCAST = _primitive("broadcast_in_dim")
 CONVERT = _primitive("convert_element_type")
 SPLIT = _primitive("split")
-BARRIER = _primitive("optimization_barrier")
-BITCAST = _primitive("bitcast_convert_type")
 
 # Calls that every interpreter looks through: they do what their body does.
 LOOKED_THROUGH = _primitives(
@@ -106,6 +104,9 @@ MAXIMUM = _primitive("reduce_max")
 MAXIMA = _primitives("reduce_max reduce_window_max")
 MINIMUM = _primitive("reduce_min")
 CONCATENATE = _primitive("concatenate")
+# JAX has these two since its version 0.10.
+STACK = getattr(lax, "stack_p", object())
+UNSTACK = getattr(lax, "unstack_p", object())
 PAD = _primitive("pad")
 SELECT = _primitive("select_n")
 PRODUCT = _primitive("dot_general")

@@ -200,7 +200,7 @@ class He(FanScheme):
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class Kaiming(FanScheme):
-    """Kaiming draws with the variance gain(f)^2 / n, or the article's 2 / (n + f'(0)).
+    """Kaiming draws with the variance gain(f)^2 / n, or with 2 / (n + f'(0)).
 
     f is the activation, and the field `rule` chooses the formula.
     """
@@ -226,7 +226,7 @@ class Kaiming(FanScheme):
 
     def _numerator_and_addend(self) -> tuple[float, float]:
         if self.rule == "slope_at_zero":
-            # The article adds the slope to a count, where He's formula for leaky relu
+            # This rule adds the slope to a count, where He's formula for leaky relu
             # has the factor 1 + slope^2. As an addend a slope vanishes beside n.
             return 2.0, slope_at_zero(self.activation)
         # This is gain^2 without the rounding of a root: for relu it is exactly 2, as in
@@ -346,7 +346,7 @@ def he(*, mode: str = "fan_in", **options: Unpack[FanOptions]) -> Initializer:
     law="normal, uniform or truncated",
     formula="std = gain(f) / sqrt(n), or sqrt(2 / (n + f'(0)))",
     use="any activation, such as gelu, silu or your own",
-    pitfall="the second rule, that of the article, hardly rescales",
+    pitfall="the second rule, by the slope at zero, hardly changes He's std",
     paper=papers.HE_2015,
 )
 @fan_maker(Kaiming)
@@ -362,9 +362,9 @@ def kaiming(
     With rule="gain", gain(f) = 1 / sqrt(E f(z)^2) for z ~ N(0, 1). For "fan_out" the
     gain is that of the derivative f', which keeps the scale of the gradient.
 
-    With rule="slope_at_zero", std = sqrt(2 / (n + f'(0))), the formula of the article
-    that jinit began from. For relu, whose f'(0) is 0 in JAX, both rules agree exactly.
-    For any other f the second rule hardly rescales, since one slope is small beside n
+    With rule="slope_at_zero", std = sqrt(2 / (n + f'(0))), a formula that also goes by
+    Kaiming's name. For relu, whose f'(0) is 0 in JAX, both rules agree exactly. For any
+    other f the second rule gives nearly He's std, since one slope is small beside n
     inputs: the two rules differ by a factor of about gain(f) / sqrt(2). No paper
     supports the second rule.
 

@@ -348,7 +348,7 @@ _EACH: dict[str, Callable[..., Any]] = {
 _MOVED = (
     "broadcast_in_dim", "copy", "dynamic_slice", "gather", "name", "reduce_precision",
     "reshape", "rev", "sharding_constraint", "slice", "split", "squeeze",
-    "stop_gradient", "tile", "transpose",
+    "stop_gradient", "tile", "transpose", "unstack",
 )  # fmt: skip
 _REDUCED: dict[str, Callable[[Any, int], Any]] = {
     "reduce_sum": lambda entry, count: entry * count,
@@ -371,6 +371,7 @@ _RULES: dict[Any, Callable[[JaxprEqn, Sequence[Uniform]], Any]] = by_primitive(
         "dynamic_update_slice": lambda eqn, values: _joined(eqn, values[:2]),
         "integer_pow": lambda eqn, values: _power(values[0], eqn.params["y"]),
         "pad": _joined,
+        "stack": _joined,
     }
 )
 _ORDERS = by_primitive(

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from .._core.checks import Shape
 from .._core.dtypes import real_dtype, sqrt2
 from .._core.erf_inv import INSIDE, depends_on_loop, erf_inv
-from ._threefry import bits
+from ._threefry import upper_bits
 
 
 def between(
@@ -21,7 +21,6 @@ def between(
     high: ArrayLike,
     *,
     ordinary: bool = False,
-    apart: bool = False,
 ) -> jax.Array:
     """Draw uniform numbers on [low, high): random mantissas, stretched and moved.
 
@@ -31,7 +30,7 @@ def between(
     """
     dtype = jnp.result_type(low)
     info = jnp.finfo(dtype)
-    words = bits(key, shape, info.bits, apart=apart) >> (info.bits - info.nmant)
+    words = upper_bits(key, shape, info.bits, info.nmant)
     width = jnp.subtract(high, low)
     if ordinary and dtype == np.float32:
         # Signed, since processors without AVX-512 convert no unsigned integers.
@@ -47,7 +46,7 @@ def between(
 def open_unit(key: jax.Array, shape: Shape, dtype: np.dtype) -> jax.Array:
     """Draw uniform numbers on (-1, 1), from the number after -1 on."""
     low = np.nextafter(dtype.type(-1), dtype.type(0))
-    return between(key, shape, low, dtype.type(1), ordinary=True, apart=True)
+    return between(key, shape, low, dtype.type(1), ordinary=True)
 
 
 def unit_truncated(
@@ -69,7 +68,7 @@ def unit_truncated(
     lower, upper = jnp.asarray(lower, dtype), jnp.asarray(upper, dtype)
     root = sqrt2(dtype)
     a, b = lax.erf(lower / root), lax.erf(upper / root)
-    u = between(key, shape, a, b, ordinary=ordinary, apart=True)
+    u = between(key, shape, a, b, ordinary=ordinary)
     if not known:
         u = jnp.maximum(a, u)
     if not known or bound > INSIDE:

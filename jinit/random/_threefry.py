@@ -8,6 +8,7 @@ XLA fuses them with whatever is done to the bits, and only the result is ever wr
 import functools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,29 +27,39 @@ _WORD = 0xFFFFFFFF
 Words = tuple[jax.Array, jax.Array]
 
 
-def bits(
-    key: jax.Array, shape: tuple[int, ...], width: int, *, apart: bool = False
-) -> jax.Array:
-    """Draw words of 8, 16, 32 or 64 random bits, equal to `jax.random.bits`.
+def bits(key: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
+    """Draw words of 8, 16, 32 or 64 random bits, equal to `jax.random.bits`."""
+    words = _fusible_words(key, shape, width)
+    if words is None:
+        return jax.random.bits(key, shape, np.dtype(f"uint{width}"))
+    return bits_at(words, counters(shape), width)
 
-    With `apart`, words of 32 bits may be drawn in a loop of their own, which is faster
-    if a long computation reads them.
+
+def upper_bits(
+    key: jax.Array, shape: tuple[int, ...], width: int, number: int
+) -> jax.Array:
+    """Return the upper `number` bits of each word of `bits`, moved to its lower end.
+
+    Of 32 bits they may be drawn in a loop of their own, which is faster if more is
+    computed of them.
     """
-    dtype = np.dtype(f"uint{width}")
+    words = _fusible_words(key, shape, width)
+    if words is None or width != 32:
+        return bits(key, shape, width) >> (width - number)
+    mixed = functools.partial(_mixed, shape=shape)
+    return drawn_apart(mixed, words, math.prod(shape), number)
+
+
+def _fusible_words(key: jax.Array, shape: tuple[int, ...], width: int) -> Words | None:
+    """Return the words of a key whose bits are drawn here; None leaves them to JAX."""
     # The stride of a symbolic dimension is no number, and an axis of 2**32 or more has
     # no 32-bit iota; nobody has met one yet.
     is_small = checks.is_static(shape) and max(shape, default=0) <= _WORD
     if not is_small or (width == 64 and not _x64()) or depends_on_loop(shape):
         # For such shapes the rounds of threefry must not share a loop with later
         # operations on the bits, whose rounding would change.
-        return jax.random.bits(key, shape, dtype)
-    words = threefry_words(key)
-    if words is None:
-        return jax.random.bits(key, shape, dtype)
-    if apart and width == 32:
-        mixed = functools.partial(_mixed, shape=shape)
-        return drawn_apart(mixed, words, math.prod(shape))
-    return bits_at(words, counters(shape), width)
+        return None
+    return threefry_words(key)
 
 
 def bits_at(key: Words, counter: Words, width: int) -> jax.Array:
@@ -107,8 +118,11 @@ def threefry2x32(key: Words, counter: Words) -> Words:
     return x0, x1
 
 
-def encrypted(key: tuple[int, int], counter: tuple[int, int]) -> tuple[int, int]:
-    """Encrypt a counter as `threefry2x32` does, with numbers of Python."""
+def encrypted(key: tuple[int, int], counter: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Encrypt a counter as `threefry2x32` does, with numbers of Python.
+
+    The words of the counter may be arrays of NumPy of 64-bit words.
+    """
     schedule = (key[0], key[1], key[0] ^ key[1] ^ _PARITY)
     x0, x1 = counter[0] + schedule[0] & _WORD, counter[1] + schedule[1] & _WORD
     for group in range(5):

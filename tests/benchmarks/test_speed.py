@@ -12,11 +12,13 @@ import pytest
 from benchmarks import __main__ as benchmarks
 from benchmarks import (
     _cases,
+    _model_report,
     _report,
     _timing,
     importing,
     models,
     probe,
+    start_parts,
     sweep,
     tables,
     watch,
@@ -101,12 +103,42 @@ def test_starting_models(tmp_path, capsys, monkeypatch):
     assert len(ours) == len({row["model"] for row in rows}) == 3
     for row in rows:
         assert row["seconds"] > 0 and row["again"] > 0
-        assert 0 < row["largest"] < row["bytes"]
+        is_one = row["how"] == "draw"
+        assert row["largest"] == row["bytes"] if is_one else row["largest"] > 0
+        assert is_one or row["largest"] < row["bytes"]
     assert "materialize" in capsys.readouterr().out
     page = (tmp_path / "models.md").read_text()
     lines = [line for line in page.splitlines() if line.startswith("| ")]
     assert len(lines) == 2 + len(rows)
     assert "<svg" in (tmp_path / "models.svg").read_text()
+
+
+def test_the_asked_bounds_of_starts():
+    def row(model, how, seconds, again, **facts):
+        about = {"model": model, "how": how, "seconds": seconds, "again": again}
+        return about | {"bytes": 10**9, "peak_above_parameters": None} | facts
+
+    small = {"layers": 96, "width": 256, "bytes": 10**8}
+    rows = [
+        row("96 layers", "materialize", 1.6, 0.2, **small),
+        row("large", "materialize", 3.0, 2.6),
+        row("large", "draw", 2.5, 2.1),
+        row("large", "torch", 2.5, 2.5),
+    ]
+    met = {bound.what: bound.met for bound in _model_report.bounds(rows)}
+    assert met == {
+        "96 layers: materialize, seconds": False,
+        "large: another key, materialize / draw": True,
+        "large: another key, materialize / torch": False,
+    }
+
+
+def test_the_parts_of_a_start(capsys):
+    # The model of the benchmark adds positions to every row.
+    with jax.numpy_rank_promotion("allow"):
+        assert start_parts.main(["--quick", "--profile"]) == 0
+    out = capsys.readouterr().out
+    assert "the trace of the forward pass alone" in out and "flax" in out
 
 
 def test_the_cost_of_a_probe(tmp_path, capsys):

@@ -46,7 +46,9 @@ def test_a_scheme_has_a_card(name):
 
 def test_one_table_has_every_scheme():
     lines = [line for line in reference.schemes().splitlines() if line[:1] == "|"]
-    assert {line.count("|") - line.count(r"\|") for line in lines} == {7}
+    # A bar in code, or one that is escaped, begins no cell.
+    bars = [re.sub(r"`[^`]*`|\\\|", "", line).count("|") for line in lines]
+    assert {*bars} == {7}
     for name, entry in jinit.registry.items():
         (row,) = (line for line in lines if f"[`{name}`][jinit.{name}]" in line)
         assert all(paper.url in row for paper in entry.papers)

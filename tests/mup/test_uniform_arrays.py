@@ -33,6 +33,7 @@ FUNCTIONS = {
     "products": lambda x: (x @ x.T) @ x + jnp.einsum("ij,kj->ik", x, x)[:, :1],
     "norms": lambda x: x / (jnp.linalg.norm(x) + 0.1) + jnp.linalg.norm(x, 2),
     "shapes": lambda x: jnp.concatenate([x.reshape(-1), x.T[0]])[::-1].astype("int32"),
+    "rows": lambda x: jnp.stack([row + 1 for row in x], 1),
     "calls": lambda x: jax.jit(jax.checkpoint(jax.nn.silu))(x) + jax.nn.relu(x),
     "branches": lambda x: jax.lax.cond(x[0, 0] > 1, jnp.sin, lambda y: y + 1, x),
     "loops": looped,

@@ -3,12 +3,14 @@
 import jax
 import numpy as np
 import pytest
+from jax.experimental import checkify
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jinit
 from jinit.random import _apart
 from tests.support.meshes import make_mesh
+from tests.support.repository import in_a_fresh_process
 
 SHAPE = (128, 128)
 
@@ -44,6 +46,26 @@ def test_xla_does_not_join_the_loops(key):
     assert conditionals(lambda key: draw(key, small), key) == 0
     # A large array has no room beside it for its bits.
     assert conditionals(lambda key: draw(key, large), key) == 0
+
+
+def test_uniform_laws_have_two_loops_too(key):
+    assert conditionals(lambda key: jinit.random.uniform(key, SHAPE), key) == 1
+
+
+def test_the_upper_bits_are_those_of_the_word(key):
+    words = jinit.random.bits(key, SHAPE)
+    halves = jax.lax.bitcast_convert_type(words, np.uint16)
+    for number in (16, 23, 32):
+        joined = jax.jit(_apart._joined, static_argnums=1)(halves, number)
+        np.testing.assert_array_equal(joined, words >> (32 - number))
+
+
+def test_nobody_sees_the_nan_inside(key):
+    for errors in (checkify.nan_checks, checkify.float_checks):
+        error, _ = jax.jit(checkify.checkify(draw, errors=errors))(key)
+        error.throw()
+    with jax.disable_jit(), jax.debug_nans(True):
+        draw(key)
 
 
 def test_the_memory_beside_the_result_is_bounded(key):
@@ -97,3 +119,20 @@ def test_keys_that_lie_on_several_devices(kind, key):
         np.asarray(batch)[5], draw(jax.random.split(key, 8)[5])
     )
     np.testing.assert_array_equal(mapped, batch)
+
+
+WITHOUT_NAN = """
+import os
+os.environ["XLA_FLAGS"] = (
+    "--xla_cpu_enable_fast_math=true --xla_cpu_fast_math_honor_nans=false"
+)
+import jax, jinit
+draw = jax.jit(lambda key: jinit.uniform(1.0)(key, (128, 128)))
+print(float(draw(jax.random.key(0)).mean()))
+"""
+
+
+def test_programs_without_nan_have_the_same_words():
+    # The logarithm in the loop, whose result is NaN, may be anything in such programs.
+    expected = float(jinit.uniform(1.0)(jax.random.key(0), (128, 128)).mean())
+    assert float(in_a_fresh_process(WITHOUT_NAN)) == pytest.approx(expected, rel=1e-3)

@@ -19,6 +19,8 @@ def _pages() -> dict[str, str]:
 
 # The text of each page with Python blocks, by its place in `docs`.
 PAGES = _pages()
+# The build of the site runs these, too, and shows what they print and draw.
+SHOWN = [page for page, text in PAGES.items() if "\nexecute: true\n" in text]
 # The pages with blocks that need a library which jinit does not require.
 LIBRARIES_OF = [
     (page, library)

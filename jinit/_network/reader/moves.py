@@ -122,6 +122,37 @@ def pad(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
 
 def concatenate(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
     """Put values beside each other."""
+    return _together(log, eqn, values, eqn.params["dimension"])
+
+
+def stack(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
+    """Put values beside each other along a new axis."""
+    along = eqn.params["axis"]
+
+    def row(value: Any) -> Any:
+        if not isinstance(value, Data):
+            return value
+        axes = (*value.axes[:along], log.labels.repeat(1), *value.axes[along:])
+        return value.copy(axes=axes, pending=None)
+
+    return _together(log, eqn, list(map(row, values)), along)
+
+
+def unstack(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Any:
+    """Take data apart into its entries along an axis, as `q, k, v = qkv` does."""
+    data, along = values[0], eqn.params["axis"]
+    if not isinstance(data, Data):
+        return other(log, eqn, values)
+    shape = list(shape_of(eqn.invars[0]))
+    shape[along] = 1
+    parts = [_part(log, eqn, data, shape) for _ in eqn.outvars]
+    return [
+        _moved(eqn, part, (*part.axes[:along], *part.axes[along + 1 :]))
+        for part in parts
+    ]
+
+
+def _together(log: Log, eqn: JaxprEqn, values: Sequence[Any], along: int) -> Data:
     operands = [value for value in values if isinstance(value, Data)]
     for view in values:
         if isinstance(view, View):
@@ -131,7 +162,7 @@ def concatenate(log: Log, eqn: JaxprEqn, values: Sequence[Any]) -> Data:
         new = joined(new, data)
     for data in operands:
         new.sources |= data.sources
-    axes = _beside(log, operands, shape_of(eqn.outvars[0]), eqn.params["dimension"])
+    axes = _beside(log, operands, shape_of(eqn.outvars[0]), along)
     new = new.copy(axes=axes, terms=(), norm=None, pending=None, factors=None)
     new.exponential = new.total = None
     # Features behind one activation are put beside others behind the same.
@@ -235,6 +266,9 @@ RULES: dict[str, Rule] = {
     "dynamic_slice": cut,
     "pad": pad,
     "concatenate": concatenate,
+    # JAX wrote these two with the others until its version 0.10.
+    "stack": stack,
+    "unstack": unstack,
     "gather": gather,
     "scatter-add": scatter_add,
     "scatter_add": scatter_add,

@@ -137,6 +137,10 @@ def _moved(
         return indexed(log, eqn, parts[0]) if parts[0] is values[0] else None
     if name == "split":
         return [views.sliced(parts[0], eqn, i) for i in range(len(eqn.outvars))]
+    if name == "unstack":
+        return [views.entry(parts[0], eqn, i) for i in range(len(eqn.outvars))]
+    if name == "stack":
+        return views.in_rows(eqn, parts)
     if name == "all_gather":
         return _gathered(eqn, parts[0])
     if name == "concatenate":

@@ -114,7 +114,20 @@ def _extent(term: Term) -> int:
 
 def concatenated(eqn: JaxprEqn, pieces: Sequence[View]) -> View:
     """Return the view of several views side by side, each as long as the whole."""
-    along = eqn.params["dimension"]
+    return _together(eqn, pieces, eqn.params["dimension"])
+
+
+def in_rows(eqn: JaxprEqn, pieces: Sequence[View]) -> View:
+    """Return the view of several views that are put beside each other by `stack`."""
+    along = eqn.params["axis"]
+    rows = [
+        with_axes(one, lambda axes: (*axes[:along], (), *axes[along:]))
+        for one in pieces
+    ]
+    return _together(eqn, rows, along)
+
+
+def _together(eqn: JaxprEqn, pieces: Sequence[View], along: int) -> View:
     size = shape_of(eqn.outvars[0])[along]
 
     def lengthened(axes: Axes) -> Axes:
@@ -141,6 +154,14 @@ def sliced(view: View, eqn: JaxprEqn, place: int) -> View:
         return _sliced(term, ranges, shape)
 
     return each(view, part)
+
+
+def entry(view: View, eqn: JaxprEqn, place: int) -> View:
+    """Return the view of one entry of an axis, of those that `unstack` gives."""
+    axis, shape = eqn.params["axis"], list(shape_of(eqn.invars[0]))
+    ranges = [(0, size) for size in shape]
+    ranges[axis], shape[axis] = (place, place + 1), 1
+    return each(view, lambda term: _without(_sliced(term, ranges, shape), {axis}))
 
 
 def product(
@@ -284,6 +305,11 @@ def _tile(eqn: JaxprEqn, term: Term) -> Term | None:
 
 def _squeeze(eqn: JaxprEqn, term: Term) -> Term:
     dims = {d % max(len(term.axes), 1) for d in eqn.params["dimensions"]}
+    return _without(term, dims)
+
+
+def _without(term: Term, dims: set[int]) -> Term:
+    """Drop axes of one entry."""
     axes = tuple(a for i, a in enumerate(term.axes) if i not in dims)
     gone = tuple(term.axes[i] for i in sorted(dims) if any(map(is_real, term.axes[i])))
     # An index has cut these axes down to one entry; those of length one stay unknown.

@@ -49,7 +49,7 @@ def truncated(std: float, cut: float = 2.0) -> Law:
 
 def truncated_lecun(n: float) -> Law:
     """Return JAX's variance_scaling(1, "fan_in", "truncated_normal")."""
-    std = n**-0.5 / truncated(1.0).std  # type: ignore[operator]
+    std = n**-0.5 / truncated(1.0).std
     return Law("cut", (std, 2 * std))
 
 
