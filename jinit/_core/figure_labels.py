@@ -49,7 +49,7 @@ def label_ends(
 
 
 def _label(axes: Any, curves: Sequence[Any], height: float, emphasis: Any) -> None:
-    ends = [_end(line) for line in curves]
+    ends = [_end(axes, line) for line in curves]
     # Curves without a finite value have their names at the foot, without a line.
     heights = [height * _fraction(axes, end) for end in ends]
     width = 72 * axes.get_position().width * axes.get_figure().get_figwidth()
@@ -68,11 +68,15 @@ def _label(axes: Any, curves: Sequence[Any], height: float, emphasis: Any) -> No
             text.set(**emphasis(line.get_label()))
 
 
-def _end(line: Any) -> tuple[float, float] | None:
-    """Return the last point of a curve that is drawn."""
+def _end(axes: Any, line: Any) -> tuple[float, float] | None:
+    """Return the last point of a curve, moved to the edge of its panel from outside."""
     x, y = (np.asarray(values, float) for values in line.get_data())
     (known,) = np.nonzero(np.isfinite(x) & np.isfinite(y))
-    return (float(x[known[-1]]), float(y[known[-1]])) if known.size else None
+    if not known.size:
+        return None
+    # A line to a point far outside would leave the layout no room for the panels.
+    low, high = sorted(axes.get_ylim())
+    return float(x[known[-1]]), float(np.clip(y[known[-1]], low, high))
 
 
 def _fraction(axes: Any, end: tuple[float, float] | None) -> float:

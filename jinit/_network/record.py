@@ -11,6 +11,7 @@ from .._core import checks, trees
 from .._core.results import Result, Row, Table, plain
 from .._core.trees import listed
 from .adapters import Adapted, adapt, trace
+from .adapters.arguments import without_streams
 from .kept import Kept, Traced, context, has_small_constants, traced_of, types_of
 from .network_table import network_table
 from .reader.read import read
@@ -114,7 +115,9 @@ def _is_shape(x: Any) -> bool:
 
 def _require_numbers(model: Any) -> None:
     """Raise if a model has shapes in the place of arrays, all of which are named."""
-    shapes = [str(leaf) for leaf in trees.leaves(model) if _is_shape(leaf.value)]
+    # A model without random streams can be read, and called where it draws nothing.
+    leaves = trees.leaves(without_streams(model))
+    shapes = [str(leaf) for leaf in leaves if _is_shape(leaf.value)]
     if shapes:
         raise ValueError(
             "the parameters have numbers, and the network was read from shapes, so "

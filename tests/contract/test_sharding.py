@@ -131,7 +131,12 @@ ERRORS = [
         ValueError,
         "multiple of its devices",
     ),
-    (lambda k, m: NamedSharding(m, P("x", None, None)), (16, 4), ValueError, "not fit"),
+    (
+        lambda k, m: NamedSharding(m, P("x", None, None)),
+        (16, 4),
+        ValueError,
+        "has 3 entries.*at most one entry for each axis",
+    ),
     (lambda k, m: P("x"), (16, 4), ValueError, "there is no mesh.*jax.set_mesh"),
     (lambda k, m: "x", (16, 4), TypeError, "must be a jax.sharding.NamedSharding"),
 ]

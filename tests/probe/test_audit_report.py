@@ -85,8 +85,10 @@ def test_it_is_shown_in_every_form(tmp_path):
             if label.get_color() == figures.SICK}  # fmt: skip
     assert sick == {"first", "second"}
     texts = {text.get_text() for text in figure.axes[0].texts}
-    assert texts == {finding.category for finding in audit.findings}
-    assert "first, and 1 more finding" in figure.get_suptitle()
+    band = {"2 times", "keeps the signal", "half"}
+    assert texts - band == {finding.category for finding in audit.findings}
+    assert "first (8, 32, 32): its std" in figure.get_suptitle()
+    assert "(and 1 more finding)" in figure.get_suptitle()
 
 
 def test_a_network_stands_for_a_model_and_nothing_is_traced_twice():

@@ -129,6 +129,20 @@ def is_nnx(value: Any) -> bool:
     )
 
 
+def without_streams(tree: Any) -> Any:
+    """Drop the keys and the counters of NNX's random streams from a tree."""
+    if "flax.nnx" not in sys.modules:
+        return tree
+    stream: Any = sys.modules["flax.nnx"].RngState
+
+    def is_stream(value: Any) -> bool:
+        return isinstance(value, stream)
+
+    return jax.tree.map(
+        lambda value: None if is_stream(value) else value, tree, is_leaf=is_stream
+    )
+
+
 def opened(tree: Any) -> Any:
     """Replace each NNX object of a tree by its graph and its state."""
     if "flax.nnx" not in sys.modules:
