@@ -143,6 +143,18 @@ def test_names_stand_beside_the_ends_of_curves_and_do_not_overlap(ends):
         assert not (one < other) or low.y0 < high.y0
 
 
+def test_a_name_of_a_curve_that_leaves_its_panel_stands_at_the_edge():
+    figure, (axes,) = figures.figure_of(1, 5)
+    figures.curves(axes, [Line("curve", np.array([1.0, 2.0, 3.0, 4.0, 1e9]))])
+    axes.set_ylim(1, 10)
+    figures.label_ends(axes)
+    # A line to the last point left no room for the panel, and Matplotlib warned.
+    figure.draw_without_rendering()
+    (text,) = axes.texts
+    assert text.xy[1] == pytest.approx(10)
+    assert axes.get_position().width > 0.5
+
+
 def boxes_of_words(texts):
     """Return the boxes of annotations without their lines."""
     from matplotlib.text import Text
