@@ -1,6 +1,6 @@
 """Time the start of a large model against plain draws of as many numbers.
 
-    python -m benchmarks.large --rounds 3      # a minute; 8 GiB of memory; --quick
+    python -m benchmarks.large --rounds 3      # two minutes; 8 GiB of memory; --quick
 
 The ways take turns in one process, and each frees its arrays before the next one
 starts. A plain draw makes arrays of 2^26 numbers, as many as the model has parameters.

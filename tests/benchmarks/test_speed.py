@@ -16,6 +16,7 @@ from benchmarks import (
     _report,
     _timing,
     importing,
+    large,
     models,
     probe,
     start_parts,
@@ -131,6 +132,16 @@ def test_the_asked_bounds_of_starts():
         "large: another key, materialize / draw": True,
         "large: another key, materialize / torch": False,
     }
+
+
+def test_a_large_model_beside_plain_draws(capsys):
+    with jax.numpy_rank_promotion("allow"):
+        assert large.main(["--quick", "--rounds=1", "--dtype", "float32"]) == 0
+    lines = [line.split("│") for line in capsys.readouterr().out.splitlines()]
+    ratios = {cells[1].strip(): float(cells[-2]) for cells in lines if len(cells) > 2}
+    assert ratios.pop("jinit.materialize") == 1
+    assert {"jinit.random.normal", "jax.jit(jax.random.normal)"} <= ratios.keys()
+    assert min(ratios.values()) > 0
 
 
 def test_the_parts_of_a_start(capsys):
