@@ -62,7 +62,9 @@ def _table(size: Size, rounds: int) -> Table:
         for name, way in ways.items():
             later[name].append(_timed(way, seed))
     title = f"{count:,} parameters in {size.dtype}, seconds"
-    table = Table("", "first", "later, median", "later, least", "x", title=title)
+    table = Table(
+        "", "first", "later, median", "later, least", "materialize / this", title=title
+    )
     start = statistics.median(later["jinit.materialize"])
     for name, seconds in later.items():
         median = statistics.median(seconds)
