@@ -5,6 +5,7 @@ those of `jax.nn.initializers`. In Flax: `nn.Dense(256, kernel_init=jinit.xavier
 """
 
 import importlib as _importlib
+import threading as _threading
 import typing as _typing
 
 # Two threads may both be the first to use a name of jinit, and an import of JAX by two
@@ -294,15 +295,22 @@ else:
     # `nnx` needs Flax, so `from jinit import *` leaves it out.
     __all__ = sorted({*_FILES, *_MODULES} - {"mup", "nnx"})
 
+    # Python's lock of a package and that of a module in it can wait for each other in
+    # two threads, and one of them then sees a module that is half loaded.
+    _LOADING = _threading.RLock()
+
+    def _load(path):
+        with _LOADING:
+            return _importlib.import_module(f".{path}", __name__)
+
     def __getattr__(name):
         """Load a public name; from then on it is an attribute like any other."""
         if name in _MODULES:
-            return _importlib.import_module(f".{name}", __name__)
+            return _load(name)
         if name not in _FILES:
             raise AttributeError(_unknown(name))
-        module = _importlib.import_module(f".{_FILES[name]}", __name__)
-        names = _importlib.import_module("._core.names", __name__)
-        value = getattr(module, name)
+        value = getattr(_load(_FILES[name]), name)
+        names = _load("_core.names")
         names.publish(__name__, value)
         # Two threads may both come here; they find and store the same object.
         return globals().setdefault(name, value)

@@ -26,7 +26,7 @@ from .._core.programs import at_top_level, jit_to
 from .._core.terminal import track
 from .._core.trees import Leaf
 from .._network import interpret, jaxpr
-from .._network.adapters.adapt import is_linen
+from .._network.adapters import is_linen
 from . import chunks
 from .call import Call, Traces
 from .results import joined, places_of, separate

@@ -10,8 +10,7 @@ import jax
 from .._core import checks, trees
 from .._core.results import Result, Row, Table, plain
 from .._core.trees import listed
-from .adapters import Adapted, adapt, trace
-from .adapters.arguments import without_streams
+from .adapters import Adapted, adapt, trace, without_streams
 from .kept import Kept, Traced, context, has_small_constants, traced_of, types_of
 from .network_table import network_table
 from .reader.read import read

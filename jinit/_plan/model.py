@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from .._core import trees
 from .._core.patterns import Pattern
 from .._core.trees import Leaf
-from .._network.adapters.adapt import is_linen
+from .._network.adapters import is_linen
 from .._network.record import Network
 from .axes import with_axes_of_network, with_axes_of_shapes
 from .beside import Parts, Reading, axes_beside_biases

@@ -14,7 +14,8 @@ def in_a_fresh_process(code: str) -> str:
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
         cwd=ROOT,
     )
+    assert result.returncode == 0, result.stderr
     return result.stdout.strip()

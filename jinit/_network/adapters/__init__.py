@@ -8,5 +8,6 @@ from .adapt import adapt as adapt
 from .adapt import holds_arrays as holds_arrays
 from .adapt import is_linen as is_linen
 from .adapted import Adapted as Adapted
+from .arguments import without_streams as without_streams
 from .trace import require_numbers as require_numbers
 from .trace import trace as trace
