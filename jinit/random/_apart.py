@@ -32,7 +32,7 @@ Draw = Callable[..., jax.Array]
 
 
 def drawn_apart(
-    draw: Draw, key: tuple[jax.Array, ...], size: int, number: int
+    draw: Draw, key: tuple[jax.Array, ...], size: int, number: int, *, long: bool
 ) -> jax.Array:
     """Return the upper bits of `size` words of 32 bits, on CPUs by a separate loop.
 
@@ -43,12 +43,15 @@ def drawn_apart(
       key: its arguments.
       size: the number of words.
       number: the number of bits that are kept of each word, 16 to 32.
+      long: whether a long computation reads the bits.
     """
 
     def fused(*key: jax.Array) -> jax.Array:
         return draw(*key) >> np.uint32(32 - number)
 
-    if not _FEWEST <= size <= _MOST:
+    # With 512 bits preferred one loop is faster, unless it is long.
+    one_loop = prefers_wide() and not long
+    if one_loop or not _FEWEST <= size <= _MOST:
         return fused(*key)
     # JAX remembers the trace of a jitted function, so the rounds are traced once.
     draw = jax.jit(draw)

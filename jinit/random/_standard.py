@@ -21,16 +21,18 @@ def between(
     high: ArrayLike,
     *,
     ordinary: bool = False,
+    long: bool = False,
 ) -> jax.Array:
     """Draw uniform numbers on [low, high): random mantissas, stretched and moved.
 
     `jax.random` puts the mantissa bits under the exponent of 1 and subtracts 1. Where
     the width is `ordinary`, that is, far from underflow, the same float32 takes an
-    operation less: m 2^-23 with m an integer, and the power goes into the width.
+    operation less: m 2^-23 with m an integer, and the power goes into the width. `long`
+    says that a long computation reads the numbers.
     """
     dtype = jnp.result_type(low)
     info = jnp.finfo(dtype)
-    words = upper_bits(key, shape, info.bits, info.nmant)
+    words = upper_bits(key, shape, info.bits, info.nmant, long=long)
     width = jnp.subtract(high, low)
     if ordinary and dtype == np.float32:
         # Signed, since processors without AVX-512 convert no unsigned integers.
@@ -46,7 +48,7 @@ def between(
 def open_unit(key: jax.Array, shape: Shape, dtype: np.dtype) -> jax.Array:
     """Draw uniform numbers on (-1, 1), from the number after -1 on."""
     low = np.nextafter(dtype.type(-1), dtype.type(0))
-    return between(key, shape, low, dtype.type(1), ordinary=True)
+    return between(key, shape, low, dtype.type(1), ordinary=True, long=True)
 
 
 def unit_truncated(
@@ -68,7 +70,7 @@ def unit_truncated(
     lower, upper = jnp.asarray(lower, dtype), jnp.asarray(upper, dtype)
     root = sqrt2(dtype)
     a, b = lax.erf(lower / root), lax.erf(upper / root)
-    u = between(key, shape, a, b, ordinary=ordinary)
+    u = between(key, shape, a, b, ordinary=ordinary, long=True)
     if not known:
         u = jnp.maximum(a, u)
     if not known or bound > INSIDE:

@@ -36,18 +36,18 @@ def bits(key: jax.Array, shape: tuple[int, ...], width: int) -> jax.Array:
 
 
 def upper_bits(
-    key: jax.Array, shape: tuple[int, ...], width: int, number: int
+    key: jax.Array, shape: tuple[int, ...], width: int, number: int, *, long: bool
 ) -> jax.Array:
     """Return the upper `number` bits of each word of `bits`, moved to its lower end.
 
-    Of 32 bits they may be drawn in a loop of their own, which is faster if more is
-    computed of them.
+    Of 32 bits they may be drawn in a loop of their own. `long` says that a long
+    computation reads them.
     """
     words = _fusible_words(key, shape, width)
     if words is None or width != 32:
         return bits(key, shape, width) >> (width - number)
     mixed = functools.partial(_mixed, shape=shape)
-    return drawn_apart(mixed, words, math.prod(shape), number)
+    return drawn_apart(mixed, words, math.prod(shape), number, long=long)
 
 
 def _fusible_words(key: jax.Array, shape: tuple[int, ...], width: int) -> Words | None:
